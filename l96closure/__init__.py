@@ -1,0 +1,8 @@
+"""Stochastic closures for coarse models, learned with the conditional localized Schrödinger bridge sampler."""
+
+from l96closure import bridge, closures
+from l96closure.coarse import integrate
+from l96closure.diagnostics import diagnose
+from l96closure.lorenz96 import TwoScaleLorenz96, resolved_tendency, simulate
+
+__all__ = ["TwoScaleLorenz96", "bridge", "closures", "diagnose", "integrate", "resolved_tendency", "simulate"]

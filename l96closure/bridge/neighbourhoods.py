@@ -1,0 +1,109 @@
+"""The localization sets Lambda(alpha): which components each component's conditional mean depends on.
+
+Every function returns a list of ``d`` integer arrays, one a component; any such list may be given by the user. The
+order inside a set matters only where several components share one dictionary: position i then means the same
+relative neighbour in each set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from l96closure import checks
+
+__all__ = ["Neighbourhoods", "checked", "everywhere", "markov", "periodic", "stacked"]
+
+Neighbourhoods = list[npt.NDArray[np.intp]]
+
+
+def everywhere(d: int) -> Neighbourhoods:
+    """Lambda(alpha) = {0, ..., d-1} for every component: the sampler without localization, eqs. (7)-(13).
+
+    Raises ``ValueError`` unless ``d`` is an integer >= 1.
+    """
+    whole = np.arange(checks.integer("d", d, 1))
+    return [whole] * d
+
+
+def periodic(d: int, radius: int) -> Neighbourhoods:
+    """Stencil of the given radius on a ring of ``d`` components, eq. (33) for ``radius = 1``.
+
+    Raises ``ValueError`` unless 0 <= ``radius`` and 2 ``radius`` + 1 <= ``d``.
+    """
+    return stacked(1, d, radius)
+
+
+def stacked(n_fields: int, size: int, radius: int) -> Neighbourhoods:
+    """Stencil of the given radius in every one of several fields that live on one ring.
+
+    The state is the fields one after the other, d = ``n_fields`` * ``size``. For two fields and ``radius = 1`` this
+    is the set of Section 5.1, {alpha-1, alpha, alpha+1, K+alpha-1, K+alpha, K+alpha+1} (periodic).
+
+    Parameters
+    ----------
+    n_fields : number of fields, >= 1.
+    size : sites on the ring, >= 1.
+    radius : neighbours on either side; 2 ``radius`` + 1 <= ``size``.
+
+    Raises
+    ------
+    ValueError
+        An argument is out of its range.
+    """
+    n_fields, size = checks.integer("n_fields", n_fields, 1), checks.integer("size", size, 1)
+    radius = checks.integer("radius", radius, 0)
+    if 2 * radius + 1 > size:
+        checks.reject("radius", radius, f"at most {(size - 1) // 2} on a ring of {size} sites")
+    stencil = (np.arange(size)[:, None] + np.arange(-radius, radius + 1)) % size
+    one_field = [np.concatenate([field * size + sites for field in range(n_fields)]) for sites in stencil]
+    return one_field * n_fields
+
+
+def markov(steps: int, size: int = 1, sided: str = "causal") -> Neighbourhoods:
+    """Sets for trajectories of a Markov process, eq. (57) (whose l runs to K-1, not K-2).
+
+    The state is ``steps`` times of ``size`` components, one time after the other, d = ``steps`` * ``size``.
+
+    Parameters
+    ----------
+    steps : number of times in a trajectory, >= 2.
+    size : components at each time, >= 1.
+    sided : ``causal``, a component sees its own time and the one before; ``two_sided``, also the one after.
+
+    Raises
+    ------
+    ValueError
+        An argument is out of its range.
+    """
+    steps, size = checks.integer("steps", steps, 2), checks.integer("size", size, 1)
+    ahead = {"causal": 1, "two_sided": 2}[checks.one_of("sided", sided, ("causal", "two_sided"))]
+    windows = [np.arange(max(time - 1, 0) * size, min(time + ahead, steps) * size) for time in range(steps)]
+    return [window for window in windows for _ in range(size)]
+
+
+def checked(neighbourhoods: Sequence[Iterable[int]] | None, d: int) -> Neighbourhoods:
+    """Return user-given sets as index arrays; ``None`` means :func:`everywhere`.
+
+    Raises
+    ------
+    ValueError
+        There are not ``d`` sets, or one is empty, repeats an index or leaves 0..d-1.
+    """
+    if neighbourhoods is None:
+        return everywhere(d)
+    if len(neighbourhoods) != d:
+        checks.reject("len(neighbourhoods)", len(neighbourhoods), f"{d}, one set a component")
+    return [_checked_set(f"neighbourhoods[{alpha}]", members, d) for alpha, members in enumerate(neighbourhoods)]
+
+
+def _checked_set(name: str, members: Iterable[int], d: int) -> npt.NDArray[np.intp]:
+    array = np.asarray(list(members) if not isinstance(members, np.ndarray) else members)
+    allowed = f"a non-empty set of distinct integers from 0 to {d - 1}"
+    if array.ndim != 1 or array.size == 0 or not np.issubdtype(array.dtype, np.integer):
+        checks.reject(name, members, allowed)
+    if array.min() < 0 or array.max() >= d or np.unique(array).size != array.size:
+        checks.reject(name, array.tolist(), allowed)
+    return array.astype(np.intp)

@@ -1,0 +1,212 @@
+"""The noising/denoising chain: schemes, conditioning, likelihood (Section 2, eqs. 5, 6, 14; Section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numba
+import numpy as np
+import numpy.typing as npt
+from tqdm.auto import tqdm
+
+from l96closure import checks
+from l96closure.bridge import kernel_sums
+from l96closure.bridge.conditional import Bridge
+from l96closure.bridge.kernel_sums import KernelPlan
+
+__all__ = ["CLAMPS", "NOISE_METRICS", "SCHEMES", "Chain", "sample"]
+
+F64 = npt.NDArray[np.float64]
+Index = npt.NDArray[np.intp]
+
+SCHEMES = {"split": 0, "euler": 1, "conditional_variance": 2}
+CLAMPS = ("query", "state")
+NOISE_METRICS = ("scaled", "physical")
+_SPLIT, _EULER, _VARIANCE = SCHEMES.values()
+_NORMALS_PER_CALL = 1_000_000
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def _advance(
+    x: F64,
+    normals: F64,
+    noisy: Index,
+    fixed: Index,
+    amplitude: F64,
+    drift: F64,
+    scheme: int,
+    parallel: bool,
+    plan: KernelPlan,
+) -> None:
+    """Make ``normals.shape[0]`` steps of the chain in place; x (n, d), normals (steps, n, noisy), drift (n, d)."""
+    steps, n, noisy_size = normals.shape
+    query, mean, variance = np.empty_like(x), np.empty_like(x), np.empty_like(x)
+    held = x[:, fixed]
+    order = 2 if scheme == _VARIANCE else 1
+    for step in range(steps):
+        query[:] = x
+        if scheme == _SPLIT:
+            for i in range(n):
+                for a in range(noisy_size):
+                    query[i, noisy[a]] += amplitude[noisy[a]] * normals[step, i, a]
+        if parallel:
+            kernel_sums.moments_parallel(query, plan, order, mean, variance)
+        else:
+            kernel_sums.moments(query, plan, order, mean, variance)
+        for p in range(plan.targets.shape[0]):
+            for target in plan.targets[p]:
+                for i in range(n):
+                    x[i, target] = mean[i, target] + drift[i, target]
+        if scheme != _SPLIT:
+            for i in range(n):
+                for a in range(noisy_size):
+                    b = noisy[a]
+                    spread = np.sqrt(variance[i, b]) if scheme == _VARIANCE else amplitude[b]
+                    x[i, b] += spread * normals[step, i, a]
+        for i in range(n):
+            for a in range(fixed.size):
+                x[i, fixed[a]] = held[i, a]
+
+
+class Chain:
+    """A chain of one bridge with everything checked and laid out once, to be advanced many times.
+
+    Parameters
+    ----------
+    bridge : the fitted bridge.
+    scheme : ``split``, X <- m(X + sqrt(2) Xi), eq. (14); ``euler``, X <- m(X) + sqrt(2) Xi, eq. (5) (the text's
+        sqrt(2 epsilon) in eq. (52) counts epsilon twice); ``conditional_variance``, X <- m(X) + N(0, c(X)), which
+        keeps the variance of the training samples that ``split`` loses and ``euler`` inflates.
+    given : the components that are held fixed; every component the bridge gives no moments of must be among them.
+    clamp : ``query`` gives the denoiser the exact fixed values; ``state``, as the paper has it, resets them after
+        each step, so that in the split scheme the denoiser reads them with noise.
+    noise_metric : ``scaled``, Xi ~ N(0, epsilon scale^2) (the preconditioned dynamics of Gottwald et al. 2024 with
+        K = diag scale^2); ``physical``, Xi ~ N(0, epsilon) as literally written.
+
+    Raises
+    ------
+    ValueError
+        An argument is not one of those allowed, or a component is neither sampled nor given.
+    """
+
+    def __init__(
+        self,
+        bridge: Bridge,
+        scheme: str = "split",
+        given: npt.ArrayLike = (),
+        clamp: str = "query",
+        noise_metric: str = "scaled",
+    ) -> None:
+        self._scheme = SCHEMES[checks.one_of("scheme", scheme, SCHEMES)]
+        clamp = checks.one_of("clamp", clamp, CLAMPS)
+        metric = checks.one_of("noise_metric", noise_metric, NOISE_METRICS)
+        fixed = _checked_given(given, bridge.d)
+        free = np.setdiff1d(bridge.components, fixed)
+        missing = np.setdiff1d(np.arange(bridge.d), np.union1d(bridge.components, fixed))
+        if missing.size:
+            checks.reject("given", fixed.tolist(), f"a set with component {missing[0]}, which the bridge does not sample")
+        noised_fixed = self._scheme == _SPLIT and clamp == "state"
+        self._noisy: Index = np.arange(bridge.d) if noised_fixed else free
+        self._fixed: Index = fixed
+        unit = bridge.scale if metric == "scaled" else np.ones(bridge.d)
+        self._amplitude = np.sqrt(2.0 * bridge.epsilon) * unit
+        self.drift_scale: F64 = bridge.epsilon * unit**2
+        needed = np.isin(bridge.plan.targets, free).any(axis=1)
+        self._plan = bridge.plan._replace(
+            head=bridge.plan.head[needed], gather=bridge.plan.gather[needed], targets=bridge.plan.targets[needed]
+        )
+
+    def advance(self, x: F64, steps: int, rng: np.random.Generator, drift: F64 | None = None) -> None:
+        """Make ``steps`` steps in place.
+
+        Parameters
+        ----------
+        x : states (n, d), C-ordered float64; the fixed components hold their values and keep them.
+        steps : number of steps.
+        rng : the noise is drawn from this generator step by step, so that splitting a run changes nothing.
+        drift : (n, d), added after each denoising; None is zero.
+        """
+        if drift is None:
+            drift = np.zeros_like(x)
+        parallel = kernel_sums.runs_in_parallel(self._plan, x.shape[0])
+        block = max(1, _NORMALS_PER_CALL // max(1, x.shape[0] * self._noisy.size))
+        for start in range(0, steps, block):
+            normals = rng.standard_normal((min(block, steps - start), x.shape[0], self._noisy.size))
+            _advance(
+                x, normals, self._noisy, self._fixed, self._amplitude, drift, self._scheme, parallel, self._plan
+            )  # fmt: skip
+
+
+def sample(
+    bridge: Bridge,
+    initial: npt.ArrayLike,
+    steps: int,
+    rng: np.random.Generator | int,
+    scheme: str = "split",
+    given: Mapping[int, npt.ArrayLike] | None = None,
+    clamp: str = "query",
+    grad_log_likelihood: Callable[[F64], F64] | None = None,
+    keep_every: int | None = None,
+    noise_metric: str = "scaled",
+    progress: bool = False,
+) -> F64:
+    """Run the noising/denoising chain of a bridge from given states (the paper's Algorithm 1).
+
+    Parameters
+    ----------
+    bridge : a fitted bridge.
+    initial : (n, d) states the n chains start from, usually training samples.
+    steps : number of steps, >= 1.
+    rng : generator or seed.
+    scheme, clamp, noise_metric : see :class:`Chain`.
+    given : {component: value or (n,) values} to condition on (Section 5).
+    grad_log_likelihood : x (n, d) -> (n, d), the gradient of log pi(y | x); adds epsilon times it (times scale^2 in
+        the scaled metric) to each step, eq. (6). The printed sign is minus; the posterior needs plus.
+    keep_every : also return the states after every so many steps; it divides ``steps``.
+    progress : show a progress bar.
+
+    Returns
+    -------
+    The final states (n, d), or (n, steps / keep_every, d).
+
+    Raises
+    ------
+    ValueError
+        An argument is out of its range or does not fit the bridge.
+    """
+    x = checks.finite_array("initial", initial, 2).copy()
+    if x.shape[1] != bridge.d:
+        checks.reject("initial.shape", x.shape, f"(n, {bridge.d})")
+    steps = checks.integer("steps", steps, 1)
+    stride = steps if keep_every is None else checks.integer("keep_every", keep_every, 1)
+    if steps % stride:
+        checks.reject("keep_every", keep_every, f"a divisor of steps = {steps}")
+    rng = np.random.default_rng(rng)
+    given = {} if given is None else given
+    chain = Chain(bridge, scheme, list(given), clamp, noise_metric)
+    for component, value in given.items():
+        held = np.asarray(value, dtype=np.float64)
+        if held.shape not in ((), (x.shape[0],)) or not np.isfinite(held).all():
+            checks.reject(f"given[{component}]", value, f"a finite number or {x.shape[0]} of them")
+        x[:, component] = held
+
+    kept = np.empty((x.shape[0], steps // stride, bridge.d))
+    with tqdm(total=steps, desc=f"{scheme} chain", unit="step", disable=not progress) as bar:
+        for i in range(kept.shape[1]):
+            if grad_log_likelihood is None:
+                chain.advance(x, stride, rng)
+            else:
+                for _ in range(stride):
+                    chain.advance(x, 1, rng, chain.drift_scale * grad_log_likelihood(x))
+            kept[:, i] = x
+            bar.update(stride)
+    return x if keep_every is None else kept
+
+
+def _checked_given(given: npt.ArrayLike, d: int) -> Index:
+    fixed = np.asarray(given)
+    if fixed.size == 0:
+        return np.empty(0, np.intp)
+    if not np.issubdtype(fixed.dtype, np.integer) or fixed.min() < 0 or fixed.max() >= d:
+        checks.reject("given", fixed.tolist(), f"components from 0 to {d - 1}")
+    return np.unique(fixed).astype(np.intp)

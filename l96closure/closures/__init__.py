@@ -1,0 +1,58 @@
+"""Closures: what stands in for the unresolved scales. One file each; all obey :class:`Closure`."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from l96closure import store
+from l96closure.closures.no_closure import NoClosure
+from l96closure.closures.schrodinger_bridge import SchrodingerBridge
+
+__all__ = ["CLOSURES", "Closure", "NoClosure", "SchrodingerBridge", "load"]
+
+F64 = npt.NDArray[np.float64]
+
+
+class Closure(Protocol):
+    """What the coarse model asks of a closure: a pure init and a pure step, and to be kept in a file.
+
+    ``init(z, rng)`` gives the state a run starts with; ``step(z, state, rng)`` gives the subgrid tendency psi
+    (member, K) for the slow variables z (member, K), and the next state. The state is one float64 array whose first
+    dimension is the member. Neither changes its arguments, apart from advancing ``rng``.
+    """
+
+    def init(self, z: F64, rng: np.random.Generator | int) -> F64:
+        """State for the ensemble ``z`` (member, K)."""
+
+    def step(self, z: F64, state: F64, rng: np.random.Generator) -> tuple[F64, F64]:
+        """Subgrid tendency psi (member, K) and the next state."""
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the closure to a netCDF file that :func:`load` reads."""
+
+
+CLOSURES: dict[str, Any] = {closure.name: closure for closure in (NoClosure, SchrodingerBridge)}
+"""The closures by the name they have in files and configurations."""
+
+
+def load(path: str | os.PathLike[str]) -> Closure:
+    """Read a closure that :meth:`Closure.save` wrote.
+
+    Raises
+    ------
+    ValueError
+        The file is missing, truncated, not a closure, or from a newer version of the format.
+    """
+    dataset = store.read(path, kind="closure")
+    name = dataset.attrs.get("closure")
+    if name not in CLOSURES:
+        raise ValueError(f"{path} holds the closure {name!r}; known are {', '.join(sorted(CLOSURES))}")
+    try:
+        closure: Closure = CLOSURES[name].from_dataset(dataset)
+    except (KeyError, IndexError, TypeError) as error:
+        raise ValueError(f"{path} is not a complete {name} closure: {type(error).__name__} {error}") from error
+    return closure

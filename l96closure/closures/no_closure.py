@@ -1,0 +1,47 @@
+"""No closure: the bare coarse model."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from l96closure import store
+
+__all__ = ["NoClosure"]
+
+F64 = npt.NDArray[np.float64]
+
+
+class NoClosure:
+    """psi = 0 everywhere: what the coarse model does when nothing stands in for the fast variables."""
+
+    name = "none"
+
+    @classmethod
+    def fit(cls, truth: xr.Dataset) -> NoClosure:
+        """Nothing is learned from ``truth``; here so that every closure is made in the same way."""
+        return cls()
+
+    def init(self, z: F64, rng: np.random.Generator | int) -> F64:
+        """Return the empty state (member, 0)."""
+        return np.empty((z.shape[0], 0))
+
+    def step(self, z: F64, state: F64, rng: np.random.Generator) -> tuple[F64, F64]:
+        """Return psi = 0 of the shape of ``z`` (member, K), and the state as it was."""
+        return np.zeros_like(z), state
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the closure to a netCDF file; raises ``ValueError`` when the folder does not exist."""
+        store.write(self.to_dataset(), path, kind="closure", title="No closure", history="l96closure.closures")
+
+    def to_dataset(self) -> xr.Dataset:
+        """Everything :meth:`from_dataset` needs."""
+        return xr.Dataset(attrs={"closure": self.name})
+
+    @classmethod
+    def from_dataset(cls, dataset: xr.Dataset) -> NoClosure:
+        """Inverse of :meth:`to_dataset`."""
+        return cls()

@@ -1,0 +1,415 @@
+"""The two-scale Lorenz-96 model: parameters, tendencies, compiled RK4, training truth."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from tqdm.auto import tqdm
+
+from l96closure import checks
+
+__all__ = ["SUBGRID_DEFINITIONS", "TwoScaleLorenz96", "resolved_tendency", "simulate"]
+
+FloatArray = npt.NDArray[np.float64]
+
+SUBGRID_DEFINITIONS = {
+    "fine": "(z(t + dt) - z(t)) / dt - G(z(t))",
+    "coarse": "(z(t + coarse_dt) - z(t)) / coarse_dt - G(z(t))",
+    "coupling": "-(h c / b) sum_j y_{j,k}(t)",
+}
+
+_STEPS_PER_CALL = 20_000  # fine steps between two updates of the progress bar
+
+
+@dataclass(frozen=True)
+class TwoScaleLorenz96:
+    """Parameters of the two-scale Lorenz-96 model (Lorenz 1996; eq. 59 of Gottwald & Reich 2024).
+
+        dz_k/dt     = -z_{k-1} (z_{k-2} - z_{k+1}) - z_k + F - (h c / b) sum_j y_{j,k}
+        dy_{j,k}/dt = -c b y_{j+1,k} (y_{j+2,k} - y_{j-1,k}) - c y_{j,k} + (h c / b) z_k
+
+    All quantities are dimensionless. The K J fast variables form one ring: y_{j+J,k} = y_{j,k+1}.
+
+    Parameters
+    ----------
+    K : number of slow variables, >= 4.
+    J : number of fast variables per slow one, >= 1.
+    F : forcing.
+    h : coupling strength.
+    b : ratio of amplitudes, > 0.
+    c : ratio of time scales, > 0.
+
+    Raises
+    ------
+    ValueError
+        A parameter is out of its range.
+    """
+
+    K: int = 12
+    J: int = 24
+    F: float = 20.0
+    h: float = 1.0
+    b: float = 10.0
+    c: float = 10.0
+
+    def __post_init__(self) -> None:
+        checks.integer("K", self.K, 4)
+        checks.integer("J", self.J, 1)
+        checks.number("F", self.F)
+        checks.number("h", self.h)
+        checks.number("b", self.b, above=0.0)
+        checks.number("c", self.c, above=0.0)
+
+    @property
+    def coupling(self) -> float:
+        """The coupling coefficient h c / b."""
+        return self.h * self.c / self.b
+
+    def tendency(self, z: npt.ArrayLike, y: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+        """Time derivatives of one state, eq. (59).
+
+        Parameters
+        ----------
+        z : slow variables (K,).
+        y : fast variables (K, J).
+
+        Returns
+        -------
+        dz/dt (K,) and dy/dt (K, J).
+
+        Raises
+        ------
+        ValueError
+            A shape does not fit the model, or a value is not finite.
+        """
+        z, y = self._state(z, y)
+        padded_z, padded_y = _padded(z, y)
+        dz, dy = np.empty(self.K), np.empty(self.K * self.J)
+        _tendency(padded_z, padded_y, self.J, self.F, self.coupling, self.b, self.c, dz, dy)
+        return dz, dy.reshape(self.K, self.J)
+
+    def step(self, z: npt.ArrayLike, y: npt.ArrayLike, dt: float, steps: int = 1) -> tuple[FloatArray, FloatArray]:
+        """Advance one state by ``steps`` classical RK4 steps of length ``dt``.
+
+        Parameters
+        ----------
+        z : slow variables (K,).
+        y : fast variables (K, J).
+        dt : time step in model time units, > 0.
+        steps : number of steps, >= 1.
+
+        Returns
+        -------
+        z (K,) and y (K, J) after ``steps`` steps; non-finite if the step was unstable.
+
+        Raises
+        ------
+        ValueError
+            A shape does not fit the model, or an argument is out of its range.
+        """
+        z, y = self._state(z, y)
+        dt = checks.number("dt", dt, above=0.0)
+        state = _Integration(self, z, y, dt)
+        state.advance(checks.integer("steps", steps, 1))
+        return state.z.copy(), state.y.reshape(self.K, self.J).copy()
+
+    def _state(self, z: npt.ArrayLike, y: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+        z, y = checks.finite_array("z", z, 1), checks.finite_array("y", y, 2)
+        if z.shape != (self.K,):
+            checks.reject("z.shape", z.shape, f"({self.K},)")
+        if y.shape != (self.K, self.J):
+            checks.reject("y.shape", y.shape, f"({self.K}, {self.J})")
+        return z, y
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def _resolved(z: FloatArray, F: float, out: FloatArray) -> None:
+    rows, size = z.shape
+    for row in range(rows):
+        for k in range(size):
+            out[row, k] = -z[row, k - 1] * (z[row, k - 2] - z[row, (k + 1) % size]) - z[row, k] + F
+
+
+def resolved_tendency(z: npt.ArrayLike, F: float) -> FloatArray:
+    """Tendency of the resolved variables, G_k(z) = -z_{k-1} (z_{k-2} - z_{k+1}) - z_k + F.
+
+    The part of eq. (60) of Gottwald & Reich (2024) that a coarse model knows.
+
+    Parameters
+    ----------
+    z : slow variables (..., K), K >= 4; any leading dimensions.
+    F : forcing.
+
+    Returns
+    -------
+    G(z) of the shape of ``z``, in units of z per model time unit.
+
+    Raises
+    ------
+    ValueError
+        ``z`` has fewer than four sites.
+    """
+    z = np.ascontiguousarray(z, dtype=np.float64)
+    if z.ndim == 0 or z.shape[-1] < 4:
+        checks.reject("z.shape", z.shape, "(..., K) with K >= 4")
+    out = np.empty_like(z)
+    rows = (-1, z.shape[-1])
+    _resolved(z.reshape(rows), F, out.reshape(rows))
+    return out
+
+
+# The rings are stored with halos, so that the inner loops have no modulo and vectorise:
+# slow: two sites on the left, one on the right; fast: one on the left, two on the right.
+_Z_LEFT, _Z_RIGHT = 2, 1
+_Y_LEFT, _Y_RIGHT = 1, 2
+
+
+def _padded(z: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    return np.pad(z, (_Z_LEFT, _Z_RIGHT), mode="wrap"), np.pad(y.ravel(), (_Y_LEFT, _Y_RIGHT), mode="wrap")
+
+
+@numba.njit(cache=True, fastmath={"contract", "reassoc", "nsz"}, error_model="numpy")  # type: ignore[untyped-decorator]
+def _tendency(
+    z: FloatArray, y: FloatArray, J: int, F: float, coupling: float, b: float, c: float, dz: FloatArray, dy: FloatArray
+) -> None:
+    """Write eq. (59) for the padded rings ``z`` and ``y`` into ``dz`` (K,) and ``dy`` (K J,)."""
+    cb = c * b
+    for k in range(dz.size):
+        total, drive = 0.0, coupling * z[k + 2]
+        for i in range(k * J, (k + 1) * J):
+            total += y[i + 1]
+            dy[i] = drive
+        dz[k] = F - z[k + 2] - z[k + 1] * (z[k] - z[k + 3]) - coupling * total
+    for i in range(dy.size):
+        dy[i] -= c * y[i + 1] + cb * y[i + 2] * (y[i + 3] - y[i])
+
+
+@numba.njit(cache=True, fastmath={"contract", "nsz"}, error_model="numpy")  # type: ignore[untyped-decorator]
+def _move(x: FloatArray, dx: FloatArray, weight: float, out: FloatArray, left: int, right: int) -> None:
+    """One RK stage on a padded ring: out = x + weight dx, then close the ring of ``out``."""
+    n = dx.size
+    for i in range(n):
+        out[i + left] = x[i + left] + weight * dx[i]
+    for i in range(left):
+        out[i] = out[n + i]
+    for i in range(right):
+        out[left + n + i] = out[left + i]
+
+
+@numba.njit(cache=True, fastmath={"contract", "nsz"}, error_model="numpy")  # type: ignore[untyped-decorator]
+def _rk4_average(slopes: FloatArray) -> None:
+    """Overwrite the first of the four stage slopes (4, n) by their RK4 average."""
+    for i in range(slopes.shape[1]):
+        slopes[0, i] = (slopes[0, i] + 2.0 * (slopes[1, i] + slopes[2, i]) + slopes[3, i]) / 6.0
+
+
+@numba.njit(cache=True, fastmath={"contract", "nsz"}, error_model="numpy")  # type: ignore[untyped-decorator]
+def _rk4_steps(
+    z: FloatArray,
+    y: FloatArray,
+    steps: int,
+    dt: float,
+    J: int,
+    F: float,
+    coupling: float,
+    b: float,
+    c: float,
+    lead: int,
+    every: int,
+    step0: int,
+    history_z: FloatArray,
+    out_z: FloatArray,
+    out_psi: FloatArray,
+    emitted: int,
+) -> tuple[int, int]:
+    """Advance the padded state in place and emit samples; return (steps done, samples emitted).
+
+    Sample s belongs to fine step s * every. It is written once the step s * every + lead has been reached, from
+    the ring buffer ``history_z`` (lead + 1, K). Stops early once a slow variable is not finite.
+    """
+    K, N = history_z.shape[1], y.size - 3
+    dz, dy = np.empty((4, K)), np.empty((4, N))
+    stage_z, stage_y = np.empty_like(z), np.empty_like(y)
+    G = np.empty((1, K))
+    depth = lead + 1
+    for n in range(steps + 1):
+        step = step0 + n
+        if out_z.shape[0] > emitted:
+            history_z[step % depth] = z[2 : 2 + K]
+            if step >= lead and (step - lead) % every == 0 and (n > 0 or step0 == 0):
+                slot = (step - lead) % depth
+                old = history_z[slot]
+                _resolved(history_z[slot : slot + 1], F, G)
+                out_z[emitted] = old
+                for k in range(K):
+                    if lead == 0:
+                        total = 0.0
+                        for i in range(k * J, (k + 1) * J):
+                            total += y[i + 1]
+                        out_psi[emitted, k] = -coupling * total
+                    else:
+                        out_psi[emitted, k] = (z[2 + k] - old[k]) / (lead * dt) - G[0, k]
+                emitted += 1
+        if n == steps:
+            break
+        _tendency(z, y, J, F, coupling, b, c, dz[0], dy[0])
+        for stage in range(1, 4):
+            weight = dt if stage == 3 else dt / 2
+            _move(z, dz[stage - 1], weight, stage_z, _Z_LEFT, _Z_RIGHT)
+            _move(y, dy[stage - 1], weight, stage_y, _Y_LEFT, _Y_RIGHT)
+            _tendency(stage_z, stage_y, J, F, coupling, b, c, dz[stage], dy[stage])
+        _rk4_average(dz)
+        _rk4_average(dy)
+        _move(z, dz[0], dt, z, _Z_LEFT, _Z_RIGHT)
+        _move(y, dy[0], dt, y, _Y_LEFT, _Y_RIGHT)
+        level = 0.0
+        for k in range(K):
+            level += z[2 + k]
+        if not np.isfinite(level):
+            return n + 1, emitted
+    return steps, emitted
+
+
+class _Integration:
+    """A running integration: the padded state and how many fine steps it has made since sampling began."""
+
+    def __init__(self, model: TwoScaleLorenz96, z: FloatArray, y: FloatArray, dt: float) -> None:
+        self.model, self.dt = model, dt
+        self._z, self._y = _padded(z, y)
+        self._step = 0
+
+    @property
+    def z(self) -> FloatArray:
+        return self._z[_Z_LEFT:-_Z_RIGHT]
+
+    @property
+    def y(self) -> FloatArray:
+        return self._y[_Y_LEFT:-_Y_RIGHT]
+
+    def advance(self, steps: int) -> int:
+        """Advance without output; return the steps done (fewer than asked if the state blew up)."""
+        nothing = np.empty((0, self.model.K))
+        done, _ = self._call(steps, 0, 1, np.empty((1, self.model.K)), nothing, nothing, 0)
+        return done
+
+    def sample(
+        self, steps: int, lead: int, every: int, history: FloatArray, z: FloatArray, psi: FloatArray, emitted: int
+    ) -> tuple[int, int]:
+        """Advance and fill ``z`` and ``psi`` from row ``emitted`` on; return (steps done, rows filled so far)."""
+        done, emitted = self._call(steps, lead, every, history, z, psi, emitted)
+        self._step += done
+        return done, emitted
+
+    def _call(
+        self, steps: int, lead: int, every: int, history: FloatArray, z: FloatArray, psi: FloatArray, emitted: int
+    ) -> tuple[int, int]:
+        m = self.model
+        return _rk4_steps(  # type: ignore[no-any-return]
+            self._z, self._y, steps, self.dt, m.J, float(m.F), m.coupling, float(m.b), float(m.c),
+            lead, every, self._step, history, z, psi, emitted,
+        )  # fmt: skip
+
+
+def simulate(
+    model: TwoScaleLorenz96,
+    samples: int = 40_000,
+    dt: float = 5e-4,
+    every: int = 1,
+    spinup: float = 10.0,
+    subgrid: str = "fine",
+    coarse_dt: float = 5e-3,
+    seed: int = 0,
+    progress: bool = False,
+) -> xr.Dataset:
+    """Run the two-scale model and record the slow variables with their subgrid tendency.
+
+    Three definitions of the subgrid tendency psi are offered (:data:`SUBGRID_DEFINITIONS`): ``fine`` is eq. (61)
+    of Gottwald & Reich (2024); ``coarse`` is the same difference over a coarse step, consistent with a forward
+    Euler coarse model by construction; ``coupling`` is the exact term of eq. (59), consistent with an accurate
+    integration (RK4) of the coarse model. Memory holds the samples and ``coarse_dt / dt`` states, nothing else.
+
+    Parameters
+    ----------
+    model : parameters of the model.
+    samples : number of samples to record, >= 1.
+    dt : fine RK4 time step in model time units, > 0.
+    every : record every n-th fine step, >= 1.
+    spinup : model time that is integrated and dropped first, >= 0.
+    subgrid : ``fine``, ``coarse`` or ``coupling``.
+    coarse_dt : the coarse step of the ``coarse`` definition, a whole multiple of ``dt``; unused otherwise.
+    seed : seed of the random initial state.
+    progress : show a progress bar.
+
+    Returns
+    -------
+    Dataset with ``z`` and ``psi`` of dims (time, k); time is in model time units from the first sample on. The
+    arguments are attributes.
+
+    Raises
+    ------
+    ValueError
+        An argument is out of its range.
+    FloatingPointError
+        The state stopped being finite; the message names the time and the step.
+    """
+    samples, every = checks.integer("samples", samples, 1), checks.integer("every", every, 1)
+    dt, spinup = checks.number("dt", dt, above=0.0), checks.number("spinup", spinup, minimum=0.0)
+    subgrid = checks.one_of("subgrid", subgrid, SUBGRID_DEFINITIONS)
+    lead = {"fine": 1, "coupling": 0}.get(subgrid) if subgrid != "coarse" else _whole_steps(coarse_dt, dt)
+    assert lead is not None
+    seed = checks.integer("seed", seed, 0)
+
+    rng = np.random.default_rng(seed)
+    z = model.F / 4 + rng.standard_normal(model.K)
+    y = 0.1 * rng.standard_normal((model.K, model.J))
+    run = _Integration(model, z, y, dt)
+    out_z, out_psi = np.empty((samples, model.K)), np.empty((samples, model.K))
+    history = np.empty((lead + 1, model.K))
+    spinup_steps = round(spinup / dt)
+    sampling_steps = (samples - 1) * every + lead
+    with tqdm(
+        total=spinup_steps + sampling_steps, disable=not progress, desc="two-scale model", unit="step", unit_scale=True
+    ) as bar:
+        for start in range(0, spinup_steps, _STEPS_PER_CALL):
+            steps = min(_STEPS_PER_CALL, spinup_steps - start)
+            done = run.advance(steps)
+            _stop_if_blown_up(run.z, (start + done) * dt - spinup_steps * dt, dt)
+            bar.update(done)
+        emitted = 0
+        for start in range(0, max(sampling_steps, 1), _STEPS_PER_CALL):
+            steps = min(_STEPS_PER_CALL, sampling_steps - start)
+            done, emitted = run.sample(steps, lead, every, history, out_z, out_psi, emitted)
+            _stop_if_blown_up(run.z, (start + done) * dt, dt)
+            bar.update(done)
+    assert emitted == samples
+    return xr.Dataset(
+        {"z": (("time", "k"), out_z), "psi": (("time", "k"), out_psi)},
+        coords={"time": np.arange(samples) * (every * dt), "k": np.arange(model.K)},
+        attrs={
+            **{f"model_{name}": value for name, value in asdict(model).items()},
+            "subgrid": subgrid,
+            "subgrid_definition": SUBGRID_DEFINITIONS[subgrid],
+            **({"coarse_dt": float(coarse_dt)} if subgrid == "coarse" else {}),
+            "dt": dt, "every": every, "spinup": spinup, "seed": seed,
+        },
+    )  # fmt: skip
+
+
+def _whole_steps(coarse_dt: float, dt: float) -> int:
+    lead = round(checks.number("coarse_dt", coarse_dt, above=0.0) / dt)
+    if lead < 1 or not math.isclose(lead * dt, coarse_dt, rel_tol=1e-9):
+        checks.reject("coarse_dt", coarse_dt, f"a whole multiple of dt = {dt:g}")
+    return lead
+
+
+def _stop_if_blown_up(z: FloatArray, time: float, dt: float) -> None:
+    if not np.isfinite(z).all():
+        raise FloatingPointError(
+            f"the two-scale model stopped being finite at time {time:.6g} (0 is the end of the spin-up) "
+            f"with the step dt = {dt:g}; take a smaller dt"
+        )
