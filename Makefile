@@ -1,0 +1,74 @@
+# One command per chore. Everything is installed into .venv, and only again when pyproject.toml changes.
+#
+#   make run ARGS="coarse.members=2"      overrides for the experiment
+#   make test ARGS="-m 'not slow'"        arguments for pytest
+#   make run PYTHON=/opt/python/bin/python3
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?=
+ARGS ?=
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: $(VENV)/.installed ## Run the default experiment with the recommended closure (about a minute)
+	$(BIN)/l96closure $(ARGS)
+
+.PHONY: paper
+paper: $(VENV)/.installed ## Run the published settings literally (tens of minutes)
+	$(BIN)/l96closure experiment=l96_paper $(ARGS)
+
+.PHONY: test
+test: $(VENV)/.installed-test ## Run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: $(VENV)/.installed-lint ## Check style, types and the direction of the imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: $(VENV)/.installed-lint ## Rewrite the sources in the house style
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+.PHONY: bench
+bench: $(VENV)/.installed-test $(VENV)/.installed-bench ## Measure speed
+	$(BIN)/python -m pytest benchmarks $(ARGS)
+
+.PHONY: clean
+clean: ## Remove the environment and the caches; runs/ stays
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage
+	find l96closure tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Each candidate is tried, not looked up: a version manager puts launchers of versions it does not have on the path.
+$(BIN)/python:
+	@for candidate in $(if $(PYTHON),"$(PYTHON)",python3.13 python3.12 python3.11 python3); do \
+	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+	    echo "making $(VENV) with $$("$$candidate" --version)"; \
+	    "$$candidate" -m venv $(VENV) && exit 0; \
+	    rm -rf $(VENV); \
+	    echo "$$candidate cannot make a virtual environment; install its venv module (Debian: python3-venv)" >&2; \
+	    exit 1; \
+	  fi; \
+	done; \
+	echo "l96closure needs Python 3.11 or newer; none was found. Install one, or give it: make run PYTHON=/path/to/python3" >&2; \
+	exit 1
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.installed-%: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	@touch $@

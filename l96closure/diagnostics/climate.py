@@ -1,0 +1,140 @@
+"""Climate statistics of one run: moments, covariance, densities, autocorrelation, psi given z."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import fft
+
+__all__ = [
+    "autocorrelation",
+    "batch_standard_errors",
+    "conditional_moments",
+    "covariance_rows",
+    "density",
+    "ring_offsets",
+]
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+_BATCHES = 20  # Schmeiser (1982): between 10 and 30 batches; more buy little and make them short
+_FEWEST = 30  # samples in a bin below which its conditional moments are noise
+
+
+def ring_offsets(size: int) -> IntArray:
+    """Signed distances along a ring of ``size`` sites, 0 in the middle: -5, ..., 6 for twelve."""
+    return np.arange(-((size - 1) // 2), size // 2 + 1)
+
+
+def covariance_rows(x: FloatArray) -> FloatArray:
+    """Rows of the covariance matrix of the sites, each centred at its own site by periodicity.
+
+    Figure 4 (left) of Gottwald & Reich (2024).
+
+    Parameters
+    ----------
+    x : (member, time, k).
+
+    Returns
+    -------
+    C[k, o] = cov(x_k, x_{k + offset_o}) of shape (k, offset), with the offsets of :func:`ring_offsets`;
+    each site has its own mean removed.
+    """
+    size = x.shape[-1]
+    matrix = np.cov(x.reshape(-1, size), rowvar=False)
+    site = np.arange(size)[:, np.newaxis]
+    rows: FloatArray = matrix[site, (site + ring_offsets(size)) % size]
+    return rows
+
+
+def density(x: FloatArray, edges: FloatArray) -> FloatArray:
+    """Probability density of all values of ``x`` on bins with the given edges (bins + 1,).
+
+    Values outside the edges count in the total, so the integral falls short of one by their share.
+    """
+    return np.histogram(x, bins=edges)[0] / (x.size * np.diff(edges))
+
+
+def autocorrelation(x: FloatArray, lags: int) -> FloatArray:
+    """Autocorrelation averaged over members and sites, by fast Fourier transform.
+
+    The autocovariance at lag l is the sum over the n - l pairs divided by n - l (unbiased, up to the
+    error of the mean), its average over members and sites is divided by the one at lag 0.
+
+    Parameters
+    ----------
+    x : (member, time, k).
+    lags : number of lags, at most the number of times; the first is 0.
+
+    Returns
+    -------
+    (lags,); NaN throughout when ``x`` is constant.
+    """
+    times = x.shape[1]
+    anomaly = x - x.mean()
+    if np.ptp(x) == 0:
+        return np.full(lags, np.nan)
+    size = fft.next_fast_len(times + lags, real=True)
+    power = np.zeros(size // 2 + 1)
+    for member in anomaly:  # one member at a time keeps the transforms small
+        power += (np.abs(fft.rfft(member, size, axis=0)) ** 2).sum(axis=1)
+    covariance: FloatArray = fft.irfft(power, size)[:lags] / (times - np.arange(lags))
+    covariance /= covariance[0]
+    return covariance
+
+
+def conditional_moments(psi: FloatArray, z: FloatArray, edges: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Mean and standard deviation of psi given the bin of z at the same site and time.
+
+    Parameters
+    ----------
+    psi, z : arrays of one shape.
+    edges : bin edges of z (bins + 1,), evenly spaced.
+
+    Returns
+    -------
+    Two arrays (bins,); NaN in bins with fewer than thirty values.
+    """
+    bins = len(edges) - 1
+    psi, z = psi.ravel(), z.ravel()
+    inside = (z >= edges[0]) & (z < edges[-1])
+    psi, z = psi[inside], z[inside]
+    index = np.minimum(((z - edges[0]) / (edges[1] - edges[0])).astype(np.intp), bins - 1)
+    count = np.bincount(index, minlength=bins).astype(np.float64)
+    count[count < _FEWEST] = np.nan
+    mean = np.bincount(index, psi, minlength=bins) / count
+    # Two passes: the sum of squares minus the squared mean would lose digits.
+    std = np.sqrt(np.bincount(index, (psi - mean[index]) ** 2, minlength=bins) / count)
+    return mean, std
+
+
+def batch_standard_errors(x: FloatArray) -> tuple[float, float]:
+    """Return standard errors of the mean and the standard deviation of ``x``, aware of autocorrelation.
+
+    Method of non-overlapping batch means (Schmeiser 1982, Operations Research 30, 556-568): the record is
+    averaged over the sites, cut into about twenty batches, and the batch averages are taken as independent.
+    That holds when a batch is long against the memory of the process; otherwise the errors come out too
+    small. The error of the standard deviation s follows from that of the variance, se(s) = se(s^2) / 2 s.
+
+    Parameters
+    ----------
+    x : (member, time, k).
+
+    Returns
+    -------
+    The two standard errors, in units of ``x``; NaN when there are fewer than two batches.
+    """
+    members, times, _ = x.shape
+    batches = min(-(-_BATCHES // members), times)  # of each member
+    if members * batches < 2:
+        return float("nan"), float("nan")
+    length = times // batches
+    anomaly = x - x.mean()
+    means, squares = (
+        series[:, : batches * length].reshape(members * batches, length).mean(axis=1)
+        for series in (anomaly.mean(axis=2), (anomaly**2).mean(axis=2))
+    )
+    mean_se, variance_se = (float(np.std(b, ddof=1)) / np.sqrt(len(b)) for b in (means, squares))
+    std = float(np.sqrt((anomaly**2).mean()))
+    return mean_se, variance_se / (2 * std) if std > 0 else 0.0

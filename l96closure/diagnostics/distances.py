@@ -1,0 +1,175 @@
+"""Distances between distributions, and the floor each must be read against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import combinations, product
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from l96closure import checks
+
+__all__ = ["Comparison", "Stretches", "bin_probabilities", "compare", "cut", "hellinger", "ks", "wasserstein"]
+
+FloatArray = npt.NDArray[np.float64]
+Distance = Callable[[FloatArray, FloatArray], float]
+
+_MOST_STRETCHES = 10  # 45 pairs of truth stretches; more would cost time and hardly sharpen the floor
+_MOST_VALUES = 40_000  # per sample, of the distances that sort; neighbours in time are nearly copies anyway
+
+
+def bin_probabilities(values: FloatArray, edges: FloatArray) -> FloatArray:
+    """Fraction of ``values`` in each bin, with one open bin more at either end.
+
+    Parameters
+    ----------
+    values : sample of any shape.
+    edges : increasing bin edges (bins + 1,).
+
+    Returns
+    -------
+    Probabilities (bins + 2,) that sum to one: values outside the edges are counted, not lost.
+    """
+    counts = np.histogram(values, bins=edges)[0]
+    below = np.count_nonzero(values < edges[0])
+    return np.concatenate([[below], counts, [values.size - counts.sum() - below]]) / values.size
+
+
+def hellinger(p: FloatArray, q: FloatArray) -> float:
+    """Hellinger distance H = sqrt(1 - sum_i sqrt(p_i q_i)) of two binned distributions.
+
+    Parameters
+    ----------
+    p, q : probabilities of the same bins (bins,), each summing to one.
+
+    Returns
+    -------
+    A number from 0 (equal) to 1 (no bin in common).
+    """
+    return float(np.sqrt(max(0.0, 1.0 - np.sqrt(p * q).sum())))
+
+
+def wasserstein(a: FloatArray, b: FloatArray) -> float:
+    """Wasserstein-1 distance of two samples: the mean shift that turns one into the other, in their units.
+
+    Parameters
+    ----------
+    a, b : samples of any shape.
+    """
+    return float(stats.wasserstein_distance(a.ravel(), b.ravel()))
+
+
+def ks(a: FloatArray, b: FloatArray) -> float:
+    """Kolmogorov-Smirnov distance of two samples: the largest gap of their distribution functions, 0 to 1.
+
+    Parameters
+    ----------
+    a, b : samples of any shape.
+    """
+    return float(stats.ks_2samp(a.ravel(), b.ravel(), method="asymp").statistic)
+
+
+@dataclass(frozen=True)
+class Stretches:
+    """Truth and coarse run cut into pieces of one duration, the only fair basis of a distance and its floor.
+
+    Attributes
+    ----------
+    truth : stretches of truth, each (length, k), at least two.
+    coarse : pieces of the coarse run, each (length, k), at least one.
+    length : number of times in each, members counted one after the other.
+    note : how the cut was made, in words.
+    """
+
+    truth: tuple[FloatArray, ...]
+    coarse: tuple[FloatArray, ...]
+    length: int
+    note: str
+
+    def map(self, function: Callable[[FloatArray], FloatArray]) -> Stretches:
+        """Apply ``function`` to every piece."""
+        return Stretches(
+            tuple(map(function, self.truth)), tuple(map(function, self.coarse)), self.length, self.note
+        )
+
+    def thinned(self) -> Stretches:
+        """Keep every n-th time, so that a piece holds at most 40,000 values (for the distances that sort)."""
+        every = -(-self.truth[0].size // _MOST_VALUES)
+        return self.map(lambda piece: piece[::every])
+
+
+def cut(truth: FloatArray, coarse: FloatArray) -> Stretches:
+    """Cut the truth into disjoint stretches of the coarse run's total duration (members x time).
+
+    The distance of two samples shrinks as they grow, so a distance and its floor must come from samples of
+    one duration. When the truth is shorter than two coarse runs, its two halves are the stretches, and the
+    coarse run is cut into pieces of that duration: the floor then belongs to the shorter duration, and so
+    does the score.
+
+    Parameters
+    ----------
+    truth : (time, k).
+    coarse : (member, time, k), at the same time step.
+
+    Returns
+    -------
+    At most ten stretches of truth, spread evenly over it, and the pieces of the coarse run.
+    """
+    flat = coarse.reshape(-1, coarse.shape[-1])
+    length = min(len(flat), len(truth) // 2)
+    stretches = [truth[start : start + length] for start in range(0, len(truth) - length + 1, length)]
+    pieces = [flat[start : start + length] for start in range(0, len(flat) - length + 1, length)]
+    if length < len(flat):
+        note = (
+            "the truth is shorter than two coarse runs, so its two halves are the stretches "
+            "and the coarse run is cut into pieces of their duration"
+        )
+    else:
+        note = "the stretches are disjoint and as long as all members of the coarse run together"
+    return Stretches(_spread(stretches), _spread(pieces), length, note)
+
+
+def _spread(pieces: list[FloatArray]) -> tuple[FloatArray, ...]:
+    """Choose at most ten pieces, evenly spread."""
+    chosen = np.linspace(0, len(pieces) - 1, min(len(pieces), _MOST_STRETCHES)).round().astype(int)
+    return tuple(pieces[i] for i in chosen)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A distance with its floor.
+
+    Attributes
+    ----------
+    score : mean distance between the coarse run and a stretch of truth.
+    floor : mean distance between two stretches of truth.
+    floor_std : standard deviation of the latter over the pairs; NaN when there is only one pair.
+    """
+
+    score: float
+    floor: float
+    floor_std: float
+
+
+def compare(distance: Distance, stretches: Stretches) -> Comparison:
+    """Distance between coarse run and truth, and the floor: the same distance between two stretches of truth.
+
+    Parameters
+    ----------
+    distance : function of two pieces.
+    stretches : pieces of one duration, as :func:`cut` makes them.
+
+    Raises
+    ------
+    ValueError
+        There are fewer than two stretches of truth.
+    """
+    if len(stretches.truth) < 2:
+        checks.reject("stretches of truth", len(stretches.truth), "two or more")
+    scores = [distance(piece, stretch) for piece, stretch in product(stretches.coarse, stretches.truth)]
+    floors = [distance(a, b) for a, b in combinations(stretches.truth, 2)]
+    spread = float(np.std(floors, ddof=1)) if len(floors) > 1 else float("nan")
+    return Comparison(float(np.mean(scores)), float(np.mean(floors)), spread)

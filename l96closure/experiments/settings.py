@@ -1,0 +1,208 @@
+"""Settings of the closure experiment: frozen dataclasses that check themselves; YAML only fills them in."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from l96closure import checks, closures, lorenz96
+from l96closure.coarse import SCHEMES
+
+__all__ = ["Coarse", "Diagnostics", "Reference", "Settings"]
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The independent truth that judges the coarse run; it is recorded as often as the coarse run is.
+
+    Parameters
+    ----------
+    duration : length in model time units, > 0.
+    spinup : model time that is integrated and dropped first, >= 0.
+
+    Raises
+    ------
+    ValueError
+        A field is out of its range.
+    """
+
+    duration: float
+    spinup: float
+
+    def __post_init__(self) -> None:
+        checks.number("reference.duration", self.duration, above=0.0)
+        checks.number("reference.spinup", self.spinup, minimum=0.0)
+
+
+@dataclass(frozen=True)
+class Coarse:
+    """The coarse run.
+
+    Parameters
+    ----------
+    scheme : ``euler`` or ``rk4``.
+    dt : coarse time step in model time units, > 0.
+    steps : number of steps of every member, >= 1.
+    members : ensemble members, >= 1.
+    save_every : record every n-th step, 1 <= n <= ``steps``.
+
+    Raises
+    ------
+    ValueError
+        A field is out of its range.
+    """
+
+    scheme: str
+    dt: float
+    steps: int
+    members: int
+    save_every: int
+
+    def __post_init__(self) -> None:
+        checks.one_of("coarse.scheme", self.scheme, SCHEMES)
+        checks.number("coarse.dt", self.dt, above=0.0)
+        checks.integer("coarse.steps", self.steps, 1)
+        checks.integer("coarse.members", self.members, 1)
+        if checks.integer("coarse.save_every", self.save_every, 1) > self.steps:
+            checks.reject("coarse.save_every", self.save_every, f"at most coarse.steps = {self.steps}")
+
+    @property
+    def interval(self) -> float:
+        """Model time between two records."""
+        return self.dt * self.save_every
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """Arguments of :func:`l96closure.diagnose`, checked before the runs rather than after them.
+
+    Parameters
+    ----------
+    bins : number of bins of the histograms, >= 2.
+    max_lag : longest lag of the autocorrelations in model time units, > 0.
+
+    Raises
+    ------
+    ValueError
+        A field is out of its range.
+    """
+
+    bins: int
+    max_lag: float
+
+    def __post_init__(self) -> None:
+        checks.integer("diagnostics.bins", self.bins, 2)
+        checks.number("diagnostics.max_lag", self.max_lag, above=0.0)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of the experiment, checked before any work is done.
+
+    Parameters
+    ----------
+    model : the two-scale model.
+    training : arguments of :func:`l96closure.simulate` for the training truth.
+    reference : the truth that judges.
+    closure : name of the closure, a key of :data:`l96closure.closures.CLOSURES`.
+    closure_arguments : arguments of its ``fit``.
+    coarse : the coarse run.
+    diagnostics : the comparison of the two.
+    seed : every random number of the run follows from it.
+    """
+
+    model: lorenz96.TwoScaleLorenz96
+    training: Mapping[str, Any]
+    reference: Reference
+    closure: str
+    closure_arguments: Mapping[str, Any]
+    coarse: Coarse
+    diagnostics: Diagnostics
+    seed: int
+
+    def __post_init__(self) -> None:
+        checks.integer("seed", self.seed, 0)
+        self.reference_every  # noqa: B018 - fails early where the steps do not fit each other
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Settings:
+        """Read the sections of a configuration.
+
+        Raises
+        ------
+        ValueError
+            A section or one of its keys is missing or unknown, or a value is out of its range.
+        """
+        sections = ("model", "training", "reference", "closure", "coarse", "diagnostics")
+        _check_keys("the configuration", config, (*sections, "seed", "stages", "run_dir", "experiment_name"))
+        for name in sections:
+            if not isinstance(config.get(name), Mapping):
+                checks.reject(name, config.get(name), "a section of settings")
+        arguments = dict(config["closure"])
+        closure = checks.one_of("closure.name", arguments.pop("name", None), closures.CLOSURES)
+        return cls(
+            model=_build("model", lorenz96.TwoScaleLorenz96, config["model"]),
+            training=_arguments(
+                "training", lorenz96.simulate, config["training"], "model", "seed", "progress"
+            ),
+            reference=_build("reference", Reference, config["reference"]),
+            closure=closure,
+            closure_arguments=_arguments(
+                "closure", closures.CLOSURES[closure].fit, arguments, "truth", "seed", "progress"
+            ),
+            coarse=_build("coarse", Coarse, config["coarse"]),
+            diagnostics=_build("diagnostics", Diagnostics, config["diagnostics"]),
+            seed=config.get("seed", 0),
+        )
+
+    @property
+    def seeds(self) -> dict[str, int]:
+        """Independent seeds for every use of chance, spawned from ``seed``."""
+        uses = ("truth", "reference", "fit", "coarse")
+        children = np.random.SeedSequence(self.seed).spawn(len(uses))
+        return {use: int(child.generate_state(1)[0]) for use, child in zip(uses, children, strict=True)}
+
+    @property
+    def reference_every(self) -> int:
+        """Fine steps between two records of the reference, so that both runs are recorded equally often."""
+        dt = checks.number("training.dt", self.training.get("dt", 5e-4), above=0.0)
+        every = round(self.coarse.interval / dt)
+        if every < 1 or not math.isclose(every * dt, self.coarse.interval, rel_tol=1e-9):
+            checks.reject(
+                "coarse.dt",
+                self.coarse.dt,
+                f"such that dt * save_every is a multiple of training.dt = {dt:g}",
+            )
+        return every
+
+
+def _check_keys(owner: str, given: Iterable[str], allowed: Iterable[str]) -> None:
+    allowed = list(allowed)
+    for key in given:
+        if key not in allowed:
+            raise ValueError(f"{owner} has no setting {key!r}; it has {', '.join(allowed)}")
+
+
+def _arguments(
+    section: str, function: Callable[..., Any], given: Mapping[str, Any], *supplied: str
+) -> dict[str, Any]:
+    """Return ``given`` if ``function`` takes every key; ``supplied`` are the arguments we give ourselves."""
+    _check_keys(
+        section, given, [name for name in inspect.signature(function).parameters if name not in supplied]
+    )
+    return dict(given)
+
+
+def _build(section: str, cls: type[_T], given: Mapping[str, Any]) -> _T:
+    arguments = _arguments(section, cls, given)
+    missing = [name for name in inspect.signature(cls).parameters if name not in given]
+    if missing:
+        raise ValueError(f"{section} lacks the setting {missing[0]!r}")
+    return cls(**arguments)

@@ -1,0 +1,250 @@
+"""The command line, from overrides to a run folder."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import xarray as xr
+import yaml
+
+from l96closure import cli
+
+TINY = [
+    "training.samples=3000",
+    "training.every=20",
+    "training.spinup=1",
+    "reference.duration=10",
+    "reference.spinup=1",
+    "coarse.steps=200",
+    "coarse.members=2",
+    "diagnostics.max_lag=0.2",
+]
+FILES = {"truth.nc", "reference.nc", "closure.nc", "coarse.nc", "diagnostics.nc"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.out.splitlines()[-1])
+
+
+Call = Callable[..., Outcome]
+
+
+@pytest.fixture
+def call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Call]:
+    """Run the command line in this process, in an empty current directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+
+    def run(*overrides: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["l96closure", *overrides])
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as leave:
+            status = leave.code if isinstance(leave.code, int) else int(leave.code is not None)
+        return Outcome(status, *capsys.readouterr())
+
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    yield run
+    for handler in set(root.handlers) - set(before):
+        handler.close()
+    root.handlers[:] = before
+    root.setLevel(level)
+
+
+def written_at(folder: Path) -> dict[str, int]:
+    return {name: (folder / name).stat().st_mtime_ns for name in FILES}
+
+
+def test_a_run_fills_its_folder(call: Call, tmp_path: Path) -> None:
+    outcome = call(*TINY, "seed=7")
+    assert outcome.status == 0, outcome.err
+    folder = outcome.folder
+    assert folder.parent == tmp_path / "runs" / "l96"
+    assert {file.name for file in folder.iterdir()} == FILES | {
+        "figures",
+        "report.html",
+        ".hydra",
+        "l96closure.log",
+    }
+    assert list((folder / "figures").glob("*.png"))
+    assert {item.name for item in tmp_path.iterdir()} == {"runs"}
+    assert "hellinger_z" in outcome.out
+
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "samples: 3000" in page
+    for name in FILES:
+        with xr.open_dataset(folder / name, decode_times=False) as data:
+            assert yaml.safe_load(data.attrs["config"])["training"]["samples"] == 3000
+            assert data.attrs["seed_reference"] != data.attrs["seed_truth"]
+            assert data.attrs["wall_time_seconds"] >= 0
+            assert "l96closure" in data.attrs["history"]
+
+
+def test_training_data_are_not_the_judge(call: Call) -> None:
+    folder = call(*TINY, "closure=none", "stages=[simulate]").folder
+    with xr.open_dataset(folder / "truth.nc") as truth, xr.open_dataset(folder / "reference.nc") as reference:
+        assert not set(truth["z"].values.ravel()) & set(reference["z"].values.ravel())
+
+
+def test_the_same_seed_gives_the_same_run(call: Call) -> None:
+    runs = [
+        call(*TINY, f"run_dir={name}", f"seed={seed}").folder for name, seed in [("a", 1), ("b", 1), ("c", 2)]
+    ]
+    a, b, c = (xr.load_dataset(folder / "coarse.nc", decode_times=False) for folder in runs)
+    assert a["z"].identical(b["z"])
+    assert not a["z"].equals(c["z"])
+
+
+def test_stages_left_out_are_taken_from_the_folder(call: Call) -> None:
+    folder = call(*TINY, "run_dir=mine").folder
+    first = written_at(folder)
+    outcome = call(*TINY, "run_dir=mine", "stages=[diagnose,report,integrate]", "coarse.scheme=euler")
+    assert outcome.status == 0, outcome.err
+    assert outcome.folder == folder
+    second = written_at(folder)
+    assert {name for name in FILES if second[name] != first[name]} == {"coarse.nc", "diagnostics.nc"}
+    with xr.open_dataset(folder / "coarse.nc", decode_times=False) as coarse:
+        assert coarse.attrs["scheme"] == "euler"
+
+
+def test_settings_that_differ_from_those_of_reused_files_are_named(call: Call) -> None:
+    folder = call(*TINY, "closure=none", "run_dir=mine").folder
+    outcome = call(*TINY, "closure=none", "run_dir=mine", "stages=[report]", "model.F=18")
+    note = "truth.nc was made with model.F = 20.0, not 18"
+    assert note in outcome.err
+    assert note in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_no_closure_is_the_bare_model(call: Call) -> None:
+    outcome = call(*TINY, "closure=none")
+    assert outcome.status == 0, outcome.err
+    with xr.open_dataset(outcome.folder / "coarse.nc", decode_times=False) as coarse:
+        assert (coarse["psi"] == 0).all()
+
+
+def test_a_sweep_runs_every_job(call: Call, tmp_path: Path) -> None:
+    outcome = call("-m", *TINY, "closure=none", "seed=1,2", "stages=[simulate]")
+    assert outcome.status == 0, outcome.err
+    folders = [Path(line) for line in outcome.out.splitlines()]
+    (sweep,) = (tmp_path / "runs" / "l96").glob("sweep_*")
+    assert folders == [sweep / "0", sweep / "1"]
+    assert all((folder / "truth.nc").is_file() for folder in folders)
+
+
+def test_a_sweep_goes_to_the_folder_given(call: Call, tmp_path: Path) -> None:
+    outcome = call("-m", *TINY, "seed=1,2", "stages=[simulate]", "run_dir=mine")
+    assert outcome.folder == tmp_path / "mine" / "1"
+
+
+WRONG = [
+    ("coarse.stepz=3", "there is no setting coarse.stepz; there is dt, members, save_every, scheme, steps"),
+    ("sede=3", "there is no setting sede; there is "),
+    ("+coarse.stepz=3", "coarse has no setting 'stepz'; it has scheme, dt, steps, members, save_every"),
+    ("+closure.bandwith=3", "closure has no setting 'bandwith'; it has "),
+    ("+sede=3", "the configuration has no setting 'sede'"),
+    ("coarse=heun", "there is no coarse/heun; there is euler, rk4"),
+    ("experiment=l97", "there is no experiment/l97; there is "),
+    ("coarse.members=0", "coarse.members = 0 is not allowed; it must be an integer >= 1"),
+    ("coarse.dt=fast", "coarse.dt = 'fast' is not allowed"),
+    ("coarse.dt=0.00073", "coarse.dt = 0.00073 is not allowed"),
+    ("model.K=3", "K = 3 is not allowed; it must be an integer >= 4"),
+    ("model=12", "group override must be a string"),
+    ("training.subgrid=exact", "subgrid = 'exact' is not allowed; it must be one of "),
+    ("closure.name=magic", "closure.name = 'magic' is not allowed; it must be one of "),
+    ("seed=-1", "seed = -1 is not allowed"),
+    ("seed=${nothing}", "nothing"),
+    ("stages=[diagnose]", "reference.nc, which is not there; stage 'simulate' makes it"),
+    ("stages=[simulate,cook]", "stages = 'cook' is not allowed; it must be one of "),
+    ("stages=simulate", "stages = 'simulate' is not allowed; it must be a list"),
+    ("stages=[]", "stages = [] is not allowed"),
+    ("seed", "'seed' is not of the form key=value"),
+    ("coarse.dt=[1", "'coarse.dt=[1' is not of the form key=value"),
+]
+
+
+@pytest.mark.parametrize(("override", "message"), WRONG, ids=[override for override, _ in WRONG])
+def test_a_wrong_override_ends_in_one_line(call: Call, tmp_path: Path, override: str, message: str) -> None:
+    outcome = call(*TINY, override)
+    assert outcome.status == 2
+    assert outcome.out == ""
+    lines = outcome.err.splitlines()
+    assert lines[-1].startswith("l96closure: error: ")
+    assert message in lines[-1]
+    assert all(": error" not in line and "Traceback" not in line for line in lines[:-1])
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("override", ["seed=-1,2", "coarse.members=0,1", "stages=[diagnose],[report]"])
+def test_a_wrong_value_ends_a_sweep_at_once(call: Call, tmp_path: Path, override: str) -> None:
+    outcome = call("-m", *TINY, override)
+    assert outcome.status == 2
+    assert outcome.out == ""
+    assert [line for line in outcome.err.splitlines() if "error" in line] == outcome.err.splitlines()[-1:]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_wrong_argument_of_the_closure_ends_in_one_line(call: Call) -> None:
+    outcome = call(*TINY, "closure.epsilon=-1", "run_dir=mine")
+    assert outcome.status == 2
+    assert outcome.err.splitlines()[-1].startswith("l96closure: error: epsilon = -1")
+    assert not Path("mine/closure.nc").exists()
+
+
+def test_a_failed_stage_keeps_the_files_of_the_ones_before(call: Call) -> None:
+    outcome = call(*TINY, "closure=none", "run_dir=mine", "coarse.members=3001")
+    assert outcome.status == 2
+    assert "coarse.members = 3001 is not allowed; it must be at most the 3000 training samples" in outcome.err
+    assert Path("mine/truth.nc").is_file()
+    assert not Path("mine/coarse.nc").exists()
+
+
+def test_an_interrupt_is_not_an_error(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("l96closure.experiments.closure.simulate", interrupted)
+    outcome = call(*TINY)
+    assert outcome.status == 130
+    assert outcome.err.splitlines()[-1] == "l96closure: error: interrupted"
+
+
+def test_full_error_shows_the_traceback(tmp_path: Path) -> None:
+    script = Path(sysconfig.get_path("scripts")) / "l96closure"
+    done = subprocess.run(
+        [script, "seed=-1"],
+        cwd=tmp_path,
+        env={**os.environ, "HYDRA_FULL_ERROR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize("flag", ["--help", "--cfg=job"])
+def test_help_and_settings_are_printed(call: Call, tmp_path: Path, flag: str) -> None:
+    outcome = call(flag)
+    assert outcome.status == 0
+    assert "experiment_name: l96" in outcome.out
+    assert not list(tmp_path.iterdir())
