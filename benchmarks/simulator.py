@@ -101,9 +101,7 @@ def joined(z: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.concatenate([z, y.ravel()])
 
 
-def in_turns(
-    contestants: dict[str, tuple[Callable[[int], None], int]], repeats: int
-) -> dict[str, list[float]]:
+def in_turns(contestants: dict[str, tuple[Callable[[int], None], int]], repeats: int) -> dict[str, list[float]]:
     """Time every contestant ``repeats`` times, one after the other; microseconds per step."""
     for run, _ in contestants.values():
         run(10)  # compiles, fills the caches

@@ -51,9 +51,7 @@ def main() -> None:
     if os.environ.get(_FULL_ERROR) == "1":
         application()
         return
-    os.environ[_FULL_ERROR] = (
-        "1"  # makes Hydra pass its exceptions on, where it would print many lines and exit
-    )
+    os.environ[_FULL_ERROR] = "1"  # makes Hydra pass its exceptions on, where it would print many lines and exit
     try:
         application()
     except KeyboardInterrupt:
@@ -97,9 +95,7 @@ def _one_line(error: BaseException | None) -> str:
     cause = error.__cause__ if isinstance(error, ConfigCompositionException) else None
     if isinstance(cause, (ConfigAttributeError, ConfigKeyError)):
         siblings = sorted(str(key) for key in cause.parent_node or () if key != "hydra")
-        return f"there is no setting {cause.full_key}" + (
-            f"; there is {', '.join(siblings)}" if siblings else ""
-        )
+        return f"there is no setting {cause.full_key}" + (f"; there is {', '.join(siblings)}" if siblings else "")
     if isinstance(error, MissingConfigException) and error.options:
         return f"there is no {error.missing_cfg_file}; there is {', '.join(sorted(error.options))}"
     message = str(error)
@@ -107,9 +103,7 @@ def _one_line(error: BaseException | None) -> str:
         message = f"{error.override!r} is not of the form key=value: {message}"
     if cause is not None:
         message += f" ({cause})"
-    return " ".join(
-        line.strip() for line in message.splitlines() if line.strip() and not line.startswith("See http")
-    )
+    return " ".join(line.strip() for line in message.splitlines() if line.strip() and not line.startswith("See http"))
 
 
 def _leave(message: str, status: int) -> NoReturn:

@@ -231,14 +231,11 @@ def save_all(
         ),
     }
     return [
-        Picture(name, save(figure, Path(folder, f"{name}.png")), caption)
-        for name, (figure, caption) in figures.items()
+        Picture(name, save(figure, Path(folder, f"{name}.png")), caption) for name, (figure, caption) in figures.items()
     ]
 
 
-def _figure(
-    panels: int, *, width: float = 8.4, height: float = 3.6, sharey: bool = False
-) -> tuple[Figure, list[Axes]]:
+def _figure(panels: int, *, width: float = 8.4, height: float = 3.6, sharey: bool = False) -> tuple[Figure, list[Axes]]:
     """Return an empty figure with panels side by side, in the style all pictures share."""
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     axes_row = list(figure.subplots(1, panels, squeeze=False, sharey=sharey)[0])

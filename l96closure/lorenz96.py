@@ -175,7 +175,15 @@ def _padded(z: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 @numba.njit(cache=True, fastmath={"contract", "reassoc", "nsz"}, error_model="numpy")  # type: ignore[untyped-decorator]
 def _tendency(
-    z: FloatArray, y: FloatArray, J: int, F: float, coupling: float, b: float, c: float, dz: FloatArray, dy: FloatArray
+    z: FloatArray,
+    y: FloatArray,
+    J: int,
+    F: float,
+    coupling: float,
+    b: float,
+    c: float,
+    dz: FloatArray,
+    dy: FloatArray,
 ) -> None:
     """Write eq. (59) for the padded rings ``z`` and ``y`` into ``dz`` (K,) and ``dy`` (K J,)."""
     cb = c * b
@@ -298,7 +306,14 @@ class _Integration:
         return done
 
     def sample(
-        self, steps: int, lead: int, every: int, history: FloatArray, z: FloatArray, psi: FloatArray, emitted: int
+        self,
+        steps: int,
+        lead: int,
+        every: int,
+        history: FloatArray,
+        z: FloatArray,
+        psi: FloatArray,
+        emitted: int,
     ) -> tuple[int, int]:
         """Advance and fill ``z`` and ``psi`` from row ``emitted`` on; return (steps done, rows filled so far)."""
         done, emitted = self._call(steps, lead, every, history, z, psi, emitted)
@@ -306,7 +321,14 @@ class _Integration:
         return done, emitted
 
     def _call(
-        self, steps: int, lead: int, every: int, history: FloatArray, z: FloatArray, psi: FloatArray, emitted: int
+        self,
+        steps: int,
+        lead: int,
+        every: int,
+        history: FloatArray,
+        z: FloatArray,
+        psi: FloatArray,
+        emitted: int,
     ) -> tuple[int, int]:
         m = self.model
         return _rk4_steps(  # type: ignore[no-any-return]
@@ -373,7 +395,11 @@ def simulate(
     spinup_steps = round(spinup / dt)
     sampling_steps = (samples - 1) * every + lead
     with tqdm(
-        total=spinup_steps + sampling_steps, disable=not progress, desc="two-scale model", unit="step", unit_scale=True
+        total=spinup_steps + sampling_steps,
+        disable=not progress,
+        desc="two-scale model",
+        unit="step",
+        unit_scale=True,
     ) as bar:
         for start in range(0, spinup_steps, _STEPS_PER_CALL):
             steps = min(_STEPS_PER_CALL, spinup_steps - start)

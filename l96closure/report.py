@@ -117,14 +117,10 @@ def headline(diagnostics: xr.Dataset) -> str:
     if abs(float(coarse["std"]) - float(truth["std"])) <= 2 * error:
         spread = "The coarse run varies as much as the truth, within sampling error"
     else:
-        spread = (
-            f"The coarse run varies {abs(percent):.1f} % {'more' if percent > 0 else 'less'} than the truth"
-        )
+        spread = f"The coarse run varies {abs(percent):.1f} % {'more' if percent > 0 else 'less'} than the truth"
     score, floor, floor_std = _with_floor(diagnostics, "hellinger_z")
     if math.isnan(floor_std):
-        verdict = (
-            f"{_ratio(score, floor)} times its floor, which rests on one pair of stretches and is uncertain"
-        )
+        verdict = f"{_ratio(score, floor)} times its floor, which rests on one pair of stretches and is uncertain"
     elif score <= floor + floor_std:
         verdict = "as small as chance allows"
     else:

@@ -32,9 +32,7 @@ def _score(name: str, long_name: str) -> dict[str, dict[str, str]]:
     return {
         name: _quantity(f"{long_name} between coarse run and truth"),
         f"{name}_floor": _quantity(f"{long_name} between two stretches of truth"),
-        f"{name}_floor_std": _quantity(
-            f"standard deviation of the {long_name} over pairs of stretches of truth"
-        ),
+        f"{name}_floor_std": _quantity(f"standard deviation of the {long_name} over pairs of stretches of truth"),
     }
 
 
@@ -164,9 +162,7 @@ def write(
     for name, variable in prepared.variables.items():
         variable.attrs = {**ATTRIBUTES.get(str(name), {}), **variable.attrs}
         if "long_name" not in variable.attrs:
-            checks.reject(
-                "dataset", str(name), "made of variables in store.ATTRIBUTES or with a long_name attribute"
-            )
+            checks.reject("dataset", str(name), "made of variables in store.ATTRIBUTES or with a long_name attribute")
     stamp = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
     earlier = dataset.attrs.get("history")
     attributes: dict[str, Any] = {

@@ -45,9 +45,7 @@ Call = Callable[..., Outcome]
 
 
 @pytest.fixture
-def call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Call]:
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Call]:
     """Run the command line in this process, in an empty current directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
@@ -107,9 +105,7 @@ def test_training_data_are_not_the_judge(call: Call) -> None:
 
 
 def test_the_same_seed_gives_the_same_run(call: Call) -> None:
-    runs = [
-        call(*TINY, f"run_dir={name}", f"seed={seed}").folder for name, seed in [("a", 1), ("b", 1), ("c", 2)]
-    ]
+    runs = [call(*TINY, f"run_dir={name}", f"seed={seed}").folder for name, seed in [("a", 1), ("b", 1), ("c", 2)]]
     a, b, c = (xr.load_dataset(folder / "coarse.nc", decode_times=False) for folder in runs)
     assert a["z"].identical(b["z"])
     assert not a["z"].equals(c["z"])

@@ -79,8 +79,7 @@ def test_the_recommended_closure_is_what_fit_does_without_arguments(composed: An
     from l96closure.closures import SchrodingerBridge
 
     defaults = {
-        name: parameter.default
-        for name, parameter in inspect.signature(SchrodingerBridge.fit).parameters.items()
+        name: parameter.default for name, parameter in inspect.signature(SchrodingerBridge.fit).parameters.items()
     }
     settings = Settings.from_config(composed()).closure_arguments
     assert settings == {name: defaults[name] for name in settings}

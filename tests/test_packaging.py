@@ -75,9 +75,7 @@ def test_console_script_from_a_wheel(wheel: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     script = environment / "bin" / "l96closure"
-    assert "experiment_name: l96_paper\n" in call(
-        script, "--cfg", "job", "experiment=l96_paper", cwd=elsewhere
-    )
+    assert "experiment_name: l96_paper\n" in call(script, "--cfg", "job", "experiment=l96_paper", cwd=elsewhere)
     folder = Path(call(script, *TINY, cwd=elsewhere).splitlines()[-1])
     assert folder.parent == elsewhere / "runs" / "l96"
     assert (folder / "report.html").is_file()

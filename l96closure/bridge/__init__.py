@@ -5,4 +5,14 @@ from l96closure.bridge.neighbourhoods import everywhere, markov, periodic, stack
 from l96closure.bridge.sampler import Chain, sample
 from l96closure.bridge.sinkhorn import SinkhornWarning
 
-__all__ = ["Bridge", "Chain", "SinkhornWarning", "everywhere", "fit", "markov", "periodic", "sample", "stacked"]
+__all__ = [
+    "Bridge",
+    "Chain",
+    "SinkhornWarning",
+    "everywhere",
+    "fit",
+    "markov",
+    "periodic",
+    "sample",
+    "stacked",
+]

@@ -179,7 +179,9 @@ def fit(
     constant = wanted[np.ptp(samples[:, wanted], axis=0) == 0.0]
     if constant.size:
         checks.reject(
-            f"samples[:, {constant[0]}]", float(samples[0, constant[0]]), "at least two distinct values, not a constant"
+            f"samples[:, {constant[0]}]",
+            float(samples[0, constant[0]]),
+            "at least two distinct values, not a constant",
         )
     wanted_sets = [sets[alpha] for alpha in wanted]
     same_set = all(np.array_equal(members, wanted_sets[0]) for members in wanted_sets)
@@ -211,7 +213,12 @@ def fit(
 
 
 def assemble(
-    d: int, epsilon: float, scale: F64, components: Index, neighbourhoods: Neighbourhoods, dictionaries: tuple[Dictionary, ...]
+    d: int,
+    epsilon: float,
+    scale: F64,
+    components: Index,
+    neighbourhoods: Neighbourhoods,
+    dictionaries: tuple[Dictionary, ...],
 ) -> Bridge:
     """Put a bridge together from dictionaries that are already fitted (from a file, say); no argument is checked.
 

@@ -175,7 +175,7 @@ def _sums_single(query: F32, table: F32, charge: F32, value_rows: Index, order: 
 
 @numba.njit(cache=True, fastmath=_FAST)  # type: ignore[untyped-decorator]
 def _sums_double(query: F64, table: F64, charge: F64, value_rows: Index, order: int, shifted: bool, out: F64) -> None:
-    """The same in double precision; ``shifted`` subtracts the smallest squared distance from all exponents."""
+    """Do the same in double precision; ``shifted`` subtracts the smallest squared distance from all exponents."""
     out[:] = 0.0
     buffer = np.empty(_BLOCK)
     nearest = 0.0

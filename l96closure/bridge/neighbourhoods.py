@@ -63,7 +63,7 @@ def stacked(n_fields: int, size: int, radius: int) -> Neighbourhoods:
 
 
 def markov(steps: int, size: int = 1, sided: str = "causal") -> Neighbourhoods:
-    """Sets for trajectories of a Markov process, eq. (57) (whose l runs to K-1, not K-2).
+    """Localize trajectories of a Markov process, eq. (57) (whose l runs to K-1, not K-2).
 
     The state is ``steps`` times of ``size`` components, one time after the other, d = ``steps`` * ``size``.
 

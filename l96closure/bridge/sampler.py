@@ -104,7 +104,11 @@ class Chain:
         free = np.setdiff1d(bridge.components, fixed)
         missing = np.setdiff1d(np.arange(bridge.d), np.union1d(bridge.components, fixed))
         if missing.size:
-            checks.reject("given", fixed.tolist(), f"a set with component {missing[0]}, which the bridge does not sample")
+            checks.reject(
+                "given",
+                fixed.tolist(),
+                f"a set with component {missing[0]}, which the bridge does not sample",
+            )
         noised_fixed = self._scheme == _SPLIT and clamp == "state"
         self._noisy: Index = np.arange(bridge.d) if noised_fixed else free
         self._fixed: Index = fixed
@@ -113,7 +117,9 @@ class Chain:
         self.drift_scale: F64 = bridge.epsilon * unit**2
         needed = np.isin(bridge.plan.targets, free).any(axis=1)
         self._plan = bridge.plan._replace(
-            head=bridge.plan.head[needed], gather=bridge.plan.gather[needed], targets=bridge.plan.targets[needed]
+            head=bridge.plan.head[needed],
+            gather=bridge.plan.gather[needed],
+            targets=bridge.plan.targets[needed],
         )
 
     def advance(self, x: F64, steps: int, rng: np.random.Generator, drift: F64 | None = None) -> None:

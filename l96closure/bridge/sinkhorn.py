@@ -31,7 +31,11 @@ class Scaling(NamedTuple):
 
 
 def solve(
-    coordinates: F64, tolerance: float = 1e-6, max_iterations: int = 200, label: str = "", progress: bool = False
+    coordinates: F64,
+    tolerance: float = 1e-6,
+    max_iterations: int = 200,
+    label: str = "",
+    progress: bool = False,
 ) -> Scaling:
     """Find v > 0 with v o (T v) = 1 for T_jk = 2^(-|x_j - x_k|^2), eqs. (7)-(9), without forming T.
 

@@ -173,7 +173,10 @@ class SchrodingerBridge:
                     ("dictionary", "sample", "coordinate"),
                     np.stack([dictionary.coordinates for dictionary in dictionaries]),
                 ),
-                "sinkhorn_weight": (("dictionary", "sample"), np.stack([dictionary.v for dictionary in dictionaries])),
+                "sinkhorn_weight": (
+                    ("dictionary", "sample"),
+                    np.stack([dictionary.v for dictionary in dictionaries]),
+                ),
                 "sinkhorn_residual": ("dictionary", self.fitted.residual),
                 "sinkhorn_iterations": ("dictionary", self.fitted.iterations.astype(np.int32)),
                 "scale": ("component", self.fitted.scale),

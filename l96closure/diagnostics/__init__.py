@@ -93,9 +93,7 @@ def diagnose(truth: xr.Dataset, coarse: xr.Dataset, *, bins: int = 50, max_lag: 
     )
 
 
-def _statistics(
-    z: FloatArray, psi: FloatArray, *, edges_z: FloatArray, edges_psi: FloatArray, lags: int
-) -> xr.Dataset:
+def _statistics(z: FloatArray, psi: FloatArray, *, edges_z: FloatArray, edges_psi: FloatArray, lags: int) -> xr.Dataset:
     """Climate of one source; ``z`` and ``psi`` are (member, time, k)."""
     rows = climate.covariance_rows(z)
     mean_se, std_se = climate.batch_standard_errors(z)
@@ -167,9 +165,7 @@ def _arrays(name: str, dataset: xr.Dataset, dims: tuple[str, ...]) -> dict[str, 
     arrays = {}
     for variable in ("z", "psi"):
         if variable not in dataset:
-            checks.reject(
-                name, sorted(map(str, dataset.data_vars)), f"a Dataset with the variable {variable!r}"
-            )
+            checks.reject(name, sorted(map(str, dataset.data_vars)), f"a Dataset with the variable {variable!r}")
         field = dataset[variable]
         if set(field.dims) != set(dims):
             checks.reject(f"{name}[{variable!r}].dims", field.dims, f"({', '.join(dims)})")
@@ -182,24 +178,18 @@ def _arrays(name: str, dataset: xr.Dataset, dims: tuple[str, ...]) -> dict[str, 
                 for dim, i in zip(dims, index, strict=True)
             )
             checks.reject(f"{name}[{variable!r}] at {where}", float(field.values[index]), "finite")
-        arrays[variable] = checks.finite_array(variable, field.values, len(dims)).reshape(
-            -1, *field.shape[-2:]
-        )
+        arrays[variable] = checks.finite_array(variable, field.values, len(dims)).reshape(-1, *field.shape[-2:])
     return arrays
 
 
 def _time_step(name: str, dataset: xr.Dataset) -> float:
     """Return the uniform time step of a run."""
     if "time" not in dataset.coords or dataset.sizes["time"] < 2:
-        checks.reject(
-            f"{name}.sizes['time']", dataset.sizes["time"], "a time coordinate with two times or more"
-        )
+        checks.reject(f"{name}.sizes['time']", dataset.sizes["time"], "a time coordinate with two times or more")
     time = dataset["time"].values.astype(np.float64)
     step = float((time[-1] - time[0]) / (len(time) - 1))
     # The comparison allows for the rounding of the times themselves.
-    if not step > 0 or not np.allclose(
-        np.diff(time), step, rtol=1e-6, atol=4 * np.spacing(np.abs(time).max())
-    ):
+    if not step > 0 or not np.allclose(np.diff(time), step, rtol=1e-6, atol=4 * np.spacing(np.abs(time).max())):
         checks.reject(f"{name}['time']", time, "increasing with a uniform step")
     return step
 
@@ -208,9 +198,7 @@ def _common_step(truth: float, coarse: float) -> tuple[float, dict[str, int]]:
     """Return the coarser of two steps, and every how many samples of each source it is reached."""
     ratio = max(truth, coarse) / min(truth, coarse)
     if abs(ratio - round(ratio)) > 1e-6 * ratio:
-        checks.reject(
-            "time steps", (truth, coarse), "(of truth and coarse run) a whole multiple one of the other"
-        )
+        checks.reject("time steps", (truth, coarse), "(of truth and coarse run) a whole multiple one of the other")
     if coarse >= truth:
         return coarse, {"truth": round(ratio), "coarse": 1}
     return truth, {"truth": 1, "coarse": round(ratio)}

@@ -91,9 +91,7 @@ class Stretches:
 
     def map(self, function: Callable[[FloatArray], FloatArray]) -> Stretches:
         """Apply ``function`` to every piece."""
-        return Stretches(
-            tuple(map(function, self.truth)), tuple(map(function, self.coarse)), self.length, self.note
-        )
+        return Stretches(tuple(map(function, self.truth)), tuple(map(function, self.coarse)), self.length, self.note)
 
     def thinned(self) -> Stretches:
         """Keep every n-th time, so that a piece holds at most 40,000 values (for the distances that sort)."""

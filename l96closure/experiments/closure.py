@@ -68,9 +68,7 @@ def fit(settings: Settings, truth: xr.Dataset, progress: bool = False) -> Any:
     return method(truth, **settings.closure_arguments, **taken)
 
 
-def integrate(
-    settings: Settings, truth: xr.Dataset, closure: closures.Closure, progress: bool = False
-) -> xr.Dataset:
+def integrate(settings: Settings, truth: xr.Dataset, closure: closures.Closure, progress: bool = False) -> xr.Dataset:
     """Run the coarse model with the closure.
 
     The members start from states of the training truth, spread evenly over its length: none of them starts on

@@ -92,8 +92,7 @@ class RunFolder:
             for kind in NEEDS[stage]:
                 if MADE_BY[kind] not in stages and not self.file(kind).is_file():
                     raise ValueError(
-                        f"stage {stage!r} needs {self.file(kind)}, which is not there; "
-                        f"stage {MADE_BY[kind]!r} makes it"
+                        f"stage {stage!r} needs {self.file(kind)}, which is not there; stage {MADE_BY[kind]!r} makes it"
                     )
 
     def differences(self, stages: Collection[str]) -> list[str]:
@@ -119,11 +118,7 @@ class RunFolder:
             "package version": store.package_version(),
             "git commit": store.git_commit(),
             **{f"seed of the {use}": str(seed) for use, seed in self.seeds.items()},
-            **{
-                f"wall time of {stage}": f"{value:.1f} s"
-                for stage, value in seconds.items()
-                if value is not None
-            },
+            **{f"wall time of {stage}": f"{value:.1f} s" for stage, value in seconds.items() if value is not None},
         }
 
     def _attributes(self, kind: str) -> dict[str, Any]:

@@ -149,9 +149,7 @@ class Settings:
         closure = checks.one_of("closure.name", arguments.pop("name", None), closures.CLOSURES)
         return cls(
             model=_build("model", lorenz96.TwoScaleLorenz96, config["model"]),
-            training=_arguments(
-                "training", lorenz96.simulate, config["training"], "model", "seed", "progress"
-            ),
+            training=_arguments("training", lorenz96.simulate, config["training"], "model", "seed", "progress"),
             reference=_build("reference", Reference, config["reference"]),
             closure=closure,
             closure_arguments=_arguments(
@@ -190,13 +188,9 @@ def _check_keys(owner: str, given: Iterable[str], allowed: Iterable[str]) -> Non
             raise ValueError(f"{owner} has no setting {key!r}; it has {', '.join(allowed)}")
 
 
-def _arguments(
-    section: str, function: Callable[..., Any], given: Mapping[str, Any], *supplied: str
-) -> dict[str, Any]:
+def _arguments(section: str, function: Callable[..., Any], given: Mapping[str, Any], *supplied: str) -> dict[str, Any]:
     """Return ``given`` if ``function`` takes every key; ``supplied`` are the arguments we give ourselves."""
-    _check_keys(
-        section, given, [name for name in inspect.signature(function).parameters if name not in supplied]
-    )
+    _check_keys(section, given, [name for name in inspect.signature(function).parameters if name not in supplied])
     return dict(given)
 
 
