@@ -125,10 +125,11 @@ def test_stages_left_out_are_taken_from_the_folder(call: Call) -> None:
 
 def test_settings_that_differ_from_those_of_reused_files_are_named(call: Call) -> None:
     folder = call(*TINY, "closure=none", "run_dir=mine").folder
-    outcome = call(*TINY, "closure=none", "run_dir=mine", "stages=[report]", "model.F=18")
-    note = "truth.nc was made with model.F = 20.0, not 18"
-    assert note in outcome.err
-    assert note in (folder / "report.html").read_text(encoding="utf-8")
+    outcome = call(*TINY, "closure=none", "run_dir=mine", "stages=[report]", "model.F=18", "seed=5")
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    for note in ("truth.nc was made with model.F = 20.0, not 18", "coarse.nc was made with seed = 0, not 5"):
+        assert note in outcome.err
+        assert note in page
 
 
 def test_no_closure_is_the_bare_model(call: Call) -> None:

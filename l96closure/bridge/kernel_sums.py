@@ -251,7 +251,7 @@ def moments_parallel(x: F64, plan: KernelPlan, order: int, mean: F64, variance: 
 
 def runs_in_parallel(plan: KernelPlan, n: int) -> bool:
     """Whether ``n`` states are enough work for more than one thread; a function of the work alone."""
-    return n * plan.head.size * plan.charge.shape[1] >= _PARALLEL_WORK
+    return bool(n * plan.head.size * plan.charge.shape[1] >= _PARALLEL_WORK)
 
 
 @numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]

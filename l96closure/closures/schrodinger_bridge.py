@@ -127,7 +127,8 @@ class SchrodingerBridge:
         dictionaries = self.fitted.dictionaries
         samples = dictionaries[0].values.shape[0]
         if len(dictionaries) == 1:
-            return dictionaries[0].values[rng.integers(samples, size=z.shape), 0]
+            first: F64 = dictionaries[0].values[rng.integers(samples, size=z.shape), 0]
+            return first
         chosen = rng.integers(samples, size=z.shape[0])
         return np.stack([dictionary.values[chosen, 0] for dictionary in dictionaries], axis=1)
 

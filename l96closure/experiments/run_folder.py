@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,14 +100,13 @@ class RunFolder:
         reused = {kind for stage in stages for kind in NEEDS[stage] if MADE_BY[kind] not in stages}
         lines = []
         for kind in [kind for kind in MADE_BY if kind in reused]:
-            then = yaml.safe_load(self._attributes(kind).get("config", "")) or {}
-            for section in _SECTIONS[kind]:
-                old, new = then.get(section, {}), self.config[section]
-                lines += [
-                    f"{kind}.nc was made with {section}.{key} = {old.get(key)}, not {new.get(key)}"
-                    for key in dict.fromkeys([*old, *new])
-                    if old.get(key) != new.get(key)
-                ]
+            recorded = yaml.safe_load(self._attributes(kind).get("config", "")) or {}
+            then, now = (_flat(config, _SECTIONS[kind]) for config in (recorded, self.config))
+            lines += [
+                f"{kind}.nc was made with {name} = {then.get(name)}, not {now.get(name)}"
+                for name in dict.fromkeys([*then, *now])
+                if then.get(name) != now.get(name)
+            ]
         return lines
 
     def provenance(self) -> dict[str, str]:
@@ -124,3 +123,9 @@ class RunFolder:
     def _attributes(self, kind: str) -> dict[str, Any]:
         with xr.open_dataset(self.file(kind), engine="netcdf4", decode_times=False) as data:
             return dict(data.attrs)
+
+
+def _flat(config: Mapping[str, Any], sections: Iterable[str]) -> dict[str, Any]:
+    """Return the settings of some sections by their full names, and the seed, on which everything depends."""
+    named = {f"{section}.{key}": value for section in sections for key, value in config.get(section, {}).items()}
+    return {"seed": config.get("seed"), **named}

@@ -1,0 +1,276 @@
+"""The two-scale model against scalar loops, its invariants, its order, and what simulate records."""
+
+from __future__ import annotations
+
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pytest
+from oracles import order_of_convergence, resolved, rk4_step, tendency, trajectory
+from scipy.integrate import solve_ivp
+
+from l96closure import TwoScaleLorenz96, lorenz96, resolved_tendency, simulate
+
+SIZES = [(12, 24), (8, 32), (4, 1), (5, 3), (7, 2), (4, 2)]
+
+
+def random_model(K: int, J: int, rng: np.random.Generator) -> TwoScaleLorenz96:
+    F, h = rng.uniform(-10.0, 25.0), rng.uniform(-2.0, 2.0)
+    b, c = rng.uniform(0.5, 12.0, 2)
+    return TwoScaleLorenz96(K, J, F, h, b, c)
+
+
+def random_state(model: TwoScaleLorenz96, rng: np.random.Generator) -> tuple[Any, Any]:
+    return rng.normal(3.0, 5.0, model.K), rng.normal(0.0, 1.0, (model.K, model.J))
+
+
+class TestTendency:
+    @pytest.mark.parametrize(("K", "J"), SIZES)
+    def test_agrees_with_scalar_loops(self, K: int, J: int) -> None:
+        rng = np.random.default_rng(K * J)
+        for _ in range(5):
+            model = random_model(K, J, rng)
+            z, y = random_state(model, rng)
+            for fast, slow in zip(model.tendency(z, y), tendency(model, z, y), strict=True):
+                np.testing.assert_allclose(fast, slow, rtol=0, atol=1e-13 * np.abs(slow).max())
+
+    @pytest.mark.parametrize(("K", "J"), SIZES)
+    def test_step_agrees_with_scalar_loops(self, K: int, J: int) -> None:
+        rng = np.random.default_rng(K + J)
+        model = random_model(K, J, rng)
+        z, y = random_state(model, rng)
+        fast, slow = model.step(z, y, 5e-4, steps=3), (z, y)
+        for _ in range(3):
+            slow = rk4_step(model, *slow, 5e-4)
+        np.testing.assert_allclose(fast[0], slow[0], rtol=0, atol=1e-13 * np.abs(slow[0]).max())
+        np.testing.assert_allclose(fast[1], slow[1], rtol=0, atol=1e-13 * np.abs(slow[1]).max())
+
+    @pytest.mark.parametrize("leading", [(), (1,), (6,), (2, 3), (2, 1, 4)])
+    @pytest.mark.parametrize("K", [4, 5, 12])
+    def test_resolved_part_agrees_with_scalar_loops(self, leading: tuple[int, ...], K: int) -> None:
+        z = np.random.default_rng(K).normal(3.0, 5.0, (*leading, K))
+        expected = np.apply_along_axis(resolved, -1, z, 7.5)
+        found = resolved_tendency(z, 7.5)
+        assert found.shape == z.shape
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13 * np.abs(expected).max())
+
+    def test_resolved_part_takes_a_view(self) -> None:
+        z = np.random.default_rng(0).normal(size=(12, 5))
+        assert np.array_equal(resolved_tendency(z.T, 1.0), resolved_tendency(z.T.copy(), 1.0))
+
+    @pytest.mark.parametrize(("K", "J"), SIZES)
+    def test_advection_and_coupling_conserve_the_sum_of_squares(self, K: int, J: int) -> None:
+        rng = np.random.default_rng(J)
+        drawn = random_model(K, J, rng)
+        model = TwoScaleLorenz96(K, J, 0.0, drawn.h, drawn.b, drawn.c)
+        z, y = random_state(model, rng)
+        dz, dy = model.tendency(z, y)
+        terms = np.concatenate([z * (dz + z), (y * (dy + model.c * y)).ravel()])
+        assert abs(terms.sum()) < 1e-13 * np.abs(terms).sum()
+
+    @pytest.mark.parametrize(("K", "J"), SIZES)
+    def test_commutes_with_a_shift_of_the_sites(self, K: int, J: int) -> None:
+        rng = np.random.default_rng(1)
+        model = random_model(K, J, rng)
+        z, y = random_state(model, rng)
+        dz, dy = model.tendency(z, y)
+        for shift in range(1, K):
+            shifted = model.tendency(np.roll(z, shift), np.roll(y, shift, axis=0))
+            # Not bit for bit: a vectorised loop rounds its last elements differently from the others.
+            np.testing.assert_allclose(shifted[0], np.roll(dz, shift), rtol=0, atol=1e-13 * np.abs(dz).max())
+            np.testing.assert_allclose(shifted[1], np.roll(dy, shift, axis=0), rtol=0, atol=1e-13 * np.abs(dy).max())
+
+    def test_fast_ring_without_coupling_commutes_with_any_shift(self) -> None:
+        model = TwoScaleLorenz96(5, 3, h=0.0)
+        z, y = random_state(model, np.random.default_rng(2))
+        _, dy = model.tendency(z, y)
+        for shift in range(1, 15):
+            _, shifted = model.tendency(z, np.roll(y.ravel(), shift).reshape(5, 3))
+            np.testing.assert_allclose(shifted.ravel(), np.roll(dy.ravel(), shift), rtol=0, atol=1e-13 * np.abs(dy).max())
+
+    def test_rk4_is_of_order_four(self) -> None:
+        model = TwoScaleLorenz96(6, 4)
+        z, y = model.step(*random_state(model, np.random.default_rng(3)), 5e-4, steps=4000)
+        time = 0.1
+
+        def rhs(_: float, x: Any) -> Any:
+            dz, dy = model.tendency(x[:6], x[6:].reshape(6, 4))
+            return np.concatenate([dz, dy.ravel()])
+
+        exact = solve_ivp(
+            rhs, (0.0, time), np.concatenate([z, y.ravel()]), method="DOP853", rtol=1e-13, atol=1e-13
+        ).y[:, -1]
+
+        def error(count: int) -> float:
+            found = model.step(z, y, time / count, steps=count)
+            return float(np.abs(np.concatenate([found[0], found[1].ravel()]) - exact).max())
+
+        assert order_of_convergence(error, [40, 60, 80, 120, 160]) == pytest.approx(4.0, abs=0.15)
+
+
+class TestSimulate:
+    MODEL = TwoScaleLorenz96(5, 3)
+
+    @pytest.mark.parametrize("K_J", [(12, 24), (4, 1), (5, 3)])
+    @pytest.mark.parametrize("subgrid", ["fine", "coarse", "coupling"])
+    def test_agrees_with_scalar_loops(self, K_J: tuple[int, int], subgrid: str) -> None:
+        model, dt, lead = TwoScaleLorenz96(*K_J), 5e-4, {"fine": 1, "coarse": 4, "coupling": 0}[subgrid]
+        truth = simulate(model, samples=9, dt=dt, spinup=0.0, subgrid=subgrid, coarse_dt=4 * dt, seed=7)
+        z, y = trajectory(model, 7, dt, 8 + lead)
+        if subgrid == "coupling":
+            psi = -(model.h * model.c / model.b) * y[:9].sum(axis=2)
+        else:
+            psi = (z[lead:] - z[:9]) / (lead * dt) - np.apply_along_axis(resolved, 1, z[:9], model.F)
+        np.testing.assert_allclose(truth["z"], z[:9], rtol=0, atol=1e-12)
+        np.testing.assert_allclose(truth["psi"], psi, rtol=0, atol=1e-9)  # z differences are divided by dt
+
+    def test_fine_is_the_difference_quotient_of_the_paper(self) -> None:
+        truth = simulate(TwoScaleLorenz96(), samples=500, spinup=2.0, subgrid="fine", seed=1)
+        z, dt = truth["z"].values, truth.attrs["dt"]
+        expected = (z[1:] - z[:-1]) / dt - np.apply_along_axis(resolved, 1, z[:-1], 20.0)
+        np.testing.assert_allclose(truth["psi"].values[:-1], expected, rtol=0, atol=1e-9)
+
+    @pytest.mark.parametrize("every", [2, 3, 7, 10, 25])
+    @pytest.mark.parametrize("subgrid", ["fine", "coarse", "coupling"])
+    def test_every_nth_sample_is_the_full_run_thinned(self, subgrid: str, every: int) -> None:
+        arguments: dict[str, Any] = {"dt": 1e-3, "spinup": 0.5, "subgrid": subgrid, "coarse_dt": 5e-3, "seed": 2}
+        full = simulate(self.MODEL, samples=20 * every, **arguments)
+        thin = simulate(self.MODEL, samples=20, every=every, **arguments)
+        for name in ("z", "psi"):
+            assert np.array_equal(thin[name].values, full[name].values[::every])
+        np.testing.assert_allclose(thin["time"], full["time"].values[::every], rtol=1e-14)
+
+    @pytest.mark.parametrize("subgrid", ["fine", "coarse", "coupling"])
+    @pytest.mark.parametrize("steps_per_call", [1, 3, 17])
+    def test_does_not_depend_on_how_the_run_is_cut(
+        self, monkeypatch: pytest.MonkeyPatch, subgrid: str, steps_per_call: int
+    ) -> None:
+        arguments: dict[str, Any] = {"samples": 13, "dt": 1e-3, "every": 4, "spinup": 0.06, "subgrid": subgrid}
+        whole = simulate(self.MODEL, **arguments)
+        monkeypatch.setattr(lorenz96, "_STEPS_PER_CALL", steps_per_call)
+        assert simulate(self.MODEL, **arguments).identical(whole)
+
+    def test_same_seed_same_bits_other_seed_other_run(self) -> None:
+        runs = [simulate(self.MODEL, samples=50, spinup=1.0, seed=seed) for seed in (3, 3, 4)]
+        assert runs[0].identical(runs[1])
+        assert not np.any(runs[0]["z"].values == runs[2]["z"].values)
+
+    def test_spinup_is_integrated_and_dropped(self) -> None:
+        arguments: dict[str, Any] = {"dt": 1e-3, "subgrid": "coupling", "seed": 5}
+        whole = simulate(self.MODEL, samples=300, spinup=0.0, **arguments)
+        late = simulate(self.MODEL, samples=100, spinup=0.2, **arguments)
+        assert np.array_equal(late["z"].values, whole["z"].values[200:])
+        assert np.array_equal(late["psi"].values, whole["psi"].values[200:])
+        assert late["time"].values[0] == 0.0
+
+    def test_says_what_it_did(self) -> None:
+        truth = simulate(self.MODEL, samples=4, dt=1e-3, every=2, subgrid="coarse", coarse_dt=5e-3, seed=9)
+        assert truth["z"].dims == truth["psi"].dims == ("time", "k")
+        assert truth.sizes == {"time": 4, "k": 5}
+        np.testing.assert_allclose(truth["time"], [0.0, 2e-3, 4e-3, 6e-3])
+        expected = {"model_K": 5, "model_J": 3, "dt": 1e-3, "every": 2, "coarse_dt": 5e-3, "seed": 9, "subgrid": "coarse"}
+        assert expected.items() <= truth.attrs.items()
+        assert "coarse_dt" not in simulate(self.MODEL, samples=1, subgrid="fine").attrs
+
+    @pytest.mark.parametrize("spinup", [0.0, 5.0])
+    def test_an_unstable_run_names_the_time_and_the_step(self, spinup: float) -> None:
+        with pytest.raises(FloatingPointError, match=r"time -?[\d.e+-]+ .*dt = 0\.05") as caught:
+            simulate(TwoScaleLorenz96(), samples=1000, dt=0.05, spinup=spinup)
+        assert "\n" not in str(caught.value)
+
+    def test_memory_holds_the_samples_alone(self) -> None:
+        simulate(self.MODEL, samples=2, spinup=0.0)  # compiled before anything is measured
+        tracemalloc.start()
+        try:
+            simulate(self.MODEL, samples=100, every=1000, spinup=5.0)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        samples = 2 * 100 * 5 * 8
+        every_step = 100_000 * 5 * 8
+        assert samples < peak < 0.1 * every_step
+
+
+GOOD: dict[str, Any] = {"samples": 3, "dt": 1e-3, "spinup": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"K": 3}, r"^K = 3 .* >= 4"),
+        ({"K": 4.0}, r"^K = 4\.0 .* integer"),
+        ({"K": True}, r"^K = True .* integer"),
+        ({"J": 0}, r"^J = 0 .* >= 1"),
+        ({"F": np.nan}, r"^F = nan .* finite"),
+        ({"F": np.inf}, r"^F = inf .* finite"),
+        ({"F": "20"}, r"^F = '20' .* number"),
+        ({"h": np.nan}, r"^h = nan .* finite"),
+        ({"b": 0.0}, r"^b = 0\.0 .* > 0"),
+        ({"c": -1.0}, r"^c = -1\.0 .* > 0"),
+    ],
+)
+def test_bad_parameters(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        TwoScaleLorenz96(**arguments)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"samples": 0}, r"^samples = 0 .* >= 1"),
+        ({"samples": 2.0}, r"^samples = 2\.0 .* integer"),
+        ({"dt": 0.0}, r"^dt = 0\.0 .* > 0"),
+        ({"dt": -1e-3}, r"^dt = -0\.001 .* > 0"),
+        ({"dt": np.nan}, r"^dt = nan .* > 0"),
+        ({"every": 0}, r"^every = 0 .* >= 1"),
+        ({"every": 1.5}, r"^every = 1\.5 .* integer"),
+        ({"spinup": -1.0}, r"^spinup = -1\.0 .* >= 0"),
+        ({"spinup": np.inf}, r"^spinup = inf .* finite"),
+        ({"subgrid": "medium"}, r"^subgrid = 'medium' .* coarse, coupling, fine"),
+        ({"subgrid": "coarse", "coarse_dt": 2.5e-3}, r"^coarse_dt = 0\.0025 .* multiple of dt = 0\.001"),
+        ({"subgrid": "coarse", "coarse_dt": 4e-4}, r"^coarse_dt = 0\.0004 .* multiple of dt = 0\.001"),
+        ({"subgrid": "coarse", "coarse_dt": -1e-3}, r"^coarse_dt = -0\.001 .* > 0"),
+        ({"seed": -1}, r"^seed = -1 .* >= 0"),
+        ({"seed": 0.5}, r"^seed = 0\.5 .* integer"),
+    ],
+)
+def test_bad_arguments_of_simulate(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        simulate(TwoScaleLorenz96(4, 1), **{**GOOD, **arguments})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("z", "y", "message"),
+    [
+        (np.ones(4), np.ones((5, 3)), r"^z\.shape = \(4,\) .* \(5,\)"),
+        (np.ones((1, 5)), np.ones((5, 3)), r"^z\.shape = \(1, 5\) .* 1-dimensional"),
+        (np.ones(5), np.ones((3, 5)), r"^y\.shape = \(3, 5\) .* \(5, 3\)"),
+        (np.ones(5), np.ones(15), r"^y\.shape = \(15,\) .* 2-dimensional"),
+        (np.full(5, np.nan), np.ones((5, 3)), r"^z\[0\] = nan .* finite"),
+        (np.ones(5), np.full((5, 3), np.inf), r"^y\[0, 0\] = inf .* finite"),
+        (["a"] * 5, np.ones((5, 3)), r"^z = .* array of numbers"),
+    ],
+)
+def test_bad_states(z: Any, y: Any, message: str) -> None:
+    model = TwoScaleLorenz96(5, 3)
+    for call in (lambda: model.tendency(z, y), lambda: model.step(z, y, 1e-3)):
+        with pytest.raises(ValueError, match=message) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("dt", "steps", "message"), [(0.0, 1, r"^dt = 0\.0 .* > 0"), (1e-3, 0, r"^steps = 0 .* >= 1")]
+)
+def test_bad_step(dt: float, steps: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TwoScaleLorenz96(4, 1).step(np.ones(4), np.ones((4, 1)), dt, steps)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (12, 3)])
+def test_resolved_tendency_needs_four_sites(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"^z\.shape = .* K >= 4"):
+        resolved_tendency(np.ones(shape), 20.0)
