@@ -43,8 +43,8 @@ format: $(VENV)/.installed-lint ## Rewrite the sources in the house style
 	$(BIN)/ruff format
 
 .PHONY: bench
-bench: $(VENV)/.installed-test $(VENV)/.installed-bench ## Measure speed
-	$(BIN)/python -m pytest benchmarks $(ARGS)
+bench: $(VENV)/.installed-bench ## Measure speed
+	$(BIN)/python benchmarks/simulator.py $(ARGS)
 
 .PHONY: clean
 clean: ## Remove the environment and the caches; runs/ stays

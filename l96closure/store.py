@@ -73,6 +73,7 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     "sinkhorn_residual": _quantity("largest departure of v (T v) from one"),
     "sinkhorn_iterations": _quantity("number of evaluations of T v"),
     "scale": _quantity("climatological standard deviation of a component"),
+    "trend_range": _quantity("range of the slow variable that the trend was fitted on"),
     "trend": _quantity("coefficient of the polynomial trend of the subgrid tendency, lowest power first"),
     # climate
     "mean": _quantity("mean of the slow variable"),

@@ -22,15 +22,19 @@ class PolynomialTrend:
     Attributes
     ----------
     coefficients : (degree + 1,), lowest power first, in units of psi per power of z.
+    lower, upper : range of z it was fitted on; it is constant beyond, where a high power would run away.
     """
 
     coefficients: F64
+    lower: float
+    upper: float
 
     def __call__(self, z: F64) -> F64:
         """Evaluate at ``z`` of any shape (Horner)."""
+        inside = np.minimum(np.maximum(z, self.lower), self.upper)
         value = np.full_like(z, self.coefficients[-1])
         for a in self.coefficients[-2::-1]:
-            value *= z
+            value *= inside
             value += a
         return value
 
@@ -45,7 +49,7 @@ def fit_trend(z: F64, psi: F64, degree: int) -> PolynomialTrend:
     coefficients = np.zeros(degree + 1)
     plain = fitted.convert().coef
     coefficients[: plain.size] = plain
-    return PolynomialTrend(coefficients)
+    return PolynomialTrend(coefficients, float(z.min()), float(z.max()))
 
 
 @dataclass(frozen=True)

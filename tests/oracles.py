@@ -34,9 +34,7 @@ def tendency(model: TwoScaleLorenz96, z: F64, y: F64) -> State:
     for k in range(K):
         for j in range(J):
             dz[k] -= h * c / b * fast(j, k)
-            dy[k, j] = (
-                -c * b * fast(j + 1, k) * (fast(j + 2, k) - fast(j - 1, k)) - c * fast(j, k) + h * c / b * z[k]
-            )
+            dy[k, j] = -c * b * fast(j + 1, k) * (fast(j + 2, k) - fast(j - 1, k)) - c * fast(j, k) + h * c / b * z[k]
     return dz, dy
 
 

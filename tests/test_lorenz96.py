@@ -87,7 +87,9 @@ class TestTendency:
         _, dy = model.tendency(z, y)
         for shift in range(1, 15):
             _, shifted = model.tendency(z, np.roll(y.ravel(), shift).reshape(5, 3))
-            np.testing.assert_allclose(shifted.ravel(), np.roll(dy.ravel(), shift), rtol=0, atol=1e-13 * np.abs(dy).max())
+            np.testing.assert_allclose(
+                shifted.ravel(), np.roll(dy.ravel(), shift), rtol=0, atol=1e-13 * np.abs(dy).max()
+            )
 
     def test_rk4_is_of_order_four(self) -> None:
         model = TwoScaleLorenz96(6, 4)
@@ -98,9 +100,9 @@ class TestTendency:
             dz, dy = model.tendency(x[:6], x[6:].reshape(6, 4))
             return np.concatenate([dz, dy.ravel()])
 
-        exact = solve_ivp(
-            rhs, (0.0, time), np.concatenate([z, y.ravel()]), method="DOP853", rtol=1e-13, atol=1e-13
-        ).y[:, -1]
+        exact = solve_ivp(rhs, (0.0, time), np.concatenate([z, y.ravel()]), method="DOP853", rtol=1e-13, atol=1e-13).y[
+            :, -1
+        ]
 
         def error(count: int) -> float:
             found = model.step(z, y, time / count, steps=count)
@@ -169,7 +171,15 @@ class TestSimulate:
         assert truth["z"].dims == truth["psi"].dims == ("time", "k")
         assert truth.sizes == {"time": 4, "k": 5}
         np.testing.assert_allclose(truth["time"], [0.0, 2e-3, 4e-3, 6e-3])
-        expected = {"model_K": 5, "model_J": 3, "dt": 1e-3, "every": 2, "coarse_dt": 5e-3, "seed": 9, "subgrid": "coarse"}
+        expected = {
+            "model_K": 5,
+            "model_J": 3,
+            "dt": 1e-3,
+            "every": 2,
+            "coarse_dt": 5e-3,
+            "seed": 9,
+            "subgrid": "coarse",
+        }
         assert expected.items() <= truth.attrs.items()
         assert "coarse_dt" not in simulate(self.MODEL, samples=1, subgrid="fine").attrs
 
@@ -262,9 +272,7 @@ def test_bad_states(z: Any, y: Any, message: str) -> None:
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("dt", "steps", "message"), [(0.0, 1, r"^dt = 0\.0 .* > 0"), (1e-3, 0, r"^steps = 0 .* >= 1")]
-)
+@pytest.mark.parametrize(("dt", "steps", "message"), [(0.0, 1, r"^dt = 0\.0 .* > 0"), (1e-3, 0, r"^steps = 0 .* >= 1")])
 def test_bad_step(dt: float, steps: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TwoScaleLorenz96(4, 1).step(np.ones(4), np.ones((4, 1)), dt, steps)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import xarray as xr
 
 from l96closure import store
 from l96closure.closures.no_closure import NoClosure
@@ -33,6 +34,9 @@ class Closure(Protocol):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the closure to a netCDF file that :func:`load` reads."""
+
+    def to_dataset(self) -> xr.Dataset:
+        """Return everything the file holds."""
 
 
 CLOSURES: dict[str, Any] = {closure.name: closure for closure in (NoClosure, SchrodingerBridge)}

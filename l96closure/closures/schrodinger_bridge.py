@@ -11,6 +11,7 @@ import xarray as xr
 
 from l96closure import bridge, checks, store
 from l96closure.bridge.conditional import Dictionary, assemble
+from l96closure.bridge.sampler import CLAMPS, NOISE_METRICS, SCHEMES
 from l96closure.training import PolynomialTrend, prepare
 
 __all__ = ["SchrodingerBridge"]
@@ -53,16 +54,16 @@ class SchrodingerBridge:
     def fit(
         cls,
         truth: xr.Dataset,
-        epsilon: float = 0.5,
-        radius: int = 1,
+        epsilon: float = 0.1,
+        radius: int = 0,
         decorrelation_steps: int = 1,
         scheme: str = "conditional_variance",
         clamp: str = "query",
         noise_metric: str = "scaled",
         pooled: bool = True,
         thinning: int = 10,
-        centres: int | None = 500,
-        trend_degree: int | None = 4,
+        centres: int | None = 2000,
+        trend_degree: int | None = 8,
         tolerance: float = 1e-6,
         seed: int = 0,
         progress: bool = False,
@@ -89,6 +90,10 @@ class SchrodingerBridge:
         ValueError
             An argument is out of its range, or ``truth`` is no usable training data.
         """
+        checks.integer("decorrelation_steps", decorrelation_steps, 1)  # before the work, not after it
+        checks.one_of("scheme", scheme, SCHEMES)
+        checks.one_of("clamp", clamp, CLAMPS)
+        checks.one_of("noise_metric", noise_metric, NOISE_METRICS)
         data = prepare(truth, thinning, trend_degree)
         K = data.scale.size // 2
         fitted = bridge.fit(
@@ -182,6 +187,10 @@ class SchrodingerBridge:
                 "sinkhorn_iterations": ("dictionary", self.fitted.iterations.astype(np.int32)),
                 "scale": ("component", self.fitted.scale),
                 "trend": ("power", np.empty(0) if self.trend is None else self.trend.coefficients),
+                "trend_range": (
+                    "bound",
+                    np.empty(0) if self.trend is None else np.array([self.trend.lower, self.trend.upper]),
+                ),
             },
             attrs={
                 "closure": self.name,
@@ -226,6 +235,6 @@ class SchrodingerBridge:
             str(a["scheme"]),
             str(a["clamp"]),
             str(a["noise_metric"]),
-            PolynomialTrend(trend) if trend.size else None,
+            PolynomialTrend(trend, *dataset["trend_range"].values) if trend.size else None,
             fitted,
         )

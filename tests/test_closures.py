@@ -1,0 +1,316 @@
+"""What every closure promises, what the Schrödinger bridge closure adds, and what a closure file survives."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import netCDF4
+import numpy as np
+import numpy.typing as npt
+import pytest
+import xarray as xr
+
+import l96closure as lc
+from l96closure import store
+from l96closure.bridge import conditional
+from l96closure.closures import CLOSURES, Closure, SchrodingerBridge, load
+
+F64 = npt.NDArray[np.float64]
+K = 5
+
+BRIDGES: dict[str, dict[str, Any]] = {
+    "pooled": {"centres": 80, "radius": 1},
+    "pooled without trend": {"centres": 80, "trend_degree": None},
+    "pooled, radius 0": {"centres": 80, "radius": 0},
+    "all samples": {"centres": None, "thinning": 60, "decorrelation_steps": 3},
+    "per site": {"centres": 60, "pooled": False, "radius": 1},
+    "per site without trend": {"centres": 60, "pooled": False, "trend_degree": None, "radius": 2},
+    **{
+        f"{scheme}, clamp {clamp}": {
+            "centres": 60,
+            "scheme": scheme,
+            "clamp": clamp,
+            "decorrelation_steps": 4,
+            "radius": 1,
+        }
+        for scheme in ("split", "euler", "conditional_variance")
+        for clamp in ("query", "state")
+    },
+    "per site, physical noise": {"centres": 60, "pooled": False, "scheme": "split", "noise_metric": "physical"},
+}
+CASES = {**{f"{name} as it comes": (name, {}) for name in CLOSURES}} | {
+    label: ("schrodinger_bridge", settings) for label, settings in BRIDGES.items()
+}
+
+
+@pytest.fixture(scope="module")
+def truth() -> xr.Dataset:
+    return lc.simulate(lc.TwoScaleLorenz96(K, 3, 10.0), samples=6000, dt=1e-3, every=5, spinup=3.0, subgrid="coupling")
+
+
+@pytest.fixture(scope="module", params=CASES.values(), ids=CASES.keys())
+def closure(request: pytest.FixtureRequest, truth: xr.Dataset) -> Closure:
+    name, settings = request.param
+    fitted: Closure = CLOSURES[name].fit(truth, **settings)
+    return fitted
+
+
+def ensemble(truth: xr.Dataset, members: int) -> F64:
+    return truth["z"].values[:members].copy()
+
+
+def draw(closure: Closure, z: F64, steps: int, seed: int) -> list[F64]:
+    """The state and psi of some steps at a z that moves a little."""
+    rng = np.random.default_rng(seed)
+    state = closure.init(z, rng)
+    drawn = [state]
+    for step in range(steps):
+        psi, state = closure.step(z + 0.1 * step, state, rng)
+        drawn += [psi, state]
+    return drawn
+
+
+def equal(a: list[F64], b: list[F64]) -> bool:
+    return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+class TestContract:
+    @pytest.mark.parametrize("members", [1, 2, 7])
+    def test_shapes_and_finite_values(self, closure: Closure, truth: xr.Dataset, members: int) -> None:
+        state, *drawn = draw(closure, ensemble(truth, members), 5, seed=0)
+        assert state.dtype == np.float64
+        assert state.shape[0] == members
+        for psi, following in zip(drawn[::2], drawn[1::2], strict=True):
+            assert psi.shape == (members, K)
+            assert psi.dtype == following.dtype == np.float64
+            assert following.shape == state.shape
+            assert np.isfinite(psi).all()
+            assert np.isfinite(following).all()
+
+    def test_far_from_every_training_sample_psi_is_finite(self, closure: Closure, truth: xr.Dataset) -> None:
+        z = 1e4 * np.sign(ensemble(truth, 2))
+        assert all(np.isfinite(x).all() for x in draw(closure, z, 3, seed=0))
+
+    def test_same_noise_same_result_and_arguments_left_alone(self, closure: Closure, truth: xr.Dataset) -> None:
+        z = ensemble(truth, 3)
+        state = closure.init(z, 1)
+        kept_z, kept_state = z.copy(), state.copy()
+        first, again = (closure.step(z, state, np.random.default_rng(2)) for _ in range(2))
+        assert equal(list(first), list(again))
+        assert np.array_equal(z, kept_z)
+        assert np.array_equal(state, kept_state)
+        first[0][:] = np.nan  # psi is the caller's own
+        assert np.array_equal(first[1], again[1])
+        assert np.array_equal(state, kept_state)
+
+    def test_init_takes_a_seed_or_a_generator(self, closure: Closure, truth: xr.Dataset) -> None:
+        z = ensemble(truth, 3)
+        state = closure.init(z, 8)
+        assert np.array_equal(state, closure.init(z, np.random.default_rng(8)))
+        assert np.array_equal(z, ensemble(truth, 3))
+
+    def test_memory_layout_of_z_does_not_matter(self, closure: Closure, truth: xr.Dataset) -> None:
+        z = ensemble(truth, 3)
+        assert equal(draw(closure, z, 2, seed=3), draw(closure, np.asfortranarray(z), 2, seed=3))
+
+    def test_a_file_keeps_every_bit(self, closure: Closure, truth: xr.Dataset, tmp_path: Path) -> None:
+        z = ensemble(truth, 3)
+        closure.save(tmp_path / "closure.nc")
+        loaded = load(tmp_path / "closure.nc")
+        assert type(loaded) is type(closure)
+        assert equal(draw(loaded, z, 5, seed=4), draw(closure, z, 5, seed=4))
+        loaded.save(tmp_path / "again.nc")
+        with xr.open_dataset(tmp_path / "closure.nc") as one, xr.open_dataset(tmp_path / "again.nc") as two:
+            xr.testing.assert_equal(one, two)
+        assert sorted(file.name for file in tmp_path.iterdir()) == ["again.nc", "closure.nc"]
+
+    def test_runs_in_the_coarse_model(self, closure: Closure, truth: xr.Dataset) -> None:
+        def tendency(z: F64) -> F64:
+            return lc.resolved_tendency(z, 10.0)
+
+        run = lc.integrate(tendency, closure, ensemble(truth, 2), steps=40, dt=5e-3, scheme="rk4", rng=1)
+        assert np.isfinite(run["z"].values).all()
+        assert np.array_equal(run["psi"].values[:, 0], draw(closure, ensemble(truth, 2), 1, seed=1)[1])
+
+
+class TestSchrodingerBridge:
+    def test_pooled_sites_make_it_commute_with_shifts(self, truth: xr.Dataset) -> None:
+        fitted = SchrodingerBridge.fit(truth, centres=200, radius=1).fitted
+        x = np.hstack([truth["z"].values, truth["psi"].values])[::100]
+        shifted = np.hstack([np.roll(x[:, :K], 2, axis=1), np.roll(x[:, K:], 2, axis=1)])
+        for moment, of_shifted in zip(fitted.moments(x), fitted.moments(shifted), strict=True):
+            np.testing.assert_allclose(of_shifted, np.roll(moment, 2, axis=1), rtol=0, atol=1e-12)
+
+    def test_starts_from_residuals_of_the_training_data(self, truth: xr.Dataset) -> None:
+        closure = SchrodingerBridge.fit(truth, trend_degree=None, centres=None, thinning=20, pooled=False)
+        state = closure.init(ensemble(truth, 9), 0)
+        rows = truth["psi"].values[::20]
+        assert all((rows == row).all(axis=1).any() for row in state)
+
+    def test_psi_is_the_residual_on_top_of_the_trend(self, truth: xr.Dataset) -> None:
+        closure, z = SchrodingerBridge.fit(truth, centres=80, trend_degree=3), ensemble(truth, 4)
+        psi, state = closure.step(z, closure.init(z, 0), np.random.default_rng(0))
+        expected = np.polynomial.polynomial.polyval(
+            np.clip(z, closure.trend.lower, closure.trend.upper), closure.trend.coefficients
+        )
+        np.testing.assert_allclose(psi - state, expected, rtol=0, atol=1e-12)
+
+    def test_the_seed_draws_the_centres(self, truth: xr.Dataset) -> None:
+        first, again, other = (SchrodingerBridge.fit(truth, centres=50, seed=seed).to_dataset() for seed in (0, 0, 1))
+        assert first.identical(again)
+        assert not np.array_equal(first["coordinates"].values, other["coordinates"].values)
+
+    def test_settings_are_checked_before_the_work_begins(
+        self, truth: xr.Dataset, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def no_work(*_: Any) -> None:
+            raise AssertionError("the scaling was begun")
+
+        monkeypatch.setattr(conditional.sinkhorn, "solve", no_work)
+        for setting in ({"scheme": "x"}, {"clamp": "x"}, {"noise_metric": "x"}, {"decorrelation_steps": 0}):
+            (name,) = setting
+            with pytest.raises(ValueError, match=f"^{name} = "):
+                SchrodingerBridge.fit(truth, centres=50, **setting)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda t: t.assign(z=t["z"].where(t["k"] != 3)), r"^truth\.z\[0, 3\] = nan .* finite"),
+        (lambda t: t.assign(psi=xr.zeros_like(t["psi"])), r"^truth\.psi = 0\.0 .* two distinct"),
+        (lambda t: t.assign(psi=t["psi"].where(t["k"] != 3, 1.0)), r"^samples\[:, 8\] = 1\.0 .* two distinct"),
+        (lambda t: t.drop_vars("psi"), r"^truth = \['z'\] .* variable psi"),
+        (lambda t: t.transpose(), r"^truth\.z\.dims = \('k', 'time'\) .* \('time', 'k'\)"),
+        (lambda t: t.isel(time=slice(1)), r"^samples\.shape = \(1, 10\) .* M >= 2"),
+    ],
+)
+def test_bad_training_data(truth: xr.Dataset, damage: Callable[[xr.Dataset], xr.Dataset], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        SchrodingerBridge.fit(damage(truth), trend_degree=None, centres=None)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epsilon": 0.0}, r"^epsilon = 0\.0 .* > 0"),
+        ({"epsilon": -0.1}, r"^epsilon = -0\.1 .* > 0"),
+        ({"epsilon": np.nan}, r"^epsilon = nan .* finite"),
+        ({"radius": 3}, r"^radius = 3 .* at most 2 on a ring of 5"),
+        ({"radius": -1}, r"^radius = -1 .* >= 0"),
+        ({"radius": 0.5}, r"^radius = 0\.5 .* integer"),
+        ({"decorrelation_steps": 0}, r"^decorrelation_steps = 0 .* >= 1"),
+        ({"scheme": "leapfrog"}, r"^scheme = 'leapfrog' .* conditional_variance, euler, split"),
+        ({"clamp": "vice"}, r"^clamp = 'vice' .* query, state"),
+        ({"noise_metric": "imperial"}, r"^noise_metric = 'imperial' .* physical, scaled"),
+        ({"thinning": 0}, r"^thinning = 0 .* >= 1"),
+        ({"centres": 3001}, r"^centres = 3001 .* at most the number of samples, 3000"),
+        ({"centres": 601, "pooled": False}, r"^centres = 601 .* at most the number of samples, 600"),
+        ({"centres": 1}, r"^centres = 1 .* >= 2"),
+        ({"trend_degree": -1}, r"^trend_degree = -1 .* >= 0"),
+        ({"tolerance": 0.0}, r"^tolerance = 0\.0 .* > 0"),
+        ({"seed": -1}, r"^seed = -1 .* >= 0"),
+    ],
+)
+def test_bad_settings(truth: xr.Dataset, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        SchrodingerBridge.fit(truth, **{"thinning": 10, "centres": 40, **settings})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(2, K + 1), (2, K - 1), (K,), (1, 2, K)])
+def test_z_of_another_size(truth: xr.Dataset, shape: tuple[int, ...]) -> None:
+    closure, z = SchrodingerBridge.fit(truth, centres=40), np.ones(shape)
+    for call in (lambda: closure.init(z, 0), lambda: closure.step(z, np.ones((2, K)), np.random.default_rng(0))):
+        with pytest.raises(ValueError, match=r"^z\.shape = \(.*\) .* \(member, 5\)") as caught:
+            call()
+        assert "\n" not in str(caught.value)
+
+
+class TestFiles:
+    @pytest.fixture
+    def saved(self, truth: xr.Dataset, tmp_path: Path) -> Path:
+        path = tmp_path / "closure.nc"
+        SchrodingerBridge.fit(truth, centres=60).save(path)
+        return path
+
+    @staticmethod
+    def refusal(path: Path) -> str:
+        with pytest.raises(ValueError, match=r".") as caught:
+            load(path)
+        message = str(caught.value)
+        assert "\n" not in message
+        assert path.name in message
+        return message
+
+    @pytest.mark.parametrize("kept", [0.0, 0.01, 0.5, 0.9])
+    def test_truncated(self, saved: Path, kept: float) -> None:
+        content = saved.read_bytes()
+        saved.write_bytes(content[: int(kept * len(content))])
+        assert "complete netCDF file of kind 'closure'" in self.refusal(saved)
+
+    def test_of_another_kind(self, truth: xr.Dataset, tmp_path: Path) -> None:
+        store.write(truth, tmp_path / "truth.nc", kind="truth", title="A truth", history="a test")
+        truth.to_netcdf(tmp_path / "foreign.nc")
+        (tmp_path / "tale.nc").write_text("once upon a time")
+        assert "'truth'" in self.refusal(tmp_path / "truth.nc")
+        assert "of kind 'closure'" in self.refusal(tmp_path / "foreign.nc")
+        assert "complete netCDF file" in self.refusal(tmp_path / "tale.nc")
+        assert "existing closure file" in self.refusal(tmp_path / "nowhere.nc")
+
+    def test_of_a_newer_format(self, saved: Path) -> None:
+        with netCDF4.Dataset(saved, "a") as file:
+            file.l96closure_format_version = np.int32(store.FORMAT_VERSION + 1)
+        assert f"this one has {store.FORMAT_VERSION + 1}" in self.refusal(saved)
+
+    def test_with_an_unknown_closure(self, saved: Path) -> None:
+        with netCDF4.Dataset(saved, "a") as file:
+            file.closure = "oracle"
+        message = self.refusal(saved)
+        assert "'oracle'" in message
+        assert "schrodinger_bridge" in message
+
+    @pytest.mark.parametrize("name", ["coordinates", "sinkhorn_weight", "scale", "trend", "K", "epsilon", "scheme"])
+    def test_without_one_of_its_parts(self, saved: Path, name: str) -> None:
+        with netCDF4.Dataset(saved, "a") as file:
+            if name in file.variables:
+                file.renameVariable(name, "something_else")
+            else:
+                file.delncattr(name)
+        assert name in self.refusal(saved)
+
+    @pytest.mark.parametrize("name", CLOSURES)
+    def test_saved_into_a_folder_that_is_not_there(self, truth: xr.Dataset, tmp_path: Path, name: str) -> None:
+        closure = CLOSURES[name].fit(truth)
+        with pytest.raises(ValueError, match=r"^path = .* existing folder"):
+            closure.save(tmp_path / "nowhere" / "closure.nc")
+        assert not list(tmp_path.iterdir())
+
+
+PAPER_FIT = """
+from pathlib import Path
+import l96closure as lc
+
+truth = lc.simulate(lc.TwoScaleLorenz96(), samples=40_000)
+closure = lc.closures.SchrodingerBridge.fit(
+    truth, epsilon=0.1, decorrelation_steps=100, scheme="split", clamp="state", pooled=False, thinning=1,
+    centres=None, trend_degree=None, tolerance=0.5,
+)
+assert len(closure.fitted.dictionaries) == 12
+assert closure.fitted.dictionaries[0].v.size == 40_000
+status = Path("/proc/self/status").read_text()
+print(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+def test_the_fit_of_the_paper_stays_under_a_gigabyte() -> None:
+    """Twelve dictionaries of 40,000 samples; a loose tolerance saves time; memory does not depend on it."""
+    done = subprocess.run([sys.executable, "-c", PAPER_FIT], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) * 1024 < 1e9

@@ -1,0 +1,272 @@
+"""Figures show the numbers of the diagnostics; the page needs no other file and trusts no text."""
+
+from __future__ import annotations
+
+import base64
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.colors import to_hex
+
+from l96closure import diagnose, figures, report
+
+
+@pytest.fixture(scope="module")
+def runs() -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((3, 900, 5)).cumsum(axis=1) * 0.05
+    psi = -z + 0.1 * rng.standard_normal(z.shape)
+    time = 0.02 * np.arange(900)
+    truth = xr.Dataset(
+        {"z": (("time", "k"), z[0]), "psi": (("time", "k"), psi[0])}, coords={"time": time, "k": np.arange(5)}
+    )
+    dims = ("member", "time", "k")
+    coarse = xr.Dataset(
+        {"z": (dims, z[1:, :200]), "psi": (dims, psi[1:, :200])},
+        coords={"member": [0, 1], "time": time[:200], "k": np.arange(5)},
+    )
+    return truth, coarse, diagnose(truth, coarse)
+
+
+def _known(score: float, floor: float, floor_std: float, ratio: float, error: float) -> xr.Dataset:
+    """Diagnostics with known numbers for z and the same for everything else."""
+    names = ("mean", "std", "psi_mean", "psi_std")
+    pairs = 1 if np.isnan(floor_std) else 3
+    return xr.Dataset(
+        {
+            **{name: ("source", [5.0, 5.0 * ratio]) for name in names},
+            **{f"{name}_se": ("source", [error, error]) for name in names},
+            **{
+                f"{name}{suffix}": value
+                for name in ("hellinger_z", "hellinger_psi", "wasserstein_z", "ks_z")
+                for suffix, value in (("", score), ("_floor", floor), ("_floor_std", floor_std))
+            },
+        },
+        coords={"source": ["truth", "coarse"]},
+        attrs={
+            "floor_stretches": 3,
+            "floor_pairs": pairs,
+            "floor_stretch_duration": 100.0,
+            "floor_method": "the stretches are what they are",
+        },
+    )
+
+
+# Figures
+
+
+def _line(figure, axes: int, label: str):
+    return next(line for line in figure.axes[axes].lines if line.get_label() == label)
+
+
+def test_covariance_figure_shows_rows_mean_and_truth(runs) -> None:
+    *_, diagnostics = runs
+    figure = figures.covariance(diagnostics)
+    truth = _line(figure, 0, "two-scale truth")
+    np.testing.assert_array_equal(truth.get_ydata(), diagnostics["covariance"].sel(source="truth"))
+    assert truth.get_linestyle() == "None"
+    mean = _line(figure, 0, "coarse run, mean over rows")
+    np.testing.assert_array_equal(mean.get_ydata(), diagnostics["covariance"].sel(source="coarse"))
+    thin = [line for line in figure.axes[0].lines if line.get_linewidth() < 1 and len(line.get_xdata()) == 5]
+    rows = diagnostics["covariance_rows"].sel(source="coarse")
+    np.testing.assert_array_equal([line.get_ydata() for line in thin], rows)
+
+
+def test_histograms_show_the_densities(runs) -> None:
+    *_, diagnostics = runs
+    figure = figures.histograms(diagnostics)
+    for axes, name in zip(figure.axes, ("z", "psi"), strict=True):
+        values, edges, _ = axes.patches[-1].get_data()
+        np.testing.assert_array_equal(values, diagnostics[f"density_{name}"].sel(source="coarse"))
+        np.testing.assert_allclose((edges[1:] + edges[:-1]) / 2, diagnostics[f"{name}_bin"])
+
+
+def test_autocorrelations_are_drawn_for_both_sources(runs) -> None:
+    *_, diagnostics = runs
+    figure = figures.autocorrelations(diagnostics)
+    for axes, name in enumerate(("z", "psi")):
+        for source, label in figures.LABELS.items():
+            line = _line(figure, axes, label)
+            np.testing.assert_array_equal(line.get_ydata(), diagnostics[f"autocorrelation_{name}"].sel(source=source))
+            assert to_hex(line.get_color()) == figures.COLOURS[source]
+
+
+def test_hovmoeller_panels_share_scale_and_time(runs) -> None:
+    truth, coarse, _ = runs
+    left, right = (axes.images[0] for axes in figures.hovmoeller(truth, coarse).axes[:2])
+    assert left.get_clim() == right.get_clim()
+    assert left.get_extent() == pytest.approx(right.get_extent())
+    assert left.get_extent()[3] == pytest.approx(199 * 0.02)
+    np.testing.assert_array_equal(right.get_array(), coarse["z"].isel(member=0))
+
+
+def test_psi_against_z_repeats_the_truth_beside_the_coarse_run(runs) -> None:
+    left, right = figures.psi_against_z(*runs).axes
+    assert len(left.get_legend().get_texts()) == 1
+    assert len(right.get_legend().get_texts()) == 2
+
+
+def test_all_pictures_are_written(runs, tmp_path: Path) -> None:
+    pictures = figures.save_all(tmp_path / "figures", *runs)
+    names = ["covariance", "histograms", "autocorrelations", "psi_against_z", "hovmoeller"]
+    assert [picture.name for picture in pictures] == names
+    assert sorted(p.name for p in (tmp_path / "figures").iterdir()) == sorted(f"{name}.png" for name in names)
+    for picture in pictures:
+        assert picture.path.read_bytes().startswith(b"\x89PNG")
+        assert picture.caption.endswith(".")
+
+
+def test_pictures_of_a_closure_without_tendency(runs, tmp_path: Path) -> None:
+    truth, coarse, _ = runs
+    coarse = coarse.assign(psi=xr.zeros_like(coarse["psi"]))
+    assert len(figures.save_all(tmp_path, truth, coarse, diagnose(truth, coarse))) == 5
+
+
+def test_package_import_pulls_no_graphics() -> None:
+    code = "import sys, l96closure; print([m for m in ('matplotlib', 'jinja2') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_figures_do_without_pyplot() -> None:
+    code = "import sys, l96closure.report; print('matplotlib.pyplot' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "False"
+
+
+# Words and tables
+
+
+@pytest.mark.parametrize(
+    ("numbers", "phrases"),
+    [
+        ((0.020, 0.018, 0.003, 1.001, 0.02), ["as much as the truth", "as small as chance allows"]),
+        ((0.060, 0.018, 0.003, 1.10, 0.02), ["10.0 % more", "3.33 times its floor"]),
+        ((0.060, 0.018, 0.003, 0.90, 0.02), ["10.0 % less"]),
+        ((0.020, 0.018, np.nan, 1.001, 0.02), ["one pair of stretches", "uncertain"]),
+        ((0.020, 0.0, 0.0, 1.001, 0.02), ["– times its floor"]),
+    ],
+)
+def test_headline_judges_against_chance(numbers: tuple[float, ...], phrases: list[str]) -> None:
+    text = report.headline(_known(*numbers))
+    for phrase in phrases:
+        assert phrase in text
+
+
+def test_score_table_lines_up_and_holds_the_numbers() -> None:
+    table = report.score_table(_known(0.02, 0.016, 0.0031, 1.1, 0.02))
+    blocks = [block.splitlines() for block in table.split("\n\n")]
+    assert [len(block) for block in blocks] == [5, 5, 1]
+    assert len({len(line) for block in blocks[:2] for line in block}) == 1
+    assert blocks[0][1].split() == ["hellinger_z", "0.0200", "0.0160", "±", "0.0031", "1.25"]
+    assert "5.500 ± 0.020" in blocks[1][2]
+    assert "+0.500 ± 0.028" in blocks[1][2]
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "shown"),
+    [(3.70849, 0.0281, "3.708 ± 0.028"), (1234.0, 56.0, "1234 ± 56"), (2.0, np.nan, "2"), (2.5, 0.0, "2.5")],
+)
+def test_values_are_shown_to_the_digits_their_error_allows(value: float, error: float, shown: str) -> None:
+    assert report._with_error(value, error) == shown
+
+
+# The page
+
+
+class _Page(HTMLParser):
+    """Collect links and texts, and check that tags close."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.sources: list[str] = []
+        self.links: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "img", "br", "link"):
+            self.open.append(tag)
+        for name, value in attrs:
+            if name == "src":
+                self.sources.append(value or "")
+            if name == "href":
+                self.links.append(value or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def _written(folder: Path, diagnostics: xr.Dataset, pictures=(), **changes) -> str:
+    arguments = {
+        "title": "A run",
+        "settings_yaml": "model:\n  K: 5\n",
+        "diagnostics": diagnostics,
+        "figures": pictures,
+        "downloads": {"truth.nc": "the truth"},
+        "provenance": {"numpy": "2.0"},
+        "notes": ["A note."],
+    }
+    report.write_report(folder / "report.html", **(arguments | changes))
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_page_holds_everything_and_needs_no_other_file(runs, tmp_path: Path) -> None:
+    pictures = figures.save_all(tmp_path / "figures", *runs)
+    text = _written(tmp_path, runs[2], pictures)
+    page = _Page(text)
+    assert page.open == []
+    assert [base64.b64decode(source.removeprefix("data:image/png;base64,")) for source in page.sources] == [
+        picture.path.read_bytes() for picture in pictures
+    ]
+    assert page.links == ["truth.nc"]
+    assert not re.search(r"https?://|url\(|@import|<script", text)
+    words = " ".join(page.text.split())
+    for expected in (
+        report.headline(runs[2]), "model: K: 5", "numpy", "A note.", *(picture.caption for picture in pictures)
+    ):  # fmt: skip
+        assert expected in words
+    assert f"{float(runs[2]['hellinger_psi']):.4f}" in words
+
+
+def test_page_escapes_every_text(tmp_path: Path) -> None:
+    evil = '<script>"&'
+    text = _written(
+        tmp_path,
+        _known(0.02, 0.018, 0.003, 1.0, 0.02).assign_attrs(floor_method=evil),
+        title=evil,
+        settings_yaml=evil,
+        downloads={f"{evil}.nc": evil},
+        provenance={evil: evil},
+        notes=[evil],
+    )
+    assert "<script" not in text
+    assert text.count("&lt;script&gt;") == 9  # the title stands twice
+    assert _Page(text).links == ["%3Cscript%3E%22%26.nc"]
+
+
+def test_page_without_notes_has_no_heading_for_them(tmp_path: Path) -> None:
+    assert "<h2>Notes" not in _written(tmp_path, _known(0.02, 0.018, 0.003, 1.0, 0.02), notes=())
+
+
+def test_failed_report_leaves_the_old_page(tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text("old")
+    with pytest.raises(FileNotFoundError):
+        _written(tmp_path, _known(0.02, 0.018, 0.003, 1.0, 0.02), [("gone", tmp_path / "gone.png", "caption")])
+    assert (tmp_path / "report.html").read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_report_needs_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="existing folder"):
+        _written(tmp_path / "nowhere", _known(0.02, 0.018, 0.003, 1.0, 0.02))

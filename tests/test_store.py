@@ -1,0 +1,269 @@
+"""Files are whole or absent, say where they came from, and are understood by tools that know nothing of us."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import netCDF4
+import numpy as np
+import pytest
+import xarray as xr
+
+import l96closure as lc
+from l96closure import store
+
+
+def _coarse() -> xr.Dataset:
+    rng = np.random.default_rng(0)
+    dims = ("member", "time", "k")
+    return xr.Dataset(
+        {name: (dims, rng.standard_normal((2, 40, 5))) for name in ("z", "psi")},
+        coords={"member": np.arange(2), "time": 0.05 * np.arange(40), "k": np.arange(5)},
+        attrs={"scheme": "rk4", "adaptive": False},
+    )
+
+
+def _write(dataset: xr.Dataset, path: Path, kind: str = "coarse", **more: object) -> None:
+    store.write(dataset, path, kind=kind, title="A title", history="l96closure seed=1", **more)  # type: ignore[arg-type]
+
+
+def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
+    dataset = _coarse()
+    _write(dataset, tmp_path / "coarse.nc")
+    again = store.read(tmp_path / "coarse.nc", kind="coarse")
+    xr.testing.assert_equal(again, dataset)
+    assert again.attrs["scheme"] == "rk4"
+    assert again.attrs["adaptive"] == 0
+
+
+def test_writing_leaves_the_dataset_as_it_was(tmp_path: Path) -> None:
+    dataset = _coarse()
+    before = dataset.copy(deep=True)
+    _write(dataset, tmp_path / "coarse.nc")
+    xr.testing.assert_identical(dataset, before)
+
+
+def test_file_says_where_it_came_from(tmp_path: Path) -> None:
+    path = tmp_path / "coarse.nc"
+    _write(_coarse(), path, config_yaml="model:\n  K: 5\n", seeds={"truth": 3, "coarse": 2**70})
+    attributes = store.read(path, kind="coarse").attrs
+    assert attributes["Conventions"] == "CF-1.11"
+    assert attributes["title"] == "A title"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ l96closure seed=1", attributes["history"])
+    assert attributes["config"] == "model:\n  K: 5\n"
+    assert attributes["seed_truth"] == 3
+    assert attributes["seed_coarse"] == str(2**70)
+    assert attributes["l96closure_kind"] == "coarse"
+    assert attributes["l96closure_format_version"] == store.FORMAT_VERSION == 1
+    assert attributes["l96closure_version"] == store.package_version()
+    assert attributes["l96closure_git_commit"] == store.git_commit()
+
+
+def test_history_grows_newest_first(tmp_path: Path) -> None:
+    path = tmp_path / "coarse.nc"
+    _write(_coarse(), path)
+    first = store.read(path, kind="coarse")
+    store.write(first, path, kind="coarse", title="A title", history="second command")
+    newest, oldest = store.read(path, kind="coarse").attrs["history"].splitlines()
+    assert newest.endswith("second command")
+    assert oldest == first.attrs["history"]
+
+
+def test_commit_is_unknown_outside_a_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "__file__", str(tmp_path / "site-packages" / "l96closure" / "store.py"))
+    assert store.git_commit.__wrapped__() == "unknown"
+
+
+def test_commit_of_a_clone_tells_changed_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def git(*arguments: str) -> str:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        return subprocess.run(
+            ["git", "-C", str(tmp_path), *identity, *arguments], check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    source = tmp_path / "l96closure" / "store.py"
+    source.parent.mkdir()
+    source.write_text("1\n")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    monkeypatch.setattr(store, "__file__", str(source))
+    commit = git("rev-parse", "HEAD")
+    assert store.git_commit.__wrapped__() == commit
+    source.write_text("2\n")
+    assert store.git_commit.__wrapped__() == f"{commit}-dirty"
+
+
+def test_plain_xarray_sees_numbers_as_time_and_labels_as_source(tmp_path: Path) -> None:
+    _write(_coarse(), tmp_path / "coarse.nc")
+    with xr.open_dataset(tmp_path / "coarse.nc") as plain:
+        np.testing.assert_array_equal(plain["time"], 0.05 * np.arange(40))
+        assert plain["time"].dtype == np.float64
+    labelled = xr.Dataset({"mean": ("source", [1.0, 2.0])}, coords={"source": ["truth", "coarse"]})
+    _write(labelled, tmp_path / "diagnostics.nc", kind="diagnostics")
+    with xr.open_dataset(tmp_path / "diagnostics.nc") as plain:
+        assert plain["mean"].sel(source="coarse").item() == 2.0
+
+
+def test_every_variable_has_its_attributes_and_coordinates_no_fill_value(tmp_path: Path) -> None:
+    _write(_coarse(), tmp_path / "coarse.nc")
+    with netCDF4.Dataset(tmp_path / "coarse.nc") as file:
+        for name, variable in file.variables.items():
+            for attribute, value in store.ATTRIBUTES[name].items():
+                assert variable.getncattr(attribute) == value
+        for name in ("member", "time", "k"):
+            assert "_FillValue" not in file[name].ncattrs()
+
+
+def test_own_attributes_come_before_the_table(tmp_path: Path) -> None:
+    dataset = _coarse().assign(extra=("k", np.zeros(5), {"long_name": "something of the user's", "units": "K"}))
+    dataset["z"].attrs["long_name"] = "temperature"
+    _write(dataset, tmp_path / "coarse.nc")
+    again = store.read(tmp_path / "coarse.nc", kind="coarse")
+    assert again["z"].attrs == {"long_name": "temperature", "units": "1"}
+    assert again["extra"].attrs["units"] == "K"
+
+
+def test_variable_nobody_describes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'mystery' is not allowed"):
+        _write(_coarse().assign(mystery=1.0), tmp_path / "coarse.nc")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: type[BaseException]) -> None:
+    path = tmp_path / "page.html"
+    path.write_text("old")
+
+    def interrupted() -> None:
+        with store.atomic_path(path) as temporary:
+            temporary.write_text("half of the ne")
+            raise error
+
+    with pytest.raises(error):
+        interrupted()
+    assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
+    assert path.read_text() == "old"
+
+
+def test_failing_netcdf_write_leaves_nothing(tmp_path: Path) -> None:
+    dataset = _coarse().assign_attrs(unwritable=object())
+    with pytest.raises(TypeError):
+        _write(dataset, tmp_path / "coarse.nc")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="nowhere"):
+        _write(_coarse(), tmp_path / "nowhere" / "coarse.nc")
+    with pytest.raises(ValueError, match="existing folder"):
+        _write(_coarse(), tmp_path)
+
+
+def _missing(path: Path) -> None:
+    path.unlink()
+
+
+def _text(path: Path) -> None:
+    path.write_text("not netCDF")
+
+
+def _other_kind(path: Path) -> None:
+    _write(_coarse(), path, kind="truth")
+
+
+def _newer(path: Path) -> None:
+    with netCDF4.Dataset(path, "a") as file:
+        file.l96closure_format_version = np.int32(store.FORMAT_VERSION + 1)
+
+
+def _foreign(path: Path) -> None:
+    _coarse()[["z"]].drop_attrs().to_netcdf(path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_missing, "an existing coarse file"),
+        (_text, "cannot be read"),
+        (_other_kind, "of kind 'truth'"),
+        (_newer, f"this one has {store.FORMAT_VERSION + 1}"),
+        (_foreign, "of kind None"),
+    ],
+)
+def test_file_that_cannot_be_used_is_refused_in_one_line(
+    tmp_path: Path, damage: Callable[[Path], None], message: str
+) -> None:
+    path = tmp_path / "coarse.nc"
+    _write(_coarse(), path)
+    damage(path)
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        store.read(path, kind="coarse")
+    assert "\n" not in str(caught.value)
+    assert "coarse.nc" in str(caught.value)
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.02, 0.5, 0.99])
+def test_truncated_file_is_refused(tmp_path: Path, kept: float) -> None:
+    path = tmp_path / "coarse.nc"
+    _write(_coarse(), path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(kept * len(whole))])
+    with pytest.raises(ValueError, match="cannot be read"):
+        store.read(path, kind="coarse")
+
+
+def test_file_is_closed_after_reading(tmp_path: Path) -> None:
+    path = tmp_path / "coarse.nc"
+    _write(_coarse(), path)
+    dataset = store.read(path, kind="coarse")
+    path.unlink()
+    assert np.isfinite(dataset["z"]).all()
+
+
+# The CF checker
+
+_CHECKER = str(Path(sys.executable).with_name("compliance-checker"))
+
+
+def _newest_cf() -> str:
+    """Name the newest CF test up to 1.11 that the installed checker has."""
+    listed = subprocess.run([_CHECKER, "--list-tests"], check=True, capture_output=True, text=True).stdout
+    minor = max(int(m) for m in re.findall(r"cf:1\.(\d+)", listed) if int(m) <= 11)
+    return f"cf:1.{minor}"
+
+
+def _check(*paths: Path) -> subprocess.CompletedProcess[str]:
+    """Run the checker; it returns 0 when there are no errors and none of its checks failed to run."""
+    command = [_CHECKER, f"--test={_newest_cf()}", "--criteria=lenient", *map(str, paths)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_every_kind_of_file_passes_the_cf_checker(tmp_path: Path) -> None:
+    model = lc.TwoScaleLorenz96(K=5, J=4)
+    truth = lc.simulate(model, samples=600, dt=2e-3, every=5, spinup=1.0, subgrid="coupling", seed=1)
+    coarse = xr.Dataset(
+        {name: (("member", "time", "k"), truth[name].values.reshape(2, 300, 5)) for name in ("z", "psi")},
+        coords={"member": [0, 1], "time": truth["time"].values[:300], "k": truth["k"]},
+    )
+    kinds = {"truth": truth, "coarse": coarse, "diagnostics": lc.diagnose(truth, coarse)}
+    for kind, dataset in kinds.items():
+        _write(dataset, tmp_path / f"{kind}.nc", kind=kind, config_yaml="K: 5\n", seeds={"truth": 2**63})
+    lc.closures.SchrodingerBridge.fit(truth, centres=50).save(tmp_path / "closure.nc")
+    lc.closures.NoClosure.fit(truth).save(tmp_path / "no_closure.nc")
+    done = _check(*sorted(tmp_path.glob("*.nc")))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_cf_checker_would_notice(tmp_path: Path) -> None:
+    dataset = _coarse()
+    dataset["time"].attrs = {"units": "parsecs"}
+    dataset["z"].attrs = {"standard_name": "no_such_name"}
+    _write(dataset, tmp_path / "wrong.nc")
+    done = _check(tmp_path / "wrong.nc")
+    assert done.returncode != 0
+    assert "no_such_name" in done.stdout
