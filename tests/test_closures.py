@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -289,28 +287,3 @@ class TestFiles:
         with pytest.raises(ValueError, match=r"^path = .* existing folder"):
             closure.save(tmp_path / "nowhere" / "closure.nc")
         assert not list(tmp_path.iterdir())
-
-
-PAPER_FIT = """
-from pathlib import Path
-import l96closure as lc
-
-truth = lc.simulate(lc.TwoScaleLorenz96(), samples=40_000)
-closure = lc.closures.SchrodingerBridge.fit(
-    truth, epsilon=0.1, decorrelation_steps=100, scheme="split", clamp="state", pooled=False, thinning=1,
-    centres=None, trend_degree=None, tolerance=0.5,
-)
-assert len(closure.fitted.dictionaries) == 12
-assert closure.fitted.dictionaries[0].v.size == 40_000
-status = Path("/proc/self/status").read_text()
-print(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
-def test_the_fit_of_the_paper_stays_under_a_gigabyte() -> None:
-    """Twelve dictionaries of 40,000 samples; a loose tolerance saves time; memory does not depend on it."""
-    done = subprocess.run([sys.executable, "-c", PAPER_FIT], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) * 1024 < 1e9
