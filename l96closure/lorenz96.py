@@ -90,7 +90,7 @@ class TwoScaleLorenz96:
         z, y = self._state(z, y)
         padded_z, padded_y = _padded(z, y)
         dz, dy = np.empty(self.K), np.empty(self.K * self.J)
-        _tendency(padded_z, padded_y, self.J, self.F, self.coupling, self.b, self.c, dz, dy)
+        _tendency_once(padded_z, padded_y, self.J, self.F, self.coupling, self.b, self.c, dz, dy)
         return dz, dy.reshape(self.K, self.J)
 
     def step(self, z: npt.ArrayLike, y: npt.ArrayLike, dt: float, steps: int = 1) -> tuple[FloatArray, FloatArray]:
@@ -127,12 +127,17 @@ class TwoScaleLorenz96:
         return z, y
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit  # type: ignore[untyped-decorator]
 def _resolved(z: FloatArray, F: float, out: FloatArray) -> None:
     rows, size = z.shape
     for row in range(rows):
         for k in range(size):
             out[row, k] = -z[row, k - 1] * (z[row, k - 2] - z[row, (k + 1) % size]) - z[row, k] + F
+
+
+# Python calls this one. Only such functions are cached on disk: one that comes from the cache is optimised into its
+# compiled caller in another way than one compiled along with it, and the last bits would depend on which ran first.
+_resolved_once = numba.njit(cache=True)(_resolved.py_func)
 
 
 def resolved_tendency(z: npt.ArrayLike, F: float) -> FloatArray:
@@ -159,7 +164,7 @@ def resolved_tendency(z: npt.ArrayLike, F: float) -> FloatArray:
         checks.reject("z.shape", z.shape, "(..., K) with K >= 4")
     out = np.empty_like(z)
     rows = (-1, z.shape[-1])
-    _resolved(z.reshape(rows), F, out.reshape(rows))
+    _resolved_once(z.reshape(rows), F, out.reshape(rows))
     return out
 
 
@@ -173,7 +178,7 @@ def _padded(z: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
     return np.pad(z, (_Z_LEFT, _Z_RIGHT), mode="wrap"), np.pad(y.ravel(), (_Y_LEFT, _Y_RIGHT), mode="wrap")
 
 
-@numba.njit(cache=True, fastmath={"contract", "reassoc", "nsz"}, error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(fastmath={"contract", "reassoc", "nsz"}, error_model="numpy")  # type: ignore[untyped-decorator]
 def _tendency(
     z: FloatArray,
     y: FloatArray,
@@ -189,15 +194,19 @@ def _tendency(
     cb = c * b
     for k in range(dz.size):
         total, drive = 0.0, coupling * z[k + 2]
-        for i in range(k * J, (k + 1) * J):
+        for i in range(k * J, (k + 1) * J):  # a loop that sums does not store; see bridge/kernel_sums.py
             total += y[i + 1]
+        for i in range(k * J, (k + 1) * J):
             dy[i] = drive
         dz[k] = F - z[k + 2] - z[k + 1] * (z[k] - z[k + 3]) - coupling * total
     for i in range(dy.size):
         dy[i] -= c * y[i + 1] + cb * y[i + 2] * (y[i + 3] - y[i])
 
 
-@numba.njit(cache=True, fastmath={"contract", "nsz"}, error_model="numpy")  # type: ignore[untyped-decorator]
+_tendency_once = numba.njit(cache=True)(_tendency.py_func)
+
+
+@numba.njit(fastmath={"contract", "nsz"}, error_model="numpy")  # type: ignore[untyped-decorator]
 def _move(x: FloatArray, dx: FloatArray, weight: float, out: FloatArray, left: int, right: int) -> None:
     """One RK stage on a padded ring: out = x + weight dx, then close the ring of ``out``."""
     n = dx.size
@@ -209,7 +218,7 @@ def _move(x: FloatArray, dx: FloatArray, weight: float, out: FloatArray, left: i
         out[left + n + i] = out[left + i]
 
 
-@numba.njit(cache=True, fastmath={"contract", "nsz"}, error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(fastmath={"contract", "nsz"}, error_model="numpy")  # type: ignore[untyped-decorator]
 def _rk4_average(slopes: FloatArray) -> None:
     """Overwrite the first of the four stage slopes (4, n) by their RK4 average."""
     for i in range(slopes.shape[1]):

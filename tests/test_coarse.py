@@ -231,6 +231,32 @@ def test_one_and_two_threads_give_the_same_bits() -> None:
     assert one == two
 
 
+WARM_UP = """
+import l96closure as lc
+import numpy as np
+
+x = np.random.default_rng(0).standard_normal((400, 3))
+fitted = lc.bridge.fit(x, 0.1)
+fitted.conditional_mean(x[:3])
+lc.resolved_tendency(np.ones((2, 4)), 8.0)
+"""
+
+
+@pytest.mark.slow
+def test_the_bits_do_not_depend_on_what_was_compiled_before(tmp_path: Path) -> None:
+    """Compile all at once, or find part of it in the cache of an earlier process."""
+    digests = []
+    for name, programs in (("fresh", [THREADS]), ("warm", [WARM_UP, THREADS])):
+        environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / name)}
+        for program in programs:
+            done = subprocess.run(
+                [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stderr
+        digests.append(done.stdout)
+    assert digests[0] == digests[1]
+
+
 PAPER_FIT = """
 from pathlib import Path
 import l96closure as lc

@@ -11,10 +11,18 @@ Two paths share one interface. The single-precision path needs one pass and no s
 over the samples, with a polynomial for 2^x whose integer part goes straight into the exponent bits. Where its sum is
 so small that the exponents ought to have been shifted (a query far from every sample), the double-precision path
 takes over: it first finds the smallest squared distance and subtracts it, so that S_0 >= min v and never 0/0.
+
+Equal seeds give equal bits, which takes two precautions. No loop both sums and stores: where a loop stores, the
+compiler guards its vector form with a check that the arrays do not overlap, and that check, being conservative, comes
+out differently for different addresses, while in a sum the vector and the scalar form round differently. And only
+functions that Python calls are cached on disk. A function that comes from the cache is optimised into its
+caller in another way than one compiled along with it, so that results would depend, in their last bits, on what had
+been run before; what compiled code calls is therefore always compiled along with it (``compiled_moments``).
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numba
@@ -24,7 +32,15 @@ from llvmlite import ir
 from numba import prange, types
 from numba.extending import intrinsic
 
-__all__ = ["KernelPlan", "moments", "moments_parallel", "row_sums", "runs_in_parallel"]
+__all__ = [
+    "KernelPlan",
+    "compiled_moments",
+    "compiled_moments_parallel",
+    "moments",
+    "moments_parallel",
+    "row_sums",
+    "runs_in_parallel",
+]
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -96,13 +112,16 @@ _parts64 = _exponent_parts(types.float64, ir.IntType(64), 1023, 52)
 
 
 def _exp2_coefficients(degree: int, dtype: type) -> tuple[Any, ...]:
-    """Interpolate 2^f on [-1/2, 1/2] in the Chebyshev points; highest power first."""
-    series = np.polynomial.Chebyshev.interpolate(np.exp2, degree, domain=[-0.5, 0.5])
-    return tuple(dtype(a) for a in series.convert(kind=np.polynomial.Polynomial).coef[::-1])
+    """Taylor coefficients of 2^f about 0, highest power first, for |f| <= 1/2.
+
+    They are constants of the compiled code and so of its cache: plain scalar arithmetic gives the same bits in every
+    process, where a fit through vectorised library calls need not.
+    """
+    return tuple(dtype(math.log(2.0) ** k / math.factorial(k)) for k in range(degree, -1, -1))
 
 
-_C32 = _exp2_coefficients(5, np.float32)  # relative error 2e-7, the rounding of single precision
-_C64 = _exp2_coefficients(11, np.float64)  # relative error 1e-15
+_C32 = _exp2_coefficients(6, np.float32)  # relative error 1e-7, the rounding of single precision
+_C64 = _exp2_coefficients(13, np.float64)  # relative error 1e-16
 
 
 @numba.njit(fastmath=_FAST, inline="always")  # type: ignore[untyped-decorator]
@@ -143,7 +162,7 @@ def _squared_distances(query: Any, table: Any, start: int, stop: int, out: Any) 
                 out[j] += t * t
 
 
-@numba.njit(cache=True, fastmath=_FAST)  # type: ignore[untyped-decorator]
+@numba.njit(fastmath=_FAST)  # type: ignore[untyped-decorator]
 def _sums_single(query: F32, table: F32, charge: F32, value_rows: Index, order: int, out: F64) -> None:
     """Write S_0 into ``out[0, 0]`` and, up to ``order``, S_1 and S_2 of each value row into ``out[1]``, ``out[2]``."""
     out[:] = 0.0
@@ -152,9 +171,10 @@ def _sums_single(query: F32, table: F32, charge: F32, value_rows: Index, order: 
         stop = min(start + _BLOCK, charge.size)
         w, v = buffer[: stop - start], charge[start:stop]
         _squared_distances(query, table, start, stop, w)
-        total = np.float32(0.0)
         for j in range(w.size):
             w[j] = _exp2_single(-w[j]) * v[j]
+        total = np.float32(0.0)
+        for j in range(w.size):
             total += w[j]
         out[0, 0] += total
         if order > 0:
@@ -173,7 +193,7 @@ def _sums_single(query: F32, table: F32, charge: F32, value_rows: Index, order: 
                 out[2, c] += second
 
 
-@numba.njit(cache=True, fastmath=_FAST)  # type: ignore[untyped-decorator]
+@numba.njit(fastmath=_FAST)  # type: ignore[untyped-decorator]
 def _sums_double(query: F64, table: F64, charge: F64, value_rows: Index, order: int, shifted: bool, out: F64) -> None:
     """Do the same in double precision; ``shifted`` subtracts the smallest squared distance from all exponents."""
     out[:] = 0.0
@@ -190,9 +210,10 @@ def _sums_double(query: F64, table: F64, charge: F64, value_rows: Index, order: 
         stop = min(start + _BLOCK, charge.size)
         w, v = buffer[: stop - start], charge[start:stop]
         _squared_distances(query, table, start, stop, w)
-        total = 0.0
         for j in range(w.size):
             w[j] = _exp2_double(nearest - w[j]) * v[j]
+        total = 0.0
+        for j in range(w.size):
             total += w[j]
         out[0, 0] += total
         if order > 0:
@@ -207,7 +228,7 @@ def _sums_double(query: F64, table: F64, charge: F64, value_rows: Index, order: 
                 out[2, c] += second
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit  # type: ignore[untyped-decorator]
 def _one_query(x: F64, p: int, plan: KernelPlan, order: int, mean: F64, variance: F64) -> None:
     """Conditional moments of the targets of query ``p`` for the state ``x`` (d,)."""
     h = plan.head[p]
@@ -231,8 +252,8 @@ def _one_query(x: F64, p: int, plan: KernelPlan, order: int, mean: F64, variance
             variance[target] = spread / plan.factor[h, row] ** 2
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def moments(x: F64, plan: KernelPlan, order: int, mean: F64, variance: F64) -> None:
+@numba.njit  # type: ignore[untyped-decorator]
+def compiled_moments(x: F64, plan: KernelPlan, order: int, mean: F64, variance: F64) -> None:
     """Conditional mean (``order`` 1) and variance (2) of every query's targets, for each state x (n, d), serially."""
     P = plan.head.size
     for task in range(x.shape[0] * P):
@@ -240,13 +261,17 @@ def moments(x: F64, plan: KernelPlan, order: int, mean: F64, variance: F64) -> N
         _one_query(x[n], p, plan, order, mean[n], variance[n])
 
 
-@numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
-def moments_parallel(x: F64, plan: KernelPlan, order: int, mean: F64, variance: F64) -> None:
-    """:func:`moments` on all cores. Each output is one thread's own sum: the bits do not depend on their number."""
+@numba.njit(parallel=True)  # type: ignore[untyped-decorator]
+def compiled_moments_parallel(x: F64, plan: KernelPlan, order: int, mean: F64, variance: F64) -> None:
+    """Do so on all cores. Each output is one thread's own sum: the bits do not depend on their number."""
     P = plan.head.size
     for task in prange(x.shape[0] * P):
         n, p = task // P, task % P
         _one_query(x[n], p, plan, order, mean[n], variance[n])
+
+
+moments = numba.njit(cache=True)(compiled_moments.py_func)
+moments_parallel = numba.njit(cache=True, parallel=True)(compiled_moments_parallel.py_func)
 
 
 def runs_in_parallel(plan: KernelPlan, n: int) -> bool:

@@ -50,9 +50,9 @@ def _advance(
                 for a in range(noisy_size):
                     query[i, noisy[a]] += amplitude[noisy[a]] * normals[step, i, a]
         if parallel:
-            kernel_sums.moments_parallel(query, plan, order, mean, variance)
+            kernel_sums.compiled_moments_parallel(query, plan, order, mean, variance)
         else:
-            kernel_sums.moments(query, plan, order, mean, variance)
+            kernel_sums.compiled_moments(query, plan, order, mean, variance)
         for p in range(plan.targets.shape[0]):
             for target in plan.targets[p]:
                 for i in range(n):
