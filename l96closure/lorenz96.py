@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 from tqdm.auto import tqdm
 
 from l96closure import checks
+from l96closure import lorenz96_core as core
 
 __all__ = ["SUBGRID_DEFINITIONS", "TwoScaleLorenz96", "resolved_tendency", "simulate"]
 
@@ -88,9 +88,9 @@ class TwoScaleLorenz96:
             A shape does not fit the model, or a value is not finite.
         """
         z, y = self._state(z, y)
-        padded_z, padded_y = _padded(z, y)
+        padded_z, padded_y = core.padded(z, y)
         dz, dy = np.empty(self.K), np.empty(self.K * self.J)
-        _tendency_once(padded_z, padded_y, self.J, self.F, self.coupling, self.b, self.c, dz, dy)
+        core.tendency_from_python(padded_z, padded_y, self.J, self.F, self.coupling, self.b, self.c, dz, dy)
         return dz, dy.reshape(self.K, self.J)
 
     def step(self, z: npt.ArrayLike, y: npt.ArrayLike, dt: float, steps: int = 1) -> tuple[FloatArray, FloatArray]:
@@ -127,19 +127,6 @@ class TwoScaleLorenz96:
         return z, y
 
 
-@numba.njit  # type: ignore[untyped-decorator]
-def _resolved(z: FloatArray, F: float, out: FloatArray) -> None:
-    rows, size = z.shape
-    for row in range(rows):
-        for k in range(size):
-            out[row, k] = -z[row, k - 1] * (z[row, k - 2] - z[row, (k + 1) % size]) - z[row, k] + F
-
-
-# Python calls this one. Only such functions are cached on disk: one that comes from the cache is optimised into its
-# compiled caller in another way than one compiled along with it, and the last bits would depend on which ran first.
-_resolved_once = numba.njit(cache=True)(_resolved.py_func)
-
-
 def resolved_tendency(z: npt.ArrayLike, F: float) -> FloatArray:
     """Tendency of the resolved variables, G_k(z) = -z_{k-1} (z_{k-2} - z_{k+1}) - z_k + F.
 
@@ -164,132 +151,8 @@ def resolved_tendency(z: npt.ArrayLike, F: float) -> FloatArray:
         checks.reject("z.shape", z.shape, "(..., K) with K >= 4")
     out = np.empty_like(z)
     rows = (-1, z.shape[-1])
-    _resolved_once(z.reshape(rows), F, out.reshape(rows))
+    core.resolved_from_python(z.reshape(rows), F, out.reshape(rows))
     return out
-
-
-# The rings are stored with halos, so that the inner loops have no modulo and vectorise:
-# slow: two sites on the left, one on the right; fast: one on the left, two on the right.
-_Z_LEFT, _Z_RIGHT = 2, 1
-_Y_LEFT, _Y_RIGHT = 1, 2
-
-
-def _padded(z: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-    return np.pad(z, (_Z_LEFT, _Z_RIGHT), mode="wrap"), np.pad(y.ravel(), (_Y_LEFT, _Y_RIGHT), mode="wrap")
-
-
-@numba.njit(fastmath={"contract", "reassoc", "nsz"}, error_model="numpy")  # type: ignore[untyped-decorator]
-def _tendency(
-    z: FloatArray,
-    y: FloatArray,
-    J: int,
-    F: float,
-    coupling: float,
-    b: float,
-    c: float,
-    dz: FloatArray,
-    dy: FloatArray,
-) -> None:
-    """Write eq. (59) for the padded rings ``z`` and ``y`` into ``dz`` (K,) and ``dy`` (K J,)."""
-    cb = c * b
-    for k in range(dz.size):
-        total, drive = 0.0, coupling * z[k + 2]
-        for i in range(k * J, (k + 1) * J):  # a loop that sums does not store; see bridge/kernel_sums.py
-            total += y[i + 1]
-        for i in range(k * J, (k + 1) * J):
-            dy[i] = drive
-        dz[k] = F - z[k + 2] - z[k + 1] * (z[k] - z[k + 3]) - coupling * total
-    for i in range(dy.size):
-        dy[i] -= c * y[i + 1] + cb * y[i + 2] * (y[i + 3] - y[i])
-
-
-_tendency_once = numba.njit(cache=True)(_tendency.py_func)
-
-
-@numba.njit(fastmath={"contract", "nsz"}, error_model="numpy")  # type: ignore[untyped-decorator]
-def _move(x: FloatArray, dx: FloatArray, weight: float, out: FloatArray, left: int, right: int) -> None:
-    """One RK stage on a padded ring: out = x + weight dx, then close the ring of ``out``."""
-    n = dx.size
-    for i in range(n):
-        out[i + left] = x[i + left] + weight * dx[i]
-    for i in range(left):
-        out[i] = out[n + i]
-    for i in range(right):
-        out[left + n + i] = out[left + i]
-
-
-@numba.njit(fastmath={"contract", "nsz"}, error_model="numpy")  # type: ignore[untyped-decorator]
-def _rk4_average(slopes: FloatArray) -> None:
-    """Overwrite the first of the four stage slopes (4, n) by their RK4 average."""
-    for i in range(slopes.shape[1]):
-        slopes[0, i] = (slopes[0, i] + 2.0 * (slopes[1, i] + slopes[2, i]) + slopes[3, i]) / 6.0
-
-
-@numba.njit(cache=True, fastmath={"contract", "nsz"}, error_model="numpy")  # type: ignore[untyped-decorator]
-def _rk4_steps(
-    z: FloatArray,
-    y: FloatArray,
-    steps: int,
-    dt: float,
-    J: int,
-    F: float,
-    coupling: float,
-    b: float,
-    c: float,
-    lead: int,
-    every: int,
-    step0: int,
-    history_z: FloatArray,
-    out_z: FloatArray,
-    out_psi: FloatArray,
-    emitted: int,
-) -> tuple[int, int]:
-    """Advance the padded state in place and emit samples; return (steps done, samples emitted).
-
-    Sample s belongs to fine step s * every. It is written once the step s * every + lead has been reached, from
-    the ring buffer ``history_z`` (lead + 1, K). Stops early once a slow variable is not finite.
-    """
-    K, N = history_z.shape[1], y.size - 3
-    dz, dy = np.empty((4, K)), np.empty((4, N))
-    stage_z, stage_y = np.empty_like(z), np.empty_like(y)
-    G = np.empty((1, K))
-    depth = lead + 1
-    for n in range(steps + 1):
-        step = step0 + n
-        if out_z.shape[0] > emitted:
-            history_z[step % depth] = z[2 : 2 + K]
-            if step >= lead and (step - lead) % every == 0 and (n > 0 or step0 == 0):
-                slot = (step - lead) % depth
-                old = history_z[slot]
-                _resolved(history_z[slot : slot + 1], F, G)
-                out_z[emitted] = old
-                for k in range(K):
-                    if lead == 0:
-                        total = 0.0
-                        for i in range(k * J, (k + 1) * J):
-                            total += y[i + 1]
-                        out_psi[emitted, k] = -coupling * total
-                    else:
-                        out_psi[emitted, k] = (z[2 + k] - old[k]) / (lead * dt) - G[0, k]
-                emitted += 1
-        if n == steps:
-            break
-        _tendency(z, y, J, F, coupling, b, c, dz[0], dy[0])
-        for stage in range(1, 4):
-            weight = dt if stage == 3 else dt / 2
-            _move(z, dz[stage - 1], weight, stage_z, _Z_LEFT, _Z_RIGHT)
-            _move(y, dy[stage - 1], weight, stage_y, _Y_LEFT, _Y_RIGHT)
-            _tendency(stage_z, stage_y, J, F, coupling, b, c, dz[stage], dy[stage])
-        _rk4_average(dz)
-        _rk4_average(dy)
-        _move(z, dz[0], dt, z, _Z_LEFT, _Z_RIGHT)
-        _move(y, dy[0], dt, y, _Y_LEFT, _Y_RIGHT)
-        level = 0.0
-        for k in range(K):
-            level += z[2 + k]
-        if not np.isfinite(level):
-            return n + 1, emitted
-    return steps, emitted
 
 
 class _Integration:
@@ -297,16 +160,16 @@ class _Integration:
 
     def __init__(self, model: TwoScaleLorenz96, z: FloatArray, y: FloatArray, dt: float) -> None:
         self.model, self.dt = model, dt
-        self._z, self._y = _padded(z, y)
+        self._z, self._y = core.padded(z, y)
         self._step = 0
 
     @property
     def z(self) -> FloatArray:
-        return self._z[_Z_LEFT:-_Z_RIGHT]
+        return core.z_ring(self._z)
 
     @property
     def y(self) -> FloatArray:
-        return self._y[_Y_LEFT:-_Y_RIGHT]
+        return core.y_ring(self._y)
 
     def advance(self, steps: int) -> int:
         """Advance without output; return the steps done (fewer than asked if the state blew up)."""
@@ -340,7 +203,7 @@ class _Integration:
         emitted: int,
     ) -> tuple[int, int]:
         m = self.model
-        return _rk4_steps(  # type: ignore[no-any-return]
+        return core.rk4_steps(  # type: ignore[no-any-return]
             self._z, self._y, steps, self.dt, m.J, float(m.F), m.coupling, float(m.b), float(m.c),
             lead, every, self._step, history, z, psi, emitted,
         )  # fmt: skip
