@@ -25,7 +25,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from l96closure.experiments import closure
+from l96closure import checks
+from l96closure.experiments import WORKFLOWS
 
 __all__ = ["config_folder", "main"]
 
@@ -68,7 +69,8 @@ def _job(config: DictConfig) -> None:
     command = shlex.join(["l96closure", *sys.argv[1:]])
     try:
         settings: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        closure.run(settings, folder, settings["stages"], command=command, progress=sys.stderr.isatty())
+        workflow = WORKFLOWS[checks.one_of("workflow", settings["workflow"], WORKFLOWS)]
+        workflow.run(settings, folder, settings["stages"], command=command, progress=sys.stderr.isatty())
     except KeyboardInterrupt:
         _remove_unused(folder)
         raise

@@ -14,7 +14,10 @@ import pytest
 import xarray as xr
 from matplotlib.colors import to_hex
 
-from l96closure import diagnose, figures, report
+from l96closure import diagnose, report
+from l96closure.figures import climate as figures
+from l96closure.figures.style import Picture
+from l96closure.report import climate
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +138,7 @@ def test_package_import_pulls_no_graphics() -> None:
 
 
 def test_figures_do_without_pyplot() -> None:
-    code = "import sys, l96closure.report; print('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, l96closure.figures.climate, l96closure.report; print('matplotlib.pyplot' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "False"
 
@@ -154,13 +157,13 @@ def test_figures_do_without_pyplot() -> None:
     ],
 )
 def test_headline_judges_against_chance(numbers: tuple[float, ...], phrases: list[str]) -> None:
-    text = report.headline(_known(*numbers))
+    text = climate.headline(_known(*numbers))
     for phrase in phrases:
         assert phrase in text
 
 
 def test_score_table_lines_up_and_holds_the_numbers() -> None:
-    table = report.score_table(_known(0.02, 0.016, 0.0031, 1.1, 0.02))
+    table = climate.score_table(_known(0.02, 0.016, 0.0031, 1.1, 0.02))
     blocks = [block.splitlines() for block in table.split("\n\n")]
     assert [len(block) for block in blocks] == [5, 5, 1]
     assert len({len(line) for block in blocks[:2] for line in block}) == 1
@@ -174,7 +177,7 @@ def test_score_table_lines_up_and_holds_the_numbers() -> None:
     [(3.70849, 0.0281, "3.708 ± 0.028"), (1234.0, 56.0, "1234 ± 56"), (2.0, np.nan, "2"), (2.5, 0.0, "2.5")],
 )
 def test_values_are_shown_to_the_digits_their_error_allows(value: float, error: float, shown: str) -> None:
-    assert report._with_error(value, error) == shown
+    assert report.with_error(value, error) == shown
 
 
 # The page
@@ -211,13 +214,14 @@ def _written(folder: Path, diagnostics: xr.Dataset, pictures=(), **changes) -> s
     arguments = {
         "title": "A run",
         "settings_yaml": "model:\n  K: 5\n",
-        "diagnostics": diagnostics,
+        "headline": climate.headline(diagnostics),
+        "tables": climate.tables(diagnostics),
         "figures": pictures,
         "downloads": {"truth.nc": "the truth"},
         "provenance": {"numpy": "2.0"},
         "notes": ["A note."],
     }
-    report.write_report(folder / "report.html", **(arguments | changes))
+    report.write_page(folder / "report.html", **(arguments | changes))
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
@@ -233,7 +237,7 @@ def test_page_holds_everything_and_needs_no_other_file(runs, tmp_path: Path) -> 
     assert not re.search(r"https?://|url\(|@import|<script", text)
     words = " ".join(page.text.split())
     for expected in (
-        report.headline(runs[2]), "model: K: 5", "numpy", "A note.", *(picture.caption for picture in pictures)
+        climate.headline(runs[2]), "model: K: 5", "numpy", "A note.", *(picture.caption for picture in pictures)
     ):  # fmt: skip
         assert expected in words
     assert f"{float(runs[2]['hellinger_psi']):.4f}" in words
@@ -249,9 +253,11 @@ def test_page_escapes_every_text(tmp_path: Path) -> None:
         downloads={f"{evil}.nc": evil},
         provenance={evil: evil},
         notes=[evil],
+        warnings=[evil],
+        headline=evil,
     )
     assert "<script" not in text
-    assert text.count("&lt;script&gt;") == 9  # the title stands twice
+    assert text.count("&lt;script&gt;") == 11  # the title stands twice
     assert _Page(text).links == ["%3Cscript%3E%22%26.nc"]
 
 
@@ -259,10 +265,17 @@ def test_page_without_notes_has_no_heading_for_them(tmp_path: Path) -> None:
     assert "<h2>Notes" not in _written(tmp_path, _known(0.02, 0.018, 0.003, 1.0, 0.02), notes=())
 
 
+def test_page_with_warnings_shows_them_before_the_scores(tmp_path: Path) -> None:
+    numbers = _known(0.02, 0.018, 0.003, 1.0, 0.02)
+    text = _written(tmp_path, numbers, warnings=["Do not trust this."])
+    assert text.index("Do not trust this.") < text.index("<table>")
+    assert '<ul class="warnings">' not in _written(tmp_path, numbers)
+
+
 def test_failed_report_leaves_the_old_page(tmp_path: Path) -> None:
     (tmp_path / "report.html").write_text("old")
     with pytest.raises(FileNotFoundError):
-        _written(tmp_path, _known(0.02, 0.018, 0.003, 1.0, 0.02), [("gone", tmp_path / "gone.png", "caption")])
+        _written(tmp_path, _known(0.02, 0.018, 0.003, 1.0, 0.02), [Picture("gone", tmp_path / "gone.png", "caption")])
     assert (tmp_path / "report.html").read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 1
 

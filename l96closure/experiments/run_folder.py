@@ -12,36 +12,25 @@ import yaml
 
 from l96closure import store
 
-__all__ = ["MADE_BY", "NEEDS", "TITLES", "RunFolder"]
+__all__ = ["File", "RunFolder"]
 
-NEEDS = {
-    "simulate": (),
-    "fit": ("truth",),
-    "integrate": ("truth", "closure"),
-    "diagnose": ("reference", "coarse"),
-    "report": ("truth", "reference", "closure", "coarse", "diagnostics"),
-}
-MADE_BY = {
-    "truth": "simulate",
-    "reference": "simulate",
-    "closure": "fit",
-    "coarse": "integrate",
-    "diagnostics": "diagnose",
-}
-_SECTIONS = {  # of the settings, that decide what a file holds besides what the files before it do
-    "truth": ("model", "training"),
-    "reference": ("model", "reference"),
-    "closure": ("closure",),
-    "coarse": ("coarse",),
-    "diagnostics": ("diagnostics",),
-}
-TITLES = {
-    "truth": "Two-scale Lorenz-96 model: training data of a closure",
-    "reference": "Two-scale Lorenz-96 model: the independent run that judges the coarse one",
-    "closure": "Closure of the coarse Lorenz-96 model",
-    "coarse": "Coarse Lorenz-96 model with a closure",
-    "diagnostics": "Climate of the coarse Lorenz-96 model beside the truth",
-}
+
+@dataclass(frozen=True)
+class File:
+    """What there is to know about one of the files of a run before it is made.
+
+    Attributes
+    ----------
+    kind : stored in the file, so that no other is taken for it.
+    made_by : the stage that makes it.
+    sections : of the settings, that decide what it holds besides what the files before it do.
+    title : one line for its reader.
+    """
+
+    kind: str
+    made_by: str
+    sections: tuple[str, ...]
+    title: str
 
 
 @dataclass(frozen=True)
@@ -51,12 +40,14 @@ class RunFolder:
     Parameters
     ----------
     path : the folder.
+    files : what each of its files is, by name without the suffix, in the order they are made.
     config : the full configuration.
     command : the command that the files name as their origin.
     seeds : seed of every use of chance.
     """
 
     path: Path
+    files: Mapping[str, File]
     config: Mapping[str, Any]
     command: str
     seeds: Mapping[str, int]
@@ -66,52 +57,69 @@ class RunFolder:
         """The configuration as YAML."""
         return yaml.safe_dump(dict(self.config), sort_keys=False, allow_unicode=True)
 
-    def file(self, kind: str) -> Path:
-        """Return the path of the file of a kind, a key of :data:`MADE_BY`."""
-        return self.path / f"{kind}.nc"
+    def file(self, name: str) -> Path:
+        """Return the path of a file, a key of ``files``."""
+        return self.path / f"{name}.nc"
 
-    def read(self, kind: str) -> xr.Dataset:
-        """Read the file of a kind; raises ``ValueError`` when it is missing, damaged or something else."""
-        return store.read(self.file(kind), kind=kind)
+    def read(self, name: str) -> xr.Dataset:
+        """Read a file; raises ``ValueError`` when it is missing, damaged or something else."""
+        return store.read(self.file(name), kind=self.files[name].kind)
 
-    def write(self, kind: str, data: xr.Dataset, seconds: float) -> None:
-        """Write the file of a kind, with its provenance and the wall time of the stage that made it."""
+    def write(self, name: str, data: xr.Dataset, seconds: float) -> None:
+        """Write a file, with its provenance and the wall time of the stage that made it."""
         store.write(
             data.assign_attrs(wall_time_seconds=round(seconds, 3)),
-            self.file(kind),
-            kind=kind,
-            title=TITLES[kind],
+            self.file(name),
+            kind=self.files[name].kind,
+            title=self.files[name].title,
             history=self.command,
             config_yaml=self.config_yaml,
             seeds=self.seeds,
         )
 
-    def check_inputs(self, stages: Collection[str]) -> None:
-        """Raise ``ValueError`` if one of the stages needs a file that neither is there nor will be made."""
-        for stage in stages:
-            for kind in NEEDS[stage]:
-                if MADE_BY[kind] not in stages and not self.file(kind).is_file():
+    def check_inputs(self, needs: Mapping[str, Collection[str]]) -> None:
+        """Raise ``ValueError`` if a stage needs a file that neither is there nor will be made.
+
+        Parameters
+        ----------
+        needs : the files that each of the stages to be run reads.
+        """
+        for stage, names in needs.items():
+            for name in names:
+                maker = self.files[name].made_by
+                if maker not in needs and not self.file(name).is_file():
                     raise ValueError(
-                        f"stage {stage!r} needs {self.file(kind)}, which is not there; stage {MADE_BY[kind]!r} makes it"
+                        f"stage {stage!r} needs {self.file(name)}, which is not there; stage {maker!r} makes it"
                     )
 
-    def differences(self, stages: Collection[str]) -> list[str]:
-        """Say, in a line each, where the configuration differs from that of the files that are reused."""
-        reused = {kind for stage in stages for kind in NEEDS[stage] if MADE_BY[kind] not in stages}
+    def differences(self, needs: Mapping[str, Collection[str]]) -> list[str]:
+        """Say, in a line each, where the configuration differs from that of the files that are reused.
+
+        Parameters
+        ----------
+        needs : the files that each of the stages to be run reads.
+        """
+        read = {name for names in needs.values() for name in names}
         lines = []
-        for kind in [kind for kind in MADE_BY if kind in reused]:
-            recorded = yaml.safe_load(self._attributes(kind).get("config", "")) or {}
-            then, now = (_flat(config, _SECTIONS[kind]) for config in (recorded, self.config))
+        for name, file in self.files.items():
+            if name not in read or file.made_by in needs:
+                continue
+            recorded = yaml.safe_load(self._attributes(name).get("config", "")) or {}
+            then, now = (_flat(config, file.sections) for config in (recorded, self.config))
             lines += [
-                f"{kind}.nc was made with {name} = {then.get(name)}, not {now.get(name)}"
-                for name in dict.fromkeys([*then, *now])
-                if then.get(name) != now.get(name)
+                f"{name}.nc was made with {key} = {then.get(key)}, not {now.get(key)}"
+                for key in dict.fromkeys([*then, *now])
+                if then.get(key) != now.get(key)
             ]
         return lines
 
+    def downloads(self) -> dict[str, str]:
+        """Title of every file, by its full name."""
+        return {self.file(name).name: file.title for name, file in self.files.items()}
+
     def provenance(self) -> dict[str, str]:
         """Where the run came from, and the wall time of each stage, whenever it ran."""
-        seconds = {stage: self._attributes(kind).get("wall_time_seconds") for kind, stage in MADE_BY.items()}
+        seconds = {file.made_by: self._attributes(name).get("wall_time_seconds") for name, file in self.files.items()}
         return {
             "command": self.command,
             "package version": store.package_version(),
@@ -120,8 +128,8 @@ class RunFolder:
             **{f"wall time of {stage}": f"{value:.1f} s" for stage, value in seconds.items() if value is not None},
         }
 
-    def _attributes(self, kind: str) -> dict[str, Any]:
-        with xr.open_dataset(self.file(kind), engine="netcdf4", decode_times=False) as data:
+    def _attributes(self, name: str) -> dict[str, Any]:
+        with xr.open_dataset(self.file(name), engine="netcdf4", decode_times=False) as data:
             return dict(data.attrs)
 
 

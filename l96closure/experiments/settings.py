@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
-
-import numpy as np
+from typing import Any
 
 from l96closure import checks, closures, lorenz96
 from l96closure.coarse import SCHEMES
+from l96closure.experiments import sections
 
 __all__ = ["Coarse", "Diagnostics", "Reference", "Settings"]
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -140,32 +136,26 @@ class Settings:
         ValueError
             A section or one of its keys is missing or unknown, or a value is out of its range.
         """
-        sections = ("model", "training", "reference", "closure", "coarse", "diagnostics")
-        _check_keys("the configuration", config, (*sections, "seed", "stages", "run_dir", "experiment_name"))
-        for name in sections:
-            if not isinstance(config.get(name), Mapping):
-                checks.reject(name, config.get(name), "a section of settings")
+        sections.check_sections(config, ("model", "training", "reference", "closure", "coarse", "diagnostics"))
         arguments = dict(config["closure"])
         closure = checks.one_of("closure.name", arguments.pop("name", None), closures.CLOSURES)
         return cls(
-            model=_build("model", lorenz96.TwoScaleLorenz96, config["model"]),
-            training=_arguments("training", lorenz96.simulate, config["training"], "model", "seed", "progress"),
-            reference=_build("reference", Reference, config["reference"]),
+            model=sections.build("model", lorenz96.TwoScaleLorenz96, config["model"]),
+            training=sections.arguments("training", lorenz96.simulate, config["training"], "model", "seed", "progress"),
+            reference=sections.build("reference", Reference, config["reference"]),
             closure=closure,
-            closure_arguments=_arguments(
+            closure_arguments=sections.arguments(
                 "closure", closures.CLOSURES[closure].fit, arguments, "truth", "seed", "progress"
             ),
-            coarse=_build("coarse", Coarse, config["coarse"]),
-            diagnostics=_build("diagnostics", Diagnostics, config["diagnostics"]),
+            coarse=sections.build("coarse", Coarse, config["coarse"]),
+            diagnostics=sections.build("diagnostics", Diagnostics, config["diagnostics"]),
             seed=config.get("seed", 0),
         )
 
     @property
     def seeds(self) -> dict[str, int]:
         """Independent seeds for every use of chance, spawned from ``seed``."""
-        uses = ("truth", "reference", "fit", "coarse")
-        children = np.random.SeedSequence(self.seed).spawn(len(uses))
-        return {use: int(child.generate_state(1)[0]) for use, child in zip(uses, children, strict=True)}
+        return sections.seeds(self.seed, ("truth", "reference", "fit", "coarse"))
 
     @property
     def reference_every(self) -> int:
@@ -179,24 +169,3 @@ class Settings:
                 f"such that dt * save_every is a multiple of training.dt = {dt:g}",
             )
         return every
-
-
-def _check_keys(owner: str, given: Iterable[str], allowed: Iterable[str]) -> None:
-    allowed = list(allowed)
-    for key in given:
-        if key not in allowed:
-            raise ValueError(f"{owner} has no setting {key!r}; it has {', '.join(allowed)}")
-
-
-def _arguments(section: str, function: Callable[..., Any], given: Mapping[str, Any], *supplied: str) -> dict[str, Any]:
-    """Return ``given`` if ``function`` takes every key; ``supplied`` are the arguments we give ourselves."""
-    _check_keys(section, given, [name for name in inspect.signature(function).parameters if name not in supplied])
-    return dict(given)
-
-
-def _build(section: str, cls: type[_T], given: Mapping[str, Any]) -> _T:
-    arguments = _arguments(section, cls, given)
-    missing = [name for name in inspect.signature(cls).parameters if name not in given]
-    if missing:
-        raise ValueError(f"{section} lacks the setting {missing[0]!r}")
-    return cls(**arguments)

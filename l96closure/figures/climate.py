@@ -1,49 +1,27 @@
-"""The pictures of a run: functions from datasets to matplotlib Figures, without pyplot and its state."""
+"""The pictures of a coarse run beside the truth: functions from datasets to matplotlib Figures."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from l96closure.store import atomic_path
+from l96closure.figures import style
+from l96closure.figures.style import Picture
 
-__all__ = [
-    "Picture",
-    "autocorrelations",
-    "covariance",
-    "histograms",
-    "hovmoeller",
-    "psi_against_z",
-    "save",
-    "save_all",
-]
+__all__ = ["autocorrelations", "covariance", "histograms", "hovmoeller", "psi_against_z", "save_all"]
 
-# A pair that stays apart for every common kind of colour blindness, and in grey.
-COLOURS = {"truth": "#1e88e5", "coarse": "#d81b60"}
+COLOURS = {"truth": style.GIVEN, "coarse": style.GENERATED}
 LABELS = {"truth": "two-scale truth", "coarse": "coarse run"}
-_INK = "#37474f"
-_DPI = 200
 _MOST_POINTS = 200_000  # of a run in the density of psi against z
 _MOST_ROWS = 500  # of a run in the Hovmöller picture
 
 Z_LABEL = "slow variable $z$ (dimensionless)"
 PSI_LABEL = r"subgrid tendency $\psi$ (dimensionless)"
-
-
-class Picture(NamedTuple):
-    """A saved figure: its name, its file and a caption."""
-
-    name: str
-    path: Path
-    caption: str
 
 
 def covariance(diagnostics: xr.Dataset) -> Figure:
@@ -53,7 +31,7 @@ def covariance(diagnostics: xr.Dataset) -> Figure:
     ----------
     diagnostics : result of :func:`l96closure.diagnostics.diagnose`.
     """
-    figure, (axes,) = _figure(1, width=6.4, height=4.0)
+    figure, (axes,) = style.row(1, width=6.4, height=4.0)
     offset = diagnostics["offset"].values
     rows = diagnostics["covariance_rows"].sel(source="coarse").values
     for number, row in enumerate(rows):
@@ -63,7 +41,7 @@ def covariance(diagnostics: xr.Dataset) -> Figure:
               label="coarse run, mean over rows")  # fmt: skip
     axes.plot(offset, diagnostics["covariance"].sel(source="truth"), "o", color=COLOURS["truth"],
               markersize=6, markeredgecolor="white", label=LABELS["truth"])  # fmt: skip
-    axes.axhline(0.0, color=_INK, linewidth=0.6, zorder=0)
+    axes.axhline(0.0, color=style.INK, linewidth=0.6, zorder=0)
     axes.set_xticks(offset)
     axes.set_xlabel("distance along the ring (sites)")
     axes.set_ylabel("covariance of $z$ (dimensionless)")
@@ -78,10 +56,10 @@ def histograms(diagnostics: xr.Dataset) -> Figure:
     ----------
     diagnostics : result of :func:`l96closure.diagnostics.diagnose`.
     """
-    figure, panels = _figure(2)
+    figure, panels = style.row(2)
     for axes, name, label in zip(panels, ("z", "psi"), (Z_LABEL, PSI_LABEL), strict=True):
         density, centre = diagnostics[f"density_{name}"], diagnostics[f"{name}_bin"].values
-        edges = _edges(centre)
+        edges = style.edges(centre)
         truth, coarse = density.sel(source="truth").values, density.sel(source="coarse").values
         axes.stairs(truth, edges, fill=True, color=COLOURS["truth"], alpha=0.35, label=LABELS["truth"])
         axes.stairs(truth, edges, color=COLOURS["truth"], linewidth=0.8)
@@ -90,7 +68,7 @@ def histograms(diagnostics: xr.Dataset) -> Figure:
         axes.set_ylim(bottom=0.0)
         axes.set_xlabel(label)
     panels[0].set_ylabel("probability density")
-    _legend_above(figure, panels[0])
+    style.legend_above(figure, panels[0])
     return figure
 
 
@@ -101,13 +79,13 @@ def autocorrelations(diagnostics: xr.Dataset) -> Figure:
     ----------
     diagnostics : result of :func:`l96closure.diagnostics.diagnose`.
     """
-    figure, panels = _figure(2, sharey=True)
+    figure, panels = style.row(2, sharey=True)
     lag = diagnostics["lag"].values
     for axes, name, symbol in zip(panels, ("z", "psi"), ("z", r"\psi"), strict=True):
         for source, width, alpha in (("truth", 3.2, 0.55), ("coarse", 1.5, 1.0)):
             axes.plot(lag, diagnostics[f"autocorrelation_{name}"].sel(source=source), linewidth=width,
                       color=COLOURS[source], alpha=alpha, label=LABELS[source])  # fmt: skip
-        axes.axhline(0.0, color=_INK, linewidth=0.6, zorder=0)
+        axes.axhline(0.0, color=style.INK, linewidth=0.6, zorder=0)
         axes.set_xlim(0.0, lag[-1] or 1.0)
         axes.set_title(f"${symbol}$")
         axes.set_xlabel("lag (model time units)")
@@ -124,8 +102,8 @@ def psi_against_z(truth: xr.Dataset, coarse: xr.Dataset, diagnostics: xr.Dataset
     truth, coarse : runs with ``z`` and ``psi`` of the same dims.
     diagnostics : result of :func:`l96closure.diagnostics.diagnose`.
     """
-    figure, panels = _figure(2, sharey=True, height=3.9)
-    edges = [_edges(diagnostics[f"{name}_bin"].values) for name in ("z", "psi")]
+    figure, panels = style.row(2, sharey=True, height=3.9)
+    edges = [style.edges(diagnostics[f"{name}_bin"].values) for name in ("z", "psi")]
     z = diagnostics["z_bin"].values
     for axes, source, run in zip(panels, ("truth", "coarse"), (truth, coarse), strict=True):
         points = [_thinned(run[name].values.ravel(), _MOST_POINTS) for name in ("z", "psi")]
@@ -155,7 +133,7 @@ def hovmoeller(truth: xr.Dataset, coarse: xr.Dataset, duration: float = 10.0) ->
     coarse : ``z`` (member, time, k).
     duration : model time shown, from the start of each run; less when the shorter run is shorter.
     """
-    figure, panels = _figure(2, sharey=True, height=4.8)
+    figure, panels = style.row(2, sharey=True, height=4.8)
     runs = [truth["z"].transpose("time", "k"), coarse["z"].isel(member=0).transpose("time", "k")]
     duration = min(duration, *(float(run["time"][-1] - run["time"][0]) for run in runs))
     runs = [run.isel(time=(run["time"] - run["time"][0]).values <= duration * (1 + 1e-9)) for run in runs]
@@ -174,19 +152,6 @@ def hovmoeller(truth: xr.Dataset, coarse: xr.Dataset, duration: float = 10.0) ->
     return figure
 
 
-def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write a figure as PNG; the file appears under its name only when it is complete.
-
-    Raises
-    ------
-    ValueError
-        The folder of ``path`` does not exist.
-    """
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=_DPI)
-    return Path(path)
-
-
 def save_all(
     folder: str | os.PathLike[str], truth: xr.Dataset, coarse: xr.Dataset, diagnostics: xr.Dataset
 ) -> list[Picture]:
@@ -203,7 +168,6 @@ def save_all(
     -------
     Name, path and caption of each picture, in the order a reader wants them.
     """
-    Path(folder).mkdir(parents=True, exist_ok=True)
     figures = {
         "covariance": (
             covariance(diagnostics),
@@ -230,35 +194,7 @@ def save_all(
             "member. The two are different realisations: look for the same waves, not for the same picture.",
         ),
     }
-    return [
-        Picture(name, save(figure, Path(folder, f"{name}.png")), caption) for name, (figure, caption) in figures.items()
-    ]
-
-
-def _figure(panels: int, *, width: float = 8.4, height: float = 3.6, sharey: bool = False) -> tuple[Figure, list[Axes]]:
-    """Return an empty figure with panels side by side, in the style all pictures share."""
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
-    axes_row = list(figure.subplots(1, panels, squeeze=False, sharey=sharey)[0])
-    for axes in axes_row:
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_color(_INK)
-        axes.tick_params(color=_INK, labelcolor=_INK, labelsize=9)
-        axes.xaxis.label.set_color(_INK)
-        axes.yaxis.label.set_color(_INK)
-        axes.title.set_color(_INK)
-    return figure, axes_row
-
-
-def _legend_above(figure: Figure, axes: Axes) -> None:
-    """Put one legend for all panels above them, where no curve can run into it."""
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
-
-
-def _edges(centre: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the edges of evenly spaced bins from their centres."""
-    half = (centre[1] - centre[0]) / 2
-    return np.append(centre - half, centre[-1] + half)
+    return style.save_all(folder, figures)
 
 
 def _thinned(values: npt.NDArray[np.float64], most: int) -> npt.NDArray[np.float64]:

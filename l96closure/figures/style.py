@@ -1,0 +1,96 @@
+"""What all pictures share: colours, panels, and files that appear whole. Figures without pyplot and its state."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from l96closure.store import atomic_path
+
+__all__ = ["GENERATED", "GIVEN", "INK", "Picture", "edges", "grid", "legend_above", "row", "save", "save_all"]
+
+# A pair that stays apart for every common kind of colour blindness, and in grey.
+GIVEN = "#1e88e5"
+GENERATED = "#d81b60"
+INK = "#37474f"
+_DPI = 200
+
+
+class Picture(NamedTuple):
+    """A saved figure: its name, its file and a caption."""
+
+    name: str
+    path: Path
+    caption: str
+
+
+def row(panels: int, *, width: float = 8.4, height: float = 3.6, sharey: bool = False) -> tuple[Figure, list[Axes]]:
+    """Return an empty figure with panels side by side, in the style all pictures share."""
+    figure, (panels_in_row,) = grid(1, panels, width=width, height=height, sharey=sharey)
+    return figure, panels_in_row
+
+
+def grid(
+    rows: int, columns: int, *, width: float, height: float, sharey: bool | Literal["row"] = False
+) -> tuple[Figure, list[list[Axes]]]:
+    """Return an empty figure with rows of panels, in the style all pictures share."""
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    panels = [list(row) for row in figure.subplots(rows, columns, squeeze=False, sharey=sharey)]
+    for axes in (axes for row in panels for axes in row):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(INK)
+        axes.tick_params(color=INK, labelcolor=INK, labelsize=9)
+        axes.xaxis.label.set_color(INK)
+        axes.yaxis.label.set_color(INK)
+        axes.title.set_color(INK)
+    return figure, panels
+
+
+def legend_above(figure: Figure, axes: Axes) -> None:
+    """Put one legend for all panels above them, where no curve can run into it."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+
+
+def edges(centre: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the edges of evenly spaced bins from their centres."""
+    half = (centre[1] - centre[0]) / 2
+    return np.append(centre - half, centre[-1] + half)
+
+
+def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    """Write a figure as PNG; the file appears under its name only when it is complete.
+
+    Raises
+    ------
+    ValueError
+        The folder of ``path`` does not exist.
+    """
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=_DPI)
+    return Path(path)
+
+
+def save_all(folder: str | os.PathLike[str], figures: Mapping[str, tuple[Figure, str]]) -> list[Picture]:
+    """Save figures as ``<folder>/<name>.png``.
+
+    Parameters
+    ----------
+    folder : where the files go; made when missing.
+    figures : each figure with its caption, by name.
+
+    Returns
+    -------
+    Name, path and caption of each picture, in the same order.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    return [
+        Picture(name, save(figure, Path(folder, f"{name}.png")), caption) for name, (figure, caption) in figures.items()
+    ]

@@ -1,0 +1,137 @@
+"""The report of a run: one self-contained HTML page, and the same scores as text for the terminal."""
+
+from __future__ import annotations
+
+import base64
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from urllib.parse import quote
+
+from jinja2 import Environment, StrictUndefined
+
+from l96closure.figures.style import Picture
+from l96closure.store import atomic_path, package_version
+
+__all__ = ["Row", "Table", "as_text", "with_error", "write_page"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table.
+
+    Attributes
+    ----------
+    label : what stands before the numbers on the page.
+    cells : the numbers, as text.
+    meaning : a few words below the label on the page.
+    short : the label on the terminal; empty means ``label``.
+    """
+
+    label: str
+    cells: tuple[str, ...]
+    meaning: str = ""
+    short: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Scores under a heading.
+
+    Attributes
+    ----------
+    heading : of the section of the page.
+    columns : head of the column of labels, then of each column of numbers.
+    rows : the lines.
+    note : what the numbers mean, below the table.
+    """
+
+    heading: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    note: str
+
+
+def write_page(
+    path: str | os.PathLike[str],
+    *,
+    title: str,
+    headline: str,
+    tables: Iterable[Table],
+    figures: Iterable[Picture],
+    downloads: Mapping[str, str],
+    settings_yaml: str,
+    provenance: Mapping[str, str],
+    warnings: Iterable[str] = (),
+    notes: Iterable[str] = (),
+) -> None:
+    """Write one HTML page that needs no other file: scores, figures, settings, origin.
+
+    Parameters
+    ----------
+    path : the page, in an existing folder.
+    title : heading of the page.
+    headline : the result in a sentence or two.
+    tables : the scores.
+    figures : pictures, which are copied into the page.
+    downloads : file names relative to the page, each with a description, e.g. ``{"truth.nc": "the truth"}``.
+    settings_yaml : the resolved configuration.
+    provenance : versions, wall times and the like, by name.
+    warnings : why the scores may not mean what they say, a sentence each; shown before them.
+    notes : what else the reader should know, a sentence each.
+
+    Raises
+    ------
+    ValueError
+        The folder of ``path`` does not exist.
+    """
+    template = files("l96closure.report").joinpath("template.html").read_text(encoding="utf-8")
+    page = (
+        Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+        .from_string(template)
+        .render(
+            title=title,
+            headline=headline,
+            warnings=list(warnings),
+            tables=list(tables),
+            notes=list(notes),
+            figures=[(f.name, _embedded(f.path), f.caption) for f in figures],
+            settings=settings_yaml,
+            downloads=[(quote(name), name, text) for name, text in downloads.items()],
+            provenance=provenance,
+            version=package_version(),
+            written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        )
+    )
+    with atomic_path(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def as_text(tables: Sequence[Table]) -> str:
+    """Return tables, which have equally many columns, as plain text with columns that line up."""
+    blocks = [[table.columns, *((row.short or row.label, *row.cells) for row in table.rows)] for table in tables]
+    widths = [max(map(len, column)) for column in zip(*(line for block in blocks for line in block), strict=True)]
+
+    def text(line: tuple[str, ...]) -> str:
+        first, *rest = zip(line, widths, strict=True)
+        return "  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in rest)])
+
+    return "\n\n".join("\n".join(map(text, block)) for block in blocks)
+
+
+def with_error(value: float, error: float, *, signed: bool = False) -> str:
+    """Show a value with its standard error, both to the error's second significant digit."""
+    sign = "+" if signed else ""
+    if not (math.isfinite(error) and error > 0):
+        return f"{value:{sign}.4g}"
+    digits = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:{sign}.{digits}f} ± {error:.{digits}f}"
+
+
+def _embedded(path: str | os.PathLike[str]) -> str:
+    """Return a PNG file as a data URI."""
+    with open(path, "rb") as file:
+        return "data:image/png;base64," + base64.b64encode(file.read()).decode("ascii")

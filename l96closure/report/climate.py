@@ -1,0 +1,128 @@
+"""How the report of a coarse run puts its climate beside the truth's: headline, tables, and text for the terminal."""
+
+from __future__ import annotations
+
+import math
+
+import xarray as xr
+
+from l96closure.report import Row, Table, as_text, with_error
+
+__all__ = ["headline", "score_table", "tables"]
+
+_SCORES = {
+    "hellinger_z": ("Hellinger distance, z", "overlap of the two histograms: 0 the same, 1 no overlap"),
+    "hellinger_psi": ("Hellinger distance, ψ", "the same for the subgrid tendency"),
+    "wasserstein_z": ("Wasserstein-1 distance, z", "how far, on average, values of z would have to move"),
+    "ks_z": ("Kolmogorov-Smirnov distance, z", "largest gap between the two distribution functions"),
+}
+_MOMENTS = {
+    "mean": "mean of z",
+    "std": "standard deviation of z",
+    "psi_mean": "mean of ψ",
+    "psi_std": "standard deviation of ψ",
+}
+
+
+def headline(diagnostics: xr.Dataset) -> str:
+    """Say in two sentences how good the coarse climate is, against what chance allows.
+
+    A difference of standard deviations counts from two standard errors on; a Hellinger distance counts as
+    chance up to one standard deviation (over pairs of stretches of truth) above its floor.
+
+    Parameters
+    ----------
+    diagnostics : result of :func:`l96closure.diagnostics.diagnose`.
+    """
+    truth, coarse = (diagnostics.sel(source=source) for source in ("truth", "coarse"))
+    percent = 100 * (float(coarse["std"]) / float(truth["std"]) - 1)
+    error = math.hypot(float(truth["std_se"]), float(coarse["std_se"]))
+    if abs(float(coarse["std"]) - float(truth["std"])) <= 2 * error:
+        spread = "The coarse run varies as much as the truth, within sampling error"
+    else:
+        spread = f"The coarse run varies {abs(percent):.1f} % {'more' if percent > 0 else 'less'} than the truth"
+    score, floor, floor_std = _with_floor(diagnostics, "hellinger_z")
+    if math.isnan(floor_std):
+        verdict = f"{_ratio(score, floor)} times its floor, which rests on one pair of stretches and is uncertain"
+    elif score <= floor + floor_std:
+        verdict = "as small as chance allows"
+    else:
+        verdict = f"{_ratio(score, floor)} times its floor"
+    return (
+        f"{spread} (standard deviation of z {float(coarse['std']):.2f} against {float(truth['std']):.2f}). "
+        f"The Hellinger distance between the two distributions of z is {verdict} "
+        f"({score:.4f}; between two stretches of truth {_error_bar(floor, floor_std)})."
+    )
+
+
+def tables(diagnostics: xr.Dataset) -> tuple[Table, Table]:
+    """Return the scores with their floors, and the moments with their standard errors.
+
+    Parameters
+    ----------
+    diagnostics : result of :func:`l96closure.diagnostics.diagnose`.
+    """
+    return (
+        Table(
+            "Distances from the truth",
+            ("distance", "coarse run", "floor", "ratio"),
+            tuple(_score(diagnostics, name) for name in _SCORES),
+            _floor_note(diagnostics),
+        ),
+        Table(
+            "Moments",
+            ("moment", "coarse run", "truth", "difference"),
+            tuple(_moment(diagnostics, name) for name in _MOMENTS),
+            "After ± stands the standard error, by batch means. All quantities are dimensionless.",
+        ),
+    )
+
+
+def score_table(diagnostics: xr.Dataset) -> str:
+    """Return the tables as plain text.
+
+    Parameters
+    ----------
+    diagnostics : result of :func:`l96closure.diagnostics.diagnose`.
+    """
+    scores, moments = tables(diagnostics)
+    return f"{as_text([scores, moments])}\n\n{scores.note}"
+
+
+def _score(diagnostics: xr.Dataset, name: str) -> Row:
+    label, meaning = _SCORES[name]
+    score, floor, floor_std = _with_floor(diagnostics, name)
+    return Row(label, (f"{score:.4f}", _error_bar(floor, floor_std), _ratio(score, floor)), meaning, short=name)
+
+
+def _moment(diagnostics: xr.Dataset, name: str) -> Row:
+    truth, coarse = (float(x) for x in diagnostics[name].sel(source=["truth", "coarse"]))
+    truth_se, coarse_se = (float(x) for x in diagnostics[f"{name}_se"].sel(source=["truth", "coarse"]))
+    difference = with_error(coarse - truth, math.hypot(truth_se, coarse_se), signed=True)
+    return Row(_MOMENTS[name], (with_error(coarse, coarse_se), with_error(truth, truth_se), difference))
+
+
+def _with_floor(diagnostics: xr.Dataset, name: str) -> tuple[float, float, float]:
+    """Return a score, its floor and the floor's spread."""
+    score, floor, floor_std = (float(diagnostics[name + suffix]) for suffix in ("", "_floor", "_floor_std"))
+    return score, floor, floor_std
+
+
+def _error_bar(floor: float, floor_std: float) -> str:
+    return f"{floor:.4f}" if math.isnan(floor_std) else f"{floor:.4f} ± {floor_std:.4f}"
+
+
+def _ratio(score: float, floor: float) -> str:
+    return f"{score / floor:.2f}" if floor > 0 else "–"
+
+
+def _floor_note(diagnostics: xr.Dataset) -> str:
+    """Say what the floors are made of."""
+    a = diagnostics.attrs
+    pairs = int(a["floor_pairs"])
+    spread = "one pair only: the floor itself is uncertain" if pairs == 1 else f"{pairs} pairs"
+    return (
+        f"Floor: the same distance between two stretches of truth ({a['floor_stretches']} stretches of "
+        f"{float(a['floor_stretch_duration']):g} time units, {spread}), ± its standard deviation; a perfect "
+        f"closure has ratio 1. Here {a['floor_method']}."
+    )
