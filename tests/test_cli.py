@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
-import sys
 import sysconfig
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import xarray as xr
 import yaml
-
-from l96closure import cli
+from command_line import Call
 
 TINY = [
     "training.samples=3000",
@@ -28,45 +23,6 @@ TINY = [
     "diagnostics.max_lag=0.2",
 ]
 FILES = {"truth.nc", "reference.nc", "closure.nc", "coarse.nc", "diagnostics.nc"}
-
-
-@dataclass(frozen=True)
-class Outcome:
-    status: int
-    out: str
-    err: str
-
-    @property
-    def folder(self) -> Path:
-        return Path(self.out.splitlines()[-1])
-
-
-Call = Callable[..., Outcome]
-
-
-@pytest.fixture
-def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Call]:
-    """Run the command line in this process, in an empty current directory."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-
-    def run(*overrides: str) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["l96closure", *overrides])
-        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as leave:
-            status = leave.code if isinstance(leave.code, int) else int(leave.code is not None)
-        return Outcome(status, *capsys.readouterr())
-
-    root = logging.getLogger()
-    before, level = list(root.handlers), root.level
-    yield run
-    for handler in set(root.handlers) - set(before):
-        handler.close()
-    root.handlers[:] = before
-    root.setLevel(level)
 
 
 def written_at(folder: Path) -> dict[str, int]:

@@ -7,15 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from l96closure.cli import config_folder
+from l96closure.experiments import WORKFLOWS
 from l96closure.experiments.settings import Coarse, Reference, Settings
 
 
 def options(group: str) -> list[str]:
     return sorted(file.stem for file in (config_folder() / group).glob("*.yaml"))
+
+
+def workflow(experiment: str) -> str:
+    text = (config_folder() / "experiment" / f"{experiment}.yaml").read_text(encoding="utf-8")
+    config = yaml.safe_load(text)
+    based_on = [entry for entry in config.get("defaults", []) if entry in options("experiment")]
+    return str(config.get("workflow", workflow(based_on[0]) if based_on else "closure"))
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +44,18 @@ def test_the_clone_uses_its_own_configuration() -> None:
     assert config_folder() == Path(__file__).resolve().parents[1] / "conf"
 
 
-@pytest.mark.parametrize("closure", options("closure"))
 @pytest.mark.parametrize("experiment", options("experiment"))
-def test_every_experiment_takes_every_closure(composed: Any, experiment: str, closure: str) -> None:
+def test_every_experiment_builds(composed: Any, experiment: str) -> None:
+    config = composed(f"experiment={experiment}")
+    assert config["workflow"] == workflow(experiment)
+    assert config["experiment_name"] == experiment
+    WORKFLOWS[config["workflow"]].settings(config)
+    assert config["stages"] == [*WORKFLOWS[config["workflow"]].stages, "report"]
+
+
+@pytest.mark.parametrize("closure", options("closure"))
+@pytest.mark.parametrize("experiment", [name for name in options("experiment") if workflow(name) == "closure"])
+def test_every_closure_experiment_takes_every_closure(composed: Any, experiment: str, closure: str) -> None:
     settings = Settings.from_config(composed(f"experiment={experiment}", f"closure={closure}"))
     assert closure.startswith(settings.closure)
 
@@ -71,6 +89,28 @@ def test_the_paper_is_taken_literally(composed: Any) -> None:
     assert closure["trend_degree"] is None
     coarse = config["coarse"]
     assert (coarse["scheme"], coarse["dt"], coarse["steps"], coarse["members"]) == ("euler", 5e-3, 40_000, 1)
+
+
+def test_the_gaussian_is_taken_literally(composed: Any) -> None:
+    localized, whole = composed("experiment=gaussian"), composed("experiment=gaussian_global")
+    for config, d, samples, epsilon, radius in [(localized, 101, 500, 0.025, 2), (whole, 9, 5000, 0.25, None)]:
+        assert (config["target"]["d"], config["target"]["samples"]) == (d, samples)
+        assert config["bridge"] == {"epsilon": epsilon, "radius": radius}
+
+
+def test_the_bistable_case_is_taken_literally(composed: Any) -> None:
+    config = composed("experiment=bistable")
+    target = {key: config["target"][key] for key in ("samples", "intervals", "interval", "noise")}
+    assert target == {"samples": 1000, "intervals": 100, "interval": 5.0, "noise": 0.2}
+    assert config["bridge"] == {"epsilon": 0.0025, "sided": "causal"}
+    assert config["sampling"]["chains"] * config["sampling"]["records"] == 50_000
+
+
+@pytest.mark.parametrize("experiment", [name for name in options("experiment") if workflow(name) != "closure"])
+def test_sampling_experiments_have_no_settings_of_the_closure(composed: Any, experiment: str) -> None:
+    assert set(composed(f"experiment={experiment}")) == {
+        "experiment_name", "seed", "workflow", "stages", "run_dir", "target", "bridge", "sampling"
+    }  # fmt: skip
 
 
 def test_the_recommended_closure_is_what_fit_does_without_arguments(composed: Any) -> None:

@@ -21,6 +21,7 @@ GIVEN = "#1e88e5"
 GENERATED = "#d81b60"
 INK = "#37474f"
 _DPI = 200
+_MOST_NAMES = 4  # in a line of the legend
 
 
 class Picture(NamedTuple):
@@ -53,10 +54,12 @@ def grid(
     return figure, panels
 
 
-def legend_above(figure: Figure, axes: Axes) -> None:
-    """Put one legend for all panels above them, where no curve can run into it."""
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+def legend_above(figure: Figure, *panels: Axes) -> None:
+    """Put one legend for all panels above them, where no curve can run into it; ``panels`` hold what it names."""
+    named = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(
+        named.values(), named.keys(), loc="outside upper center", ncols=min(_MOST_NAMES, len(named)), frameon=False
+    )
 
 
 def edges(centre: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -1,0 +1,61 @@
+"""How the report of the bistable experiment puts generated trajectories beside those of the training set."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import xarray as xr
+
+from l96closure.report import Row, Table, chains, with_error
+
+__all__ = ["headline", "score_table", "tables", "warnings"]
+
+_SCORES = {
+    "sign_changes": ("sign changes", "fraction of consecutive times whose signs differ"),
+    "spread": ("standard deviation of |Z|", "width of each of the two modes"),
+}
+
+warnings = partial(chains.warnings, scored="relative number of sign changes")
+
+
+def headline(diagnostics: xr.Dataset) -> str:
+    """Say how the sign changes of the generated trajectories compare with those of the training set.
+
+    Parameters
+    ----------
+    diagnostics : result of :func:`l96closure.experiments.bistable.diagnose`.
+    """
+    rates = diagnostics[["sign_changes", "sign_changes_se"]]
+    given, given_error = (float(x) for x in rates.sel(source="training").values())
+    sentences = [f"Trajectories of the training set change sign in {with_error(given, given_error)} of the intervals."]
+    for scheme in diagnostics["scheme"].values:
+        value, error = (float(x) for x in rates.sel(source=scheme).values())
+        sentences.append(f"The {scheme} scheme gives {chains.judged(value, error, given, given_error)}.")
+    return " ".join(sentences)
+
+
+def tables(diagnostics: xr.Dataset) -> tuple[Table, Table]:
+    """Return the statistics of the trajectories, and how the chains did.
+
+    Parameters
+    ----------
+    diagnostics : result of :func:`l96closure.experiments.bistable.diagnose`.
+    """
+    sources = [str(source) for source in diagnostics["source"].values]
+    rows = []
+    for name, (label, meaning) in _SCORES.items():
+        cells = [with_error(float(diagnostics[name].sel(source=s)), float(diagnostics[f"{name}_se"].sel(source=s)))
+                 for s in sources]  # fmt: skip
+        rows.append(Row(label, tuple(cells), meaning))
+    note = (
+        "After ± stands the standard error, over the trajectories of the training set and over the chains of a scheme."
+    )
+    return (
+        Table("Trajectories", ("statistic", *sources), tuple(rows), note),
+        chains.chain_table(diagnostics),
+    )
+
+
+def score_table(diagnostics: xr.Dataset) -> str:
+    """Return tables and warnings as plain text."""
+    return chains.score_table(tables(diagnostics), warnings(diagnostics))

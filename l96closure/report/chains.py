@@ -1,0 +1,125 @@
+"""How the reports of the sampling experiments judge the chains: the table that both share, and warnings in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from l96closure import bridge
+from l96closure.report import Row, Table, as_text, with_error
+
+__all__ = ["chain_table", "score_table", "warnings"]
+
+_FEWEST_EFFECTIVE = 100  # effective samples below which a standard error is itself uncertain by a tenth or more
+_CONVERGED = 3.0  # standard errors that the last two points of a convergence curve may differ by
+
+
+def chain_table(diagnostics: xr.Dataset) -> Table:
+    """Return convergence, mixing and closeness to the training samples for each scheme.
+
+    Parameters
+    ----------
+    diagnostics : with the variables of :func:`l96closure.diagnostics.chains.describe`.
+    """
+    schemes = [diagnostics.sel(scheme=scheme) for scheme in diagnostics["scheme"].values]
+    median = [{str(k): float(v) for k, v in s.map(np.median).items()} for s in schemes]
+    rows = (
+        Row("burn-in", tuple(f"{int(s['burn_in'])}" for s in schemes), "steps before the first record"),
+        Row(
+            "states kept",
+            tuple(f"{int(s['states'])}" for s in schemes),
+            "of all chains of one training set",
+        ),
+        Row(
+            "effective sample size",
+            tuple(
+                f"{m['effective_sample_size']:.0f} ({float(s['effective_sample_size'].min()):.0f})"
+                for m, s in zip(median, schemes, strict=True)
+            ),
+            "independent states that would be worth as much: median over the components (smallest)",
+        ),
+        Row(
+            "autocorrelation time",
+            tuple(f"{m['autocorrelation_time']:.3g}" for m in median),
+            "integrated, in steps: median over the components",
+        ),
+        Row(
+            "training samples in a mean",
+            tuple(f"{m['effective_samples']:.3g}" for m in median),
+            "effective number behind a conditional mean: median over states and components",
+        ),
+        Row(
+            "replay score",
+            tuple(f"{m['replay_score']:.2f}" for m in median),
+            "distance to the nearest training sample over the training set's own nearest-neighbour distance; "
+            f"below {bridge.REPLAY_WARNING:g} the sampler replays",
+        ),
+    )
+    residual, epsilon = float(diagnostics["sinkhorn_residual"]), float(diagnostics.attrs["epsilon"])
+    note = f"Bandwidth {epsilon:.4g}; Sinkhorn residual at most {residual:.1e}."
+    return Table("Chains", ("chains", *(str(s["scheme"].item()) for s in schemes)), rows, note)
+
+
+def warnings(diagnostics: xr.Dataset, scored: str) -> list[str]:
+    """Say, in a sentence each, why the scores of a scheme may not mean what they say.
+
+    A scheme is reported when it replays its training samples, when the effective sample size of a component is below
+    100, and when the last two points of its convergence curve differ by more than three standard errors.
+
+    Parameters
+    ----------
+    diagnostics : with the variables of :func:`l96closure.diagnostics.chains.describe`.
+    scored : name of the quantity whose convergence was recorded.
+    """
+    found = []
+    for scheme in diagnostics["scheme"].values:
+        data = diagnostics.sel(scheme=scheme)
+        replay = float(data["replay_score"])
+        if replay < bridge.REPLAY_WARNING:
+            found.append(
+                f"The {scheme} scheme replays its training samples: its states are only {replay:.2f} times as far from "
+                "the nearest of them as these are from each other."
+            )
+        smallest = float(data["effective_sample_size"].min())
+        if not smallest >= _FEWEST_EFFECTIVE:
+            found.append(
+                f"The chains of the {scheme} scheme mix slowly: the effective sample size of a component is only "
+                f"{smallest:.0f}, so its standard errors are themselves uncertain."
+            )
+        curve = (
+            data[["convergence", "convergence_se"]]
+            .dropna("length", subset=["convergence"])
+            .isel(length=slice(-2, None))
+        )
+        if curve.sizes["length"] < 2:
+            continue
+        (before, after), error = curve["convergence"].values, float(np.hypot(*curve["convergence_se"].values))
+        if abs(after - before) > _CONVERGED * error:
+            shorter, longer = curve["length"].values
+            found.append(
+                f"The chains of the {scheme} scheme have not converged: the {scored} still went from {before:.4g} to "
+                f"{after:.4g} between {shorter} and {longer} steps, {abs(after - before) / error:.1f} standard errors."
+            )
+    return found
+
+
+def score_table(tables: Sequence[Table], warned: Sequence[str]) -> str:
+    """Return tables, their notes and warnings as plain text."""
+    blocks = [f"{as_text([table])}\n\n{table.note}" for table in tables]
+    return "\n\n".join([*blocks, *(f"warning: {sentence}" for sentence in warned)])
+
+
+def judged(value: float, error: float, reference: float, reference_error: float) -> str:
+    """Say how a value compares with its reference: the same within two standard errors, or by how many per cent not.
+
+    Parameters
+    ----------
+    value, error : the value and its standard error.
+    reference, reference_error : what it should be.
+    """
+    if abs(value - reference) <= 2 * np.hypot(error, reference_error):
+        return f"{with_error(value, error)}, the same within sampling error"
+    percent = 100 * (value / reference - 1)
+    return f"{with_error(value, error)}, {abs(percent):.1f} % {'more' if percent > 0 else 'less'}"

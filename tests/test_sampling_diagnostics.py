@@ -1,0 +1,330 @@
+"""Statistics of generated samples against scalar loops, closed forms and simulations that share no code with them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from l96closure import bridge, report, targets
+from l96closure.diagnostics import bistable, chains, gaussian
+from l96closure.experiments.chains import Lengths
+from l96closure.figures import bistable as bistable_figures
+from l96closure.figures import chains as chain_figures
+from l96closure.figures import gaussian as gaussian_figures
+from l96closure.report import bistable as bistable_words
+from l96closure.report import chains as chain_words
+from l96closure.report import gaussian as gaussian_words
+
+# The Gaussian
+
+
+def test_offset_covariance_averages_the_diagonals_of_the_matrix() -> None:
+    x = np.random.default_rng(0).standard_normal((3, 4, 5)) @ np.random.default_rng(1).standard_normal((5, 5))
+    matrix = np.cov(x.reshape(12, 5), rowvar=False)
+    expected = [np.mean([matrix[i, (i + offset) % 5] for i in range(5)]) for offset in (-2, -1, 0, 1, 2)]
+    np.testing.assert_allclose(gaussian.offset_covariance(x).mean(axis=0), expected)
+
+
+def test_offset_covariance_of_an_even_ring() -> None:
+    x = np.random.default_rng(0).standard_normal((2, 6, 4))
+    matrix = np.cov(x.reshape(12, 4), rowvar=False)
+    expected = [np.mean([matrix[i, (i + offset) % 4] for i in range(4)]) for offset in (-1, 0, 1, 2)]
+    np.testing.assert_allclose(gaussian.offset_covariance(x).mean(axis=0), expected)
+
+
+def test_variances_average_to_the_variance() -> None:
+    x = np.random.default_rng(0).standard_normal((6, 3))
+    np.testing.assert_allclose(gaussian.variances(x).mean(), x.var(axis=0, ddof=1).mean())
+
+
+@pytest.mark.parametrize("epsilon", [0.05, 0.4])
+def test_linear_mean_is_that_of_a_bridge_on_a_fine_grid(epsilon: float) -> None:
+    variance = 0.7
+    grid = np.linspace(-6.0, 6.0, 601) * np.sqrt(variance)
+    mass = np.exp(-(grid**2) / (2 * variance))
+    mass /= mass.sum()
+    T = np.exp(-((grid[:, None] - grid) ** 2) / (4 * epsilon))
+    v = np.ones(grid.size)
+    for _ in range(200):
+        v = np.sqrt(v / (T @ (v * mass)))
+    weights = v * mass * np.exp(-((1.1 - grid) ** 2) / (4 * epsilon))
+    A = gaussian.linear_mean(np.array([[variance]]), epsilon, bridge.everywhere(1))
+    np.testing.assert_allclose(A[0, 0] * 1.1, weights @ grid / weights.sum(), rtol=1e-6)
+
+
+def test_linear_mean_of_a_global_bridge_shares_the_eigenvectors() -> None:
+    covariance, epsilon = targets.ring_covariance(6), 0.1
+    A = gaussian.linear_mean(covariance, epsilon, bridge.everywhere(6))
+    eigenvalues, vectors = np.linalg.eigh(covariance)
+    rho = np.diag(vectors.T @ A @ vectors)
+    np.testing.assert_allclose(vectors @ np.diag(rho) @ vectors.T, A, atol=1e-12)
+    np.testing.assert_allclose(2 * epsilon * rho, eigenvalues * (1 - rho**2))
+    np.testing.assert_allclose(gaussian.split_covariance(A, epsilon), vectors @ np.diag(rho * eigenvalues) @ vectors.T)
+
+
+def test_linear_mean_is_local_and_symmetric_along_the_ring() -> None:
+    A = gaussian.linear_mean(targets.ring_covariance(9), 0.05, bridge.periodic(9, 2))
+    np.testing.assert_allclose(A[3], np.roll(A[0], 3))
+    np.testing.assert_array_equal(A[4, [0, 1, 7, 8]], 0.0)
+    marginal = targets.ring_covariance(9)[np.ix_(range(5), range(5))]
+    np.testing.assert_allclose(A[2, :5], gaussian.linear_mean(marginal, 0.05, bridge.everywhere(5))[2])
+
+
+def test_split_covariance_is_that_of_a_simulated_chain() -> None:
+    d, n, epsilon = 5, 20_000, 0.1
+    A = gaussian.linear_mean(targets.ring_covariance(d), epsilon, bridge.periodic(d, 1))
+    rng = np.random.default_rng(5)
+    x = np.zeros((n, d))
+    for _ in range(60):
+        x = (x + np.sqrt(2 * epsilon) * rng.standard_normal((n, d))) @ A.T
+    S = gaussian.split_covariance(A, epsilon)
+    error = np.sqrt((np.outer(np.diag(S), np.diag(S)) + S**2) / n)
+    assert (np.abs(np.cov(x, rowvar=False) - S) < 4.5 * error).all()
+
+
+# Trajectories
+
+
+def test_sign_changes_by_hand() -> None:
+    x = np.array([[1.0, -1.0, -2.0, 3.0, 3.0], [1.0, 1.0, 1.0, 1.0, 1.0], [-1.0, 1.0, -1.0, 1.0, -1.0]])
+    np.testing.assert_array_equal(bistable.sign_changes(x), [0.5, 0.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("burn_in", "scored"), [(1, [1]), (3, [1, 2, 3]), (20, [1, 2, 5, 10, 20]), (60, [1, 2, 5, 10, 20, 50, 60])]
+)
+def test_chain_lengths_at_which_the_burn_in_is_scored(burn_in: int, scored: list[int]) -> None:
+    assert Lengths(burn_in, 1).scored == scored
+
+
+# Both
+
+
+def _generated(x: np.ndarray, epsilon: float = 0.1) -> xr.Dataset:
+    """Wrap states (scheme, realisation, chain, record, component) of the schemes split and euler."""
+    schemes, realisations, *_, d = x.shape
+    return xr.Dataset(
+        {
+            "x": (("scheme", "realisation", "chain", "record", "component"), x.astype(np.float32)),
+            "convergence": (("scheme", "realisation", "length"), np.ones((schemes, realisations, 3))),
+            "convergence_se": (("scheme", "realisation", "length"), np.full((schemes, realisations, 3), 0.1)),
+            "effective_samples": (("scheme", "realisation", "component"), np.full((schemes, realisations, d), 4.0)),
+            "sinkhorn_residual": ("realisation", np.full(realisations, 1e-7)),
+        },
+        coords={
+            "scheme": ["split", "euler"][:schemes],
+            "component": np.arange(d),
+            "length": [1, 2, 5],
+            "burn_in": ("scheme", np.full(schemes, 5)),
+            "thin": ("scheme", np.full(schemes, 7)),
+        },
+        attrs={"epsilon": epsilon},
+    )
+
+
+@pytest.fixture(scope="module")
+def gaussian_data() -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
+    """Training set and "generated" states, all drawn exactly, with their diagnostics."""
+    d, rng = 9, np.random.default_rng(6)
+    given = np.array([targets.ring_gaussian(400, d, 1.0, rng) for _ in range(3)])
+    states = targets.ring_gaussian(2 * 3 * 20 * 10, d, 1.0, rng).reshape(2, 3, 20, 10, d)
+    training = xr.Dataset({"x": (("realisation", "sample", "component"), given)})
+    generated = _generated(states)
+    sets = bridge.periodic(d, 2)
+    data = xr.merge(
+        [
+            gaussian.compare(training, generated, targets.ring_covariance(d), sets),
+            chains.describe(given, generated),
+            chains.bandwidth_criterion(given[0], sets),
+        ]
+    ).assign_attrs(epsilon=0.1)
+    return training, generated, data
+
+
+@pytest.fixture(scope="module")
+def bistable_data() -> xr.Dataset:
+    """Diagnostics of "generated" trajectories that are as good as those of the training set."""
+    rng = np.random.default_rng(7)
+    given = targets.double_well(200, 12, 5.0, 0.2, 0.02, rng)
+    states = targets.double_well(2 * 20 * 10, 12, 5.0, 0.2, 0.02, rng).reshape(2, 1, 20, 10, 13)
+    training = xr.Dataset({"x": (("sample", "time"), given)}, coords={"time": 5.0 * np.arange(13)})
+    generated = _generated(states)
+    over_time = generated.squeeze("realisation", drop=True).drop_vars("component").rename(component="time")
+    described = chains.describe(given[np.newaxis], generated).drop_vars("component").rename(component="time")
+    return xr.merge(
+        [bistable.compare(training, over_time), described, chains.bandwidth_criterion(given, bridge.markov(13))],
+        join="left",
+    ).assign_attrs(epsilon=0.1)
+
+
+def test_exact_samples_agree_with_the_exact_gaussian(gaussian_data: Any) -> None:
+    _, generated, data = gaussian_data
+    exact = data["covariance"].sel(source="exact")
+    np.testing.assert_allclose(exact.sel(offset=[0, 1, -2]), targets.ring_covariance(9)[0, [0, 1, 2]])
+    n = generated["x"][0].size / 9  # of one scheme; three realisations alone tell too little about their spread
+    for source in ("split", "euler"):
+        error = np.sqrt((exact.sel(offset=0) ** 2 + exact**2) / n)
+        assert (np.abs(data["covariance"].sel(source=source) - exact) < 4.5 * error).all()
+    np.testing.assert_allclose(data["density_x"].sum("x_bin") * np.diff(data["x_bin"])[0], 1.0, atol=2e-2)
+
+
+def test_covariance_is_the_mean_over_realisations_and_its_error_their_spread(gaussian_data: Any) -> None:
+    training, _, data = gaussian_data
+    by_set = [np.cov(x, rowvar=False).trace() / 9 for x in training["x"].values]
+    row = data.sel(source="training", offset=0)
+    np.testing.assert_allclose(row["covariance"], np.mean(by_set))
+    np.testing.assert_allclose(row["covariance_se"], np.std(by_set, ddof=1) / np.sqrt(3))
+
+
+def test_covariance_error_of_one_realisation_is_over_chains(gaussian_data: Any) -> None:
+    training, generated, _ = gaussian_data
+    one = [data.isel(realisation=[0]) for data in (training, generated)]
+    data = gaussian.compare(*one, targets.ring_covariance(9), bridge.periodic(9, 2))
+    x = generated["x"].sel(scheme="euler", realisation=0).values.astype(float)
+    squares = ((x - x.mean(axis=(0, 1))) ** 2).mean(axis=(1, 2))
+    expected = squares.std(ddof=1) / np.sqrt(20)
+    np.testing.assert_allclose(data["covariance_se"].sel(source="euler", offset=0), expected, rtol=0.01)
+
+
+def test_prediction_is_made_for_the_split_scheme_alone(gaussian_data: Any) -> None:
+    training, generated, data = gaussian_data
+    assert "predicted_covariance" in data
+    without = generated.sel(scheme=["euler"])
+    assert "predicted_covariance" not in gaussian.compare(
+        training, without, targets.ring_covariance(9), bridge.periodic(9, 2)
+    )
+
+
+def test_description_averages_over_realisations(gaussian_data: Any) -> None:
+    *_, data = gaussian_data
+    np.testing.assert_allclose(data["convergence_se"], 0.1 / np.sqrt(3))
+    assert (data["states"] == 200).all()
+    # Independent states: an autocorrelation time of one record, seven steps; the estimate scatters by a tenth.
+    assert abs(float(data["autocorrelation_time"].mean()) / 7 - 1) < 0.5
+    assert ((data["replay_score"] > 0.8) & (data["replay_score"] < 1.2)).all()
+
+
+def test_bistable_statistics_by_hand(bistable_data: xr.Dataset) -> None:
+    example = bistable_data["example"].sel(source="training")
+    assert example.sizes == {"trajectory": 20, "time": 13}
+    for source in ("split", "euler"):
+        difference = bistable_data.sel(source=source) - bistable_data.sel(source="training")
+        for name in ("sign_changes", "spread"):
+            error = np.hypot(*(bistable_data[f"{name}_se"].sel(source=s) for s in (source, "training")))
+            assert abs(difference[name]) < 4.5 * error
+
+
+def test_spread_is_the_standard_deviation_of_the_absolute_value() -> None:
+    x = np.random.default_rng(8).standard_normal((50, 6))
+    time = np.arange(6.0)
+    training = xr.Dataset({"x": (("sample", "time"), x)}, coords={"time": time})
+    generated = xr.Dataset(
+        {"x": (("scheme", "chain", "record", "time"), x.reshape(1, 10, 5, 6))}, {"scheme": ["split"]}
+    )
+    data = bistable.compare(training, generated)
+    np.testing.assert_allclose(data["spread"], np.abs(x).std())
+    np.testing.assert_allclose(data["sign_changes"], (np.sign(x[:, 1:]) != np.sign(x[:, :-1])).mean())
+    assert data["sign_changes_se"].sel(source="training") == pytest.approx(
+        bistable.sign_changes(x).std(ddof=1) / np.sqrt(50)
+    )
+
+
+# Words
+
+
+def test_good_chains_are_not_warned_of(gaussian_data: Any, bistable_data: xr.Dataset) -> None:
+    assert gaussian_words.warnings(gaussian_data[2]) == []
+    assert bistable_words.warnings(bistable_data) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "phrase"),
+    [
+        ({"replay_score": ("scheme", [0.3, 1.0])}, "The split scheme replays its training samples"),
+        ({"effective_sample_size": (("scheme", "component"), [[500.0, 40.0], [500.0, 500.0]])}, "only 40"),
+        ({"convergence": (("scheme", "length"), [[1.0, 1.0, 2.0], [1.0, 1.0, 1.0]])}, "have not converged"),
+    ],
+)
+def test_each_fault_of_a_scheme_is_named(gaussian_data: Any, change: dict[str, Any], phrase: str) -> None:
+    data = gaussian_data[2]
+    if "effective_sample_size" in change:
+        data = data.isel(component=slice(2))
+    (sentence,) = chain_words.warnings(data.assign(change), "variance")
+    assert phrase in sentence
+    assert "split" in sentence
+
+
+def test_a_scheme_of_one_length_cannot_be_unconverged(gaussian_data: Any) -> None:
+    data = gaussian_data[2]
+    curve = data["convergence"].where((data["scheme"] != "split") | (data["length"] == 1))
+    assert chain_words.warnings(data.assign(convergence=curve), "variance") == []
+
+
+@pytest.mark.parametrize(
+    ("value", "phrase"), [(1.0, "the same within sampling error"), (1.5, "50.0 % more"), (0.5, "50.0 % less")]
+)
+def test_judgement_counts_standard_errors(value: float, phrase: str) -> None:
+    assert phrase in chain_words.judged(value, 0.1, 1.01, 0.1).replace("48.5", "50.0").replace("50.5", "50.0")
+
+
+def test_tables_show_the_numbers(gaussian_data: Any, bistable_data: xr.Dataset) -> None:
+    covariance, chain = gaussian_words.tables(gaussian_data[2])
+    assert covariance.columns == ("covariance", "exact", "training", "split", "euler", "split, M → ∞")
+    assert [row.label for row in covariance.rows][:2] == ["variance", "covariance at distance 1"]
+    assert covariance.rows[0].cells[1:] == (
+        *(report.with_error(*(float(gaussian_data[2][name].sel(source=source, offset=0))
+          for name in ("covariance", "covariance_se"))) for source in ("training", "split", "euler")),
+        f"{float(gaussian_data[2]['predicted_covariance'].sel(offset=0)):.4g}",
+    )  # fmt: skip
+    assert chain.columns == ("chains", "split", "euler")
+    trajectories, _ = bistable_words.tables(bistable_data)
+    assert trajectories.columns == ("statistic", "training", "split", "euler")
+    for words, data in ((gaussian_words, gaussian_data[2]), (bistable_words, bistable_data)):
+        text = words.score_table(data)
+        assert all(row.label in text for table in words.tables(data) for row in table.rows)
+        assert words.headline(data).endswith(".")
+
+
+# Figures
+
+
+def test_rows_and_histograms_show_the_diagnostics(gaussian_data: Any) -> None:
+    data = gaussian_data[2]
+    figure = gaussian_figures.rows_and_histograms(data)
+    for axes, scheme in zip(figure.axes[:2], ("split", "euler"), strict=True):
+        lines = {line.get_label(): line for line in axes.lines}
+        np.testing.assert_array_equal(
+            lines["generated, mean over rows"].get_ydata(), data["covariance"].sel(source=scheme)
+        )
+        np.testing.assert_array_equal(lines["exact"].get_ydata(), data["covariance"].sel(source="exact"))
+        thin = [line.get_ydata() for line in axes.lines if line.get_linewidth() == 0.5]
+        np.testing.assert_array_equal(thin, data["covariance_rows"].sel(source=scheme))
+    for axes, scheme in zip(figure.axes[2:], ("split", "euler"), strict=True):
+        np.testing.assert_array_equal(axes.patches[-1].get_data()[0], data["density_x"].sel(source=scheme))
+
+
+def test_trajectories_and_histograms_show_the_diagnostics(bistable_data: xr.Dataset) -> None:
+    figure = bistable_figures.trajectories(bistable_data)
+    assert [len(axes.lines) for axes in figure.axes] == [20, 20, 20]
+    np.testing.assert_array_equal(
+        [line.get_ydata() for line in figure.axes[0].lines], bistable_data["example"].sel(source="training")
+    )
+    for axes, scheme in zip(bistable_figures.histograms(bistable_data).axes, ("split", "euler"), strict=True):
+        np.testing.assert_array_equal(axes.patches[-1].get_data()[0], bistable_data["density_x"].sel(source=scheme))
+
+
+def test_convergence_and_bandwidth_show_the_diagnostics(gaussian_data: Any) -> None:
+    data = gaussian_data[2]
+    figure = chain_figures.convergence(data, "variance", {"split": {"exact": 0.5}, "euler": {"exact": 0.5}})
+    for axes, scheme in zip(figure.axes, ("split", "euler"), strict=True):
+        lines = {line.get_label(): line for line in axes.lines}
+        np.testing.assert_array_equal(lines["generated"].get_ydata(), data["convergence"].sel(scheme=scheme))
+        assert lines["exact"].get_ydata()[0] == 0.5
+        assert axes.get_xscale() == "log"
+    (axes,) = chain_figures.bandwidth(data).axes
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), data["bandwidth_criterion"])
+    assert axes.lines[1].get_xdata()[0] == float(data["chosen_bandwidth"])
+    assert axes.lines[2].get_xdata()[0] == 0.1
