@@ -4,5 +4,15 @@ from l96closure import bridge, closures
 from l96closure.coarse import integrate
 from l96closure.diagnostics import diagnose
 from l96closure.lorenz96 import TwoScaleLorenz96, resolved_tendency, simulate
+from l96closure.temporal import TemporalProcess
 
-__all__ = ["TwoScaleLorenz96", "bridge", "closures", "diagnose", "integrate", "resolved_tendency", "simulate"]
+__all__ = [
+    "TemporalProcess",
+    "TwoScaleLorenz96",
+    "bridge",
+    "closures",
+    "diagnose",
+    "integrate",
+    "resolved_tendency",
+    "simulate",
+]

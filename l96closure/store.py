@@ -77,7 +77,7 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     "psi": _quantity("subgrid tendency of the slow variable"),
     # closures
     "coordinates": _quantity("training samples restricted to a neighbourhood"),
-    "sinkhorn_weight": _quantity("weight of a training sample in the bridge"),
+    "sinkhorn_log_weight": _quantity("logarithm of the weight of a training sample in the bridge"),
     "sinkhorn_residual": _quantity("largest departure of v (T v) from one"),
     "sinkhorn_iterations": _quantity("number of evaluations of T v"),
     "scale": _quantity("climatological standard deviation of a component"),

@@ -14,7 +14,7 @@ import xarray as xr
 
 import l96closure as lc
 from l96closure import store
-from l96closure.bridge import conditional
+from l96closure.bridge import sinkhorn
 from l96closure.closures import CLOSURES, Closure, SchrodingerBridge, load
 
 F64 = npt.NDArray[np.float64]
@@ -168,7 +168,7 @@ class TestSchrodingerBridge:
         def no_work(*_: Any) -> None:
             raise AssertionError("the scaling was begun")
 
-        monkeypatch.setattr(conditional.sinkhorn, "solve", no_work)
+        monkeypatch.setattr(sinkhorn, "solve", no_work)
         for setting in ({"scheme": "x"}, {"clamp": "x"}, {"noise_metric": "x"}, {"decorrelation_steps": 0}):
             (name,) = setting
             with pytest.raises(ValueError, match=f"^{name} = "):
@@ -202,7 +202,7 @@ def test_bad_training_data(truth: xr.Dataset, damage: Callable[[xr.Dataset], xr.
         ({"radius": -1}, r"^radius = -1 .* >= 0"),
         ({"radius": 0.5}, r"^radius = 0\.5 .* integer"),
         ({"decorrelation_steps": 0}, r"^decorrelation_steps = 0 .* >= 1"),
-        ({"scheme": "leapfrog"}, r"^scheme = 'leapfrog' .* conditional_variance, euler, split"),
+        ({"scheme": "leapfrog"}, r"^scheme = 'leapfrog' .* ancestral, conditional_variance, euler, sequential, split"),
         ({"clamp": "vice"}, r"^clamp = 'vice' .* query, state"),
         ({"noise_metric": "imperial"}, r"^noise_metric = 'imperial' .* physical, scaled"),
         ({"thinning": 0}, r"^thinning = 0 .* >= 1"),
@@ -272,7 +272,7 @@ class TestFiles:
         assert "'oracle'" in message
         assert "schrodinger_bridge" in message
 
-    @pytest.mark.parametrize("name", ["coordinates", "sinkhorn_weight", "scale", "trend", "K", "epsilon", "scheme"])
+    @pytest.mark.parametrize("name", ["coordinates", "sinkhorn_log_weight", "scale", "trend", "K", "epsilon", "scheme"])
     def test_without_one_of_its_parts(self, saved: Path, name: str) -> None:
         with netCDF4.Dataset(saved, "a") as file:
             if name in file.variables:

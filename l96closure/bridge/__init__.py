@@ -1,18 +1,27 @@
 """The localized Schrödinger bridge sampler on plain arrays; it knows nothing of climate."""
 
+from l96closure.bridge.bandwidth import REPLAY_WARNING, Bandwidth, Mixing, choose_epsilon, mixing, replay_score
 from l96closure.bridge.conditional import Bridge, fit
+from l96closure.bridge.dictionary import Kernel
 from l96closure.bridge.neighbourhoods import everywhere, markov, periodic, stacked
 from l96closure.bridge.sampler import Chain, sample
 from l96closure.bridge.sinkhorn import SinkhornWarning
 
 __all__ = [
+    "REPLAY_WARNING",
+    "Bandwidth",
     "Bridge",
     "Chain",
+    "Kernel",
+    "Mixing",
     "SinkhornWarning",
+    "choose_epsilon",
     "everywhere",
     "fit",
     "markov",
+    "mixing",
     "periodic",
+    "replay_score",
     "sample",
     "stacked",
 ]

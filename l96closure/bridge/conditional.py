@@ -4,45 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from l96closure import checks
-from l96closure.bridge import kernel_sums, sinkhorn
+from l96closure.bridge import bandwidth, kernel_sums
+from l96closure.bridge.dictionary import ESTIMATORS, Dictionary, Kernel, plan, weigh
+from l96closure.bridge.full_conditionals import FullConditionals, full_conditionals
 from l96closure.bridge.kernel_sums import KernelPlan
-from l96closure.bridge.neighbourhoods import Neighbourhoods, checked
+from l96closure.bridge.neighbourhoods import (
+    Neighbourhoods,
+    checked,
+    checked_components,
+    checked_scale,
+    padded,
+)
 
-__all__ = ["ESTIMATORS", "Bridge", "Dictionary", "assemble", "fit"]
+__all__ = ["ESTIMATORS", "Bridge", "assemble", "fit"]
 
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
-
-ESTIMATORS = ("bridge",)
-
-
-@dataclass(frozen=True)
-class Dictionary:
-    """The samples one conditional mean is a weighted average of, in physical units.
-
-    Attributes
-    ----------
-    coordinates : samples restricted to the neighbourhood (M, d_alpha).
-    values : samples of the components whose moments are wanted (M, C).
-    coordinate_scale, value_scale : what each is divided by in the distances, (d_alpha,) and (C,).
-    v : the weights (M,).
-    residual : max |v o (T v) - 1|.
-    iterations : evaluations of T v used.
-    """
-
-    coordinates: F64
-    values: F64
-    coordinate_scale: F64
-    value_scale: F64
-    v: F64
-    residual: float
-    iterations: int
 
 
 @dataclass(frozen=True)
@@ -54,20 +37,28 @@ class Bridge:
     Attributes
     ----------
     d : dimension of the state.
-    epsilon : bandwidth, the step of the Langevin dynamics, in the scaled metric.
+    kernel : estimator and bandwidth.
     scale : what each component is divided by in the distances (d,).
     components : the components whose moments the bridge gives, (C,).
     neighbourhoods : Lambda(alpha) of each of ``components``.
     dictionaries : the sample sets; as many as ``components``, or one that all share.
+    tolerance, max_iterations : of the Sinkhorn iteration.
     """
 
     d: int
-    epsilon: float
+    kernel: Kernel
     scale: F64
     components: Index
     neighbourhoods: Neighbourhoods
     dictionaries: tuple[Dictionary, ...]
+    tolerance: float
+    max_iterations: int
     plan: KernelPlan = field(repr=False)
+
+    @property
+    def epsilon(self) -> float:
+        """The bandwidth, and the step of the Langevin dynamics, in the scaled metric."""
+        return self.kernel.epsilon
 
     @property
     def weights(self) -> list[F64] | F64:
@@ -112,11 +103,34 @@ class Bridge:
         """
         return self.moments(x, order=2)[1]
 
-    def moments(self, x: npt.ArrayLike, order: int = 2) -> tuple[F64, F64]:
-        """Conditional mean and, for ``order`` 2, variance at the states x (n, d): two arrays (n, C)."""
+    def effective_samples(self, x: npt.ArrayLike) -> F64:
+        """Effective number of samples 1 / sum_j (w_alpha^(j))^2 behind each conditional mean (Kish 1965).
+
+        Near 1, the mean is a copy of one sample; near M, it is that of all of them.
+        Arguments, shape and errors as for :meth:`conditional_mean`.
+        """
+        concentration = kernel_sums.weight_concentration(self._checked(x), self.plan)
+        return np.broadcast_to(1.0 / concentration, (len(concentration), self.components.size)).copy()
+
+    @cached_property
+    def full_conditionals(self) -> FullConditionals:
+        """Every component given the others of its neighbourhood, for the scheme ``sequential``; found on first use."""
+        return full_conditionals(self, causal=False)
+
+    @cached_property
+    def causal_conditionals(self) -> FullConditionals:
+        """Every component given those before it in its neighbourhood, for ``ancestral``; found on first use."""
+        return full_conditionals(self, causal=True)
+
+    def _checked(self, x: npt.ArrayLike) -> F64:
         x = checks.finite_array("x", x, 2)
         if x.shape[1] != self.d:
             checks.reject("x.shape", x.shape, f"(n, {self.d})")
+        return x
+
+    def moments(self, x: npt.ArrayLike, order: int = 2) -> tuple[F64, F64]:
+        """Conditional mean and, for ``order`` 2, variance at the states x (n, d): two arrays (n, C)."""
+        x = self._checked(x)
         mean, variance = np.empty_like(x), np.empty_like(x)
         many = kernel_sums.runs_in_parallel(self.plan, x.shape[0])
         (kernel_sums.moments_parallel if many else kernel_sums.moments)(x, self.plan, order, mean, variance)
@@ -125,11 +139,13 @@ class Bridge:
 
 def fit(
     samples: npt.ArrayLike,
-    epsilon: float = 0.1,
+    epsilon: float | str = 0.1,
     neighbourhoods: Sequence[Iterable[int]] | None = None,
     scale: npt.ArrayLike | None = None,
     estimator: str = "bridge",
     *,
+    gamma: float | None = None,
+    nearest: int = 16,
     components: Iterable[int] | None = None,
     shared: bool = False,
     centres: int | None = None,
@@ -143,10 +159,10 @@ def fit(
     Parameters
     ----------
     samples : (M, d) training samples.
-    epsilon : bandwidth in the scaled metric, > 0.
+    epsilon : bandwidth in the scaled metric, > 0; or ``auto``, see :func:`l96closure.bridge.choose_epsilon`.
     neighbourhoods : the d sets Lambda(alpha), see :mod:`l96closure.bridge.neighbourhoods`; None is no localization.
     scale : (d,) or scalar, what each component is divided by in the distances (Section 5.1); None is 1.
-    estimator : ``bridge``, v from the symmetric Sinkhorn scaling (8)-(9).
+    estimator, gamma, nearest : see :class:`Kernel`.
     components : which components' moments are wanted; None is all d.
     shared : the system looks the same from every component in ``components`` (translation symmetry): pool their
         restricted samples, in the order of their neighbourhoods, into one dictionary of M * len(components) samples.
@@ -167,13 +183,11 @@ def fit(
     """
     samples = checks.finite_array("samples", samples, 2)
     M, d = samples.shape
-    epsilon = checks.number("epsilon", epsilon, above=0.0)
     tolerance = checks.number("tolerance", tolerance, above=0.0)
     max_iterations = checks.integer("max_iterations", max_iterations, 1)
-    checks.one_of("estimator", estimator, ESTIMATORS)
     sets = checked(neighbourhoods, d)
-    scales = _checked_scale(scale, d)
-    wanted = _checked_components(components, d)
+    scales = checked_scale(scale, d)
+    wanted = checked_components(components, d)
     if M < 2:
         checks.reject("samples.shape", samples.shape, "(M, d) with M >= 2")
     constant = wanted[np.ptp(samples[:, wanted], axis=0) == 0.0]
@@ -183,6 +197,11 @@ def fit(
             float(samples[0, constant[0]]),
             "at least two distinct values, not a constant",
         )
+    if isinstance(epsilon, str):
+        checks.one_of("epsilon", epsilon, ("auto",))
+        size = centres if centres is not None else M * (wanted.size if shared else 1)
+        epsilon = bandwidth.choose_epsilon(samples, sets, scales, components=wanted, size=size, rng=rng).epsilon
+    kernel = Kernel(estimator, epsilon, gamma, nearest)
     wanted_sets = [sets[alpha] for alpha in wanted]
     same_set = all(np.array_equal(members, wanted_sets[0]) for members in wanted_sets)
 
@@ -192,9 +211,9 @@ def fit(
                 checks.reject("centres", centres, f"at most the number of samples, {coordinates.shape[0]}")
             kept = np.sort(np.random.default_rng(rng).choice(coordinates.shape[0], centres, replace=False))
             coordinates, values = coordinates[kept], values[kept]
-        in_kernel_units = ((coordinates - coordinates.mean(axis=0)) * _factor(scales[members], epsilon)).T
-        scaling = sinkhorn.solve(np.ascontiguousarray(in_kernel_units), tolerance, max_iterations, label, progress)
-        return Dictionary(coordinates, values, scales[members], scales[targets], *scaling)
+        return weigh(
+            coordinates, values, scales[members], scales[targets], kernel, tolerance, max_iterations, label, progress
+        )
 
     if shared:
         if len({members.size for members in wanted_sets}) != 1:
@@ -209,16 +228,18 @@ def fit(
             dictionary(f"of component {alpha}", samples[:, members], samples[:, [alpha]], members, np.array([alpha]))
             for alpha, members in zip(wanted, wanted_sets, strict=True)
         ]
-    return assemble(d, epsilon, scales, wanted, wanted_sets, tuple(dictionaries))
+    return assemble(d, kernel, scales, wanted, wanted_sets, tuple(dictionaries), tolerance, max_iterations)
 
 
 def assemble(
     d: int,
-    epsilon: float,
+    kernel: Kernel,
     scale: F64,
     components: Index,
     neighbourhoods: Neighbourhoods,
     dictionaries: tuple[Dictionary, ...],
+    tolerance: float = 1e-6,
+    max_iterations: int = 200,
 ) -> Bridge:
     """Put a bridge together from dictionaries that are already fitted (from a file, say); no argument is checked.
 
@@ -229,74 +250,5 @@ def assemble(
     targets = components[None, :] if one_for_all else components[:, None]
     sets = neighbourhoods[:1] if one_for_all else neighbourhoods
     head = np.zeros(len(sets), np.intp) if len(dictionaries) == 1 else np.arange(len(sets))
-    tables = [_table(dictionary, epsilon) for dictionary in dictionaries]
-    rows = max(table["table"].shape[0] for table in tables)
-    table = _stack([t["table"] for t in tables], rows)
-    charge = np.stack([dictionary.v for dictionary in dictionaries])
-    plan = KernelPlan(
-        table=table,
-        table32=table.astype(np.float32),
-        charge=charge,
-        charge32=charge.astype(np.float32),
-        centre=_stack([t["centre"] for t in tables], rows),
-        factor=_stack([t["factor"] for t in tables], rows),
-        size=np.array([dictionary.coordinates.shape[1] for dictionary in dictionaries], np.intp),
-        value_rows=np.stack([t["value_rows"] for t in tables]),
-        head=head.astype(np.intp),
-        gather=_stack(list(sets), rows).astype(np.intp),
-        targets=np.ascontiguousarray(targets, dtype=np.intp),
-    )
-    return Bridge(d, epsilon, scale, components, neighbourhoods, dictionaries, plan)
-
-
-def _factor(scale: F64, epsilon: float) -> F64:
-    """Kernel units: exp(-|x|^2 / 4 epsilon) = 2^(-|x factor|^2) in the scaled metric."""
-    return np.sqrt(np.log2(np.e) / (4.0 * epsilon)) / scale  # type: ignore[no-any-return]
-
-
-def _table(dictionary: Dictionary, epsilon: float) -> dict[str, Any]:
-    """Rows of coordinates, then of those values that are no coordinate, centred and in kernel units."""
-    coordinates, values = dictionary.coordinates, dictionary.values
-    rows, scale, value_rows = list(coordinates.T), list(dictionary.coordinate_scale), []
-    for value, value_scale in zip(values.T, dictionary.value_scale, strict=True):
-        same = [r for r in range(coordinates.shape[1]) if np.array_equal(coordinates[:, r], value)]
-        if not same:
-            rows.append(value)
-            scale.append(value_scale)
-        value_rows.append(same[0] if same else len(rows) - 1)
-    physical = np.array(rows)
-    centre, factor = physical.mean(axis=1), _factor(np.array(scale), epsilon)
-    return {
-        "table": (physical - centre[:, None]) * factor[:, None],
-        "centre": centre,
-        "factor": factor,
-        "value_rows": np.array(value_rows, np.intp),
-    }
-
-
-def _stack(arrays: Sequence[npt.NDArray[Any]], rows: int) -> npt.NDArray[Any]:
-    """Stack arrays along a new first axis, their first axes padded with zeros to ``rows``."""
-    return np.stack([np.pad(a, [(0, rows - a.shape[0])] + [(0, 0)] * (a.ndim - 1)) for a in arrays])
-
-
-def _checked_scale(scale: npt.ArrayLike | None, d: int) -> F64:
-    if scale is None:
-        return np.ones(d)
-    given = np.atleast_1d(np.asarray(scale, dtype=np.float64))
-    if given.shape not in ((1,), (d,)):
-        checks.reject("scale.shape", given.shape, f"a scalar or ({d},)")
-    if not (np.isfinite(given).all() and (given > 0).all()):
-        checks.reject("scale", given.tolist(), "finite and > 0 everywhere")
-    return np.broadcast_to(given, (d,)).copy()
-
-
-def _checked_components(components: Iterable[int] | None, d: int) -> Index:
-    if components is None:
-        return np.arange(d)
-    wanted = np.asarray(list(components))
-    allowed = f"distinct integers from 0 to {d - 1}, at least one"
-    if wanted.size == 0 or not np.issubdtype(wanted.dtype, np.integer):
-        checks.reject("components", components, allowed)
-    if wanted.min() < 0 or wanted.max() >= d or np.unique(wanted).size != wanted.size:
-        checks.reject("components", wanted.tolist(), allowed)
-    return wanted.astype(np.intp)
+    laid_out = plan(dictionaries, kernel, head, padded(sets), targets)
+    return Bridge(d, kernel, scale, components, neighbourhoods, dictionaries, tolerance, max_iterations, laid_out)

@@ -10,7 +10,8 @@ in units in which the kernel exp(-|.|^2 / 4 epsilon) is 2^(-|.|^2). No M x M mat
 Two paths share one interface. The single-precision path needs one pass and no shift of the exponents: it vectorises
 over the samples, with a polynomial for 2^x whose integer part goes straight into the exponent bits. Where its sum is
 so small that the exponents ought to have been shifted (a query far from every sample), the double-precision path
-takes over: it first finds the smallest squared distance and subtracts it, so that S_0 >= min v and never 0/0.
+takes over: it first finds the largest exponent and subtracts it, so that S_0 >= min v and never 0/0. That path also
+serves the kernels that are not a plain function of the distance (variable bandwidth, dot product).
 
 Equal seeds give equal bits, which takes two precautions. No loop both sums and stores: where a loop stores, the
 compiler guards its vector form with a check that the arrays do not overlap, and that check, being conservative, comes
@@ -22,36 +23,45 @@ been run before; what compiled code calls is therefore always compiled along wit
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir
-from numba import prange, types
-from numba.extending import intrinsic
+from numba import prange
+
+from l96closure.bridge.exp2 import FAST, exp2_double, exp2_single
 
 __all__ = [
+    "BLOCK",
+    "DISTANCE",
+    "DOT_PRODUCT",
+    "FAR",
+    "VARIABLE",
     "KernelPlan",
     "compiled_moments",
     "compiled_moments_parallel",
+    "log_row_sums",
     "moments",
     "moments_parallel",
+    "nearest_squared",
+    "query_coordinates",
     "row_sums",
     "runs_in_parallel",
+    "squared_distances",
+    "weight_concentration",
+    "weights",
 ]
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 
-_BLOCK = 1024  # samples per block: its buffer stays in the first-level cache, its single-precision sums stay accurate
-_FAR = 2.0**-24  # below this sum the single-precision exponents have lost their digits to the common shift
-_PARALLEL_WORK = 400_000  # kernel evaluations (0.2 ms) that are worth waking a second thread for
+DISTANCE, VARIABLE, DOT_PRODUCT = 0, 1, 2  # kinds of kernel
 
-# No reordering is allowed to invent or lose NaN here: queries and samples are finite by the time they arrive.
-_FAST = {"contract", "reassoc", "nsz", "nnan", "ninf", "arcp"}
+BLOCK = 1024  # samples per block: its buffer stays in the first-level cache, its single-precision sums stay accurate
+FAR = 2.0**-24  # below this sum the single-precision exponents have lost their digits to the common shift
+_PARALLEL_WORK = 400_000  # kernel evaluations (0.2 ms) that are worth waking a second thread for
 
 
 class KernelPlan(NamedTuple):
@@ -71,6 +81,12 @@ class KernelPlan(NamedTuple):
     head : dictionary of each query (P,).
     gather : state component of each coordinate (P, R).
     targets : state component of each output (P, C).
+    kind : ``DISTANCE``, t = 2^(-|q - x|^2); ``VARIABLE``, t = 2^(-2 |q - x|^2 / (rho(q) + rho(x))) with rho the
+        squared distance to the ``nearest``-th sample in units of ``rho_unit``; ``DOT_PRODUCT``, t = 2^(2 q.x).
+    offset : added to the exponent of each sample (H, M), log2 v where v itself may not fit a number; or (H, 0).
+    rho : rho of each sample (H, M), or (H, 0).
+    rho_unit : (H,).
+    nearest : which neighbour's distance rho is.
     """
 
     table: F64
@@ -84,72 +100,18 @@ class KernelPlan(NamedTuple):
     head: Index
     gather: Index
     targets: Index
+    kind: int
+    offset: F64
+    rho: F64
+    rho_unit: F64
+    nearest: int
 
 
-def _exponent_parts(real: Any, bits: Any, bias: int, shift: int) -> Any:
-    """Make an intrinsic x -> (rint(x) as a float, 2**rint(x)) for x <= 0; pure bit arithmetic, so it vectorises."""
-
-    @intrinsic  # type: ignore[untyped-decorator]
-    def parts(context: Any, x: Any) -> Any:
-        signature = types.UniTuple(real, 2)(real)
-
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            (value,) = arguments
-            rounded = builder.fptosi(builder.fsub(value, ir.Constant(value.type, 0.5)), ir.IntType(32))
-            whole = builder.sitofp(rounded, value.type)
-            wide = rounded if bits.width == 32 else builder.sext(rounded, bits)
-            biased = builder.add(wide, ir.Constant(bits, bias))
-            power = builder.bitcast(builder.shl(biased, ir.Constant(bits, shift)), value.type)
-            return context.make_tuple(builder, signature.return_type, (whole, power))
-
-        return signature, generate
-
-    return parts
-
-
-_parts32 = _exponent_parts(types.float32, ir.IntType(32), 127, 23)
-_parts64 = _exponent_parts(types.float64, ir.IntType(64), 1023, 52)
-
-
-def _exp2_coefficients(degree: int, dtype: type) -> tuple[Any, ...]:
-    """Taylor coefficients of 2^f about 0, highest power first, for |f| <= 1/2.
-
-    They are constants of the compiled code and so of its cache: plain scalar arithmetic gives the same bits in every
-    process, where a fit through vectorised library calls need not.
-    """
-    return tuple(dtype(math.log(2.0) ** k / math.factorial(k)) for k in range(degree, -1, -1))
-
-
-_C32 = _exp2_coefficients(6, np.float32)  # relative error 1e-7, the rounding of single precision
-_C64 = _exp2_coefficients(13, np.float64)  # relative error 1e-16
-
-
-@numba.njit(fastmath=_FAST, inline="always")  # type: ignore[untyped-decorator]
-def _exp2_single(x: Any) -> Any:
-    """2^x for x <= 0 in single precision."""
-    x = max(x, np.float32(-126.0))
-    whole, power = _parts32(x)
-    f = x - whole
-    p = _C32[0]
-    for a in _C32[1:]:
-        p = p * f + a
-    return p * power
-
-
-@numba.njit(fastmath=_FAST, inline="always")  # type: ignore[untyped-decorator]
-def _exp2_double(x: Any) -> Any:
-    """2^x for x <= 0 in double precision."""
-    x = max(x, -1022.0)
-    whole, power = _parts64(x)
-    f = x - whole
-    p = _C64[0]
-    for a in _C64[1:]:
-        p = p * f + a
-    return p * power
-
-
-@numba.njit(fastmath=_FAST, inline="always")  # type: ignore[untyped-decorator]
-def _squared_distances(query: Any, table: Any, start: int, stop: int, out: Any) -> None:
+@numba.njit(fastmath=FAST, inline="always")  # type: ignore[untyped-decorator]
+def squared_distances(query: Any, table: Any, start: int, stop: int, out: Any) -> None:
+    """Write |q - x_j|^2 of the samples ``start`` to ``stop`` into ``out``; without coordinates it is zero."""
+    if query.size == 0:
+        out[:] = 0.0
     for a in range(query.size):
         x, q = table[a, start:stop], query[a]
         if a == 0:
@@ -162,17 +124,17 @@ def _squared_distances(query: Any, table: Any, start: int, stop: int, out: Any) 
                 out[j] += t * t
 
 
-@numba.njit(fastmath=_FAST)  # type: ignore[untyped-decorator]
+@numba.njit(fastmath=FAST)  # type: ignore[untyped-decorator]
 def _sums_single(query: F32, table: F32, charge: F32, value_rows: Index, order: int, out: F64) -> None:
     """Write S_0 into ``out[0, 0]`` and, up to ``order``, S_1 and S_2 of each value row into ``out[1]``, ``out[2]``."""
     out[:] = 0.0
-    buffer = np.empty(_BLOCK, np.float32)
-    for start in range(0, charge.size, _BLOCK):
-        stop = min(start + _BLOCK, charge.size)
+    buffer = np.empty(BLOCK, np.float32)
+    for start in range(0, charge.size, BLOCK):
+        stop = min(start + BLOCK, charge.size)
         w, v = buffer[: stop - start], charge[start:stop]
-        _squared_distances(query, table, start, stop, w)
+        squared_distances(query, table, start, stop, w)
         for j in range(w.size):
-            w[j] = _exp2_single(-w[j]) * v[j]
+            w[j] = exp2_single(-w[j]) * v[j]
         total = np.float32(0.0)
         for j in range(w.size):
             total += w[j]
@@ -193,56 +155,106 @@ def _sums_single(query: F32, table: F32, charge: F32, value_rows: Index, order: 
                 out[2, c] += second
 
 
-@numba.njit(fastmath=_FAST)  # type: ignore[untyped-decorator]
-def _sums_double(query: F64, table: F64, charge: F64, value_rows: Index, order: int, shifted: bool, out: F64) -> None:
-    """Do the same in double precision; ``shifted`` subtracts the smallest squared distance from all exponents."""
-    out[:] = 0.0
-    buffer = np.empty(_BLOCK)
-    nearest = 0.0
-    if shifted:
-        nearest = np.inf
-        for start in range(0, charge.size, _BLOCK):
-            stop = min(start + _BLOCK, charge.size)
-            w = buffer[: stop - start]
-            _squared_distances(query, table, start, stop, w)
-            nearest = min(nearest, w.min())
-    for start in range(0, charge.size, _BLOCK):
-        stop = min(start + _BLOCK, charge.size)
+@numba.njit(fastmath=FAST)  # type: ignore[untyped-decorator]
+def _sum_double(query: F64, table: F64, charge: F64) -> float:
+    """S_0 in double precision, without a shift of the exponents."""
+    buffer = np.empty(BLOCK)
+    result = 0.0
+    for start in range(0, charge.size, BLOCK):
+        stop = min(start + BLOCK, charge.size)
         w, v = buffer[: stop - start], charge[start:stop]
-        _squared_distances(query, table, start, stop, w)
+        squared_distances(query, table, start, stop, w)
         for j in range(w.size):
-            w[j] = _exp2_double(nearest - w[j]) * v[j]
+            w[j] = exp2_double(-w[j]) * v[j]
         total = 0.0
         for j in range(w.size):
             total += w[j]
-        out[0, 0] += total
-        if order > 0:
-            for c in range(value_rows.size):
-                x = table[value_rows[c], start:stop]
-                first, second = 0.0, 0.0
-                for j in range(w.size):
-                    term = w[j] * x[j]
-                    first += term
-                    second += term * x[j]
-                out[1, c] += first
-                out[2, c] += second
+        result += total
+    return result
+
+
+@numba.njit(fastmath=FAST)  # type: ignore[untyped-decorator]
+def _exponents(query: F64, h: int, plan: KernelPlan, own: float, out: F64) -> None:
+    """Write log2 of the kernel between ``query`` and every sample into ``out`` (M,).
+
+    ``own`` is rho of the query, needed by ``VARIABLE`` alone; a negative number means that it is yet to be found.
+    """
+    table, M = plan.table[h], out.size
+    if plan.kind == DOT_PRODUCT:
+        out[:] = plan.offset[h]
+        for a in range(query.size):
+            x, q = table[a], 2.0 * query[a]
+            for j in range(M):
+                out[j] += q * x[j]
+        return
+    squared_distances(query, table, 0, M, out)
+    if plan.kind == VARIABLE:
+        if own < 0.0:
+            own = np.partition(out, plan.nearest - 1)[plan.nearest - 1] / plan.rho_unit[h]
+        rho = plan.rho[h]
+        for j in range(M):
+            out[j] *= -2.0 / (own + rho[j])
+    else:
+        for j in range(M):
+            out[j] = -out[j]
+
+
+@numba.njit(fastmath=FAST)  # type: ignore[untyped-decorator]
+def _shifted(h: int, plan: KernelPlan, out: F64) -> tuple[float, float]:
+    """Turn exponents into v^(j) t^(j) with the largest t made one; return the largest exponent and the sum."""
+    largest = out.max()
+    charge = plan.charge[h]
+    for j in range(out.size):
+        out[j] = exp2_double(out[j] - largest) * charge[j]
+    total = 0.0
+    for j in range(out.size):
+        total += out[j]
+    return largest, total
+
+
+@numba.njit  # type: ignore[untyped-decorator]
+def weights(query: F64, h: int, plan: KernelPlan, out: F64) -> float:
+    """Write v^(j) t^(j), up to a common factor that makes the largest t one, into ``out`` (M,); return their sum."""
+    _exponents(query, h, plan, -1.0, out)
+    return _shifted(h, plan, out)[1]  # type: ignore[no-any-return]
+
+
+@numba.njit(fastmath=FAST)  # type: ignore[untyped-decorator]
+def _sums_shifted(query: F64, h: int, plan: KernelPlan, out: F64) -> None:
+    """Write the sums of :func:`_sums_single` in double precision for any kernel, with shifted exponents."""
+    w = np.empty(plan.charge.shape[1])
+    out[0, 0] = weights(query, h, plan, w)
+    for c in range(plan.value_rows.shape[1]):
+        x = plan.table[h, plan.value_rows[h, c]]
+        first, second = 0.0, 0.0
+        for j in range(w.size):
+            term = w[j] * x[j]
+            first += term
+            second += term * x[j]
+        out[1, c], out[2, c] = first, second
+
+
+@numba.njit  # type: ignore[untyped-decorator]
+def query_coordinates(x: F64, p: int, plan: KernelPlan) -> F64:
+    """Coordinates of query ``p`` of the state ``x`` (d,), in kernel units."""
+    h = plan.head[p]
+    query = np.empty(plan.size[h])
+    for a in range(query.size):
+        query[a] = (x[plan.gather[p, a]] - plan.centre[h, a]) * plan.factor[h, a]
+    return query
 
 
 @numba.njit  # type: ignore[untyped-decorator]
 def _one_query(x: F64, p: int, plan: KernelPlan, order: int, mean: F64, variance: F64) -> None:
     """Conditional moments of the targets of query ``p`` for the state ``x`` (d,)."""
     h = plan.head[p]
-    size = plan.size[h]
-    query = np.empty(size)
-    query32 = np.empty(size, np.float32)
-    for a in range(size):
-        query[a] = (x[plan.gather[p, a]] - plan.centre[h, a]) * plan.factor[h, a]
-        query32[a] = np.float32(query[a])
+    query = query_coordinates(x, p, plan)
     rows = plan.value_rows[h]
-    sums = np.empty((3, rows.size))
-    _sums_single(query32, plan.table32[h], plan.charge32[h], rows, order, sums)
-    if not sums[0, 0] > _FAR:
-        _sums_double(query, plan.table[h], plan.charge[h], rows, order, True, sums)
+    sums = np.zeros((3, rows.size))
+    if plan.kind == DISTANCE:
+        _sums_single(query.astype(np.float32), plan.table32[h], plan.charge32[h], rows, order, sums)
+    if not sums[0, 0] > FAR:
+        _sums_shifted(query, h, plan, sums)
     for c in range(rows.size):
         first = sums[1, c] / sums[0, 0]
         target, row = plan.targets[p, c], rows[c]
@@ -298,10 +310,51 @@ def row_sums(table: F64, table32: F32, charge: F64, double: bool) -> F64:
     no_rows = np.empty(0, np.intp)
     charge32 = charge.astype(np.float32)
     for j in prange(M):
-        sums = np.empty((1, 1))
         if double:
-            _sums_double(table[:, j].copy(), table, charge, no_rows, 0, False, sums)
+            out[j] = _sum_double(table[:, j].copy(), table, charge)
         else:
+            sums = np.empty((1, 1))
             _sums_single(table32[:, j].copy(), table32, charge32, no_rows, 0, sums)
-        out[j] = sums[0, 0]
+            out[j] = sums[0, 0]
+    return out
+
+
+@numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
+def log_row_sums(plan: KernelPlan, h: int) -> F64:
+    """log2 (T v)_j for every sample j of dictionary ``h`` (M,), for any kernel, with shifted exponents."""
+    size, M = plan.size[h], plan.charge.shape[1]
+    out = np.empty(M)
+    for j in prange(M):
+        query, w = plan.table[h, :size, j].copy(), np.empty(M)
+        _exponents(query, h, plan, plan.rho[h, j] if plan.kind == VARIABLE else 0.0, w)
+        largest, total = _shifted(h, plan, w)
+        out[j] = largest + np.log2(total)
+    return out
+
+
+@numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
+def nearest_squared(table: F64, nearest: int) -> F64:
+    """Squared distance of every sample (D, M) to its ``nearest``-th sample, itself being the first; (M,)."""
+    M = table.shape[1]
+    out = np.empty(M)
+    for j in prange(M):
+        distances = np.empty(M)
+        squared_distances(table[:, j].copy(), table, 0, M, distances)
+        out[j] = np.partition(distances, nearest - 1)[nearest - 1]
+    return out
+
+
+@numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
+def weight_concentration(x: F64, plan: KernelPlan) -> F64:
+    """sum_j (w^(j))^2 of the probability vector behind every query; x (n, d), result (n, P)."""
+    P = plan.head.size
+    out = np.empty((x.shape[0], P))
+    for task in prange(x.shape[0] * P):
+        n, p = task // P, task % P
+        w = np.empty(plan.charge.shape[1])
+        total = weights(query_coordinates(x[n], p, plan), plan.head[p], plan, w)
+        squares = 0.0
+        for j in range(w.size):
+            squares += w[j] * w[j]
+        out[n, p] = squares / (total * total)
     return out

@@ -14,7 +14,17 @@ import numpy.typing as npt
 
 from l96closure import checks
 
-__all__ = ["Neighbourhoods", "checked", "everywhere", "markov", "periodic", "stacked"]
+__all__ = [
+    "Neighbourhoods",
+    "checked",
+    "checked_components",
+    "checked_scale",
+    "everywhere",
+    "markov",
+    "padded",
+    "periodic",
+    "stacked",
+]
 
 Neighbourhoods = list[npt.NDArray[np.intp]]
 
@@ -97,6 +107,39 @@ def checked(neighbourhoods: Sequence[Iterable[int]] | None, d: int) -> Neighbour
     if len(neighbourhoods) != d:
         checks.reject("len(neighbourhoods)", len(neighbourhoods), f"{d}, one set a component")
     return [_checked_set(f"neighbourhoods[{alpha}]", members, d) for alpha, members in enumerate(neighbourhoods)]
+
+
+def checked_scale(scale: npt.ArrayLike | None, d: int) -> npt.NDArray[np.float64]:
+    """Return user-given scales as (d,); raise ``ValueError`` unless all are finite and > 0."""
+    if scale is None:
+        return np.ones(d)
+    given = np.atleast_1d(np.asarray(scale, dtype=np.float64))
+    if given.shape not in ((1,), (d,)):
+        checks.reject("scale.shape", given.shape, f"a scalar or ({d},)")
+    if not (np.isfinite(given).all() and (given > 0).all()):
+        checks.reject("scale", given.tolist(), "finite and > 0 everywhere")
+    return np.broadcast_to(given, (d,)).copy()
+
+
+def checked_components(components: Iterable[int] | None, d: int) -> npt.NDArray[np.intp]:
+    """Return user-given components as an array; raise ``ValueError`` unless they are distinct and 0..d-1."""
+    if components is None:
+        return np.arange(d)
+    wanted = np.asarray(list(components))
+    allowed = f"distinct integers from 0 to {d - 1}, at least one"
+    if wanted.size == 0 or not np.issubdtype(wanted.dtype, np.integer):
+        checks.reject("components", components, allowed)
+    if wanted.min() < 0 or wanted.max() >= d or np.unique(wanted).size != wanted.size:
+        checks.reject("components", wanted.tolist(), allowed)
+    return wanted.astype(np.intp)
+
+
+def padded(sets: Sequence[npt.NDArray[np.intp]]) -> npt.NDArray[np.intp]:
+    """Put sets of different sizes into one array, a row each, filled up with zeros."""
+    out = np.zeros((len(sets), max(members.size for members in sets)), np.intp)
+    for row, members in zip(out, sets, strict=True):
+        row[: members.size] = members
+    return out
 
 
 def _checked_set(name: str, members: Iterable[int], d: int) -> npt.NDArray[np.intp]:

@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from l96closure import checks
 from l96closure.bridge import kernel_sums
 from l96closure.bridge.conditional import Bridge
+from l96closure.bridge.full_conditionals import FullConditionals, sweep, sweep_parallel
 from l96closure.bridge.kernel_sums import KernelPlan
 
 __all__ = ["CLAMPS", "NOISE_METRICS", "SCHEMES", "Chain", "sample"]
@@ -19,11 +20,11 @@ __all__ = ["CLAMPS", "NOISE_METRICS", "SCHEMES", "Chain", "sample"]
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 
-SCHEMES = {"split": 0, "euler": 1, "conditional_variance": 2}
+SCHEMES = ("split", "euler", "conditional_variance", "sequential", "ancestral")
 CLAMPS = ("query", "state")
 NOISE_METRICS = ("scaled", "physical")
-_SPLIT, _EULER, _VARIANCE = SCHEMES.values()
-_NORMALS_PER_CALL = 1_000_000
+_SPLIT, _EULER, _VARIANCE = range(3)
+_NUMBERS_PER_CALL = 1_000_000
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
@@ -76,10 +77,13 @@ class Chain:
     bridge : the fitted bridge.
     scheme : ``split``, X <- m(X + sqrt(2) Xi), eq. (14); ``euler``, X <- m(X) + sqrt(2) Xi, eq. (5) (the text's
         sqrt(2 epsilon) in eq. (52) counts epsilon twice); ``conditional_variance``, X <- m(X) + N(0, c(X)), which
-        keeps the variance of the training samples that ``split`` loses and ``euler`` inflates.
+        keeps the variance of the training samples that ``split`` loses and ``euler`` inflates; ``sequential``, one
+        component after the other drawn given its neighbours, which keeps the shape of its distribution too, see
+        :mod:`l96closure.bridge.full_conditionals`; ``ancestral``, the same given only the neighbours before it: for
+        causal sets, where one step is an exact independent draw whatever it starts from.
     given : the components that are held fixed; every component the bridge gives no moments of must be among them.
     clamp : ``query`` gives the denoiser the exact fixed values; ``state``, as the paper has it, resets them after
-        each step, so that in the split scheme the denoiser reads them with noise.
+        each step, so that in the split scheme the denoiser reads them with noise (no other scheme noises first).
     noise_metric : ``scaled``, Xi ~ N(0, epsilon scale^2) (the preconditioned dynamics of Gottwald et al. 2024 with
         K = diag scale^2); ``physical``, Xi ~ N(0, epsilon) as literally written.
 
@@ -97,7 +101,7 @@ class Chain:
         clamp: str = "query",
         noise_metric: str = "scaled",
     ) -> None:
-        self._scheme = SCHEMES[checks.one_of("scheme", scheme, SCHEMES)]
+        self._scheme = SCHEMES.index(checks.one_of("scheme", scheme, SCHEMES))
         clamp = checks.one_of("clamp", clamp, CLAMPS)
         metric = checks.one_of("noise_metric", noise_metric, NOISE_METRICS)
         fixed = _checked_given(given, bridge.d)
@@ -115,6 +119,13 @@ class Chain:
         unit = bridge.scale if metric == "scaled" else np.ones(bridge.d)
         self._amplitude = np.sqrt(2.0 * bridge.epsilon) * unit
         self.drift_scale: F64 = bridge.epsilon * unit**2
+        self._conditionals: FullConditionals | None = None
+        if scheme == "sequential":
+            self._conditionals = bridge.full_conditionals.without(fixed)
+        elif scheme == "ancestral":
+            if free.size and fixed.size and fixed.max() > free.min():
+                checks.reject("given", fixed.tolist(), f"components before {free.min()}, the first that is drawn")
+            self._conditionals = bridge.causal_conditionals.without(fixed)
         needed = np.isin(bridge.plan.targets, free).any(axis=1)
         self._plan = bridge.plan._replace(
             head=bridge.plan.head[needed],
@@ -131,16 +142,34 @@ class Chain:
         steps : number of steps.
         rng : the noise is drawn from this generator step by step, so that splitting a run changes nothing.
         drift : (n, d), added after each denoising; None is zero.
+
+        Raises
+        ------
+        ValueError
+            A drift is given to a scheme that draws instead of denoising.
         """
+        if self._conditionals is not None:
+            if drift is not None:
+                checks.reject("grad_log_likelihood", "given", f"None for the scheme {SCHEMES[self._scheme]}")
+            self._sweep(x, steps, rng, self._conditionals)
+            return
         if drift is None:
             drift = np.zeros_like(x)
         parallel = kernel_sums.runs_in_parallel(self._plan, x.shape[0])
-        block = max(1, _NORMALS_PER_CALL // max(1, x.shape[0] * self._noisy.size))
+        block = max(1, _NUMBERS_PER_CALL // max(1, x.shape[0] * self._noisy.size))
         for start in range(0, steps, block):
             normals = rng.standard_normal((min(block, steps - start), x.shape[0], self._noisy.size))
             _advance(
                 x, normals, self._noisy, self._fixed, self._amplitude, drift, self._scheme, parallel, self._plan
             )  # fmt: skip
+
+    def _sweep(self, x: F64, steps: int, rng: np.random.Generator, conditionals: FullConditionals) -> None:
+        parallel = kernel_sums.runs_in_parallel(conditionals.plan, x.shape[0])
+        size = conditionals.plan.head.size
+        block = max(1, _NUMBERS_PER_CALL // max(1, x.shape[0] * size))
+        for start in range(0, steps, block):
+            uniforms = rng.random((min(block, steps - start), x.shape[0], size))
+            (sweep_parallel if parallel else sweep)(x, uniforms, *conditionals)
 
 
 def sample(

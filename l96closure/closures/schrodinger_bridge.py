@@ -10,7 +10,8 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import bridge, checks, store
-from l96closure.bridge.conditional import Dictionary, assemble
+from l96closure.bridge.conditional import assemble
+from l96closure.bridge.dictionary import Dictionary, Kernel
 from l96closure.bridge.sampler import CLAMPS, NOISE_METRICS, SCHEMES
 from l96closure.training import PolynomialTrend, prepare
 
@@ -54,7 +55,7 @@ class SchrodingerBridge:
     def fit(
         cls,
         truth: xr.Dataset,
-        epsilon: float = 0.1,
+        epsilon: float | str = 0.1,
         radius: int = 0,
         decorrelation_steps: int = 1,
         scheme: str = "conditional_variance",
@@ -73,7 +74,7 @@ class SchrodingerBridge:
         Parameters
         ----------
         truth : Dataset with z(time, k) and psi(time, k), from :func:`l96closure.simulate`.
-        epsilon : bandwidth in the scaled metric, > 0.
+        epsilon : bandwidth in the scaled metric, > 0, or ``auto``, see :func:`l96closure.bridge.choose_epsilon`.
         radius : a site sees so many neighbours on either side; 2 ``radius`` + 1 <= K.
         decorrelation_steps : steps of the chain per coarse step, n_c >= 1.
         scheme, clamp, noise_metric : see :class:`l96closure.bridge.Chain`.
@@ -179,9 +180,9 @@ class SchrodingerBridge:
                     ("dictionary", "sample", "coordinate"),
                     np.stack([dictionary.coordinates for dictionary in dictionaries]),
                 ),
-                "sinkhorn_weight": (
+                "sinkhorn_log_weight": (
                     ("dictionary", "sample"),
-                    np.stack([dictionary.v for dictionary in dictionaries]),
+                    np.stack([dictionary.log_v for dictionary in dictionaries]),
                 ),
                 "sinkhorn_residual": ("dictionary", self.fitted.residual),
                 "sinkhorn_iterations": ("dictionary", self.fitted.iterations.astype(np.int32)),
@@ -218,7 +219,7 @@ class SchrodingerBridge:
                 values=one["coordinates"].values[:, own : own + 1],
                 coordinate_scale=scale[members],
                 value_scale=scale[K : K + 1],
-                v=one["sinkhorn_weight"].values,
+                log_v=one["sinkhorn_log_weight"].values,
                 residual=float(one["sinkhorn_residual"]),
                 iterations=int(one["sinkhorn_iterations"]),
             )
@@ -226,7 +227,7 @@ class SchrodingerBridge:
                 (dataset.isel(dictionary=i) for i in range(dataset.sizes["dictionary"])), sets, strict=False
             )
         )
-        fitted = assemble(2 * K, float(a["epsilon"]), scale, np.arange(K, 2 * K), sets, dictionaries)
+        fitted = assemble(2 * K, Kernel(epsilon=float(a["epsilon"])), scale, np.arange(K, 2 * K), sets, dictionaries)
         trend = dataset["trend"].values
         return cls(
             K,

@@ -1,0 +1,187 @@
+"""Choosing epsilon, and telling an honest chain from one that replays its samples or has not left them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial import KDTree
+from scipy.spatial.distance import cdist
+from scipy.special import logsumexp
+
+from l96closure import checks
+from l96closure.bridge import sinkhorn
+from l96closure.bridge.neighbourhoods import checked, checked_components, checked_scale
+
+__all__ = ["REPLAY_WARNING", "Bandwidth", "Mixing", "choose_epsilon", "mixing", "replay_score"]
+
+F64 = npt.NDArray[np.float64]
+
+REPLAY_WARNING = 0.5
+"""A replay score below this says that the sampler repeats its training samples rather than their distribution."""
+
+_CANDIDATES = np.geomspace(1e-3, 1.0, 19)  # in units of the mean variance of the scaled samples: six to a decade
+_MOST_SAMPLES = 800
+_MOST_COMPONENTS = 6
+
+
+class Bandwidth(NamedTuple):
+    """Result of :func:`choose_epsilon`.
+
+    Attributes
+    ----------
+    epsilon : the choice.
+    candidates : the bandwidths tried (n,), for as many samples as the choice is made for.
+    criterion : mean leave-one-out conditional log-likelihood of each (n,); higher is better.
+    """
+
+    epsilon: float
+    candidates: F64
+    criterion: F64
+
+
+def choose_epsilon(
+    samples: npt.ArrayLike,
+    neighbourhoods: Sequence[Iterable[int]] | None = None,
+    scale: npt.ArrayLike | None = None,
+    *,
+    components: Iterable[int] | None = None,
+    size: int | None = None,
+    rng: np.random.Generator | int = 0,
+) -> Bandwidth:
+    """Choose epsilon by leave-one-out conditional likelihood (Hall, Racine & Li 2004) of the bridge's own weights.
+
+    For component alpha with neighbours n = Lambda(alpha) without alpha, residual r about the least-squares linear
+    part of x_alpha in x_n, and the Sinkhorn weights v of T on the neighbours, the criterion is the mean over j of
+
+        log sum_{k != j} w_k N(r^(j); r^(k), 2 epsilon),   w_k ~ v^(k) exp(-|x_n^(j) - x_n^(k)|^2 / 4 epsilon),
+
+    averaged over at most six components and 800 samples drawn at random. A parabola in log epsilon through the best
+    candidate and its neighbours gives the choice; it is then scaled from the samples used to all, as the optimal
+    bandwidth of a conditional density scales: epsilon ~ M^(-2 / (|n| + 5)) (same source).
+
+    Parameters
+    ----------
+    samples, neighbourhoods, scale, components : as for :func:`l96closure.bridge.fit`.
+    size : number of samples in a dictionary of the bridge that the choice is for; None is all of them.
+    rng : generator or seed that draws the samples when there are more than needed.
+
+    Raises
+    ------
+    ValueError
+        An argument is out of its range; there are fewer than 20 samples, too few to leave one out.
+    """
+    samples = checks.finite_array("samples", samples, 2)
+    M, d = samples.shape
+    if M < 20:
+        checks.reject("samples.shape", samples.shape, "(M, d) with M >= 20 to choose epsilon from")
+    sets, scales, wanted = checked(neighbourhoods, d), checked_scale(scale, d), checked_components(components, d)
+    kept = np.random.default_rng(rng).choice(M, min(M, _MOST_SAMPLES), replace=False)
+    x = samples[np.sort(kept)] / scales
+    chosen = wanted[np.unique(np.linspace(0, wanted.size - 1, _MOST_COMPONENTS).round().astype(int))]
+    candidates = _CANDIDATES * x[:, wanted].var(axis=0).mean()
+    neighbours = [sets[alpha][sets[alpha] != alpha] for alpha in chosen]
+    criterion = np.mean(
+        [_log_likelihood(x[:, n], x[:, alpha], candidates) for alpha, n in zip(chosen, neighbours, strict=True)], axis=0
+    )
+    rate = -2.0 / (np.mean([n.size for n in neighbours]) + 5.0)
+    candidates = candidates * ((M if size is None else size) / len(x)) ** rate
+    return Bandwidth(_peak(candidates, criterion), candidates, criterion)
+
+
+def _log_likelihood(x: F64, y: F64, candidates: F64) -> F64:
+    """Mean leave-one-out log-likelihood of y (m,) given x (m, n) for every candidate epsilon."""
+    design = np.column_stack([np.ones(len(y)), x])
+    residual = (y - design @ np.linalg.lstsq(design, y, rcond=None)[0])[:, None]
+    between = cdist(x, x, "sqeuclidean") if x.shape[1] else np.zeros((len(y), len(y)))
+    apart = cdist(residual, residual, "sqeuclidean")
+    out = np.empty(candidates.size)
+    for i, epsilon in enumerate(candidates):
+        exponent = -between / (4.0 * epsilon)
+        T = np.exp(exponent)
+
+        def log_row_sums(u: F64, double: bool, T: F64 = T) -> F64:
+            return np.log(T @ np.exp(u))
+
+        exponent += sinkhorn.solve(log_row_sums, len(y), tolerance=1e-3).log_v
+        np.fill_diagonal(exponent, -np.inf)
+        joint = logsumexp(exponent - apart / (4.0 * epsilon), axis=1)
+        out[i] = (joint - logsumexp(exponent, axis=1)).mean() - 0.5 * np.log(4.0 * np.pi * epsilon)
+    return out
+
+
+def _peak(candidates: F64, criterion: F64) -> float:
+    """Where the parabola through the best candidate and its neighbours has its top; the candidate itself at an end."""
+    best = int(criterion.argmax())
+    if not 0 < best < candidates.size - 1:
+        return float(candidates[best])
+    below, at, above = criterion[best - 1 : best + 2]
+    shift = 0.5 * (below - above) / (below - 2.0 * at + above)
+    return float(candidates[best] * (candidates[1] / candidates[0]) ** shift)
+
+
+def replay_score(generated: npt.ArrayLike, training: npt.ArrayLike) -> float:
+    """Median distance of generated to nearest training samples, over the training set's own median such distance.
+
+    Near one, new samples lie among the old as the old among each other; near zero, they are copies. Below
+    :data:`REPLAY_WARNING` a sampler replays its data.
+
+    Parameters
+    ----------
+    generated : (n, d).
+    training : (M, d), M >= 2.
+
+    Raises
+    ------
+    ValueError
+        The arrays do not fit each other or are not finite; the training samples coincide.
+    """
+    training = checks.finite_array("training", training, 2)
+    generated = checks.finite_array("generated", generated, 2)
+    if generated.shape[1] != training.shape[1]:
+        checks.reject("generated.shape", generated.shape, f"(n, {training.shape[1]})")
+    if len(training) < 2:
+        checks.reject("training.shape", training.shape, "(M, d) with M >= 2")
+    tree = KDTree(training)
+    own = float(np.median(tree.query(training, k=2)[0][:, 1]))
+    if own == 0.0:
+        checks.reject("training", "coinciding samples", "samples most of which differ from all others")
+    return float(np.median(tree.query(generated)[0])) / own
+
+
+class Mixing(NamedTuple):
+    """Result of :func:`mixing`.
+
+    Attributes
+    ----------
+    effective_sample_size : of the mean of each component, all chains together (d,).
+    autocorrelation_time : integrated, in units of kept steps (d,).
+    """
+
+    effective_sample_size: F64
+    autocorrelation_time: F64
+
+
+def mixing(kept: npt.ArrayLike) -> Mixing:
+    """Effective sample size and integrated autocorrelation time of chains (Vehtari et al. 2021), by arviz-stats.
+
+    Parameters
+    ----------
+    kept : states of the chains (chains, kept, d), from :func:`l96closure.bridge.sample` with ``keep_every``.
+
+    Raises
+    ------
+    ValueError
+        ``kept`` is not of that shape or not finite, or holds fewer than four states of a chain.
+    """
+    from arviz_stats.base import array_stats  # takes a second to import, and only this function needs it
+
+    kept = checks.finite_array("kept", kept, 3)
+    if kept.shape[1] < 4:
+        checks.reject("kept.shape", kept.shape, "(chains, kept, d) with at least four kept states")
+    ess = partial(array_stats.ess, chain_axis=0, draw_axis=1, method="mean")
+    size = np.array([ess(kept[:, :, i]) for i in range(kept.shape[2])])
+    return Mixing(size, kept.shape[0] * kept.shape[1] / size)

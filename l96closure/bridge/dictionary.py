@@ -1,0 +1,202 @@
+"""Sample sets with their weights, and the kernels that weigh them: what every conditional mean is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from l96closure import checks
+from l96closure.bridge import kernel_sums, sinkhorn
+from l96closure.bridge.kernel_sums import DISTANCE, DOT_PRODUCT, VARIABLE, KernelPlan
+
+__all__ = ["ESTIMATORS", "Dictionary", "Kernel", "plan", "weigh"]
+
+F64 = npt.NDArray[np.float64]
+Index = npt.NDArray[np.intp]
+
+ESTIMATORS = {"bridge": DISTANCE, "kde": DISTANCE, "dot_product": DOT_PRODUCT, "variable": VARIABLE}
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Which estimator of the conditional mean, and its bandwidth.
+
+    Parameters
+    ----------
+    estimator : ``bridge``, t = exp(-|x - y|^2 / 4 epsilon) with Sinkhorn weights, eqs. (7)-(13); ``dot_product``,
+        t = exp(x.y / 2 epsilon), the attention form (19)-(21), which gives the same means from other weights;
+        ``variable``, t = exp(-|x - y|^2 / (2 epsilon (rho(x) + rho(y)))), the variable bandwidth K(x) = rho(x) I of
+        Gottwald et al. (2024, arXiv:2401.04372), with rho(x) the squared distance to the ``nearest``-th sample,
+        normalised to geometric mean one over the samples, so that ``epsilon`` keeps its meaning;
+        ``kde``, t = exp(-|x - y|^2 / 2 gamma) with equal weights, eqs. (22)-(25) and Remark 5.
+    epsilon : bandwidth in the scaled metric and step of the dynamics, > 0.
+    gamma : bandwidth of ``kde``, > 0; None is ``epsilon``, as in the text before eq. (24).
+    nearest : which nearest sample the distance of ``variable`` is taken to, a training sample counting itself, >= 2.
+
+    Raises
+    ------
+    ValueError
+        A field is out of its range, or ``gamma`` is given to an estimator that has none.
+    """
+
+    estimator: str = "bridge"
+    epsilon: float = 0.1
+    gamma: float | None = None
+    nearest: int = 16
+
+    def __post_init__(self) -> None:
+        checks.one_of("estimator", self.estimator, ESTIMATORS)
+        checks.number("epsilon", self.epsilon, above=0.0)
+        checks.integer("nearest", self.nearest, 2)
+        if self.gamma is not None:
+            checks.number("gamma", self.gamma, above=0.0)
+            if self.estimator != "kde":
+                checks.reject("gamma", self.gamma, f"None for the estimator {self.estimator}")
+
+    def factor(self, scale: F64) -> F64:
+        """Units in which the kernel is 2^(-|x|^2): what coordinates of a given scale are multiplied by."""
+        width = 4.0 * self.epsilon
+        if self.estimator == "kde":
+            width = 2.0 * (self.epsilon if self.gamma is None else self.gamma)
+        return np.sqrt(np.log2(np.e) / width) / scale  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Dictionary:
+    """The samples one conditional mean is a weighted average of, in physical units.
+
+    Attributes
+    ----------
+    coordinates : samples restricted to the neighbourhood (M, d_alpha).
+    values : samples of the components whose moments are wanted (M, C).
+    coordinate_scale, value_scale : what each is divided by in the distances, (d_alpha,) and (C,).
+    log_v : logarithm of the weights (M,).
+    residual : max |v o (T v) - 1|; NaN where the weights are not those of a bridge.
+    iterations : evaluations of T v used.
+    """
+
+    coordinates: F64
+    values: F64
+    coordinate_scale: F64
+    value_scale: F64
+    log_v: F64
+    residual: float
+    iterations: int
+
+    @property
+    def v(self) -> F64:
+        """The weights v (M,)."""
+        return np.exp(self.log_v)
+
+
+def weigh(
+    coordinates: F64,
+    values: F64,
+    coordinate_scale: F64,
+    value_scale: F64,
+    kernel: Kernel,
+    tolerance: float,
+    max_iterations: int,
+    label: str = "",
+    progress: bool = False,
+) -> Dictionary:
+    """Find the weights of a set of samples; arguments as for :class:`Dictionary` and :func:`sinkhorn.solve`.
+
+    Raises ``ValueError`` when there are fewer samples than ``kernel.nearest`` asks for.
+    """
+    M, size = coordinates.shape
+    unweighted = Dictionary(coordinates, values, coordinate_scale, value_scale, np.zeros(M), float("nan"), 0)
+    if kernel.estimator == "kde":
+        return unweighted
+    if size == 0:  # every sample is as near as any other: T = 1, v = M^(-1/2)
+        scaling = sinkhorn.Scaling(np.full(M, -0.5 * np.log(M)), 0.0, 0)
+    elif kernel.estimator == "bridge":
+        table = np.ascontiguousarray(((coordinates - coordinates.mean(axis=0)) * kernel.factor(coordinate_scale)).T)
+        single = table.astype(np.float32)
+
+        def log_row_sums(u: F64, double: bool) -> F64:
+            return np.log(kernel_sums.row_sums(table, single, np.exp(u), double))  # type: ignore[no-any-return]
+
+        scaling = sinkhorn.solve(log_row_sums, M, tolerance, max_iterations, label, progress)
+    else:
+        nothing = np.zeros((1, 0), np.intp)
+        bare = plan([unweighted], kernel, np.zeros(1, np.intp), nothing, nothing)
+
+        def log_row_sums(u: F64, double: bool) -> F64:
+            weighted = {"offset": u[None, :] / np.log(2.0)} if bare.kind == DOT_PRODUCT else {"charge": np.exp(u)[None]}
+            return kernel_sums.log_row_sums(bare._replace(**weighted), 0) * np.log(2.0)  # type: ignore[no-any-return]
+
+        scaling = sinkhorn.solve(log_row_sums, M, tolerance, max_iterations, label, progress)
+    return Dictionary(coordinates, values, coordinate_scale, value_scale, *scaling)
+
+
+def plan(dictionaries: Sequence[Dictionary], kernel: Kernel, head: Index, gather: Index, targets: Index) -> KernelPlan:
+    """Lay dictionaries and queries out for the compiled loops; arguments and result as for :class:`KernelPlan`.
+
+    Raises ``ValueError`` when there are fewer samples than ``kernel.nearest`` asks for.
+    """
+    kind = ESTIMATORS[kernel.estimator]
+    tables = [_table(dictionary, kernel) for dictionary in dictionaries]
+    rows = max(table["table"].shape[0] for table in tables)
+    table = _stack([t["table"] for t in tables], rows)
+    size = np.array([dictionary.coordinates.shape[1] for dictionary in dictionaries], np.intp)
+    log_v = np.stack([dictionary.log_v for dictionary in dictionaries])
+    charge = np.ones_like(log_v) if kind == DOT_PRODUCT else np.exp(log_v)
+    rho, rho_unit = np.empty((len(tables), 0)), np.ones(len(tables))
+    if kind == VARIABLE:
+        if kernel.nearest > log_v.shape[1]:
+            checks.reject("nearest", kernel.nearest, f"at most the number of samples, {log_v.shape[1]}")
+        squared = np.stack(
+            [kernel_sums.nearest_squared(t["table"][:s], kernel.nearest) for t, s in zip(tables, size, strict=True)]
+        )
+        least = 1e-12 * squared.mean(axis=1, keepdims=True) + np.finfo(float).tiny  # coinciding samples
+        squared = np.maximum(squared, least)
+        rho_unit = np.exp(np.log(squared).mean(axis=1))
+        rho = squared / rho_unit[:, None]
+    return KernelPlan(
+        table=table,
+        table32=table.astype(np.float32),
+        charge=charge,
+        charge32=charge.astype(np.float32),
+        centre=_stack([t["centre"] for t in tables], rows),
+        factor=_stack([t["factor"] for t in tables], rows),
+        size=size,
+        value_rows=np.stack([t["value_rows"] for t in tables]),
+        head=np.ascontiguousarray(head, np.intp),
+        gather=np.ascontiguousarray(gather, np.intp),
+        targets=np.ascontiguousarray(targets, np.intp),
+        kind=kind,
+        offset=log_v / np.log(2.0) if kind == DOT_PRODUCT else np.empty((len(tables), 0)),
+        rho=rho,
+        rho_unit=rho_unit,
+        nearest=kernel.nearest,
+    )
+
+
+def _table(dictionary: Dictionary, kernel: Kernel) -> dict[str, Any]:
+    """Rows of coordinates, then of those values that are no coordinate, centred and in kernel units."""
+    coordinates, values = dictionary.coordinates, dictionary.values
+    rows, scale, value_rows = list(coordinates.T), list(dictionary.coordinate_scale), []
+    for value, value_scale in zip(values.T, dictionary.value_scale, strict=True):
+        same = [r for r in range(coordinates.shape[1]) if np.array_equal(coordinates[:, r], value)]
+        if not same:
+            rows.append(value)
+            scale.append(value_scale)
+        value_rows.append(same[0] if same else len(rows) - 1)
+    physical = np.array(rows).reshape(len(rows), coordinates.shape[0])
+    centre, factor = physical.mean(axis=1), kernel.factor(np.array(scale))
+    return {
+        "table": (physical - centre[:, None]) * factor[:, None],
+        "centre": centre,
+        "factor": factor,
+        "value_rows": np.array(value_rows, np.intp),
+    }
+
+
+def _stack(arrays: Sequence[npt.NDArray[Any]], rows: int) -> npt.NDArray[Any]:
+    """Stack arrays along a new first axis, their first axes padded with zeros to ``rows``."""
+    return np.stack([np.pad(a, [(0, rows - a.shape[0])] + [(0, 0)] * (a.ndim - 1)) for a in arrays])

@@ -1,0 +1,220 @@
+"""Sequential draws of one component at a time from p(x_alpha | the others of its neighbourhood).
+
+The noising/denoising schemes of the paper lose variance: their law is that of the bridge's conditional means, smoothed.
+Drawing instead of averaging keeps it. For component alpha let n be its neighbours, Lambda(alpha) without alpha, and
+
+    x_alpha^(j) = a + b.x_n^(j) + r^(j)          least squares over the samples, residuals scaled by sqrt(M / (M - p)),
+    w(x_n) = v o t(x_n) / (v.t(x_n))             eqs. (37)-(38) of Gottwald & Reich (2024) on the coordinates n alone,
+    draw J with probability w^(J)(x_n),  x_alpha <- a + b.x_n + r^(J).
+
+One sweep does so for every component in turn, each reading what the sweep has already drawn: a Gibbs sampler (Geman &
+Geman 1984) whose full conditionals are estimated by the bridge. The linear part carries what the kernel would flatten,
+so that the bandwidth has to resolve the residual's dependence on x_n alone; p = |n| + 1 coefficients are paid for by
+the scaled residuals. With ``causal``, n holds only components before alpha: one sweep then is an exact ancestral draw.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numba
+import numpy as np
+import numpy.typing as npt
+from numba import prange
+
+from l96closure import checks
+from l96closure.bridge.dictionary import Dictionary, plan, weigh
+from l96closure.bridge.exp2 import FAST, exp2_single
+from l96closure.bridge.kernel_sums import (
+    BLOCK,
+    DISTANCE,
+    FAR,
+    KernelPlan,
+    query_coordinates,
+    squared_distances,
+    weights,
+)
+from l96closure.bridge.neighbourhoods import padded
+
+if TYPE_CHECKING:
+    from l96closure.bridge.conditional import Bridge
+
+__all__ = ["FullConditionals", "full_conditionals", "sweep", "sweep_parallel"]
+
+F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
+Index = npt.NDArray[np.intp]
+
+_SEARCH_BLOCK = 32  # weights per block of the search behind a draw
+
+
+class FullConditionals(NamedTuple):
+    """What a sweep needs, in the form the compiled loops take.
+
+    Attributes
+    ----------
+    plan : the weights w(x_n) of every component; its ``targets`` (P, 1) are the components in the order of the sweep.
+    intercept, slope : a (H,) and b (H, R) of each dictionary, in physical units.
+    residual : r of each dictionary (H, M).
+    """
+
+    plan: KernelPlan
+    intercept: F64
+    slope: F64
+    residual: F64
+
+    def without(self, fixed: Index) -> FullConditionals:
+        """Leave out the components that are held fixed."""
+        free = ~np.isin(self.plan.targets[:, 0], fixed)
+        kept = {name: getattr(self.plan, name)[free] for name in ("head", "gather", "targets")}
+        return self._replace(plan=self.plan._replace(**kept))
+
+
+def full_conditionals(bridge: Bridge, causal: bool) -> FullConditionals:
+    """Fit the full conditionals of a bridge on its own samples, neighbourhoods, scales and kernel.
+
+    Parameters
+    ----------
+    bridge : the fitted bridge.
+    causal : condition on components with a smaller index only.
+
+    Raises
+    ------
+    ValueError
+        Components share a dictionary in which their neighbours stand in different places, or there are fewer samples
+        than the linear part has coefficients.
+    """
+    one_set = len(bridge.dictionaries) == 1 and bridge.dictionaries[0].values.shape[1] == bridge.components.size
+    shared = len(bridge.dictionaries) == 1 and not one_set
+    places = [
+        np.flatnonzero(members < alpha if causal else members != alpha)
+        for alpha, members in zip(bridge.components, bridge.neighbourhoods, strict=True)
+    ]
+    if shared and any(not np.array_equal(place, places[0]) for place in places):
+        checks.reject("shared", True, "False for a sequential scheme in which the neighbours stand in different places")
+    fitted = []
+    for i, place in enumerate(places[:1] if shared else places):
+        source = bridge.dictionaries[0 if one_set else i]
+        coordinates = source.coordinates[:, place]
+        fitted.append(
+            _Conditional(
+                *_linear_part(coordinates, source.values[:, i if one_set else 0]),
+                weigh(
+                    coordinates,
+                    np.empty((len(coordinates), 0)),
+                    source.coordinate_scale[place],
+                    np.empty(0),
+                    bridge.kernel,
+                    bridge.tolerance,
+                    bridge.max_iterations,
+                    f"of the neighbours of component {bridge.components[i]}",
+                ),
+            )
+        )
+    gather = padded([members[place] for members, place in zip(bridge.neighbourhoods, places, strict=True)])
+    head = np.zeros(len(places), np.intp) if shared else np.arange(len(places))
+    slope = np.zeros((len(fitted), gather.shape[1]))
+    for row, one in zip(slope, fitted, strict=True):
+        row[: one.slope.size] = one.slope
+    return FullConditionals(
+        plan([one.dictionary for one in fitted], bridge.kernel, head, gather, bridge.components[:, None]),
+        np.array([one.intercept for one in fitted]),
+        slope,
+        np.stack([one.residual for one in fitted]),
+    )
+
+
+class _Conditional(NamedTuple):
+    intercept: float
+    slope: F64
+    residual: F64
+    dictionary: Dictionary
+
+
+def _linear_part(coordinates: F64, values: F64) -> tuple[float, F64, F64]:
+    """Least squares of ``values`` on ``coordinates``: intercept, slope, residuals of the right total variance."""
+    M, size = coordinates.shape
+    if size + 1 >= M:
+        checks.reject("samples.shape", (M, "d"), f"more than {size + 1} samples for a sequential scheme")
+    centre = coordinates.mean(axis=0)
+    slope = np.linalg.lstsq(coordinates - centre, values - values.mean(), rcond=None)[0]
+    intercept = float(values.mean() - slope @ centre)
+    residual = values - intercept - coordinates @ slope
+    return intercept, slope, residual * np.sqrt(M / (M - size - 1))
+
+
+@numba.njit(fastmath=FAST)  # type: ignore[untyped-decorator]
+def _weights_single(query: F32, table: F32, charge: F32, out: F32) -> float:
+    """Write v^(j) t^(j) in single precision into ``out`` (M,); return their sum."""
+    result = 0.0
+    for start in range(0, charge.size, BLOCK):
+        stop = min(start + BLOCK, charge.size)
+        w, v = out[start:stop], charge[start:stop]
+        squared_distances(query, table, start, stop, w)
+        for j in range(w.size):
+            w[j] = exp2_single(-w[j]) * v[j]
+        total = np.float32(0.0)
+        for j in range(w.size):
+            total += w[j]
+        result += float(total)
+    return result
+
+
+@numba.njit(fastmath=FAST)  # type: ignore[untyped-decorator]
+def _search(w: Any, aim: float) -> Any:
+    """First j at which the running sum of the weights exceeds ``aim``: block by block, then within one."""
+    below = 0.0
+    for start in range(0, w.size, _SEARCH_BLOCK):
+        block = w[start : start + _SEARCH_BLOCK]
+        total = w.dtype.type(0)
+        for i in range(block.size):
+            total += block[i]
+        if below + total > aim:
+            for i in range(block.size):
+                below += block[i]
+                if below > aim:
+                    return start + i
+            return start + block.size - 1  # the running sum fell short by rounding
+        below += total
+    return w.argmax()
+
+
+@numba.njit  # type: ignore[untyped-decorator]
+def _draw(x: F64, p: int, plan: KernelPlan, uniform: float, w32: F32) -> Any:
+    """Draw a sample index from the probability vector of query ``p``, by inversion of ``uniform`` in [0, 1)."""
+    h = plan.head[p]
+    query = query_coordinates(x, p, plan)
+    if plan.kind == DISTANCE:
+        total = _weights_single(query.astype(np.float32), plan.table32[h], plan.charge32[h], w32)
+        if total > FAR:
+            return _search(w32, uniform * total)
+    w = np.empty(w32.size)
+    total = weights(query, h, plan, w)
+    return _search(w, uniform * total)
+
+
+@numba.njit  # type: ignore[untyped-decorator]
+def _sweep_one(x: F64, uniforms: F64, plan: KernelPlan, intercept: F64, slope: F64, residual: F64) -> None:
+    """Make one sweep of the state ``x`` (d,) in place for every row of ``uniforms`` (steps, P)."""
+    w32 = np.empty(plan.charge.shape[1], np.float32)
+    for step in range(uniforms.shape[0]):
+        for p in range(plan.head.size):
+            h = plan.head[p]
+            value = intercept[h] + residual[h, _draw(x, p, plan, uniforms[step, p], w32)]
+            for a in range(plan.size[h]):
+                value += slope[h, a] * x[plan.gather[p, a]]
+            x[plan.targets[p, 0]] = value
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def sweep(x: F64, uniforms: F64, plan: KernelPlan, intercept: F64, slope: F64, residual: F64) -> None:
+    """Make ``uniforms.shape[0]`` sweeps in place, serially; x (n, d), uniforms (steps, n, P) in [0, 1)."""
+    for n in range(x.shape[0]):
+        _sweep_one(x[n], uniforms[:, n], plan, intercept, slope, residual)
+
+
+@numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
+def sweep_parallel(x: F64, uniforms: F64, plan: KernelPlan, intercept: F64, slope: F64, residual: F64) -> None:
+    """Do so on all cores. Each state is one thread's own: the bits do not depend on their number."""
+    for n in prange(x.shape[0]):
+        _sweep_one(x[n], uniforms[:, n], plan, intercept, slope, residual)
