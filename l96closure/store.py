@@ -80,6 +80,8 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     "sinkhorn_log_weight": _quantity("logarithm of the weight of a training sample in the bridge"),
     "sinkhorn_residual": _quantity("largest departure of v (T v) from one"),
     "sinkhorn_iterations": _quantity("number of evaluations of T v"),
+    "coordinate_scale": _quantity("what a coordinate is divided by in the distances"),
+    "value_spread": _quantity("variance of the values behind a centre"),
     "scale": _quantity("climatological standard deviation of a component"),
     "trend_range": _quantity("range of the slow variable that the trend was fitted on"),
     "trend": _quantity("coefficient of the polynomial trend of the subgrid tendency, lowest power first"),

@@ -24,6 +24,9 @@ BRIDGES: dict[str, dict[str, Any]] = {
     "pooled": {"centres": 80, "radius": 1},
     "pooled without trend": {"centres": 80, "trend_degree": None},
     "pooled, radius 0": {"centres": 80, "radius": 0},
+    "pooled, compressed": {"centres": 400, "compressed": 40},
+    "per site, compressed": {"centres": 300, "compressed": 30, "pooled": False, "radius": 1},
+    "sequential": {"centres": 200, "compressed": None, "scheme": "sequential", "radius": 1},
     "all samples": {"centres": None, "thinning": 60, "decorrelation_steps": 3},
     "per site": {"centres": 60, "pooled": False, "radius": 1},
     "per site without trend": {"centres": 60, "pooled": False, "trend_degree": None, "radius": 2},
@@ -144,7 +147,9 @@ class TestSchrodingerBridge:
             np.testing.assert_allclose(of_shifted, np.roll(moment, 2, axis=1), rtol=0, atol=1e-12)
 
     def test_starts_from_residuals_of_the_training_data(self, truth: xr.Dataset) -> None:
-        closure = SchrodingerBridge.fit(truth, trend_degree=None, centres=None, thinning=20, pooled=False)
+        closure = SchrodingerBridge.fit(
+            truth, trend_degree=None, centres=None, compressed=None, thinning=20, pooled=False
+        )
         state = closure.init(ensemble(truth, 9), 0)
         rows = truth["psi"].values[::20]
         assert all((rows == row).all(axis=1).any() for row in state)
@@ -206,8 +211,8 @@ def test_bad_training_data(truth: xr.Dataset, damage: Callable[[xr.Dataset], xr.
         ({"clamp": "vice"}, r"^clamp = 'vice' .* query, state"),
         ({"noise_metric": "imperial"}, r"^noise_metric = 'imperial' .* physical, scaled"),
         ({"thinning": 0}, r"^thinning = 0 .* >= 1"),
-        ({"centres": 3001}, r"^centres = 3001 .* at most the number of samples, 3000"),
-        ({"centres": 601, "pooled": False}, r"^centres = 601 .* at most the number of samples, 600"),
+        ({"compressed": 1}, r"^compressed = 1 .* >= 2"),
+        ({"compressed": 30, "scheme": "sequential"}, r"^scheme = 'sequential' .* one that averages"),
         ({"centres": 1}, r"^centres = 1 .* >= 2"),
         ({"trend_degree": -1}, r"^trend_degree = -1 .* >= 0"),
         ({"tolerance": 0.0}, r"^tolerance = 0\.0 .* > 0"),

@@ -1,7 +1,8 @@
 """The localized Schrödinger bridge sampler on plain arrays; it knows nothing of climate."""
 
 from l96closure.bridge.bandwidth import REPLAY_WARNING, Bandwidth, Mixing, choose_epsilon, mixing, replay_score
-from l96closure.bridge.conditional import Bridge, fit
+from l96closure.bridge.compression import compress
+from l96closure.bridge.conditional import Bridge, Compression, fit
 from l96closure.bridge.dictionary import Kernel
 from l96closure.bridge.neighbourhoods import everywhere, markov, periodic, stacked
 from l96closure.bridge.sampler import Chain, sample
@@ -12,10 +13,12 @@ __all__ = [
     "Bandwidth",
     "Bridge",
     "Chain",
+    "Compression",
     "Kernel",
     "Mixing",
     "SinkhornWarning",
     "choose_epsilon",
+    "compress",
     "everywhere",
     "fit",
     "markov",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +23,27 @@ from l96closure.bridge.neighbourhoods import (
     padded,
 )
 
-__all__ = ["ESTIMATORS", "Bridge", "assemble", "fit"]
+__all__ = ["ESTIMATORS", "Bridge", "Compression", "assemble", "fit"]
 
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
+
+
+class Compression(NamedTuple):
+    """What a compressed bridge has lost.
+
+    Attributes
+    ----------
+    centres : number of centres of each dictionary.
+    samples : number of samples they stand for.
+    mean_error, variance_error : root mean square, over training states, of the change of the conditional mean and
+        variance, in units of the component's scale and its square.
+    """
+
+    centres: int
+    samples: int
+    mean_error: float
+    variance_error: float
 
 
 @dataclass(frozen=True)
@@ -43,6 +61,7 @@ class Bridge:
     neighbourhoods : Lambda(alpha) of each of ``components``.
     dictionaries : the sample sets; as many as ``components``, or one that all share.
     tolerance, max_iterations : of the Sinkhorn iteration.
+    compression : what :func:`l96closure.bridge.compress` did to it; None is nothing.
     """
 
     d: int
@@ -54,6 +73,7 @@ class Bridge:
     tolerance: float
     max_iterations: int
     plan: KernelPlan = field(repr=False)
+    compression: Compression | None = None
 
     @property
     def epsilon(self) -> float:

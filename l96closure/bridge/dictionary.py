@@ -57,12 +57,16 @@ class Kernel:
             if self.estimator != "kde":
                 checks.reject("gamma", self.gamma, f"None for the estimator {self.estimator}")
 
+    @property
+    def epsilon_of_kernel(self) -> float:
+        """The epsilon of exp(-|x - y|^2 / 4 epsilon), which for ``kde`` is gamma / 2."""
+        if self.estimator == "kde":
+            return (self.epsilon if self.gamma is None else self.gamma) / 2.0
+        return self.epsilon
+
     def factor(self, scale: F64) -> F64:
         """Units in which the kernel is 2^(-|x|^2): what coordinates of a given scale are multiplied by."""
-        width = 4.0 * self.epsilon
-        if self.estimator == "kde":
-            width = 2.0 * (self.epsilon if self.gamma is None else self.gamma)
-        return np.sqrt(np.log2(np.e) / width) / scale  # type: ignore[no-any-return]
+        return np.sqrt(np.log2(np.e) / (4.0 * self.epsilon_of_kernel)) / scale  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ class Dictionary:
     log_v : logarithm of the weights (M,).
     residual : max |v o (T v) - 1|; NaN where the weights are not those of a bridge.
     iterations : evaluations of T v used.
+    spread : variance of the values behind each sample (M, C), where one stands for several; None is zero.
     """
 
     coordinates: F64
@@ -86,6 +91,7 @@ class Dictionary:
     log_v: F64
     residual: float
     iterations: int
+    spread: F64 | None = None
 
     @property
     def v(self) -> F64:
@@ -143,6 +149,7 @@ def plan(dictionaries: Sequence[Dictionary], kernel: Kernel, head: Index, gather
     tables = [_table(dictionary, kernel) for dictionary in dictionaries]
     rows = max(table["table"].shape[0] for table in tables)
     table = _stack([t["table"] for t in tables], rows)
+    squares = np.stack([t["squares"] for t in tables])
     size = np.array([dictionary.coordinates.shape[1] for dictionary in dictionaries], np.intp)
     log_v = np.stack([dictionary.log_v for dictionary in dictionaries])
     charge = np.ones_like(log_v) if kind == DOT_PRODUCT else np.exp(log_v)
@@ -160,6 +167,8 @@ def plan(dictionaries: Sequence[Dictionary], kernel: Kernel, head: Index, gather
     return KernelPlan(
         table=table,
         table32=table.astype(np.float32),
+        squares=squares,
+        squares32=squares.astype(np.float32),
         charge=charge,
         charge32=charge.astype(np.float32),
         centre=_stack([t["centre"] for t in tables], rows),
@@ -189,8 +198,13 @@ def _table(dictionary: Dictionary, kernel: Kernel) -> dict[str, Any]:
         value_rows.append(same[0] if same else len(rows) - 1)
     physical = np.array(rows).reshape(len(rows), coordinates.shape[0])
     centre, factor = physical.mean(axis=1), kernel.factor(np.array(scale))
+    table = (physical - centre[:, None]) * factor[:, None]
+    squares = table[value_rows] ** 2
+    if dictionary.spread is not None:
+        squares += dictionary.spread.T * factor[value_rows][:, None] ** 2
     return {
-        "table": (physical - centre[:, None]) * factor[:, None],
+        "table": table,
+        "squares": squares,
         "centre": centre,
         "factor": factor,
         "value_rows": np.array(value_rows, np.intp),

@@ -82,8 +82,10 @@ def full_conditionals(bridge: Bridge, causal: bool) -> FullConditionals:
     ------
     ValueError
         Components share a dictionary in which their neighbours stand in different places, or there are fewer samples
-        than the linear part has coefficients.
+        than the linear part has coefficients, or the bridge is compressed.
     """
+    if bridge.compression is not None:
+        checks.reject("bridge", f"compressed to {bridge.compression.centres}", "uncompressed for a sequential scheme")
     one_set = len(bridge.dictionaries) == 1 and bridge.dictionaries[0].values.shape[1] == bridge.components.size
     shared = len(bridge.dictionaries) == 1 and not one_set
     places = [

@@ -74,6 +74,7 @@ class KernelPlan(NamedTuple):
     Attributes
     ----------
     table, table32 : (H, R, M) in double and single precision.
+    squares, squares32 : mean square of the values behind each sample (H, C, M), of the rows ``value_rows``.
     charge, charge32 : the weights v (H, M).
     centre, factor : row r of the table is (x_r - centre[h, r]) * factor[h, r]; both (H, R).
     size : number of coordinates of each dictionary (H,).
@@ -91,6 +92,8 @@ class KernelPlan(NamedTuple):
 
     table: F64
     table32: F32
+    squares: F64
+    squares32: F32
     charge: F64
     charge32: F32
     centre: F64
@@ -125,7 +128,7 @@ def squared_distances(query: Any, table: Any, start: int, stop: int, out: Any) -
 
 
 @numba.njit(fastmath=FAST)  # type: ignore[untyped-decorator]
-def _sums_single(query: F32, table: F32, charge: F32, value_rows: Index, order: int, out: F64) -> None:
+def _sums_single(query: F32, table: F32, squares: F32, charge: F32, value_rows: Index, order: int, out: F64) -> None:
     """Write S_0 into ``out[0, 0]`` and, up to ``order``, S_1 and S_2 of each value row into ``out[1]``, ``out[2]``."""
     out[:] = 0.0
     buffer = np.empty(BLOCK, np.float32)
@@ -147,10 +150,10 @@ def _sums_single(query: F32, table: F32, charge: F32, value_rows: Index, order: 
                     for j in range(w.size):
                         first += w[j] * x[j]
                 else:
+                    square = squares[c, start:stop]
                     for j in range(w.size):
-                        term = w[j] * x[j]
-                        first += term
-                        second += term * x[j]
+                        first += w[j] * x[j]
+                        second += w[j] * square[j]
                 out[1, c] += first
                 out[2, c] += second
 
@@ -225,12 +228,11 @@ def _sums_shifted(query: F64, h: int, plan: KernelPlan, out: F64) -> None:
     w = np.empty(plan.charge.shape[1])
     out[0, 0] = weights(query, h, plan, w)
     for c in range(plan.value_rows.shape[1]):
-        x = plan.table[h, plan.value_rows[h, c]]
+        x, square = plan.table[h, plan.value_rows[h, c]], plan.squares[h, c]
         first, second = 0.0, 0.0
         for j in range(w.size):
-            term = w[j] * x[j]
-            first += term
-            second += term * x[j]
+            first += w[j] * x[j]
+            second += w[j] * square[j]
         out[1, c], out[2, c] = first, second
 
 
@@ -252,7 +254,7 @@ def _one_query(x: F64, p: int, plan: KernelPlan, order: int, mean: F64, variance
     rows = plan.value_rows[h]
     sums = np.zeros((3, rows.size))
     if plan.kind == DISTANCE:
-        _sums_single(query.astype(np.float32), plan.table32[h], plan.charge32[h], rows, order, sums)
+        _sums_single(query.astype(np.float32), plan.table32[h], plan.squares32[h], plan.charge32[h], rows, order, sums)
     if not sums[0, 0] > FAR:
         _sums_shifted(query, h, plan, sums)
     for c in range(rows.size):
@@ -314,7 +316,7 @@ def row_sums(table: F64, table32: F32, charge: F64, double: bool) -> F64:
             out[j] = _sum_double(table[:, j].copy(), table, charge)
         else:
             sums = np.empty((1, 1))
-            _sums_single(table32[:, j].copy(), table32, charge32, no_rows, 0, sums)
+            _sums_single(table32[:, j].copy(), table32, table32, charge32, no_rows, 0, sums)
             out[j] = sums[0, 0]
     return out
 

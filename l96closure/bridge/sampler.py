@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import numba
 import numpy as np
 import numpy.typing as npt
+from numba import prange
 from tqdm.auto import tqdm
 
 from l96closure import checks
@@ -15,20 +16,22 @@ from l96closure.bridge.conditional import Bridge
 from l96closure.bridge.full_conditionals import FullConditionals, sweep, sweep_parallel
 from l96closure.bridge.kernel_sums import KernelPlan
 
-__all__ = ["CLAMPS", "NOISE_METRICS", "SCHEMES", "Chain", "sample"]
+__all__ = ["CLAMPS", "NOISE_METRICS", "SCHEMES", "SEQUENTIAL", "Chain", "sample"]
 
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 
-SCHEMES = ("split", "euler", "conditional_variance", "sequential", "ancestral")
+SEQUENTIAL = ("sequential", "ancestral")  # schemes that draw samples where the others average them
+SCHEMES = ("split", "euler", "conditional_variance", *SEQUENTIAL)
 CLAMPS = ("query", "state")
 NOISE_METRICS = ("scaled", "physical")
 _SPLIT, _EULER, _VARIANCE = range(3)
 _NUMBERS_PER_CALL = 1_000_000
+_MANY_STATES = 8  # from here on threads share out the states, for all steps at once, and not the queries of each step
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def _advance(
+@numba.njit  # type: ignore[untyped-decorator]
+def _steps(
     x: F64,
     normals: F64,
     noisy: Index,
@@ -36,13 +39,12 @@ def _advance(
     amplitude: F64,
     drift: F64,
     scheme: int,
-    parallel: bool,
+    over_queries: bool,
     plan: KernelPlan,
 ) -> None:
-    """Make ``normals.shape[0]`` steps of the chain in place; x (n, d), normals (steps, n, noisy), drift (n, d)."""
+    """Make ``normals.shape[0]`` steps in place; x (n, d), normals (steps, n, noisy), drift (n, d)."""
     steps, n, noisy_size = normals.shape
     query, mean, variance = np.empty_like(x), np.empty_like(x), np.empty_like(x)
-    held = x[:, fixed]
     order = 2 if scheme == _VARIANCE else 1
     for step in range(steps):
         query[:] = x
@@ -50,23 +52,34 @@ def _advance(
             for i in range(n):
                 for a in range(noisy_size):
                     query[i, noisy[a]] += amplitude[noisy[a]] * normals[step, i, a]
-        if parallel:
+        if over_queries:
             kernel_sums.compiled_moments_parallel(query, plan, order, mean, variance)
         else:
             kernel_sums.compiled_moments(query, plan, order, mean, variance)
-        for p in range(plan.targets.shape[0]):
-            for target in plan.targets[p]:
-                for i in range(n):
-                    x[i, target] = mean[i, target] + drift[i, target]
-        if scheme != _SPLIT:
-            for i in range(n):
+        for i in range(n):
+            for p in range(plan.targets.shape[0]):
+                for target in plan.targets[p]:
+                    mean[i, target] += drift[i, target]
+            for a in range(fixed.size):
+                mean[i, fixed[a]] = x[i, fixed[a]]
+            if scheme != _SPLIT:
                 for a in range(noisy_size):
                     b = noisy[a]
                     spread = np.sqrt(variance[i, b]) if scheme == _VARIANCE else amplitude[b]
-                    x[i, b] += spread * normals[step, i, a]
-        for i in range(n):
-            for a in range(fixed.size):
-                x[i, fixed[a]] = held[i, a]
+                    mean[i, b] += spread * normals[step, i, a]
+        x[:] = mean
+
+
+_advance = numba.njit(cache=True)(_steps.py_func)
+
+
+@numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
+def _advance_parallel(
+    x: F64, normals: F64, noisy: Index, fixed: Index, amplitude: F64, drift: F64, scheme: int, plan: KernelPlan
+) -> None:
+    """Do so on all cores, each state one thread's own for all its steps: the bits do not depend on their number."""
+    for i in prange(x.shape[0]):
+        _steps(x[i : i + 1], normals[:, i : i + 1], noisy, fixed, amplitude, drift[i : i + 1], scheme, False, plan)
 
 
 class Chain:
@@ -157,11 +170,13 @@ class Chain:
             drift = np.zeros_like(x)
         parallel = kernel_sums.runs_in_parallel(self._plan, x.shape[0])
         block = max(1, _NUMBERS_PER_CALL // max(1, x.shape[0] * self._noisy.size))
+        arguments = self._noisy, self._fixed, self._amplitude, drift, self._scheme
         for start in range(0, steps, block):
             normals = rng.standard_normal((min(block, steps - start), x.shape[0], self._noisy.size))
-            _advance(
-                x, normals, self._noisy, self._fixed, self._amplitude, drift, self._scheme, parallel, self._plan
-            )  # fmt: skip
+            if parallel and x.shape[0] >= _MANY_STATES:
+                _advance_parallel(x, normals, *arguments, self._plan)
+            else:
+                _advance(x, normals, *arguments, parallel, self._plan)
 
     def _sweep(self, x: F64, steps: int, rng: np.random.Generator, conditionals: FullConditionals) -> None:
         parallel = kernel_sums.runs_in_parallel(conditionals.plan, x.shape[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ import xarray as xr
 from l96closure import bridge, checks, store
 from l96closure.bridge.conditional import assemble
 from l96closure.bridge.dictionary import Dictionary, Kernel
-from l96closure.bridge.sampler import CLAMPS, NOISE_METRICS, SCHEMES
+from l96closure.bridge.sampler import CLAMPS, NOISE_METRICS, SCHEMES, SEQUENTIAL
 from l96closure.training import PolynomialTrend, prepare
 
 __all__ = ["SchrodingerBridge"]
@@ -63,7 +63,8 @@ class SchrodingerBridge:
         noise_metric: str = "scaled",
         pooled: bool = True,
         thinning: int = 10,
-        centres: int | None = 2000,
+        centres: int | None = 20_000,
+        compressed: int | None = 128,
         trend_degree: int | None = 8,
         tolerance: float = 1e-6,
         seed: int = 0,
@@ -80,10 +81,11 @@ class SchrodingerBridge:
         scheme, clamp, noise_metric : see :class:`l96closure.bridge.Chain`.
         pooled : one dictionary of the samples of all sites (translation symmetry) instead of one for each site.
         thinning : use every n-th time of ``truth``.
-        centres : keep so many samples of each dictionary, drawn at random; None keeps all.
+        centres : keep at most so many samples of each dictionary, drawn at random; None keeps all.
+        compressed : then compress each to at most so many weighted centres, see :meth:`compress`; None does not.
         trend_degree : degree of the polynomial in z that is removed before the bridge and added back after it.
         tolerance : of the Sinkhorn iteration, max |v o (T v) - 1|.
-        seed : seed of the draw of the centres.
+        seed : seed of the draw of the centres and of the clustering.
         progress : show progress bars.
 
         Raises
@@ -95,8 +97,14 @@ class SchrodingerBridge:
         checks.one_of("scheme", scheme, SCHEMES)
         checks.one_of("clamp", clamp, CLAMPS)
         checks.one_of("noise_metric", noise_metric, NOISE_METRICS)
+        for name, most in (("centres", centres), ("compressed", compressed)):
+            if most is not None:
+                checks.integer(name, most, 2)
         data = prepare(truth, thinning, trend_degree)
         K = data.scale.size // 2
+        samples = len(data.samples) * (K if pooled else 1)
+        if centres is not None and centres < samples:
+            samples = centres
         fitted = bridge.fit(
             data.samples,
             epsilon,
@@ -104,12 +112,34 @@ class SchrodingerBridge:
             data.scale,
             components=range(K, 2 * K),
             shared=pooled,
-            centres=centres,
+            centres=samples,
             rng=checks.integer("seed", seed, 0),
             tolerance=tolerance,
             progress=progress,
         )
-        return cls(K, radius, decorrelation_steps, scheme, clamp, noise_metric, data.trend, fitted)
+        closure = cls(K, radius, decorrelation_steps, scheme, clamp, noise_metric, data.trend, fitted)
+        return closure if compressed is None or compressed >= samples else closure.compress(compressed, seed)
+
+    def compress(self, centres: int, rng: np.random.Generator | int = 0) -> SchrodingerBridge:
+        """Return the same closure with fewer centres, a few percent of its cost a step.
+
+        Parameters
+        ----------
+        centres : number of weighted centres of each dictionary, see :func:`l96closure.bridge.compress`.
+        rng : generator or seed of the clustering.
+
+        Returns
+        -------
+        A closure whose ``fitted.compression`` tells the error of its conditional mean and variance.
+
+        Raises
+        ------
+        ValueError
+            ``centres`` is out of its range, the closure is compressed already, or its scheme draws samples.
+        """
+        if self.scheme in SEQUENTIAL:
+            checks.reject("scheme", self.scheme, "one that averages; sequential draws need every sample")
+        return replace(self, fitted=bridge.compress(self.fitted, centres, rng))
 
     def init(self, z: F64, rng: np.random.Generator | int) -> F64:
         """Start the chain of each member from the residual psi of a training sample.
@@ -173,7 +203,7 @@ class SchrodingerBridge:
 
     def to_dataset(self) -> xr.Dataset:
         """Everything :meth:`from_dataset` needs, and nothing that can be derived from it."""
-        dictionaries = self.fitted.dictionaries
+        dictionaries, compression = self.fitted.dictionaries, self.fitted.compression
         return xr.Dataset(
             {
                 "coordinates": (
@@ -186,7 +216,12 @@ class SchrodingerBridge:
                 ),
                 "sinkhorn_residual": ("dictionary", self.fitted.residual),
                 "sinkhorn_iterations": ("dictionary", self.fitted.iterations.astype(np.int32)),
+                "coordinate_scale": (
+                    ("dictionary", "coordinate"),
+                    np.stack([dictionary.coordinate_scale for dictionary in dictionaries]),
+                ),
                 "scale": ("component", self.fitted.scale),
+                **({} if compression is None else {"value_spread": (("dictionary", "sample"), _spreads(dictionaries))}),
                 "trend": ("power", np.empty(0) if self.trend is None else self.trend.coefficients),
                 "trend_range": (
                     "bound",
@@ -202,6 +237,7 @@ class SchrodingerBridge:
                 "scheme": self.scheme,
                 "clamp": self.clamp,
                 "noise_metric": self.noise_metric,
+                **({} if compression is None else {f"compression_{k}": v for k, v in compression._asdict().items()}),
             },
         )
 
@@ -212,22 +248,26 @@ class SchrodingerBridge:
         K, radius = int(a["K"]), int(a["radius"])
         scale = dataset["scale"].values
         sets = bridge.stacked(2, K, radius)[K:]
+        compressed = "compression_centres" in a
         own = 2 * radius + 1 + radius  # where a component stands in its own neighbourhood
         dictionaries = tuple(
             Dictionary(
                 coordinates=one["coordinates"].values,
                 values=one["coordinates"].values[:, own : own + 1],
-                coordinate_scale=scale[members],
+                coordinate_scale=one["coordinate_scale"].values,
                 value_scale=scale[K : K + 1],
                 log_v=one["sinkhorn_log_weight"].values,
                 residual=float(one["sinkhorn_residual"]),
                 iterations=int(one["sinkhorn_iterations"]),
+                spread=one["value_spread"].values[:, None] if compressed else None,
             )
-            for one, members in zip(
-                (dataset.isel(dictionary=i) for i in range(dataset.sizes["dictionary"])), sets, strict=False
-            )
+            for one in (dataset.isel(dictionary=i) for i in range(dataset.sizes["dictionary"]))
         )
         fitted = assemble(2 * K, Kernel(epsilon=float(a["epsilon"])), scale, np.arange(K, 2 * K), sets, dictionaries)
+        if compressed:
+            lost = (float(a["compression_mean_error"]), float(a["compression_variance_error"]))
+            compression = bridge.Compression(int(a["compression_centres"]), int(a["compression_samples"]), *lost)
+            fitted = replace(fitted, compression=compression)
         trend = dataset["trend"].values
         return cls(
             K,
@@ -239,3 +279,8 @@ class SchrodingerBridge:
             PolynomialTrend(trend, *dataset["trend_range"].values) if trend.size else None,
             fitted,
         )
+
+
+def _spreads(dictionaries: tuple[Dictionary, ...]) -> F64:
+    """Variance of the values behind each centre (dictionary, sample)."""
+    return np.stack([dictionary.spread[:, 0] for dictionary in dictionaries if dictionary.spread is not None])

@@ -1,0 +1,118 @@
+"""From a fitted bridge to a few weighted centres that give nearly the same conditional moments."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy.cluster.vq import kmeans2
+from scipy.spatial import KDTree
+
+from l96closure import checks
+from l96closure.bridge.conditional import Bridge, Compression, assemble
+from l96closure.bridge.dictionary import Dictionary
+
+__all__ = ["compress"]
+
+F64 = npt.NDArray[np.float64]
+
+_MOST_CLUSTERED = 20_000  # samples that place the centres; all of them are then gathered into these
+_CLUSTER_SWEEPS = 30
+_MOST_QUERIES = 4_000  # samples at which the error is measured
+
+
+def compress(bridge: Bridge, centres: int, rng: np.random.Generator | int = 0) -> Bridge:
+    """Replace the samples of every dictionary by ``centres`` weighted ones with nearly the same moments.
+
+    The samples are clustered by k-means (Lloyd 1982, as scipy has it) in the metric of the kernel, each with the
+    weight v it has in the bridge. A cluster becomes one centre at its weighted mean, with the sum of its weights and
+    the variance of its values. A second-order expansion of the kernel over a cluster is that of a kernel wider by the
+    cluster's own variance: each coordinate's kernel is widened by the mean variance within clusters, 2 epsilon ->
+    2 epsilon + s^2. What is left is of fourth order in the size of a cluster over the kernel's width.
+
+    Parameters
+    ----------
+    bridge : a bridge of the estimator ``bridge`` or ``kde``, not compressed before.
+    centres : number of centres of each dictionary, from 2 to the number of samples.
+    rng : generator or seed of the clustering.
+
+    Returns
+    -------
+    A bridge with the same conditional mean and variance up to the errors in its ``compression``, root mean squares
+    over training states. It gives no full conditionals: a cluster's values cannot be drawn one by one.
+
+    Raises
+    ------
+    ValueError
+        An argument is out of its range or the bridge is of another kind.
+    """
+    if bridge.kernel.estimator not in ("bridge", "kde"):
+        checks.reject("estimator", bridge.kernel.estimator, "bridge or kde for compression")
+    if bridge.compression is not None:
+        checks.reject("bridge", f"compressed to {bridge.compression.centres}", "a bridge that is not compressed yet")
+    samples = bridge.dictionaries[0].coordinates.shape[0]
+    if checks.integer("centres", centres, 2) > samples:
+        checks.reject("centres", centres, f"at most the number of samples, {samples}")
+    rng = np.random.default_rng(rng)
+    few = tuple(_clustered(one, bridge.kernel.epsilon_of_kernel, centres, rng) for one in bridge.dictionaries)
+    small = assemble(
+        bridge.d,
+        bridge.kernel,
+        bridge.scale,
+        bridge.components,
+        bridge.neighbourhoods,
+        few,
+        bridge.tolerance,
+        bridge.max_iterations,
+    )
+    return replace(small, compression=Compression(centres, samples, *_errors(bridge, small, rng)))
+
+
+def _clustered(source: Dictionary, epsilon: float, centres: int, rng: np.random.Generator) -> Dictionary:
+    x, v = source.coordinates / source.coordinate_scale, source.v
+    size = max(centres, min(len(x) // 2, _MOST_CLUSTERED))
+    places = np.unique(x[rng.choice(len(x), size, replace=False, p=v / v.sum())], axis=0)
+    if len(places) > centres:
+        places, _ = kmeans2(places, centres, iter=_CLUSTER_SWEEPS, minit="++", seed=rng)
+    _, label = np.unique(KDTree(places).query(x)[1], return_inverse=True)  # a centre may have been left without samples
+    weight = np.bincount(label, v)
+
+    def mean(values: F64) -> F64:
+        return np.stack([np.bincount(label, v * column) for column in values.T], axis=1) / weight[:, None]
+
+    coordinates, values = mean(source.coordinates), mean(source.values)
+    within = mean((source.coordinates - coordinates[label]) ** 2) / source.coordinate_scale**2
+    widened = np.sqrt(1.0 + (weight @ within) / weight.sum() / (2.0 * epsilon))
+    return Dictionary(
+        coordinates,
+        values,
+        source.coordinate_scale * widened,
+        source.value_scale,
+        np.log(weight),
+        source.residual,
+        source.iterations,
+        mean((source.values - values[label]) ** 2),
+    )
+
+
+def _errors(bridge: Bridge, small: Bridge, rng: np.random.Generator) -> tuple[float, float]:
+    """Root-mean-square difference of mean and variance, over training states, in units of each component's scale."""
+    x = _training_states(bridge, rng)
+    scale = bridge.scale[bridge.components]
+    (mean, variance), (few_mean, few_variance) = bridge.moments(x), small.moments(x)
+    return (
+        float(np.sqrt(np.mean(((few_mean - mean) / scale) ** 2))),
+        float(np.sqrt(np.mean(((few_variance - variance) / scale**2) ** 2))),
+    )
+
+
+def _training_states(bridge: Bridge, rng: np.random.Generator) -> F64:
+    """States whose neighbourhoods hold training samples, of each component its own, one component after the other."""
+    samples = bridge.dictionaries[0].coordinates.shape[0]
+    kept = rng.choice(samples, min(samples, _MOST_QUERIES), replace=False)
+    x = np.zeros((len(kept), bridge.d))
+    one = len(bridge.dictionaries) == 1
+    for i, members in enumerate(bridge.neighbourhoods):
+        x[:, members] = bridge.dictionaries[0 if one else i].coordinates[kept]
+    return x
