@@ -7,10 +7,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import xarray as xr
 from command_line import Call, Outcome
 
-from l96closure import cli
+from l96closure import bridge, cli, targets
+from l96closure.diagnostics import bistable, chains, gaussian
 
 
 @pytest.fixture
@@ -36,3 +39,60 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         handler.close()
     root.handlers[:] = before
     root.setLevel(level)
+
+
+def _generated(x: np.ndarray, epsilon: float = 0.1) -> xr.Dataset:
+    """Wrap states (scheme, realisation, chain, record, component) of the schemes split and euler."""
+    schemes, realisations, *_, d = x.shape
+    return xr.Dataset(
+        {
+            "x": (("scheme", "realisation", "chain", "record", "component"), x.astype(np.float32)),
+            "convergence": (("scheme", "realisation", "length"), np.ones((schemes, realisations, 3))),
+            "convergence_se": (("scheme", "realisation", "length"), np.full((schemes, realisations, 3), 0.1)),
+            "effective_samples": (("scheme", "realisation", "component"), np.full((schemes, realisations, d), 4.0)),
+            "sinkhorn_residual": ("realisation", np.full(realisations, 1e-7)),
+        },
+        coords={
+            "scheme": ["split", "euler"][:schemes],
+            "component": np.arange(d),
+            "length": [1, 2, 5],
+            "burn_in": ("scheme", np.full(schemes, 5)),
+            "thin": ("scheme", np.full(schemes, 7)),
+        },
+        attrs={"epsilon": epsilon},
+    )
+
+
+@pytest.fixture(scope="session")
+def gaussian_data() -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
+    """Training set and "generated" states, all drawn exactly, with their diagnostics."""
+    d, rng = 9, np.random.default_rng(6)
+    given = np.array([targets.ring_gaussian(400, d, 1.0, rng) for _ in range(3)])
+    states = targets.ring_gaussian(2 * 3 * 20 * 10, d, 1.0, rng).reshape(2, 3, 20, 10, d)
+    training = xr.Dataset({"x": (("realisation", "sample", "component"), given)})
+    generated = _generated(states)
+    sets = bridge.periodic(d, 2)
+    data = xr.merge(
+        [
+            gaussian.compare(training, generated, targets.ring_covariance(d), sets),
+            chains.describe(given, generated),
+            chains.bandwidth_criterion(given[0], sets),
+        ]
+    ).assign_attrs(epsilon=0.1)
+    return training, generated, data
+
+
+@pytest.fixture(scope="session")
+def bistable_data() -> xr.Dataset:
+    """Diagnostics of "generated" trajectories that are as good as those of the training set."""
+    rng = np.random.default_rng(7)
+    given = targets.double_well(200, 12, 5.0, 0.2, 0.02, rng)
+    states = targets.double_well(2 * 20 * 10, 12, 5.0, 0.2, 0.02, rng).reshape(2, 1, 20, 10, 13)
+    training = xr.Dataset({"x": (("sample", "time"), given)}, coords={"time": 5.0 * np.arange(13)})
+    generated = _generated(states)
+    over_time = generated.squeeze("realisation", drop=True).drop_vars("component").rename(component="time")
+    described = chains.describe(given[np.newaxis], generated).drop_vars("component").rename(component="time")
+    return xr.merge(
+        [bistable.compare(training, over_time), described, chains.bandwidth_criterion(given, bridge.markov(13))],
+        join="left",
+    ).assign_attrs(epsilon=0.1)

@@ -8,15 +8,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from l96closure import bridge, report, targets
-from l96closure.diagnostics import bistable, chains, gaussian
+from l96closure import bridge, targets
+from l96closure.diagnostics import bistable, gaussian
 from l96closure.experiments.chains import Lengths
-from l96closure.figures import bistable as bistable_figures
-from l96closure.figures import chains as chain_figures
-from l96closure.figures import gaussian as gaussian_figures
-from l96closure.report import bistable as bistable_words
-from l96closure.report import chains as chain_words
-from l96closure.report import gaussian as gaussian_words
 
 # The Gaussian
 
@@ -103,63 +97,6 @@ def test_chain_lengths_at_which_the_burn_in_is_scored(burn_in: int, scored: list
 # Both
 
 
-def _generated(x: np.ndarray, epsilon: float = 0.1) -> xr.Dataset:
-    """Wrap states (scheme, realisation, chain, record, component) of the schemes split and euler."""
-    schemes, realisations, *_, d = x.shape
-    return xr.Dataset(
-        {
-            "x": (("scheme", "realisation", "chain", "record", "component"), x.astype(np.float32)),
-            "convergence": (("scheme", "realisation", "length"), np.ones((schemes, realisations, 3))),
-            "convergence_se": (("scheme", "realisation", "length"), np.full((schemes, realisations, 3), 0.1)),
-            "effective_samples": (("scheme", "realisation", "component"), np.full((schemes, realisations, d), 4.0)),
-            "sinkhorn_residual": ("realisation", np.full(realisations, 1e-7)),
-        },
-        coords={
-            "scheme": ["split", "euler"][:schemes],
-            "component": np.arange(d),
-            "length": [1, 2, 5],
-            "burn_in": ("scheme", np.full(schemes, 5)),
-            "thin": ("scheme", np.full(schemes, 7)),
-        },
-        attrs={"epsilon": epsilon},
-    )
-
-
-@pytest.fixture(scope="module")
-def gaussian_data() -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
-    """Training set and "generated" states, all drawn exactly, with their diagnostics."""
-    d, rng = 9, np.random.default_rng(6)
-    given = np.array([targets.ring_gaussian(400, d, 1.0, rng) for _ in range(3)])
-    states = targets.ring_gaussian(2 * 3 * 20 * 10, d, 1.0, rng).reshape(2, 3, 20, 10, d)
-    training = xr.Dataset({"x": (("realisation", "sample", "component"), given)})
-    generated = _generated(states)
-    sets = bridge.periodic(d, 2)
-    data = xr.merge(
-        [
-            gaussian.compare(training, generated, targets.ring_covariance(d), sets),
-            chains.describe(given, generated),
-            chains.bandwidth_criterion(given[0], sets),
-        ]
-    ).assign_attrs(epsilon=0.1)
-    return training, generated, data
-
-
-@pytest.fixture(scope="module")
-def bistable_data() -> xr.Dataset:
-    """Diagnostics of "generated" trajectories that are as good as those of the training set."""
-    rng = np.random.default_rng(7)
-    given = targets.double_well(200, 12, 5.0, 0.2, 0.02, rng)
-    states = targets.double_well(2 * 20 * 10, 12, 5.0, 0.2, 0.02, rng).reshape(2, 1, 20, 10, 13)
-    training = xr.Dataset({"x": (("sample", "time"), given)}, coords={"time": 5.0 * np.arange(13)})
-    generated = _generated(states)
-    over_time = generated.squeeze("realisation", drop=True).drop_vars("component").rename(component="time")
-    described = chains.describe(given[np.newaxis], generated).drop_vars("component").rename(component="time")
-    return xr.merge(
-        [bistable.compare(training, over_time), described, chains.bandwidth_criterion(given, bridge.markov(13))],
-        join="left",
-    ).assign_attrs(epsilon=0.1)
-
-
 def test_exact_samples_agree_with_the_exact_gaussian(gaussian_data: Any) -> None:
     _, generated, data = gaussian_data
     exact = data["covariance"].sel(source="exact")
@@ -230,101 +167,3 @@ def test_spread_is_the_standard_deviation_of_the_absolute_value() -> None:
     assert data["sign_changes_se"].sel(source="training") == pytest.approx(
         bistable.sign_changes(x).std(ddof=1) / np.sqrt(50)
     )
-
-
-# Words
-
-
-def test_good_chains_are_not_warned_of(gaussian_data: Any, bistable_data: xr.Dataset) -> None:
-    assert gaussian_words.warnings(gaussian_data[2]) == []
-    assert bistable_words.warnings(bistable_data) == []
-
-
-@pytest.mark.parametrize(
-    ("change", "phrase"),
-    [
-        ({"replay_score": ("scheme", [0.3, 1.0])}, "The split scheme replays its training samples"),
-        ({"effective_sample_size": (("scheme", "component"), [[500.0, 40.0], [500.0, 500.0]])}, "only 40"),
-        ({"convergence": (("scheme", "length"), [[1.0, 1.0, 2.0], [1.0, 1.0, 1.0]])}, "have not converged"),
-    ],
-)
-def test_each_fault_of_a_scheme_is_named(gaussian_data: Any, change: dict[str, Any], phrase: str) -> None:
-    data = gaussian_data[2]
-    if "effective_sample_size" in change:
-        data = data.isel(component=slice(2))
-    (sentence,) = chain_words.warnings(data.assign(change), "variance")
-    assert phrase in sentence
-    assert "split" in sentence
-
-
-def test_a_scheme_of_one_length_cannot_be_unconverged(gaussian_data: Any) -> None:
-    data = gaussian_data[2]
-    curve = data["convergence"].where((data["scheme"] != "split") | (data["length"] == 1))
-    assert chain_words.warnings(data.assign(convergence=curve), "variance") == []
-
-
-@pytest.mark.parametrize(
-    ("value", "phrase"), [(1.0, "the same within sampling error"), (1.5, "50.0 % more"), (0.5, "50.0 % less")]
-)
-def test_judgement_counts_standard_errors(value: float, phrase: str) -> None:
-    assert phrase in chain_words.judged(value, 0.1, 1.01, 0.1).replace("48.5", "50.0").replace("50.5", "50.0")
-
-
-def test_tables_show_the_numbers(gaussian_data: Any, bistable_data: xr.Dataset) -> None:
-    covariance, chain = gaussian_words.tables(gaussian_data[2])
-    assert covariance.columns == ("covariance", "exact", "training", "split", "euler", "split, M → ∞")
-    assert [row.label for row in covariance.rows][:2] == ["variance", "covariance at distance 1"]
-    assert covariance.rows[0].cells[1:] == (
-        *(report.with_error(*(float(gaussian_data[2][name].sel(source=source, offset=0))
-          for name in ("covariance", "covariance_se"))) for source in ("training", "split", "euler")),
-        f"{float(gaussian_data[2]['predicted_covariance'].sel(offset=0)):.4g}",
-    )  # fmt: skip
-    assert chain.columns == ("chains", "split", "euler")
-    trajectories, _ = bistable_words.tables(bistable_data)
-    assert trajectories.columns == ("statistic", "training", "split", "euler")
-    for words, data in ((gaussian_words, gaussian_data[2]), (bistable_words, bistable_data)):
-        text = words.score_table(data)
-        assert all(row.label in text for table in words.tables(data) for row in table.rows)
-        assert words.headline(data).endswith(".")
-
-
-# Figures
-
-
-def test_rows_and_histograms_show_the_diagnostics(gaussian_data: Any) -> None:
-    data = gaussian_data[2]
-    figure = gaussian_figures.rows_and_histograms(data)
-    for axes, scheme in zip(figure.axes[:2], ("split", "euler"), strict=True):
-        lines = {line.get_label(): line for line in axes.lines}
-        np.testing.assert_array_equal(
-            lines["generated, mean over rows"].get_ydata(), data["covariance"].sel(source=scheme)
-        )
-        np.testing.assert_array_equal(lines["exact"].get_ydata(), data["covariance"].sel(source="exact"))
-        thin = [line.get_ydata() for line in axes.lines if line.get_linewidth() == 0.5]
-        np.testing.assert_array_equal(thin, data["covariance_rows"].sel(source=scheme))
-    for axes, scheme in zip(figure.axes[2:], ("split", "euler"), strict=True):
-        np.testing.assert_array_equal(axes.patches[-1].get_data()[0], data["density_x"].sel(source=scheme))
-
-
-def test_trajectories_and_histograms_show_the_diagnostics(bistable_data: xr.Dataset) -> None:
-    figure = bistable_figures.trajectories(bistable_data)
-    assert [len(axes.lines) for axes in figure.axes] == [20, 20, 20]
-    np.testing.assert_array_equal(
-        [line.get_ydata() for line in figure.axes[0].lines], bistable_data["example"].sel(source="training")
-    )
-    for axes, scheme in zip(bistable_figures.histograms(bistable_data).axes, ("split", "euler"), strict=True):
-        np.testing.assert_array_equal(axes.patches[-1].get_data()[0], bistable_data["density_x"].sel(source=scheme))
-
-
-def test_convergence_and_bandwidth_show_the_diagnostics(gaussian_data: Any) -> None:
-    data = gaussian_data[2]
-    figure = chain_figures.convergence(data, "variance", {"split": {"exact": 0.5}, "euler": {"exact": 0.5}})
-    for axes, scheme in zip(figure.axes, ("split", "euler"), strict=True):
-        lines = {line.get_label(): line for line in axes.lines}
-        np.testing.assert_array_equal(lines["generated"].get_ydata(), data["convergence"].sel(scheme=scheme))
-        assert lines["exact"].get_ydata()[0] == 0.5
-        assert axes.get_xscale() == "log"
-    (axes,) = chain_figures.bandwidth(data).axes
-    np.testing.assert_array_equal(axes.lines[0].get_ydata(), data["bandwidth_criterion"])
-    assert axes.lines[1].get_xdata()[0] == float(data["chosen_bandwidth"])
-    assert axes.lines[2].get_xdata()[0] == 0.1

@@ -32,6 +32,7 @@ BISTABLE = (
     "sampling.records=5",
     "sampling.schemes.split={burn_in: 20, thin: 2}",
 )
+NO_REPORT = "stages=[simulate,sample,diagnose]"
 PICTURES = {
     GAUSSIAN: {"rows_and_histograms.png", "convergence.png", "bandwidth.png"},
     BISTABLE: {"trajectories.png", "histograms.png", "convergence.png", "bandwidth.png"},
@@ -59,7 +60,7 @@ def test_a_run_fills_its_folder(call: Call, tmp_path: Path, tiny: tuple[str, ...
 
 
 def test_files_of_the_gaussian_hold_what_they_say(call: Call) -> None:
-    folder = call(*GAUSSIAN).folder
+    folder = call(*GAUSSIAN, NO_REPORT).folder
     training, generated, data = (
         xr.load_dataset(folder / f"{name}.nc", decode_times=False) for name in ("training", "generated", "diagnostics")
     )
@@ -77,7 +78,7 @@ def test_files_of_the_gaussian_hold_what_they_say(call: Call) -> None:
 
 
 def test_files_of_the_bistable_case_hold_what_they_say(call: Call) -> None:
-    folder = call(*BISTABLE).folder
+    folder = call(*BISTABLE, NO_REPORT).folder
     training, generated, data = (
         xr.load_dataset(folder / f"{name}.nc", decode_times=False) for name in ("training", "generated", "diagnostics")
     )
@@ -91,20 +92,23 @@ def test_files_of_the_bistable_case_hold_what_they_say(call: Call) -> None:
 
 
 def test_the_same_seed_gives_the_same_run(call: Call) -> None:
-    runs = [call(*GAUSSIAN, f"run_dir={name}", f"seed={seed}").folder for name, seed in [("a", 1), ("b", 1), ("c", 2)]]
+    runs = [
+        call(*GAUSSIAN, "stages=[simulate,sample]", f"run_dir={name}", f"seed={seed}").folder
+        for name, seed in [("a", 1), ("b", 1), ("c", 2)]
+    ]
     a, b, c = (xr.load_dataset(folder / "generated.nc", decode_times=False) for folder in runs)
     assert a["x"].identical(b["x"])
     assert not a["x"].equals(c["x"])
 
 
 def test_a_bandwidth_can_be_chosen_from_the_data(call: Call) -> None:
-    folder = call(*GAUSSIAN, "bridge.epsilon=auto").folder
+    folder = call(*GAUSSIAN, NO_REPORT, "bridge.epsilon=auto").folder
     with xr.open_dataset(folder / "diagnostics.nc") as data:
         assert data.attrs["epsilon"] == float(data["chosen_bandwidth"])
 
 
 def test_stages_left_out_are_taken_from_the_folder(call: Call) -> None:
-    folder = call(*BISTABLE, "run_dir=mine").folder
+    folder = call(*BISTABLE, NO_REPORT, "run_dir=mine").folder
     first = {name: (folder / name).stat().st_mtime_ns for name in FILES}
     outcome = call(*BISTABLE, "run_dir=mine", "stages=[sample,diagnose]", "target.noise=0.3")
     assert outcome.status == 0, outcome.err

@@ -15,6 +15,7 @@ import xarray as xr
 
 import l96closure as lc
 from l96closure import store
+from l96closure.experiments import WORKFLOWS
 
 
 def _coarse() -> xr.Dataset:
@@ -259,6 +260,37 @@ def test_every_kind_of_file_passes_the_cf_checker(tmp_path: Path) -> None:
         done = _check(path)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "exceptions occurred" not in done.stdout + done.stderr
+
+
+_SAMPLING = {
+    "chains": 4,
+    "records": 4,
+    "schemes": {"split": {"burn_in": 5, "thin": 1}, "euler": {"burn_in": 2, "thin": 1}},
+}
+_SAMPLING_EXPERIMENTS = {
+    "gaussian": {
+        "target": {"d": 6, "precision_scale": 1.0, "samples": 40, "realisations": 2},
+        "bridge": {"epsilon": 0.1, "radius": 1},
+    },
+    "bistable": {
+        "target": {"samples": 40, "intervals": 5, "interval": 5.0, "noise": 0.2, "dt": 0.05},
+        "bridge": {"epsilon": 0.1, "sided": "causal"},
+    },
+}
+
+
+@pytest.mark.parametrize("workflow", sorted(_SAMPLING_EXPERIMENTS))
+def test_every_file_of_a_sampling_experiment_passes_the_cf_checker(tmp_path: Path, workflow: str) -> None:
+    config = {**_SAMPLING_EXPERIMENTS[workflow], "sampling": _SAMPLING, "seed": 1}
+    WORKFLOWS[workflow].run(config, tmp_path, ["simulate", "sample", "diagnose"])
+    paths = sorted(tmp_path.glob("*.nc"))
+    assert [path.stem for path in paths] == ["diagnostics", "generated", "training"]
+    for path in paths:
+        done = _check(path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "exceptions occurred" not in done.stdout + done.stderr
+        with netCDF4.Dataset(path) as file:
+            assert all("long_name" in variable.ncattrs() for variable in file.variables.values())
 
 
 def test_cf_checker_would_notice(tmp_path: Path) -> None:
