@@ -14,7 +14,8 @@ __all__ = ["compare", "sign_changes"]
 F64 = npt.NDArray[np.float64]
 
 _BINS = 100
-_MARGIN = 0.05  # of the training samples' range, by which the bins reach beyond it on either side
+_TAIL = 1e-3  # probability in either tail of the training set that need not be binned; the start's is long
+_MARGIN = 0.15  # of the range between, by which the bins reach beyond it on either side
 _EXAMPLES = 100  # trajectories of each source, as in Figure 2
 
 
@@ -53,9 +54,9 @@ def compare(training: xr.Dataset, generated: xr.Dataset) -> xr.Dataset:
     """
     states = {"training": training["x"].values[:, np.newaxis, :]}  # every trajectory a chain of one record
     states |= {str(s): generated["x"].sel(scheme=s).values.astype(np.float64) for s in generated["scheme"].values}
-    given = training["x"].values
-    reach = _MARGIN * float(np.ptp(given))
-    edges = np.linspace(given.min() - reach, given.max() + reach, _BINS + 1)
+    low, high = np.quantile(training["x"], [_TAIL, 1 - _TAIL])
+    reach = _MARGIN * (high - low)
+    edges = np.linspace(low - reach, high + reach, _BINS + 1)
     examples = min(_EXAMPLES, *(len(x) for x in states.values()))
     rates = np.array([_with_error(sign_changes(x).mean(axis=1)) for x in states.values()])
     spreads = np.array([_spread(np.abs(x)) for x in states.values()])

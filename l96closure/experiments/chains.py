@@ -47,9 +47,9 @@ class Lengths:
 
     @property
     def scored(self) -> list[int]:
-        """Chain lengths at which the burn-in is scored: 1, 2, 5, 10, 20, ... and ``burn_in``."""
+        """Chain lengths at which the burn-in is scored: 1, 2, 5, 10, 20, ... up to half of ``burn_in``, and that."""
         ladder = [mantissa * 10**power for power in range(len(str(self.burn_in))) for mantissa in (1, 2, 5)]
-        return [*(length for length in ladder if length < self.burn_in), self.burn_in]
+        return [*(length for length in ladder if 2 * length <= self.burn_in), self.burn_in]
 
 
 @dataclass(frozen=True)

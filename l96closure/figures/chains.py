@@ -13,7 +13,7 @@ __all__ = ["BANDWIDTH_CAPTION", "CONVERGENCE_CAPTION", "bandwidth", "convergence
 
 CONVERGENCE_CAPTION = (
     "The scored quantity against the length of the chains, which start from training samples: mean over the chains, "
-    "with a band of two standard errors. A curve that has not become flat at the right end has not forgotten where it "
+    "with bars of two standard errors. A curve that has not become flat at the right end has not forgotten where it "
     "started, and the scores describe the start as much as the sampler."
 )
 BANDWIDTH_CAPTION = (
@@ -39,8 +39,8 @@ def convergence(diagnostics: xr.Dataset, label: str, references: Mapping[str, Ma
         curve = (
             diagnostics[["convergence", "convergence_se"]].sel(scheme=scheme).dropna("length", subset=["convergence"])
         )
-        length, mean, band = curve["length"], curve["convergence"], 2 * curve["convergence_se"]
-        axes.fill_between(length, mean - band, mean + band, color=style.GENERATED, alpha=0.25, linewidth=0)
+        length, mean, bars = curve["length"], curve["convergence"], 2 * curve["convergence_se"]
+        axes.errorbar(length, mean, yerr=bars, fmt="none", ecolor=style.GENERATED, alpha=0.4, elinewidth=3)
         axes.plot(length, mean, color=style.GENERATED, marker="o", markersize=4, linewidth=1.4, label="generated")
         for line, (name, value) in zip(_LINES, references[scheme].items(), strict=False):
             axes.axhline(value, color=style.GIVEN, linestyle=line, linewidth=1.4, label=name)
