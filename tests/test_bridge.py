@@ -285,3 +285,17 @@ def test_bad_input_gets_one_line_that_names_it(call, names):
     with pytest.raises(ValueError, match=f"^{names}.* must be ") as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_batches_of_queries_give_what_single_queries_give():
+    """An ensemble is summed side by side, one state query by query; far queries fall back from either."""
+    rng = np.random.default_rng(17)
+    x = gaussian(rng, 400, 6)
+    fitted = bridge.fit(x, 0.1, bridge.stacked(2, 3, 1), components=[3, 4, 5], shared=True, centres=300)
+    queries = gaussian(rng, 100, 6)
+    queries[::7] += 50.0
+    together = fitted.moments(queries)
+    alone = [np.concatenate(parts) for parts in zip(*(fitted.moments(q[None]) for q in queries), strict=True)]
+    np.testing.assert_allclose(together, alone, atol=2e-6)
+    again = fitted.moments(np.roll(queries, 3, axis=0))
+    np.testing.assert_array_equal(np.roll(together, 3, axis=1), again)

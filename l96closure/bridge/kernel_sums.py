@@ -60,6 +60,8 @@ Index = npt.NDArray[np.intp]
 DISTANCE, VARIABLE, DOT_PRODUCT = 0, 1, 2  # kinds of kernel
 
 BLOCK = 1024  # samples per block: its buffer stays in the first-level cache, its single-precision sums stay accurate
+_BATCH = 256  # queries of a small dictionary that are summed side by side
+_FLUSH = 128  # samples each of them adds up in single precision before they go into double
 FAR = 2.0**-24  # below this sum the single-precision exponents have lost their digits to the common shift
 _PARALLEL_WORK = 400_000  # kernel evaluations (0.2 ms) that are worth waking a second thread for
 
@@ -266,13 +268,88 @@ def _one_query(x: F64, p: int, plan: KernelPlan, order: int, mean: F64, variance
             variance[target] = spread / plan.factor[h, row] ** 2
 
 
+@numba.njit(fastmath=FAST)  # type: ignore[untyped-decorator]
+def _sums_of_batch(
+    queries: F32, table: F32, square: F32, charge: F32, value: F32, order: int, work: F32, out: F64
+) -> None:
+    """Write S_0 to S_``order`` of every query of a batch (D, B) into ``out`` (3, B); ``work`` is (4, B).
+
+    It vectorises over the queries, so that few samples cost little. Each query is summed in the same order whatever
+    the others are.
+    """
+    distances, zeroth, first, second = work[0], work[1], work[2], work[3]
+    out[:] = 0.0
+    for start in range(0, charge.size, _FLUSH):
+        work[:] = 0.0
+        for j in range(start, min(start + _FLUSH, charge.size)):
+            for a in range(queries.shape[0]):
+                x, q = table[a, j], queries[a]
+                if a == 0:
+                    for i in range(distances.size):
+                        t = q[i] - x
+                        distances[i] = t * t
+                else:
+                    for i in range(distances.size):
+                        t = q[i] - x
+                        distances[i] += t * t
+            v, y, s = charge[j], value[j], square[j]
+            for i in range(distances.size):
+                distances[i] = exp2_single(-distances[i]) * v
+            for i in range(distances.size):
+                zeroth[i] += distances[i]
+                first[i] += distances[i] * y
+            if order > 1:
+                for i in range(distances.size):
+                    second[i] += distances[i] * s
+        for k in range(3):
+            for i in range(distances.size):
+                out[k, i] += work[k + 1, i]
+
+
+@numba.njit  # type: ignore[untyped-decorator]
+def _one_batch(x: F64, start: int, plan: KernelPlan, order: int, mean: F64, variance: F64) -> None:
+    """Conditional moments of the queries ``start`` to ``start`` + B of all states and components, one dictionary."""
+    P, size, row = plan.head.size, plan.size[0], plan.value_rows[0, 0]
+    count = min(_BATCH, x.shape[0] * P - start)
+    queries = np.zeros((size, _BATCH), np.float32)
+    for a in range(size):
+        centre, factor = plan.centre[0, a], plan.factor[0, a]
+        n, p = start // P, start % P
+        for i in range(count):
+            queries[a, i] = np.float32((x[n, plan.gather[p, a]] - centre) * factor)
+            p += 1
+            if p == P:
+                n, p = n + 1, 0
+    work, sums = np.empty((4, _BATCH), np.float32), np.empty((3, _BATCH))
+    table = plan.table32[0]
+    _sums_of_batch(queries, table, plan.squares32[0, 0], plan.charge32[0], table[row], order, work, sums)
+    centre, factor = plan.centre[0, row], plan.factor[0, row]
+    n, p = start // P, start % P
+    for i in range(count):
+        if sums[0, i] > FAR:
+            value, target = sums[1, i] / sums[0, i], plan.targets[p, 0]
+            mean[n, target] = centre + value / factor
+            variance[n, target] = max(sums[2, i] / sums[0, i] - value * value, 0.0) / factor**2
+        else:
+            _one_query(x[n], p, plan, order, mean[n], variance[n])
+        p += 1
+        if p == P:
+            n, p = n + 1, 0
+
+
 @numba.njit  # type: ignore[untyped-decorator]
 def compiled_moments(x: F64, plan: KernelPlan, order: int, mean: F64, variance: F64) -> None:
     """Conditional mean (``order`` 1) and variance (2) of every query's targets, for each state x (n, d), serially."""
     P = plan.head.size
-    for task in range(x.shape[0] * P):
-        n, p = task // P, task % P
-        _one_query(x[n], p, plan, order, mean[n], variance[n])
+    queries, one_dictionary = x.shape[0] * P, plan.charge.shape[0] == 1
+    small = plan.charge.shape[1] <= BLOCK and plan.value_rows.shape[1] == 1 and plan.size[0] > 0
+    if plan.kind == DISTANCE and one_dictionary and small and 2 * queries >= _BATCH:
+        for start in range(0, queries, _BATCH):
+            _one_batch(x, start, plan, order, mean, variance)
+    else:
+        for task in range(queries):
+            n, p = task // P, task % P
+            _one_query(x[n], p, plan, order, mean[n], variance[n])
 
 
 @numba.njit(parallel=True)  # type: ignore[untyped-decorator]
