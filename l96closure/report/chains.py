@@ -42,12 +42,12 @@ def chain_table(diagnostics: xr.Dataset) -> Table:
         ),
         Row(
             "autocorrelation time",
-            tuple(f"{m['autocorrelation_time']:.3g}" for m in median),
+            tuple(_rounded(m["autocorrelation_time"]) for m in median),
             "integrated, in steps: median over the components",
         ),
         Row(
             "training samples in a mean",
-            tuple(f"{m['effective_samples']:.3g}" for m in median),
+            tuple(_rounded(m["effective_samples"]) for m in median),
             "effective number behind a conditional mean: median over states and components",
         ),
         Row(
@@ -79,7 +79,7 @@ def warnings(diagnostics: xr.Dataset, scored: str) -> list[str]:
         replay = float(data["replay_score"])
         if replay < bridge.REPLAY_WARNING:
             found.append(
-                f"The {scheme} scheme replays its training samples: its states are only {replay:.2f} times as far from "
+                f"The {scheme} scheme replays its training samples: its states are only {replay:.3g} times as far from "
                 "the nearest of them as these are from each other."
             )
         smallest = float(data["effective_sample_size"].min())
@@ -123,3 +123,8 @@ def judged(value: float, error: float, reference: float, reference_error: float)
         return f"{with_error(value, error)}, the same within sampling error"
     percent = 100 * (value / reference - 1)
     return f"{with_error(value, error)}, {abs(percent):.1f} % {'more' if percent > 0 else 'less'}"
+
+
+def _rounded(value: float) -> str:
+    """Show three significant digits, and all digits before the point."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
