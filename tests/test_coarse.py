@@ -205,14 +205,20 @@ import l96closure as lc
 from l96closure.bridge import kernel_sums
 
 truth = lc.simulate(lc.TwoScaleLorenz96(), samples=3000, spinup=1.0, every=3)
-closure = lc.closures.SchrodingerBridge.fit(
+literal = lc.closures.SchrodingerBridge.fit(
     truth, epsilon=0.1, decorrelation_steps=2, scheme="split", clamp="state", pooled=False,
-    thinning=1, centres=None, trend_degree=None, tolerance=1e-4,
+    thinning=1, centres=None, compressed=None, trend_degree=None, tolerance=1e-4,
 )
+recommended = lc.closures.SchrodingerBridge.fit(truth, thinning=1)
+sequential = lc.closures.SchrodingerBridge.fit(truth, thinning=1, scheme="sequential", compressed=None)
 z0 = truth["z"].values[::100]
-assert kernel_sums.runs_in_parallel(closure.fitted.plan, len(z0))
-run = lc.integrate(partial(lc.resolved_tendency, F=20.0), closure, z0, steps=20, rng=5)
-print(hashlib.sha256(run["z"].values.tobytes() + run["psi"].values.tobytes()).hexdigest())
+assert kernel_sums.runs_in_parallel(literal.fitted.plan, len(z0))
+result = hashlib.sha256()
+for closure in (literal, recommended, sequential):
+    for members in (len(z0), 1):
+        run = lc.integrate(partial(lc.resolved_tendency, F=20.0), closure, z0[:members], steps=20, rng=5)
+        result.update(run["z"].values.tobytes() + run["psi"].values.tobytes())
+print(result.hexdigest())
 """
 
 
@@ -264,7 +270,7 @@ import l96closure as lc
 truth = lc.simulate(lc.TwoScaleLorenz96(), samples=40_000)
 closure = lc.closures.SchrodingerBridge.fit(
     truth, epsilon=0.1, decorrelation_steps=100, scheme="split", clamp="state", pooled=False, thinning=1,
-    centres=None, trend_degree=None, tolerance=0.5,
+    centres=None, compressed=None, trend_degree=None, tolerance=0.5,
 )
 assert len(closure.fitted.dictionaries) == 12
 assert closure.fitted.dictionaries[0].v.size == 40_000
