@@ -279,6 +279,7 @@ _SAMPLING_EXPERIMENTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workflow", sorted(_SAMPLING_EXPERIMENTS))
 def test_every_file_of_a_sampling_experiment_passes_the_cf_checker(tmp_path: Path, workflow: str) -> None:
     config = {**_SAMPLING_EXPERIMENTS[workflow], "sampling": _SAMPLING, "seed": 1}
