@@ -45,6 +45,7 @@ format: $(VENV)/.installed-lint ## Rewrite the sources in the house style
 .PHONY: bench
 bench: $(VENV)/.installed-bench ## Measure speed
 	$(BIN)/python benchmarks/simulator.py $(ARGS)
+	$(BIN)/python benchmarks/closure.py $(ARGS)
 
 .PHONY: clean
 clean: ## Remove the environment and the caches; runs/ stays

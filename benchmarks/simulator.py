@@ -13,7 +13,6 @@ import os
 import platform
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from datetime import UTC, datetime
@@ -24,6 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+from common import cpu_name, in_turns
 
 from l96closure import TwoScaleLorenz96, simulate
 from l96closure.store import git_commit, package_version
@@ -101,19 +101,6 @@ def joined(z: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.concatenate([z, y.ravel()])
 
 
-def in_turns(contestants: dict[str, tuple[Callable[[int], None], int]], repeats: int) -> dict[str, list[float]]:
-    """Time every contestant ``repeats`` times, one after the other; microseconds per step."""
-    for run, _ in contestants.values():
-        run(10)  # compiles, fills the caches
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(repeats):
-        for name, (run, steps) in contestants.items():
-            start = time.perf_counter()
-            run(steps)
-            times[name].append((time.perf_counter() - start) / steps * 1e6)
-    return times
-
-
 def report(times: dict[str, list[float]], difference: float, repeats: int) -> None:
     reference = times["DAPPER, LorenzUV with its rk4"]
     print(f"Two-scale Lorenz-96, K = 12, J = 24, dt = {DT:g}")
@@ -140,15 +127,6 @@ def report(times: dict[str, list[float]], difference: float, repeats: int) -> No
             }
         )
     )
-
-
-def cpu_name() -> str:
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        for line in information.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,30 @@
+"""What the benchmarks share: timing contestants in turns, and naming the machine."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+def in_turns(contestants: dict[str, tuple[Callable[[int], None], int]], repeats: int) -> dict[str, list[float]]:
+    """Time every contestant ``repeats`` times, one after the other; microseconds per step."""
+    for run, _ in contestants.values():
+        run(10)  # compiles, fills the caches
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(repeats):
+        for name, (run, steps) in contestants.items():
+            start = time.perf_counter()
+            run(steps)
+            times[name].append((time.perf_counter() - start) / steps * 1e6)
+    return times
+
+
+def cpu_name() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
