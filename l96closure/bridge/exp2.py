@@ -57,8 +57,8 @@ _C64 = _exp2_coefficients(13, np.float64)  # relative error 1e-16
 
 @numba.njit(fastmath=FAST, inline="always")  # type: ignore[untyped-decorator]
 def exp2_single(x: Any) -> Any:
-    """2^x for x <= 0 in single precision."""
-    x = max(x, np.float32(-126.0))
+    """2^x for x <= 0 in single precision, 2^-90 below: products with less are denormal and twenty times slower."""
+    x = max(x, np.float32(-90.0))
     whole, power = _parts32(x)
     f = x - whole
     p = _C32[0]
@@ -69,8 +69,8 @@ def exp2_single(x: Any) -> Any:
 
 @numba.njit(fastmath=FAST, inline="always")  # type: ignore[untyped-decorator]
 def exp2_double(x: Any) -> Any:
-    """2^x for x <= 0 in double precision."""
-    x = max(x, -1022.0)
+    """2^x for x <= 0 in double precision, 2^-900 below, for the same reason."""
+    x = max(x, -900.0)
     whole, power = _parts64(x)
     f = x - whole
     p = _C64[0]
