@@ -16,7 +16,7 @@ ARGS ?=
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: $(VENV)/.installed ## Run the default experiment with the recommended closure (about a minute)
@@ -46,6 +46,13 @@ format: $(VENV)/.installed-lint ## Rewrite the sources in the house style
 bench: $(VENV)/.installed-bench ## Measure speed
 	$(BIN)/python benchmarks/simulator.py $(ARGS)
 	$(BIN)/python benchmarks/closure.py $(ARGS)
+
+.PHONY: notebooks
+notebooks: $(VENV)/.installed-test ## Execute the notebooks; with their figures they go to runs/notebooks/
+	mkdir -p runs/notebooks
+	@for notebook in notebooks/*.ipynb; do \
+	  $(BIN)/jupyter-execute --output=../runs/notebooks/{notebook_name} "$$notebook"; \
+	done
 
 .PHONY: clean
 clean: ## Remove the environment and the caches; runs/ stays
