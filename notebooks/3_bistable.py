@@ -117,7 +117,7 @@ figure
 # %% [markdown]
 # Bars and bands are two standard errors. A curve that has not become flat at the right end, as this one has not, still
 # describes the start as well as the sampler. For ten steps the chain passes for a perfect sampler, and is none: it has
-# not left its training trajectories. The full-size run drops 6,000 steps before it keeps any state.
+# not left its training trajectories. The full-size run drops 30,000 steps before it keeps any state.
 #
 # ## Figure 2: trajectories
 #
@@ -147,5 +147,6 @@ figures.histograms(comparison)
 #   Gaussian of the second notebook; the ancestral draws fill them.
 # - The number of sign changes is sharper still, being a property of pairs of times. Ancestral draws agree with a second
 #   run of the truth within the errors; the split chain drifts away from the training value as it forgets its start.
-# - Section 4 of the paper prints 0.9 % for the training set and 1.2 % for generated trajectories. The training set has
-#   ten times the printed rate, and at the full size, so has the split scheme: 8.9 % and 12.3 %.
+# - Section 4 of the paper prints 0.9 % for the training set and 1.2 % for generated trajectories. Ten times the first
+#   is what the training set has. Ten times the second is what the split chain passes on its way, after some hundred to
+#   a thousand steps; it does not stay there.
