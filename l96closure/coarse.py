@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from l96closure import checks
 from l96closure.closures import Closure

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from l96closure import checks
 from l96closure import lorenz96_core as core

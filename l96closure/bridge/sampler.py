@@ -8,7 +8,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 from numba import prange
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from l96closure import checks
 from l96closure.bridge import kernel_sums
