@@ -11,7 +11,7 @@ __all__ = ["padded", "resolved", "resolved_from_python", "rk4_steps", "tendency_
 FloatArray = npt.NDArray[np.float64]
 
 
-@numba.njit  # type: ignore[untyped-decorator]
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
 def resolved(z: FloatArray, F: float, out: FloatArray) -> None:
     """Write the resolved tendency G(z) of eq. (60) for each row of ``z`` (n, K) into ``out`` (n, K)."""
     rows, size = z.shape
@@ -36,7 +36,7 @@ def padded(z: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
     return np.pad(z, (_Z_LEFT, _Z_RIGHT), mode="wrap"), np.pad(y.ravel(), (_Y_LEFT, _Y_RIGHT), mode="wrap")
 
 
-@numba.njit(fastmath={"contract", "reassoc", "nsz"}, error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(fastmath={"contract", "reassoc", "nsz"}, error_model="numpy", forceinline=True)  # type: ignore[untyped-decorator]
 def _tendency(
     z: FloatArray,
     y: FloatArray,
@@ -64,7 +64,7 @@ def _tendency(
 tendency_from_python = numba.njit(cache=True)(_tendency.py_func)
 
 
-@numba.njit(fastmath={"contract", "nsz"}, error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(fastmath={"contract", "nsz"}, error_model="numpy", forceinline=True)  # type: ignore[untyped-decorator]
 def _move(x: FloatArray, dx: FloatArray, weight: float, out: FloatArray, left: int, right: int) -> None:
     """One RK stage on a padded ring: out = x + weight dx, then close the ring of ``out``."""
     n = dx.size
@@ -76,7 +76,7 @@ def _move(x: FloatArray, dx: FloatArray, weight: float, out: FloatArray, left: i
         out[left + n + i] = out[left + i]
 
 
-@numba.njit(fastmath={"contract", "nsz"}, error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(fastmath={"contract", "nsz"}, error_model="numpy", forceinline=True)  # type: ignore[untyped-decorator]
 def _rk4_average(slopes: FloatArray) -> None:
     """Overwrite the first of the four stage slopes (4, n) by their RK4 average."""
     for i in range(slopes.shape[1]):

@@ -145,7 +145,7 @@ def _linear_part(coordinates: F64, values: F64) -> tuple[float, F64, F64]:
     return intercept, slope, residual * np.sqrt(M / (M - size - 1))
 
 
-@numba.njit(fastmath=FAST)  # type: ignore[untyped-decorator]
+@numba.njit(fastmath=FAST, forceinline=True)  # type: ignore[untyped-decorator]
 def _weights_single(query: F32, table: F32, charge: F32, out: F32) -> float:
     """Write v^(j) t^(j) in single precision into ``out`` (M,); return their sum."""
     result = 0.0
@@ -162,7 +162,7 @@ def _weights_single(query: F32, table: F32, charge: F32, out: F32) -> float:
     return result
 
 
-@numba.njit(fastmath=FAST)  # type: ignore[untyped-decorator]
+@numba.njit(fastmath=FAST, forceinline=True)  # type: ignore[untyped-decorator]
 def _search(w: Any, aim: float) -> Any:
     """First j at which the running sum of the weights exceeds ``aim``: block by block, then within one."""
     below = 0.0
@@ -181,7 +181,7 @@ def _search(w: Any, aim: float) -> Any:
     return w.argmax()
 
 
-@numba.njit  # type: ignore[untyped-decorator]
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
 def _draw(x: F64, p: int, plan: KernelPlan, uniform: float, w32: F32) -> Any:
     """Draw a sample index from the probability vector of query ``p``, by inversion of ``uniform`` in [0, 1)."""
     h = plan.head[p]
@@ -195,7 +195,7 @@ def _draw(x: F64, p: int, plan: KernelPlan, uniform: float, w32: F32) -> Any:
     return _search(w, uniform * total)
 
 
-@numba.njit  # type: ignore[untyped-decorator]
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
 def _sweep_one(x: F64, uniforms: F64, plan: KernelPlan, intercept: F64, slope: F64, residual: F64) -> None:
     """Make one sweep of the state ``x`` (d,) in place for every row of ``uniforms`` (steps, P)."""
     w32 = np.empty(plan.charge.shape[1], np.float32)

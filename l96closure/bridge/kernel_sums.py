@@ -129,7 +129,7 @@ def squared_distances(query: Any, table: Any, start: int, stop: int, out: Any) -
                 out[j] += t * t
 
 
-@numba.njit(fastmath=FAST)  # type: ignore[untyped-decorator]
+@numba.njit(fastmath=FAST, forceinline=True)  # type: ignore[untyped-decorator]
 def _sums_single(query: F32, table: F32, squares: F32, charge: F32, value_rows: Index, order: int, out: F64) -> None:
     """Write S_0 into ``out[0, 0]`` and, up to ``order``, S_1 and S_2 of each value row into ``out[1]``, ``out[2]``."""
     out[:] = 0.0
@@ -160,7 +160,7 @@ def _sums_single(query: F32, table: F32, squares: F32, charge: F32, value_rows: 
                 out[2, c] += second
 
 
-@numba.njit(fastmath=FAST)  # type: ignore[untyped-decorator]
+@numba.njit(fastmath=FAST, forceinline=True)  # type: ignore[untyped-decorator]
 def _sum_double(query: F64, table: F64, charge: F64) -> float:
     """S_0 in double precision, without a shift of the exponents."""
     buffer = np.empty(BLOCK)
@@ -178,7 +178,7 @@ def _sum_double(query: F64, table: F64, charge: F64) -> float:
     return result
 
 
-@numba.njit(fastmath=FAST)  # type: ignore[untyped-decorator]
+@numba.njit(fastmath=FAST, forceinline=True)  # type: ignore[untyped-decorator]
 def _exponents(query: F64, h: int, plan: KernelPlan, own: float, out: F64) -> None:
     """Write log2 of the kernel between ``query`` and every sample into ``out`` (M,).
 
@@ -204,7 +204,7 @@ def _exponents(query: F64, h: int, plan: KernelPlan, own: float, out: F64) -> No
             out[j] = -out[j]
 
 
-@numba.njit(fastmath=FAST)  # type: ignore[untyped-decorator]
+@numba.njit(fastmath=FAST, forceinline=True)  # type: ignore[untyped-decorator]
 def _shifted(h: int, plan: KernelPlan, out: F64) -> tuple[float, float]:
     """Turn exponents into v^(j) t^(j) with the largest t made one; return the largest exponent and the sum."""
     largest = out.max()
@@ -217,14 +217,14 @@ def _shifted(h: int, plan: KernelPlan, out: F64) -> tuple[float, float]:
     return largest, total
 
 
-@numba.njit  # type: ignore[untyped-decorator]
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
 def weights(query: F64, h: int, plan: KernelPlan, out: F64) -> float:
     """Write v^(j) t^(j), up to a common factor that makes the largest t one, into ``out`` (M,); return their sum."""
     _exponents(query, h, plan, -1.0, out)
     return _shifted(h, plan, out)[1]  # type: ignore[no-any-return]
 
 
-@numba.njit(fastmath=FAST)  # type: ignore[untyped-decorator]
+@numba.njit(fastmath=FAST, forceinline=True)  # type: ignore[untyped-decorator]
 def _sums_shifted(query: F64, h: int, plan: KernelPlan, out: F64) -> None:
     """Write the sums of :func:`_sums_single` in double precision for any kernel, with shifted exponents."""
     w = np.empty(plan.charge.shape[1])
@@ -238,7 +238,7 @@ def _sums_shifted(query: F64, h: int, plan: KernelPlan, out: F64) -> None:
         out[1, c], out[2, c] = first, second
 
 
-@numba.njit  # type: ignore[untyped-decorator]
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
 def query_coordinates(x: F64, p: int, plan: KernelPlan) -> F64:
     """Coordinates of query ``p`` of the state ``x`` (d,), in kernel units."""
     h = plan.head[p]
@@ -248,7 +248,7 @@ def query_coordinates(x: F64, p: int, plan: KernelPlan) -> F64:
     return query
 
 
-@numba.njit  # type: ignore[untyped-decorator]
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
 def _one_query(x: F64, p: int, plan: KernelPlan, order: int, mean: F64, variance: F64) -> None:
     """Conditional moments of the targets of query ``p`` for the state ``x`` (d,)."""
     h = plan.head[p]
@@ -268,7 +268,7 @@ def _one_query(x: F64, p: int, plan: KernelPlan, order: int, mean: F64, variance
             variance[target] = spread / plan.factor[h, row] ** 2
 
 
-@numba.njit(fastmath=FAST)  # type: ignore[untyped-decorator]
+@numba.njit(fastmath=FAST, forceinline=True)  # type: ignore[untyped-decorator]
 def _sums_of_batch(
     queries: F32, table: F32, square: F32, charge: F32, value: F32, order: int, work: F32, out: F64
 ) -> None:
@@ -306,7 +306,7 @@ def _sums_of_batch(
                 out[k, i] += work[k + 1, i]
 
 
-@numba.njit  # type: ignore[untyped-decorator]
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
 def _one_batch(x: F64, start: int, plan: KernelPlan, order: int, mean: F64, variance: F64) -> None:
     """Conditional moments of the queries ``start`` to ``start`` + B of all states and components, one dictionary."""
     P, size, row = plan.head.size, plan.size[0], plan.value_rows[0, 0]
@@ -337,7 +337,7 @@ def _one_batch(x: F64, start: int, plan: KernelPlan, order: int, mean: F64, vari
             n, p = n + 1, 0
 
 
-@numba.njit  # type: ignore[untyped-decorator]
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
 def compiled_moments(x: F64, plan: KernelPlan, order: int, mean: F64, variance: F64) -> None:
     """Conditional mean (``order`` 1) and variance (2) of every query's targets, for each state x (n, d), serially."""
     P = plan.head.size
@@ -352,7 +352,7 @@ def compiled_moments(x: F64, plan: KernelPlan, order: int, mean: F64, variance: 
             _one_query(x[n], p, plan, order, mean[n], variance[n])
 
 
-@numba.njit(parallel=True)  # type: ignore[untyped-decorator]
+@numba.njit(parallel=True, forceinline=True)  # type: ignore[untyped-decorator]
 def compiled_moments_parallel(x: F64, plan: KernelPlan, order: int, mean: F64, variance: F64) -> None:
     """Do so on all cores. Each output is one thread's own sum: the bits do not depend on their number."""
     P = plan.head.size

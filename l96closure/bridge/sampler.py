@@ -30,7 +30,7 @@ _NUMBERS_PER_CALL = 1_000_000
 _MANY_STATES = 8  # from here on threads share out the states, for all steps at once, and not the queries of each step
 
 
-@numba.njit  # type: ignore[untyped-decorator]
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
 def _steps(
     x: F64,
     normals: F64,
