@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from l96closure import checks
-from l96closure.bridge import bandwidth, kernel_sums
+from l96closure.bridge import bandwidth, kernel_sums, row_sums
 from l96closure.bridge.dictionary import ESTIMATORS, Dictionary, Kernel, plan, weigh
 from l96closure.bridge.full_conditionals import FullConditionals, full_conditionals
 from l96closure.bridge.kernel_sums import KernelPlan
@@ -129,7 +129,7 @@ class Bridge:
         Near 1, the mean is a copy of one sample; near M, it is that of all of them.
         Arguments, shape and errors as for :meth:`conditional_mean`.
         """
-        concentration = kernel_sums.weight_concentration(self._checked(x), self.plan)
+        concentration = row_sums.weight_concentration(self._checked(x), self.plan)
         return np.broadcast_to(1.0 / concentration, (len(concentration), self.components.size)).copy()
 
     @cached_property

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from l96closure import checks
-from l96closure.bridge import kernel_sums, sinkhorn
+from l96closure.bridge import row_sums, sinkhorn
 from l96closure.bridge.kernel_sums import DISTANCE, DOT_PRODUCT, VARIABLE, KernelPlan
 
 __all__ = ["ESTIMATORS", "Dictionary", "Kernel", "plan", "weigh"]
@@ -125,7 +125,7 @@ def weigh(
         single = table.astype(np.float32)
 
         def log_row_sums(u: F64, double: bool) -> F64:
-            return np.log(kernel_sums.row_sums(table, single, np.exp(u), double))  # type: ignore[no-any-return]
+            return np.log(row_sums.row_sums(table, single, np.exp(u), double))  # type: ignore[no-any-return]
 
         scaling = sinkhorn.solve(log_row_sums, M, tolerance, max_iterations, label, progress)
     else:
@@ -134,7 +134,7 @@ def weigh(
 
         def log_row_sums(u: F64, double: bool) -> F64:
             weighted = {"offset": u[None, :] / np.log(2.0)} if bare.kind == DOT_PRODUCT else {"charge": np.exp(u)[None]}
-            return kernel_sums.log_row_sums(bare._replace(**weighted), 0) * np.log(2.0)  # type: ignore[no-any-return]
+            return row_sums.log_row_sums(bare._replace(**weighted), 0) * np.log(2.0)  # type: ignore[no-any-return]
 
         scaling = sinkhorn.solve(log_row_sums, M, tolerance, max_iterations, label, progress)
     return Dictionary(coordinates, values, coordinate_scale, value_scale, *scaling)
@@ -158,7 +158,7 @@ def plan(dictionaries: Sequence[Dictionary], kernel: Kernel, head: Index, gather
         if kernel.nearest > log_v.shape[1]:
             checks.reject("nearest", kernel.nearest, f"at most the number of samples, {log_v.shape[1]}")
         squared = np.stack(
-            [kernel_sums.nearest_squared(t["table"][:s], kernel.nearest) for t, s in zip(tables, size, strict=True)]
+            [row_sums.nearest_squared(t["table"][:s], kernel.nearest) for t, s in zip(tables, size, strict=True)]
         )
         least = 1e-12 * squared.mean(axis=1, keepdims=True) + np.finfo(float).tiny  # coinciding samples
         squared = np.maximum(squared, least)

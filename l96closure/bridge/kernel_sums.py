@@ -41,15 +41,14 @@ __all__ = [
     "KernelPlan",
     "compiled_moments",
     "compiled_moments_parallel",
-    "log_row_sums",
+    "exponents",
     "moments",
     "moments_parallel",
-    "nearest_squared",
     "query_coordinates",
-    "row_sums",
     "runs_in_parallel",
+    "shifted",
     "squared_distances",
-    "weight_concentration",
+    "sums_single",
     "weights",
 ]
 
@@ -130,7 +129,7 @@ def squared_distances(query: Any, table: Any, start: int, stop: int, out: Any) -
 
 
 @numba.njit(fastmath=FAST, forceinline=True)  # type: ignore[untyped-decorator]
-def _sums_single(query: F32, table: F32, squares: F32, charge: F32, value_rows: Index, order: int, out: F64) -> None:
+def sums_single(query: F32, table: F32, squares: F32, charge: F32, value_rows: Index, order: int, out: F64) -> None:
     """Write S_0 into ``out[0, 0]`` and, up to ``order``, S_1 and S_2 of each value row into ``out[1]``, ``out[2]``."""
     out[:] = 0.0
     buffer = np.empty(BLOCK, np.float32)
@@ -161,25 +160,7 @@ def _sums_single(query: F32, table: F32, squares: F32, charge: F32, value_rows: 
 
 
 @numba.njit(fastmath=FAST, forceinline=True)  # type: ignore[untyped-decorator]
-def _sum_double(query: F64, table: F64, charge: F64) -> float:
-    """S_0 in double precision, without a shift of the exponents."""
-    buffer = np.empty(BLOCK)
-    result = 0.0
-    for start in range(0, charge.size, BLOCK):
-        stop = min(start + BLOCK, charge.size)
-        w, v = buffer[: stop - start], charge[start:stop]
-        squared_distances(query, table, start, stop, w)
-        for j in range(w.size):
-            w[j] = exp2_double(-w[j]) * v[j]
-        total = 0.0
-        for j in range(w.size):
-            total += w[j]
-        result += total
-    return result
-
-
-@numba.njit(fastmath=FAST, forceinline=True)  # type: ignore[untyped-decorator]
-def _exponents(query: F64, h: int, plan: KernelPlan, own: float, out: F64) -> None:
+def exponents(query: F64, h: int, plan: KernelPlan, own: float, out: F64) -> None:
     """Write log2 of the kernel between ``query`` and every sample into ``out`` (M,).
 
     ``own`` is rho of the query, needed by ``VARIABLE`` alone; a negative number means that it is yet to be found.
@@ -205,7 +186,7 @@ def _exponents(query: F64, h: int, plan: KernelPlan, own: float, out: F64) -> No
 
 
 @numba.njit(fastmath=FAST, forceinline=True)  # type: ignore[untyped-decorator]
-def _shifted(h: int, plan: KernelPlan, out: F64) -> tuple[float, float]:
+def shifted(h: int, plan: KernelPlan, out: F64) -> tuple[float, float]:
     """Turn exponents into v^(j) t^(j) with the largest t made one; return the largest exponent and the sum."""
     largest = out.max()
     charge = plan.charge[h]
@@ -220,13 +201,13 @@ def _shifted(h: int, plan: KernelPlan, out: F64) -> tuple[float, float]:
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
 def weights(query: F64, h: int, plan: KernelPlan, out: F64) -> float:
     """Write v^(j) t^(j), up to a common factor that makes the largest t one, into ``out`` (M,); return their sum."""
-    _exponents(query, h, plan, -1.0, out)
-    return _shifted(h, plan, out)[1]  # type: ignore[no-any-return]
+    exponents(query, h, plan, -1.0, out)
+    return shifted(h, plan, out)[1]  # type: ignore[no-any-return]
 
 
 @numba.njit(fastmath=FAST, forceinline=True)  # type: ignore[untyped-decorator]
 def _sums_shifted(query: F64, h: int, plan: KernelPlan, out: F64) -> None:
-    """Write the sums of :func:`_sums_single` in double precision for any kernel, with shifted exponents."""
+    """Write the sums of :func:`sums_single` in double precision for any kernel, with shifted exponents."""
     w = np.empty(plan.charge.shape[1])
     out[0, 0] = weights(query, h, plan, w)
     for c in range(plan.value_rows.shape[1]):
@@ -256,7 +237,7 @@ def _one_query(x: F64, p: int, plan: KernelPlan, order: int, mean: F64, variance
     rows = plan.value_rows[h]
     sums = np.zeros((3, rows.size))
     if plan.kind == DISTANCE:
-        _sums_single(query.astype(np.float32), plan.table32[h], plan.squares32[h], plan.charge32[h], rows, order, sums)
+        sums_single(query.astype(np.float32), plan.table32[h], plan.squares32[h], plan.charge32[h], rows, order, sums)
     if not sums[0, 0] > FAR:
         _sums_shifted(query, h, plan, sums)
     for c in range(rows.size):
@@ -368,72 +349,3 @@ moments_parallel = numba.njit(cache=True, parallel=True)(compiled_moments_parall
 def runs_in_parallel(plan: KernelPlan, n: int) -> bool:
     """Whether ``n`` states are enough work for more than one thread; a function of the work alone."""
     return bool(n * plan.head.size * plan.charge.shape[1] >= _PARALLEL_WORK)
-
-
-@numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
-def row_sums(table: F64, table32: F32, charge: F64, double: bool) -> F64:
-    """(T v)_j = sum_k 2^(-|x_j - x_k|^2) v_k for every sample j.
-
-    Parameters
-    ----------
-    table, table32 : coordinates (D, M) in kernel units, in double and single precision.
-    charge : v (M,).
-    double : evaluate in double precision (about four times slower).
-
-    Returns
-    -------
-    T v (M,).
-    """
-    M = charge.size
-    out = np.empty(M)
-    no_rows = np.empty(0, np.intp)
-    charge32 = charge.astype(np.float32)
-    for j in prange(M):
-        if double:
-            out[j] = _sum_double(table[:, j].copy(), table, charge)
-        else:
-            sums = np.empty((1, 1))
-            _sums_single(table32[:, j].copy(), table32, table32, charge32, no_rows, 0, sums)
-            out[j] = sums[0, 0]
-    return out
-
-
-@numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
-def log_row_sums(plan: KernelPlan, h: int) -> F64:
-    """log2 (T v)_j for every sample j of dictionary ``h`` (M,), for any kernel, with shifted exponents."""
-    size, M = plan.size[h], plan.charge.shape[1]
-    out = np.empty(M)
-    for j in prange(M):
-        query, w = plan.table[h, :size, j].copy(), np.empty(M)
-        _exponents(query, h, plan, plan.rho[h, j] if plan.kind == VARIABLE else 0.0, w)
-        largest, total = _shifted(h, plan, w)
-        out[j] = largest + np.log2(total)
-    return out
-
-
-@numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
-def nearest_squared(table: F64, nearest: int) -> F64:
-    """Squared distance of every sample (D, M) to its ``nearest``-th sample, itself being the first; (M,)."""
-    M = table.shape[1]
-    out = np.empty(M)
-    for j in prange(M):
-        distances = np.empty(M)
-        squared_distances(table[:, j].copy(), table, 0, M, distances)
-        out[j] = np.partition(distances, nearest - 1)[nearest - 1]
-    return out
-
-
-@numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
-def weight_concentration(x: F64, plan: KernelPlan) -> F64:
-    """sum_j (w^(j))^2 of the probability vector behind every query; x (n, d), result (n, P)."""
-    P = plan.head.size
-    out = np.empty((x.shape[0], P))
-    for task in prange(x.shape[0] * P):
-        n, p = task // P, task % P
-        w = np.empty(plan.charge.shape[1])
-        total = weights(query_coordinates(x[n], p, plan), plan.head[p], plan, w)
-        squares = 0.0
-        for j in range(w.size):
-            squares += w[j] * w[j]
-        out[n, p] = squares / (total * total)
-    return out

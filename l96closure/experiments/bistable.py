@@ -7,25 +7,24 @@ results through the files of a run folder, so that any stage can be repeated alo
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from l96closure import bridge, checks, report, targets
+from l96closure import bridge, checks, targets
 from l96closure.bridge.neighbourhoods import Neighbourhoods
 from l96closure.diagnostics import bistable as diagnostics
 from l96closure.diagnostics import chains as chain_diagnostics
 from l96closure.experiments import sections
 from l96closure.experiments.chains import Sampling, checked_epsilon, generate
-from l96closure.experiments.run_folder import File, RunFolder
-from l96closure.experiments.workflow import Stage, Workflow
+from l96closure.experiments.sampling import sampling_workflow
 from l96closure.figures import bistable as figures
 from l96closure.report import bistable as words
 
-__all__ = ["WORKFLOW", "Settings", "diagnose", "sample", "simulate", "write_report"]
+__all__ = ["WORKFLOW", "Settings", "diagnose", "sample", "simulate"]
 
 _SIDES = ("causal", "two_sided")
 
@@ -194,59 +193,18 @@ def _over_time(data: xr.Dataset, training: xr.Dataset) -> xr.Dataset:
     return data.drop_vars("component").rename(component="time").assign_coords(time=training["time"])
 
 
-def write_report(folder: RunFolder, notes: Sequence[str] = ()) -> None:
-    """Draw the figures of a finished run and write its page; ``notes`` are shown on it."""
-    data = folder.read("diagnostics")
-    report.write_page(
-        folder.path / "report.html",
-        title=f"{folder.config['experiment_name']}: generated trajectories beside the training set",
-        headline=words.headline(data),
-        warnings=words.warnings(data),
-        tables=words.tables(data),
-        figures=figures.save_all(folder.path / "figures", data),
-        notes=notes,
-        downloads=folder.downloads(),
-        settings_yaml=folder.config_yaml,
-        provenance=folder.provenance(),
-    )
-
-
-def _simulate_stage(settings: Settings, folder: RunFolder, progress: bool) -> dict[str, xr.Dataset]:
-    return {"training": simulate(settings)}
-
-
-def _sample_stage(settings: Settings, folder: RunFolder, progress: bool) -> dict[str, xr.Dataset]:
-    return {"generated": sample(settings, folder.read("training"), progress)}
-
-
-def _diagnose_stage(settings: Settings, folder: RunFolder, progress: bool) -> dict[str, xr.Dataset]:
-    return {"diagnostics": diagnose(settings, folder.read("training"), folder.read("generated"))}
-
-
-WORKFLOW = Workflow(
-    settings=Settings.from_config,
-    stages={
-        "simulate": Stage((), _simulate_stage),
-        "sample": Stage(("training",), _sample_stage),
-        "diagnose": Stage(("training", "generated"), _diagnose_stage),
-    },
-    files={
-        "training": File(
-            "bistable training", "simulate", ("target",), "Bistable Langevin dynamics: training trajectories"
-        ),
-        "generated": File(
-            "bistable generated",
-            "sample",
-            ("bridge", "sampling"),
-            "Bistable Langevin dynamics: trajectories drawn by the bridge",
-        ),
-        "diagnostics": File(
-            "bistable diagnostics",
-            "diagnose",
-            (),
-            "Bistable Langevin dynamics: generated trajectories beside the training set",
-        ),
-    },
-    table=words.score_table,
-    write_report=write_report,
+WORKFLOW = sampling_workflow(
+    "bistable",
+    Settings.from_config,
+    simulate,
+    sample,
+    diagnose,
+    words=words,
+    save_figures=figures.save_all,
+    page_title="generated trajectories beside the training set",
+    file_titles=(
+        "Bistable Langevin dynamics: training trajectories",
+        "Bistable Langevin dynamics: trajectories drawn by the bridge",
+        "Bistable Langevin dynamics: generated trajectories beside the training set",
+    ),
 )

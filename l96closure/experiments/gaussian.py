@@ -6,25 +6,24 @@ results through the files of a run folder, so that any stage can be repeated alo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from l96closure import bridge, checks, report, targets
+from l96closure import bridge, checks, targets
 from l96closure.bridge.neighbourhoods import Neighbourhoods
 from l96closure.diagnostics import chains as chain_diagnostics
 from l96closure.diagnostics import gaussian as diagnostics
 from l96closure.experiments import sections
 from l96closure.experiments.chains import Sampling, checked_epsilon, generate
-from l96closure.experiments.run_folder import File, RunFolder
-from l96closure.experiments.workflow import Stage, Workflow
+from l96closure.experiments.sampling import sampling_workflow
 from l96closure.figures import gaussian as figures
 from l96closure.report import gaussian as words
 
-__all__ = ["WORKFLOW", "Settings", "diagnose", "sample", "simulate", "write_report"]
+__all__ = ["WORKFLOW", "Settings", "diagnose", "sample", "simulate"]
 
 
 @dataclass(frozen=True)
@@ -189,54 +188,18 @@ def diagnose(settings: Settings, training: xr.Dataset, generated: xr.Dataset) ->
     ).assign_attrs(epsilon=generated.attrs["epsilon"])
 
 
-def write_report(folder: RunFolder, notes: Sequence[str] = ()) -> None:
-    """Draw the figures of a finished run and write its page; ``notes`` are shown on it."""
-    data = folder.read("diagnostics")
-    report.write_page(
-        folder.path / "report.html",
-        title=f"{folder.config['experiment_name']}: generated samples beside the exact Gaussian",
-        headline=words.headline(data),
-        warnings=words.warnings(data),
-        tables=words.tables(data),
-        figures=figures.save_all(folder.path / "figures", data),
-        notes=notes,
-        downloads=folder.downloads(),
-        settings_yaml=folder.config_yaml,
-        provenance=folder.provenance(),
-    )
-
-
-def _simulate_stage(settings: Settings, folder: RunFolder, progress: bool) -> dict[str, xr.Dataset]:
-    return {"training": simulate(settings)}
-
-
-def _sample_stage(settings: Settings, folder: RunFolder, progress: bool) -> dict[str, xr.Dataset]:
-    return {"generated": sample(settings, folder.read("training"), progress)}
-
-
-def _diagnose_stage(settings: Settings, folder: RunFolder, progress: bool) -> dict[str, xr.Dataset]:
-    return {"diagnostics": diagnose(settings, folder.read("training"), folder.read("generated"))}
-
-
-WORKFLOW = Workflow(
-    settings=Settings.from_config,
-    stages={
-        "simulate": Stage((), _simulate_stage),
-        "sample": Stage(("training",), _sample_stage),
-        "diagnose": Stage(("training", "generated"), _diagnose_stage),
-    },
-    files={
-        "training": File("gaussian training", "simulate", ("target",), "Gaussian on a ring: training samples"),
-        "generated": File(
-            "gaussian generated", "sample", ("bridge", "sampling"), "Gaussian on a ring: samples drawn by the bridge"
-        ),
-        "diagnostics": File(
-            "gaussian diagnostics",
-            "diagnose",
-            (),
-            "Gaussian on a ring: generated samples beside the exact distribution",
-        ),
-    },
-    table=words.score_table,
-    write_report=write_report,
+WORKFLOW = sampling_workflow(
+    "gaussian",
+    Settings.from_config,
+    simulate,
+    sample,
+    diagnose,
+    words=words,
+    save_figures=figures.save_all,
+    page_title="generated samples beside the exact Gaussian",
+    file_titles=(
+        "Gaussian on a ring: training samples",
+        "Gaussian on a ring: samples drawn by the bridge",
+        "Gaussian on a ring: generated samples beside the exact distribution",
+    ),
 )
