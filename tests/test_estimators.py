@@ -112,11 +112,14 @@ def ring(d, M, rng):
 
 
 def test_sequential_draws_keep_the_law_of_a_gaussian_ring():
-    """Stationary variance and covariance over independent data sets, within three standard errors."""
-    d, found = 12, []
+    """Stationary variance and covariance over independent data sets, within three standard errors.
+
+    With 500 samples they would be some 3 % too large: the estimated full conditionals have errors of their own.
+    """
+    d, found = 8, []
     for seed in range(12):
         rng = np.random.default_rng(seed)
-        x, covariance = ring(d, 500, rng)
+        x, covariance = ring(d, 1500, rng)
         out = bridge.sample(bridge.fit(x, 0.025, bridge.periodic(d, 2)), x, 30, rng, "sequential")
         C = np.cov(out.T)
         found.append([np.mean([C[i, (i + k) % d] for i in range(d)]) for k in range(3)])
@@ -179,7 +182,7 @@ def test_draws_follow_the_weights_whichever_path_makes_them():
         offsets = drawn - conditional.intercept[h] - conditional.slope[h, 0] * query
         index = np.abs(offsets[:, None] - residual[h]).argmin(axis=1)
         w = np.empty(70)
-        total = kernel_sums.weights(kernel_sums.query_coordinates(state[0], 1, plan), h, plan, w)
+        total = kernel_sums.weights(kernel_sums.query_coordinates(state[0], 1, plan, np.empty(1)), h, plan, w)
         expected = n * w / total
         frequent = expected > 5
         observed = np.bincount(index, minlength=70)

@@ -103,7 +103,7 @@ def _log_likelihood(x: F64, y: F64, candidates: F64) -> F64:
         exponent = -between / (4.0 * epsilon)
         T = np.exp(exponent)
 
-        def log_row_sums(u: F64, double: bool, T: F64 = T) -> F64:
+        def log_row_sums(u: F64, share: float, double: bool, T: F64 = T) -> F64:
             return np.log(T @ np.exp(u))
 
         exponent += sinkhorn.solve(log_row_sums, len(y), tolerance=1e-3).log_v

@@ -14,7 +14,7 @@ from l96closure import checks
 from l96closure.bridge import bandwidth, kernel_sums, row_sums
 from l96closure.bridge.dictionary import ESTIMATORS, Dictionary, Kernel, plan, weigh
 from l96closure.bridge.full_conditionals import FullConditionals, full_conditionals
-from l96closure.bridge.kernel_sums import KernelPlan
+from l96closure.bridge.kernel_plan import KernelPlan
 from l96closure.bridge.neighbourhoods import (
     Neighbourhoods,
     checked,
@@ -166,6 +166,8 @@ def fit(
     *,
     gamma: float | None = None,
     nearest: int = 16,
+    sums: str = "auto",
+    rtol: float = 1e-4,
     components: Iterable[int] | None = None,
     shared: bool = False,
     centres: int | None = None,
@@ -182,7 +184,7 @@ def fit(
     epsilon : bandwidth in the scaled metric, > 0; or ``auto``, see :func:`l96closure.bridge.choose_epsilon`.
     neighbourhoods : the d sets Lambda(alpha), see :mod:`l96closure.bridge.neighbourhoods`; None is no localization.
     scale : (d,) or scalar, what each component is divided by in the distances (Section 5.1); None is 1.
-    estimator, gamma, nearest : see :class:`Kernel`.
+    estimator, gamma, nearest, sums, rtol : see :class:`Kernel`.
     components : which components' moments are wanted; None is all d.
     shared : the system looks the same from every component in ``components`` (translation symmetry): pool their
         restricted samples, in the order of their neighbourhoods, into one dictionary of M * len(components) samples.
@@ -221,7 +223,7 @@ def fit(
         checks.one_of("epsilon", epsilon, ("auto",))
         size = centres if centres is not None else M * (wanted.size if shared else 1)
         epsilon = bandwidth.choose_epsilon(samples, sets, scales, components=wanted, size=size, rng=rng).epsilon
-    kernel = Kernel(estimator, epsilon, gamma, nearest)
+    kernel = Kernel(estimator, epsilon, gamma, nearest, sums, rtol)
     wanted_sets = [sets[alpha] for alpha in wanted]
     same_set = all(np.array_equal(members, wanted_sets[0]) for members in wanted_sets)
 

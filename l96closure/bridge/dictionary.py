@@ -10,14 +10,21 @@ import numpy as np
 import numpy.typing as npt
 
 from l96closure import checks
-from l96closure.bridge import row_sums, sinkhorn
-from l96closure.bridge.kernel_sums import DISTANCE, DOT_PRODUCT, VARIABLE, KernelPlan
+from l96closure.bridge import groups, kernel_sums, row_sums, sinkhorn
+from l96closure.bridge.group_sums import ROUNDING
+from l96closure.bridge.groups import Groups
+from l96closure.bridge.kernel_plan import DISTANCE, DOT_PRODUCT, VARIABLE, KernelPlan
 
-__all__ = ["ESTIMATORS", "Dictionary", "Kernel", "plan", "weigh"]
+__all__ = ["ESTIMATORS", "SUMS", "Dictionary", "Kernel", "plan", "weigh"]
 
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 
+_FEWEST = 2048  # samples from which on it is tried whether some of them can be left out
+_TRIALS = 32
+_SMALLEST_RTOL = 3 * ROUNDING
+
+SUMS = ("auto", "brute", "tree")
 ESTIMATORS = {"bridge": DISTANCE, "kde": DISTANCE, "dot_product": DOT_PRODUCT, "variable": VARIABLE}
 
 
@@ -36,6 +43,10 @@ class Kernel:
     epsilon : bandwidth in the scaled metric and step of the dynamics, > 0.
     gamma : bandwidth of ``kde``, > 0; None is ``epsilon``, as in the text before eq. (24).
     nearest : which nearest sample the distance of ``variable`` is taken to, a training sample counting itself, >= 2.
+    sums : ``brute`` sums over all samples; ``tree`` leaves samples out and replaces runs of them under the tolerance
+        ``rtol``, see :mod:`l96closure.bridge.kernel_sums`; ``auto`` does so where it saves half of the work or more.
+    rtol : largest error of a conditional mean in standard deviations of the component's samples, and of a variance in
+        their square, from 3e-5.
 
     Raises
     ------
@@ -47,11 +58,16 @@ class Kernel:
     epsilon: float = 0.1
     gamma: float | None = None
     nearest: int = 16
+    sums: str = "auto"
+    rtol: float = 1e-4
 
     def __post_init__(self) -> None:
         checks.one_of("estimator", self.estimator, ESTIMATORS)
         checks.number("epsilon", self.epsilon, above=0.0)
         checks.integer("nearest", self.nearest, 2)
+        checks.one_of("sums", self.sums, SUMS)
+        if checks.number("rtol", self.rtol, above=0.0) < _SMALLEST_RTOL:
+            checks.reject("rtol", self.rtol, f"at least {_SMALLEST_RTOL}, what single precision can promise")
         if self.gamma is not None:
             checks.number("gamma", self.gamma, above=0.0)
             if self.estimator != "kde":
@@ -122,17 +138,12 @@ def weigh(
         scaling = sinkhorn.Scaling(np.full(M, -0.5 * np.log(M)), 0.0, 0)
     elif kernel.estimator == "bridge":
         table = np.ascontiguousarray(((coordinates - coordinates.mean(axis=0)) * kernel.factor(coordinate_scale)).T)
-        single = table.astype(np.float32)
-
-        def log_row_sums(u: F64, double: bool) -> F64:
-            return np.log(row_sums.row_sums(table, single, np.exp(u), double))  # type: ignore[no-any-return]
-
-        scaling = sinkhorn.solve(log_row_sums, M, tolerance, max_iterations, label, progress)
+        scaling = sinkhorn.solve_samples(table, tolerance, max_iterations, label, progress)
     else:
         nothing = np.zeros((1, 0), np.intp)
         bare = plan([unweighted], kernel, np.zeros(1, np.intp), nothing, nothing)
 
-        def log_row_sums(u: F64, double: bool) -> F64:
+        def log_row_sums(u: F64, share: float, double: bool) -> F64:
             weighted = {"offset": u[None, :] / np.log(2.0)} if bare.kind == DOT_PRODUCT else {"charge": np.exp(u)[None]}
             return row_sums.log_row_sums(bare._replace(**weighted), 0) * np.log(2.0)  # type: ignore[no-any-return]
 
@@ -147,6 +158,7 @@ def plan(dictionaries: Sequence[Dictionary], kernel: Kernel, head: Index, gather
     """
     kind = ESTIMATORS[kernel.estimator]
     tables = [_table(dictionary, kernel) for dictionary in dictionaries]
+    several = [_groups(t, np.exp(one.log_v), kernel) for t, one in zip(tables, dictionaries, strict=True)]
     rows = max(table["table"].shape[0] for table in tables)
     table = _stack([t["table"] for t in tables], rows)
     squares = np.stack([t["squares"] for t in tables])
@@ -164,13 +176,11 @@ def plan(dictionaries: Sequence[Dictionary], kernel: Kernel, head: Index, gather
         squared = np.maximum(squared, least)
         rho_unit = np.exp(np.log(squared).mean(axis=1))
         rho = squared / rho_unit[:, None]
-    return KernelPlan(
+    laid_out = KernelPlan(
         table=table,
-        table32=table.astype(np.float32),
         squares=squares,
-        squares32=squares.astype(np.float32),
         charge=charge,
-        charge32=charge.astype(np.float32),
+        **groups.joined(several, int(size.max()), 1 + rows + squares.shape[1])._asdict(),
         centre=_stack([t["centre"] for t in tables], rows),
         factor=_stack([t["factor"] for t in tables], rows),
         size=size,
@@ -184,6 +194,35 @@ def plan(dictionaries: Sequence[Dictionary], kernel: Kernel, head: Index, gather
         rho_unit=rho_unit,
         nearest=kernel.nearest,
     )
+    if kernel.sums == "auto" and laid_out.rtol.any() and not _pays(laid_out):
+        laid_out.rtol[:] = 0.0
+    return laid_out
+
+
+def _groups(table: dict[str, Any], charge: F64, kernel: Kernel) -> Groups:
+    """Lay the samples out for the sums in single precision, with a tolerance where leaving some out may pay."""
+    rows, squares, size, values = table["table"], table["squares"], table["size"], table["value_rows"]
+    if ESTIMATORS[kernel.estimator] != DISTANCE:  # these are summed in double precision
+        return groups.group(rows[:, :0], squares[:, :0], charge[:0], size, values)
+    many = charge.size >= _FEWEST if kernel.sums == "auto" else kernel.sums == "tree"
+    if many and values.size and size:
+        return groups.group(rows, squares, charge, size, values, kernel.rtol, recombine=table["spread"] is None)
+    return groups.group(rows, squares, charge, size, values)
+
+
+def _pays(plan: KernelPlan) -> bool:
+    """Tell whether the tolerance of the first dictionary saves half of the kernel evaluations or more.
+
+    It is asked of states as the sampler meets them: samples, evenly spaced in order, moved by the noise
+    sqrt(2 epsilon), which is sqrt(log2(e) / 2) in kernel units.
+    """
+    samples, size, targets = plan.charge.shape[1], plan.size[0], plan.targets.shape[1]
+    some = np.linspace(0, samples - 1, _TRIALS).astype(np.intp)
+    noise = np.sqrt(0.5 * np.log2(np.e)) * np.random.default_rng(0).standard_normal((_TRIALS, size))
+    x = np.zeros((_TRIALS, max(size, targets)))
+    x[:, :size] = (plan.table[0, :size, some] + noise) / plan.factor[0, :size] + plan.centre[0, :size]
+    alone = plan._replace(head=np.zeros(1, np.intp), gather=np.arange(size)[None], targets=np.arange(targets)[None])
+    return bool(kernel_sums.kernel_evaluations(x, alone, 1).mean() < 0.5 * samples)
 
 
 def _table(dictionary: Dictionary, kernel: Kernel) -> dict[str, Any]:
@@ -203,6 +242,8 @@ def _table(dictionary: Dictionary, kernel: Kernel) -> dict[str, Any]:
     if dictionary.spread is not None:
         squares += dictionary.spread.T * factor[value_rows][:, None] ** 2
     return {
+        "size": coordinates.shape[1],
+        "spread": dictionary.spread,
         "table": table,
         "squares": squares,
         "centre": centre,

@@ -24,17 +24,13 @@ from numba import prange
 
 from l96closure import checks
 from l96closure.bridge.dictionary import Dictionary, plan, weigh
-from l96closure.bridge.exp2 import FAST, exp2_single
-from l96closure.bridge.kernel_sums import (
-    BLOCK,
-    DISTANCE,
-    FAR,
-    KernelPlan,
-    query_coordinates,
-    squared_distances,
-    weights,
-)
+from l96closure.bridge.exp2 import FAST
+from l96closure.bridge.group_sums import FAR, group_weights
+from l96closure.bridge.groups import GROUP
+from l96closure.bridge.kernel_plan import DISTANCE, KernelPlan
+from l96closure.bridge.kernel_sums import query_coordinates, weights
 from l96closure.bridge.neighbourhoods import padded
+from l96closure.bridge.vector import store, total
 
 if TYPE_CHECKING:
     from l96closure.bridge.conditional import Bridge
@@ -145,20 +141,16 @@ def _linear_part(coordinates: F64, values: F64) -> tuple[float, F64, F64]:
     return intercept, slope, residual * np.sqrt(M / (M - size - 1))
 
 
-@numba.njit(fastmath=FAST, forceinline=True)  # type: ignore[untyped-decorator]
-def _weights_single(query: F32, table: F32, charge: F32, out: F32) -> float:
-    """Write v^(j) t^(j) in single precision into ``out`` (M,); return their sum."""
-    result = 0.0
-    for start in range(0, charge.size, BLOCK):
-        stop = min(start + BLOCK, charge.size)
-        w, v = out[start:stop], charge[start:stop]
-        squared_distances(query, table, start, stop, w)
-        for j in range(w.size):
-            w[j] = exp2_single(-w[j]) * v[j]
-        total = np.float32(0.0)
-        for j in range(w.size):
-            total += w[j]
-        result += float(total)
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def _weights_single(query: F32, h: int, plan: KernelPlan, out: F32) -> float:
+    """Write v^(j) t^(j) of every node into ``out`` (nodes,), in single precision; return their sum."""
+    result, n, last = 0.0, plan.number[h, 1], plan.nodes.shape[0] - 1
+    for g in range(0, n, 2):
+        one = plan.first[h, 1] + g
+        low, high = group_weights(query, query.size, plan.nodes, one, one + 1 if g + 1 < n else last, 0)
+        store(low, out, g * GROUP)
+        store(high, out, (g + 1) * GROUP)
+        result += total(low + high)
     return result
 
 
@@ -185,20 +177,21 @@ def _search(w: Any, aim: float) -> Any:
 def _draw(x: F64, p: int, plan: KernelPlan, uniform: float, w32: F32) -> Any:
     """Draw a sample index from the probability vector of query ``p``, by inversion of ``uniform`` in [0, 1)."""
     h = plan.head[p]
-    query = query_coordinates(x, p, plan)
+    query = query_coordinates(x, p, plan, np.empty(plan.size[h]))
     if plan.kind == DISTANCE:
-        total = _weights_single(query.astype(np.float32), plan.table32[h], plan.charge32[h], w32)
-        if total > FAR:
-            return _search(w32, uniform * total)
-    w = np.empty(w32.size)
-    total = weights(query, h, plan, w)
-    return _search(w, uniform * total)
+        mass = _weights_single(query.astype(np.float32), h, plan, w32)
+        if mass > FAR:
+            node = _search(w32[: plan.number[h, 1] * GROUP], uniform * mass)
+            return plan.sample[plan.first[h, 1] + node // GROUP, node % GROUP]
+    w = np.empty(plan.charge.shape[1])
+    mass = weights(query, h, plan, w)
+    return _search(w, uniform * mass)
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
 def _sweep_one(x: F64, uniforms: F64, plan: KernelPlan, intercept: F64, slope: F64, residual: F64) -> None:
     """Make one sweep of the state ``x`` (d,) in place for every row of ``uniforms`` (steps, P)."""
-    w32 = np.empty(plan.charge.shape[1], np.float32)
+    w32 = np.empty((plan.number[:, 1].max() + 1) * GROUP, np.float32)
     for step in range(uniforms.shape[0]):
         for p in range(plan.head.size):
             h = plan.head[p]

@@ -7,69 +7,170 @@ import numpy as np
 import numpy.typing as npt
 from numba import prange
 
+from l96closure.bridge import groups
 from l96closure.bridge.exp2 import FAST, exp2_double
-from l96closure.bridge.kernel_sums import (
-    BLOCK,
-    VARIABLE,
-    KernelPlan,
-    exponents,
-    query_coordinates,
-    shifted,
-    squared_distances,
-    sums_single,
-    weights,
-)
+from l96closure.bridge.group_sums import FLUSH, HUGE, group_weights, share_below
+from l96closure.bridge.groups import GROUP, Groups
+from l96closure.bridge.kernel_plan import VARIABLE, KernelPlan
+from l96closure.bridge.kernel_sums import exponents, query_coordinates, shifted, squared_distances, weights
+from l96closure.bridge.vector import LANES, exp2, fnma, larger, load, splat, store, total, whole_lines
 
-__all__ = ["log_row_sums", "nearest_squared", "row_sums", "weight_concentration"]
+__all__ = ["RowSums", "log_row_sums", "nearest_squared", "weight_concentration"]
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
+Index = npt.NDArray[np.intp]
+
+_CROWDING = 1.0 / 30.0  # a guess at the sums over the bounds; where it is too large, there is a second round
 
 
-@numba.njit(fastmath=FAST, forceinline=True)  # type: ignore[untyped-decorator]
-def _sum_double(query: F64, table: F64, charge: F64) -> float:
-    """S_0 in double precision, without a shift of the exponents."""
-    buffer = np.empty(BLOCK)
+class RowSums:
+    """The products T v for as many v as are asked for, T_jk = 2^(-|y_j - x_k|^2).
+
+    Each group of ``GROUP`` neighbouring targets is summed over the groups of samples that are near enough; the others
+    are left out. Their part is bounded by their weight and the distance of the boxes.
+
+    Parameters
+    ----------
+    samples : x (D, M) in kernel units.
+    targets : y (D, N) in kernel units; None is the samples themselves.
+
+    Attributes
+    ----------
+    evaluations : of the kernel, so far.
+    """
+
+    def __init__(self, samples: F64, targets: F64 | None = None) -> None:
+        self._source, self._wide = _laid_out(samples)
+        self._target, self._wide_target = (self._source, self._wide) if targets is None else _laid_out(targets)
+        self._size = (samples if targets is None else targets).shape[1]
+        number = self._source.number[0, 1]
+        self._sample = self._source.sample[:number]
+        self._used = self._source.nodes[:number, 0] == 0.0  # the last group may not be full
+        self.evaluations = 0
+
+    def log(self, u: F64, share: float, double: bool) -> F64:
+        """log(T e^u) (N,) for u (M,), leaving out a part ``share`` of it at most, in single or double precision."""
+        v = np.where(self._used, np.exp(u)[self._sample], 0.0)
+        self._source.nodes[: len(v), 0][self._used] = (u * np.log2(np.e))[self._sample[self._used]]
+        self._source.mass[: len(v)] = v.sum(axis=1)
+        sums = np.empty(self._size)
+        if double:
+            work = _row_sums_double(self._source, self._wide, v, self._target, self._wide_target, share, sums)
+        else:
+            work = _row_sums(self._source, self._target, self._wide.shape[1], share, sums)
+        self.evaluations += int(work.sum())
+        return np.log(sums)
+
+
+def _laid_out(points: F64) -> tuple[Groups, F64]:
+    """Lay points (D, M) out in groups; return these, and their coordinates in double precision (G, D, GROUP)."""
+    D, M = points.shape
+    laid_out = groups.group(points, np.empty((0, M)), np.ones(M), D, np.empty(0, np.intp))
+    wide = points[:, laid_out.sample[: laid_out.number[0, 1]]].transpose(1, 0, 2)
+    return groups.joined([laid_out], D, 1 + D), np.ascontiguousarray(wide)
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def _box_bounds(source: Groups, target: Groups, tile: int, size: int, bound: F32) -> None:
+    """Write mass 2^(-d^2) of every group of ``source`` into ``bound``, d the distance of its box from the tile's."""
+    zero, G = splat(np.float32(0.0)), source.mass.size
+    for g in range(0, source.number[0, 1], LANES):
+        exponent = zero
+        for a in range(size):
+            at = a * G + g
+            lower, upper = splat(target.lower[a, tile]), splat(target.upper[a, tile])
+            away = larger(larger(load(source.lower, at) - upper, lower - load(source.upper, at)), zero)
+            exponent = fnma(away, away, exponent)
+        store(exp2(exponent) * load(source.mass, g), bound, g)
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def _list_near(bound: F32, n: int, threshold: float, ceiling: float, near: Index) -> int:
+    """List the groups whose bound is at least the threshold and below the ceiling; return how many."""
+    found = 0
+    for g in range(n):
+        near[found] = g
+        found += threshold <= bound[g] < ceiling
+    return found
+
+
+@numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
+def _row_sums(source: Groups, target: Groups, size: int, share: float, out: F64) -> Index:
+    """Write T v (N,) into ``out`` in single precision; return the kernel evaluations of each group of targets."""
+    n, tiles = source.number[0, 1], target.number[0, 1]
+    work = np.zeros(tiles, np.intp)
+    for tile in prange(tiles):
+        zero = splat(np.float32(0.0))
+        bound, near, totals = np.empty(n + LANES, np.float32), np.empty(n + 1, np.intp), np.zeros(GROUP)
+        partial, queries = whole_lines(GROUP * LANES), target.nodes[tile, 1 : 1 + size].T.copy()
+        _box_bounds(source, target, tile, size, bound)
+        ceiling = HUGE
+        budget = np.float32(share * _CROWDING) * share_below(bound, n, HUGE)[1]
+        for _ in range(2):  # the first round tells the sums, and so what the second may leave out
+            threshold, left_out = share_below(bound, n, budget)
+            found = _list_near(bound, n, threshold, ceiling, near)
+            near[found] = source.nodes.shape[0] - 1  # an odd one is paired with the empty one
+            for begin in range(0, found, FLUSH):
+                for k in range(begin, min(begin + FLUSH, found), 2):
+                    for i in range(GROUP):
+                        low, high = group_weights(queries[i], size, source.nodes, near[k], near[k + 1], 0)
+                        store(load(partial, i * LANES) + (low + high), partial, i * LANES)
+                for i in range(GROUP):
+                    totals[i] += total(load(partial, i * LANES))
+                    store(zero, partial, i * LANES)
+            work[tile] += found * GROUP * GROUP
+            ceiling, budget = threshold, np.float32(share * totals.min())
+            if left_out <= budget:
+                break
+        for i in range(GROUP):
+            out[target.sample[tile, i]] = totals[i]
+    return work
+
+
+@numba.njit(forceinline=True, fastmath=FAST)  # type: ignore[untyped-decorator]
+def _sum_double(queries: F64, i: int, table: F64, charge: F64, w: F64) -> float:
+    """S_0 of query ``i`` over the samples of one group in double precision; both (D, GROUP)."""
+    w[:] = 0.0
+    for a in range(queries.shape[0]):
+        q = queries[a, i]
+        for j in range(GROUP):
+            t = table[a, j] - q
+            w[j] += t * t
+    for j in range(GROUP):
+        w[j] = exp2_double(-w[j]) * charge[j]
     result = 0.0
-    for start in range(0, charge.size, BLOCK):
-        stop = min(start + BLOCK, charge.size)
-        w, v = buffer[: stop - start], charge[start:stop]
-        squared_distances(query, table, start, stop, w)
-        for j in range(w.size):
-            w[j] = exp2_double(-w[j]) * v[j]
-        total = 0.0
-        for j in range(w.size):
-            total += w[j]
-        result += total
+    for j in range(GROUP):
+        result += w[j]
     return result
 
 
 @numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
-def row_sums(table: F64, table32: F32, charge: F64, double: bool) -> F64:
-    """(T v)_j = sum_k 2^(-|x_j - x_k|^2) v_k for every sample j.
-
-    Parameters
-    ----------
-    table, table32 : coordinates (D, M) in kernel units, in double and single precision.
-    charge : v (M,).
-    double : evaluate in double precision (about four times slower).
-
-    Returns
-    -------
-    T v (M,).
-    """
-    M = charge.size
-    out = np.empty(M)
-    no_rows = np.empty(0, np.intp)
-    charge32 = charge.astype(np.float32)
-    for j in prange(M):
-        if double:
-            out[j] = _sum_double(table[:, j].copy(), table, charge)
-        else:
-            sums = np.empty((1, 1))
-            sums_single(table32[:, j].copy(), table32, table32, charge32, no_rows, 0, sums)
-            out[j] = sums[0, 0]
-    return out
+def _row_sums_double(
+    source: Groups, wide: F64, charge: F64, target: Groups, wide_target: F64, share: float, out: F64
+) -> Index:
+    """Do so in double precision; coordinates (G, D, GROUP), ``charge`` (G, GROUP) the weights."""
+    n, tiles = source.number[0, 1], target.number[0, 1]
+    work = np.zeros(tiles, np.intp)
+    for tile in prange(tiles):
+        bound, near, totals = np.empty(n + LANES, np.float32), np.empty(n + 1, np.intp), np.zeros(GROUP)
+        w = np.empty(GROUP)
+        _box_bounds(source, target, tile, wide.shape[1], bound)
+        ceiling = HUGE
+        budget = np.float32(share * _CROWDING) * share_below(bound, n, HUGE)[1]
+        for _ in range(2):
+            threshold, left_out = share_below(bound, n, budget)
+            found = _list_near(bound, n, threshold, ceiling, near)
+            for k in range(found):
+                for i in range(GROUP):
+                    totals[i] += _sum_double(wide_target[tile], i, wide[near[k]], charge[near[k]], w)
+            work[tile] += found * GROUP * GROUP
+            ceiling, budget = threshold, np.float32(share * totals.min())
+            if left_out <= budget:
+                break
+        for i in range(GROUP):
+            out[target.sample[tile, i]] = totals[i]
+    return work
 
 
 @numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
@@ -105,7 +206,7 @@ def weight_concentration(x: F64, plan: KernelPlan) -> F64:
     for task in prange(x.shape[0] * P):
         n, p = task // P, task % P
         w = np.empty(plan.charge.shape[1])
-        total = weights(query_coordinates(x[n], p, plan), plan.head[p], plan, w)
+        total = weights(query_coordinates(x[n], p, plan, np.empty(plan.gather.shape[1])), plan.head[p], plan, w)
         squares = 0.0
         for j in range(w.size):
             squares += w[j] * w[j]

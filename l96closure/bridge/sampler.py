@@ -14,7 +14,7 @@ from l96closure import checks
 from l96closure.bridge import kernel_sums
 from l96closure.bridge.conditional import Bridge
 from l96closure.bridge.full_conditionals import FullConditionals, sweep, sweep_parallel
-from l96closure.bridge.kernel_sums import KernelPlan
+from l96closure.bridge.kernel_plan import KernelPlan
 
 __all__ = ["CLAMPS", "NOISE_METRICS", "SCHEMES", "SEQUENTIAL", "Chain", "sample"]
 

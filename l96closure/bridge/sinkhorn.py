@@ -10,11 +10,18 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-__all__ = ["Scaling", "SinkhornWarning", "solve"]
+from l96closure.bridge.row_sums import RowSums
+
+__all__ = ["Scaling", "SinkhornWarning", "solve", "solve_samples"]
 
 F64 = npt.NDArray[np.float64]
 
-_SINGLE_PRECISION_FLOOR = 1e-5  # residuals below this are evaluated in double precision
+_DOUBLE = 1e-5  # tolerances below this are met in double precision
+_SINGLE_FLOOR = 1e-6  # what single precision can tell from nothing
+_SHARE = 0.05  # part of the residual, or of the tolerance, that an evaluation may leave out
+_DIRECT = 20_000  # samples up to which the iteration runs on all of them from the beginning
+_THINNING = 8  # beyond, so many are represented by one
+_FIRST = 1e-2  # accuracy of a first guess
 
 
 class SinkhornWarning(UserWarning):
@@ -30,12 +37,13 @@ class Scaling(NamedTuple):
 
 
 def solve(
-    log_row_sums: Callable[[F64, bool], F64],
+    log_row_sums: Callable[[F64, float, bool], F64],
     M: int,
     tolerance: float = 1e-6,
     max_iterations: int = 200,
     label: str = "",
     progress: bool = False,
+    start: F64 | None = None,
 ) -> Scaling:
     """Find v > 0 with v o (T v) = 1 for a positive symmetric T, eqs. (8)-(9), which need not be formed.
 
@@ -48,34 +56,40 @@ def solve(
 
     Parameters
     ----------
-    log_row_sums : (u, double) -> log(T e^u), both (M,); ``double`` asks for double precision.
+    log_row_sums : (u, share, double) -> log(T e^u), u and result (M,); a part ``share`` of the sums may be left out,
+        ``double`` asks for double precision.
     M : number of samples.
     tolerance : stop once max|v o (T v) - 1| is at most this, > 0.
     max_iterations : stop after this many evaluations of T v.
     label : what the progress bar and the warning call this problem.
     progress : show a progress bar with the residual.
+    start : log v to start from (M,); None is T 1, shifted.
 
     Returns
     -------
     Scaling
         A :class:`SinkhornWarning` is issued when its residual exceeds ``tolerance``.
     """
-    u = -0.5 * log_row_sums(np.zeros(M), False)
+    finest = _SHARE * tolerance
+    share, double = _FIRST, False
+    u = -0.5 * log_row_sums(np.zeros(M), share, double) if start is None else start
     centre, half_width = 1.5, 0.5
     best_u, best = u, np.inf
-    step, rho, double = None, 0.0, False
+    step, rho = None, 0.0
     with tqdm(total=max_iterations, desc=f"Sinkhorn {label}".strip(), disable=not progress, leave=False) as bar:
         for iteration in range(1, max_iterations + 1):
-            g = u + log_row_sums(u, double)
+            g = u + log_row_sums(u, share, double)
             residual = float(np.abs(np.expm1(g)).max())
             bar.update()
             bar.set_postfix(residual=f"{residual:.1e}")
-            if residual <= tolerance and (double or tolerance >= _SINGLE_PRECISION_FLOOR):
+            final = share <= finest and double == (tolerance < _DOUBLE)
+            if residual <= tolerance and final:
                 return Scaling(u, residual, iteration)
             if residual <= best:
                 best_u, best = u, residual
-            if not double and residual <= _SINGLE_PRECISION_FLOOR:
+            if not double and tolerance < _DOUBLE and residual <= max(tolerance, _SINGLE_FLOOR):
                 double, best = True, np.inf
+            share = min(max(_SHARE * residual / 6.0, finest), share)
             if residual > 2 * best:
                 step, u = None, u - g / 2
                 continue
@@ -91,6 +105,39 @@ def solve(
         f"Sinkhorn {label} stopped after max_iterations = {max_iterations} at residual {best:.2e} > tolerance "
         f"{tolerance:.2e}".replace("  ", " "),
         SinkhornWarning,
-        stacklevel=3,
+        stacklevel=4,
     )
     return Scaling(best_u, best, max_iterations)
+
+
+def solve_samples(
+    samples: F64,
+    tolerance: float = 1e-6,
+    max_iterations: int = 200,
+    label: str = "",
+    progress: bool = False,
+) -> Scaling:
+    """Find v > 0 with v o (T v) = 1 for T_jk = 2^(-|x_j - x_k|^2), which is not formed.
+
+    1 / v is the value at the samples of a smooth function, the sum of kernels over them, and every n-th sample tells it
+    but for their scatter. So the problem is solved for these first, for a 1 / n^2 of the work of an iteration; with u
+    their weights times n^(1/2) in place of v,
+
+        v_j (v_j + sum_(k != j) T_jk u_k) = 1
+
+    then starts the iteration for all. Memory is proportional to M.
+
+    Parameters
+    ----------
+    samples : x (D, M) in kernel units.
+    tolerance, max_iterations, label, progress : see :func:`solve`.
+    """
+    M = samples.shape[1]
+    start = None
+    if M > _DIRECT:
+        kept = np.ascontiguousarray(samples[:, ::_THINNING])
+        u = solve_samples(kept, _FIRST, max_iterations, label, progress).log_v + 0.5 * np.log(_THINNING)
+        others = np.exp(RowSums(kept, samples).log(u, _FIRST, False))
+        others[::_THINNING] = np.maximum(others[::_THINNING] - np.exp(u), 0.0)
+        start = np.log(2.0) - np.log(others + np.sqrt(others**2 + 4.0))
+    return solve(RowSums(samples).log, M, tolerance, max_iterations, label, progress, start)

@@ -1,0 +1,45 @@
+"""Arrays without reference counts, for loops that pass many of them around.
+
+Numba counts references of every array at every function it is passed to, also in a tuple, and even if the function is
+inlined: tens of atomic additions for a query that takes a microsecond, and threads that share the arrays wait for each
+other at each of them. A borrowed array has no count; whoever borrows sees to it that the owner lives on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+__all__ = ["borrowed", "keep_alive"]
+
+
+def _without_count(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
+    fields = cgutils.create_struct_proxy(array_type)(context, builder, array)
+    fields.meminfo = cgutils.get_null_value(fields.meminfo.type)
+    fields.parent = cgutils.get_null_value(fields.parent.type)
+    return fields._getvalue()
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def borrowed(context: Any, value: Any) -> Any:
+    """Return an array, or a tuple of arrays and numbers, whose arrays are not counted."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        if isinstance(value, types.Array):
+            return _without_count(context, builder, value, arguments[0])
+        elements = [
+            _without_count(context, builder, kind, element) if isinstance(kind, types.Array) else element
+            for kind, element in zip(value.types, cgutils.unpack_tuple(builder, arguments[0]), strict=True)
+        ]
+        return context.make_tuple(builder, value, elements)
+
+    return value(value), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def keep_alive(context: Any, value: Any) -> Any:
+    """Do nothing, but use ``value``, so that it is not released before."""
+    return types.void(value), lambda context, builder, signature, arguments: context.get_dummy_value()

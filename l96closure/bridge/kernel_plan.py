@@ -1,0 +1,101 @@
+"""What the compiled sums read: the dictionaries and queries of a bridge as plain arrays, and memory to work in."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from l96closure.bridge.vector import LANES, whole_lines
+
+__all__ = ["DISTANCE", "DOT_PRODUCT", "VARIABLE", "KernelPlan", "Scratch", "scratch_of"]
+
+F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
+Index = npt.NDArray[np.intp]
+
+DISTANCE, VARIABLE, DOT_PRODUCT = 0, 1, 2  # kinds of kernel
+
+_APART = 64  # numbers at the end of each thread's memory, so that no two threads write to the same cache line
+
+
+class KernelPlan(NamedTuple):
+    """Dictionaries and queries of a bridge as plain arrays, the form the compiled loops take.
+
+    A *dictionary* h is a table of sample rows (coordinates first, then value rows that are no coordinate), centred
+    and scaled to kernel units, with its weights. A *query* p belongs to one dictionary, gathers its coordinates from
+    the state and writes the conditional moments of ``targets[p]``. Ragged lengths are padded and never read.
+
+    Attributes
+    ----------
+    table : (H, R, M).
+    squares : mean square of the values behind each sample (H, C, M), of the rows ``value_rows``.
+    charge : the weights v (H, M).
+    first, number, nodes, sample, lower, upper, mass, error, span, rtol : the same in single precision, for kernels of
+        the kind ``DISTANCE``, see :class:`l96closure.bridge.groups.Groups`.
+    centre, factor : row r of the table is (x_r - centre[h, r]) * factor[h, r]; both (H, R).
+    size : number of coordinates of each dictionary (H,).
+    value_rows : which table row holds the values of target c (H, C).
+    head : dictionary of each query (P,).
+    gather : state component of each coordinate (P, R).
+    targets : state component of each output (P, C).
+    kind : ``DISTANCE``, t = 2^(-|q - x|^2); ``VARIABLE``, t = 2^(-2 |q - x|^2 / (rho(q) + rho(x))) with rho the
+        squared distance to the ``nearest``-th sample in units of ``rho_unit``; ``DOT_PRODUCT``, t = 2^(2 q.x).
+    offset : added to the exponent of each sample (H, M), log2 v where v itself may not fit a number; or (H, 0).
+    rho : rho of each sample (H, M), or (H, 0).
+    rho_unit : (H,).
+    nearest : which neighbour's distance rho is.
+    """
+
+    table: F64
+    squares: F64
+    charge: F64
+    first: Index
+    number: Index
+    nodes: F32
+    sample: Index
+    lower: F32
+    upper: F32
+    mass: F32
+    error: F32
+    span: F64
+    rtol: F64
+    centre: F64
+    factor: F64
+    size: Index
+    value_rows: Index
+    head: Index
+    gather: Index
+    targets: Index
+    kind: int
+    offset: F64
+    rho: F64
+    rho_unit: F64
+    nearest: int
+
+
+class Scratch(NamedTuple):
+    """Memory of one thread's queries: coordinates in both precisions, sums, and bounds of the groups."""
+
+    query: F64
+    single: F32
+    sums: F64
+    partial: F32
+    bound: F32
+    near: Index
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def scratch_of(plan: KernelPlan) -> Scratch:
+    """Make the memory that the queries of one thread need."""
+    C, D = plan.value_rows.shape[1], plan.gather.shape[1]
+    return Scratch(
+        np.empty(D + _APART),
+        np.empty(D + _APART, np.float32),
+        np.empty((3, C + _APART)),
+        whole_lines(2 * C * LANES),
+        whole_lines(plan.number.max() + LANES),
+        np.empty(plan.number.max() + _APART, np.intp),
+    )
