@@ -46,6 +46,7 @@ format: $(VENV)/.installed-lint ## Rewrite the sources in the house style
 bench: $(VENV)/.installed-bench ## Measure speed
 	$(BIN)/python benchmarks/simulator.py $(ARGS)
 	$(BIN)/python benchmarks/closure.py $(ARGS)
+	$(BIN)/python benchmarks/kernel_sums.py $(ARGS)
 
 .PHONY: notebooks
 notebooks: $(VENV)/.installed-test ## Execute the notebooks; with their figures they go to runs/notebooks/

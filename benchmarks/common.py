@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
-def in_turns(contestants: dict[str, tuple[Callable[[int], None], int]], repeats: int) -> dict[str, list[float]]:
+def in_turns(contestants: dict[Any, tuple[Callable[[int], object], int]], repeats: int) -> dict[Any, list[float]]:
     """Time every contestant ``repeats`` times, one after the other; microseconds per step."""
     for run, _ in contestants.values():
         run(10)  # compiles, fills the caches
-    times: dict[str, list[float]] = {name: [] for name in contestants}
+    times: dict[Any, list[float]] = {name: [] for name in contestants}
     for _ in range(repeats):
         for name, (run, steps) in contestants.items():
             start = time.perf_counter()
             run(steps)
             times[name].append((time.perf_counter() - start) / steps * 1e6)
     return times
+
+
+def available_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cpu_name() -> str:
