@@ -55,6 +55,32 @@ class Contestant(NamedTuple):
     note: str = ""
 
 
+def with_plain_numpy(problem: Problem) -> list[Contestant]:
+    """Single and double precision; blocks of queries against all samples, the formula as it stands."""
+
+    def build(dtype: type, batch: int) -> Run:
+        x, y, v, queries = (array.astype(dtype) for array in problem)
+        norm = (x**2).sum(axis=1)
+
+        def means(count: int) -> npt.NDArray[Any]:
+            out = np.empty(count, dtype)
+            for start in range(0, count, batch):
+                q = queries[start : min(start + batch, count)]
+                squared = (q**2).sum(axis=1)[:, None] + norm - 2 * q @ x.T
+                w = v * np.exp(-squared)
+                out[start : start + batch] = (w @ y) / w.sum(axis=1)
+            return out
+
+        return means
+
+    contestants = []
+    for dtype in (np.float32, np.float64):
+        settings = ((dtype, batch) for batch in (10, 50, 250))
+        means, (_, batch) = fastest(build, settings, 500)
+        contestants.append(Contestant(means, 1, queries=500, note=f"blocks of {batch} queries"))
+    return contestants
+
+
 def with_numpy(problem: Problem) -> list[Contestant]:
     """Single and double precision; a pool of threads shares the blocks of queries, each through all samples."""
     rows, columns = augmented(problem), value_columns(problem)
@@ -136,6 +162,34 @@ def with_jax(problem: Problem) -> list[Contestant]:
     return [Contestant(means, mesh.size, note=f"blocks of {shape[0]} x {shape[1]}")]
 
 
+def with_plain_jax(problem: Problem) -> list[Contestant]:
+    """Single precision; ``lax.map`` over batches of queries against all samples."""
+    import jax
+    import jax.numpy as jnp
+
+    x, y, v = (jnp.asarray(array, jnp.float32) for array in problem[:3])
+
+    def build(batch: int) -> Run:
+        @jax.jit
+        def compiled(queries: jax.Array, x: jax.Array, y: jax.Array, v: jax.Array) -> jax.Array:
+            norm = (x**2).sum(axis=1)
+
+            def mean(q: jax.Array) -> jax.Array:
+                w = v * jnp.exp(2 * x @ q - norm - (q**2).sum())
+                return (w @ y) / w.sum()
+
+            return jax.lax.map(mean, queries, batch_size=batch)
+
+        def means(count: int) -> npt.NDArray[np.float32]:
+            queries = problem.queries[:count].astype(np.float32)
+            return np.asarray(compiled(queries, x, y, v).block_until_ready())
+
+        return means
+
+    means, (batch,) = fastest(build, [(16,), (64,), (256,)], len(problem.queries))
+    return [Contestant(means, available_cores(), note=f"lax.map, batches of {batch}")]
+
+
 def with_keops(problem: Problem) -> list[Contestant]:
     """Single precision; both sums in one reduction."""
     from pykeops.numpy import LazyTensor
@@ -169,8 +223,10 @@ def with_scikit_learn(problem: Problem) -> list[Contestant]:
 
 # The package that has to be installed, the names of its contestants, and what builds them.
 PEERS: list[tuple[str, list[str], Callable[[Problem], list[Contestant]]]] = [
-    ("numpy", ["NumPy float32", "NumPy float64"], with_numpy),
-    ("jax", ["JAX float32"], with_jax),
+    ("numpy", ["NumPy float32, plain", "NumPy float64, plain"], with_plain_numpy),
+    ("numpy", ["NumPy float32, tuned", "NumPy float64, tuned"], with_numpy),
+    ("jax", ["JAX float32, plain"], with_plain_jax),
+    ("jax", ["JAX float32, tuned"], with_jax),
     ("pykeops", ["KeOps float32"], with_keops),
     ("sklearn", ["scikit-learn"], with_scikit_learn),
 ]

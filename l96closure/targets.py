@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 import numpy.typing as npt
-from scipy import linalg
+import scipy
 
 __all__ = ["double_well", "ring_covariance", "ring_gaussian"]
 
@@ -46,7 +46,7 @@ def ring_gaussian(n: int, d: int, precision_scale: float, rng: np.random.Generat
     (n, d).
     """
     factor = np.linalg.cholesky(_ring_precision(d, precision_scale))  # P = L L^T, so L^-T xi has covariance P^-1
-    samples: F64 = linalg.solve_triangular(factor.T, rng.standard_normal((d, n)), lower=False).T
+    samples: F64 = scipy.linalg.solve_triangular(factor.T, rng.standard_normal((d, n)), lower=False).T
     return np.ascontiguousarray(samples)
 
 
@@ -78,7 +78,7 @@ def double_well(n: int, intervals: int, interval: float, noise: float, dt: float
 def _ring_precision(d: int, precision_scale: float) -> F64:
     first = np.zeros(d)
     first[[0, 1, -1]] = 2.0, -0.5, -0.5
-    return precision_scale * np.asarray(linalg.circulant(first), dtype=np.float64)
+    return precision_scale * np.asarray(scipy.linalg.circulant(first), dtype=np.float64)
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]

@@ -89,8 +89,9 @@ def prepare(truth: xr.Dataset, thinning: int = 1, trend_degree: int | None = Non
         if truth[name].dims != ("time", "k"):
             checks.reject(f"truth.{name}.dims", truth[name].dims, "('time', 'k')")
     thinning = checks.integer("thinning", thinning, 1)
-    z = checks.finite_array("truth.z", truth["z"].values[::thinning], 2)
-    psi = checks.finite_array("truth.psi", truth["psi"].values[::thinning], 2)
+    kept = truth.isel(time=slice(None, None, thinning))  # before it is read: the file may be larger than the memory
+    z = checks.finite_array("truth.z", kept["z"].values, 2)
+    psi = checks.finite_array("truth.psi", kept["psi"].values, 2)
     for name, values in (("truth.z", z), ("truth.psi", psi)):
         if np.ptp(values) == 0.0:
             checks.reject(name, float(values.flat[0]), "an array of at least two distinct values")

@@ -8,9 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import KDTree
-from scipy.spatial.distance import cdist
-from scipy.special import logsumexp
+import scipy
 
 from l96closure import checks
 from l96closure.bridge import sinkhorn
@@ -96,8 +94,8 @@ def _log_likelihood(x: F64, y: F64, candidates: F64) -> F64:
     """Mean leave-one-out log-likelihood of y (m,) given x (m, n) for every candidate epsilon."""
     design = np.column_stack([np.ones(len(y)), x])
     residual = (y - design @ np.linalg.lstsq(design, y, rcond=None)[0])[:, None]
-    between = cdist(x, x, "sqeuclidean") if x.shape[1] else np.zeros((len(y), len(y)))
-    apart = cdist(residual, residual, "sqeuclidean")
+    between = scipy.spatial.distance.cdist(x, x, "sqeuclidean") if x.shape[1] else np.zeros((len(y), len(y)))
+    apart = scipy.spatial.distance.cdist(residual, residual, "sqeuclidean")
     out = np.empty(candidates.size)
     for i, epsilon in enumerate(candidates):
         exponent = -between / (4.0 * epsilon)
@@ -108,8 +106,8 @@ def _log_likelihood(x: F64, y: F64, candidates: F64) -> F64:
 
         exponent += sinkhorn.solve(log_row_sums, len(y), tolerance=1e-3).log_v
         np.fill_diagonal(exponent, -np.inf)
-        joint = logsumexp(exponent - apart / (4.0 * epsilon), axis=1)
-        out[i] = (joint - logsumexp(exponent, axis=1)).mean() - 0.5 * np.log(4.0 * np.pi * epsilon)
+        joint = scipy.special.logsumexp(exponent - apart / (4.0 * epsilon), axis=1)
+        out[i] = (joint - scipy.special.logsumexp(exponent, axis=1)).mean() - 0.5 * np.log(4.0 * np.pi * epsilon)
     return out
 
 
@@ -145,7 +143,7 @@ def replay_score(generated: npt.ArrayLike, training: npt.ArrayLike) -> float:
         checks.reject("generated.shape", generated.shape, f"(n, {training.shape[1]})")
     if len(training) < 2:
         checks.reject("training.shape", training.shape, "(M, d) with M >= 2")
-    tree = KDTree(training)
+    tree = scipy.spatial.KDTree(training)
     own = float(np.median(tree.query(training, k=2)[0][:, 1]))
     if own == 0.0:
         checks.reject("training", "coinciding samples", "samples most of which differ from all others")

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.cluster.vq import kmeans2
-from scipy.spatial import KDTree
+import scipy
 
 from l96closure import checks
 from l96closure.bridge.conditional import Bridge, Compression, assemble
@@ -74,8 +73,10 @@ def _clustered(source: Dictionary, epsilon: float, centres: int, rng: np.random.
     size = max(centres, min(len(x) // 2, _MOST_CLUSTERED))
     places = np.unique(x[rng.choice(len(x), size, replace=False, p=v / v.sum())], axis=0)
     if len(places) > centres:
-        places, _ = kmeans2(places, centres, iter=_CLUSTER_SWEEPS, minit="++", seed=rng)
-    _, label = np.unique(KDTree(places).query(x)[1], return_inverse=True)  # a centre may have been left without samples
+        places, _ = scipy.cluster.vq.kmeans2(places, centres, iter=_CLUSTER_SWEEPS, minit="++", seed=rng)
+    _, label = np.unique(
+        scipy.spatial.KDTree(places).query(x)[1], return_inverse=True
+    )  # a centre may have been left without samples
     weight = np.bincount(label, v)
 
     def mean(values: F64) -> F64:

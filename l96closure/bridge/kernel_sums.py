@@ -58,7 +58,7 @@ F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 
 _PARALLEL_WORK = 400_000  # kernel evaluations (0.1 ms) that are worth waking a second thread for
-_TASKS = 4  # queries that a thread takes at a time
+_SHARES = 64  # about so many parts are the queries divided into, for threads to take
 
 
 @numba.njit(fastmath=FAST, inline="always")  # type: ignore[untyped-decorator]
@@ -200,11 +200,12 @@ def compiled_moments_parallel(x: F64, plan: KernelPlan, order: int, mean: F64, v
     """Do so on all cores. Each output is one thread's own sum: the bits do not depend on their number."""
     P = plan.head.size
     tasks = x.shape[0] * P
-    for block in prange(-(-tasks // _TASKS)):
+    size = max(1, tasks // _SHARES)
+    for block in prange(-(-tasks // size)):
         memory = scratch_of(plan)
         scratch, plans = borrowed(memory), borrowed(plan)
         states, means, variances = borrowed(x), borrowed(mean), borrowed(variance)
-        for task in range(block * _TASKS, min((block + 1) * _TASKS, tasks)):
+        for task in range(block * size, min((block + 1) * size, tasks)):
             n, p = task // P, task % P
             _one_query(states[n], p, plans, order, means[n], variances[n], scratch)
         keep_alive(memory)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import fft
+import scipy
 
 __all__ = [
     "autocorrelation",
@@ -75,11 +75,11 @@ def autocorrelation(x: FloatArray, lags: int) -> FloatArray:
     anomaly = x - x.mean()
     if np.ptp(x) == 0:
         return np.full(lags, np.nan)
-    size = fft.next_fast_len(times + lags, real=True)
+    size = scipy.fft.next_fast_len(times + lags, real=True)
     power = np.zeros(size // 2 + 1)
     for member in anomaly:  # one member at a time keeps the transforms small
-        power += (np.abs(fft.rfft(member, size, axis=0)) ** 2).sum(axis=1)
-    covariance: FloatArray = fft.irfft(power, size)[:lags] / (times - np.arange(lags))
+        power += (np.abs(scipy.fft.rfft(member, size, axis=0)) ** 2).sum(axis=1)
+    covariance: FloatArray = scipy.fft.irfft(power, size)[:lags] / (times - np.arange(lags))
     covariance /= covariance[0]
     return covariance
 

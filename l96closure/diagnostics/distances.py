@@ -8,7 +8,7 @@ from itertools import combinations, product
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+import scipy
 
 from l96closure import checks
 
@@ -59,7 +59,7 @@ def wasserstein(a: FloatArray, b: FloatArray) -> float:
     ----------
     a, b : samples of any shape.
     """
-    return float(stats.wasserstein_distance(a.ravel(), b.ravel()))
+    return float(scipy.stats.wasserstein_distance(a.ravel(), b.ravel()))
 
 
 def ks(a: FloatArray, b: FloatArray) -> float:
@@ -69,7 +69,7 @@ def ks(a: FloatArray, b: FloatArray) -> float:
     ----------
     a, b : samples of any shape.
     """
-    return float(stats.ks_2samp(a.ravel(), b.ravel(), method="asymp").statistic)
+    return float(scipy.stats.ks_2samp(a.ravel(), b.ravel(), method="asymp").statistic)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 import xarray as xr
-from scipy import fft, linalg, stats
 
 from l96closure.bridge.neighbourhoods import Neighbourhoods
 from l96closure.diagnostics import climate
@@ -51,8 +51,8 @@ def offset_covariance(x: F64) -> F64:
     chains is the covariance matrix's average along its diagonals.
     """
     chains, records, d = x.shape
-    power = np.abs(fft.rfft(x - x.mean(axis=(0, 1)), axis=-1)) ** 2
-    products = fft.irfft(power.mean(axis=1), n=d, axis=-1) / d  # over the circle: sum_a x_a x_{a+o}
+    power = np.abs(scipy.fft.rfft(x - x.mean(axis=(0, 1)), axis=-1)) ** 2
+    products = scipy.fft.irfft(power.mean(axis=1), n=d, axis=-1) / d  # over the circle: sum_a x_a x_{a+o}
     n = chains * records
     result: F64 = products[:, climate.ring_offsets(d) % d] * (n / (n - 1))
     return result
@@ -98,7 +98,7 @@ def split_covariance(A: F64, epsilon: float) -> F64:
     -------
     (d, d)
     """
-    S: F64 = linalg.solve_discrete_lyapunov(A, 2.0 * epsilon * A @ A.T)
+    S: F64 = scipy.linalg.solve_discrete_lyapunov(A, 2.0 * epsilon * A @ A.T)
     return S
 
 
@@ -132,7 +132,7 @@ def compare(training: xr.Dataset, generated: xr.Dataset, covariance: F64, neighb
     edges = np.linspace(given.min() - reach, given.max() + reach, _BINS + 1)
     centres = (edges[1:] + edges[:-1]) / 2
     means, errors, rows = [exact], [np.zeros(d)], [np.tile(exact, (d, 1))]
-    densities = [stats.norm.pdf(centres, scale=np.sqrt(exact[offsets == 0]))]
+    densities = [scipy.stats.norm.pdf(centres, scale=np.sqrt(exact[offsets == 0]))]
     for x in states.values():
         mean, error = _with_error(offset_covariance(one) for one in x)
         means.append(mean)
