@@ -74,9 +74,8 @@ def _clustered(source: Dictionary, epsilon: float, centres: int, rng: np.random.
     places = np.unique(x[rng.choice(len(x), size, replace=False, p=v / v.sum())], axis=0)
     if len(places) > centres:
         places, _ = scipy.cluster.vq.kmeans2(places, centres, iter=_CLUSTER_SWEEPS, minit="++", seed=rng)
-    _, label = np.unique(
-        scipy.spatial.KDTree(places).query(x)[1], return_inverse=True
-    )  # a centre may have been left without samples
+    nearest = scipy.spatial.KDTree(places).query(x)[1]
+    _, label = np.unique(nearest, return_inverse=True)  # a centre may have been left without samples
     weight = np.bincount(label, v)
 
     def mean(values: F64) -> F64:

@@ -25,40 +25,47 @@ _CROWDING = 1.0 / 30.0  # a guess at the sums over the bounds; where it is too l
 
 
 class RowSums:
-    """The products T v for as many v as are asked for, T_jk = 2^(-|y_j - x_k|^2).
+    """The products T v of a set of samples for as many v as are asked for, T_jk = 2^(-|y_j - x_k|^2).
 
-    Each group of ``GROUP`` neighbouring targets is summed over the groups of samples that are near enough; the others
-    are left out. Their part is bounded by their weight and the distance of the boxes.
+    Each group of ``GROUP`` neighbouring targets y is summed over the groups of samples x that are near enough; the
+    others are left out. Their part is bounded by their weight and the distance of the boxes.
 
     Parameters
     ----------
     samples : x (D, M) in kernel units.
-    targets : y (D, N) in kernel units; None is the samples themselves.
 
     Attributes
     ----------
     evaluations : of the kernel, so far.
     """
 
-    def __init__(self, samples: F64, targets: F64 | None = None) -> None:
-        self._source, self._wide = _laid_out(samples)
-        self._target, self._wide_target = (self._source, self._wide) if targets is None else _laid_out(targets)
-        self._size = (samples if targets is None else targets).shape[1]
-        number = self._source.number[0, 1]
-        self._sample = self._source.sample[:number]
-        self._used = self._source.nodes[:number, 0] == 0.0  # the last group may not be full
+    def __init__(self, samples: F64) -> None:
+        self._groups, self._wide = _laid_out(samples)
+        self._size = samples.shape[1]
+        number = self._groups.number[0, 1]
+        self._sample = self._groups.sample[:number]
+        self._used = self._groups.nodes[:number, 0] == 0.0  # the last group may not be full
         self.evaluations = 0
 
-    def log(self, u: F64, share: float, double: bool) -> F64:
-        """log(T e^u) (N,) for u (M,), leaving out a part ``share`` of it at most, in single or double precision."""
+    def log(self, u: F64, share: float, double: bool = False, at: RowSums | None = None) -> F64:
+        """log(T e^u) (N,) for u (M,).
+
+        Parameters
+        ----------
+        u : log v (M,).
+        share : part of each sum that may be left out.
+        double : evaluate in double precision.
+        at : whose samples are the targets; None is these.
+        """
         v = np.where(self._used, np.exp(u)[self._sample], 0.0)
-        self._source.nodes[: len(v), 0][self._used] = (u * np.log2(np.e))[self._sample[self._used]]
-        self._source.mass[: len(v)] = v.sum(axis=1)
-        sums = np.empty(self._size)
+        self._groups.nodes[: len(v), 0][self._used] = (u * np.log2(np.e))[self._sample[self._used]]
+        self._groups.mass[: len(v)] = v.sum(axis=1)
+        target = self if at is None else at
+        sums = np.empty(target._size)
         if double:
-            work = _row_sums_double(self._source, self._wide, v, self._target, self._wide_target, share, sums)
+            work = _row_sums_double(self._groups, self._wide, v, target._groups, target._wide, share, sums)
         else:
-            work = _row_sums(self._source, self._target, self._wide.shape[1], share, sums)
+            work = _row_sums(self._groups, target._groups, self._wide.shape[1], share, sums)
         self.evaluations += int(work.sum())
         return np.log(sums)
 

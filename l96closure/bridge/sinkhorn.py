@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from l96closure.bridge import recombination
+from l96closure.bridge.groups import GROUP
 from l96closure.bridge.row_sums import RowSums
 
 __all__ = ["Scaling", "SinkhornWarning", "solve", "solve_samples"]
@@ -21,7 +23,8 @@ _SINGLE_FLOOR = 1e-6  # what single precision can tell from nothing
 _SHARE = 0.05  # part of the residual, or of the tolerance, that an evaluation may leave out
 _DIRECT = 20_000  # samples up to which the iteration runs on all of them from the beginning
 _THINNING = 8  # beyond, so many are represented by one
-_FIRST = 1e-2  # accuracy of a first guess
+_FIRST = 1e-2  # accuracy of a first guess from scattered samples
+_RULE_SHARE = 2e-2  # part of the tolerance that a rule may use up where its run's share is its whole weight
 
 
 class SinkhornWarning(UserWarning):
@@ -44,6 +47,7 @@ def solve(
     label: str = "",
     progress: bool = False,
     start: F64 | None = None,
+    share: float = 1e-2,
 ) -> Scaling:
     """Find v > 0 with v o (T v) = 1 for a positive symmetric T, eqs. (8)-(9), which need not be formed.
 
@@ -63,7 +67,8 @@ def solve(
     max_iterations : stop after this many evaluations of T v.
     label : what the progress bar and the warning call this problem.
     progress : show a progress bar with the residual.
-    start : log v to start from (M,); None is T 1, shifted.
+    start : log v to start from (M,); None is (T 1)^(-1/2).
+    share : what the first evaluation may leave out; later ones may leave out less, by the residual.
 
     Returns
     -------
@@ -71,7 +76,7 @@ def solve(
         A :class:`SinkhornWarning` is issued when its residual exceeds ``tolerance``.
     """
     finest = _SHARE * tolerance
-    share, double = _FIRST, False
+    share, double = max(share, finest), False
     u = -0.5 * log_row_sums(np.zeros(M), share, double) if start is None else start
     centre, half_width = 1.5, 0.5
     best_u, best = u, np.inf
@@ -119,25 +124,43 @@ def solve_samples(
 ) -> Scaling:
     """Find v > 0 with v o (T v) = 1 for T_jk = 2^(-|x_j - x_k|^2), which is not formed.
 
-    1 / v is the value at the samples of a smooth function, the sum of kernels over them, and every n-th sample tells it
-    but for their scatter. So the problem is solved for these first, for a 1 / n^2 of the work of an iteration; with u
-    their weights times n^(1/2) in place of v,
+    1 / v is the value at the samples of a smooth function, the sum of kernels over them, and far fewer points than
+    there are samples tell it nearly as well. The problem is solved for these first, and one sum over them starts the
+    iteration for all. Along a trajectory they are Gauss rules (:mod:`l96closure.bridge.recombination`), which tell it
+    to the tolerance. Scattered samples are represented by every n-th, which tells it but for their scatter: with u
+    their weights times n^(1/2),
 
-        v_j (v_j + sum_(k != j) T_jk u_k) = 1
+        v_j (v_j + sum_(k != j) T_jk u_k) = 1.
 
-    then starts the iteration for all. Memory is proportional to M.
+    Memory is proportional to M.
 
     Parameters
     ----------
-    samples : x (D, M) in kernel units.
+    samples : x (D, M) in kernel units, trajectories one after the other.
     tolerance, max_iterations, label, progress : see :func:`solve`.
     """
     M = samples.shape[1]
-    start = None
-    if M > _DIRECT:
-        kept = np.ascontiguousarray(samples[:, ::_THINNING])
-        u = solve_samples(kept, _FIRST, max_iterations, label, progress).log_v + 0.5 * np.log(_THINNING)
-        others = np.exp(RowSums(kept, samples).log(u, _FIRST, False))
-        others[::_THINNING] = np.maximum(others[::_THINNING] - np.exp(u), 0.0)
-        start = np.log(2.0) - np.log(others + np.sqrt(others**2 + 4.0))
-    return solve(RowSums(samples).log, M, tolerance, max_iterations, label, progress, start)
+    product = RowSums(samples)
+    if M <= _DIRECT:
+        return solve(product.log, M, tolerance, max_iterations, label, progress)
+    rest = max_iterations, label, progress
+    rules = recombination.recombine(
+        samples, np.ones(M), samples.shape[0], np.empty(0, np.intp), GROUP, _RULE_SHARE * max(tolerance, _DOUBLE)
+    )
+    if 2 * (rules.weights.size + rules.rest.size) <= M:
+        points = np.concatenate(
+            [rules.nodes.transpose(1, 0, 2).reshape(len(samples), -1), samples[:, rules.rest]], axis=1
+        )
+        log_mass = np.log(np.concatenate([rules.weights.ravel(), np.ones(rules.rest.size)]))
+        among = RowSums(points)
+        u = solve(
+            lambda u, *how: among.log(u + log_mass, *how), log_mass.size, max(0.3 * tolerance, _DOUBLE), *rest
+        ).log_v
+        start = -among.log(u + log_mass, _SHARE * tolerance, at=product)
+        return solve(product.log, M, tolerance, *rest, start, _SHARE * tolerance)
+    kept = np.ascontiguousarray(samples[:, ::_THINNING])
+    u = solve_samples(kept, _FIRST, *rest).log_v + 0.5 * np.log(_THINNING)
+    others = np.exp(RowSums(kept).log(u, _FIRST, at=product))
+    others[::_THINNING] = np.maximum(others[::_THINNING] - np.exp(u), 0.0)
+    start = np.log(2.0) - np.log(others + np.sqrt(others**2 + 4.0))
+    return solve(product.log, M, tolerance, *rest, start)
