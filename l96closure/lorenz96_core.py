@@ -115,13 +115,14 @@ def rk4_steps(
     for n in range(steps + 1):
         step = step0 + n
         if out_z.shape[0] > emitted:
-            history_z[step % depth] = z[2 : 2 + K]
+            for k in range(K):
+                history_z[step % depth, k] = z[2 + k]
             if step >= lead and (step - lead) % every == 0 and (n > 0 or step0 == 0):
                 slot = (step - lead) % depth
                 old = history_z[slot]
                 resolved(history_z[slot : slot + 1], F, G)
-                out_z[emitted] = old
                 for k in range(K):
+                    out_z[emitted, k] = old[k]
                     if lead == 0:
                         total = 0.0
                         for i in range(k * J, (k + 1) * J):

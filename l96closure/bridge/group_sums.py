@@ -73,7 +73,7 @@ def group_weights(query: F32, size: int, nodes: F32, one: int, other: int, value
     return exp2(low), exp2(high)
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+@numba.njit  # type: ignore[untyped-decorator]
 def _add_groups(found: int, size: int, rows: Index, plan: KernelPlan, order: int, scratch: Scratch) -> None:
     """Add the sums of the first ``found`` groups of ``near`` to ``sums``, up to ``order``.
 
@@ -122,7 +122,7 @@ def over_all(h: int, plan: KernelPlan, order: int, scratch: Scratch) -> None:
     _add_groups(n, plan.size[h], plan.value_rows[h], plan, order, scratch)
 
 
-@numba.njit(inline="always")  # type: ignore[untyped-decorator]
+@numba.njit  # type: ignore[untyped-decorator]
 def _bounds(query: F32, size: int, groups: Groups | KernelPlan, start: int, stop: int, bound: F32) -> None:
     """Write U_g = mass 2^(-d_g^2) of the groups ``start`` to ``stop``, and zeros up to a whole vector."""
     zero, G = splat(np.float32(0.0)), groups.mass.size
@@ -135,7 +135,7 @@ def _bounds(query: F32, size: int, groups: Groups | KernelPlan, start: int, stop
         store(exp2(exponent) * load(groups.mass, g), bound, g - start)
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+@numba.njit  # type: ignore[untyped-decorator]
 def share_below(bound: F32, n: int, budget: Any) -> tuple[Any, Any]:
     """Find a threshold such that those of the first ``n`` bounds that are below it sum to ``budget`` at most.
 
@@ -162,7 +162,7 @@ def share_below(bound: F32, n: int, budget: Any) -> tuple[Any, Any]:
         threshold = lower[2] * _THIRD
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+@numba.njit  # type: ignore[untyped-decorator]
 def _rule_errors(start: int, n: int, plan: KernelPlan, check: int, h: int, threshold: Any, bound: F32) -> Any:
     """Bound on what the rules of the ``n`` groups from ``start`` add to the check, if their bound is not below."""
     limit, twice = splat(threshold), splat(np.float32(2.0 * plan.span[h, check]))
@@ -175,7 +175,7 @@ def _rule_errors(start: int, n: int, plan: KernelPlan, check: int, h: int, thres
     return total(result)
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+@numba.njit  # type: ignore[untyped-decorator]
 def tolerant(h: int, plan: KernelPlan, order: int, scratch: Scratch) -> int:
     """Sum under the tolerance; return the number of kernel evaluations, negative where the bound is not met."""
     size, rows, work = plan.size[h], plan.value_rows[h], 0
@@ -196,7 +196,7 @@ def tolerant(h: int, plan: KernelPlan, order: int, scratch: Scratch) -> int:
             found = 0
             for g in range(n):
                 near[found] = start + g
-                found += threshold <= bound[g] < ceiling
+                found += (threshold <= bound[g]) & (bound[g] < ceiling)
             _add_groups(found, size, rows, plan, order, scratch)
             work += found * GROUP
             left = rtol * sums[0, 0] - _rule_errors(start, n, plan, check, h, threshold, bound)

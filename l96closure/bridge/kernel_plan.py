@@ -90,12 +90,14 @@ class Scratch(NamedTuple):
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
 def scratch_of(plan: KernelPlan) -> Scratch:
     """Make the memory that the queries of one thread need."""
-    C, D = plan.value_rows.shape[1], plan.gather.shape[1]
+    C, D, groups = plan.value_rows.shape[1], plan.gather.shape[1], 0
+    for h in range(plan.number.shape[0]):
+        groups = max(groups, plan.number[h, 0], plan.number[h, 1])
     return Scratch(
         np.empty(D + _APART),
         np.empty(D + _APART, np.float32),
         np.empty((3, C + _APART)),
         whole_lines(2 * C * LANES),
-        whole_lines(plan.number.max() + LANES),
-        np.empty(plan.number.max() + _APART, np.intp),
+        whole_lines(groups + LANES),
+        np.empty(groups + _APART, np.intp),
     )

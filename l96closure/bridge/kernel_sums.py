@@ -43,9 +43,9 @@ __all__ = [
     "compiled_moments",
     "compiled_moments_parallel",
     "exponents",
-    "kernel_evaluations",
     "moments",
     "moments_parallel",
+    "nth_smallest",
     "query_coordinates",
     "runs_in_parallel",
     "shifted",
@@ -57,8 +57,8 @@ F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 
+_PARTS = numba.config.NUMBA_NUM_THREADS  # of the work of a parallel call
 _PARALLEL_WORK = 400_000  # kernel evaluations (0.1 ms) that are worth waking a second thread for
-_SHARES = 64  # about so many parts are the queries divided into, for threads to take
 
 
 @numba.njit(fastmath=FAST, inline="always")  # type: ignore[untyped-decorator]
@@ -78,6 +78,20 @@ def squared_distances(query: Any, table: Any, start: int, stop: int, out: Any) -
                 out[j] += t * t
 
 
+@numba.njit  # type: ignore[untyped-decorator]
+def nth_smallest(values: F64, n: int) -> float:
+    """Return the ``n``-th smallest value; numba's ``np.partition`` takes four seconds to compile."""
+    smallest = np.full(n, np.inf)  # in order
+    for value in values:
+        if value < smallest[n - 1]:
+            place = n - 1
+            while place > 0 and smallest[place - 1] > value:
+                smallest[place] = smallest[place - 1]
+                place -= 1
+            smallest[place] = value
+    return smallest[n - 1]  # type: ignore[no-any-return]
+
+
 @numba.njit(fastmath=FAST, forceinline=True)  # type: ignore[untyped-decorator]
 def exponents(query: F64, h: int, plan: KernelPlan, own: float, out: F64) -> None:
     """Write log2 of the kernel between ``query`` and every sample into ``out`` (M,).
@@ -86,7 +100,8 @@ def exponents(query: F64, h: int, plan: KernelPlan, own: float, out: F64) -> Non
     """
     table, M = plan.table[h], out.size
     if plan.kind == DOT_PRODUCT:
-        out[:] = plan.offset[h]
+        for j in range(M):
+            out[j] = plan.offset[h, j]
         for a in range(query.size):
             x, q = table[a], 2.0 * query[a]
             for j in range(M):
@@ -95,7 +110,7 @@ def exponents(query: F64, h: int, plan: KernelPlan, own: float, out: F64) -> Non
     squared_distances(query, table, 0, M, out)
     if plan.kind == VARIABLE:
         if own < 0.0:
-            own = np.partition(out, plan.nearest - 1)[plan.nearest - 1] / plan.rho_unit[h]
+            own = nth_smallest(out, plan.nearest) / plan.rho_unit[h]
         rho = plan.rho[h]
         for j in range(M):
             out[j] *= -2.0 / (own + rho[j])
@@ -179,20 +194,19 @@ def _one_query(x: F64, p: int, plan: KernelPlan, order: int, mean: F64, variance
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def compiled_moments(x: F64, plan: KernelPlan, order: int, mean: F64, variance: F64) -> None:
-    """Conditional mean (``order`` 1) and variance (2) of every query's targets, for each state x (n, d), serially."""
-    memory = scratch_of(plan)
-    states, plans, means, variances, scratch = (
-        borrowed(x),
-        borrowed(plan),
-        borrowed(mean),
-        borrowed(variance),
-        borrowed(memory),
-    )
+def compiled_moments(x: F64, plan: KernelPlan, order: int, mean: F64, variance: F64) -> int:
+    """Conditional mean (``order`` 1) and variance (2) of every query's targets, for each state x (n, d), serially.
+
+    Returns the number of kernel evaluations.
+    """
+    memory, work = scratch_of(plan), 0
+    scratch, plans = borrowed(memory), borrowed(plan)
+    states, means, variances = borrowed(x), borrowed(mean), borrowed(variance)
     for n in range(x.shape[0]):
         for p in range(plan.head.size):
-            _one_query(states[n], p, plans, order, means[n], variances[n], scratch)
+            work += _one_query(states[n], p, plans, order, means[n], variances[n], scratch)
     keep_alive(memory)
+    return work
 
 
 @numba.njit(parallel=True, forceinline=True)  # type: ignore[untyped-decorator]
@@ -200,12 +214,11 @@ def compiled_moments_parallel(x: F64, plan: KernelPlan, order: int, mean: F64, v
     """Do so on all cores. Each output is one thread's own sum: the bits do not depend on their number."""
     P = plan.head.size
     tasks = x.shape[0] * P
-    size = max(1, tasks // _SHARES)
-    for block in prange(-(-tasks // size)):
+    for part in prange(_PARTS):
         memory = scratch_of(plan)
         scratch, plans = borrowed(memory), borrowed(plan)
         states, means, variances = borrowed(x), borrowed(mean), borrowed(variance)
-        for task in range(block * size, min((block + 1) * size, tasks)):
+        for task in range(part * tasks // _PARTS, (part + 1) * tasks // _PARTS):
             n, p = task // P, task % P
             _one_query(states[n], p, plans, order, means[n], variances[n], scratch)
         keep_alive(memory)
@@ -213,19 +226,6 @@ def compiled_moments_parallel(x: F64, plan: KernelPlan, order: int, mean: F64, v
 
 moments = numba.njit(cache=True)(compiled_moments.py_func)
 moments_parallel = numba.njit(cache=True, parallel=True)(compiled_moments_parallel.py_func)
-
-
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def kernel_evaluations(x: F64, plan: KernelPlan, order: int) -> Index:
-    """How many kernel evaluations the moments of each query take (n, P), for states x (n, d)."""
-    memory, mean, variance = scratch_of(plan), np.empty_like(x), np.empty_like(x)
-    scratch = borrowed(memory)
-    work = np.empty((x.shape[0], plan.head.size), np.intp)
-    for n in range(x.shape[0]):
-        for p in range(plan.head.size):
-            work[n, p] = _one_query(x[n], p, plan, order, mean[n], variance[n], scratch)
-    keep_alive(memory)
-    return work
 
 
 def runs_in_parallel(plan: KernelPlan, n: int) -> bool:

@@ -12,7 +12,14 @@ from l96closure.bridge.exp2 import FAST, exp2_double
 from l96closure.bridge.group_sums import FLUSH, HUGE, group_weights, share_below
 from l96closure.bridge.groups import GROUP, Groups
 from l96closure.bridge.kernel_plan import VARIABLE, KernelPlan
-from l96closure.bridge.kernel_sums import exponents, query_coordinates, shifted, squared_distances, weights
+from l96closure.bridge.kernel_sums import (
+    exponents,
+    nth_smallest,
+    query_coordinates,
+    shifted,
+    squared_distances,
+    weights,
+)
 from l96closure.bridge.vector import LANES, exp2, fnma, larger, load, splat, store, total, whole_lines
 
 __all__ = ["RowSums", "log_row_sums", "nearest_squared", "weight_concentration"]
@@ -78,7 +85,7 @@ def _laid_out(points: F64) -> tuple[Groups, F64]:
     return groups.joined([laid_out], D, 1 + D), np.ascontiguousarray(wide)
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+@numba.njit  # type: ignore[untyped-decorator]
 def _box_bounds(source: Groups, target: Groups, tile: int, size: int, bound: F32) -> None:
     """Write mass 2^(-d^2) of every group of ``source`` into ``bound``, d the distance of its box from the tile's."""
     zero, G = splat(np.float32(0.0)), source.mass.size
@@ -92,13 +99,13 @@ def _box_bounds(source: Groups, target: Groups, tile: int, size: int, bound: F32
         store(exp2(exponent) * load(source.mass, g), bound, g)
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+@numba.njit  # type: ignore[untyped-decorator]
 def _list_near(bound: F32, n: int, threshold: float, ceiling: float, near: Index) -> int:
     """List the groups whose bound is at least the threshold and below the ceiling; return how many."""
     found = 0
     for g in range(n):
         near[found] = g
-        found += threshold <= bound[g] < ceiling
+        found += (threshold <= bound[g]) & (bound[g] < ceiling)
     return found
 
 
@@ -110,7 +117,10 @@ def _row_sums(source: Groups, target: Groups, size: int, share: float, out: F64)
     for tile in prange(tiles):
         zero = splat(np.float32(0.0))
         bound, near, totals = np.empty(n + LANES, np.float32), np.empty(n + 1, np.intp), np.zeros(GROUP)
-        partial, queries = whole_lines(GROUP * LANES), target.nodes[tile, 1 : 1 + size].T.copy()
+        partial, queries = whole_lines(GROUP * LANES), np.empty((GROUP, size), np.float32)
+        for i in range(GROUP):
+            for a in range(size):
+                queries[i, a] = target.nodes[tile, 1 + a, i]
         _box_bounds(source, target, tile, size, bound)
         ceiling = HUGE
         budget = np.float32(share * _CROWDING) * share_below(bound, n, HUGE)[1]
@@ -127,7 +137,10 @@ def _row_sums(source: Groups, target: Groups, size: int, share: float, out: F64)
                     totals[i] += total(load(partial, i * LANES))
                     store(zero, partial, i * LANES)
             work[tile] += found * GROUP * GROUP
-            ceiling, budget = threshold, np.float32(share * totals.min())
+            least = totals[0]
+            for i in range(GROUP):
+                least = min(least, totals[i])
+            ceiling, budget = threshold, np.float32(share * least)
             if left_out <= budget:
                 break
         for i in range(GROUP):
@@ -172,7 +185,10 @@ def _row_sums_double(
                 for i in range(GROUP):
                     totals[i] += _sum_double(wide_target[tile], i, wide[near[k]], charge[near[k]], w)
             work[tile] += found * GROUP * GROUP
-            ceiling, budget = threshold, np.float32(share * totals.min())
+            least = totals[0]
+            for i in range(GROUP):
+                least = min(least, totals[i])
+            ceiling, budget = threshold, np.float32(share * least)
             if left_out <= budget:
                 break
         for i in range(GROUP):
@@ -201,7 +217,7 @@ def nearest_squared(table: F64, nearest: int) -> F64:
     for j in prange(M):
         distances = np.empty(M)
         squared_distances(table[:, j].copy(), table, 0, M, distances)
-        out[j] = np.partition(distances, nearest - 1)[nearest - 1]
+        out[j] = nth_smallest(distances, nearest)
     return out
 
 

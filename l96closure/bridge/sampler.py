@@ -39,7 +39,7 @@ def _steps(
     amplitude: F64,
     drift: F64,
     scheme: int,
-    over_queries: bool,
+    over_queries: bool | None,
     plan: KernelPlan,
 ) -> None:
     """Make ``normals.shape[0]`` steps in place; x (n, d), normals (steps, n, noisy), drift (n, d)."""
@@ -47,15 +47,16 @@ def _steps(
     query, mean, variance = np.empty_like(x), np.empty_like(x), np.empty_like(x)
     order = 2 if scheme == _VARIANCE else 1
     for step in range(steps):
-        query[:] = x
-        if scheme == _SPLIT:
-            for i in range(n):
+        for i in range(n):
+            for a in range(x.shape[1]):
+                query[i, a] = x[i, a]
+            if scheme == _SPLIT:
                 for a in range(noisy_size):
                     query[i, noisy[a]] += amplitude[noisy[a]] * normals[step, i, a]
-        if over_queries:
-            kernel_sums.compiled_moments_parallel(query, plan, order, mean, variance)
-        else:
+        if over_queries is None:  # its type decides, so that only one of the two is compiled
             kernel_sums.compiled_moments(query, plan, order, mean, variance)
+        else:
+            kernel_sums.compiled_moments_parallel(query, plan, order, mean, variance)
         for i in range(n):
             for p in range(plan.targets.shape[0]):
                 for target in plan.targets[p]:
@@ -67,7 +68,8 @@ def _steps(
                     b = noisy[a]
                     spread = np.sqrt(variance[i, b]) if scheme == _VARIANCE else amplitude[b]
                     mean[i, b] += spread * normals[step, i, a]
-        x[:] = mean
+            for a in range(x.shape[1]):
+                x[i, a] = mean[i, a]
 
 
 _advance = numba.njit(cache=True)(_steps.py_func)
@@ -79,7 +81,7 @@ def _advance_parallel(
 ) -> None:
     """Do so on all cores, each state one thread's own for all its steps: the bits do not depend on their number."""
     for i in prange(x.shape[0]):
-        _steps(x[i : i + 1], normals[:, i : i + 1], noisy, fixed, amplitude, drift[i : i + 1], scheme, False, plan)
+        _steps(x[i : i + 1], normals[:, i : i + 1], noisy, fixed, amplitude, drift[i : i + 1], scheme, None, plan)
 
 
 class Chain:
@@ -176,7 +178,7 @@ class Chain:
             if parallel and x.shape[0] >= _MANY_STATES:
                 _advance_parallel(x, normals, *arguments, self._plan)
             else:
-                _advance(x, normals, *arguments, parallel, self._plan)
+                _advance(x, normals, *arguments, parallel or None, self._plan)
 
     def _sweep(self, x: F64, steps: int, rng: np.random.Generator, conditionals: FullConditionals) -> None:
         parallel = kernel_sums.runs_in_parallel(conditionals.plan, x.shape[0])
