@@ -127,13 +127,13 @@ def test_lemma_1_the_mean_stays_in_the_training_range(data):
 
 def test_serial_and_parallel_sums_agree():
     x = gaussian(np.random.default_rng(9), 3000, 6)
-    fitted = bridge.fit(x, 0.1, bridge.periodic(6, 1))
-    outputs = []
-    for moments in (kernel_sums.moments, kernel_sums.moments_parallel):
-        mean, variance = np.empty((40, 6)), np.empty((40, 6))
-        moments(x[:40].copy(), fitted.plan, 2, mean, variance)
-        outputs.append((mean, variance))
-    np.testing.assert_allclose(outputs[0], outputs[1], atol=1e-6)
+    for shared in (False, True):
+        fitted = bridge.fit(x, 0.1, bridge.periodic(6, 1), shared=shared, centres=2000)
+        serial, parallel = np.empty((2, 40, 6)), np.empty((2, 40, 6))
+        kernel_sums.moments(x[:40].copy(), fitted.plan, 2, *serial)
+        for parts in (1, 3, 64):
+            kernel_sums.moments_parallel(x[:40].copy(), fitted.plan, 2, *parallel, parts)
+            np.testing.assert_array_equal(parallel, serial)
 
 
 def normal_quantiles(M):

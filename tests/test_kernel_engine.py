@@ -97,7 +97,7 @@ def test_work_is_saved_on_a_trajectory_and_never_more_than_repeated():
     assert fitted.plan.rtol[0] == fitted.kernel.rtol  # the tree was chosen
     assert fitted.plan.number[0, 0] < fitted.plan.number[0, 1] / 2
     work = evaluations(fitted, states)
-    assert work.mean() < len(x) / 5
+    assert work.mean() < len(x) / 3
     assert work.max() < 2.3 * len(x)  # both levels, and then all samples
     brute = evaluations(with_sums(fitted, "brute"), states)
     assert (brute >= len(x)).all()
@@ -119,9 +119,10 @@ def test_results_depend_neither_on_threads_nor_on_the_company(problem):
     threads = numba.get_num_threads()
     for count in {1, threads}:
         numba.set_num_threads(count)
-        parallel = np.zeros_like(serial)
-        kernel_sums.moments_parallel(states, plan, 2, *parallel)
-        np.testing.assert_array_equal(parallel, serial)
+        for parts in (1, 2, 7, 1000):
+            parallel = np.zeros_like(serial)
+            kernel_sums.moments_parallel(states, plan, 2, *parallel, parts)
+            np.testing.assert_array_equal(parallel, serial)
     numba.set_num_threads(threads)
     backwards = np.zeros_like(serial)
     kernel_sums.moments(states[::-1].copy(), plan, 2, *backwards)
@@ -203,14 +204,14 @@ def test_the_bound_is_the_quadratic_form():
 @pytest.mark.parametrize("share", [0.0, 1e-6, 1e-3])
 def test_row_sums_leave_out_no_more_than_they_may(double, share):
     rng = np.random.default_rng(8)
-    samples, targets = 2.0 * rng.standard_normal((4, 3000)), 2.5 * rng.standard_normal((4, 501))
+    samples, targets = 6.0 * rng.standard_normal((4, 3000)), 6.0 * rng.standard_normal((4, 501))
     u = rng.standard_normal(3000)
     product = RowSums(samples)
     found = np.exp(product.log(u, share, double, at=RowSums(targets)))
     exact = np.exp2(-((targets[:, :, None] - samples[:, None]) ** 2).sum(axis=0)) @ np.exp(u)
-    error = found / exact - 1
-    assert error.min() >= -share - (1e-12 if double else 3e-6)
-    assert error.max() <= 1e-12 if double else 3e-6
+    error, rounding = found / exact - 1, 1e-12 if double else 1e-5
+    assert error.min() >= -share - rounding
+    assert error.max() <= rounding
     if share == 1e-3:
         assert product.evaluations < 0.8 * 3000 * 501
 

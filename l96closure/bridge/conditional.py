@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -152,8 +153,10 @@ class Bridge:
         """Conditional mean and, for ``order`` 2, variance at the states x (n, d): two arrays (n, C)."""
         x = self._checked(x)
         mean, variance = np.empty_like(x), np.empty_like(x)
-        many = kernel_sums.runs_in_parallel(self.plan, x.shape[0])
-        (kernel_sums.moments_parallel if many else kernel_sums.moments)(x, self.plan, order, mean, variance)
+        if kernel_sums.runs_in_parallel(self.plan, x.shape[0]):
+            kernel_sums.moments_parallel(x, self.plan, order, mean, variance, numba.get_num_threads())
+        else:
+            kernel_sums.moments(x, self.plan, order, mean, variance)
         return mean[:, self.components], variance[:, self.components]
 
 

@@ -45,7 +45,7 @@ from l96closure.bridge.vector import (
     where_below,
 )
 
-__all__ = ["FAR", "FLUSH", "HUGE", "ROUNDING", "group_weights", "over_all", "share_below", "tolerant"]
+__all__ = ["FAR", "FLUSH", "HUGE", "ROUNDING", "group_weights", "over_all", "share_below", "side_by_side", "tolerant"]
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -53,6 +53,7 @@ Index = npt.NDArray[np.intp]
 
 FAR = 2.0**-24  # below this sum the single-precision exponents have lost their digits to the common shift
 ROUNDING = 1e-5  # of a conditional mean in single precision, in standard deviations: a tested figure, not a bound
+_BLOCK = 16  # groups that it takes where queries are summed side by side
 FLUSH = 64  # groups whose sums are added up in single precision before they go into double
 HUGE = np.float32(3e38)
 _THIRD = np.float32(1.0 / 3.0)
@@ -74,12 +75,12 @@ def group_weights(query: F32, size: int, nodes: F32, one: int, other: int, value
 
 
 @numba.njit  # type: ignore[untyped-decorator]
-def _add_groups(found: int, size: int, rows: Index, plan: KernelPlan, order: int, scratch: Scratch) -> None:
+def _add_groups(found: int, size: int, rows: Index, nodes: F32, order: int, scratch: Scratch) -> None:
     """Add the sums of the first ``found`` groups of ``near`` to ``sums``, up to ``order``.
 
     The first value's sums are kept in registers, the others' in ``partial``, two vectors each.
     """
-    nodes, near, partial, sums = plan.nodes, scratch.near, scratch.partial, scratch.sums
+    near, partial, sums = scratch.near, scratch.partial, scratch.sums
     stride, zero = nodes.shape[1] * GROUP, splat(np.float32(0.0))
     near[found] = nodes.shape[0] - 1  # an odd one is paired with the empty one
     for begin in range(0, found, FLUSH):
@@ -119,7 +120,48 @@ def over_all(h: int, plan: KernelPlan, order: int, scratch: Scratch) -> None:
     for g in range(n):
         scratch.near[g] = plan.first[h, 1] + g
     scratch.sums[:] = 0.0
-    _add_groups(n, plan.size[h], plan.value_rows[h], plan, order, scratch)
+    _add_groups(n, plan.size[h], plan.value_rows[h], plan.nodes, order, scratch)
+
+
+@numba.njit  # type: ignore[untyped-decorator]
+def side_by_side(
+    queries: F32, size: int, row: int, nodes: F32, start: int, stop: int, order: int, work: F32, sums: F64
+) -> None:
+    """Sum over the groups ``start`` to ``stop`` for ``LANES`` queries at a time, one in each place of a vector.
+
+    Samples are read once for all queries and nothing is summed across a vector, which suits many queries of one
+    dictionary that averages one value. Each query is summed in the same order whatever the others are.
+
+    Parameters
+    ----------
+    queries : coordinates of the queries in kernel units (size * LANES,), those of one after the other's.
+    size, row : number of coordinates, and which row of the table is averaged.
+    nodes, start, stop, order : see :class:`Groups`; sums up to this order are needed.
+    work : (3 * LANES,).
+    sums : S_0, S_1 and S_2 (3, LANES).
+    """
+    sums[:] = 0.0
+    for begin in range(start, stop, _BLOCK):
+        zeroth = splat(np.float32(0.0))
+        first, second = zeroth, zeroth
+        for g in range(begin, min(begin + _BLOCK, stop)):
+            for j in range(0, GROUP, 2):
+                low, high = splat(nodes[g, 0, j]), splat(nodes[g, 0, j + 1])
+                for a in range(size):
+                    q = load(queries, a * LANES)
+                    near, far = q - splat(nodes[g, 2 + a, j]), q - splat(nodes[g, 2 + a, j + 1])
+                    low, high = fnma(near, near, low), fnma(far, far, high)
+                low, high = exp2(low), exp2(high)
+                zeroth = zeroth + (low + high)
+                first = fma(high, splat(nodes[g, 2 + row, j + 1]), fma(low, splat(nodes[g, 2 + row, j]), first))
+                if order > 1:
+                    second = fma(high, splat(nodes[g, 1, j + 1]), fma(low, splat(nodes[g, 1, j]), second))
+        store(zeroth, work, 0)
+        store(first, work, LANES)
+        store(second, work, 2 * LANES)
+        for k in range(3):
+            for i in range(LANES):
+                sums[k, i] += work[k * LANES + i]
 
 
 @numba.njit  # type: ignore[untyped-decorator]
@@ -197,7 +239,7 @@ def tolerant(h: int, plan: KernelPlan, order: int, scratch: Scratch) -> int:
             for g in range(n):
                 near[found] = start + g
                 found += (threshold <= bound[g]) & (bound[g] < ceiling)
-            _add_groups(found, size, rows, plan, order, scratch)
+            _add_groups(found, size, rows, plan.nodes, order, scratch)
             work += found * GROUP
             left = rtol * sums[0, 0] - _rule_errors(start, n, plan, check, h, threshold, bound)
             if span * left_out <= left and sums[0, 0] > FAR:

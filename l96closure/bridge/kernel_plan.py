@@ -77,7 +77,7 @@ class KernelPlan(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Memory of one thread's queries: coordinates in both precisions, sums, and bounds of the groups."""
+    """Memory of one thread's queries: coordinates in both precisions, sums, groups; and for queries side by side."""
 
     query: F64
     single: F32
@@ -85,6 +85,8 @@ class Scratch(NamedTuple):
     partial: F32
     bound: F32
     near: Index
+    queries: F32
+    lane_sums: F64
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
@@ -97,7 +99,9 @@ def scratch_of(plan: KernelPlan) -> Scratch:
         np.empty(D + _APART),
         np.empty(D + _APART, np.float32),
         np.empty((3, C + _APART)),
-        whole_lines(2 * C * LANES),
+        whole_lines((2 * C + 1) * LANES),
         whole_lines(groups + LANES),
         np.empty(groups + _APART, np.intp),
+        whole_lines((D + 1) * LANES),
+        np.empty((3, LANES)),
     )

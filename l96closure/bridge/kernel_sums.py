@@ -35,9 +35,10 @@ from numba import prange
 
 from l96closure.bridge.borrowed import borrowed, keep_alive
 from l96closure.bridge.exp2 import FAST, exp2_double
-from l96closure.bridge.group_sums import FAR, over_all, tolerant
+from l96closure.bridge.group_sums import FAR, over_all, side_by_side, tolerant
 from l96closure.bridge.groups import GROUP
 from l96closure.bridge.kernel_plan import DISTANCE, DOT_PRODUCT, VARIABLE, KernelPlan, Scratch, scratch_of
+from l96closure.bridge.vector import LANES
 
 __all__ = [
     "compiled_moments",
@@ -57,7 +58,6 @@ F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 
-_PARTS = numba.config.NUMBA_NUM_THREADS  # of the work of a parallel call
 _PARALLEL_WORK = 400_000  # kernel evaluations (0.1 ms) that are worth waking a second thread for
 
 
@@ -194,33 +194,71 @@ def _one_query(x: F64, p: int, plan: KernelPlan, order: int, mean: F64, variance
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def _several_queries(
+    x: F64, start: int, stop: int, plan: KernelPlan, order: int, mean: F64, variance: F64, scratch: Scratch
+) -> int:
+    """Do as :func:`_one_query` for the tasks ``start`` to ``stop``, task n P + p being query p of state n."""
+    P, work = plan.head.size, 0
+    if not _suits_lanes(x.shape[0] * P, plan):
+        for task in range(start, stop):
+            n, p = task // P, task % P
+            work += _one_query(x[n], p, plan, order, mean[n], variance[n], scratch)
+        return work
+    size, row, groups = plan.size[0], plan.value_rows[0, 0], plan.first[0, 1]
+    for begin in range(start, stop, LANES):
+        some = min(LANES, stop - begin)
+        for a in range(size):
+            for i in range(LANES):
+                task = begin + min(i, some - 1)
+                n, p = task // P, task % P
+                q = (x[n, plan.gather[p, a]] - plan.centre[0, a]) * plan.factor[0, a]
+                scratch.queries[a * LANES + i] = q
+        last = groups + plan.number[0, 1]
+        side_by_side(scratch.queries, size, row, plan.nodes, groups, last, order, scratch.partial, scratch.lane_sums)
+        work += some * plan.number[0, 1] * GROUP
+        centre, factor, sums = plan.centre[0, row], plan.factor[0, row], scratch.lane_sums
+        for i in range(some):
+            n, p = (begin + i) // P, (begin + i) % P
+            if sums[0, i] > FAR:
+                value, target = sums[1, i] / sums[0, i], plan.targets[p, 0]
+                mean[n, target] = centre + value / factor
+                variance[n, target] = max(sums[2, i] / sums[0, i] - value * value, 0.0) / factor**2
+            else:
+                work += _one_query(x[n], p, plan, order, mean[n], variance[n], scratch)
+    return work
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def _suits_lanes(tasks: int, plan: KernelPlan) -> bool:
+    """Whether so many queries are summed side by side; a function of the work alone."""
+    one = plan.charge.shape[0] == 1 and plan.value_rows.shape[1] == 1 and plan.size[0] > 0
+    return one and plan.kind == DISTANCE and plan.rtol[0] == 0.0 and tasks >= LANES
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
 def compiled_moments(x: F64, plan: KernelPlan, order: int, mean: F64, variance: F64) -> int:
     """Conditional mean (``order`` 1) and variance (2) of every query's targets, for each state x (n, d), serially.
 
     Returns the number of kernel evaluations.
     """
-    memory, work = scratch_of(plan), 0
-    scratch, plans = borrowed(memory), borrowed(plan)
-    states, means, variances = borrowed(x), borrowed(mean), borrowed(variance)
-    for n in range(x.shape[0]):
-        for p in range(plan.head.size):
-            work += _one_query(states[n], p, plans, order, means[n], variances[n], scratch)
+    memory, tasks = scratch_of(plan), x.shape[0] * plan.head.size
+    work = _several_queries(
+        borrowed(x), 0, tasks, borrowed(plan), order, borrowed(mean), borrowed(variance), borrowed(memory)
+    )
     keep_alive(memory)
-    return work
+    return work  # type: ignore[no-any-return]
 
 
 @numba.njit(parallel=True, forceinline=True)  # type: ignore[untyped-decorator]
-def compiled_moments_parallel(x: F64, plan: KernelPlan, order: int, mean: F64, variance: F64) -> None:
-    """Do so on all cores. Each output is one thread's own sum: the bits do not depend on their number."""
-    P = plan.head.size
-    tasks = x.shape[0] * P
-    for part in prange(_PARTS):
+def compiled_moments_parallel(x: F64, plan: KernelPlan, order: int, mean: F64, variance: F64, parts: int) -> None:
+    """Do so in so many parts at a time. Each output is one thread's own sum: the bits do not depend on their number."""
+    tasks = x.shape[0] * plan.head.size
+    for part in prange(parts):
         memory = scratch_of(plan)
-        scratch, plans = borrowed(memory), borrowed(plan)
-        states, means, variances = borrowed(x), borrowed(mean), borrowed(variance)
-        for task in range(part * tasks // _PARTS, (part + 1) * tasks // _PARTS):
-            n, p = task // P, task % P
-            _one_query(states[n], p, plans, order, means[n], variances[n], scratch)
+        start, stop = part * tasks // parts, (part + 1) * tasks // parts
+        _several_queries(
+            borrowed(x), start, stop, borrowed(plan), order, borrowed(mean), borrowed(variance), borrowed(memory)
+        )
         keep_alive(memory)
 
 

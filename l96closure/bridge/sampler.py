@@ -39,7 +39,7 @@ def _steps(
     amplitude: F64,
     drift: F64,
     scheme: int,
-    over_queries: bool | None,
+    parts: int | None,
     plan: KernelPlan,
 ) -> None:
     """Make ``normals.shape[0]`` steps in place; x (n, d), normals (steps, n, noisy), drift (n, d)."""
@@ -53,10 +53,10 @@ def _steps(
             if scheme == _SPLIT:
                 for a in range(noisy_size):
                     query[i, noisy[a]] += amplitude[noisy[a]] * normals[step, i, a]
-        if over_queries is None:  # its type decides, so that only one of the two is compiled
+        if parts is None:  # its type decides, so that only one of the two is compiled
             kernel_sums.compiled_moments(query, plan, order, mean, variance)
         else:
-            kernel_sums.compiled_moments_parallel(query, plan, order, mean, variance)
+            kernel_sums.compiled_moments_parallel(query, plan, order, mean, variance, parts)
         for i in range(n):
             for p in range(plan.targets.shape[0]):
                 for target in plan.targets[p]:
@@ -178,7 +178,7 @@ class Chain:
             if parallel and x.shape[0] >= _MANY_STATES:
                 _advance_parallel(x, normals, *arguments, self._plan)
             else:
-                _advance(x, normals, *arguments, parallel or None, self._plan)
+                _advance(x, normals, *arguments, numba.get_num_threads() if parallel else None, self._plan)
 
     def _sweep(self, x: F64, steps: int, rng: np.random.Generator, conditionals: FullConditionals) -> None:
         parallel = kernel_sums.runs_in_parallel(conditionals.plan, x.shape[0])
