@@ -23,7 +23,7 @@ run: $(VENV)/.installed ## Run the default experiment with the recommended closu
 	$(BIN)/l96closure $(ARGS)
 
 .PHONY: paper
-paper: $(VENV)/.installed ## Run the published settings literally (tens of minutes)
+paper: $(VENV)/.installed ## Run the published settings literally (a few minutes)
 	$(BIN)/l96closure experiment=l96_paper $(ARGS)
 
 .PHONY: test
@@ -47,6 +47,10 @@ bench: $(VENV)/.installed-bench ## Measure speed
 	$(BIN)/python benchmarks/simulator.py $(ARGS)
 	$(BIN)/python benchmarks/closure.py $(ARGS)
 	$(BIN)/python benchmarks/kernel_sums.py $(ARGS)
+
+.PHONY: bench-fit
+bench-fit: $(VENV)/.installed ## Measure fits of up to a million samples (minutes)
+	$(BIN)/python benchmarks/fit.py $(ARGS)
 
 .PHONY: notebooks
 notebooks: $(VENV)/.installed-test ## Execute the notebooks; with their figures they go to runs/notebooks/

@@ -25,6 +25,13 @@ def test_exp2_in_single_precision():
 
 
 def test_exp2_in_double_precision():
+    x = np.linspace(-1000.0, 900.0, 160_000)
+    out = np.empty_like(x)
+    powers(x, out)
+    np.testing.assert_allclose(out, np.exp2(np.maximum(x, -900.0)), rtol=1e-15)
+
+
+def test_exp2_of_loops_that_the_compiler_vectorises():
     @numba.njit
     def evaluate(x, out):
         for i in range(x.size):

@@ -8,7 +8,6 @@ import numpy.typing as npt
 from numba import prange
 
 from l96closure.bridge import groups
-from l96closure.bridge.exp2 import FAST, exp2_double
 from l96closure.bridge.group_sums import FLUSH, HUGE, group_weights, share_below
 from l96closure.bridge.groups import GROUP, Groups
 from l96closure.bridge.kernel_plan import VARIABLE, KernelPlan
@@ -20,7 +19,7 @@ from l96closure.bridge.kernel_sums import (
     squared_distances,
     weights,
 )
-from l96closure.bridge.vector import LANES, exp2, fnma, larger, load, splat, store, total, whole_lines
+from l96closure.bridge.vector import LANES, exp2, fma, fnma, larger, load, splat, store, total, whole_lines
 
 __all__ = ["RowSums", "log_row_sums", "nearest_squared", "weight_concentration"]
 
@@ -148,45 +147,34 @@ def _row_sums(source: Groups, target: Groups, size: int, share: float, out: F64)
     return work
 
 
-@numba.njit(forceinline=True, fastmath=FAST)  # type: ignore[untyped-decorator]
-def _sum_double(queries: F64, i: int, table: F64, charge: F64, w: F64) -> float:
-    """S_0 of query ``i`` over the samples of one group in double precision; both (D, GROUP)."""
-    w[:] = 0.0
-    for a in range(queries.shape[0]):
-        q = queries[a, i]
-        for j in range(GROUP):
-            t = table[a, j] - q
-            w[j] += t * t
-    for j in range(GROUP):
-        w[j] = exp2_double(-w[j]) * charge[j]
-    result = 0.0
-    for j in range(GROUP):
-        result += w[j]
-    return result
-
-
 @numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
 def _row_sums_double(
     source: Groups, wide: F64, charge: F64, target: Groups, wide_target: F64, share: float, out: F64
 ) -> Index:
     """Do so in double precision; coordinates (G, D, GROUP), ``charge`` (G, GROUP) the weights."""
-    n, tiles = source.number[0, 1], target.number[0, 1]
+    n, tiles, size = source.number[0, 1], target.number[0, 1], wide.shape[1]
     work = np.zeros(tiles, np.intp)
     for tile in prange(tiles):
-        bound, near, totals = np.empty(n + LANES, np.float32), np.empty(n + 1, np.intp), np.zeros(GROUP)
-        w = np.empty(GROUP)
-        _box_bounds(source, target, tile, wide.shape[1], bound)
+        bound, near = np.empty(n + LANES, np.float32), np.empty(n + 1, np.intp)
+        partial, totals = np.zeros(GROUP * LANES), np.zeros(GROUP)
+        _box_bounds(source, target, tile, size, bound)
         ceiling = HUGE
         budget = np.float32(share * _CROWDING) * share_below(bound, n, HUGE)[1]
         for _ in range(2):
             threshold, left_out = share_below(bound, n, budget)
             found = _list_near(bound, n, threshold, ceiling, near)
             for k in range(found):
+                weights_there = load(charge, near[k] * LANES)
                 for i in range(GROUP):
-                    totals[i] += _sum_double(wide_target[tile], i, wide[near[k]], charge[near[k]], w)
+                    exponent = splat(0.0)
+                    for a in range(size):
+                        away = splat(wide_target[tile, a, i]) - load(wide, (near[k] * size + a) * LANES)
+                        exponent = fnma(away, away, exponent)
+                    store(fma(exp2(exponent), weights_there, load(partial, i * LANES)), partial, i * LANES)
             work[tile] += found * GROUP * GROUP
-            least = totals[0]
+            least = np.inf
             for i in range(GROUP):
+                totals[i] = total(load(partial, i * LANES))
                 least = min(least, totals[i])
             ceiling, budget = threshold, np.float32(share * least)
             if left_out <= budget:

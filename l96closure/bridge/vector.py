@@ -1,4 +1,4 @@
-"""Sixteen single-precision numbers side by side, as a type that compiled loops can hold in a register.
+"""Sixteen numbers side by side, in single or double precision, as a type that compiled loops hold in registers.
 
 A loop written with this type is vectorised on every machine and always in the same way: what is added to what, and
 where a product and a sum are rounded once, is in the source and not up to the optimiser. Machines with narrower
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -22,7 +22,6 @@ from numba.extending import intrinsic, lower_builtin, models, register_model
 
 __all__ = [
     "LANES",
-    "VECTOR",
     "exp2",
     "fma",
     "fnma",
@@ -41,64 +40,70 @@ LANES = 16
 
 
 class _VectorType(types.Type):  # type: ignore[misc]
-    def __init__(self) -> None:
-        super().__init__(name=f"float32x{LANES}")
+    def __init__(self, element: Any) -> None:
+        self.element = element
+        super().__init__(name=f"{element.name}x{LANES}")
 
 
-VECTOR = _VectorType()
-_REAL = ir.VectorType(ir.FloatType(), LANES)
-_BITS = ir.VectorType(ir.IntType(32), LANES)
+SINGLE, DOUBLE = _VectorType(types.float32), _VectorType(types.float64)
+_VECTORS = {vector.element: vector for vector in (SINGLE, DOUBLE)}
+_LLVM = {SINGLE: ir.VectorType(ir.FloatType(), LANES), DOUBLE: ir.VectorType(ir.DoubleType(), LANES)}
 
 
 @register_model(_VectorType)
 class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
     def __init__(self, manager: Any, numba_type: Any) -> None:
-        super().__init__(manager, numba_type, _REAL)
+        super().__init__(manager, numba_type, _LLVM[numba_type])
 
 
-def _real(value: float) -> Any:
-    return ir.Constant(_REAL, [float(np.float32(value))] * LANES)
+def _real(like: Any, value: float) -> Any:
+    """Return a constant vector of the type of ``like``."""
+    number = float(np.float32(value)) if like.type == _LLVM[SINGLE] else value
+    return ir.Constant(like.type, [number] * LANES)
 
 
-def _bits(value: int) -> Any:
-    return ir.Constant(_BITS, [value] * LANES)
-
-
-def _fused(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    kind = ir.FunctionType(_REAL, [_REAL] * 3)
-    return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{LANES}f32"), [a, b, c])
+def _call(builder: Any, name: str, arguments: Any) -> Any:
+    """Call the LLVM intrinsic of vectors that all have the type of the first."""
+    kind = arguments[0].type
+    width = 32 if kind == _LLVM[SINGLE] else 64
+    signature = ir.FunctionType(kind, [kind] * len(arguments))
+    return builder.call(
+        cgutils.get_or_insert_function(builder.module, signature, f"llvm.{name}.v{LANES}f{width}"), arguments
+    )
 
 
 def _permuted(builder: Any, value: Any, order: list[int]) -> Any:
-    return builder.shuffle_vector(value, ir.Constant(_REAL, ir.Undefined), ir.Constant(_BITS, order))
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), order)
+    return builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), mask)
 
 
 def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
     data = cgutils.create_struct_proxy(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [index]), _REAL.as_pointer())
+    return builder.bitcast(builder.gep(data, [index]), _LLVM[_VECTORS[array_type.dtype]].as_pointer())
 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def load(context: Any, array: Any, index: Any) -> Any:
-    """Read elements ``index`` to ``index + LANES`` of a C-ordered float32 array, seen as flat."""
+    """Read elements ``index`` to ``index + LANES`` of a C-ordered array of floats, seen as flat."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         value = builder.load(_address(context, builder, signature.args[0], *arguments))
-        value.align = 4
+        value.align = array.dtype.bitwidth // 8
         return value
 
-    return VECTOR(array, types.intp), generate
+    return _VECTORS[array.dtype](array, types.intp), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def store(context: Any, value: Any, array: Any, index: Any) -> Any:
-    """Write a vector to elements ``index`` to ``index + LANES`` of a C-ordered float32 array, seen as flat."""
+    """Write a vector to elements ``index`` to ``index + LANES`` of a C-ordered array of floats, seen as flat."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        builder.store(arguments[0], _address(context, builder, signature.args[1], *arguments[1:])).align = 4
+        place = _address(context, builder, signature.args[1], *arguments[1:])
+        builder.store(arguments[0], place).align = array.dtype.bitwidth // 8
         return context.get_dummy_value()
 
-    return types.void(VECTOR, array, types.intp), generate
+    return types.void(value, array, types.intp), generate
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
@@ -114,16 +119,17 @@ def splat(context: Any, number: Any) -> Any:
     """Return a vector of equal numbers."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        first = builder.insert_element(ir.Constant(_REAL, ir.Undefined), arguments[0], ir.Constant(ir.IntType(32), 0))
+        undefined = ir.Constant(_LLVM[_VECTORS[number]], ir.Undefined)
+        first = builder.insert_element(undefined, arguments[0], ir.Constant(ir.IntType(32), 0))
         return _permuted(builder, first, [0] * LANES)
 
-    return VECTOR(types.float32), generate
+    return _VECTORS[number](number), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def fma(context: Any, a: Any, b: Any, c: Any) -> Any:
     """Return a b + c, rounded once where the machine can."""
-    return VECTOR(VECTOR, VECTOR, VECTOR), lambda context, builder, signature, abc: _fused(builder, *abc)
+    return a(a, a, a), lambda context, builder, signature, abc: _call(builder, "fmuladd", abc)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -131,9 +137,9 @@ def fnma(context: Any, a: Any, b: Any, c: Any) -> Any:
     """Return c - a b, rounded once where the machine can."""
 
     def generate(context: Any, builder: Any, signature: Any, abc: Any) -> Any:
-        return _fused(builder, builder.fneg(abc[0]), abc[1], abc[2])
+        return _call(builder, "fmuladd", [builder.fneg(abc[0]), *abc[1:]])
 
-    return VECTOR(VECTOR, VECTOR, VECTOR), generate
+    return a(a, a, a), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -143,7 +149,7 @@ def larger(context: Any, a: Any, b: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, ab: Any) -> Any:
         return builder.select(builder.fcmp_ordered(">", *ab), *ab)
 
-    return VECTOR(VECTOR, VECTOR), generate
+    return a(a, a), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -153,7 +159,7 @@ def smaller(context: Any, a: Any, b: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, ab: Any) -> Any:
         return builder.select(builder.fcmp_ordered("<", *ab), *ab)
 
-    return VECTOR(VECTOR, VECTOR), generate
+    return a(a, a), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -162,20 +168,15 @@ def where_below(context: Any, a: Any, limit: Any, value: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         a, limit, value = arguments
-        return builder.select(builder.fcmp_ordered("<", a, limit), value, _real(0.0))
+        return builder.select(builder.fcmp_ordered("<", a, limit), value, _real(value, 0.0))
 
-    return VECTOR(VECTOR, VECTOR, VECTOR), generate
+    return a(a, a, a), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def root(context: Any, a: Any) -> Any:
     """Square roots."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind = ir.FunctionType(_REAL, [_REAL])
-        return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.sqrt.v{LANES}f32"), arguments)
-
-    return VECTOR(VECTOR), generate
+    return a(a), lambda context, builder, signature, arguments: _call(builder, "sqrt", arguments)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -190,7 +191,7 @@ def total(context: Any, a: Any) -> Any:
             half //= 2
         return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
 
-    return types.float32(VECTOR), generate
+    return a.element(a), generate
 
 
 def _operator(symbol: Any, name: str) -> None:
@@ -199,9 +200,10 @@ def _operator(symbol: Any, name: str) -> None:
     @infer_global(symbol)
     class Operator(AbstractTemplate):  # type: ignore[misc]
         def generic(self, arguments: Any, keywords: Any) -> Any:
-            return VECTOR(VECTOR, VECTOR) if arguments == (VECTOR, VECTOR) else None
+            same = len(arguments) == 2 and arguments[0] == arguments[1]
+            return arguments[0](*arguments) if same and isinstance(arguments[0], _VectorType) else None
 
-    @lower_builtin(symbol, VECTOR, VECTOR)  # type: ignore[untyped-decorator]
+    @lower_builtin(symbol, _VectorType, _VectorType)  # type: ignore[untyped-decorator]
     def lowered(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return getattr(builder, name)(*arguments)
 
@@ -210,9 +212,24 @@ for _symbol, _name in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator
     _operator(_symbol, _name)
 
 
-_DEGREE = 5
-_LEAST = -120.0  # 2^x below is taken as 2^-120: products with less would be denormal and many times slower
-_SHIFTER = 1.5 * 2.0**23  # added to a number, its fraction bits are the number's nearest integer
+class _Exponential(NamedTuple):
+    """How 2^x is evaluated in one precision.
+
+    Attributes
+    ----------
+    degree : of the polynomial for the fraction.
+    least : 2^x below is taken as 2^least: products with less would be denormal and many times slower.
+    bits : of the fraction of a number. With 1.5 2^bits added to it, they are the number's nearest integer.
+    width : of a number.
+    """
+
+    degree: int
+    least: float
+    bits: int
+    width: int
+
+
+_EXPONENTIAL = {SINGLE: _Exponential(5, -120.0, 23, 32), DOUBLE: _Exponential(11, -900.0, 52, 64)}
 
 
 def _polynomial(degree: int) -> tuple[float, ...]:
@@ -234,18 +251,21 @@ def _polynomial(degree: int) -> tuple[float, ...]:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def exp2(context: Any, a: Any) -> Any:
-    """Return 2^a for a below 127 with a relative error of 2e-7; 2^-120 for a below -120."""
+    """Return 2^a with a relative error of 2e-7 or 1e-15; 2^-120 for a below -120, 2^-900 in double precision."""
+    how = _EXPONENTIAL[a]
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         (x,) = arguments
-        x = builder.select(builder.fcmp_ordered(">", x, _real(_LEAST)), x, _real(_LEAST))
-        shifted = builder.fadd(x, _real(_SHIFTER))
-        fraction = builder.fsub(x, builder.fsub(shifted, _real(_SHIFTER)))
-        leading, *others = _polynomial(_DEGREE)
-        power = _real(leading)
+        least, shifter = _real(x, how.least), _real(x, 1.5 * 2.0**how.bits)
+        x = builder.select(builder.fcmp_ordered(">", x, least), x, least)
+        shifted = builder.fadd(x, shifter)
+        fraction = builder.fsub(x, builder.fsub(shifted, shifter))
+        leading, *others = _polynomial(how.degree)
+        power = _real(x, leading)
         for coefficient in others:
-            power = _fused(builder, power, fraction, _real(coefficient))
-        exponent = builder.shl(builder.bitcast(shifted, _BITS), _bits(23))
-        return builder.bitcast(builder.add(builder.bitcast(power, _BITS), exponent), _REAL)
+            power = _call(builder, "fmuladd", [power, fraction, _real(x, coefficient)])
+        integers = ir.VectorType(ir.IntType(how.width), LANES)
+        exponent = builder.shl(builder.bitcast(shifted, integers), ir.Constant(integers, [how.bits] * LANES))
+        return builder.bitcast(builder.add(builder.bitcast(power, integers), exponent), x.type)
 
-    return VECTOR(VECTOR), generate
+    return a(a), generate
