@@ -179,7 +179,7 @@ def plan(dictionaries: Sequence[Dictionary], kernel: Kernel, head: Index, gather
         table=table,
         squares=squares,
         charge=charge,
-        **groups.joined(several, int(size.max()), 1 + rows + squares.shape[1])._asdict(),
+        **groups.joined(several, int(size.max()), 1 + rows)._asdict(),
         centre=_stack([t["centre"] for t in tables], rows),
         factor=_stack([t["factor"] for t in tables], rows),
         size=size,

@@ -147,7 +147,7 @@ def _weights_single(query: F32, h: int, plan: KernelPlan, out: F32) -> float:
     result, n, last = 0.0, plan.number[h, 1], plan.nodes.shape[0] - 1
     for g in range(0, n, 2):
         one = plan.first[h, 1] + g
-        low, high = group_weights(query, query.size, plan.nodes, one, one + 1 if g + 1 < n else last, 0)
+        low, high = group_weights(query, query.size, plan.nodes, one, one + 1 if g + 1 < n else last)
         store(low, out, g * GROUP)
         store(high, out, (g + 1) * GROUP)
         result += total(low + high)

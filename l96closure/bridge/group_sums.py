@@ -61,21 +61,20 @@ _CROWDING = 1.0 / 8.0  # a guess at S_0 over the sum of the groups' bounds; wher
 
 
 @numba.njit(inline="always")  # type: ignore[untyped-decorator]
-def group_weights(query: F32, size: int, nodes: F32, one: int, other: int, values: int) -> tuple[Any, Any]:
-    """V t of the nodes of two groups, whose dictionary averages so many ``values``."""
+def group_weights(query: F32, size: int, nodes: F32, one: int, other: int) -> tuple[Any, Any]:
+    """Return v t of the nodes of two groups."""
     stride = nodes.shape[1] * GROUP
     one, other = one * stride, other * stride
     low, high = load(nodes, one), load(nodes, other)
-    first = (1 + values) * GROUP
     for a in range(size):
-        q, at = splat(query[a]), first + a * GROUP
+        q, at = splat(query[a]), (1 + a) * GROUP
         near, far = q - load(nodes, one + at), q - load(nodes, other + at)
         low, high = fnma(near, near, low), fnma(far, far, high)
     return exp2(low), exp2(high)
 
 
 @numba.njit  # type: ignore[untyped-decorator]
-def _add_groups(found: int, size: int, rows: Index, nodes: F32, order: int, scratch: Scratch) -> None:
+def _add_groups(found: int, size: int, rows: Index, nodes: F32, squares: F32, order: int, scratch: Scratch) -> None:
     """Add the sums of the first ``found`` groups of ``near`` to ``sums``, up to ``order``.
 
     The first value's sums are kept in registers, the others' in ``partial``, two vectors each.
@@ -89,21 +88,21 @@ def _add_groups(found: int, size: int, rows: Index, nodes: F32, order: int, scra
             store(zero, partial, 2 * c * LANES)
             store(zero, partial, (2 * c + 1) * LANES)
         for i in range(begin, min(begin + FLUSH, found), 2):
-            low, high = group_weights(scratch.single, size, nodes, near[i], near[i + 1], rows.size)
+            low, high = group_weights(scratch.single, size, nodes, near[i], near[i + 1])
             zeroth = zeroth + (low + high)
             one, other = near[i] * stride, near[i + 1] * stride
-            square, table = GROUP, (1 + rows.size) * GROUP
+            one_square, other_square = near[i] * rows.size * GROUP, near[i + 1] * rows.size * GROUP
             if order > 0:
-                at = table + rows[0] * GROUP
+                at = (1 + rows[0]) * GROUP
                 first = fma(high, load(nodes, other + at), fma(low, load(nodes, one + at), first))
             if order > 1:
-                second = fma(high, load(nodes, other + square), fma(low, load(nodes, one + square), second))
+                second = fma(high, load(squares, other_square), fma(low, load(squares, one_square), second))
             for c in range(1, rows.size):
-                at, into = table + rows[c] * GROUP, 2 * c * LANES
+                at, into = (1 + rows[c]) * GROUP, 2 * c * LANES
                 both = fma(low, load(nodes, one + at), high * load(nodes, other + at))
                 store(load(partial, into) + both, partial, into)
-                at, into = square + c * GROUP, into + LANES
-                both = fma(low, load(nodes, one + at), high * load(nodes, other + at))
+                at, into = c * GROUP, into + LANES
+                both = fma(low, load(squares, one_square + at), high * load(squares, other_square + at))
                 store(load(partial, into) + both, partial, into)
         sums[0, 0] += total(zeroth)
         sums[1, 0] += total(first)
@@ -120,12 +119,12 @@ def over_all(h: int, plan: KernelPlan, order: int, scratch: Scratch) -> None:
     for g in range(n):
         scratch.near[g] = plan.first[h, 1] + g
     scratch.sums[:] = 0.0
-    _add_groups(n, plan.size[h], plan.value_rows[h], plan.nodes, order, scratch)
+    _add_groups(n, plan.size[h], plan.value_rows[h], plan.nodes, plan.node_squares, order, scratch)
 
 
 @numba.njit  # type: ignore[untyped-decorator]
 def side_by_side(
-    queries: F32, size: int, row: int, nodes: F32, start: int, stop: int, order: int, work: F32, sums: F64
+    queries: F32, size: int, row: int, nodes: F32, squares: F32, start: int, stop: int, order: int, work: F32, sums: F64
 ) -> None:
     """Sum over the groups ``start`` to ``stop`` for ``LANES`` queries at a time, one in each place of a vector.
 
@@ -136,7 +135,7 @@ def side_by_side(
     ----------
     queries : coordinates of the queries in kernel units (size * LANES,), those of one after the other's.
     size, row : number of coordinates, and which row of the table is averaged.
-    nodes, start, stop, order : see :class:`Groups`; sums up to this order are needed.
+    nodes, squares, start, stop, order : see :class:`Groups`; sums up to this order are needed.
     work : (3 * LANES,).
     sums : S_0, S_1 and S_2 (3, LANES).
     """
@@ -149,13 +148,13 @@ def side_by_side(
                 low, high = splat(nodes[g, 0, j]), splat(nodes[g, 0, j + 1])
                 for a in range(size):
                     q = load(queries, a * LANES)
-                    near, far = q - splat(nodes[g, 2 + a, j]), q - splat(nodes[g, 2 + a, j + 1])
+                    near, far = q - splat(nodes[g, 1 + a, j]), q - splat(nodes[g, 1 + a, j + 1])
                     low, high = fnma(near, near, low), fnma(far, far, high)
                 low, high = exp2(low), exp2(high)
                 zeroth = zeroth + (low + high)
-                first = fma(high, splat(nodes[g, 2 + row, j + 1]), fma(low, splat(nodes[g, 2 + row, j]), first))
+                first = fma(high, splat(nodes[g, 1 + row, j + 1]), fma(low, splat(nodes[g, 1 + row, j]), first))
                 if order > 1:
-                    second = fma(high, splat(nodes[g, 1, j + 1]), fma(low, splat(nodes[g, 1, j]), second))
+                    second = fma(high, splat(squares[g, 0, j + 1]), fma(low, splat(squares[g, 0, j]), second))
         store(zeroth, work, 0)
         store(first, work, LANES)
         store(second, work, 2 * LANES)
@@ -239,7 +238,7 @@ def tolerant(h: int, plan: KernelPlan, order: int, scratch: Scratch) -> int:
             for g in range(n):
                 near[found] = start + g
                 found += (threshold <= bound[g]) & (bound[g] < ceiling)
-            _add_groups(found, size, rows, plan.nodes, order, scratch)
+            _add_groups(found, size, rows, plan.nodes, plan.node_squares, order, scratch)
             work += found * GROUP
             left = rtol * sums[0, 0] - _rule_errors(start, n, plan, check, h, threshold, bound)
             if span * left_out <= left and sums[0, 0] > FAR:

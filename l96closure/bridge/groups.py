@@ -34,8 +34,9 @@ class Groups(NamedTuple):
     ----------
     first, number : level l of dictionary h is the groups first[h, l] to first[h, l] + number[h, l]; both (H, 2). The
         first is a multiple of ``LANES``, so that the boxes of a level are whole vectors; groups between are not used.
-    nodes : rows of the nodes (G + 1, 1 + C + R, GROUP), in kernel units: log2 of the weight, the mean squares of the
-        values, the rows of the dictionary's table. The last group is an empty one.
+    nodes : rows of the nodes (G + 1, 1 + R, GROUP), in kernel units: log2 of the weight, and the rows of the
+        dictionary's table. The last group is an empty one.
+    node_squares : mean squares of their values (G + 1, C, GROUP).
     sample : which sample a node of the second level is (G, GROUP).
     lower, upper : boxes (D, G).
     mass : weight of each group (G,).
@@ -48,6 +49,7 @@ class Groups(NamedTuple):
     first: Index
     number: Index
     nodes: F32
+    node_squares: F32
     sample: Index
     lower: F32
     upper: F32
@@ -136,6 +138,8 @@ def joined(several: Sequence[Groups], size: int, rows: int) -> Groups:
         elif name == "nodes":
             parts = [np.pad(part, [(0, 0), (0, rows - part.shape[1]), (0, 0)]) for part in parts]
             parts.append(np.full((1, rows, GROUP), _NOTHING, np.float32))
+        elif name == "node_squares":
+            parts.append(np.zeros((1, *parts[0].shape[1:]), np.float32))
         elif name in ("lower", "upper"):
             parts = [np.pad(part, [(0, size - part.shape[0]), (0, 0)]) for part in parts]
         arrays[name] = _aligned(np.concatenate(parts, _AXIS.get(name, 0)))
@@ -183,10 +187,11 @@ def _laid_out(level: _Level, beyond: F64, size: int, value_rows: Index, deviatio
     checks = [e1 / deviation + span * e0, e2 / deviation**2 + 2.0 * span * e1 / deviation + span**2 * e0]
     bounds = np.stack(checks).max(axis=3, initial=0.0)  # (order, group, kind)
     bounds[:, :, 1] /= np.sqrt(mass)
-    nodes = np.concatenate([log_weight[:, None], squares, level.rows], axis=1)
+    nodes = np.concatenate([log_weight[:, None], level.rows], axis=1)
     padding = [(0, empty), (0, 0), (0, 0)]
     return {
         "nodes": np.pad(nodes.astype(np.float32), padding),
+        "node_squares": np.pad(squares.astype(np.float32), padding),
         "sample": np.pad(level.sample, padding[:2]),
         "lower": np.pad(level.lower[:, :size].T.astype(np.float32), padding[1::-1]),
         "upper": np.pad(level.upper[:, :size].T.astype(np.float32), padding[1::-1]),

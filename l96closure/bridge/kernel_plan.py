@@ -33,8 +33,8 @@ class KernelPlan(NamedTuple):
     table : (H, R, M).
     squares : mean square of the values behind each sample (H, C, M), of the rows ``value_rows``.
     charge : the weights v (H, M).
-    first, number, nodes, sample, lower, upper, mass, error, span, rtol : the same in single precision, for kernels of
-        the kind ``DISTANCE``, see :class:`l96closure.bridge.groups.Groups`.
+    first, number, nodes, node_squares, sample, lower, upper, mass, error, span, rtol : the same in single precision,
+        for kernels of the kind ``DISTANCE``, see :class:`l96closure.bridge.groups.Groups`.
     centre, factor : row r of the table is (x_r - centre[h, r]) * factor[h, r]; both (H, R).
     size : number of coordinates of each dictionary (H,).
     value_rows : which table row holds the values of target c (H, C).
@@ -55,6 +55,7 @@ class KernelPlan(NamedTuple):
     first: Index
     number: Index
     nodes: F32
+    node_squares: F32
     sample: Index
     lower: F32
     upper: F32

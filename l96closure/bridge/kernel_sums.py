@@ -214,7 +214,8 @@ def _several_queries(
                 q = (x[n, plan.gather[p, a]] - plan.centre[0, a]) * plan.factor[0, a]
                 scratch.queries[a * LANES + i] = q
         last = groups + plan.number[0, 1]
-        side_by_side(scratch.queries, size, row, plan.nodes, groups, last, order, scratch.partial, scratch.lane_sums)
+        tables, out = (plan.nodes, plan.node_squares), (scratch.partial, scratch.lane_sums)
+        side_by_side(scratch.queries, size, row, *tables, groups, last, order, *out)
         work += some * plan.number[0, 1] * GROUP
         centre, factor, sums = plan.centre[0, row], plan.factor[0, row], scratch.lane_sums
         for i in range(some):

@@ -44,7 +44,7 @@ F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 
 LONGEST = 256  # samples in a run; more would not make it longer than its bound allows at the finest steps
-_ARCS = tuple(6.0 * 0.75**k for k in range(10))  # path lengths tried, in kernel units: 6 down to 0.45
+_ARCS = tuple(4.0 * 0.75**k for k in range(8))  # path lengths tried, in kernel units: 4 down to 0.5
 _RUNS = 512  # runs treated at a time
 
 

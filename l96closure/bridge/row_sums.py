@@ -130,7 +130,7 @@ def _row_sums(source: Groups, target: Groups, size: int, share: float, out: F64)
             for begin in range(0, found, FLUSH):
                 for k in range(begin, min(begin + FLUSH, found), 2):
                     for i in range(GROUP):
-                        low, high = group_weights(queries[i], size, source.nodes, near[k], near[k + 1], 0)
+                        low, high = group_weights(queries[i], size, source.nodes, near[k], near[k + 1])
                         store(load(partial, i * LANES) + (low + high), partial, i * LANES)
                 for i in range(GROUP):
                     totals[i] += total(load(partial, i * LANES))
