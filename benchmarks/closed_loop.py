@@ -10,22 +10,17 @@ exp(2 q.x - |x|^2 - |q|^2) with the norms made once. Both start from the same st
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
 import sys
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 # `python benchmarks/closed_loop.py` puts benchmarks/ on the path, not the clone it belongs to.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-from common import cpu_name, in_turns
+from common import in_turns, print_record
 
 import l96closure as lc
-from l96closure.store import git_commit, package_version
 
 SAMPLES, EPSILON, STEPS = 40_000, 0.1, 40_000 * 100
 
@@ -73,18 +68,12 @@ def main() -> None:
     for name, value in median.items():
         print(f"{name:16}{value:12.1f} microseconds a step{value * STEPS / 3.6e9:10.3f} hours in all")
     print(f"ratio of the medians: {ratio:.0f}")
-    record = {
-        "benchmark": "closed_loop",
-        "date": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-        "cpu": cpu_name(),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("numpy", "numba")},
-        "l96closure": package_version(),
-        "git_commit": git_commit(),
-        "ratio": round(ratio, 1),
-        "median_microseconds": {name: round(value, 2) for name, value in median.items()},
-    }
-    print(json.dumps(record))
+    print_record(
+        "closed_loop",
+        ("numpy", "numba"),
+        ratio=round(ratio, 1),
+        median_microseconds={name: round(value, 2) for name, value in median.items()},
+    )
 
 
 if __name__ == "__main__":

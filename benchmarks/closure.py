@@ -7,13 +7,9 @@ the closure steps its ensemble in one call. Run it with ``python benchmarks/clos
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import statistics
 import sys
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 os.environ["NUMBA_NUM_THREADS"] = "1"
@@ -21,10 +17,9 @@ os.environ["NUMBA_NUM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-from common import cpu_name, in_turns
+from common import in_turns, print_record
 
 import l96closure as lc
-from l96closure.store import git_commit, package_version
 
 DT, FINE_STEPS = 5e-4, 10
 
@@ -59,20 +54,14 @@ def main() -> None:
     for name, values in times.items():
         print(f"{name:24}{min(values):9.3f} best{statistics.median(values):9.3f} median")
     print(f"ratio of the medians: {ratio:.3f}")
-    record = {
-        "benchmark": "closure",
-        "date": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-        "cpu": cpu_name(),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("numpy", "numba")},
-        "l96closure": package_version(),
-        "git_commit": git_commit(),
-        "members": given.members,
-        "ratio": round(ratio, 4),
-        "compression": closure.fitted.compression._asdict(),
-        "median_microseconds": {name: round(statistics.median(values), 3) for name, values in times.items()},
-    }
-    print(json.dumps(record))
+    print_record(
+        "closure",
+        ("numpy", "numba"),
+        members=given.members,
+        ratio=round(ratio, 4),
+        compression=closure.fitted.compression._asdict(),
+        median_microseconds={name: round(statistics.median(values), 3) for name, values in times.items()},
+    )
 
 
 if __name__ == "__main__":

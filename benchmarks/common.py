@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -35,3 +38,20 @@ def cpu_name() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def print_record(benchmark: str, packages: Iterable[str], **figures: Any) -> None:
+    """Print one line of JSON: what was measured, on what, with which versions, and the figures."""
+    from l96closure.store import git_commit, package_version  # the scripts put the clone on the path first
+
+    record = {
+        "benchmark": benchmark,
+        "date": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        "cpu": cpu_name(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in packages},
+        "l96closure": package_version(),
+        "git_commit": git_commit(),
+        **figures,
+    }
+    print(json.dumps(record))

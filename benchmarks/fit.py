@@ -9,23 +9,18 @@ precision. Run it with ``python benchmarks/fit.py``; a million samples take seve
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import resource
 import sys
 import time
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 # `python benchmarks/fit.py` puts benchmarks/ on the path, not the clone it belongs to.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-from common import cpu_name
+from common import print_record
 
 import l96closure as lc
-from l96closure.store import git_commit, package_version
 
 EPSILON, TOLERANCE, CHECKED = 0.1, 1e-4, 300
 
@@ -49,19 +44,13 @@ def main() -> None:
         first, last = results[0], results[-1]
         growth = float(np.log(last["seconds"] / first["seconds"]) / np.log(last["samples"] / first["samples"]))
         print(f"growth of the time: exponent {growth:.2f}")
-    record = {
-        "benchmark": "fit",
-        "date": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-        "cpu": cpu_name(),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("numpy", "numba")},
-        "l96closure": package_version(),
-        "git_commit": git_commit(),
-        "every": given.every,
-        "exponent": growth,
-        "fits": results,
-    }
-    print(json.dumps(record))
+    print_record(
+        "fit",
+        ("numpy", "numba"),
+        every=given.every,
+        exponent=growth,
+        fits=results,
+    )
 
 
 def fit(samples: int, every: int, progress: bool) -> dict[str, float]:

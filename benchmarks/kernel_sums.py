@@ -26,18 +26,14 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import os
-import platform
 import statistics
 import sys
 from contextlib import redirect_stdout
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from common import available_cores, cpu_name, in_turns
+from common import available_cores, in_turns, print_record
 
 # NumPy's matrix products are called by as many threads as there are cores.
 os.environ.update(dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
@@ -52,7 +48,6 @@ import numpy as np
 from kernel_sums_peers import F64, PEERS, Contestant, Problem, value_columns
 
 import l96closure as lc
-from l96closure.store import git_commit, package_version
 
 SAMPLES, EPSILON, CHECKED = 40_000, 0.1, 200
 # The arguments of `lc.bridge.fit` that choose how a bridge sums. The first is what the ratios refer to.
@@ -157,20 +152,12 @@ def report(
     for name, reason in absent.items():
         print(f"{name:20}{reason}")
     distributions = {"numba": "numba"} | {package: package for package, _, _ in PEERS} | {"sklearn": "scikit-learn"}
-    record = {
-        "benchmark": "kernel_sums",
-        "date": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-        "cpu": cpu_name(),
-        "python": platform.python_version(),
-        "versions": {
-            name: version(name) for package, name in distributions.items() if importlib.util.find_spec(package)
-        },
-        "l96closure": package_version(),
-        "git_commit": git_commit(),
-        "samples": SAMPLES,
-        "microseconds_per_query": results,
-    }
-    print(json.dumps(record))
+    print_record(
+        "kernel_sums",
+        [name for package, name in distributions.items() if importlib.util.find_spec(package)],
+        samples=SAMPLES,
+        microseconds_per_query=results,
+    )
 
 
 if __name__ == "__main__":

@@ -8,25 +8,20 @@ machine hits both. Before any timing the two must agree on the tendency and on a
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import statistics
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 # `python benchmarks/simulator.py` puts benchmarks/ on the path, not the clone it belongs to.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-from common import cpu_name, in_turns
+from common import in_turns, print_record
 
 from l96closure import TwoScaleLorenz96, simulate
-from l96closure.store import git_commit, package_version
 
 try:
     with redirect_stdout(sys.stderr):  # DAPPER greets on standard output
@@ -110,22 +105,13 @@ def report(times: dict[str, list[float]], difference: float, repeats: int) -> No
         ratio = statistics.median(reference) / statistics.median(values)
         print(f"{name:44}{min(values):9.2f}{statistics.median(values):9.2f}{ratio:26.0f}")
     print(f"relative difference of the two tendencies: {difference:.1e}")
-    print(
-        json.dumps(
-            {
-                "benchmark": "simulator",
-                "date": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-                "cpu": cpu_name(),
-                "python": platform.python_version(),
-                "versions": {name: version(name) for name in ("numpy", "numba", "dapper")},
-                "l96closure": package_version(),
-                "git_commit": git_commit(),
-                "microseconds_per_step": {
-                    name: {"best": round(min(values), 3), "median": round(statistics.median(values), 3)}
-                    for name, values in times.items()
-                },
-            }
-        )
+    print_record(
+        "simulator",
+        ("numpy", "numba", "dapper"),
+        microseconds_per_step={
+            name: {"best": round(min(values), 3), "median": round(statistics.median(values), 3)}
+            for name, values in times.items()
+        },
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from l96closure import TwoScaleLorenz96, bridge, simulate
-from l96closure.bridge import groups, kernel_sums, recombination, sinkhorn
+from l96closure.bridge import group_sums, groups, kernel_sums, recombination, sinkhorn
 from l96closure.bridge.conditional import assemble
 from l96closure.bridge.row_sums import RowSums
 
@@ -136,6 +136,15 @@ def test_several_dictionaries_of_different_sizes_share_one_layout():
     brute, tree = (fitted.moments(x[::200]) for fitted in both)
     assert np.abs(brute[0] - tree[0]).max() <= 1.1e-4 * x.std(axis=0).max()
     assert np.abs(brute[1] - tree[1]).max() <= 1.1e-4 * x.var(axis=0).max()
+
+
+@pytest.mark.parametrize("budget", [0.0, 1e-30, 1e-6, 0.3, 1e9, np.nan])
+def test_what_is_left_out_keeps_to_the_budget_and_a_threshold_is_always_found(budget):
+    bound = np.zeros(112, np.float32)
+    bound[:100] = 10.0 ** np.random.default_rng(10).uniform(-12, 0, 100)
+    threshold, left_out = group_sums.share_below(bound, 100, np.float32(budget))
+    assert left_out == pytest.approx(bound[bound < threshold].sum(), rel=1e-6)
+    assert not left_out > budget
 
 
 def path(samples):

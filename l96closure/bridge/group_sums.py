@@ -28,7 +28,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from l96closure.bridge.groups import GROUP, Groups
+from l96closure.bridge.groups import GROUP
 from l96closure.bridge.kernel_plan import KernelPlan, Scratch
 from l96closure.bridge.vector import (
     LANES,
@@ -45,7 +45,18 @@ from l96closure.bridge.vector import (
     where_below,
 )
 
-__all__ = ["FAR", "FLUSH", "HUGE", "ROUNDING", "group_weights", "over_all", "share_below", "side_by_side", "tolerant"]
+__all__ = [
+    "FAR",
+    "FLUSH",
+    "HUGE",
+    "ROUNDING",
+    "group_weights",
+    "list_near",
+    "over_all",
+    "share_below",
+    "side_by_side",
+    "tolerant",
+]
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -53,8 +64,8 @@ Index = npt.NDArray[np.intp]
 
 FAR = 2.0**-24  # below this sum the single-precision exponents have lost their digits to the common shift
 ROUNDING = 1e-5  # of a conditional mean in single precision, in standard deviations: a tested figure, not a bound
-_BLOCK = 16  # groups that it takes where queries are summed side by side
 FLUSH = 64  # groups whose sums are added up in single precision before they go into double
+_BLOCK = 16  # the same where queries are summed side by side: a place of the vector adds up all nodes of a group
 HUGE = np.float32(3e38)
 _THIRD = np.float32(1.0 / 3.0)
 _CROWDING = 1.0 / 8.0  # a guess at S_0 over the sum of the groups' bounds; where it is wrong, the bound is not met
@@ -135,7 +146,8 @@ def side_by_side(
     ----------
     queries : coordinates of the queries in kernel units (size * LANES,), those of one after the other's.
     size, row : number of coordinates, and which row of the table is averaged.
-    nodes, squares, start, stop, order : see :class:`Groups`; sums up to this order are needed.
+    nodes, squares : ``nodes`` and ``node_squares`` of :class:`l96closure.bridge.groups.Groups`.
+    start, stop, order : which groups, and up to which order sums are needed.
     work : (3 * LANES,).
     sums : S_0, S_1 and S_2 (3, LANES).
     """
@@ -164,7 +176,7 @@ def side_by_side(
 
 
 @numba.njit  # type: ignore[untyped-decorator]
-def _bounds(query: F32, size: int, groups: Groups | KernelPlan, start: int, stop: int, bound: F32) -> None:
+def _bounds(query: F32, size: int, groups: KernelPlan, start: int, stop: int, bound: F32) -> None:
     """Write U_g = mass 2^(-d_g^2) of the groups ``start`` to ``stop``, and zeros up to a whole vector."""
     zero, G = splat(np.float32(0.0)), groups.mass.size
     for g in range(start, stop, LANES):
@@ -180,7 +192,7 @@ def _bounds(query: F32, size: int, groups: Groups | KernelPlan, start: int, stop
 def share_below(bound: F32, n: int, budget: Any) -> tuple[Any, Any]:
     """Find a threshold such that those of the first ``n`` bounds that are below it sum to ``budget`` at most.
 
-    Returns the threshold, which is ``budget`` or a third, a ninth ... of it, and that sum.
+    Returns the threshold, ``budget`` or a third, a ninth ... of it, and that sum; at once where ``budget`` is NaN.
     """
     zero = splat(np.float32(0.0))
     threshold = budget
@@ -192,15 +204,25 @@ def share_below(bound: F32, n: int, budget: Any) -> tuple[Any, Any]:
             these = load(bound, g)
             a, b = a + where_below(these, limits[0], these), b + where_below(these, limits[1], these)
             c, d = c + where_below(these, limits[2], these), d + where_below(these, limits[3], these)
-        if total(a) <= budget:
+        if not total(a) > budget:
             return threshold, total(a)
-        if total(b) <= budget:
+        if not total(b) > budget:
             return lower[0], total(b)
-        if total(c) <= budget:
+        if not total(c) > budget:
             return lower[1], total(c)
-        if total(d) <= budget:
+        if not total(d) > budget:
             return lower[2], total(d)
         threshold = lower[2] * _THIRD
+
+
+@numba.njit  # type: ignore[untyped-decorator]
+def list_near(bound: F32, start: int, n: int, threshold: Any, ceiling: Any, near: Index) -> int:
+    """List the groups from ``start`` whose bound is at least the threshold and below the ceiling; return how many."""
+    found = 0
+    for g in range(n):
+        near[found] = start + g
+        found += (threshold <= bound[g]) & (bound[g] < ceiling)
+    return found
 
 
 @numba.njit  # type: ignore[untyped-decorator]
@@ -223,7 +245,7 @@ def tolerant(h: int, plan: KernelPlan, order: int, scratch: Scratch) -> int:
     check = 0 if order < 2 else 1
     span = plan.span[h, check]
     rtol = plan.rtol[h] - ROUNDING
-    bound, near, query, sums = scratch.bound, scratch.near, scratch.single, scratch.sums
+    bound, query, sums = scratch.bound, scratch.single, scratch.sums
     for level in range(2):
         start, n = plan.first[h, level], plan.number[h, level]
         _bounds(query, size, plan, start, start + n, bound)
@@ -234,15 +256,12 @@ def tolerant(h: int, plan: KernelPlan, order: int, scratch: Scratch) -> int:
         ceiling, budget = HUGE, np.float32(_CROWDING * rtol / span) * largest
         for _ in range(2):  # the first round tells S_0, and so what the second may leave out
             threshold, left_out = share_below(bound, n, budget)
-            found = 0
-            for g in range(n):
-                near[found] = start + g
-                found += (threshold <= bound[g]) & (bound[g] < ceiling)
+            found = list_near(bound, start, n, threshold, ceiling, scratch.near)
             _add_groups(found, size, rows, plan.nodes, plan.node_squares, order, scratch)
             work += found * GROUP
             left = rtol * sums[0, 0] - _rule_errors(start, n, plan, check, h, threshold, bound)
             if span * left_out <= left and sums[0, 0] > FAR:
-                return work
+                return work  # type: ignore[no-any-return]
             if not left > 0.0:
                 break
             ceiling, budget = threshold, np.float32(left / span)

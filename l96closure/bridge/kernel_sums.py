@@ -26,8 +26,6 @@ with it (``compiled_moments``).
 
 from __future__ import annotations
 
-from typing import Any
-
 import numba
 import numpy as np
 import numpy.typing as npt
@@ -62,12 +60,12 @@ _PARALLEL_WORK = 400_000  # kernel evaluations (0.1 ms) that are worth waking a 
 
 
 @numba.njit(fastmath=FAST, inline="always")  # type: ignore[untyped-decorator]
-def squared_distances(query: Any, table: Any, start: int, stop: int, out: Any) -> None:
-    """Write |q - x_j|^2 of the samples ``start`` to ``stop`` into ``out``; without coordinates it is zero."""
+def squared_distances(query: F64, table: F64, out: F64) -> None:
+    """Write |q - x_j|^2 of every sample of ``table`` (R, M) into ``out`` (M,); without coordinates it is zero."""
     if query.size == 0:
         out[:] = 0.0
     for a in range(query.size):
-        x, q = table[a, start:stop], query[a]
+        x, q = table[a], query[a]
         if a == 0:
             for j in range(out.size):
                 t = x[j] - q
@@ -107,7 +105,7 @@ def exponents(query: F64, h: int, plan: KernelPlan, own: float, out: F64) -> Non
             for j in range(M):
                 out[j] += q * x[j]
         return
-    squared_distances(query, table, 0, M, out)
+    squared_distances(query, table, out)
     if plan.kind == VARIABLE:
         if own < 0.0:
             own = nth_smallest(out, plan.nearest) / plan.rho_unit[h]
@@ -141,7 +139,7 @@ def weights(query: F64, h: int, plan: KernelPlan, out: F64) -> float:
 
 @numba.njit(fastmath=FAST, forceinline=True)  # type: ignore[untyped-decorator]
 def _sums_shifted(query: F64, h: int, plan: KernelPlan, out: F64) -> None:
-    """Write the sums of :func:`sums_single` in double precision for any kernel, with shifted exponents."""
+    """Write S_0, S_1 and S_2 (3, C) in double precision for any kernel, with shifted exponents."""
     w = np.empty(plan.charge.shape[1])
     out[0, 0] = weights(query, h, plan, w)
     for c in range(plan.value_rows.shape[1]):

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from numba import prange
 
 from l96closure.bridge import groups
-from l96closure.bridge.group_sums import FLUSH, HUGE, group_weights, share_below
+from l96closure.bridge.group_sums import FLUSH, HUGE, group_weights, list_near, share_below
 from l96closure.bridge.groups import GROUP, Groups
 from l96closure.bridge.kernel_plan import VARIABLE, KernelPlan
 from l96closure.bridge.kernel_sums import (
@@ -98,16 +98,6 @@ def _box_bounds(source: Groups, target: Groups, tile: int, size: int, bound: F32
         store(exp2(exponent) * load(source.mass, g), bound, g)
 
 
-@numba.njit  # type: ignore[untyped-decorator]
-def _list_near(bound: F32, n: int, threshold: float, ceiling: float, near: Index) -> int:
-    """List the groups whose bound is at least the threshold and below the ceiling; return how many."""
-    found = 0
-    for g in range(n):
-        near[found] = g
-        found += (threshold <= bound[g]) & (bound[g] < ceiling)
-    return found
-
-
 @numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
 def _row_sums(source: Groups, target: Groups, size: int, share: float, out: F64) -> Index:
     """Write T v (N,) into ``out`` in single precision; return the kernel evaluations of each group of targets."""
@@ -125,7 +115,7 @@ def _row_sums(source: Groups, target: Groups, size: int, share: float, out: F64)
         budget = np.float32(share * _CROWDING) * share_below(bound, n, HUGE)[1]
         for _ in range(2):  # the first round tells the sums, and so what the second may leave out
             threshold, left_out = share_below(bound, n, budget)
-            found = _list_near(bound, n, threshold, ceiling, near)
+            found = list_near(bound, 0, n, threshold, ceiling, near)
             near[found] = source.nodes.shape[0] - 1  # an odd one is paired with the empty one
             for begin in range(0, found, FLUSH):
                 for k in range(begin, min(begin + FLUSH, found), 2):
@@ -162,7 +152,7 @@ def _row_sums_double(
         budget = np.float32(share * _CROWDING) * share_below(bound, n, HUGE)[1]
         for _ in range(2):
             threshold, left_out = share_below(bound, n, budget)
-            found = _list_near(bound, n, threshold, ceiling, near)
+            found = list_near(bound, 0, n, threshold, ceiling, near)
             for k in range(found):
                 weights_there = load(charge, near[k] * LANES)
                 for i in range(GROUP):
@@ -204,7 +194,7 @@ def nearest_squared(table: F64, nearest: int) -> F64:
     out = np.empty(M)
     for j in prange(M):
         distances = np.empty(M)
-        squared_distances(table[:, j].copy(), table, 0, M, distances)
+        squared_distances(table[:, j].copy(), table, distances)
         out[j] = nth_smallest(distances, nearest)
     return out
 
