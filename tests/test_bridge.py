@@ -132,7 +132,7 @@ def test_serial_and_parallel_sums_agree():
         serial, parallel = np.empty((2, 40, 6)), np.empty((2, 40, 6))
         kernel_sums.moments(x[:40].copy(), fitted.plan, 2, *serial)
         for parts in (1, 3, 64):
-            kernel_sums.moments_parallel(x[:40].copy(), fitted.plan, 2, *parallel, parts)
+            kernel_sums.moments(x[:40].copy(), fitted.plan, 2, *parallel, parts)
             np.testing.assert_array_equal(parallel, serial)
 
 

@@ -89,6 +89,22 @@ def test_far_queries_are_as_right_as_near_ones(problem, distance):
     assert np.abs(mean - exact).max() <= 1.1e-4 * std
 
 
+@pytest.mark.parametrize("members", [3, 12])
+def test_a_chain_that_meets_far_queries_makes_each_step_once(members):
+    """Single precision ends at the first such query of some state; the steps after it are made in the other loop."""
+    x = gaussian(M)
+    fitted = bridge.fit(x, EPSILON, bridge.stacked(2, SITES, 1), tolerance=1e-3, sums="brute")
+    state = x[:members].copy()
+    state[1::2, 0] += 40.0
+    expected, normals = state.copy(), np.random.default_rng(6).standard_normal((4, members, 2 * SITES - 1))
+    for step in normals:
+        mean, variance = fitted.moments(expected)
+        expected[:, 1:] = mean[:, 1:] + np.sqrt(variance[:, 1:]) * step
+    chain = bridge.Chain(fitted, "conditional_variance", given=[0])
+    chain.advance(state, 4, np.random.default_rng(6))
+    np.testing.assert_array_equal(state, expected)
+
+
 def test_work_is_saved_on_a_trajectory_and_never_more_than_repeated():
     x = lorenz96(20_000)
     fitted = bridge.fit(x, EPSILON, bridge.stacked(2, SITES, 1), components=[SITES], tolerance=1e-3)
@@ -121,7 +137,7 @@ def test_results_depend_neither_on_threads_nor_on_the_company(problem):
         numba.set_num_threads(count)
         for parts in (1, 2, 7, 1000):
             parallel = np.zeros_like(serial)
-            kernel_sums.moments_parallel(states, plan, 2, *parallel, parts)
+            kernel_sums.moments(states, plan, 2, *parallel, parts)
             np.testing.assert_array_equal(parallel, serial)
     numba.set_num_threads(threads)
     backwards = np.zeros_like(serial)

@@ -153,10 +153,8 @@ class Bridge:
         """Conditional mean and, for ``order`` 2, variance at the states x (n, d): two arrays (n, C)."""
         x = self._checked(x)
         mean, variance = np.empty_like(x), np.empty_like(x)
-        if kernel_sums.runs_in_parallel(self.plan, x.shape[0]):
-            kernel_sums.moments_parallel(x, self.plan, order, mean, variance, numba.get_num_threads())
-        else:
-            kernel_sums.moments(x, self.plan, order, mean, variance)
+        parts = numba.get_num_threads() if kernel_sums.runs_in_parallel(self.plan, x.shape[0]) else 1
+        kernel_sums.moments(x, self.plan, order, mean, variance, parts)
         return mean[:, self.components], variance[:, self.components]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -221,7 +222,7 @@ def _pays(plan: KernelPlan) -> bool:
     x = np.zeros((_TRIALS, max(size, targets)))
     x[:, :size] = (plan.table[0, :size, some] + noise) / plan.factor[0, :size] + plan.centre[0, :size]
     alone = plan._replace(head=np.zeros(1, np.intp), gather=np.arange(size)[None], targets=np.arange(targets)[None])
-    evaluations = kernel_sums.moments(x, alone, 1, np.empty_like(x), np.empty_like(x))
+    evaluations = kernel_sums.moments(x, alone, 1, np.empty_like(x), np.empty_like(x), numba.get_num_threads())
     return bool(evaluations < 0.5 * samples * _TRIALS)
 
 

@@ -12,7 +12,8 @@ own. No M x M matrix is ever formed. A query is tried in turn by
 2. sums over all samples in single precision (:mod:`l96closure.bridge.group_sums`);
 3. where S_0 is so small that the exponents ought to have been shifted (a query far from every sample), double
    precision: the largest exponent is found first and subtracted, so that S_0 >= min v and never 0/0. This path also
-   serves the kernels that are not a plain function of the distance (variable bandwidth, dot product).
+   serves the kernels that are not a plain function of the distance (variable bandwidth, dot product). It is compiled
+   on first need: without it, every compiled loop ends at such a query and says so, and is taken up again with it.
 
 Equal seeds give equal bits. In single precision the order of every sum is in the source
 (:mod:`l96closure.bridge.vector`). The loops in double precision are left to the compiler, which takes two precautions.
@@ -43,7 +44,6 @@ __all__ = [
     "compiled_moments_parallel",
     "exponents",
     "moments",
-    "moments_parallel",
     "nth_smallest",
     "query_coordinates",
     "runs_in_parallel",
@@ -161,8 +161,13 @@ def query_coordinates(x: F64, p: int, plan: KernelPlan, out: F64) -> F64:
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def _one_query(x: F64, p: int, plan: KernelPlan, order: int, mean: F64, variance: F64, scratch: Scratch) -> int:
-    """Conditional moments of the targets of query ``p`` for the state ``x`` (d,); return the kernel evaluations."""
+def _one_query(
+    x: F64, p: int, plan: KernelPlan, order: int, mean: F64, variance: F64, scratch: Scratch, double: bool | None
+) -> tuple[int, int]:
+    """Conditional moments of the targets of query ``p`` for the state ``x`` (d,).
+
+    Returns the number of kernel evaluations, and of queries that are left (one, or none) for want of double precision.
+    """
     h = plan.head[p]
     query = query_coordinates(x, p, plan, scratch.query)
     rows, sums = plan.value_rows[h], scratch.sums
@@ -179,6 +184,8 @@ def _one_query(x: F64, p: int, plan: KernelPlan, order: int, mean: F64, variance
             work += plan.number[h, 1] * GROUP
             done = sums[0, 0] > FAR
     if not done:
+        if double is None:  # its type decides, so that what few runs need is compiled for few
+            return work, 1
         _sums_shifted(query, h, plan, sums)
         work += plan.charge.shape[1]
     for c in range(rows.size):
@@ -188,43 +195,49 @@ def _one_query(x: F64, p: int, plan: KernelPlan, order: int, mean: F64, variance
         if order > 1:
             spread = max(sums[2, c] / sums[0, 0] - first * first, 0.0)
             variance[target] = spread / plan.factor[h, row] ** 2
-    return work
+    return work, 0
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
 def _several_queries(
-    x: F64, start: int, stop: int, plan: KernelPlan, order: int, mean: F64, variance: F64, scratch: Scratch
-) -> int:
+    x: F64,
+    start: int,
+    stop: int,
+    plan: KernelPlan,
+    order: int,
+    mean: F64,
+    variance: F64,
+    scratch: Scratch,
+    double: bool | None,
+) -> tuple[int, int]:
     """Do as :func:`_one_query` for the tasks ``start`` to ``stop``, task n P + p being query p of state n."""
-    P, work = plan.head.size, 0
-    if not _suits_lanes(x.shape[0] * P, plan):
-        for task in range(start, stop):
-            n, p = task // P, task % P
-            work += _one_query(x[n], p, plan, order, mean[n], variance[n], scratch)
-        return work
+    P, work, left = plan.head.size, 0, 0
+    lanes = LANES if _suits_lanes(x.shape[0] * P, plan) else 1
     size, row, groups = plan.size[0], plan.value_rows[0, 0], plan.first[0, 1]
-    for begin in range(start, stop, LANES):
-        some = min(LANES, stop - begin)
-        for a in range(size):
-            for i in range(LANES):
-                task = begin + min(i, some - 1)
-                n, p = task // P, task % P
-                q = (x[n, plan.gather[p, a]] - plan.centre[0, a]) * plan.factor[0, a]
-                scratch.queries[a * LANES + i] = q
-        last = groups + plan.number[0, 1]
-        tables, out = (plan.nodes, plan.node_squares), (scratch.partial, scratch.lane_sums)
-        side_by_side(scratch.queries, size, row, *tables, groups, last, order, *out)
-        work += some * plan.number[0, 1] * GROUP
-        centre, factor, sums = plan.centre[0, row], plan.factor[0, row], scratch.lane_sums
+    centre, factor, sums = plan.centre[0, row], plan.factor[0, row], scratch.lane_sums
+    for begin in range(start, stop, lanes):
+        some = min(lanes, stop - begin)
+        if lanes > 1:
+            for a in range(size):
+                for i in range(LANES):
+                    task = begin + min(i, some - 1)
+                    n, p = task // P, task % P
+                    q = (x[n, plan.gather[p, a]] - plan.centre[0, a]) * plan.factor[0, a]
+                    scratch.queries[a * LANES + i] = q
+            last = groups + plan.number[0, 1]
+            tables, out = (plan.nodes, plan.node_squares), (scratch.partial, scratch.lane_sums)
+            side_by_side(scratch.queries, size, row, *tables, groups, last, order, *out)
+            work += some * plan.number[0, 1] * GROUP
         for i in range(some):
             n, p = (begin + i) // P, (begin + i) % P
-            if sums[0, i] > FAR:
+            if lanes > 1 and sums[0, i] > FAR:
                 value, target = sums[1, i] / sums[0, i], plan.targets[p, 0]
                 mean[n, target] = centre + value / factor
                 variance[n, target] = max(sums[2, i] / sums[0, i] - value * value, 0.0) / factor**2
             else:
-                work += _one_query(x[n], p, plan, order, mean[n], variance[n], scratch)
-    return work
+                done = _one_query(x[n], p, plan, order, mean[n], variance[n], scratch, double)
+                work, left = work + done[0], left + done[1]
+    return work, left
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
@@ -235,34 +248,65 @@ def _suits_lanes(tasks: int, plan: KernelPlan) -> bool:
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def compiled_moments(x: F64, plan: KernelPlan, order: int, mean: F64, variance: F64) -> int:
+def compiled_moments(
+    x: F64, plan: KernelPlan, order: int, mean: F64, variance: F64, double: bool | None
+) -> tuple[int, int]:
     """Conditional mean (``order`` 1) and variance (2) of every query's targets, for each state x (n, d), serially.
 
-    Returns the number of kernel evaluations.
+    Returns the number of kernel evaluations, and of queries that are left because ``double`` is None: those that
+    single precision cannot answer.
     """
     memory, tasks = scratch_of(plan), x.shape[0] * plan.head.size
-    work = _several_queries(
-        borrowed(x), 0, tasks, borrowed(plan), order, borrowed(mean), borrowed(variance), borrowed(memory)
-    )
+    out = borrowed(mean), borrowed(variance)
+    done = _several_queries(borrowed(x), np.intp(0), tasks, borrowed(plan), order, *out, borrowed(memory), double)
     keep_alive(memory)
-    return work  # type: ignore[no-any-return]
+    return done  # type: ignore[no-any-return]
 
 
 @numba.njit(parallel=True, forceinline=True)  # type: ignore[untyped-decorator]
-def compiled_moments_parallel(x: F64, plan: KernelPlan, order: int, mean: F64, variance: F64, parts: int) -> None:
+def compiled_moments_parallel(
+    x: F64, plan: KernelPlan, order: int, mean: F64, variance: F64, double: bool | None, parts: int
+) -> tuple[int, int]:
     """Do so in so many parts at a time. Each output is one thread's own sum: the bits do not depend on their number."""
-    tasks = x.shape[0] * plan.head.size
+    tasks, work, left = x.shape[0] * plan.head.size, 0, 0
     for part in prange(parts):
         memory = scratch_of(plan)
-        start, stop = part * tasks // parts, (part + 1) * tasks // parts
-        _several_queries(
-            borrowed(x), start, stop, borrowed(plan), order, borrowed(mean), borrowed(variance), borrowed(memory)
-        )
+        start, stop = np.intp(part) * tasks // parts, np.intp(part + 1) * tasks // parts
+        out = borrowed(mean), borrowed(variance)
+        done = _several_queries(borrowed(x), start, stop, borrowed(plan), order, *out, borrowed(memory), double)
         keep_alive(memory)
+        work += done[0]
+        left += done[1]
+    return work, left
 
 
-moments = numba.njit(cache=True)(compiled_moments.py_func)
-moments_parallel = numba.njit(cache=True, parallel=True)(compiled_moments_parallel.py_func)
+_moments = numba.njit(cache=True)(compiled_moments.py_func)
+_moments_parallel = numba.njit(cache=True, parallel=True)(compiled_moments_parallel.py_func)
+
+
+def moments(x: F64, plan: KernelPlan, order: int, mean: F64, variance: F64, parts: int = 1) -> int:
+    """Conditional mean (``order`` 1) and variance (2) of every query's targets, for each state x (n, d).
+
+    Parameters
+    ----------
+    x : states (n, d).
+    plan : of the bridge.
+    order : 1 or 2.
+    mean, variance : where the moments are written (n, d), in the places of the targets.
+    parts : threads that share the work; the bits do not depend on their number.
+
+    Returns
+    -------
+    The number of kernel evaluations.
+    """
+    work = 0
+    for double in (None, True) if plan.kind == DISTANCE else (True,):
+        arguments = x, plan, order, mean, variance, double
+        more, left = _moments(*arguments) if parts == 1 else _moments_parallel(*arguments, parts)
+        work += more
+        if not left:
+            break
+    return work
 
 
 def runs_in_parallel(plan: KernelPlan, n: int) -> bool:

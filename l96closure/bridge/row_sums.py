@@ -68,10 +68,7 @@ class RowSums:
         self._groups.mass[: len(v)] = v.sum(axis=1)
         target = self if at is None else at
         sums = np.empty(target._size)
-        if double:
-            work = _row_sums_double(self._groups, self._wide, v, target._groups, target._wide, share, sums)
-        else:
-            work = _row_sums(self._groups, target._groups, self._wide.shape[1], share, sums)
+        work = _row_sums(self._groups, self._wide, v, target._groups, target._wide, double, share, sums)
         self.evaluations += int(work.sum())
         return np.log(sums)
 
@@ -98,73 +95,67 @@ def _box_bounds(source: Groups, target: Groups, tile: int, size: int, bound: F32
         store(exp2(exponent) * load(source.mass, g), bound, g)
 
 
+@numba.njit  # type: ignore[untyped-decorator]
+def _add_single(near: Index, found: int, source: Groups, queries: F32, partial: F32, totals: F64) -> None:
+    """Add the sums over the first ``found`` groups of ``near`` at each row of ``queries`` (GROUP, D) to ``totals``."""
+    zero = splat(np.float32(0.0))
+    near[found] = source.nodes.shape[0] - 1  # an odd one is paired with the empty one
+    for begin in range(0, found, FLUSH):
+        for i in range(GROUP):
+            store(zero, partial, i * LANES)
+        for k in range(begin, min(begin + FLUSH, found), 2):
+            for i in range(GROUP):
+                low, high = group_weights(queries[i], queries.shape[1], source.nodes, near[k], near[k + 1])
+                store(load(partial, i * LANES) + (low + high), partial, i * LANES)
+        for i in range(GROUP):
+            totals[i] += total(load(partial, i * LANES))
+
+
+@numba.njit  # type: ignore[untyped-decorator]
+def _add_double(near: Index, found: int, wide: F64, charge: F64, queries: F64, totals: F64) -> None:
+    """Do so in double precision; coordinates ``wide`` (G, D, GROUP), ``charge`` (G, GROUP), ``queries`` (D, GROUP)."""
+    size = queries.shape[0]
+    for begin in range(0, found, FLUSH):
+        for i in range(GROUP):
+            sums = splat(0.0)
+            for k in range(begin, min(begin + FLUSH, found)):
+                exponent = splat(0.0)
+                for a in range(size):
+                    away = splat(queries[a, i]) - load(wide, (near[k] * size + a) * LANES)
+                    exponent = fnma(away, away, exponent)
+                sums = fma(exp2(exponent), load(charge, near[k] * LANES), sums)
+            totals[i] += total(sums)
+
+
 @numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
-def _row_sums(source: Groups, target: Groups, size: int, share: float, out: F64) -> Index:
-    """Write T v (N,) into ``out`` in single precision; return the kernel evaluations of each group of targets."""
-    n, tiles = source.number[0, 1], target.number[0, 1]
+def _row_sums(
+    source: Groups, wide: F64, charge: F64, target: Groups, wide_target: F64, double: bool, share: float, out: F64
+) -> Index:
+    """Write T v (N,) into ``out``; return the kernel evaluations of each group of targets.
+
+    Coordinates in double precision are ``wide`` and ``wide_target`` (G, D, GROUP), weights ``charge`` (G, GROUP).
+    """
+    n, tiles, size = source.number[0, 1], target.number[0, 1], wide.shape[1]
     work = np.zeros(tiles, np.intp)
     for tile in prange(tiles):
-        zero = splat(np.float32(0.0))
         bound, near, totals = np.empty(n + LANES, np.float32), np.empty(n + 1, np.intp), np.zeros(GROUP)
         partial, queries = whole_lines(GROUP * LANES), np.empty((GROUP, size), np.float32)
         for i in range(GROUP):
             for a in range(size):
                 queries[i, a] = target.nodes[tile, 1 + a, i]
-        _box_bounds(source, target, tile, size, bound)
+        _box_bounds(source, target, np.intp(tile), size, bound)
         ceiling = HUGE
         budget = np.float32(share * _CROWDING) * share_below(bound, n, HUGE)[1]
         for _ in range(2):  # the first round tells the sums, and so what the second may leave out
             threshold, left_out = share_below(bound, n, budget)
             found = list_near(bound, 0, n, threshold, ceiling, near)
-            near[found] = source.nodes.shape[0] - 1  # an odd one is paired with the empty one
-            for begin in range(0, found, FLUSH):
-                for k in range(begin, min(begin + FLUSH, found), 2):
-                    for i in range(GROUP):
-                        low, high = group_weights(queries[i], size, source.nodes, near[k], near[k + 1])
-                        store(load(partial, i * LANES) + (low + high), partial, i * LANES)
-                for i in range(GROUP):
-                    totals[i] += total(load(partial, i * LANES))
-                    store(zero, partial, i * LANES)
+            if double:
+                _add_double(near, found, wide, charge, wide_target[tile], totals)
+            else:
+                _add_single(near, found, source, queries, partial, totals)
             work[tile] += found * GROUP * GROUP
             least = totals[0]
             for i in range(GROUP):
-                least = min(least, totals[i])
-            ceiling, budget = threshold, np.float32(share * least)
-            if left_out <= budget:
-                break
-        for i in range(GROUP):
-            out[target.sample[tile, i]] = totals[i]
-    return work
-
-
-@numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
-def _row_sums_double(
-    source: Groups, wide: F64, charge: F64, target: Groups, wide_target: F64, share: float, out: F64
-) -> Index:
-    """Do so in double precision; coordinates (G, D, GROUP), ``charge`` (G, GROUP) the weights."""
-    n, tiles, size = source.number[0, 1], target.number[0, 1], wide.shape[1]
-    work = np.zeros(tiles, np.intp)
-    for tile in prange(tiles):
-        bound, near = np.empty(n + LANES, np.float32), np.empty(n + 1, np.intp)
-        partial, totals = np.zeros(GROUP * LANES), np.zeros(GROUP)
-        _box_bounds(source, target, tile, size, bound)
-        ceiling = HUGE
-        budget = np.float32(share * _CROWDING) * share_below(bound, n, HUGE)[1]
-        for _ in range(2):
-            threshold, left_out = share_below(bound, n, budget)
-            found = list_near(bound, 0, n, threshold, ceiling, near)
-            for k in range(found):
-                weights_there = load(charge, near[k] * LANES)
-                for i in range(GROUP):
-                    exponent = splat(0.0)
-                    for a in range(size):
-                        away = splat(wide_target[tile, a, i]) - load(wide, (near[k] * size + a) * LANES)
-                        exponent = fnma(away, away, exponent)
-                    store(fma(exp2(exponent), weights_there, load(partial, i * LANES)), partial, i * LANES)
-            work[tile] += found * GROUP * GROUP
-            least = np.inf
-            for i in range(GROUP):
-                totals[i] = total(load(partial, i * LANES))
                 least = min(least, totals[i])
             ceiling, budget = threshold, np.float32(share * least)
             if left_out <= budget:

@@ -14,7 +14,7 @@ from l96closure import checks
 from l96closure.bridge import kernel_sums
 from l96closure.bridge.conditional import Bridge
 from l96closure.bridge.full_conditionals import FullConditionals, sweep, sweep_parallel
-from l96closure.bridge.kernel_plan import KernelPlan
+from l96closure.bridge.kernel_plan import DISTANCE, KernelPlan
 
 __all__ = ["CLAMPS", "NOISE_METRICS", "SCHEMES", "SEQUENTIAL", "Chain", "sample"]
 
@@ -39,10 +39,14 @@ def _steps(
     amplitude: F64,
     drift: F64,
     scheme: int,
-    parts: int | None,
     plan: KernelPlan,
-) -> None:
-    """Make ``normals.shape[0]`` steps in place; x (n, d), normals (steps, n, noisy), drift (n, d)."""
+    double: bool | None,
+    parts: int | None,
+) -> int:
+    """Make ``normals.shape[0]`` steps in place; x (n, d), normals (steps, n, noisy), drift (n, d).
+
+    Returns the number of steps made, fewer where ``double`` is None and single precision is not enough for the next.
+    """
     steps, n, noisy_size = normals.shape
     query, mean, variance = np.empty_like(x), np.empty_like(x), np.empty_like(x)
     order = 2 if scheme == _VARIANCE else 1
@@ -54,9 +58,11 @@ def _steps(
                 for a in range(noisy_size):
                     query[i, noisy[a]] += amplitude[noisy[a]] * normals[step, i, a]
         if parts is None:  # its type decides, so that only one of the two is compiled
-            kernel_sums.compiled_moments(query, plan, order, mean, variance)
+            _, left = kernel_sums.compiled_moments(query, plan, order, mean, variance, double)
         else:
-            kernel_sums.compiled_moments_parallel(query, plan, order, mean, variance, parts)
+            _, left = kernel_sums.compiled_moments_parallel(query, plan, order, mean, variance, double, parts)
+        if left > 0:
+            return step
         for i in range(n):
             for p in range(plan.targets.shape[0]):
                 for target in plan.targets[p]:
@@ -70,6 +76,7 @@ def _steps(
                     mean[i, b] += spread * normals[step, i, a]
             for a in range(x.shape[1]):
                 x[i, a] = mean[i, a]
+    return steps  # type: ignore[no-any-return]
 
 
 _advance = numba.njit(cache=True)(_steps.py_func)
@@ -77,11 +84,24 @@ _advance = numba.njit(cache=True)(_steps.py_func)
 
 @numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
 def _advance_parallel(
-    x: F64, normals: F64, noisy: Index, fixed: Index, amplitude: F64, drift: F64, scheme: int, plan: KernelPlan
+    x: F64,
+    normals: F64,
+    noisy: Index,
+    fixed: Index,
+    amplitude: F64,
+    drift: F64,
+    scheme: int,
+    plan: KernelPlan,
+    double: bool | None,
+    made: Index,
 ) -> None:
-    """Do so on all cores, each state one thread's own for all its steps: the bits do not depend on their number."""
+    """Do so on all cores, each state one thread's own for all its steps: the bits do not depend on their number.
+
+    State i starts from step ``made[i]`` (n,), which is then the number of its steps made.
+    """
     for i in prange(x.shape[0]):
-        _steps(x[i : i + 1], normals[:, i : i + 1], noisy, fixed, amplitude, drift[i : i + 1], scheme, None, plan)
+        state, noise, pull = x[i : i + 1], normals[made[i] :, i : i + 1], drift[i : i + 1]
+        made[i] += _steps(state, noise, noisy, fixed, amplitude, pull, scheme, plan, double, None)
 
 
 class Chain:
@@ -175,10 +195,15 @@ class Chain:
         arguments = self._noisy, self._fixed, self._amplitude, drift, self._scheme
         for start in range(0, steps, block):
             normals = rng.standard_normal((min(block, steps - start), x.shape[0], self._noisy.size))
-            if parallel and x.shape[0] >= _MANY_STATES:
-                _advance_parallel(x, normals, *arguments, self._plan)
-            else:
-                _advance(x, normals, *arguments, numba.get_num_threads() if parallel else None, self._plan)
+            made = np.zeros(x.shape[0], np.intp)
+            for double in (None, True) if self._plan.kind == DISTANCE else (True,):
+                if parallel and x.shape[0] >= _MANY_STATES:
+                    _advance_parallel(x, normals, *arguments, self._plan, double, made)
+                else:
+                    parts = numba.get_num_threads() if parallel else None
+                    made += _advance(x, normals[made[0] :], *arguments, self._plan, double, parts)
+                if made.min() == len(normals):
+                    break
 
     def _sweep(self, x: F64, steps: int, rng: np.random.Generator, conditionals: FullConditionals) -> None:
         parallel = kernel_sums.runs_in_parallel(conditionals.plan, x.shape[0])
