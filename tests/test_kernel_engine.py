@@ -163,6 +163,15 @@ def test_what_is_left_out_keeps_to_the_budget_and_a_threshold_is_always_found(bu
     assert not left_out > budget
 
 
+@pytest.mark.parametrize("n", [0, 1, 16, 100])
+def test_the_groups_listed_are_those_within_the_limits(n):
+    part, near = np.full(112, 0.5, np.float32), np.zeros(128, np.int32)
+    part[:n] = np.random.default_rng(11).random(n)
+    lower, upper = np.float32(0.3), np.float32(0.8)
+    found = group_sums.list_near(part, 5, n, lower, upper, near)
+    np.testing.assert_array_equal(near[:found], 5 + np.flatnonzero((lower <= part[:n]) & (part[:n] < upper)))
+
+
 def path(samples):
     """A smooth path in six dimensions with a fast wiggle on top; a step is about 0.03 units."""
     rng, t = np.random.default_rng(6), np.arange(samples) * 0.01

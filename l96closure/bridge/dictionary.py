@@ -180,7 +180,7 @@ def plan(dictionaries: Sequence[Dictionary], kernel: Kernel, head: Index, gather
         table=table,
         squares=squares,
         charge=charge,
-        **groups.joined(several, int(size.max()), 1 + rows)._asdict(),
+        **groups.joined(several, rows)._asdict(),
         centre=_stack([t["centre"] for t in tables], rows),
         factor=_stack([t["factor"] for t in tables], rows),
         size=size,

@@ -38,11 +38,12 @@ class Groups(NamedTuple):
         dictionary's table. The last group is an empty one.
     node_squares : mean squares of their values (G + 1, C, GROUP).
     sample : which sample a node of the second level is (G, GROUP).
-    lower, upper : boxes (D, G).
+    lower, upper : boxes in all rows of the table (R, G).
     mass : weight of each group (G,).
     error : bounds on what a rule adds to the checks of order 1 and 2 of :mod:`l96closure.bridge.group_sums`, and two
         that are to be multiplied by the square root of the bound on its share of S_0 (4, G).
     span : r and r^2, the range of the values in units of their standard deviation (H, 2).
+    deviation : standard deviation of the values in kernel units (H, C).
     rtol : tolerance of the sums; 0 is none, all samples are summed (H,).
     """
 
@@ -56,6 +57,7 @@ class Groups(NamedTuple):
     mass: F32
     error: F32
     span: F64
+    deviation: F64
     rtol: F64
 
 
@@ -113,12 +115,13 @@ def group(
     if value_rows.size and charge.size:
         deviation = np.maximum(table[value_rows].std(axis=1), np.finfo(float).tiny)
         span = np.ptp(table[value_rows], axis=1) / deviation
-    parts = [_laid_out(level, beyond, size, value_rows, deviation, span) for level in (rules, samples)]
+    parts = [_laid_out(level, beyond, value_rows, deviation, span) for level in (rules, samples)]
     arrays = {name: np.concatenate([part[name] for part in parts], _AXIS.get(name, 0)) for name in parts[0]}
     return Groups(
         first=np.array([[0, parts[0]["mass"].size]]),
         number=np.array([[len(rules.weights), len(samples.weights)]]),
         span=np.array([[span.max(), span.max() ** 2]]),
+        deviation=deviation[None],
         rtol=np.array([rtol]),
         **arrays,
     )
@@ -127,8 +130,8 @@ def group(
 _AXIS = {"lower": 1, "upper": 1, "error": 1}
 
 
-def joined(several: Sequence[Groups], size: int, rows: int) -> Groups:
-    """Join the groups of several dictionaries, padded to ``size`` coordinates and ``rows`` rows of nodes."""
+def joined(several: Sequence[Groups], rows: int) -> Groups:
+    """Join the groups of several dictionaries, padded to ``rows`` rows of the table."""
     starts = np.cumsum([0] + [groups.mass.size for groups in several[:-1]])
     arrays: dict[str, Any] = {}
     for name in Groups._fields:
@@ -136,12 +139,12 @@ def joined(several: Sequence[Groups], size: int, rows: int) -> Groups:
         if name == "first":
             parts = [part + start for part, start in zip(parts, starts, strict=True)]
         elif name == "nodes":
-            parts = [np.pad(part, [(0, 0), (0, rows - part.shape[1]), (0, 0)]) for part in parts]
-            parts.append(np.full((1, rows, GROUP), _NOTHING, np.float32))
+            parts = [np.pad(part, [(0, 0), (0, 1 + rows - part.shape[1]), (0, 0)]) for part in parts]
+            parts.append(np.full((1, 1 + rows, GROUP), _NOTHING, np.float32))
         elif name == "node_squares":
             parts.append(np.zeros((1, *parts[0].shape[1:]), np.float32))
         elif name in ("lower", "upper"):
-            parts = [np.pad(part, [(0, size - part.shape[0]), (0, 0)]) for part in parts]
+            parts = [np.pad(part, [(0, rows - part.shape[0]), (0, 0)]) for part in parts]
         arrays[name] = _aligned(np.concatenate(parts, _AXIS.get(name, 0)))
     return Groups(**arrays)
 
@@ -175,7 +178,7 @@ def _samples(table: F64, charge: F64, size: int, members: Index, value_rows: Ind
     return _Level(rows, np.where(used, charge[slots], 0.0), error, rows.min(axis=2), rows.max(axis=2), slots)
 
 
-def _laid_out(level: _Level, beyond: F64, size: int, value_rows: Index, deviation: F64, span: F64) -> dict[str, Any]:
+def _laid_out(level: _Level, beyond: F64, value_rows: Index, deviation: F64, span: F64) -> dict[str, Any]:
     """Arrays of one level, with empty groups up to a multiple of ``LANES``."""
     C, empty = value_rows.size, -len(level.weights) % LANES
     with np.errstate(divide="ignore"):
@@ -193,8 +196,8 @@ def _laid_out(level: _Level, beyond: F64, size: int, value_rows: Index, deviatio
         "nodes": np.pad(nodes.astype(np.float32), padding),
         "node_squares": np.pad(squares.astype(np.float32), padding),
         "sample": np.pad(level.sample, padding[:2]),
-        "lower": np.pad(level.lower[:, :size].T.astype(np.float32), padding[1::-1]),
-        "upper": np.pad(level.upper[:, :size].T.astype(np.float32), padding[1::-1]),
+        "lower": np.pad(level.lower.T.astype(np.float32), padding[1::-1]),
+        "upper": np.pad(level.upper.T.astype(np.float32), padding[1::-1]),
         "mass": np.pad(mass.astype(np.float32), (0, empty)),
         "error": np.pad(bounds.transpose(2, 0, 1).reshape(4, -1).astype(np.float32), padding[1::-1]),
     }

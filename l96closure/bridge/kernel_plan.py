@@ -14,6 +14,7 @@ __all__ = ["DISTANCE", "DOT_PRODUCT", "VARIABLE", "KernelPlan", "Scratch", "scra
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
+I32 = npt.NDArray[np.int32]
 Index = npt.NDArray[np.intp]
 
 DISTANCE, VARIABLE, DOT_PRODUCT = 0, 1, 2  # kinds of kernel
@@ -33,9 +34,9 @@ class KernelPlan(NamedTuple):
     table : (H, R, M).
     squares : mean square of the values behind each sample (H, C, M), of the rows ``value_rows``.
     charge : the weights v (H, M).
-    first, number, nodes, node_squares, sample, lower, upper, mass, error, span, rtol : the same in single precision,
-        for kernels of the kind ``DISTANCE``: the fields of :class:`l96closure.bridge.groups.Groups`, one by one, as
-        numba's parallel loops take no tuple within a tuple.
+    first, number, nodes, node_squares, sample, lower, upper, mass, error, span, deviation, rtol : the same in single
+        precision, for kernels of the kind ``DISTANCE``: the fields of :class:`l96closure.bridge.groups.Groups`, one by
+        one, as numba's parallel loops take no tuple within a tuple.
     centre, factor : row r of the table is (x_r - centre[h, r]) * factor[h, r]; both (H, R).
     size : number of coordinates of each dictionary (H,).
     value_rows : which table row holds the values of target c (H, C).
@@ -63,6 +64,7 @@ class KernelPlan(NamedTuple):
     mass: F32
     error: F32
     span: F64
+    deviation: F64
     rtol: F64
     centre: F64
     factor: F64
@@ -86,7 +88,9 @@ class Scratch(NamedTuple):
     sums: F64
     partial: F32
     bound: F32
-    near: Index
+    part: F32
+    guess: F64
+    near: I32
     queries: F32
     lane_sums: F64
 
@@ -103,7 +107,9 @@ def scratch_of(plan: KernelPlan) -> Scratch:
         np.empty((3, C + _APART)),
         whole_lines((2 * C + 1) * LANES),
         whole_lines(groups + LANES),
-        np.empty(groups + _APART, np.intp),
+        whole_lines(groups + LANES),
+        np.empty(C + _APART),
+        np.empty(groups + _APART, np.int32),
         whole_lines((D + 1) * LANES),
         np.empty((3, LANES)),
     )

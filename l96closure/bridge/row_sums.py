@@ -78,7 +78,7 @@ def _laid_out(points: F64) -> tuple[Groups, F64]:
     D, M = points.shape
     laid_out = groups.group(points, np.empty((0, M)), np.ones(M), D, np.empty(0, np.intp))
     wide = points[:, laid_out.sample[: laid_out.number[0, 1]]].transpose(1, 0, 2)
-    return groups.joined([laid_out], D, 1 + D), np.ascontiguousarray(wide)
+    return groups.joined([laid_out], D), np.ascontiguousarray(wide)
 
 
 @numba.njit  # type: ignore[untyped-decorator]
@@ -138,7 +138,7 @@ def _row_sums(
     n, tiles, size = source.number[0, 1], target.number[0, 1], wide.shape[1]
     work = np.zeros(tiles, np.intp)
     for tile in prange(tiles):
-        bound, near, totals = np.empty(n + LANES, np.float32), np.empty(n + 1, np.intp), np.zeros(GROUP)
+        bound, near, totals = np.empty(n + LANES, np.float32), np.empty(n + LANES, np.int32), np.zeros(GROUP)
         partial, queries = whole_lines(GROUP * LANES), np.empty((GROUP, size), np.float32)
         for i in range(GROUP):
             for a in range(size):

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global
@@ -22,6 +22,7 @@ from numba.extending import intrinsic, lower_builtin, models, register_model
 
 __all__ = [
     "LANES",
+    "append_within",
     "exp2",
     "fma",
     "fnma",
@@ -171,6 +172,39 @@ def where_below(context: Any, a: Any, limit: Any, value: Any) -> Any:
         return builder.select(builder.fcmp_ordered("<", a, limit), value, _real(value, 0.0))
 
     return a(a, a, a), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def append_within(context: Any, a: Any, lower: Any, upper: Any, first: Any, array: Any, index: Any) -> Any:
+    """Write ``first + i`` of each place i with ``lower <= a < upper`` to an array of 32-bit integers from ``index``.
+
+    Returns how many these are; what follows them, up to ``LANES`` elements, is overwritten too.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        a, lower, upper, first, array, index = arguments
+        short, integers = ir.IntType(32), ir.VectorType(ir.IntType(32), LANES)
+        inside = builder.and_(builder.fcmp_ordered(">=", a, lower), builder.fcmp_ordered("<", a, upper))
+        start = builder.insert_element(ir.Constant(integers, ir.Undefined), builder.trunc(first, short), short(0))
+        places = builder.add(_permuted(builder, start, [0] * LANES), ir.Constant(integers, list(range(LANES))))
+        data = cgutils.create_struct_proxy(signature.args[4])(context, builder, array).data
+        address = builder.bitcast(builder.gep(data, [index]), integers.as_pointer())
+        if binding.llvm_version_info >= (19,):
+            name, kinds = "llvm.experimental.vector.compress", [integers, inside.type, integers]
+            pack = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(integers, kinds), f"{name}.v{LANES}i32"
+            )
+            packed = builder.call(pack, [places, inside, ir.Constant(integers, ir.Undefined)])
+            builder.store(packed, address).align = 4
+        else:
+            name, kinds = "llvm.masked.compressstore", [integers, data.type, inside.type]
+            pack = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(ir.VoidType(), kinds), f"{name}.v{LANES}i32"
+            )
+            builder.call(pack, [places, builder.gep(data, [index]), inside])
+        return builder.zext(builder.ctpop(builder.bitcast(inside, ir.IntType(LANES))), ir.IntType(64))
+
+    return types.intp(a, a, a, types.intp, array, types.intp), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
