@@ -1,0 +1,137 @@
+"""Noise with the memory that the subgrid tendency has: a sum of damped oscillators, standard normal at every time.
+
+The residual of the subgrid tendency is neither white nor AR(1). The fast variables follow the slow ones smoothly and
+overshoot, so its autocorrelation starts flat, falls within tens of steps and turns negative. A stationary Gaussian
+process whose autocorrelation is a sum, with positive weights, of those of damped oscillators,
+
+    x_i(n) = 2 r_i cos(w_i) x_i(n-1) - r_i^2 x_i(n-2) + s_i e_i(n),   xi(n) = sum_i sqrt(c_i) x_i(n),   sum_i c_i = 1,
+
+has such a one. Each is a second-order autoregressive process with the poles r exp(+-i w) (Box & Jenkins 1970), whose
+autocorrelation is r^l (cos(w l) + (1 - r^2) / (1 + r^2) cot(w) sin(w l)); it is stationary for every r < 1, and so is
+any sum of them. The weights, rates and frequencies are fitted to the autocorrelation of the training data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.optimize
+
+from l96closure import checks
+
+__all__ = ["Memory", "fit_memory"]
+
+F64 = npt.NDArray[np.float64]
+
+_SLOWEST, _FASTEST = 5e-3, 2.0  # damping, per interval
+_HIGHEST = 0.5 * np.pi  # angular frequency, per interval; the lowest is _LOWEST, for the formula's sake
+_LOWEST = 1e-3
+_STARTS = 8  # of the least-squares fit
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A sum of damped oscillators, standard normal at every time; made by :func:`fit_memory`.
+
+    Attributes
+    ----------
+    damping : rate at which each oscillator forgets (m,), per unit of time, > 0.
+    frequency : its angular frequency (m,), per unit of time.
+    weight : its part of the variance (m,), adding up to 1.
+    step : time between two values of the noise.
+    """
+
+    damping: F64
+    frequency: F64
+    weight: F64
+    step: float
+
+    def __post_init__(self) -> None:
+        checks.number("step", self.step, above=0.0)
+        if not (self.damping > 0.0).all():
+            checks.reject("damping", self.damping.tolist(), "rates > 0")
+
+    @property
+    def coefficients(self) -> F64:
+        """The recursion of each oscillator of unit variance (3, m): of the last value, of that before, of the noise."""
+        decay, angle = np.exp(-self.damping * self.step), self.frequency * self.step
+        first, second = 2.0 * decay * np.cos(angle), -(decay**2)
+        noise = np.sqrt((1.0 + second) * ((1.0 - second) ** 2 - first**2) / (1.0 - second))
+        return np.stack([first, second, noise])
+
+    def autocorrelation(self, lags: int) -> F64:
+        """Autocorrelation of the noise at the lags 0, 1, ... ``lags`` - 1 steps (lags,)."""
+        return _autocorrelations(self.damping * self.step, self.frequency * self.step, lags).T @ self.weight
+
+    def initial(self, members: int, sites: int, rng: np.random.Generator) -> F64:
+        """Draw the last two values of every oscillator from their stationary distribution (member, K, 2, m)."""
+        first, second, _ = self.coefficients
+        normals = rng.standard_normal((members, sites, 2, self.weight.size))
+        together = first / (1.0 - second)  # correlation of one value with the next
+        normals[:, :, 1] = together * normals[:, :, 0] + np.sqrt(1.0 - together**2) * normals[:, :, 1]
+        return normals
+
+
+def _autocorrelations(damping: F64, angle: F64, lags: int) -> F64:
+    """Autocorrelation of each oscillator (m, lags); rates and frequencies per step."""
+    lag = np.arange(lags)
+    decay = np.exp(-damping)[:, None]
+    phase = angle[:, None] * lag
+    lean = (1.0 - decay**2) / (1.0 + decay**2) / np.tan(angle[:, None])
+    result: F64 = decay**lag * (np.cos(phase) + lean * np.sin(phase))
+    return result
+
+
+def fit_memory(autocorrelation: F64, interval: float, oscillators: int, step: float | None = None) -> Memory:
+    """Fit damped oscillators to an autocorrelation.
+
+    The start of the least-squares fit is a non-negative one (Lawson & Hanson 1974) of the weights of many oscillators
+    on a grid of rates and frequencies; the fit is repeated from others of these, and the best is kept.
+
+    Parameters
+    ----------
+    autocorrelation : at the lags 0, 1, ... intervals (lags,).
+    interval : time between lags, > 0.
+    oscillators : how many, >= 1.
+    step : time between two values of the noise, > 0; None is ``interval``.
+
+    Returns
+    -------
+    Memory
+
+    Raises
+    ------
+    ValueError
+        An argument is out of its range.
+    """
+    m = checks.integer("oscillators", oscillators, 1)
+    lags = autocorrelation.size
+    trust = np.where(np.arange(lags) < 4, 5.0, 1.0)[1:]  # the first lags are what the resolved scales feel
+    grid = np.meshgrid(np.geomspace(2 * _SLOWEST, 0.6, 16), np.linspace(_LOWEST, 0.5, 26), indexing="ij")
+    damping, angle = (axis.ravel() for axis in grid)
+    candidates = _autocorrelations(damping, angle, lags)[:, 1:].T * trust[:, None]
+    whole = np.full((1, damping.size), 30.0)  # their weights add up to 1
+    target = np.append(autocorrelation[1:] * trust, whole[0, 0])
+    found, _ = scipy.optimize.nnls(np.concatenate([candidates, whole]), target)
+
+    def misfit(parameters: F64) -> F64:
+        rate, frequency, share = parameters.reshape(3, m)
+        c = np.exp(share - share.max())
+        model = _autocorrelations(np.exp(rate), frequency, lags).T @ (c / c.sum())
+        return trust * (model - autocorrelation)[1:]
+
+    bounds = np.repeat([[np.log(_SLOWEST), _LOWEST, -20.0], [np.log(_FASTEST), _HIGHEST, 20.0]], m, axis=1)
+    rng, used, best = np.random.default_rng(0), np.flatnonzero(found > 0.0), None
+    for start in range(_STARTS):
+        order = np.argsort(-found[used]) if start == 0 else rng.permutation(used.size)
+        chosen = np.resize(used[order], m)
+        parameters = np.concatenate([np.log(damping[chosen]), angle[chosen], np.log(np.maximum(found[chosen], 0.05))])
+        result: Any = scipy.optimize.least_squares(misfit, np.clip(parameters, *bounds), bounds=bounds, max_nfev=200)
+        if best is None or result.cost < best.cost:
+            best = result
+    rate, frequency, share = best.x.reshape(3, m)
+    c = np.exp(share - share.max())
+    return Memory(np.exp(rate) / interval, frequency / interval, c / c.sum(), interval if step is None else step)
