@@ -55,7 +55,7 @@ def _known(score: float, floor: float, floor_std: float, ratio: float, error: fl
             "autocorrelation_residual": (("source", "lag"), 0.9 ** np.array([np.arange(60), 2 * np.arange(60)])),
             "autocorrelation_residual_se": (("source", "lag"), np.full((2, 60), 0.01)),
             "return_period_z": (("source", "threshold"), [[5.0, 80.0], [6.0, np.inf]]),
-            "return_period_z_low": (("source", "threshold"), [[4.0, 50.0], [5.0, 27.0]]),
+            "return_period_z_low": (("source", "threshold"), [[4.0, 50.0], [5.0, 1062.4]]),
             "return_period_z_high": (("source", "threshold"), [[6.0, 120.0], [7.0, np.inf]]),
         },
         coords={"source": ["truth", "coarse"], "lag": 0.02 * np.arange(60), "threshold": [10.04, 20.0]},
@@ -147,8 +147,8 @@ def test_spectra_are_drawn_for_both_sources(runs) -> None:
 def test_tails_show_differences_of_quantiles_and_finite_return_periods(runs) -> None:
     *_, diagnostics = runs
     diagnostics = diagnostics.copy(deep=True)
-    for part in ("", "_high"):
-        diagnostics[f"return_period_z{part}"][1, -1] = np.inf
+    for part, factor in (("", 1.0), ("_low", 0.5), ("_high", 2.0)):
+        diagnostics[f"return_period_z{part}"][1] = factor * np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, np.inf])
     figure = structure.tails(diagnostics)
     for axes, name in zip(figure.axes[:2], ("z", "psi"), strict=True):
         quantile = diagnostics[f"quantile_{name}"]
@@ -254,7 +254,7 @@ def test_memory_and_extremes_are_compared() -> None:
     assert "0.02 time units" in memory.note
     assert [(row.label, row.cells) for row in extremes.rows] == [
         ("z above 10.0", ("6 (5 to 7)", "5 (4 to 6)")),
-        ("z above 20.0", ("never (27 to ∞)", "80 (50 to 120)")),
+        ("z above 20.0", ("never (1062 to ∞)", "80 (50 to 120)")),
     ]
 
 

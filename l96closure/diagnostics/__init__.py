@@ -49,9 +49,9 @@ def diagnose(
     - ``covariance`` (source, offset) of z along the ring, and ``covariance_rows`` (source, k, offset),
       Figure 4 (left) of Gottwald & Reich (2024);
     - ``density_z`` (source, z_bin), ``density_psi`` (source, psi_bin), ``density_joint`` (source, joint_z_bin,
-      joint_psi_bin). The joint density has at most 25 bins either way: with cells of a third of the standard deviation
-      of either variable it resolves the spread of psi given z, and its floor, which grows with the number of cells that
-      are hit, stays within half as much again of the floors of one variable; cells as fine as those would double it;
+      joint_psi_bin). The joint density has at most 25 bins either way: cells of a third of the standard deviation of
+      either variable resolve the spread of psi given z, and the floor, which grows with the number of cells that are
+      hit, stays within twice that of one variable; a hundred bins either way would make it four to six times as high;
     - ``autocorrelation_z``, ``autocorrelation_psi``, ``autocorrelation_residual`` (source, lag) at every common time
       step, each with ``_se``. The residual is psi less a polynomial in z of degree eight, fitted to the truth;
     - ``spectrum_z``, ``spectrum_psi`` (source, wavenumber) with ``_se``, :func:`spectra.along_the_ring`, and

@@ -158,8 +158,15 @@ def _compared(diagnostics: xr.Dataset, name: str) -> tuple[str, str, str, str]:
 def _period(at: xr.Dataset) -> str:
     """Show a return period with its interval."""
     value, low, high = (float(at[f"return_period_z{part}"].item()) for part in ("", "_low", "_high"))
-    interval = "" if math.isnan(low) else f" ({low:.3g} to {'∞' if math.isinf(high) else format(high, '.3g')})"
-    return ("never" if math.isinf(value) else f"{value:.3g}") + interval
+    interval = "" if math.isnan(low) else f" ({_time(low)} to {_time(high)})"
+    return ("never" if math.isinf(value) else _time(value)) + interval
+
+
+def _time(value: float) -> str:
+    """Show a time to three digits without an exponent."""
+    if math.isinf(value):
+        return "∞"
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
 def _with_floor(diagnostics: xr.Dataset, name: str) -> tuple[float, float, float]:
