@@ -28,11 +28,27 @@ def _quantity(long_name: str, **more: str) -> dict[str, str]:
     return {"long_name": long_name, "units": "1", **more}
 
 
+def _with_se(name: str, long_name: str) -> dict[str, dict[str, str]]:
+    return {name: _quantity(long_name), f"{name}_se": _quantity(f"standard error of the {long_name}")}
+
+
+def _interval(name: str, long_name: str) -> dict[str, dict[str, str]]:
+    return {
+        f"{name}_{end}": _quantity(f"{bound} bound of the 95 % interval of the {long_name}")
+        for end, bound in (("low", "lower"), ("high", "upper"))
+    }
+
+
+def _with_interval(name: str, long_name: str) -> dict[str, dict[str, str]]:
+    return {name: _quantity(long_name), **_interval(name, long_name)}
+
+
 def _score(name: str, long_name: str) -> dict[str, dict[str, str]]:
     return {
         name: _quantity(f"{long_name} between coarse run and truth"),
         f"{name}_floor": _quantity(f"{long_name} between two stretches of truth"),
         f"{name}_floor_std": _quantity(f"standard deviation of the {long_name} over pairs of stretches of truth"),
+        **_interval(name, f"{long_name} between coarse run and truth"),
     }
 
 
@@ -62,6 +78,12 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     "lag": _quantity("time lag in model time units"),
     "z_bin": _quantity("slow variable, centre of the bin"),
     "psi_bin": _quantity("subgrid tendency, centre of the bin"),
+    "joint_z_bin": _quantity("slow variable, centre of the bin of the joint density"),
+    "joint_psi_bin": _quantity("subgrid tendency, centre of the bin of the joint density"),
+    "wavenumber": _quantity("cycles around the ring of sites"),
+    "frequency": _quantity("frequency in cycles per model time unit"),
+    "probability": _quantity("probability of a smaller value"),
+    "threshold": _quantity("level of the slow variable that is crossed upwards"),
     "source": {"long_name": "origin of the statistics"},  # text has no unit
     "scheme": {"long_name": "sampling scheme"},
     "realisation": _quantity("training set", standard_name="realization"),
@@ -86,20 +108,29 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     "trend_range": _quantity("range of the slow variable that the trend was fitted on"),
     "trend": _quantity("coefficient of the polynomial trend of the subgrid tendency, lowest power first"),
     # climate
-    "mean": _quantity("mean of the slow variable"),
-    "mean_se": _quantity("standard error of the mean of the slow variable"),
-    "std": _quantity("standard deviation of the slow variable"),
-    "std_se": _quantity("standard error of the standard deviation of the slow variable"),
-    "psi_mean": _quantity("mean of the subgrid tendency"),
-    "psi_mean_se": _quantity("standard error of the mean of the subgrid tendency"),
-    "psi_std": _quantity("standard deviation of the subgrid tendency"),
-    "psi_std_se": _quantity("standard error of the standard deviation of the subgrid tendency"),
+    **_with_se("mean", "mean of the slow variable"),
+    **_with_se("std", "standard deviation of the slow variable"),
+    **_with_se("psi_mean", "mean of the subgrid tendency"),
+    **_with_se("psi_std", "standard deviation of the subgrid tendency"),
     "covariance": _quantity("covariance along the ring, averaged over the sites"),
     "covariance_rows": _quantity("row of the covariance matrix along the ring, centred at its site"),
     "density_z": _quantity("probability density of the slow variable"),
     "density_psi": _quantity("probability density of the subgrid tendency"),
-    "autocorrelation_z": _quantity("autocorrelation of the slow variable"),
-    "autocorrelation_psi": _quantity("autocorrelation of the subgrid tendency"),
+    "density_joint": _quantity("joint probability density of the slow variable and the subgrid tendency"),
+    **_with_se("autocorrelation_z", "autocorrelation of the slow variable"),
+    **_with_se("autocorrelation_psi", "autocorrelation of the subgrid tendency"),
+    **_with_se(
+        "autocorrelation_residual", "autocorrelation of the subgrid tendency less its trend in the slow variable"
+    ),
+    **_with_se("spectrum_z", "variance of the slow variable at a wavenumber along the ring"),
+    **_with_se("spectrum_psi", "variance of the subgrid tendency at a wavenumber along the ring"),
+    "power_z": _quantity("power spectral density of the slow variable in time"),
+    "power_psi": _quantity("power spectral density of the subgrid tendency in time"),
+    **_with_interval("quantile_z", "quantile of the slow variable"),
+    **_with_interval("quantile_psi", "quantile of the subgrid tendency"),
+    **_with_interval(
+        "return_period_z", "mean model time between up-crossings of a level by the slow variable at a site"
+    ),
     "psi_given_z_mean": _quantity("mean of the subgrid tendency given the slow variable"),
     "psi_given_z_std": _quantity("standard deviation of the subgrid tendency given the slow variable"),
     # sampling experiments
@@ -126,6 +157,7 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     # scores
     **_score("hellinger_z", "Hellinger distance of the slow variable"),
     **_score("hellinger_psi", "Hellinger distance of the subgrid tendency"),
+    **_score("hellinger_joint", "Hellinger distance of the slow variable and the subgrid tendency together"),
     **_score("wasserstein_z", "Wasserstein-1 distance of the slow variable"),
     **_score("ks_z", "Kolmogorov-Smirnov distance of the slow variable"),
 }

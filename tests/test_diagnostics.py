@@ -54,6 +54,10 @@ def _gaussian_bins(mean: float, std: float, edges: F64) -> F64:
     return np.diff(cumulative)
 
 
+def _histogram(values: F64, edges: F64) -> F64:
+    return distances.probabilities(distances.cells(values, edges), len(edges) + 1)
+
+
 def _hellinger_of_gaussians(mean: float, std: float) -> float:
     """Distance of N(mean, std²) from N(0, 1)."""
     overlap = np.sqrt(2 * std / (1 + std**2)) * np.exp(-(mean**2) / (4 * (1 + std**2)))
@@ -71,7 +75,7 @@ def test_hellinger_of_samples_is_the_closed_form_within_three_standard_errors() 
     n, mean, std = 400_000, 0.7, 1.3
     rng = np.random.default_rng(3)
     edges = np.linspace(-6.0, 7.0, 101)
-    p, q = (distances.bin_probabilities(m + s * rng.standard_normal(n), edges) for m, s in ((0.0, 1.0), (mean, std)))
+    p, q = (_histogram(m + s * rng.standard_normal(n), edges) for m, s in ((0.0, 1.0), (mean, std)))
     expected = _hellinger_of_gaussians(mean, std)
     overlap = 1 - expected**2
     # Delta method: var(overlap) = (1 - overlap²) / 4n from each sample, and dH = d(overlap) / 2H.
@@ -87,8 +91,8 @@ def test_hellinger_ends() -> None:
 
 def test_bins_lose_no_value() -> None:
     edges = np.array([0.0, 1.0, 2.0])
-    p = distances.bin_probabilities(np.array([[-5.0, 0.0], [0.5, 1.5], [2.0, 7.0], [9.0, 1e9]]), edges)
-    np.testing.assert_allclose(p, np.array([1, 2, 2, 3]) / 8)
+    p = _histogram(np.array([[-5.0, 0.0], [0.5, 1.5], [2.0, 7.0], [9.0, 1e9]]), edges)
+    np.testing.assert_allclose(p, np.array([1, 2, 1, 4]) / 8)
 
 
 def test_wasserstein_and_ks_against_sorted_samples() -> None:
@@ -137,7 +141,7 @@ def test_floor_of_independent_samples_has_its_known_size() -> None:
     rng = np.random.default_rng(5)
     pieces = tuple(rng.random((n, 1)) for _ in range(samples))
     edges = np.linspace(0.0, 1.0, bins + 1)
-    stretches = distances.Stretches(pieces, pieces[:1], n, "").map(lambda x: distances.bin_probabilities(x, edges))
+    stretches = distances.Stretches(pieces, pieces[:1], n, "").map(lambda x: _histogram(x, edges))
     floor = distances.compare(distances.hellinger, stretches).floor
     # 4 n H² of two samples of n is chi-squared with bins - 1 degrees of freedom, so sqrt(4 n) H is a chi variable.
     chi = stats.chi(bins - 1)
@@ -212,11 +216,22 @@ def test_autocorrelation_against_a_loop() -> None:
     x = _ar1((2, 60, 3), 0.7, seed=11)
     a = x - x.mean()
     covariance = [np.mean([a[:, : 60 - lag] * a[:, lag:]]) for lag in range(20)]
-    np.testing.assert_allclose(climate.autocorrelation(x, 20), np.array(covariance) / covariance[0], atol=1e-12)
+    np.testing.assert_allclose(climate.autocorrelation(x, 20)[0], np.array(covariance) / covariance[0], atol=1e-12)
 
 
 def test_autocorrelation_of_a_constant_is_undefined() -> None:
     assert np.isnan(climate.autocorrelation(np.full((1, 10, 2), 3.0), 4)).all()
+
+
+def test_standard_error_of_the_autocorrelation_is_its_spread() -> None:
+    phi, repetitions = 0.8, 150
+    got = np.array([climate.autocorrelation(_ar1((2, 3000, 2), phi, seed), 6) for seed in range(repetitions)])
+    spread, errors = got[:, 0, 1:].std(axis=0, ddof=1), got[:, 1, 1:]
+    # The mean square of the errors is known to sqrt(2 / 19 repetitions), the squared spread to sqrt(2 / repetitions).
+    # Batches of 300 values, with memory 1 / (1 - phi) = 5, miss 2 % of the correlations between them.
+    tolerance = 3 * np.sqrt(2 / repetitions * (1 + 1 / 19)) + 0.02
+    assert (np.abs((errors**2).mean(axis=0) / spread**2 - 1) < tolerance).all()
+    assert (got[:, 1, 0] == 0.0).all()
 
 
 def test_conditional_moments_against_scipy() -> None:
@@ -278,13 +293,24 @@ def test_result_has_the_promised_variables_all_of_them_described() -> None:
         "psi_mean": ("source",), "psi_std": ("source",), "psi_mean_se": ("source",), "psi_std_se": ("source",),
         "covariance": ("source", "offset"), "covariance_rows": ("source", "k", "offset"),
         "density_z": ("source", "z_bin"), "density_psi": ("source", "psi_bin"),
-        "autocorrelation_z": ("source", "lag"), "autocorrelation_psi": ("source", "lag"),
+        "density_joint": ("source", "joint_z_bin", "joint_psi_bin"),
+        **{f"autocorrelation_{name}{suffix}": ("source", "lag")
+           for name in ("z", "psi", "residual") for suffix in ("", "_se")},
+        **{f"spectrum_{name}{suffix}": ("source", "wavenumber") for name in ("z", "psi") for suffix in ("", "_se")},
+        **{f"power_{name}": ("source", "frequency") for name in ("z", "psi")},
+        **{f"{name}{suffix}": ("source", dim)
+           for name, dim in (("quantile_z", "probability"), ("quantile_psi", "probability"),
+                             ("return_period_z", "threshold"))
+           for suffix in ("", "_low", "_high")},
         "psi_given_z_mean": ("source", "z_bin"), "psi_given_z_std": ("source", "z_bin"),
-        **{f"{name}{suffix}": () for name in SCORES for suffix in ("", "_floor", "_floor_std")},
+        **{f"{name}{suffix}": () for name in SCORES for suffix in ("", "_floor", "_floor_std", "_low", "_high")},
     }  # fmt: skip
     assert {name: result[name].dims for name in result.data_vars} == dims
     assert list(result["source"].values) == ["truth", "coarse"]
-    assert result.sizes == {"source": 2, "offset": 6, "k": 6, "z_bin": 30, "psi_bin": 30, "lag": 21}
+    assert result.sizes == {
+        "source": 2, "offset": 6, "k": 6, "z_bin": 30, "psi_bin": 30, "joint_z_bin": 25, "joint_psi_bin": 25, "lag": 21,
+        "wavenumber": 4, "frequency": 43, "probability": 11, "threshold": 7,
+    }  # fmt: skip
     assert set(map(str, result.variables)) <= set(store.ATTRIBUTES)
     assert result.attrs["floor_stretches"] == 3
     assert result.attrs["floor_stretch_duration"] == pytest.approx(2 * 300 * 0.05)

@@ -15,7 +15,9 @@ import xarray as xr
 from matplotlib.colors import to_hex
 
 from l96closure import diagnose, report
+from l96closure.diagnostics import PARTS, SCORES
 from l96closure.figures import climate as figures
+from l96closure.figures import structure
 from l96closure.figures.style import Picture
 from l96closure.report import climate
 
@@ -38,7 +40,7 @@ def runs() -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
 
 
 def _known(score: float, floor: float, floor_std: float, ratio: float, error: float) -> xr.Dataset:
-    """Diagnostics with known numbers for z and the same for everything else."""
+    """Diagnostics with known numbers for z and the same for everything else; the residual and the levels are fixed."""
     names = ("mean", "std", "psi_mean", "psi_std")
     pairs = 1 if np.isnan(floor_std) else 3
     return xr.Dataset(
@@ -47,16 +49,24 @@ def _known(score: float, floor: float, floor_std: float, ratio: float, error: fl
             **{f"{name}_se": ("source", [error, error]) for name in names},
             **{
                 f"{name}{suffix}": value
-                for name in ("hellinger_z", "hellinger_psi", "wasserstein_z", "ks_z")
-                for suffix, value in (("", score), ("_floor", floor), ("_floor_std", floor_std))
+                for name in SCORES
+                for suffix, value in zip(PARTS, (score, floor, floor_std, score - 0.001, score + 0.001), strict=True)
             },
+            "autocorrelation_residual": (("source", "lag"), 0.9 ** np.array([np.arange(60), 2 * np.arange(60)])),
+            "autocorrelation_residual_se": (("source", "lag"), np.full((2, 60), 0.01)),
+            "return_period_z": (("source", "threshold"), [[5.0, 80.0], [6.0, np.inf]]),
+            "return_period_z_low": (("source", "threshold"), [[4.0, 50.0], [5.0, 1062.4]]),
+            "return_period_z_high": (("source", "threshold"), [[6.0, 120.0], [7.0, np.inf]]),
         },
-        coords={"source": ["truth", "coarse"]},
+        coords={"source": ["truth", "coarse"], "lag": 0.02 * np.arange(60), "threshold": [10.04, 20.0]},
         attrs={
             "floor_stretches": 3,
             "floor_pairs": pairs,
             "floor_stretch_duration": 100.0,
             "floor_method": "the stretches are what they are",
+            "common_time_step": 0.02,
+            "interval_blocks": 40,
+            "interval_block_duration": 2.5,
         },
     )
 
@@ -100,6 +110,56 @@ def test_autocorrelations_are_drawn_for_both_sources(runs) -> None:
             assert to_hex(line.get_color()) == figures.COLOURS[source]
 
 
+def test_joint_density_shows_both_and_their_difference(runs) -> None:
+    *_, diagnostics = runs
+    truth, coarse, difference = (axes.collections[0] for axes in structure.joint_density(diagnostics).axes[:3])
+    for mesh, source in ((truth, "truth"), (coarse, "coarse")):
+        density = diagnostics["density_joint"].sel(source=source).values.T
+        np.testing.assert_array_equal(mesh.get_array().filled(0.0), density)
+    assert truth.get_clim() == coarse.get_clim()
+    joint = diagnostics["density_joint"]
+    np.testing.assert_array_equal(difference.get_array(), (joint.sel(source="coarse") - joint.sel(source="truth")).T)
+    assert difference.get_clim()[0] == -difference.get_clim()[1]
+
+
+def test_residual_autocorrelation_is_drawn_twice_with_its_band(runs) -> None:
+    *_, diagnostics = runs
+    figure = structure.residual_autocorrelation(diagnostics)
+    for axes in (0, 1):
+        for source, label in figures.LABELS.items():
+            line = _line(figure, axes, label)
+            np.testing.assert_array_equal(line.get_ydata(), diagnostics["autocorrelation_residual"].sel(source=source))
+        assert len(figure.axes[axes].collections) == 2
+    assert figure.axes[0].get_xlim()[1] == pytest.approx(50 * 0.02)
+
+
+def test_spectra_are_drawn_for_both_sources(runs) -> None:
+    *_, diagnostics = runs
+    figure = structure.spectra(diagnostics)
+    for axes, name in zip(figure.axes[2:], ("z", "psi"), strict=True):
+        shown = [line.get_ydata() for line in axes.lines]
+        np.testing.assert_array_equal(shown, diagnostics[f"power_{name}"].isel(frequency=slice(1, -1)))
+    for axes, name in zip(figure.axes[:2], ("z", "psi"), strict=True):
+        shown = [container.lines[0].get_ydata() for container in axes.containers]
+        np.testing.assert_array_equal(shown, diagnostics[f"spectrum_{name}"])
+
+
+def test_tails_show_differences_of_quantiles_and_finite_return_periods(runs) -> None:
+    *_, diagnostics = runs
+    diagnostics = diagnostics.copy(deep=True)
+    for part, factor in (("", 1.0), ("_low", 0.5), ("_high", 2.0)):
+        diagnostics[f"return_period_z{part}"][1] = factor * np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, np.inf])
+    figure = structure.tails(diagnostics)
+    for axes, name in zip(figure.axes[:2], ("z", "psi"), strict=True):
+        quantile = diagnostics[f"quantile_{name}"]
+        np.testing.assert_array_equal(
+            axes.containers[0].lines[0].get_ydata(), quantile.sel(source="coarse") - quantile.sel(source="truth")
+        )
+    coarse = figure.axes[2].containers[1].lines[0].get_ydata()
+    assert np.isnan(coarse[-1])
+    np.testing.assert_array_equal(coarse[:-1], diagnostics["return_period_z"].sel(source="coarse")[:-1])
+
+
 def test_hovmoeller_panels_share_scale_and_time(runs) -> None:
     truth, coarse, _ = runs
     left, right = (axes.images[0] for axes in figures.hovmoeller(truth, coarse).axes[:2])
@@ -117,7 +177,10 @@ def test_psi_against_z_repeats_the_truth_beside_the_coarse_run(runs) -> None:
 
 def test_all_pictures_are_written(runs, tmp_path: Path) -> None:
     pictures = figures.save_all(tmp_path / "figures", *runs)
-    names = ["covariance", "histograms", "autocorrelations", "psi_against_z", "hovmoeller"]
+    names = [
+        "covariance", "histograms", "autocorrelations", "psi_against_z", "joint_density", "residual_autocorrelation",
+        "spectra", "tails", "hovmoeller",
+    ]  # fmt: skip
     assert [picture.name for picture in pictures] == names
     assert sorted(p.name for p in (tmp_path / "figures").iterdir()) == sorted(f"{name}.png" for name in names)
     for picture in pictures:
@@ -128,7 +191,7 @@ def test_all_pictures_are_written(runs, tmp_path: Path) -> None:
 def test_pictures_of_a_closure_without_tendency(runs, tmp_path: Path) -> None:
     truth, coarse, _ = runs
     coarse = coarse.assign(psi=xr.zeros_like(coarse["psi"]))
-    assert len(figures.save_all(tmp_path, truth, coarse, diagnose(truth, coarse))) == 5
+    assert len(figures.save_all(tmp_path, truth, coarse, diagnose(truth, coarse))) == 9
 
 
 def test_package_import_pulls_no_graphics() -> None:
@@ -165,11 +228,34 @@ def test_headline_judges_against_chance(numbers: tuple[float, ...], phrases: lis
 def test_score_table_lines_up_and_holds_the_numbers() -> None:
     table = climate.score_table(_known(0.02, 0.016, 0.0031, 1.1, 0.02))
     blocks = [block.splitlines() for block in table.split("\n\n")]
-    assert [len(block) for block in blocks] == [5, 5, 1]
+    assert [len(block) for block in blocks] == [6, 5, 1]
     assert len({len(line) for block in blocks[:2] for line in block}) == 1
-    assert blocks[0][1].split() == ["hellinger_z", "0.0200", "0.0160", "±", "0.0031", "1.25"]
+    assert blocks[0][1].split() == [
+        "hellinger_z", "0.0200", "0.0190", "to", "0.0210", "0.0160", "±", "0.0031", "1.25",
+    ]  # fmt: skip
     assert "5.500 ± 0.020" in blocks[1][2]
     assert "+0.500 ± 0.028" in blocks[1][2]
+    assert blocks[1][2].split()[-1] == "+17.7"
+    assert "40 blocks of 2.5 time units" in blocks[2][0]
+
+
+def test_scores_without_interval_say_so() -> None:
+    numbers = _known(0.02, 0.016, 0.0031, 1.1, 0.02).assign_attrs(interval_blocks=0)
+    numbers["hellinger_z_low"] = np.nan
+    table = climate.score_table(numbers)
+    assert table.splitlines()[1].split()[2] == "–"
+    assert "too short against their memory" in table
+
+
+def test_memory_and_extremes_are_compared() -> None:
+    *_, memory, extremes = climate.tables(_known(0.02, 0.016, 0.0031, 1.1, 0.02))
+    assert [row.label for row in memory.rows] == ["lag 0.02, 1 step", "lag 0.2, 10 steps", "lag 1, 50 steps"]
+    assert memory.rows[0].cells == ("0.810 ± 0.010", "0.900 ± 0.010", "-0.090 ± 0.014", "-6.4")
+    assert "0.02 time units" in memory.note
+    assert [(row.label, row.cells) for row in extremes.rows] == [
+        ("z above 10.0", ("6 (5 to 7)", "5 (4 to 6)")),
+        ("z above 20.0", ("never (1062 to ∞)", "80 (50 to 120)")),
+    ]
 
 
 @pytest.mark.parametrize(

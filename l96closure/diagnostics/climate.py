@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 import scipy
 
+from l96closure.diagnostics.chains import standard_error
+
 __all__ = [
     "autocorrelation",
+    "batch_means",
     "batch_standard_errors",
     "conditional_moments",
     "covariance_rows",
     "density",
+    "joint_density",
     "ring_offsets",
 ]
 
@@ -56,11 +62,22 @@ def density(x: FloatArray, edges: FloatArray) -> FloatArray:
     return np.histogram(x, bins=edges)[0] / (x.size * np.diff(edges))
 
 
-def autocorrelation(x: FloatArray, lags: int) -> FloatArray:
-    """Autocorrelation averaged over members and sites, by fast Fourier transform.
+def joint_density(z: FloatArray, psi: FloatArray, edges_z: FloatArray, edges_psi: FloatArray) -> FloatArray:
+    """Joint probability density (z bin, psi bin) of pairs of values; pairs outside the edges count in the total."""
+    counts = np.histogram2d(z.ravel(), psi.ravel(), bins=(edges_z, edges_psi))[0]
+    joint: FloatArray = counts / (z.size * np.outer(np.diff(edges_z), np.diff(edges_psi)))
+    return joint
+
+
+def autocorrelation(x: FloatArray, lags: int) -> tuple[FloatArray, FloatArray]:
+    """Autocorrelation averaged over members and sites, by fast Fourier transform, with its standard error.
 
     The autocovariance at lag l is the sum over the n - l pairs divided by n - l (unbiased, up to the
     error of the mean), its average over members and sites is divided by the one at lag 0.
+
+    The standard error is by batches, as in :func:`batch_standard_errors`: the pairs that begin in one batch make one
+    contribution c_b(l) to the sum C(l); the ratio is linearised, so rho(l) = C(l) / C(0) gets its error from the
+    scatter of c_b(l) - rho(l) c_b(0).
 
     Parameters
     ----------
@@ -69,19 +86,34 @@ def autocorrelation(x: FloatArray, lags: int) -> FloatArray:
 
     Returns
     -------
-    (lags,); NaN throughout when ``x`` is constant.
+    Two arrays (lags,); NaN throughout when ``x`` is constant, the errors also when there are fewer than two batches.
     """
-    times = x.shape[1]
-    anomaly = x - x.mean()
+    members, times = x.shape[:2]
     if np.ptp(x) == 0:
-        return np.full(lags, np.nan)
-    size = scipy.fft.next_fast_len(times + lags, real=True)
-    power = np.zeros(size // 2 + 1)
-    for member in anomaly:  # one member at a time keeps the transforms small
-        power += (np.abs(scipy.fft.rfft(member, size, axis=0)) ** 2).sum(axis=1)
-    covariance: FloatArray = scipy.fft.irfft(power, size)[:lags] / (times - np.arange(lags))
-    covariance /= covariance[0]
-    return covariance
+        return np.full(lags, np.nan), np.full(lags, np.nan)
+    anomaly = x - x.mean()
+    starts = np.linspace(0, times, _batches(members, times) + 1).astype(int)
+    sums, pairs = [], []
+    for member in anomaly:  # one batch at a time keeps the transforms small
+        for start, end in pairwise(starts):
+            sums.append(_lagged_products(member[start:end], member[start : end + lags - 1], lags))
+            pairs.append(np.clip(times - np.arange(lags) - start, 0, end - start))
+    batches, counts = np.array(sums), np.array(pairs)
+    covariance = batches.sum(axis=0) / counts.sum(axis=0)
+    correlation: FloatArray = covariance / covariance[0]
+    if len(batches) < 2:
+        return correlation, np.full(lags, np.nan)
+    scatter = batches - correlation * batches[:, :1] * (counts / counts[:, :1])
+    error = np.sqrt((scatter**2).sum(axis=0) * len(batches) / (len(batches) - 1))
+    return correlation, error / (covariance[0] * counts.sum(axis=0))
+
+
+def _lagged_products(first: FloatArray, longer: FloatArray, lags: int) -> FloatArray:
+    """Sum first(t) longer(t + l) over time and sites for every lag l; both (time, k) begin at the same time."""
+    size = scipy.fft.next_fast_len(len(first) + lags, real=True)
+    a, b = (scipy.fft.rfft(x, size, axis=0) for x in (first, longer))
+    products: FloatArray = scipy.fft.irfft((a.conj() * b).sum(axis=1), size)[:lags]
+    return products
 
 
 def conditional_moments(psi: FloatArray, z: FloatArray, edges: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -109,6 +141,20 @@ def conditional_moments(psi: FloatArray, z: FloatArray, edges: FloatArray) -> tu
     return mean, std
 
 
+def batch_means(series: FloatArray) -> FloatArray:
+    """Means (batch, ...) of about twenty consecutive batches of a series (member, time, ...), all members together."""
+    members, times, *rest = series.shape
+    batches = _batches(members, times)
+    length = times // batches
+    means: FloatArray = series[:, : batches * length].reshape(members * batches, length, *rest).mean(axis=1)
+    return means
+
+
+def _batches(members: int, times: int) -> int:
+    """Return the number of batches of each member."""
+    return min(-(-_BATCHES // members), times)
+
+
 def batch_standard_errors(x: FloatArray) -> tuple[float, float]:
     """Return standard errors of the mean and the standard deviation of ``x``, aware of autocorrelation.
 
@@ -125,16 +171,9 @@ def batch_standard_errors(x: FloatArray) -> tuple[float, float]:
     -------
     The two standard errors, in units of ``x``; NaN when there are fewer than two batches.
     """
-    members, times, _ = x.shape
-    batches = min(-(-_BATCHES // members), times)  # of each member
-    if members * batches < 2:
-        return float("nan"), float("nan")
-    length = times // batches
     anomaly = x - x.mean()
-    means, squares = (
-        series[:, : batches * length].reshape(members * batches, length).mean(axis=1)
-        for series in (anomaly.mean(axis=2), (anomaly**2).mean(axis=2))
+    mean_se, variance_se = (
+        float(standard_error(batch_means(series))) for series in (anomaly.mean(axis=2), (anomaly**2).mean(axis=2))
     )
-    mean_se, variance_se = (float(np.std(b, ddof=1)) / np.sqrt(len(b)) for b in (means, squares))
     std = float(np.sqrt((anomaly**2).mean()))
-    return mean_se, variance_se / (2 * std) if std > 0 else 0.0
+    return mean_se, variance_se / (2 * std) if std > 0 else variance_se

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations, product
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,17 +13,30 @@ import scipy
 
 from l96closure import checks
 
-__all__ = ["Comparison", "Stretches", "bin_probabilities", "compare", "cut", "hellinger", "ks", "wasserstein"]
+__all__ = [
+    "Comparison",
+    "Distance",
+    "Stretches",
+    "cells",
+    "compare",
+    "cut",
+    "hellinger",
+    "ks",
+    "probabilities",
+    "wasserstein",
+]
 
 FloatArray = npt.NDArray[np.float64]
-Distance = Callable[[FloatArray, FloatArray], float]
+IntArray = npt.NDArray[np.int64]
+Array = npt.NDArray[Any]  # values, or the numbers of their cells
+Distance = Callable[[Array, Array], Any]
 
 _MOST_STRETCHES = 10  # 45 pairs of truth stretches; more would cost time and hardly sharpen the floor
 _MOST_VALUES = 40_000  # per sample, of the distances that sort; neighbours in time are nearly copies anyway
 
 
-def bin_probabilities(values: FloatArray, edges: FloatArray) -> FloatArray:
-    """Fraction of ``values`` in each bin, with one open bin more at either end.
+def cells(values: FloatArray, edges: FloatArray) -> IntArray:
+    """Find the number of the cell that each value falls into.
 
     Parameters
     ----------
@@ -31,25 +45,30 @@ def bin_probabilities(values: FloatArray, edges: FloatArray) -> FloatArray:
 
     Returns
     -------
-    Probabilities (bins + 2,) that sum to one: values outside the edges are counted, not lost.
+    Integers of the shape of ``values``: 0 below the first edge, n from the n-th edge on, bins + 1 from the last one
+    on. Values outside the edges are counted, not lost.
     """
-    counts = np.histogram(values, bins=edges)[0]
-    below = np.count_nonzero(values < edges[0])
-    return np.concatenate([[below], counts, [values.size - counts.sum() - below]]) / values.size
+    return np.searchsorted(edges, values, side="right")
 
 
-def hellinger(p: FloatArray, q: FloatArray) -> float:
-    """Hellinger distance H = sqrt(1 - sum_i sqrt(p_i q_i)) of two binned distributions.
+def probabilities(cells: IntArray, number: int) -> FloatArray:
+    """Fraction of values in each of so many cells, (number,) summing to one; ``cells`` as :func:`cells` gives them."""
+    return np.bincount(cells.ravel(), minlength=number) / cells.size
+
+
+def hellinger(p: FloatArray, q: FloatArray) -> FloatArray:
+    """Hellinger distance H = sqrt(1 - sum_i sqrt(p_i q_i)) of two binned distributions, or of many pairs.
 
     Parameters
     ----------
-    p, q : probabilities of the same bins (bins,), each summing to one.
+    p, q : probabilities of the same cells (..., cell), summing to one.
 
     Returns
     -------
-    A number from 0 (equal) to 1 (no bin in common).
+    (...), from 0 (equal) to 1 (no cell in common).
     """
-    return float(np.sqrt(max(0.0, 1.0 - np.sqrt(p * q).sum())))
+    distance: FloatArray = np.sqrt(np.maximum(0.0, 1.0 - np.sqrt(p * q).sum(axis=-1)))
+    return distance
 
 
 def wasserstein(a: FloatArray, b: FloatArray) -> float:
@@ -84,12 +103,12 @@ class Stretches:
     note : how the cut was made, in words.
     """
 
-    truth: tuple[FloatArray, ...]
-    coarse: tuple[FloatArray, ...]
+    truth: tuple[Array, ...]
+    coarse: tuple[Array, ...]
     length: int
     note: str
 
-    def map(self, function: Callable[[FloatArray], FloatArray]) -> Stretches:
+    def map(self, function: Callable[[Array], Array]) -> Stretches:
         """Apply ``function`` to every piece."""
         return Stretches(tuple(map(function, self.truth)), tuple(map(function, self.coarse)), self.length, self.note)
 
@@ -99,7 +118,7 @@ class Stretches:
         return self.map(lambda piece: piece[::every])
 
 
-def cut(truth: FloatArray, coarse: FloatArray) -> Stretches:
+def cut(truth: Array, coarse: Array) -> Stretches:
     """Cut the truth into disjoint stretches of the coarse run's total duration (members x time).
 
     The distance of two samples shrinks as they grow, so a distance and its floor must come from samples of
@@ -109,7 +128,7 @@ def cut(truth: FloatArray, coarse: FloatArray) -> Stretches:
 
     Parameters
     ----------
-    truth : (time, k).
+    truth : (time, k), values or the numbers of their cells.
     coarse : (member, time, k), at the same time step.
 
     Returns
@@ -130,14 +149,13 @@ def cut(truth: FloatArray, coarse: FloatArray) -> Stretches:
     return Stretches(_spread(stretches), _spread(pieces), length, note)
 
 
-def _spread(pieces: list[FloatArray]) -> tuple[FloatArray, ...]:
+def _spread(pieces: list[Array]) -> tuple[Array, ...]:
     """Choose at most ten pieces, evenly spread."""
     chosen = np.linspace(0, len(pieces) - 1, min(len(pieces), _MOST_STRETCHES)).round().astype(int)
     return tuple(pieces[i] for i in chosen)
 
 
-@dataclass(frozen=True)
-class Comparison:
+class Comparison(NamedTuple):
     """A distance with its floor.
 
     Attributes

@@ -10,18 +10,14 @@ import xarray as xr
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from l96closure.figures import style
+from l96closure.figures import structure, style
+from l96closure.figures.sources import COLOURS, LABELS, PSI_LABEL, Z_LABEL
 from l96closure.figures.style import Picture
 
 __all__ = ["autocorrelations", "covariance", "histograms", "hovmoeller", "psi_against_z", "save_all"]
 
-COLOURS = {"truth": style.GIVEN, "coarse": style.GENERATED}
-LABELS = {"truth": "two-scale truth", "coarse": "coarse run"}
 _MOST_POINTS = 200_000  # of a run in the density of psi against z
 _MOST_ROWS = 500  # of a run in the Hovmöller picture
-
-Z_LABEL = "slow variable $z$ (dimensionless)"
-PSI_LABEL = r"subgrid tendency $\psi$ (dimensionless)"
 
 
 def covariance(diagnostics: xr.Dataset) -> Figure:
@@ -187,6 +183,27 @@ def save_all(
             "Subgrid tendency against slow variable. Grey: density of the pairs, on a logarithmic scale; "
             "solid lines: mean of ψ given z; dashed lines: one standard deviation to either side. The "
             "truth's lines are repeated in the right panel.",
+        ),
+        "joint_density": (
+            structure.joint_density(diagnostics),
+            "Joint density of z and ψ on a logarithmic colour scale, white where it was never met, and the difference "
+            "on a linear one. The Hellinger distance of both together compares these cells.",
+        ),
+        "residual_autocorrelation": (
+            structure.residual_autocorrelation(diagnostics),
+            "Memory of the unresolved part: autocorrelation of ψ less its mean given z, a polynomial of degree eight "
+            "fitted to the truth and used for both. Bands: 95 %, by batches of time. Left: the first steps between "
+            f"records, {diagnostics.attrs['common_time_step']:g} time units each.",
+        ),
+        "spectra": (
+            structure.spectra(diagnostics),
+            "Above: how the variance is shared among waves around the ring, with 95 % intervals. Below: power "
+            "spectral density in time, by Welch's method.",
+        ),
+        "tails": (
+            structure.tails(diagnostics),
+            "Quantiles of z and ψ less the truth's, and the mean time between up-crossings of a high level of z at one "
+            "site; the levels are quantiles of the truth. All bars are 95 % intervals.",
         ),
         "hovmoeller": (
             hovmoeller(truth, coarse),

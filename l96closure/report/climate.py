@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import xarray as xr
 
@@ -13,6 +14,7 @@ __all__ = ["headline", "score_table", "tables"]
 _SCORES = {
     "hellinger_z": ("Hellinger distance, z", "overlap of the two histograms: 0 the same, 1 no overlap"),
     "hellinger_psi": ("Hellinger distance, ψ", "the same for the subgrid tendency"),
+    "hellinger_joint": ("Hellinger distance, z and ψ", "the same for their joint distribution, in coarser cells"),
     "wasserstein_z": ("Wasserstein-1 distance, z", "how far, on average, values of z would have to move"),
     "ks_z": ("Kolmogorov-Smirnov distance, z", "largest gap between the two distribution functions"),
 }
@@ -22,6 +24,7 @@ _MOMENTS = {
     "psi_mean": "mean of ψ",
     "psi_std": "standard deviation of ψ",
 }
+_STEPS = (1, 10, 50)  # lags of the residual's autocorrelation, in steps between records
 
 
 def headline(diagnostics: xr.Dataset) -> str:
@@ -55,51 +58,115 @@ def headline(diagnostics: xr.Dataset) -> str:
     )
 
 
-def tables(diagnostics: xr.Dataset) -> tuple[Table, Table]:
-    """Return the scores with their floors, and the moments with their standard errors.
+def tables(diagnostics: xr.Dataset) -> tuple[Table, ...]:
+    """Return the scores with their intervals and floors, the moments, the memory of the residual, and the extremes.
 
     Parameters
     ----------
     diagnostics : result of :func:`l96closure.diagnostics.diagnose`.
     """
+    return *_scores_and_moments(diagnostics), _memory_table(diagnostics), _extremes_table(diagnostics)
+
+
+def score_table(diagnostics: xr.Dataset) -> str:
+    """Return scores and moments as plain text.
+
+    Parameters
+    ----------
+    diagnostics : result of :func:`l96closure.diagnostics.diagnose`.
+    """
+    scores, moments = _scores_and_moments(diagnostics)
+    return f"{as_text([scores, moments])}\n\n{scores.note}"
+
+
+def _scores_and_moments(diagnostics: xr.Dataset) -> tuple[Table, Table]:
     return (
         Table(
             "Distances from the truth",
-            ("distance", "coarse run", "floor", "ratio"),
+            ("distance", "coarse run", "95 % interval", "floor", "ratio"),
             tuple(_score(diagnostics, name) for name in _SCORES),
             _floor_note(diagnostics),
         ),
         Table(
             "Moments",
-            ("moment", "coarse run", "truth", "difference"),
+            ("moment", "coarse run", "truth", "difference", "in errors"),
             tuple(_moment(diagnostics, name) for name in _MOMENTS),
-            "After ± stands the standard error, by batch means. All quantities are dimensionless.",
+            "After ± stands the standard error, by batch means; the last column is the difference over its error. All "
+            "quantities are dimensionless.",
         ),
     )
 
 
-def score_table(diagnostics: xr.Dataset) -> str:
-    """Return the tables as plain text.
+def _memory_table(diagnostics: xr.Dataset) -> Table:
+    """Compare the autocorrelation of the residual at a few lags."""
+    step = float(diagnostics.attrs["common_time_step"])
+    rows = tuple(
+        Row(
+            f"lag {steps * step:g}, {steps} step{'s' if steps > 1 else ''}",
+            _compared(diagnostics.isel(lag=steps), "autocorrelation_residual"),
+        )
+        for steps in _STEPS
+        if steps < diagnostics.sizes["lag"]
+    )
+    note = (
+        "Autocorrelation of ψ less its mean given z, a polynomial of degree eight fitted to the truth. One step "
+        f"between records is {step:g} time units; after ± stands the standard error, by batches of time."
+    )
+    return Table("Memory of the residual of ψ", ("lag", "coarse run", "truth", "difference", "in errors"), rows, note)
 
-    Parameters
-    ----------
-    diagnostics : result of :func:`l96closure.diagnostics.diagnose`.
-    """
-    scores, moments = tables(diagnostics)
-    return f"{as_text([scores, moments])}\n\n{scores.note}"
+
+def _extremes_table(diagnostics: xr.Dataset) -> Table:
+    """Compare the return periods of the levels."""
+    rows = tuple(
+        Row(f"z above {float(level):.1f}", tuple(_period(at.sel(source=source)) for source in ("coarse", "truth")))
+        for level, at in diagnostics[[f"return_period_z{part}" for part in ("", "_low", "_high")]].groupby("threshold")
+    )
+    note = (
+        "Mean time, in model time units, from one up-crossing of the level to the next at one site, with a 95 % "
+        "interval. The levels are quantiles of the truth."
+    )
+    return Table("Return periods", ("level", "coarse run", "truth"), rows, note)
 
 
 def _score(diagnostics: xr.Dataset, name: str) -> Row:
     label, meaning = _SCORES[name]
     score, floor, floor_std = _with_floor(diagnostics, name)
-    return Row(label, (f"{score:.4f}", _error_bar(floor, floor_std), _ratio(score, floor)), meaning, short=name)
+    low, high = (float(diagnostics[f"{name}{part}"]) for part in ("_low", "_high"))
+    interval = "–" if math.isnan(low) else f"{low:.4f} to {high:.4f}"
+    return Row(
+        label, (f"{score:.4f}", interval, _error_bar(floor, floor_std), _ratio(score, floor)), meaning, short=name
+    )
 
 
 def _moment(diagnostics: xr.Dataset, name: str) -> Row:
+    return Row(_MOMENTS[name], _compared(diagnostics, name))
+
+
+def _compared(diagnostics: xr.Dataset, name: str) -> tuple[str, str, str, str]:
+    """Return coarse run, truth, difference, each with its error, and the difference over its error."""
     truth, coarse = (float(x) for x in diagnostics[name].sel(source=["truth", "coarse"]))
     truth_se, coarse_se = (float(x) for x in diagnostics[f"{name}_se"].sel(source=["truth", "coarse"]))
-    difference = with_error(coarse - truth, math.hypot(truth_se, coarse_se), signed=True)
-    return Row(_MOMENTS[name], (with_error(coarse, coarse_se), with_error(truth, truth_se), difference))
+    difference, error = coarse - truth, math.hypot(truth_se, coarse_se)
+    return (
+        with_error(coarse, coarse_se),
+        with_error(truth, truth_se),
+        with_error(difference, error, signed=True),
+        f"{difference / error:+.1f}" if error > 0 else "–",
+    )
+
+
+def _period(at: xr.Dataset) -> str:
+    """Show a return period with its interval."""
+    value, low, high = (float(at[f"return_period_z{part}"].item()) for part in ("", "_low", "_high"))
+    interval = "" if math.isnan(low) else f" ({_time(low)} to {_time(high)})"
+    return ("never" if math.isinf(value) else _time(value)) + interval
+
+
+def _time(value: float) -> str:
+    """Show a time to three digits without an exponent."""
+    if math.isinf(value):
+        return "∞"
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
 def _with_floor(diagnostics: xr.Dataset, name: str) -> tuple[float, float, float]:
@@ -124,5 +191,17 @@ def _floor_note(diagnostics: xr.Dataset) -> str:
     return (
         f"Floor: the same distance between two stretches of truth ({a['floor_stretches']} stretches of "
         f"{float(a['floor_stretch_duration']):g} time units, {spread}), ± its standard deviation; a perfect "
-        f"closure has ratio 1. Here {a['floor_method']}."
+        f"closure has ratio 1. Here {a['floor_method']}. {_interval_note(a)}"
+    )
+
+
+def _interval_note(attributes: dict[str, Any]) -> str:
+    """Say what the intervals mean."""
+    blocks = int(attributes["interval_blocks"])
+    if not blocks:
+        return "Intervals are not given: the runs are too short against their memory."
+    return (
+        f"Interval: for what runs as long as these score on average, by resampling {blocks} blocks of "
+        f"{float(attributes['interval_block_duration']):.3g} time units in each; a floor inside it means that the "
+        "closure may be perfect by this distance."
     )

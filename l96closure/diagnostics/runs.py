@@ -1,0 +1,107 @@
+"""Two runs made comparable: checked, with one shape and one time step."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from l96closure import checks
+
+__all__ = ["SOURCES", "Runs", "align"]
+
+FloatArray = npt.NDArray[np.float64]
+
+SOURCES = ("truth", "coarse")
+
+
+class Runs(NamedTuple):
+    """Truth and coarse run at their common time step.
+
+    Attributes
+    ----------
+    z, psi : by source, each (member, time, k); the truth has one member.
+    step : the common time step in model time units.
+    """
+
+    z: dict[str, FloatArray]
+    psi: dict[str, FloatArray]
+    step: float
+
+    @property
+    def shortest(self) -> int:
+        """Number of times of a member of the shorter run."""
+        return min(int(x.shape[1]) for x in self.z.values())
+
+
+def align(truth: xr.Dataset, coarse: xr.Dataset) -> Runs:
+    """Check two runs and take both at the coarser of their two time steps.
+
+    Parameters
+    ----------
+    truth : ``z`` and ``psi`` of dims (time, k), uniform time step.
+    coarse : ``z`` and ``psi`` of dims (member, time, k), uniform time step.
+
+    Raises
+    ------
+    ValueError
+        As :func:`l96closure.diagnose` says.
+    """
+    fields = {
+        "truth": _arrays("truth", truth, ("time", "k")),
+        "coarse": _arrays("coarse", coarse, ("member", "time", "k")),
+    }
+    if truth.sizes["k"] != coarse.sizes["k"]:
+        checks.reject("coarse.sizes['k']", coarse.sizes["k"], f"the truth's, {truth.sizes['k']}")
+    step, every = _common_step(_time_step("truth", truth), _time_step("coarse", coarse))
+    z, psi = ({source: fields[source][name][:, :: every[source]] for source in SOURCES} for name in ("z", "psi"))
+    runs = Runs(z, psi, step)
+    if runs.shortest < 2:
+        checks.reject("time", runs.shortest, f"two times or more of both runs at their common step {step:g}")
+    return runs
+
+
+def _arrays(name: str, dataset: xr.Dataset, dims: tuple[str, ...]) -> dict[str, FloatArray]:
+    """Check ``z`` and ``psi`` of a run and return them as arrays (member, time, k)."""
+    arrays = {}
+    for variable in ("z", "psi"):
+        if variable not in dataset:
+            checks.reject(name, sorted(map(str, dataset.data_vars)), f"a Dataset with the variable {variable!r}")
+        field = dataset[variable]
+        if set(field.dims) != set(dims):
+            checks.reject(f"{name}[{variable!r}].dims", field.dims, f"({', '.join(dims)})")
+        field = field.transpose(*dims)
+        bad = ~np.isfinite(field.values)
+        if bad.any():
+            index = tuple(int(i) for i in np.argwhere(bad)[0])
+            where = ", ".join(
+                f"{dim} = {field[dim].values[i] if dim in field.coords else i:g}"
+                for dim, i in zip(dims, index, strict=True)
+            )
+            checks.reject(f"{name}[{variable!r}] at {where}", float(field.values[index]), "finite")
+        arrays[variable] = checks.finite_array(variable, field.values, len(dims)).reshape(-1, *field.shape[-2:])
+    return arrays
+
+
+def _time_step(name: str, dataset: xr.Dataset) -> float:
+    """Return the uniform time step of a run."""
+    if "time" not in dataset.coords or dataset.sizes["time"] < 2:
+        checks.reject(f"{name}.sizes['time']", dataset.sizes["time"], "a time coordinate with two times or more")
+    time = dataset["time"].values.astype(np.float64)
+    step = float((time[-1] - time[0]) / (len(time) - 1))
+    # The comparison allows for the rounding of the times themselves.
+    if not step > 0 or not np.allclose(np.diff(time), step, rtol=1e-6, atol=4 * np.spacing(np.abs(time).max())):
+        checks.reject(f"{name}['time']", time, "increasing with a uniform step")
+    return step
+
+
+def _common_step(truth: float, coarse: float) -> tuple[float, dict[str, int]]:
+    """Return the coarser of two steps, and every how many samples of each source it is reached."""
+    ratio = max(truth, coarse) / min(truth, coarse)
+    if abs(ratio - round(ratio)) > 1e-6 * ratio:
+        checks.reject("time steps", (truth, coarse), "(of truth and coarse run) a whole multiple one of the other")
+    if coarse >= truth:
+        return coarse, {"truth": round(ratio), "coarse": 1}
+    return truth, {"truth": 1, "coarse": round(ratio)}

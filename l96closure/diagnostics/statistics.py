@@ -1,0 +1,160 @@
+"""The climate statistics of truth and coarse run, side by side on one set of bins, lags and levels."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from l96closure.diagnostics import climate, spectra, tails
+from l96closure.diagnostics.runs import SOURCES, Runs
+from l96closure.training import fit_trend
+
+__all__ = ["Grid", "grid", "statistics"]
+
+FloatArray = npt.NDArray[np.float64]
+Edges = tuple[FloatArray, FloatArray]
+
+_MARGIN = 0.1  # of the truth's range, by which the bins reach beyond it on either side
+_JOINT_BINS = 25  # either way; diagnose says why
+_SEGMENT = 4  # longest lags in a segment of the frequency spectra
+_TREND_DEGREE = 8  # of the polynomial in z about which psi has its residual
+_TREND_VALUES = 500_000  # it is fitted to at most so many; neighbours in time are nearly copies
+
+
+class Grid(NamedTuple):
+    """Where the statistics of both sources are taken.
+
+    Attributes
+    ----------
+    edges, joint_edges : bin edges of z and of psi, each on its own and together.
+    levels : of z, whose up-crossings are counted.
+    lags : number of lags, the first of which is 0.
+    segment : number of times in a segment of the frequency spectra.
+    step : time step in model time units.
+    sites : number of sites.
+    """
+
+    edges: Edges
+    joint_edges: Edges
+    levels: FloatArray
+    lags: int
+    segment: int
+    step: float
+    sites: int
+
+    def coordinates(self) -> dict[str, Any]:
+        """Return the coordinates of :func:`statistics`."""
+        names = ("z_bin", "psi_bin", "joint_z_bin", "joint_psi_bin")
+        centres = [(edges[1:] + edges[:-1]) / 2 for edges in (*self.edges, *self.joint_edges)]
+        return {
+            "source": list(SOURCES),
+            "k": np.arange(self.sites),
+            "offset": climate.ring_offsets(self.sites),
+            "lag": np.arange(self.lags) * self.step,
+            **dict(zip(names, centres, strict=True)),
+            "wavenumber": np.arange(self.sites // 2 + 1),
+            "frequency": np.fft.rfftfreq(self.segment, self.step),
+            "probability": tails.PROBABILITIES,
+            "threshold": self.levels,
+        }
+
+
+def grid(runs: Runs, bins: int, max_lag: float) -> Grid:
+    """Choose bins, lags and levels from the truth, for both sources; arguments as in :func:`l96closure.diagnose`."""
+    edges, joint_edges = (
+        (_bin_edges(runs.z["truth"], number), _bin_edges(runs.psi["truth"], number))
+        for number in (bins, min(bins, _JOINT_BINS))
+    )
+    lags = min(int(max_lag / runs.step + 1e-9), runs.shortest // 2) + 1
+    return Grid(
+        edges,
+        joint_edges,
+        levels=np.quantile(runs.z["truth"], tails.THRESHOLDS),
+        lags=lags,
+        segment=min(_SEGMENT * lags, runs.shortest),
+        step=runs.step,
+        sites=runs.z["truth"].shape[-1],
+    )
+
+
+def statistics(runs: Runs, on: Grid) -> xr.Dataset:
+    """Return the statistics that :func:`l96closure.diagnose` lists, along the dimension ``source``."""
+    trend = _trend(runs.z["truth"], runs.psi["truth"])
+    sources = []
+    for z, psi in ((runs.z[source], runs.psi[source]) for source in SOURCES):
+        sources.append(
+            xr.Dataset(
+                {
+                    **_moments(z, psi),
+                    **_distributions(z, psi, on),
+                    **_variability({"z": z, "psi": psi, "residual": psi - trend(z)}, on),
+                    **_tails(z, psi, on),
+                }
+            )
+        )
+    return xr.concat(sources, dim="source").assign_coords(on.coordinates())
+
+
+def _moments(z: FloatArray, psi: FloatArray) -> dict[str, Any]:
+    rows = climate.covariance_rows(z)
+    moments: dict[str, Any] = {"covariance": ("offset", rows.mean(axis=0)), "covariance_rows": (("k", "offset"), rows)}
+    for prefix, x in (("", z), ("psi_", psi)):
+        moments |= {f"{prefix}mean": x.mean(), f"{prefix}std": x.std()}
+        moments |= dict(zip((f"{prefix}mean_se", f"{prefix}std_se"), climate.batch_standard_errors(x), strict=True))
+    return moments
+
+
+def _distributions(z: FloatArray, psi: FloatArray, on: Grid) -> dict[str, Any]:
+    mean, std = climate.conditional_moments(psi, z, on.edges[0])
+    return {
+        "density_z": ("z_bin", climate.density(z, on.edges[0])),
+        "density_psi": ("psi_bin", climate.density(psi, on.edges[1])),
+        "density_joint": (("joint_z_bin", "joint_psi_bin"), climate.joint_density(z, psi, *on.joint_edges)),
+        "psi_given_z_mean": ("z_bin", mean),
+        "psi_given_z_std": ("z_bin", std),
+    }
+
+
+def _variability(fields: dict[str, FloatArray], on: Grid) -> dict[str, Any]:
+    """Autocorrelations of z, psi and the residual, spectra of the first two."""
+    result: dict[str, Any] = {}
+    for name, x in fields.items():
+        correlation, correlation_se = climate.autocorrelation(x, on.lags)
+        result[f"autocorrelation_{name}"] = ("lag", correlation)
+        result[f"autocorrelation_{name}_se"] = ("lag", correlation_se)
+    for name in ("z", "psi"):
+        spectrum, spectrum_se = spectra.along_the_ring(fields[name])
+        result[f"spectrum_{name}"] = ("wavenumber", spectrum)
+        result[f"spectrum_{name}_se"] = ("wavenumber", spectrum_se)
+        result[f"power_{name}"] = ("frequency", spectra.in_time(fields[name], on.step, on.segment))
+    return result
+
+
+def _tails(z: FloatArray, psi: FloatArray, on: Grid) -> dict[str, Any]:
+    statistics = {
+        "quantile_z": ("probability", tails.quantiles(z)),
+        "quantile_psi": ("probability", tails.quantiles(psi)),
+        "return_period_z": ("threshold", tails.return_periods(z, on.levels, on.step)),
+    }
+    return {
+        f"{name}{ending}": (dim, values)
+        for name, (dim, bounded) in statistics.items()
+        for ending, values in zip(("", "_low", "_high"), bounded, strict=True)
+    }
+
+
+def _trend(z: FloatArray, psi: FloatArray) -> Any:
+    """Fit the polynomial in z; of lower degree when z has too few distinct values to determine it."""
+    every = -(-z.size // _TREND_VALUES)
+    z, psi = z[:, ::every], psi[:, ::every]
+    return fit_trend(z, psi, min(_TREND_DEGREE, np.unique(z).size - 1))
+
+
+def _bin_edges(x: FloatArray, bins: int) -> FloatArray:
+    """Edges of ``bins`` equal bins over the range of ``x`` and a margin; of unit length about a constant."""
+    low, high = float(x.min()), float(x.max())
+    margin = _MARGIN * (high - low) or 0.5
+    return np.linspace(low - margin, high + margin, bins + 1)
