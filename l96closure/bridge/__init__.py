@@ -5,6 +5,7 @@ from l96closure.bridge.compression import compress
 from l96closure.bridge.conditional import Bridge, Compression, fit
 from l96closure.bridge.dictionary import Kernel
 from l96closure.bridge.neighbourhoods import everywhere, markov, periodic, stacked
+from l96closure.bridge.quantiles import ConditionalQuantiles, tabulate
 from l96closure.bridge.sampler import Chain, sample
 from l96closure.bridge.sinkhorn import SinkhornWarning
 
@@ -14,6 +15,7 @@ __all__ = [
     "Bridge",
     "Chain",
     "Compression",
+    "ConditionalQuantiles",
     "Kernel",
     "Mixing",
     "SinkhornWarning",
@@ -27,4 +29,5 @@ __all__ = [
     "replay_score",
     "sample",
     "stacked",
+    "tabulate",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -82,7 +83,7 @@ class Kernel:
 
     def factor(self, scale: F64) -> F64:
         """Units in which the kernel is 2^(-|x|^2): what coordinates of a given scale are multiplied by."""
-        return np.sqrt(np.log2(np.e) / (4.0 * self.epsilon_of_kernel)) / scale  # type: ignore[no-any-return]
+        return np.sqrt(math.log2(math.e) / (4.0 * self.epsilon_of_kernel)) / scale  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -218,7 +219,7 @@ def _pays(plan: KernelPlan) -> bool:
     """
     samples, size, targets = plan.charge.shape[1], plan.size[0], plan.targets.shape[1]
     some = np.linspace(0, samples - 1, _TRIALS).astype(np.intp)
-    noise = np.sqrt(0.5 * np.log2(np.e)) * np.random.default_rng(0).standard_normal((_TRIALS, size))
+    noise = np.sqrt(0.5 * math.log2(math.e)) * np.random.default_rng(0).standard_normal((_TRIALS, size))
     x = np.zeros((_TRIALS, max(size, targets)))
     x[:, :size] = (plan.table[0, :size, some] + noise) / plan.factor[0, :size] + plan.centre[0, :size]
     alone = plan._replace(head=np.zeros(1, np.intp), gather=np.arange(size)[None], targets=np.arange(targets)[None])

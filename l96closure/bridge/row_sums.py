@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numba
 import numpy as np
 import numpy.typing as npt
@@ -64,7 +66,7 @@ class RowSums:
         at : whose samples are the targets; None is these.
         """
         v = np.where(self._used, np.exp(u)[self._sample], 0.0)
-        self._groups.nodes[: len(v), 0][self._used] = (u * np.log2(np.e))[self._sample[self._used]]
+        self._groups.nodes[: len(v), 0][self._used] = (u * math.log2(math.e))[self._sample[self._used]]
         self._groups.mass[: len(v)] = v.sum(axis=1)
         target = self if at is None else at
         sums = np.empty(target._size)

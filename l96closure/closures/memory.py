@@ -13,9 +13,10 @@ any sum of them. The weights, rates and frequencies are fitted to the autocorrel
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import numba
 import numpy as np
 import numpy.typing as npt
 import scipy.optimize
@@ -48,31 +49,50 @@ class Memory:
     frequency: F64
     weight: F64
     step: float
+    _recursion: F64 = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         checks.number("step", self.step, above=0.0)
         if not (self.damping > 0.0).all():
             checks.reject("damping", self.damping.tolist(), "rates > 0")
-
-    @property
-    def coefficients(self) -> F64:
-        """The recursion of each oscillator of unit variance (3, m): of the last value, of that before, of the noise."""
         decay, angle = np.exp(-self.damping * self.step), self.frequency * self.step
         first, second = 2.0 * decay * np.cos(angle), -(decay**2)
         noise = np.sqrt((1.0 + second) * ((1.0 - second) ** 2 - first**2) / (1.0 - second))
-        return np.stack([first, second, noise])
+        object.__setattr__(self, "_recursion", np.stack([first, second, noise, np.sqrt(self.weight)]))
 
     def autocorrelation(self, lags: int) -> F64:
         """Autocorrelation of the noise at the lags 0, 1, ... ``lags`` - 1 steps (lags,)."""
         return _autocorrelations(self.damping * self.step, self.frequency * self.step, lags).T @ self.weight
 
     def initial(self, members: int, sites: int, rng: np.random.Generator) -> F64:
-        """Draw the last two values of every oscillator from their stationary distribution (member, K, 2, m)."""
-        first, second, _ = self.coefficients
-        normals = rng.standard_normal((members, sites, 2, self.weight.size))
+        """Draw the last two values of every oscillator from their stationary distribution (member, K, 2 m)."""
+        first, second, *_ = self._recursion
+        last, before = rng.standard_normal((2, members, sites, self.weight.size))
         together = first / (1.0 - second)  # correlation of one value with the next
-        normals[:, :, 1] = together * normals[:, :, 0] + np.sqrt(1.0 - together**2) * normals[:, :, 1]
-        return normals
+        return np.concatenate([last, together * last + np.sqrt(1.0 - together**2) * before], axis=2)
+
+    def advance(self, state: F64, rng: np.random.Generator) -> tuple[F64, F64]:
+        """Make a step; return the noise (member, K), standard normal, and the next state (member, K, 2 m)."""
+        normals = rng.standard_normal((*state.shape[:2], self.weight.size))
+        following, noise = np.empty_like(state), np.empty(state.shape[:2])
+        _advance(state, normals, self._recursion, following, noise)
+        return noise, following
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def _advance(state: F64, normals: F64, recursion: F64, following: F64, noise: F64) -> None:
+    m = normals.shape[2]
+    for n in range(state.shape[0]):
+        for k in range(state.shape[1]):
+            total = 0.0
+            for i in range(m):
+                last = state[n, k, i]
+                value = (
+                    recursion[0, i] * last + recursion[1, i] * state[n, k, m + i] + recursion[2, i] * normals[n, k, i]
+                )
+                following[n, k, i], following[n, k, m + i] = value, last
+                total += recursion[3, i] * value
+            noise[n, k] = total
 
 
 def _autocorrelations(damping: F64, angle: F64, lags: int) -> F64:
@@ -121,17 +141,21 @@ def fit_memory(autocorrelation: F64, interval: float, oscillators: int, step: fl
         rate, frequency, share = parameters.reshape(3, m)
         c = np.exp(share - share.max())
         model = _autocorrelations(np.exp(rate), frequency, lags).T @ (c / c.sum())
-        return trust * (model - autocorrelation)[1:]
+        difference: F64 = trust * (model - autocorrelation)[1:]
+        return difference
 
     bounds = np.repeat([[np.log(_SLOWEST), _LOWEST, -20.0], [np.log(_FASTEST), _HIGHEST, 20.0]], m, axis=1)
-    rng, used, best = np.random.default_rng(0), np.flatnonzero(found > 0.0), None
-    for start in range(_STARTS):
-        order = np.argsort(-found[used]) if start == 0 else rng.permutation(used.size)
+    rng, used = np.random.default_rng(0), np.flatnonzero(found > 0.0)
+
+    def fitted(order: npt.NDArray[np.intp]) -> Any:
         chosen = np.resize(used[order], m)
-        parameters = np.concatenate([np.log(damping[chosen]), angle[chosen], np.log(np.maximum(found[chosen], 0.05))])
-        result: Any = scipy.optimize.least_squares(misfit, np.clip(parameters, *bounds), bounds=bounds, max_nfev=200)
-        if best is None or result.cost < best.cost:
-            best = result
+        start = np.concatenate([np.log(damping[chosen]), angle[chosen], np.log(np.maximum(found[chosen], 0.05))])
+        return scipy.optimize.least_squares(
+            misfit, np.clip(start, bounds[0], bounds[1]), bounds=(bounds[0], bounds[1]), max_nfev=200
+        )
+
+    orders = [np.argsort(-found[used]), *(rng.permutation(used.size) for _ in range(_STARTS - 1))]
+    best = min(map(fitted, orders), key=lambda result: float(result.cost))
     rate, frequency, share = best.x.reshape(3, m)
     c = np.exp(share - share.max())
     return Memory(np.exp(rate) / interval, frequency / interval, c / c.sum(), interval if step is None else step)
