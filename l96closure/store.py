@@ -20,7 +20,7 @@ from l96closure import checks
 
 __all__ = ["ATTRIBUTES", "FORMAT_VERSION", "atomic_path", "git_commit", "package_version", "read", "write"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Version of the file layout; raised when a reader of the old layout would misread the new one."""
 
 
@@ -98,6 +98,12 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     "y": _quantity("fast variable"),
     "psi": _quantity("subgrid tendency of the slow variable"),
     # closures
+    "field": {"long_name": "predictors and target of the closure"},
+    "field_units": {"long_name": "units of a field"},
+    "dim": {"long_name": "dimension of the grid"},
+    "grid_size": _quantity("number of sites along a dimension of the grid"),
+    "neighbour": _quantity("sites in the neighbourhood of a site, -1 where there are no more"),
+    "dictionary_of_site": _quantity("dictionary that a site draws from"),
     "coordinates": _quantity("training samples restricted to a neighbourhood"),
     "sinkhorn_log_weight": _quantity("logarithm of the weight of a training sample in the bridge"),
     "sinkhorn_residual": _quantity("largest departure of v (T v) from one"),
@@ -204,7 +210,7 @@ def write(
     """Write a netCDF-4 file that follows CF-1.11 and says where it came from.
 
     Variables and coordinates get the attributes of :data:`ATTRIBUTES`; attributes that the dataset carries
-    itself take precedence. The file appears under its name only when it is complete.
+    itself take precedence, None for one that does not apply. The file appears under its name only when it is complete.
 
     Parameters
     ----------
@@ -224,7 +230,8 @@ def write(
     """
     prepared = dataset.drop_encoding()
     for name, variable in prepared.variables.items():
-        variable.attrs = {**ATTRIBUTES.get(str(name), {}), **variable.attrs}
+        named = {**ATTRIBUTES.get(str(name), {}), **variable.attrs}
+        variable.attrs = {key: value for key, value in named.items() if value is not None}
         if "long_name" not in variable.attrs:
             checks.reject("dataset", str(name), "made of variables in store.ATTRIBUTES or with a long_name attribute")
     stamp = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -1,7 +1,8 @@
-"""From a truth run to training samples: thinning, the polynomial trend in z, climatological scales, stacking."""
+"""From gridded data to training samples: thinning, the polynomial trend, climatological scales, stacking."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,10 +10,14 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks
+from l96closure.fields import Fields
 
-__all__ = ["PolynomialTrend", "TrainingData", "fit_trend", "prepare"]
+__all__ = ["AdditiveTrend", "PolynomialTrend", "TrainingData", "fit_additive_trend", "fit_trend", "prepare"]
 
 F64 = npt.NDArray[np.float64]
+
+_BLOCK = 2**21  # values before thinning that are read at a time
+_MOST_TREND_VALUES = 2_000_000  # of each field that the trend is fitted to
 
 
 @dataclass(frozen=True)
@@ -53,52 +58,146 @@ def fit_trend(z: F64, psi: F64, degree: int) -> PolynomialTrend:
 
 
 @dataclass(frozen=True)
+class AdditiveTrend:
+    """A sum of polynomials, one in each of several predictors at the same site; made by :func:`fit_additive_trend`.
+
+    Attributes
+    ----------
+    parts : the polynomial in each predictor; the constant term is in the first.
+    """
+
+    parts: tuple[PolynomialTrend, ...]
+
+    def __call__(self, z: F64) -> F64:
+        """Evaluate at ``z`` (..., P, K); returns (..., K)."""
+        value = np.zeros_like(z[..., 0, :])
+        for p, part in enumerate(self.parts):
+            value += part(z[..., p, :])
+        return value
+
+
+def fit_additive_trend(z: F64, psi: F64, degree: int) -> AdditiveTrend:
+    """Least-squares sum of polynomials of one degree in each predictor (an additive model), all sites pooled.
+
+    Parameters
+    ----------
+    z : predictors (M, P, K).
+    psi : target (M, K).
+    degree : of each polynomial, >= 0.
+
+    Raises
+    ------
+    ValueError
+        ``degree`` is out of its range.
+    """
+    degree = checks.integer("trend_degree", degree, 0)
+    ranges = [(float(z[:, p].min()), float(z[:, p].max())) for p in range(z.shape[1])]
+    powers = [
+        np.polynomial.polynomial.polyvander(np.interp(z[:, p].ravel(), bounds, (-1.0, 1.0)), degree)[:, 1:]
+        for p, bounds in enumerate(ranges)
+    ]
+    design = np.concatenate([np.ones((psi.size, 1)), *powers], axis=1)
+    constant, *rest = np.linalg.lstsq(design, psi.ravel(), rcond=None)[0]
+    coefficients = np.zeros((len(ranges), degree + 1))
+    for own, bounds, fitted in zip(coefficients, ranges, np.reshape(rest, (len(ranges), degree)), strict=True):
+        plain = np.polynomial.Polynomial([0.0, *fitted], domain=bounds).convert().coef
+        own[: plain.size] = plain
+    coefficients[:, 0] = [constant + coefficients[:, 0].sum(), *np.zeros(len(ranges) - 1)]
+    return AdditiveTrend(tuple(PolynomialTrend(own, *bounds) for own, bounds in zip(coefficients, ranges, strict=True)))
+
+
+@dataclass(frozen=True)
 class TrainingData:
     """Samples ready for the bridge.
 
     Attributes
     ----------
-    samples : (M, 2K), the slow variables followed by the subgrid tendency less its trend.
-    scale : (2K,), one climatological standard deviation for z and one for the residual (Section 5.1).
-    trend : what was taken off psi, or None.
+    samples : (M, (P + 1) K), the predictors one after the other, followed by the target less its trend.
+    scale : ((P + 1) K,), one climatological standard deviation for each predictor and one for the residual
+        (Section 5.1).
+    trend : what was taken off the target, or None.
+    fields : names, units and grid of predictors and target.
     """
 
     samples: F64
     scale: F64
-    trend: PolynomialTrend | None
+    trend: PolynomialTrend | AdditiveTrend | None
+    fields: Fields
 
 
-def prepare(truth: xr.Dataset, thinning: int = 1, trend_degree: int | None = None) -> TrainingData:
-    """Turn a truth run into samples x^(j) = (z^(j), psi^(j)) for the bridge.
+def prepare(
+    truth: xr.Dataset,
+    thinning: int = 1,
+    trend_degree: int | None = None,
+    predictors: str | Sequence[str] = "z",
+    target: str = "psi",
+    dim: str | Sequence[str] = "k",
+) -> TrainingData:
+    """Turn gridded data into samples x^(j) = (z^(j), psi^(j)) for the bridge.
+
+    Lazy data (dask or a file) are thinned first and read in blocks: memory holds what is left of them a few times, and
+    one block.
 
     Parameters
     ----------
-    truth : Dataset with z(time, k) and psi(time, k), as :func:`l96closure.simulate` gives it.
+    truth : Dataset with predictors and target of dims (time, *``dim``), as :func:`l96closure.simulate` gives it.
     thinning : keep every n-th time, >= 1; consecutive fine steps are nearly copies of each other.
-    trend_degree : degree of the polynomial in z that is removed from psi; None removes nothing.
+    trend_degree : degree of the polynomial in the predictor at the same site that is removed from the target; of
+        several predictors, of the sum of polynomials in each. None removes nothing.
+    predictors : names of the variables the target is to be drawn given.
+    target : name of the variable to be drawn.
+    dim : dimension of the sites; or several, which are stacked.
 
     Raises
     ------
     ValueError
-        z or psi is missing, has other dimensions, holds a non-finite value, has fewer than two distinct values or
+        A variable is missing, has other dimensions, holds a non-finite value, has fewer than two distinct values or
         no variance; an argument is out of its range.
     """
-    for name in ("z", "psi"):
-        if name not in truth:
-            checks.reject("truth", sorted(map(str, truth.data_vars)), f"a Dataset with the variable {name}")
-        if truth[name].dims != ("time", "k"):
-            checks.reject(f"truth.{name}.dims", truth[name].dims, "('time', 'k')")
+    fields = Fields.of(truth, predictors, target, dim)
     thinning = checks.integer("thinning", thinning, 1)
-    kept = truth.isel(time=slice(None, None, thinning))  # before it is read: the file may be larger than the memory
-    z = checks.finite_array("truth.z", kept["z"].values, 2)
-    psi = checks.finite_array("truth.psi", kept["psi"].values, 2)
-    for name, values in (("truth.z", z), ("truth.psi", psi)):
+    names = (*fields.predictors, target)
+    *z, psi = (_read(f"truth.{name}", truth[name], thinning) for name in names)
+    for name, values in zip(names, (*z, psi), strict=True):
         if np.ptp(values) == 0.0:
-            checks.reject(name, float(values.flat[0]), "an array of at least two distinct values")
-    trend = None if trend_degree is None else fit_trend(z, psi, trend_degree)
-    residual = psi if trend is None else psi - trend(z)
+            checks.reject(f"truth.{name}", float(values.flat[0]), "an array of at least two distinct values")
+    residual: F64 = psi
+    trend: PolynomialTrend | AdditiveTrend | None = None
+    if trend_degree is not None:
+        every = -(-psi.size // _MOST_TREND_VALUES)
+        if len(z) == 1:
+            trend = fit_trend(z[0][::every], psi[::every], trend_degree)
+            residual = psi - trend(z[0])
+        else:
+            together = np.stack(z, axis=1)
+            trend = fit_additive_trend(together[::every], psi[::every], trend_degree)
+            residual = psi - trend(together)
     spread = float(residual.std())
     if not spread > 1e-12 * float(psi.std()):
-        checks.reject("std of psi about its trend", spread, "> 0; there is nothing left to learn")
-    scale = np.repeat([float(z.std()), spread], z.shape[1])
-    return TrainingData(np.concatenate([z, residual], axis=1), scale, trend)
+        checks.reject(f"std of {target} about its trend", spread, "> 0; there is nothing left to learn")
+    scale = np.repeat([*(float(values.std()) for values in z), spread], fields.sites)
+    return TrainingData(np.concatenate([*z, residual], axis=1), scale, trend, fields)
+
+
+def _read(name: str, variable: xr.DataArray, thinning: int) -> F64:
+    """Read every n-th time of a variable (time, ...) as (time, K), a block at a time."""
+    times = variable.sizes["time"]
+    if variable.dtype.kind not in "biuf":
+        checks.reject(name, variable.dtype, "an array of numbers")
+    out = np.empty((len(range(0, times, thinning)), *variable.shape[1:]))
+    for start, stop in _blocks(variable):
+        first = -(-start // thinning)
+        block = variable.isel(time=slice(first * thinning, stop, thinning))
+        out[first : first + block.sizes["time"]] = block.values
+    return checks.finite_array(name, out, out.ndim).reshape(len(out), -1)
+
+
+def _blocks(variable: xr.DataArray) -> Iterator[tuple[int, int]]:
+    """Cut the times into blocks: the chunks of a dask array, otherwise as many times as are read at once."""
+    times = variable.sizes["time"]
+    chunks = variable.chunksizes.get("time")
+    if chunks is None:
+        size = max(1, _BLOCK // max(1, variable.size // max(1, times)))
+        chunks = tuple(min(size, times - start) for start in range(0, times, size))
+    stops = np.cumsum(chunks)
+    yield from zip((stops - chunks).tolist(), stops.tolist(), strict=True)

@@ -277,7 +277,9 @@ class TestFiles:
         assert "'oracle'" in message
         assert "schrodinger_bridge" in message
 
-    @pytest.mark.parametrize("name", ["coordinates", "sinkhorn_log_weight", "scale", "trend", "K", "epsilon", "scheme"])
+    @pytest.mark.parametrize(
+        "name", ["coordinates", "sinkhorn_log_weight", "scale", "trend", "neighbour", "epsilon", "scheme"]
+    )
     def test_without_one_of_its_parts(self, saved: Path, name: str) -> None:
         with netCDF4.Dataset(saved, "a") as file:
             if name in file.variables:

@@ -4,7 +4,7 @@ from l96closure.bridge.bandwidth import REPLAY_WARNING, Bandwidth, Mixing, choos
 from l96closure.bridge.compression import compress
 from l96closure.bridge.conditional import Bridge, Compression, fit
 from l96closure.bridge.dictionary import Kernel
-from l96closure.bridge.neighbourhoods import everywhere, markov, periodic, stacked
+from l96closure.bridge.neighbourhoods import everywhere, grid, in_every_field, markov, periodic, stacked
 from l96closure.bridge.quantiles import ConditionalQuantiles, tabulate
 from l96closure.bridge.sampler import Chain, sample
 from l96closure.bridge.sinkhorn import SinkhornWarning
@@ -23,6 +23,8 @@ __all__ = [
     "compress",
     "everywhere",
     "fit",
+    "grid",
+    "in_every_field",
     "markov",
     "mixing",
     "periodic",

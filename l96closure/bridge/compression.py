@@ -62,6 +62,7 @@ def compress(bridge: Bridge, centres: int, rng: np.random.Generator | int = 0) -
         bridge.components,
         bridge.neighbourhoods,
         few,
+        bridge.dictionary_of,
         bridge.tolerance,
         bridge.max_iterations,
     )
@@ -112,7 +113,6 @@ def _training_states(bridge: Bridge, rng: np.random.Generator) -> F64:
     samples = bridge.dictionaries[0].coordinates.shape[0]
     kept = rng.choice(samples, min(samples, _MOST_QUERIES), replace=False)
     x = np.zeros((len(kept), bridge.d))
-    one = len(bridge.dictionaries) == 1
-    for i, members in enumerate(bridge.neighbourhoods):
-        x[:, members] = bridge.dictionaries[0 if one else i].coordinates[kept]
+    for which, members in zip(bridge.dictionary_of, bridge.neighbourhoods, strict=True):
+        x[:, members] = bridge.dictionaries[which].coordinates[kept]
     return x

@@ -20,6 +20,7 @@ from l96closure.bridge.neighbourhoods import (
     Neighbourhoods,
     checked,
     checked_components,
+    checked_pools,
     checked_scale,
     padded,
 )
@@ -60,7 +61,7 @@ class Bridge:
     scale : what each component is divided by in the distances (d,).
     components : the components whose moments the bridge gives, (C,).
     neighbourhoods : Lambda(alpha) of each of ``components``.
-    dictionaries : the sample sets; as many as ``components``, or one that all share.
+    dictionaries : the sample sets; as many as ``components``, or fewer that several of them share.
     tolerance, max_iterations : of the Sinkhorn iteration.
     compression : what :func:`l96closure.bridge.compress` did to it; None is nothing.
     """
@@ -83,10 +84,15 @@ class Bridge:
 
     @property
     def weights(self) -> list[F64] | F64:
-        """The Sinkhorn weights v_alpha: a list of (M,), or one (M,) when all components share a dictionary."""
+        """The Sinkhorn weights v of each dictionary: a list of (M,), or one (M,) when all components share one."""
         if len(self.dictionaries) == 1:
             return self.dictionaries[0].v
         return [dictionary.v for dictionary in self.dictionaries]
+
+    @property
+    def dictionary_of(self) -> Index:
+        """Which of ``dictionaries`` each of ``components`` has its moments from, (C,)."""
+        return np.broadcast_to(self.plan.head, self.components.shape)
 
     @property
     def residual(self) -> F64:
@@ -170,7 +176,7 @@ def fit(
     sums: str = "auto",
     rtol: float = 1e-4,
     components: Iterable[int] | None = None,
-    shared: bool = False,
+    shared: bool | Sequence[int] = False,
     centres: int | None = None,
     rng: np.random.Generator | int = 0,
     tolerance: float = 1e-6,
@@ -189,7 +195,9 @@ def fit(
     components : which components' moments are wanted; None is all d.
     shared : the system looks the same from every component in ``components`` (translation symmetry): pool their
         restricted samples, in the order of their neighbourhoods, into one dictionary of M * len(components) samples.
-    centres : keep only this many samples of each dictionary, drawn without replacement; None keeps all.
+        Where only some look the same, a label for each of ``components``: those of one label pool theirs.
+    centres : keep only this many samples of each dictionary, drawn without replacement; None keeps all, or as many
+        as the smallest dictionary has.
     rng : generator or seed that draws the centres; unused otherwise.
     tolerance : the Sinkhorn iteration stops at max |v o (T v) - 1| <= tolerance.
     max_iterations : it also stops after so many evaluations of T v, with a warning.
@@ -226,32 +234,33 @@ def fit(
         epsilon = bandwidth.choose_epsilon(samples, sets, scales, components=wanted, size=size, rng=rng).epsilon
     kernel = Kernel(estimator, epsilon, gamma, nearest, sums, rtol)
     wanted_sets = [sets[alpha] for alpha in wanted]
-    same_set = all(np.array_equal(members, wanted_sets[0]) for members in wanted_sets)
+    pools = checked_pools(shared, wanted_sets)
+    one_set = shared is False and all(np.array_equal(members, wanted_sets[0]) for members in wanted_sets)
+    if one_set:
+        pools = np.zeros(1, np.intp)
+    available = M * int(np.bincount(pools).min())
+    if centres is None:
+        centres = available
+    elif checks.integer("centres", centres, 2) > available:
+        checks.reject("centres", centres, f"at most the number of samples, {available}")
 
-    def dictionary(label: str, coordinates: F64, values: F64, members: Index, targets: Index) -> Dictionary:
-        if centres is not None:
-            if checks.integer("centres", centres, 2) > coordinates.shape[0]:
-                checks.reject("centres", centres, f"at most the number of samples, {coordinates.shape[0]}")
-            kept = np.sort(np.random.default_rng(rng).choice(coordinates.shape[0], centres, replace=False))
-            coordinates, values = coordinates[kept], values[kept]
+    def dictionary(pool: int) -> Dictionary:
+        of_pool = np.flatnonzero(pools == pool)
+        members, targets = wanted_sets[of_pool[0]], wanted if one_set else wanted[of_pool[:1]]
+        kept = _kept(M * of_pool.size, centres, rng)
+        if of_pool.size == 1:
+            coordinates, values = samples[:, members][kept], samples[:, targets][kept]
+        else:  # only what is kept is gathered: a grid of many sites has more samples than the memory holds
+            which, row = np.divmod(np.arange(M * of_pool.size) if isinstance(kept, slice) else kept, M)
+            coordinates = samples[row[:, None], np.stack([wanted_sets[i] for i in of_pool])[which]]
+            values = samples[row, wanted[of_pool][which]][:, None]
+        label = f"of component {targets[0]}" if pools.max() > 0 else ""
         return weigh(
             coordinates, values, scales[members], scales[targets], kernel, tolerance, max_iterations, label, progress
         )
 
-    if shared:
-        if len({members.size for members in wanted_sets}) != 1:
-            checks.reject("shared", shared, "False unless all neighbourhoods have the same size")
-        coordinates = np.concatenate([samples[:, members] for members in wanted_sets])
-        values = np.concatenate([samples[:, [alpha]] for alpha in wanted])
-        dictionaries = [dictionary("", coordinates, values, wanted_sets[0], wanted[:1])]
-    elif same_set:
-        dictionaries = [dictionary("", samples[:, wanted_sets[0]], samples[:, wanted], wanted_sets[0], wanted)]
-    else:
-        dictionaries = [
-            dictionary(f"of component {alpha}", samples[:, members], samples[:, [alpha]], members, np.array([alpha]))
-            for alpha, members in zip(wanted, wanted_sets, strict=True)
-        ]
-    return assemble(d, kernel, scales, wanted, wanted_sets, tuple(dictionaries), tolerance, max_iterations)
+    dictionaries = tuple(dictionary(pool) for pool in range(pools.max() + 1))
+    return assemble(d, kernel, scales, wanted, wanted_sets, dictionaries, pools, tolerance, max_iterations)
 
 
 def assemble(
@@ -261,17 +270,26 @@ def assemble(
     components: Index,
     neighbourhoods: Neighbourhoods,
     dictionaries: tuple[Dictionary, ...],
+    dictionary_of: Index,
     tolerance: float = 1e-6,
     max_iterations: int = 200,
 ) -> Bridge:
     """Put a bridge together from dictionaries that are already fitted (from a file, say); no argument is checked.
 
-    One dictionary for several components is either one set that gives them all (as many value columns as components)
-    or one that they share (a single value column, each component gathers its own neighbourhood).
+    Either there is one dictionary with one set that gives all components (as many value columns as components), or each
+    dictionary has a single value column, ``dictionary_of`` tells which of them each component has its moments from
+    (C,), and each component gathers its own neighbourhood.
     """
-    one_for_all = len(dictionaries) == 1 and dictionaries[0].values.shape[1] == len(components)
+    one_for_all = dictionaries[0].values.shape[1] == len(components)
     targets = components[None, :] if one_for_all else components[:, None]
     sets = neighbourhoods[:1] if one_for_all else neighbourhoods
-    head = np.zeros(len(sets), np.intp) if len(dictionaries) == 1 else np.arange(len(sets))
+    head = np.zeros(1, np.intp) if one_for_all else dictionary_of
     laid_out = plan(dictionaries, kernel, head, padded(sets), targets)
     return Bridge(d, kernel, scale, components, neighbourhoods, dictionaries, tolerance, max_iterations, laid_out)
+
+
+def _kept(samples: int, centres: int, rng: np.random.Generator | int) -> Index | slice:
+    """Which samples of a dictionary are kept, in order."""
+    if centres == samples:
+        return slice(None)
+    return np.sort(np.random.default_rng(rng).choice(samples, centres, replace=False))

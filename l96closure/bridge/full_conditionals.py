@@ -82,17 +82,18 @@ def full_conditionals(bridge: Bridge, causal: bool) -> FullConditionals:
     """
     if bridge.compression is not None:
         checks.reject("bridge", f"compressed to {bridge.compression.centres}", "uncompressed for a sequential scheme")
-    one_set = len(bridge.dictionaries) == 1 and bridge.dictionaries[0].values.shape[1] == bridge.components.size
-    shared = len(bridge.dictionaries) == 1 and not one_set
     places = [
         np.flatnonzero(members < alpha if causal else members != alpha)
         for alpha, members in zip(bridge.components, bridge.neighbourhoods, strict=True)
     ]
-    if shared and any(not np.array_equal(place, places[0]) for place in places):
+    one_set = bridge.dictionaries[0].values.shape[1] == bridge.components.size
+    head = np.arange(len(places)) if one_set else bridge.dictionary_of
+    first = np.unique(head, return_index=True)[1]
+    if any(not np.array_equal(place, places[first[which]]) for place, which in zip(places, head, strict=True)):
         checks.reject("shared", True, "False for a sequential scheme in which the neighbours stand in different places")
     fitted = []
-    for i, place in enumerate(places[:1] if shared else places):
-        source = bridge.dictionaries[0 if one_set else i]
+    for which, i in enumerate(first):
+        place, source = places[i], bridge.dictionaries[0 if one_set else which]
         coordinates = source.coordinates[:, place]
         fitted.append(
             _Conditional(
@@ -110,7 +111,6 @@ def full_conditionals(bridge: Bridge, causal: bool) -> FullConditionals:
             )
         )
     gather = padded([members[place] for members, place in zip(bridge.neighbourhoods, places, strict=True)])
-    head = np.zeros(len(places), np.intp) if shared else np.arange(len(places))
     slope = np.zeros((len(fitted), gather.shape[1]))
     for row, one in zip(slope, fitted, strict=True):
         row[: one.slope.size] = one.slope

@@ -18,8 +18,11 @@ __all__ = [
     "Neighbourhoods",
     "checked",
     "checked_components",
+    "checked_pools",
     "checked_scale",
     "everywhere",
+    "grid",
+    "in_every_field",
     "markov",
     "padded",
     "periodic",
@@ -46,6 +49,46 @@ def periodic(d: int, radius: int) -> Neighbourhoods:
     return stacked(1, d, radius)
 
 
+def grid(shape: Sequence[int], radius: int, periodic: bool | Sequence[bool] = True) -> Neighbourhoods:
+    """Sites of a grid within the given radius along every axis: an interval of a line, a square of a plane.
+
+    The state is the grid in C order, d = prod(``shape``). At the edges of an axis that is not periodic the sets are
+    cut, so that there they are smaller.
+
+    Parameters
+    ----------
+    shape : sites along each axis, each >= 1.
+    radius : neighbours on either side; 2 ``radius`` + 1 <= the size of every periodic axis.
+    periodic : whether the axes are rings; one for all, or one for each.
+
+    Raises
+    ------
+    ValueError
+        An argument is out of its range.
+    """
+    shape = tuple(checks.integer(f"shape[{axis}]", size, 1) for axis, size in enumerate(shape))
+    radius = checks.integer("radius", radius, 0)
+    rings = (periodic,) * len(shape) if isinstance(periodic, bool) else tuple(periodic)
+    if len(rings) != len(shape) or not all(isinstance(ring, bool) for ring in rings):
+        checks.reject("periodic", periodic, f"True, False or {len(shape)} of them, one an axis")
+    windows = [_windows(size, radius, ring) for size, ring in zip(shape, rings, strict=True)]
+    return [
+        np.ravel_multi_index(np.ix_(*(axis[i] for axis, i in zip(windows, site, strict=True))), shape).ravel()
+        for site in np.ndindex(*shape)
+    ]
+
+
+def in_every_field(n_fields: int, sites: Sequence[npt.NDArray[np.intp]]) -> Neighbourhoods:
+    """Repeat the sets of the sites of one grid in every one of several fields that live on it.
+
+    The state is the fields one after the other, d = ``n_fields`` * len(``sites``).
+    Raises ``ValueError`` unless ``n_fields`` is an integer >= 1.
+    """
+    n_fields, size = checks.integer("n_fields", n_fields, 1), len(sites)
+    one_field = [np.concatenate([field * size + members for field in range(n_fields)]) for members in sites]
+    return one_field * n_fields
+
+
 def stacked(n_fields: int, size: int, radius: int) -> Neighbourhoods:
     """Stencil of the given radius in every one of several fields that live on one ring.
 
@@ -63,13 +106,7 @@ def stacked(n_fields: int, size: int, radius: int) -> Neighbourhoods:
     ValueError
         An argument is out of its range.
     """
-    n_fields, size = checks.integer("n_fields", n_fields, 1), checks.integer("size", size, 1)
-    radius = checks.integer("radius", radius, 0)
-    if 2 * radius + 1 > size:
-        checks.reject("radius", radius, f"at most {(size - 1) // 2} on a ring of {size} sites")
-    stencil = (np.arange(size)[:, None] + np.arange(-radius, radius + 1)) % size
-    one_field = [np.concatenate([field * size + sites for field in range(n_fields)]) for sites in stencil]
-    return one_field * n_fields
+    return in_every_field(n_fields, grid((checks.integer("size", size, 1),), radius))
 
 
 def markov(steps: int, size: int = 1, sided: str = "causal") -> Neighbourhoods:
@@ -134,12 +171,38 @@ def checked_components(components: Iterable[int] | None, d: int) -> npt.NDArray[
     return wanted.astype(np.intp)
 
 
+def checked_pools(shared: bool | Sequence[int], sets: Neighbourhoods) -> npt.NDArray[np.intp]:
+    """Return which dictionary each of several components draws from: one for all, one each, or one a label.
+
+    Raises ``ValueError`` when there are not as many labels as sets, or sets of one label differ in size.
+    """
+    if isinstance(shared, bool):
+        pools = np.zeros(len(sets), np.intp) if shared else np.arange(len(sets))
+    else:
+        labels = np.asarray(shared)
+        if labels.shape != (len(sets),):
+            checks.reject("shared", shared, f"True, False or {len(sets)} labels, one a component")
+        pools = np.unique(labels, return_inverse=True)[1]
+    for pool in range(pools.max() + 1):
+        if len({sets[i].size for i in np.flatnonzero(pools == pool)}) != 1:
+            checks.reject("shared", shared, "False unless all neighbourhoods have the same size")
+    return pools
+
+
 def padded(sets: Sequence[npt.NDArray[np.intp]]) -> npt.NDArray[np.intp]:
     """Put sets of different sizes into one array, a row each, filled up with zeros."""
     out = np.zeros((len(sets), max(members.size for members in sets)), np.intp)
     for row, members in zip(out, sets, strict=True):
         row[: members.size] = members
     return out
+
+
+def _windows(size: int, radius: int, ring: bool) -> Neighbourhoods:
+    """Places within ``radius`` of each place of one axis."""
+    if ring and 2 * radius + 1 > size:
+        checks.reject("radius", radius, f"at most {(size - 1) // 2} on a ring of {size} sites")
+    windows = [np.arange(i - radius, i + radius + 1) for i in range(size)]
+    return [window % size if ring else window[(window >= 0) & (window < size)] for window in windows]
 
 
 def _checked_set(name: str, members: Iterable[int], d: int) -> npt.NDArray[np.intp]:

@@ -1,0 +1,409 @@
+"""The Schrödinger bridge closure on gridded data from anywhere: fields, grids, edges, lazy arrays, units, files."""
+
+from __future__ import annotations
+
+import tracemalloc
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import xarray as xr
+from dense import moments
+
+import l96closure as lc
+from l96closure import bridge, store, training
+from l96closure.closures import SchrodingerBridge, load
+
+F64 = npt.NDArray[np.float64]
+needs_dask = pytest.mark.skipif(find_spec("dask") is None, reason="dask is not installed")
+FEW: dict[str, Any] = {"thinning": 1, "centres": 300, "compressed": None, "trend_degree": None}
+
+
+def made_of(dim: tuple[str, ...] = ("x",), units: dict[str, str] | None = None, **fields: F64) -> xr.Dataset:
+    data = xr.Dataset({name: (("time", *dim), values) for name, values in fields.items()})
+    for name, unit in (units or {}).items():
+        data[name].attrs["units"] = unit
+    return data
+
+
+def noise(*shape: int, seed: int = 0) -> F64:
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def draw(closure: SchrodingerBridge, z: F64, steps: int = 3) -> list[F64]:
+    rng = np.random.default_rng(5)
+    state, drawn = closure.init(z, rng), []
+    for _ in range(steps):
+        psi, state = closure.step(z, state, rng)
+        drawn += [psi, state]
+    return drawn
+
+
+def same(a: list[F64], b: list[F64]) -> bool:
+    return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+class TestPredictors:
+    def test_names_do_not_matter(self) -> None:
+        z = noise(400, 5)
+        psi = np.sin(z) + 0.3 * noise(400, 5, seed=1)
+        ours = SchrodingerBridge.fit(made_of(("k",), z=z, psi=psi), thinning=1, radius=1, compressed=50)
+        renamed = made_of(("x",), wind=z, drag=psi, other=noise(400, 5))
+        theirs = SchrodingerBridge.fit(
+            renamed, thinning=1, radius=1, compressed=50, predictors=["wind"], target="drag", dim="x"
+        )
+        assert same(draw(ours, z[:3]), draw(theirs, z[:3]))
+
+    def test_two_predictors_are_both_heeded(self) -> None:
+        u, v = noise(2, 1500, 4)
+        data = made_of(u=u, v=v, psi=u * v + 0.1 * noise(1500, 4, seed=1))
+        z = np.stack([noise(400, 4, seed=2), noise(400, 4, seed=3)], axis=1)
+        explained = {}
+        for names in (["u"], ["u", "v"]):
+            settings = {"epsilon": 0.03, "decorrelation_steps": 20, "compressed": None, "centres": 3000}
+            closure = SchrodingerBridge.fit(data, predictors=names, dim="x", thinning=1, **settings)
+            inputs = z[:, 0] if len(names) == 1 else z
+            psi, _ = closure.step(inputs, np.zeros((400, 4)), np.random.default_rng(0))
+            explained[len(names)] = np.corrcoef(psi.ravel(), (z[:, 0] * z[:, 1]).ravel())[0, 1]
+        assert explained[2] > 0.8
+        assert abs(explained[1]) < 0.3
+
+    def test_moments_are_those_of_a_dense_bridge_of_all_fields(self) -> None:
+        u, v, psi = noise(3, 60, 4)
+        psi += u - np.roll(v, 1, axis=1)
+        data = made_of(u=u, v=v, psi=psi)
+        closure = SchrodingerBridge.fit(data, predictors=["u", "v"], dim="x", radius=1, pooled=False, **FEW)
+        x = np.hstack([u, v, psi])[:7] + 0.1
+        mean, variance = closure.fitted.moments(x)
+        near = [3, 0, 1]  # the neighbours of site 0
+        columns = [*near, *(4 + i for i in near), *(8 + i for i in near)]
+        scale = np.repeat([u.std(), v.std(), psi.std()], 3)
+        samples = np.hstack([u, v, psi])
+        expected = moments(x[:, columns], samples[:, columns], psi[:, 0], 0.1, scale)
+        np.testing.assert_allclose(mean[:, 0], expected[0], rtol=0, atol=2e-5)
+        np.testing.assert_allclose(variance[:, 0], expected[1], rtol=0, atol=2e-5)
+
+    @pytest.mark.parametrize("shape", [(2, 4), (2, 1, 4), (2, 8), (2, 3, 4), (2, 2, 5)])
+    def test_predictors_of_another_shape(self, shape: tuple[int, ...]) -> None:
+        u, v, psi = noise(3, 60, 4)
+        closure = SchrodingerBridge.fit(made_of(u=u, v=v, psi=psi), predictors=["u", "v"], dim="x", **FEW)
+        for call in (lambda: closure.init(np.ones(shape), 0), lambda: draw(closure, np.ones(shape))):
+            with pytest.raises(ValueError, match=r"^z\.shape = \(.*\) .* \(member, 2, 4\)"):
+                call()
+
+
+class TestAdditiveTrend:
+    def test_recovers_a_sum_of_polynomials(self) -> None:
+        u, v = 3.0 + noise(300, 5), 50.0 * noise(300, 5, seed=1)
+        psi = 1.0 - 2.0 * u + 0.1 * u**3 + 0.02 * v - 1e-4 * v**2
+        data = training.prepare(made_of(u=u, v=v, psi=psi + noise(300, 5, seed=2)), 1, 3, ["u", "v"], dim="x")
+        assert isinstance(data.trend, training.AdditiveTrend)
+        assert data.scale[-1] == pytest.approx(1.0, abs=4 / np.sqrt(2 * 1500))
+        exact = training.fit_additive_trend(np.stack([u, v], axis=1), psi, 3)
+        np.testing.assert_allclose(exact(np.stack([u, v], axis=1)), psi, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(exact.parts[0].coefficients[1:], [-2.0, 0.0, 0.1], rtol=0, atol=1e-9)
+        np.testing.assert_allclose(exact.parts[1].coefficients, [0.0, 0.02, -1e-4, 0.0], rtol=0, atol=1e-9)
+
+    def test_of_one_predictor_is_the_polynomial_trend(self) -> None:
+        z, psi = noise(2, 200, 5)
+        one = training.fit_trend(z, psi, 6)
+        several = training.fit_additive_trend(z[:, None], psi, 6)
+        np.testing.assert_allclose(several(z[:, None]), one(z), rtol=0, atol=1e-12)
+
+    def test_long_data_give_the_trend_of_some_of_their_times(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(training, "_MOST_TREND_VALUES", 500)
+        z, psi = noise(2, 300, 5)
+        data = training.prepare(made_of(("k",), z=z, psi=psi), 1, 2)
+        expected = training.fit_trend(z[::3], psi[::3], 2)
+        assert isinstance(data.trend, training.PolynomialTrend)
+        assert np.array_equal(data.trend.coefficients, expected.coefficients)
+
+
+@pytest.fixture(scope="module")
+def data() -> xr.Dataset:
+    """psi is the left neighbour, and at the left edge, where there is none, the negative right one."""
+    z = noise(800, 6)
+    return made_of(z=z, psi=np.hstack([-z[:, 1:2], z[:, :-1]]) + 0.1 * noise(800, 6, seed=1))
+
+
+class TestEdges:
+    def test_edge_sites_have_a_law_of_their_own(self, data: xr.Dataset) -> None:
+        closure = SchrodingerBridge.fit(
+            data, dim="x", periodic=False, radius=1, epsilon=0.05, **{**FEW, "centres": 800}
+        )
+        assert closure.fitted.dictionary_of.tolist() == [0, 2, 2, 2, 2, 1]
+        z = noise(300, 6, seed=2)
+        x = np.hstack([z, np.hstack([-z[:, 1:2], z[:, :-1]])])
+        mean = closure.fitted.conditional_mean(x)
+        assert [np.corrcoef(mean[:, 0], z[:, 1])[0, 1] < -0.9] + [
+            np.corrcoef(mean[:, k], z[:, k - 1])[0, 1] > 0.9 for k in range(1, 6)
+        ] == [True] * 6
+
+    def test_what_lies_beyond_an_edge_is_not_the_other_end(self, data: xr.Dataset) -> None:
+        closure = SchrodingerBridge.fit(data, dim="x", periodic=False, radius=1, **FEW)
+        z = noise(2, 6)
+        moved = z.copy()
+        moved[:, -1] += 5.0
+        before, after = draw(closure, z, 1)[0], draw(closure, moved, 1)[0]
+        assert np.array_equal(before[:, :4], after[:, :4])
+        assert (before[:, 4:] != after[:, 4:]).all()
+
+    @pytest.mark.parametrize("scheme", ["conditional_variance", "sequential"])
+    @pytest.mark.parametrize("pooled", [True, False])
+    def test_survives_a_file(self, data: xr.Dataset, tmp_path: Path, scheme: str, pooled: bool) -> None:
+        compressed = 40 if scheme == "conditional_variance" else None
+        closure = SchrodingerBridge.fit(
+            data, dim="x", periodic=False, radius=2, pooled=pooled, scheme=scheme, **{**FEW, "compressed": compressed}
+        )
+        closure.save(tmp_path / "closure.nc")
+        loaded = load(tmp_path / "closure.nc")
+        assert isinstance(loaded, SchrodingerBridge)
+        assert same(draw(loaded, noise(3, 6)), draw(closure, noise(3, 6)))
+
+    @pytest.mark.parametrize("radius", [0, 1, 2, 3])
+    @pytest.mark.parametrize(
+        ("shape", "periodic"),
+        [((9,), False), ((9,), True), ((9, 8), False), ((9, 8), (True, False)), ((9, 8), True), ((3, 2), False)],
+    )
+    def test_sites_pool_where_the_same_neighbours_are_there(
+        self, shape: tuple[int, ...], periodic: Any, radius: int
+    ) -> None:
+        rings = np.broadcast_to(periodic, len(shape))
+        if any(ring and 2 * radius + 1 > size for ring, size in zip(rings, shape, strict=True)):
+            with pytest.raises(ValueError, match=r"^radius = "):
+                bridge.grid(shape, radius, periodic)
+            return
+        data = made_of(tuple("xy"[: len(shape)]), z=noise(8, *shape), psi=noise(8, *shape, seed=1))
+        closure = SchrodingerBridge.fit(
+            data, dim=list("xy"[: len(shape)]), periodic=periodic, radius=radius, **{**FEW, "centres": None}
+        )
+        looks = []
+        for site in np.ndindex(*shape):
+            reach = [
+                (-radius, radius) if ring else (max(-radius, -i), min(radius, size - 1 - i))
+                for i, size, ring in zip(site, shape, rings, strict=True)
+            ]
+            looks.append(str(reach))
+        expected = np.unique(looks, return_inverse=True)[1]
+        pairs = set(zip(expected.tolist(), closure.fitted.dictionary_of.tolist(), strict=True))
+        assert len(pairs) == len(set(looks)) == len(closure.fitted.dictionaries)
+
+
+class TestPlanes:
+    SHAPE = (4, 5)
+
+    def plane(self) -> xr.Dataset:
+        z = noise(200, *self.SHAPE)
+        psi = np.roll(z, 1, axis=1) + 2.0 * np.roll(z, -1, axis=2) + 0.1 * noise(200, *self.SHAPE, seed=1)
+        return made_of(("y", "x"), z=z, psi=psi)
+
+    def test_commutes_with_shifts_of_a_doubly_periodic_plane(self) -> None:
+        fitted = SchrodingerBridge.fit(self.plane(), dim=["y", "x"], radius=1, **FEW).fitted
+        z, psi = noise(2, 10, *self.SHAPE)
+
+        def mean(dy: int, dx: int) -> F64:
+            shifted = [np.roll(field, (dy, dx), axis=(1, 2)).reshape(10, -1) for field in (z, psi)]
+            return np.roll(fitted.conditional_mean(np.hstack(shifted)).reshape(z.shape), (-dy, -dx), axis=(1, 2))
+
+        np.testing.assert_allclose(mean(2, 3), mean(0, 0), rtol=0, atol=1e-10)
+
+    def test_given_neighbourhoods_are_used(self) -> None:
+        sets = bridge.grid(self.SHAPE, 1)
+        ours = SchrodingerBridge.fit(self.plane(), dim=["y", "x"], radius=1, **FEW)
+        theirs = SchrodingerBridge.fit(self.plane(), dim=["y", "x"], neighbourhoods=sets, **FEW)
+        stacked = self.plane().stack(site=["y", "x"]).reset_index("site", drop=True)
+        flat = SchrodingerBridge.fit(stacked, dim="site", neighbourhoods=[s.tolist() for s in sets], **FEW)
+        z = noise(3, 20)
+        assert same(draw(ours, z), draw(theirs, z))
+        assert same(draw(ours, z), draw(flat, z))
+
+    def test_one_global_neighbourhood(self) -> None:
+        z, psi = noise(2, 50, 3)
+        closure = SchrodingerBridge.fit(
+            made_of(z=z, psi=psi + z), dim="x", neighbourhoods=bridge.everywhere(3), pooled=False, **FEW
+        )
+        expected = bridge.fit(
+            np.hstack([z, psi + z]), 0.1, None, np.repeat([z.std(), (psi + z).std()], 3), components=[3, 4, 5]
+        )
+        x = noise(4, 6)
+        np.testing.assert_allclose(closure.fitted.moments(x), expected.moments(x), rtol=0, atol=2e-5)
+
+    def test_from_dataset_to_dataset(self) -> None:
+        closure = SchrodingerBridge.fit(self.plane(), dim=["y", "x"], **FEW)
+        here = self.plane().isel(time=slice(3)).rename(time="member")
+        z = closure.fields.inputs(here.transpose("x", "member", "y"))
+        assert np.array_equal(z, here["z"].values.reshape(3, -1))
+        psi = closure.step(z, closure.init(z, 0), np.random.default_rng(0))[0]
+        labelled = closure.fields.output(psi)
+        assert labelled.name == "psi"
+        assert labelled.dims == ("member", "y", "x")
+        assert np.array_equal(labelled.values[1, 2], psi[1, 10:15])
+        assert np.array_equal(closure.fields.inputs(here.isel(member=0)), z[:1])
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("lazy") / "data.nc"
+    z = noise(40_000, 50).astype(np.float32)
+    data = made_of(("k",), z=z, psi=z**2)
+    data.to_netcdf(path, unlimited_dims=["time"], encoding={name: {"chunksizes": (500, 50)} for name in data})
+    return path
+
+
+class TestLazyData:
+    @pytest.mark.parametrize("chunks", [None, pytest.param({"time": 2_000}, marks=needs_dask)])
+    def test_is_thinned_before_it_is_read_whole(self, file: Path, chunks: dict[str, int] | None) -> None:
+        with xr.open_dataset(file) as data:
+            expected = training.prepare(data.load(), 40, 2)
+        with xr.open_dataset(file, chunks=chunks, cache=False) as data:
+            tracemalloc.start()
+            found = training.prepare(data, 40, 2)
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+        assert np.array_equal(found.samples, expected.samples)
+        assert np.array_equal(found.scale, expected.scale)
+        assert peak < 6e6  # all of it is 16 MB in single precision, what is left of it 0.8 MB
+
+    @needs_dask
+    @pytest.mark.parametrize("thinning", [1, 3, 7, 100, 1000])
+    @pytest.mark.parametrize("chunks", [1, 5, 64, 200])
+    def test_chunks_do_not_matter(self, thinning: int, chunks: int) -> None:
+        data = made_of(("k",), z=noise(200, 4), psi=noise(200, 4, seed=1))
+        whole, cut = (training.prepare(d, thinning) for d in (data, data.chunk(time=chunks, k=3)))
+        assert np.array_equal(whole.samples, cut.samples)
+
+    def test_blocks_do_not_matter(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        data = made_of(("k",), z=noise(200, 4), psi=noise(200, 4, seed=1))
+        whole = training.prepare(data, 3)
+        monkeypatch.setattr(training, "_BLOCK", 28)
+        assert np.array_equal(training.prepare(data, 3).samples, whole.samples)
+
+
+class TestUnits:
+    UNITS = {"u": "m s-1", "T": "degC", "heating": "K day-1"}  # noqa: RUF012 - never changed
+
+    @pytest.fixture
+    def closure(self) -> SchrodingerBridge:
+        u, T, heating = noise(3, 90, 4)
+        data = made_of(units=self.UNITS, u=u, T=T, heating=heating)
+        return SchrodingerBridge.fit(
+            data, predictors=["u", "T"], target="heating", dim="x", **{**FEW, "trend_degree": 2}
+        )
+
+    def test_go_with_the_closure_and_its_file(self, closure: SchrodingerBridge, tmp_path: Path) -> None:
+        closure.save(tmp_path / "closure.nc")
+        loaded = load(tmp_path / "closure.nc")
+        assert isinstance(loaded, SchrodingerBridge)
+        assert loaded.fields == closure.fields
+        assert closure.fields.units == ("m s-1", "degC", "K day-1")
+        assert closure.fields.output(np.zeros((1, 4))).attrs["units"] == "K day-1"
+        assert same(draw(loaded, noise(3, 2, 4)), draw(closure, noise(3, 2, 4)))
+        with xr.open_dataset(tmp_path / "closure.nc") as file:
+            assert "units" not in file["coordinates"].attrs
+            assert dict(zip(file["field"].values, file["field_units"].values, strict=True)) == self.UNITS
+
+    def test_of_another_kind_are_told(self, closure: SchrodingerBridge) -> None:
+        good = made_of(units=self.UNITS, **dict.fromkeys(self.UNITS, noise(2, 4))).rename(time="member")
+        assert closure.fields.inputs(good).shape == (2, 2, 4)
+        bad = good.copy()
+        bad["T"] = bad["T"].assign_attrs(units="K")
+        with pytest.raises(ValueError, match=r"^dataset\.T\.units = 'K' .* 'degC', the units of the training data"):
+            closure.fields.inputs(bad)
+        bad["T"] = bad["T"].drop_attrs()
+        with pytest.raises(ValueError, match=r"^dataset\.T\.units = '1' .* 'degC'"):
+            closure.fields.inputs(bad)
+
+    def test_are_one_without_and_stay_so_in_the_file(self, tmp_path: Path) -> None:
+        closure = SchrodingerBridge.fit(made_of(("k",), z=noise(60, 4), psi=noise(60, 4, seed=1)), **FEW)
+        closure.save(tmp_path / "closure.nc")
+        with xr.open_dataset(tmp_path / "closure.nc") as file:
+            assert file["coordinates"].attrs["units"] == "1"
+            assert file["field_units"].values.tolist() == ["1", "1"]
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+@pytest.mark.parametrize("trend_degree", [None, 3])
+def test_files_of_the_first_format_are_read(tmp_path: Path, pooled: bool, trend_degree: int | None) -> None:
+    data = made_of(("k",), z=noise(90, 5), psi=noise(90, 5, seed=1))
+    closure = SchrodingerBridge.fit(
+        data, radius=1, pooled=pooled, **{**FEW, "trend_degree": trend_degree, "compressed": 30, "centres": 80}
+    )
+    now = closure.to_dataset()
+    then = now.drop_vars(["field", "field_units", "dim", "grid_size", "neighbour", "dictionary_of_site"])
+    for name, dims in (("trend", ("power",)), ("trend_range", ("bound",))):
+        values = now[name].values[0] if trend_degree else np.empty(0)
+        then = then.drop_vars(name).assign({name: (dims, values)})
+    then.attrs |= {"K": 5, "radius": 1}
+    store.write(then, tmp_path / "old.nc", kind="closure", title="Old", history="a test")
+    loaded = load(tmp_path / "old.nc")
+    assert isinstance(loaded, SchrodingerBridge)
+    assert loaded.fields == closure.fields
+    assert same(draw(loaded, noise(3, 5)), draw(closure, noise(3, 5)))
+
+
+GOOD = made_of(u=noise(40, 4), v=noise(40, 4, seed=1), psi=noise(40, 4, seed=2))
+RING = [[0, 1], [1, 2], [2, 3], [3, 0]]
+
+
+@pytest.mark.parametrize(
+    ("data", "arguments", "message"),
+    [
+        (GOOD, {"predictors": []}, r"^predictors = \[\] .* a name or several"),
+        (GOOD, {"predictors": ["u", "u"]}, r"^predictors = \['u', 'u'\] .* different"),
+        (GOOD, {"predictors": ["u", "psi"]}, r"^target = 'psi' .* none of the predictors u, psi"),
+        (GOOD, {"predictors": "w"}, r"^truth = \['psi', 'u', 'v'\] .* variable w"),
+        (GOOD, {"target": "w"}, r"^truth = .* variable w"),
+        (GOOD, {"dim": "k"}, r"^truth\.u\.dims = \('time', 'x'\) .* \('time', 'k'\)"),
+        (GOOD, {"dim": ("y", "x")}, r"^truth\.u\.dims = \('time', 'x'\) .* \('time', 'y', 'x'\)"),
+        (GOOD.assign(v=GOOD["v"] * 0), {"predictors": ["u", "v"]}, r"^truth\.v = 0\.0 .* two distinct"),
+        (GOOD.assign(u=GOOD["u"].astype(str)), {}, r"^truth\.u = .* an array of numbers"),
+        (GOOD, {"periodic": "no"}, r"^periodic = 'no' .* True, False or 1 of them"),
+        (GOOD, {"periodic": (True, False)}, r"^periodic = \(True, False\) .* 1 of them"),
+        (GOOD, {"neighbourhoods": RING[:3]}, r"^len\(neighbourhoods\) = 3 .* 4, one set a component"),
+        (GOOD, {"neighbourhoods": [*RING[:3], [0]]}, r"^neighbourhoods\[3\] = \[0\] .* the site itself, 3"),
+        (GOOD, {"neighbourhoods": [*RING[:3], [3, 4]]}, r"^neighbourhoods\[3\] = \[3, 4\] .* from 0 to 3"),
+    ],
+)
+def test_bad_arguments(data: xr.Dataset, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        SchrodingerBridge.fit(data, **{"predictors": "u", "dim": "x", **FEW, **arguments})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        (GOOD.drop_vars("u"), r"^dataset = \['psi', 'v'\] .* variable u"),
+        (GOOD, r"^dataset\.u\.dims = \('time', 'x'\) .* \('member', 'x'\)"),
+        (GOOD.isel(time=0, x=slice(3)), r"^dataset\.u\.shape = \(1, 3\) .* \(member, 4\)"),
+        (GOOD.isel(time=0).where(GOOD["x"] != 2), r"^dataset\.u\[0, 2\] = nan .* finite"),
+    ],
+)
+def test_bad_inputs(dataset: xr.Dataset, message: str) -> None:
+    closure = SchrodingerBridge.fit(GOOD, predictors="u", dim="x", **FEW)
+    with pytest.raises(ValueError, match=message):
+        closure.fields.inputs(dataset)
+
+
+def test_labels_of_a_bridge_pool_its_components() -> None:
+    samples = noise(80, 4)
+    sets = bridge.periodic(4, 1)
+    fitted = bridge.fit(samples, 0.3, sets, shared=[7, 2, 7, 2])
+    assert fitted.dictionary_of.tolist() == [1, 0, 1, 0]
+    x = noise(9, 4, seed=1)
+    for pool in ([0, 2], [1, 3]):
+        alone = bridge.fit(samples, 0.3, sets, components=pool, shared=True)
+        np.testing.assert_allclose(fitted.conditional_mean(x)[:, pool], alone.conditional_mean(x), rtol=0, atol=1e-6)
+    with pytest.raises(ValueError, match=r"^shared = \[0, 1\] .* 4 labels"):
+        bridge.fit(samples, 0.3, sets, shared=[0, 1])
+
+
+def test_a_closure_of_a_coarse_run_of_another_system_runs_in_the_coarse_model() -> None:
+    z = noise(300, 6)
+    data = made_of(z=z, psi=-z + 0.1 * noise(300, 6, seed=1))
+    closure = SchrodingerBridge.fit(data, dim="x", periodic=False, radius=1, **FEW)
+    run = lc.integrate(lambda z: 0.5 * z, closure, z[:3], steps=50, dt=0.05, scheme="rk4")
+    assert np.isfinite(run["z"].values).all()
