@@ -53,6 +53,10 @@ bench: $(VENV)/.installed-bench ## Measure speed
 bench-fit: $(VENV)/.installed ## Measure fits of up to a million samples (minutes)
 	$(BIN)/python benchmarks/fit.py $(ARGS)
 
+.PHONY: examples
+examples: $(VENV)/.installed-examples ## Run the examples, closures in sympl, climlab and DAPPER (minutes)
+	@for example in examples/*.py; do echo "$$example"; $(BIN)/python "$$example" </dev/null; done
+
 .PHONY: notebooks
 notebooks: $(VENV)/.installed-test ## Execute the notebooks; with their figures they go to runs/notebooks/
 	mkdir -p runs/notebooks

@@ -1,0 +1,76 @@
+"""A closure as a component of sympl (Monteiro et al. 2018, Geosci. Model Dev. 11, 3781-3794)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from l96closure.adapters import cannot_import
+from l96closure.adapters.carried import Carried
+from l96closure.closures import Closure
+
+try:
+    import sympl
+except ImportError as error:
+    raise cannot_import("sympl", error) from None
+
+__all__ = ["ClosureTendency"]
+
+F64 = npt.NDArray[np.float64]
+
+
+class ClosureTendency(sympl.TendencyComponent):
+    """The subgrid tendency psi of one quantity, to be added to other tendencies by any stepper of sympl.
+
+    psi is drawn once for each value of ``state["time"]``, so the loop has to advance it, as every loop of sympl does.
+    The stages of ``SSPRungeKutta`` see the same psi, which suits a psi of the definition ``coupling``;
+    ``AdamsBashforth(order=1)`` is forward Euler and suits ``coarse``. Higher orders of Adams-Bashforth extrapolate psi
+    from the last steps and so change the variance of its noise: keep to order 1 with a stochastic closure.
+
+    Parameters
+    ----------
+    closure : obeys :class:`l96closure.closures.Closure`.
+    quantity : name of the quantity in the model's state that is the closure's z.
+    site : its dimension of K sites; the others, in their order, are taken together as the closure's members.
+    units : units of z, as the closure was fitted.
+    time_unit : the time unit of psi, which is in ``units`` per ``time_unit``.
+    rng : generator or seed of the closure's noise.
+    **options : ``name`` and ``tendencies_in_diagnostics``, see ``sympl.TendencyComponent``.
+
+    Attributes
+    ----------
+    carried : closure, state and generator, see :class:`l96closure.adapters.carried.Carried`.
+
+    Raises
+    ------
+    ValueError
+        On a call: the quantity does not fit the closure, or changes its shape.
+    """
+
+    # Abstract in the base class; set for each instance.
+    input_properties: dict[str, dict[str, Any]] = {}
+    tendency_properties: dict[str, dict[str, Any]] = {}
+    diagnostic_properties: dict[str, dict[str, Any]] = {}
+
+    def __init__(
+        self,
+        closure: Closure,
+        quantity: str,
+        site: str = "k",
+        units: str = "1",
+        time_unit: str = "s",
+        rng: np.random.Generator | int = 0,
+        **options: Any,
+    ) -> None:
+        self.carried, self._quantity = Carried(closure, rng), quantity
+        self.input_properties = {quantity: {"dims": ["*", site], "units": units}}
+        self.tendency_properties = {quantity: {"units": f"{units} {time_unit}^-1"}}
+        self.diagnostic_properties = {}
+        super().__init__(**options)
+
+    def array_call(self, state: dict[str, Any]) -> tuple[dict[str, F64], dict[str, F64]]:
+        """Tendency of plain arrays; sympl calls it with the quantity as (member, K), and with the time."""
+        z = np.ascontiguousarray(state[self._quantity], dtype=np.float64)
+        return {self._quantity: self.carried.psi(z, state["time"])}, {}
