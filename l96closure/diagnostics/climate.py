@@ -6,9 +6,9 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-import scipy
 
 from l96closure.diagnostics.chains import standard_error
+from l96closure.series import lagged_products
 
 __all__ = [
     "autocorrelation",
@@ -96,7 +96,7 @@ def autocorrelation(x: FloatArray, lags: int) -> tuple[FloatArray, FloatArray]:
     sums, pairs = [], []
     for member in anomaly:  # one batch at a time keeps the transforms small
         for start, end in pairwise(starts):
-            sums.append(_lagged_products(member[start:end], member[start : end + lags - 1], lags))
+            sums.append(lagged_products(member[start:end], member[start : end + lags - 1], lags))
             pairs.append(np.clip(times - np.arange(lags) - start, 0, end - start))
     batches, counts = np.array(sums), np.array(pairs)
     covariance = batches.sum(axis=0) / counts.sum(axis=0)
@@ -106,14 +106,6 @@ def autocorrelation(x: FloatArray, lags: int) -> tuple[FloatArray, FloatArray]:
     scatter = batches - correlation * batches[:, :1] * (counts / counts[:, :1])
     error = np.sqrt((scatter**2).sum(axis=0) * len(batches) / (len(batches) - 1))
     return correlation, error / (covariance[0] * counts.sum(axis=0))
-
-
-def _lagged_products(first: FloatArray, longer: FloatArray, lags: int) -> FloatArray:
-    """Sum first(t) longer(t + l) over time and sites for every lag l; both (time, k) begin at the same time."""
-    size = scipy.fft.next_fast_len(len(first) + lags, real=True)
-    a, b = (scipy.fft.rfft(x, size, axis=0) for x in (first, longer))
-    products: FloatArray = scipy.fft.irfft((a.conj() * b).sum(axis=1), size)[:lags]
-    return products
 
 
 def conditional_moments(psi: FloatArray, z: FloatArray, edges: FloatArray) -> tuple[FloatArray, FloatArray]:

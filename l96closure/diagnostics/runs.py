@@ -9,6 +9,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks
+from l96closure.series import time_step
 
 __all__ = ["SOURCES", "Runs", "align"]
 
@@ -55,7 +56,7 @@ def align(truth: xr.Dataset, coarse: xr.Dataset) -> Runs:
     }
     if truth.sizes["k"] != coarse.sizes["k"]:
         checks.reject("coarse.sizes['k']", coarse.sizes["k"], f"the truth's, {truth.sizes['k']}")
-    step, every = _common_step(_time_step("truth", truth), _time_step("coarse", coarse))
+    step, every = _common_step(time_step("truth", truth), time_step("coarse", coarse))
     z, psi = ({source: fields[source][name][:, :: every[source]] for source in SOURCES} for name in ("z", "psi"))
     runs = Runs(z, psi, step)
     if runs.shortest < 2:
@@ -83,18 +84,6 @@ def _arrays(name: str, dataset: xr.Dataset, dims: tuple[str, ...]) -> dict[str, 
             checks.reject(f"{name}[{variable!r}] at {where}", float(field.values[index]), "finite")
         arrays[variable] = checks.finite_array(variable, field.values, len(dims)).reshape(-1, *field.shape[-2:])
     return arrays
-
-
-def _time_step(name: str, dataset: xr.Dataset) -> float:
-    """Return the uniform time step of a run."""
-    if "time" not in dataset.coords or dataset.sizes["time"] < 2:
-        checks.reject(f"{name}.sizes['time']", dataset.sizes["time"], "a time coordinate with two times or more")
-    time = dataset["time"].values.astype(np.float64)
-    step = float((time[-1] - time[0]) / (len(time) - 1))
-    # The comparison allows for the rounding of the times themselves.
-    if not step > 0 or not np.allclose(np.diff(time), step, rtol=1e-6, atol=4 * np.spacing(np.abs(time).max())):
-        checks.reject(f"{name}['time']", time, "increasing with a uniform step")
-    return step
 
 
 def _common_step(truth: float, coarse: float) -> tuple[float, dict[str, int]]:
