@@ -16,13 +16,19 @@ from l96closure.bridge.neighbourhoods import checked
 from l96closure.bridge.sampler import CLAMPS, NOISE_METRICS, SCHEMES, SEQUENTIAL
 from l96closure.closures import bridge_file
 from l96closure.closures.bridge_file import Learned
+from l96closure.closures.draws import Draw, FromChain, FromNoise
+from l96closure.closures.memory import Memory, fit_memory
 from l96closure.fields import Fields
-from l96closure.training import AdditiveTrend, PolynomialTrend, prepare
+from l96closure.series import time_step
+from l96closure.training import AdditiveTrend, PolynomialTrend, TrainingData, prepare, residual_autocorrelation
 
 __all__ = ["SchrodingerBridge"]
 
 F64 = npt.NDArray[np.float64]
 Sites = npt.NDArray[np.intp]
+
+QUANTILE = "quantile"
+_LAGS = 150  # of the training interval, at which the memory is fitted
 
 
 @dataclass(frozen=True)
@@ -38,41 +44,49 @@ class SchrodingerBridge:
     trend : polynomial in z that is added back to the bridge's residual, or None.
     fitted : the bridge of the (P + 1) K-dimensional state (P predictors, residual of psi), with moments of the residual
         alone.
-    decorrelation_steps : steps of the chain per coarse step, n_c.
-    scheme, clamp, noise_metric : see :class:`l96closure.bridge.Chain`.
+    memory : of the noise, or None.
+    scheme, decorrelation_steps, clamp, noise_metric : see :meth:`fit`.
     """
 
     fields: Fields
     trend: PolynomialTrend | AdditiveTrend | None
     fitted: bridge.Bridge
-    decorrelation_steps: int
+    memory: Memory | None
     scheme: str
+    decorrelation_steps: int
     clamp: str
     noise_metric: str
-    _chain: bridge.Chain = field(init=False, repr=False, compare=False)
+    _draw: Draw = field(init=False, repr=False, compare=False)
 
     name = "schrodinger_bridge"
 
     def __post_init__(self) -> None:
         checks.integer("decorrelation_steps", self.decorrelation_steps, 1)
-        given = np.arange(self.fitted.d - self.fields.sites)
-        chain = bridge.Chain(self.fitted, self.scheme, given, self.clamp, self.noise_metric)
-        object.__setattr__(self, "_chain", chain)
+        if _driven_by_noise(self.scheme, self.memory):
+            quantiles = bridge.tabulate(self.fitted) if self.scheme == QUANTILE else None
+            draw: Draw = FromNoise(self.fitted, quantiles, self.memory)
+        else:
+            given = np.arange(self.fitted.d - self.fields.sites)
+            chain = bridge.Chain(self.fitted, self.scheme, given, self.clamp, self.noise_metric)
+            draw = FromChain(chain, self.fitted, self.decorrelation_steps)
+        object.__setattr__(self, "_draw", draw)
 
     @classmethod
     def fit(
         cls,
         truth: xr.Dataset,
-        epsilon: float | str = 0.1,
+        epsilon: float | str = 0.005,
         radius: int = 0,
+        scheme: str = QUANTILE,
+        memory: int | None = 4,
+        step: float | None = None,
         decorrelation_steps: int = 1,
-        scheme: str = "conditional_variance",
         clamp: str = "query",
         noise_metric: str = "scaled",
         pooled: bool = True,
-        thinning: int = 10,
-        centres: int | None = 20_000,
-        compressed: int | None = 128,
+        thinning: int = 5,
+        centres: int | None = None,
+        compressed: int | None = None,
         trend_degree: int | None = 8,
         tolerance: float = 1e-6,
         seed: int = 0,
@@ -92,8 +106,16 @@ class SchrodingerBridge:
         epsilon : bandwidth in the scaled metric, > 0, or ``auto``, see :func:`l96closure.bridge.choose_epsilon`.
         radius : a site sees so many neighbours on either side, along every axis of the grid; 2 ``radius`` + 1 <= the
             size of every periodic axis. Unused with ``neighbourhoods``.
+        scheme : ``quantile``, psi is the quantile of p(psi | z) that standard normal noise xi asks for, Q(Phi(xi) | z),
+            where one predictor at the same site is given (see :mod:`l96closure.bridge.quantiles`);
+            ``conditional_variance`` with ``memory``, psi = m(z) + sqrt(c(z)) xi; or a scheme of
+            :class:`l96closure.bridge.Chain` without memory, whose chain starts from the last psi.
+        memory : number of damped oscillators that make the noise and give it the autocorrelation of the training
+            residual (see :mod:`l96closure.closures.memory`); None for fresh noise at every step.
+        step : coarse step in the unit of ``truth``'s time, > 0, read with ``memory`` alone; None is the interval of
+            ``truth``.
         decorrelation_steps : steps of the chain per coarse step, n_c >= 1.
-        scheme, clamp, noise_metric : see :class:`l96closure.bridge.Chain`.
+        clamp, noise_metric : of the chain, see :class:`l96closure.bridge.Chain`.
         pooled : one dictionary of the samples of all sites that look the same (translation symmetry) instead of one
             for each site. All do on a periodic grid. Sites so near to an edge that their neighbourhoods are cut pool
             with those at the same distances from the same edges alone, and every dictionary then has as many samples
@@ -120,12 +142,16 @@ class SchrodingerBridge:
             An argument is out of its range, or ``truth`` is no usable training data.
         """
         checks.integer("decorrelation_steps", decorrelation_steps, 1)  # before the work, not after it
-        checks.one_of("scheme", scheme, SCHEMES)
+        checks.one_of("scheme", scheme, (QUANTILE, *SCHEMES))
         checks.one_of("clamp", clamp, CLAMPS)
         checks.one_of("noise_metric", noise_metric, NOISE_METRICS)
-        for name, most in (("centres", centres), ("compressed", compressed)):
+        for name, most, least in (("centres", centres, 2), ("compressed", compressed, 2), ("memory", memory, 1)):
             if most is not None:
-                checks.integer(name, most, 2)
+                checks.integer(name, most, least)
+        if memory is not None and scheme not in _DRIVEN:
+            checks.reject("memory", memory, f"None for the scheme {scheme}; {' or '.join(_DRIVEN)} can have it")
+        if compressed is not None and scheme in (QUANTILE, *SEQUENTIAL):
+            checks.reject("compressed", compressed, f"None for the scheme {scheme}, which needs every sample")
         data = prepare(truth, thinning, trend_degree, predictors, target, dim)
         fields = data.fields
         sites = _site_sets(neighbourhoods, fields.shape, radius, periodic)
@@ -134,10 +160,12 @@ class SchrodingerBridge:
         if centres is not None and centres < samples:
             samples = centres
         state = data.scale.size
+        noise = None if memory is None else _remembered(truth, data, memory, step)
+        seen = len(fields.predictors) + (not _driven_by_noise(scheme, noise))  # the chain sees the last psi too
         fitted = bridge.fit(
             data.samples,
             epsilon,
-            bridge.in_every_field(state // fields.sites, sites),
+            bridge.in_every_field(seen, sites)[: fields.sites] * len(fields.units),
             data.scale,
             components=range(state - fields.sites, state),
             shared=pools.tolist(),
@@ -146,7 +174,7 @@ class SchrodingerBridge:
             tolerance=tolerance,
             progress=progress,
         )
-        closure = cls(fields, data.trend, fitted, decorrelation_steps, scheme, clamp, noise_metric)
+        closure = cls(fields, data.trend, fitted, noise, scheme, decorrelation_steps, clamp, noise_metric)
         return closure if compressed is None or compressed >= samples else closure.compress(compressed, seed)
 
     def compress(self, centres: int, rng: np.random.Generator | int = 0) -> SchrodingerBridge:
@@ -166,12 +194,12 @@ class SchrodingerBridge:
         ValueError
             ``centres`` is out of its range, the closure is compressed already, or its scheme draws samples.
         """
-        if self.scheme in SEQUENTIAL:
-            checks.reject("scheme", self.scheme, "one that averages; sequential draws need every sample")
+        if self.scheme in (QUANTILE, *SEQUENTIAL):
+            checks.reject("scheme", self.scheme, "one that averages; draws and quantiles need every sample")
         return replace(self, fitted=bridge.compress(self.fitted, centres, rng))
 
     def init(self, z: F64, rng: np.random.Generator | int) -> F64:
-        """Start the chain of each member from the residual psi of a training sample.
+        """Start each member from the noise, or from the residual psi of a training sample, see :meth:`fit`.
 
         Parameters
         ----------
@@ -180,7 +208,7 @@ class SchrodingerBridge:
 
         Returns
         -------
-        The residual (member, K); where every site has a dictionary of its own, all sites from one time.
+        State of the noise (member, K, 2 ``memory``) or of the chain (member, K).
 
         Raises
         ------
@@ -188,20 +216,15 @@ class SchrodingerBridge:
             ``z`` is not of that shape for the P and K the closure was fitted for.
         """
         self._check(z)
-        rng = np.random.default_rng(rng)
-        values = np.stack([dictionary.values[:, 0] for dictionary in self.fitted.dictionaries])
-        own = len(values) == self.fields.sites
-        chosen = rng.integers(values.shape[1], size=(len(z), 1 if own else self.fields.sites))
-        first: F64 = values[self.fitted.dictionary_of, chosen]
-        return first
+        return self._draw.initial(len(z), np.random.default_rng(rng))
 
     def step(self, z: F64, state: F64, rng: np.random.Generator) -> tuple[F64, F64]:
-        """Draw psi given z: n_c steps of the chain from the last residual, with z clamped, then the trend.
+        """Draw psi given z: the residual by the scheme, then the trend.
 
         Parameters
         ----------
         z : predictors (member, K), or (member, P, K) for several, in the units of the training data.
-        state : the last residual (member, K), from :meth:`init` or the previous step.
+        state : from :meth:`init` or the previous step.
         rng : source of the noise.
 
         Returns
@@ -214,10 +237,8 @@ class SchrodingerBridge:
             ``z`` is not of that shape for the P and K the closure was fitted for.
         """
         self._check(z)
-        x = np.concatenate([z.reshape(len(z), -1), state], axis=1)
-        self._chain.advance(x, self.decorrelation_steps, rng)
-        residual = x[:, -self.fields.sites :]
-        return (residual.copy() if self.trend is None else residual + self.trend(z)), residual
+        residual, following = self._draw(z.reshape(len(z), -1), state, rng)
+        return (residual if self.trend is None else residual + self.trend(z)), following
 
     def _check(self, z: F64) -> None:
         wanted = self.fields.input_shape
@@ -232,7 +253,7 @@ class SchrodingerBridge:
 
     def to_dataset(self) -> xr.Dataset:
         """Everything :meth:`from_dataset` needs, and nothing that can be derived from it."""
-        return bridge_file.to_dataset(Learned(self.fields, self.trend, self.fitted)).assign_attrs(
+        return bridge_file.to_dataset(Learned(self.fields, self.trend, self.fitted, self.memory)).assign_attrs(
             closure=self.name,
             decorrelation_steps=self.decorrelation_steps,
             scheme=self.scheme,
@@ -251,6 +272,24 @@ class SchrodingerBridge:
             noise_metric=str(a["noise_metric"]),
             **bridge_file.from_dataset(dataset)._asdict(),
         )
+
+
+_DRIVEN = (QUANTILE, "conditional_variance")  # schemes that can be driven by noise with a memory
+
+
+def _driven_by_noise(scheme: str, memory: Memory | None) -> bool:
+    return scheme == QUANTILE or memory is not None
+
+
+def _remembered(truth: xr.Dataset, data: TrainingData, oscillators: int, step: float | None) -> Memory:
+    """Fit the memory of the noise to the residual of the training data."""
+    interval = time_step("truth", truth)
+    lags = min(_LAGS, truth.sizes["time"] // 2)
+    if lags < 4 * oscillators:
+        checks.reject(
+            "truth.sizes['time']", truth.sizes["time"], f"at least {8 * oscillators} for memory={oscillators}"
+        )
+    return fit_memory(residual_autocorrelation(truth, data, lags), interval, oscillators, step)
 
 
 def _site_sets(
