@@ -53,8 +53,8 @@ class FromChain:
         """Draw; the residual is the next state."""
         x = np.concatenate([z, state], axis=1)
         self.chain.advance(x, self.steps, rng)
-        residual = x[:, z.shape[1] :].copy()
-        return residual, residual
+        residual = x[:, z.shape[1] :]
+        return residual.copy(), residual
 
 
 @dataclass(frozen=True)

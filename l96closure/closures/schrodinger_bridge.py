@@ -27,7 +27,11 @@ __all__ = ["SchrodingerBridge"]
 F64 = npt.NDArray[np.float64]
 Sites = npt.NDArray[np.intp]
 
-QUANTILE = "quantile"
+AUTO, QUANTILE, MOMENTS = "auto", "quantile", "moments"
+DRIVEN = (QUANTILE, MOMENTS)  # schemes that noise drives, and that a memory is for
+_EPSILON = {QUANTILE: 0.005}  # where none is given: a table of quantiles can be sharp,
+_EPSILON_OF_MEANS = 0.1  # averages over several coordinates cannot
+_EXACT = (QUANTILE, *SEQUENTIAL)  # schemes that need every sample
 _LAGS = 150  # of the training interval, at which the memory is fitted
 
 
@@ -62,7 +66,7 @@ class SchrodingerBridge:
 
     def __post_init__(self) -> None:
         checks.integer("decorrelation_steps", self.decorrelation_steps, 1)
-        if _driven_by_noise(self.scheme, self.memory):
+        if self.scheme in DRIVEN:
             quantiles = bridge.tabulate(self.fitted) if self.scheme == QUANTILE else None
             draw: Draw = FromNoise(self.fitted, quantiles, self.memory)
         else:
@@ -75,9 +79,9 @@ class SchrodingerBridge:
     def fit(
         cls,
         truth: xr.Dataset,
-        epsilon: float | str = 0.005,
+        epsilon: float | str | None = None,
         radius: int = 0,
-        scheme: str = QUANTILE,
+        scheme: str = AUTO,
         memory: int | None = 4,
         step: float | None = None,
         decorrelation_steps: int = 1,
@@ -85,8 +89,8 @@ class SchrodingerBridge:
         noise_metric: str = "scaled",
         pooled: bool = True,
         thinning: int = 5,
-        centres: int | None = None,
-        compressed: int | None = None,
+        centres: int | None = 100_000,
+        compressed: int | None = 128,
         trend_degree: int | None = 8,
         tolerance: float = 1e-6,
         seed: int = 0,
@@ -103,17 +107,20 @@ class SchrodingerBridge:
         ----------
         truth : Dataset with predictors and target of dims (time, *``dim``), from :func:`l96closure.simulate` or from
             anywhere else; lazy data are read as :func:`l96closure.training.prepare` says.
-        epsilon : bandwidth in the scaled metric, > 0, or ``auto``, see :func:`l96closure.bridge.choose_epsilon`.
+        epsilon : bandwidth in the scaled metric, > 0, or ``auto``, see :func:`l96closure.bridge.choose_epsilon`;
+            None is 0.005 for the scheme ``quantile`` and 0.1 for others.
         radius : a site sees so many neighbours on either side, along every axis of the grid; 2 ``radius`` + 1 <= the
             size of every periodic axis. Unused with ``neighbourhoods``.
         scheme : ``quantile``, psi is the quantile of p(psi | z) that standard normal noise xi asks for, Q(Phi(xi) | z),
-            where one predictor at the same site is given (see :mod:`l96closure.bridge.quantiles`);
-            ``conditional_variance`` with ``memory``, psi = m(z) + sqrt(c(z)) xi; or a scheme of
-            :class:`l96closure.bridge.Chain` without memory, whose chain starts from the last psi.
-        memory : number of damped oscillators that make the noise and give it the autocorrelation of the training
-            residual (see :mod:`l96closure.closures.memory`); None for fresh noise at every step.
-        step : coarse step in the unit of ``truth``'s time, > 0, read with ``memory`` alone; None is the interval of
-            ``truth``.
+            given one predictor at the same site (see :mod:`l96closure.bridge.quantiles`); ``moments``,
+            psi = m(z) + sqrt(c(z)) xi with the conditional mean and variance, for any predictors; ``auto``, the first
+            where it can be had, else the second; or a scheme of :class:`l96closure.bridge.Chain`, started from the
+            last psi.
+        memory : number of damped oscillators that make the noise xi and give it the autocorrelation of the training
+            residual (see :mod:`l96closure.closures.memory`); None for fresh noise at every step. Of the schemes
+            ``quantile`` and ``moments``; a chain has only the memory that few steps leave.
+        step : coarse step in the unit of ``truth``'s time, > 0, for the memory; None is the interval of
+            ``truth``, which then needs no coordinate ``time``.
         decorrelation_steps : steps of the chain per coarse step, n_c >= 1.
         clamp, noise_metric : of the chain, see :class:`l96closure.bridge.Chain`.
         pooled : one dictionary of the samples of all sites that look the same (translation symmetry) instead of one
@@ -123,7 +130,8 @@ class SchrodingerBridge:
             stands at one place in them: list them in such an order that one place means one relative neighbour.
         thinning : use every n-th time of ``truth``.
         centres : keep at most so many samples of each dictionary, drawn at random; None keeps all.
-        compressed : then compress each to at most so many weighted centres, see :meth:`compress`; None does not.
+        compressed : then compress each to at most so many weighted centres, see :meth:`compress`; None does not. Of the
+            schemes that average: quantiles and sequential draws need every sample.
         trend_degree : degree of the polynomial in z that is removed before the bridge and added back after it; of
             several predictors, of the sum of polynomials in each.
         tolerance : of the Sinkhorn iteration, max |v o (T v) - 1|.
@@ -142,16 +150,12 @@ class SchrodingerBridge:
             An argument is out of its range, or ``truth`` is no usable training data.
         """
         checks.integer("decorrelation_steps", decorrelation_steps, 1)  # before the work, not after it
-        checks.one_of("scheme", scheme, (QUANTILE, *SCHEMES))
+        checks.one_of("scheme", scheme, (AUTO, *DRIVEN, *SCHEMES))
         checks.one_of("clamp", clamp, CLAMPS)
         checks.one_of("noise_metric", noise_metric, NOISE_METRICS)
         for name, most, least in (("centres", centres, 2), ("compressed", compressed, 2), ("memory", memory, 1)):
             if most is not None:
                 checks.integer(name, most, least)
-        if memory is not None and scheme not in _DRIVEN:
-            checks.reject("memory", memory, f"None for the scheme {scheme}; {' or '.join(_DRIVEN)} can have it")
-        if compressed is not None and scheme in (QUANTILE, *SEQUENTIAL):
-            checks.reject("compressed", compressed, f"None for the scheme {scheme}, which needs every sample")
         data = prepare(truth, thinning, trend_degree, predictors, target, dim)
         fields = data.fields
         sites = _site_sets(neighbourhoods, fields.shape, radius, periodic)
@@ -159,12 +163,15 @@ class SchrodingerBridge:
         samples = len(data.samples) * int(np.bincount(pools).min())
         if centres is not None and centres < samples:
             samples = centres
+        if scheme == AUTO:
+            alone = len(fields.predictors) == 1 and all(members.size == 1 for members in sites)
+            scheme = QUANTILE if alone else MOMENTS
+        noise = _remembered(truth, data, memory, step) if memory is not None and scheme in DRIVEN else None
         state = data.scale.size
-        noise = None if memory is None else _remembered(truth, data, memory, step)
-        seen = len(fields.predictors) + (not _driven_by_noise(scheme, noise))  # the chain sees the last psi too
+        seen = len(fields.predictors) + (scheme not in DRIVEN)  # the chain sees the last psi too
         fitted = bridge.fit(
             data.samples,
-            epsilon,
+            _EPSILON.get(scheme, _EPSILON_OF_MEANS) if epsilon is None else epsilon,
             bridge.in_every_field(seen, sites)[: fields.sites] * len(fields.units),
             data.scale,
             components=range(state - fields.sites, state),
@@ -175,7 +182,9 @@ class SchrodingerBridge:
             progress=progress,
         )
         closure = cls(fields, data.trend, fitted, noise, scheme, decorrelation_steps, clamp, noise_metric)
-        return closure if compressed is None or compressed >= samples else closure.compress(compressed, seed)
+        if compressed is None or compressed >= samples or scheme in _EXACT:
+            return closure
+        return closure.compress(compressed, seed)
 
     def compress(self, centres: int, rng: np.random.Generator | int = 0) -> SchrodingerBridge:
         """Return the same closure with fewer centres, a few percent of its cost a step.
@@ -194,7 +203,7 @@ class SchrodingerBridge:
         ValueError
             ``centres`` is out of its range, the closure is compressed already, or its scheme draws samples.
         """
-        if self.scheme in (QUANTILE, *SEQUENTIAL):
+        if self.scheme in _EXACT:
             checks.reject("scheme", self.scheme, "one that averages; draws and quantiles need every sample")
         return replace(self, fitted=bridge.compress(self.fitted, centres, rng))
 
@@ -274,16 +283,9 @@ class SchrodingerBridge:
         )
 
 
-_DRIVEN = (QUANTILE, "conditional_variance")  # schemes that can be driven by noise with a memory
-
-
-def _driven_by_noise(scheme: str, memory: Memory | None) -> bool:
-    return scheme == QUANTILE or memory is not None
-
-
 def _remembered(truth: xr.Dataset, data: TrainingData, oscillators: int, step: float | None) -> Memory:
     """Fit the memory of the noise to the residual of the training data."""
-    interval = time_step("truth", truth)
+    interval = 1.0 if step is None and "time" not in truth.coords else time_step("truth", truth)
     lags = min(_LAGS, truth.sizes["time"] // 2)
     if lags < 4 * oscillators:
         checks.reject(
