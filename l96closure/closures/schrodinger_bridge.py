@@ -40,6 +40,7 @@ class SchrodingerBridge:
         alone.
     decorrelation_steps : steps of the chain per coarse step, n_c.
     scheme, clamp, noise_metric : see :class:`l96closure.bridge.Chain`.
+    conserve : the mean over the sites is taken off every psi.
     """
 
     fields: Fields
@@ -49,6 +50,7 @@ class SchrodingerBridge:
     scheme: str
     clamp: str
     noise_metric: str
+    conserve: bool = False
     _chain: bridge.Chain = field(init=False, repr=False, compare=False)
 
     name = "schrodinger_bridge"
@@ -82,6 +84,7 @@ class SchrodingerBridge:
         dim: str | Sequence[str] = "k",
         periodic: bool | Sequence[bool] = True,
         neighbourhoods: Sequence[Iterable[int]] | None = None,
+        conserve: bool = False,
     ) -> SchrodingerBridge:
         """Learn p(psi | z) from gridded data; the defaults are the settings we recommend for the Lorenz-96 model.
 
@@ -113,6 +116,8 @@ class SchrodingerBridge:
         periodic : whether the grid is a ring; or one answer for each of ``dim``. Unused with ``neighbourhoods``.
         neighbourhoods : a set of sites for each site, itself among them, for any other grid (masked, unstructured, on
             a sphere: stack it into one ``dim`` of its sites).
+        conserve : take the mean over the sites, which stand for equal volumes, off every psi: for a quantity that the
+            unresolved scales move about but do not make. Else its mean drifts by the errors of all sites.
 
         Raises
         ------
@@ -146,7 +151,7 @@ class SchrodingerBridge:
             tolerance=tolerance,
             progress=progress,
         )
-        closure = cls(fields, data.trend, fitted, decorrelation_steps, scheme, clamp, noise_metric)
+        closure = cls(fields, data.trend, fitted, decorrelation_steps, scheme, clamp, noise_metric, conserve)
         return closure if compressed is None or compressed >= samples else closure.compress(compressed, seed)
 
     def compress(self, centres: int, rng: np.random.Generator | int = 0) -> SchrodingerBridge:
@@ -217,7 +222,8 @@ class SchrodingerBridge:
         x = np.concatenate([z.reshape(len(z), -1), state], axis=1)
         self._chain.advance(x, self.decorrelation_steps, rng)
         residual = x[:, -self.fields.sites :]
-        return (residual.copy() if self.trend is None else residual + self.trend(z)), residual
+        psi = residual.copy() if self.trend is None else residual + self.trend(z)
+        return (psi - psi.mean(axis=1, keepdims=True) if self.conserve else psi), residual
 
     def _check(self, z: F64) -> None:
         wanted = self.fields.input_shape
@@ -238,6 +244,7 @@ class SchrodingerBridge:
             scheme=self.scheme,
             clamp=self.clamp,
             noise_metric=self.noise_metric,
+            conserve=np.int8(self.conserve),
         )
 
     @classmethod
@@ -249,6 +256,7 @@ class SchrodingerBridge:
             scheme=str(a["scheme"]),
             clamp=str(a["clamp"]),
             noise_metric=str(a["noise_metric"]),
+            conserve=bool(a.get("conserve", False)),
             **bridge_file.from_dataset(dataset)._asdict(),
         )
 

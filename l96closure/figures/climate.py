@@ -172,7 +172,7 @@ def save_all(
         ),
         "histograms": (
             histograms(diagnostics),
-            "Distribution of the slow variable z and of the subgrid tendency ψ.",
+            "Distribution of the resolved variable z and of the subgrid tendency ψ.",
         ),
         "autocorrelations": (
             autocorrelations(diagnostics),
@@ -180,7 +180,7 @@ def save_all(
         ),
         "psi_against_z": (
             psi_against_z(truth, coarse, diagnostics),
-            "Subgrid tendency against slow variable. Grey: density of the pairs, on a logarithmic scale; "
+            "Subgrid tendency against resolved variable. Grey: density of the pairs, on a logarithmic scale; "
             "solid lines: mean of ψ given z; dashed lines: one standard deviation to either side. The "
             "truth's lines are repeated in the right panel.",
         ),
@@ -207,7 +207,7 @@ def save_all(
         ),
         "hovmoeller": (
             hovmoeller(truth, coarse),
-            "Slow variable over site and time, from the start of the truth and of the coarse run's first "
+            "Resolved variable over site and time, from the start of the truth and of the coarse run's first "
             "member. The two are different realisations: look for the same waves, not for the same picture.",
         ),
     }
