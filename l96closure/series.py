@@ -64,4 +64,5 @@ def autocorrelation(x: F64, lags: int) -> F64:
     """
     anomaly = x - x.mean()
     covariance = lagged_products(anomaly, anomaly, lags) / (len(x) - np.arange(lags))
-    return covariance / covariance[0]
+    covariance /= covariance[0]
+    return covariance

@@ -11,8 +11,17 @@ import xarray as xr
 
 from l96closure import checks
 from l96closure.fields import Fields
+from l96closure.series import autocorrelation
 
-__all__ = ["AdditiveTrend", "PolynomialTrend", "TrainingData", "fit_additive_trend", "fit_trend", "prepare"]
+__all__ = [
+    "AdditiveTrend",
+    "PolynomialTrend",
+    "TrainingData",
+    "fit_additive_trend",
+    "fit_trend",
+    "prepare",
+    "residual_autocorrelation",
+]
 
 F64 = npt.NDArray[np.float64]
 
@@ -177,6 +186,27 @@ def prepare(
         checks.reject(f"std of {target} about its trend", spread, "> 0; there is nothing left to learn")
     scale = np.repeat([*(float(values.std()) for values in z), spread], fields.sites)
     return TrainingData(np.concatenate([*z, residual], axis=1), scale, trend, fields)
+
+
+def residual_autocorrelation(truth: xr.Dataset, data: TrainingData, lags: int) -> F64:
+    """Autocorrelation of the target less its trend, averaged over the sites, at lags of the interval of ``truth``.
+
+    Parameters
+    ----------
+    truth : what ``data`` was made of; as many of its first times are read as make two million values of a field.
+    data : result of :func:`prepare`.
+    lags : number of lags; the first is 0.
+
+    Returns
+    -------
+    (lags,)
+    """
+    fields = data.fields
+    stretch = truth.isel(time=slice(None, max(lags, _MOST_TREND_VALUES // fields.sites)))
+    *z, psi = (_read(f"truth.{name}", stretch[name], 1) for name in (*fields.predictors, fields.target))
+    if data.trend is not None:
+        psi = psi - data.trend(z[0] if len(z) == 1 else np.stack(z, axis=1))
+    return autocorrelation(psi, lags)
 
 
 def _read(name: str, variable: xr.DataArray, thinning: int) -> F64:

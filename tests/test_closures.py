@@ -21,10 +21,15 @@ F64 = npt.NDArray[np.float64]
 K = 5
 
 BRIDGES: dict[str, dict[str, Any]] = {
-    "pooled": {"centres": 80, "radius": 1},
-    "pooled without trend": {"centres": 80, "trend_degree": None},
-    "pooled, radius 0": {"centres": 80, "radius": 0},
-    "pooled, compressed": {"centres": 400, "compressed": 40},
+    "moments": {"centres": 80, "radius": 1, "compressed": None},
+    "moments, per site, fresh noise": {"centres": 60, "radius": 1, "pooled": False, "memory": None, "compressed": None},
+    "quantile, per site": {"centres": 60, "pooled": False, "memory": 1},
+    "quantile, fresh noise": {"centres": 300, "memory": None, "trend_degree": None},
+    "pooled": {"centres": 80, "radius": 1, "scheme": "conditional_variance"},
+    "pooled without trend": {"centres": 80, "trend_degree": None, "scheme": "conditional_variance"},
+    "pooled, radius 0": {"centres": 80, "radius": 0, "scheme": "conditional_variance"},
+    "pooled, compressed": {"centres": 400, "compressed": 40, "scheme": "conditional_variance"},
+    "moments, compressed": {"centres": 400, "compressed": 40, "scheme": "moments"},
     "per site, compressed": {"centres": 300, "compressed": 30, "pooled": False, "radius": 1},
     "sequential": {"centres": 200, "compressed": None, "scheme": "sequential", "radius": 1},
     "all samples": {"centres": None, "thinning": 60, "decorrelation_steps": 3},
@@ -140,7 +145,7 @@ class TestContract:
 
 class TestSchrodingerBridge:
     def test_pooled_sites_make_it_commute_with_shifts(self, truth: xr.Dataset) -> None:
-        fitted = SchrodingerBridge.fit(truth, centres=200, radius=1).fitted
+        fitted = SchrodingerBridge.fit(truth, centres=200, radius=1, scheme="split").fitted
         x = np.hstack([truth["z"].values, truth["psi"].values])[::100]
         shifted = np.hstack([np.roll(x[:, :K], 2, axis=1), np.roll(x[:, K:], 2, axis=1)])
         for moment, of_shifted in zip(fitted.moments(x), fitted.moments(shifted), strict=True):
@@ -148,14 +153,14 @@ class TestSchrodingerBridge:
 
     def test_starts_from_residuals_of_the_training_data(self, truth: xr.Dataset) -> None:
         closure = SchrodingerBridge.fit(
-            truth, trend_degree=None, centres=None, compressed=None, thinning=20, pooled=False
+            truth, trend_degree=None, centres=None, compressed=None, thinning=20, pooled=False, scheme="split"
         )
         state = closure.init(ensemble(truth, 9), 0)
         rows = truth["psi"].values[::20]
         assert all((rows == row).all(axis=1).any() for row in state)
 
     def test_psi_is_the_residual_on_top_of_the_trend(self, truth: xr.Dataset) -> None:
-        closure, z = SchrodingerBridge.fit(truth, centres=80, trend_degree=3), ensemble(truth, 4)
+        closure, z = SchrodingerBridge.fit(truth, centres=80, trend_degree=3, scheme="split"), ensemble(truth, 4)
         psi, state = closure.step(z, closure.init(z, 0), np.random.default_rng(0))
         expected = np.polynomial.polynomial.polyval(
             np.clip(z, closure.trend.lower, closure.trend.upper), closure.trend.coefficients
@@ -188,7 +193,8 @@ class TestSchrodingerBridge:
         (lambda t: t.assign(psi=t["psi"].where(t["k"] != 3, 1.0)), r"^samples\[:, 8\] = 1\.0 .* two distinct"),
         (lambda t: t.drop_vars("psi"), r"^truth = \['z'\] .* variable psi"),
         (lambda t: t.transpose(), r"^truth\.z\.dims = \('k', 'time'\) .* \('time', 'k'\)"),
-        (lambda t: t.isel(time=slice(1)), r"^samples\.shape = \(1, 10\) .* M >= 2"),
+        (lambda t: t.isel(time=slice(1)), r"^truth\.sizes\['time'\] = 1 .* two times"),
+        (lambda t: t.isel(time=slice(31)), r"^truth\.sizes\['time'\] = 31 .* at least 32 for memory=4"),
     ],
 )
 def test_bad_training_data(truth: xr.Dataset, damage: Callable[[xr.Dataset], xr.Dataset], message: str) -> None:
@@ -207,12 +213,15 @@ def test_bad_training_data(truth: xr.Dataset, damage: Callable[[xr.Dataset], xr.
         ({"radius": -1}, r"^radius = -1 .* >= 0"),
         ({"radius": 0.5}, r"^radius = 0\.5 .* integer"),
         ({"decorrelation_steps": 0}, r"^decorrelation_steps = 0 .* >= 1"),
-        ({"scheme": "leapfrog"}, r"^scheme = 'leapfrog' .* ancestral, conditional_variance, euler, sequential, split"),
+        ({"scheme": "leapfrog"}, r"^scheme = 'leapfrog' .* ancestral, auto, conditional_variance, euler, moments"),
         ({"clamp": "vice"}, r"^clamp = 'vice' .* query, state"),
         ({"noise_metric": "imperial"}, r"^noise_metric = 'imperial' .* physical, scaled"),
         ({"thinning": 0}, r"^thinning = 0 .* >= 1"),
         ({"compressed": 1}, r"^compressed = 1 .* >= 2"),
-        ({"compressed": 30, "scheme": "sequential"}, r"^scheme = 'sequential' .* one that averages"),
+        ({"memory": 0}, r"^memory = 0 .* >= 1"),
+        ({"memory": 2.5}, r"^memory = 2\.5 .* integer"),
+        ({"step": 0.0}, r"^step = 0\.0 .* > 0"),
+        ({"scheme": "quantile", "radius": 1}, r"^neighbourhoods\[5\] = \[4, 0, 1\] .* a single component"),
         ({"centres": 1}, r"^centres = 1 .* >= 2"),
         ({"trend_degree": -1}, r"^trend_degree = -1 .* >= 0"),
         ({"tolerance": 0.0}, r"^tolerance = 0\.0 .* > 0"),
@@ -223,6 +232,14 @@ def test_bad_settings(truth: xr.Dataset, settings: dict[str, Any], message: str)
     with pytest.raises(ValueError, match=message) as caught:
         SchrodingerBridge.fit(truth, **{"thinning": 10, "centres": 40, **settings})
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["quantile", "sequential"])
+def test_what_needs_every_sample_is_not_compressed(truth: xr.Dataset, scheme: str) -> None:
+    closure = SchrodingerBridge.fit(truth, centres=400, scheme=scheme)
+    assert closure.fitted.compression is None
+    with pytest.raises(ValueError, match=f"^scheme = '{scheme}' .* one that averages"):
+        closure.compress(40)
 
 
 @pytest.mark.parametrize("shape", [(2, K + 1), (2, K - 1), (K,), (1, 2, K)])

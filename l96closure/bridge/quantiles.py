@@ -101,7 +101,7 @@ def tabulate(bridge: Bridge) -> ConditionalQuantiles:
         for one, end in zip(bridge.dictionaries, ends, strict=True)
     ]
     return ConditionalQuantiles(
-        np.stack(tables), ends[:, 0].copy(), np.ptp(ends, axis=1) / (_NODES - 1), bridge.plan.head
+        np.stack(tables), ends[:, 0].copy(), np.ptp(ends, axis=1) / (_NODES - 1), bridge.dictionary_of
     )
 
 

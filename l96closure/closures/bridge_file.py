@@ -13,6 +13,7 @@ import xarray as xr
 from l96closure import bridge
 from l96closure.bridge.conditional import assemble
 from l96closure.bridge.dictionary import Dictionary, Kernel
+from l96closure.closures.memory import Memory
 from l96closure.fields import Fields
 from l96closure.training import AdditiveTrend, PolynomialTrend
 
@@ -22,19 +23,22 @@ F64 = npt.NDArray[np.float64]
 
 
 class Learned(NamedTuple):
-    """What a closure has learned: names and grid of its fields, the trend, and the bridge of the residual."""
+    """What a closure has learned: names and grid of its fields, the trend, the bridge of the residual, its memory."""
 
     fields: Fields
     trend: PolynomialTrend | AdditiveTrend | None
     fitted: bridge.Bridge
+    memory: Memory | None
 
 
 def to_dataset(learned: Learned) -> xr.Dataset:
     """Everything :func:`from_dataset` needs, and nothing that can be derived from it."""
-    fields, trend, fitted = learned
+    fields, trend, fitted, memory = learned
     compression = fitted.compression
     dictionaries = fitted.dictionaries
-    sites = [members[: members.size // len(fields.units)] for members in fitted.neighbourhoods]
+    sees_target = any((members >= fitted.d - fields.sites).any() for members in fitted.neighbourhoods)
+    seen = len(fields.predictors) + sees_target
+    sites = [members[: members.size // seen] for members in fitted.neighbourhoods]
     if trend is None:
         coefficients, bounds = np.empty((0, 0)), np.empty((0, 2))
     else:
@@ -57,6 +61,11 @@ def to_dataset(learned: Learned) -> xr.Dataset:
         "trend": (("predictor", "power"), coefficients),
         "trend_range": (("predictor", "bound"), bounds),
     }
+    if not sees_target:  # else the value is one of the coordinates
+        variables["value"] = (("dictionary", "sample"), np.stack([one.values[:, 0] for one in dictionaries]))
+    if memory is not None:
+        for name in ("damping", "frequency", "weight"):
+            variables[f"memory_{name}"] = ("oscillator", getattr(memory, name))
     if compression is not None:
         spreads = [one.spread[:, 0] for one in dictionaries if one.spread is not None]
         variables["value_spread"] = (("dictionary", "sample"), np.stack(spreads))
@@ -69,11 +78,12 @@ def to_dataset(learned: Learned) -> xr.Dataset:
         },
         attrs={
             "epsilon": fitted.epsilon,
+            **({} if memory is None else {"memory_step": memory.step}),
             **({} if compression is None else {f"compression_{k}": v for k, v in compression._asdict().items()}),
         },
     )
     if set(fields.units) != {"1"}:  # one array holds several fields: its unit is not one
-        for name in ("coordinates", "coordinate_scale", "scale", "trend", "trend_range", "value_spread"):
+        for name in ("coordinates", "coordinate_scale", "scale", "trend", "trend_range", "value", "value_spread"):
             if name in dataset:
                 dataset[name].attrs |= {"units": None, "comment": "in the units of each field, see field_units"}
     return dataset
@@ -92,7 +102,8 @@ def from_dataset(dataset: xr.Dataset) -> Learned:
         of_site = dataset["dictionary_of_site"].values.astype(np.intp)
     size, state = fields.sites, fields.sites * len(fields.units)
     components = np.arange(state - size, state)
-    sets = bridge.in_every_field(len(fields.units), sites)[:size]
+    seen = len(fields.predictors) if "value" in dataset else len(fields.units)
+    sets = bridge.in_every_field(seen, sites)[:size]
     scale = dataset["scale"].values
     compressed = "compression_centres" in a
     dictionaries = tuple(
@@ -104,7 +115,11 @@ def from_dataset(dataset: xr.Dataset) -> Learned:
         lost = (float(a["compression_mean_error"]), float(a["compression_variance_error"]))
         compression = bridge.Compression(int(a["compression_centres"]), int(a["compression_samples"]), *lost)
         fitted = replace(fitted, compression=compression)
-    return Learned(fields, _trend(dataset), fitted)
+    memory = None
+    if "memory_step" in a:
+        damping, frequency, weight = (dataset[f"memory_{name}"].values for name in ("damping", "frequency", "weight"))
+        memory = Memory(damping, frequency, weight, float(a["memory_step"]))
+    return Learned(fields, _trend(dataset), fitted, memory)
 
 
 def _first_format(dataset: xr.Dataset) -> tuple[Fields, list[npt.NDArray[np.intp]], npt.NDArray[np.intp]]:
@@ -115,11 +130,12 @@ def _first_format(dataset: xr.Dataset) -> tuple[Fields, list[npt.NDArray[np.intp
 
 
 def _dictionary(one: xr.Dataset, members: npt.NDArray[np.intp], alpha: int, scale: F64, compressed: bool) -> Dictionary:
-    own = int(np.flatnonzero(members == alpha)[0])  # where a component stands in its own neighbourhood
     coordinates = one["coordinates"].values[:, : members.size]
+    # A value that is no variable of its own is a coordinate: the component stands in its own neighbourhood.
+    values = one["value"].values[:, None] if "value" in one else coordinates[:, members == alpha]
     return Dictionary(
         coordinates=coordinates,
-        values=coordinates[:, own : own + 1],
+        values=values,
         coordinate_scale=one["coordinate_scale"].values[: members.size],
         value_scale=scale[alpha : alpha + 1],
         log_v=one["sinkhorn_log_weight"].values,

@@ -72,7 +72,12 @@ class Memory:
         return np.concatenate([last, together * last + np.sqrt(1.0 - together**2) * before], axis=2)
 
     def advance(self, state: F64, rng: np.random.Generator) -> tuple[F64, F64]:
-        """Make a step; return the noise (member, K), standard normal, and the next state (member, K, 2 m)."""
+        """Make a step; return the noise (member, K), standard normal, and the next state (member, K, 2 m).
+
+        Raises ``ValueError`` when ``state`` has another shape.
+        """
+        if state.ndim != 3 or state.shape[2] != 2 * self.weight.size:
+            checks.reject("state.shape", state.shape, f"(member, K, {2 * self.weight.size})")
         normals = rng.standard_normal((*state.shape[:2], self.weight.size))
         following, noise = np.empty_like(state), np.empty(state.shape[:2])
         _advance(state, normals, self._recursion, following, noise)

@@ -16,13 +16,23 @@ from l96closure.bridge.neighbourhoods import checked
 from l96closure.bridge.sampler import CLAMPS, NOISE_METRICS, SCHEMES, SEQUENTIAL
 from l96closure.closures import bridge_file
 from l96closure.closures.bridge_file import Learned
+from l96closure.closures.draws import Draw, FromChain, FromNoise
+from l96closure.closures.memory import Memory, fit_memory
 from l96closure.fields import Fields
-from l96closure.training import AdditiveTrend, PolynomialTrend, prepare
+from l96closure.series import time_step
+from l96closure.training import AdditiveTrend, PolynomialTrend, TrainingData, prepare, residual_autocorrelation
 
 __all__ = ["SchrodingerBridge"]
 
 F64 = npt.NDArray[np.float64]
 Sites = npt.NDArray[np.intp]
+
+AUTO, QUANTILE, MOMENTS = "auto", "quantile", "moments"
+DRIVEN = (QUANTILE, MOMENTS)  # schemes that noise drives, and that a memory is for
+_EPSILON = {QUANTILE: 0.005}  # where none is given: a table of quantiles can be sharp,
+_EPSILON_OF_MEANS = 0.1  # averages over several coordinates cannot
+_EXACT = (QUANTILE, *SEQUENTIAL)  # schemes that need every sample
+_LAGS = 150  # of the training interval, at which the memory is fitted
 
 
 @dataclass(frozen=True)
@@ -38,42 +48,50 @@ class SchrodingerBridge:
     trend : polynomial in z that is added back to the bridge's residual, or None.
     fitted : the bridge of the (P + 1) K-dimensional state (P predictors, residual of psi), with moments of the residual
         alone.
-    decorrelation_steps : steps of the chain per coarse step, n_c.
-    scheme, clamp, noise_metric : see :class:`l96closure.bridge.Chain`.
+    memory : of the noise, or None.
+    scheme, decorrelation_steps, clamp, noise_metric : see :meth:`fit`.
     conserve : the mean over the sites is taken off every psi.
     """
 
     fields: Fields
     trend: PolynomialTrend | AdditiveTrend | None
     fitted: bridge.Bridge
-    decorrelation_steps: int
+    memory: Memory | None
     scheme: str
+    decorrelation_steps: int
     clamp: str
     noise_metric: str
     conserve: bool = False
-    _chain: bridge.Chain = field(init=False, repr=False, compare=False)
+    _draw: Draw = field(init=False, repr=False, compare=False)
 
     name = "schrodinger_bridge"
 
     def __post_init__(self) -> None:
         checks.integer("decorrelation_steps", self.decorrelation_steps, 1)
-        given = np.arange(self.fitted.d - self.fields.sites)
-        chain = bridge.Chain(self.fitted, self.scheme, given, self.clamp, self.noise_metric)
-        object.__setattr__(self, "_chain", chain)
+        if self.scheme in DRIVEN:
+            quantiles = bridge.tabulate(self.fitted) if self.scheme == QUANTILE else None
+            draw: Draw = FromNoise(self.fitted, quantiles, self.memory)
+        else:
+            given = np.arange(self.fitted.d - self.fields.sites)
+            chain = bridge.Chain(self.fitted, self.scheme, given, self.clamp, self.noise_metric)
+            draw = FromChain(chain, self.fitted, self.decorrelation_steps)
+        object.__setattr__(self, "_draw", draw)
 
     @classmethod
     def fit(
         cls,
         truth: xr.Dataset,
-        epsilon: float | str = 0.1,
+        epsilon: float | str | None = None,
         radius: int = 0,
+        scheme: str = AUTO,
+        memory: int | None = 4,
+        step: float | None = None,
         decorrelation_steps: int = 1,
-        scheme: str = "conditional_variance",
         clamp: str = "query",
         noise_metric: str = "scaled",
         pooled: bool = True,
-        thinning: int = 10,
-        centres: int | None = 20_000,
+        thinning: int = 5,
+        centres: int | None = 100_000,
         compressed: int | None = 128,
         trend_degree: int | None = 8,
         tolerance: float = 1e-6,
@@ -92,11 +110,22 @@ class SchrodingerBridge:
         ----------
         truth : Dataset with predictors and target of dims (time, *``dim``), from :func:`l96closure.simulate` or from
             anywhere else; lazy data are read as :func:`l96closure.training.prepare` says.
-        epsilon : bandwidth in the scaled metric, > 0, or ``auto``, see :func:`l96closure.bridge.choose_epsilon`.
+        epsilon : bandwidth in the scaled metric, > 0, or ``auto``, see :func:`l96closure.bridge.choose_epsilon`;
+            None is 0.005 for the scheme ``quantile`` and 0.1 for others.
         radius : a site sees so many neighbours on either side, along every axis of the grid; 2 ``radius`` + 1 <= the
             size of every periodic axis. Unused with ``neighbourhoods``.
+        scheme : ``quantile``, psi is the quantile of p(psi | z) that standard normal noise xi asks for, Q(Phi(xi) | z),
+            given one predictor at the same site (see :mod:`l96closure.bridge.quantiles`); ``moments``,
+            psi = m(z) + sqrt(c(z)) xi with the conditional mean and variance, for any predictors; ``auto``, the first
+            where it can be had, else the second; or a scheme of :class:`l96closure.bridge.Chain`, started from the
+            last psi.
+        memory : number of damped oscillators that make the noise xi and give it the autocorrelation of the training
+            residual (see :mod:`l96closure.closures.memory`); None for fresh noise at every step. Of the schemes
+            ``quantile`` and ``moments``; a chain has only the memory that few steps leave.
+        step : coarse step in the unit of ``truth``'s time, > 0, for the memory; None is the interval of
+            ``truth``, which then needs no coordinate ``time``.
         decorrelation_steps : steps of the chain per coarse step, n_c >= 1.
-        scheme, clamp, noise_metric : see :class:`l96closure.bridge.Chain`.
+        clamp, noise_metric : of the chain, see :class:`l96closure.bridge.Chain`.
         pooled : one dictionary of the samples of all sites that look the same (translation symmetry) instead of one
             for each site. All do on a periodic grid. Sites so near to an edge that their neighbourhoods are cut pool
             with those at the same distances from the same edges alone, and every dictionary then has as many samples
@@ -104,7 +133,8 @@ class SchrodingerBridge:
             stands at one place in them: list them in such an order that one place means one relative neighbour.
         thinning : use every n-th time of ``truth``.
         centres : keep at most so many samples of each dictionary, drawn at random; None keeps all.
-        compressed : then compress each to at most so many weighted centres, see :meth:`compress`; None does not.
+        compressed : then compress each to at most so many weighted centres, see :meth:`compress`; None does not. Of the
+            schemes that average: quantiles and sequential draws need every sample.
         trend_degree : degree of the polynomial in z that is removed before the bridge and added back after it; of
             several predictors, of the sum of polynomials in each.
         tolerance : of the Sinkhorn iteration, max |v o (T v) - 1|.
@@ -125,12 +155,12 @@ class SchrodingerBridge:
             An argument is out of its range, or ``truth`` is no usable training data.
         """
         checks.integer("decorrelation_steps", decorrelation_steps, 1)  # before the work, not after it
-        checks.one_of("scheme", scheme, SCHEMES)
+        checks.one_of("scheme", scheme, (AUTO, *DRIVEN, *SCHEMES))
         checks.one_of("clamp", clamp, CLAMPS)
         checks.one_of("noise_metric", noise_metric, NOISE_METRICS)
-        for name, most in (("centres", centres), ("compressed", compressed)):
+        for name, most, least in (("centres", centres, 2), ("compressed", compressed, 2), ("memory", memory, 1)):
             if most is not None:
-                checks.integer(name, most, 2)
+                checks.integer(name, most, least)
         data = prepare(truth, thinning, trend_degree, predictors, target, dim)
         fields = data.fields
         sites = _site_sets(neighbourhoods, fields.shape, radius, periodic)
@@ -138,11 +168,16 @@ class SchrodingerBridge:
         samples = len(data.samples) * int(np.bincount(pools).min())
         if centres is not None and centres < samples:
             samples = centres
+        if scheme == AUTO:
+            alone = len(fields.predictors) == 1 and all(members.size == 1 for members in sites)
+            scheme = QUANTILE if alone else MOMENTS
+        noise = _remembered(truth, data, memory, step) if memory is not None and scheme in DRIVEN else None
         state = data.scale.size
+        seen = len(fields.predictors) + (scheme not in DRIVEN)  # the chain sees the last psi too
         fitted = bridge.fit(
             data.samples,
-            epsilon,
-            bridge.in_every_field(state // fields.sites, sites),
+            _EPSILON.get(scheme, _EPSILON_OF_MEANS) if epsilon is None else epsilon,
+            bridge.in_every_field(seen, sites)[: fields.sites] * len(fields.units),
             data.scale,
             components=range(state - fields.sites, state),
             shared=pools.tolist(),
@@ -151,8 +186,10 @@ class SchrodingerBridge:
             tolerance=tolerance,
             progress=progress,
         )
-        closure = cls(fields, data.trend, fitted, decorrelation_steps, scheme, clamp, noise_metric, conserve)
-        return closure if compressed is None or compressed >= samples else closure.compress(compressed, seed)
+        closure = cls(fields, data.trend, fitted, noise, scheme, decorrelation_steps, clamp, noise_metric, conserve)
+        if compressed is None or compressed >= samples or scheme in _EXACT:
+            return closure
+        return closure.compress(compressed, seed)
 
     def compress(self, centres: int, rng: np.random.Generator | int = 0) -> SchrodingerBridge:
         """Return the same closure with fewer centres, a few percent of its cost a step.
@@ -171,12 +208,12 @@ class SchrodingerBridge:
         ValueError
             ``centres`` is out of its range, the closure is compressed already, or its scheme draws samples.
         """
-        if self.scheme in SEQUENTIAL:
-            checks.reject("scheme", self.scheme, "one that averages; sequential draws need every sample")
+        if self.scheme in _EXACT:
+            checks.reject("scheme", self.scheme, "one that averages; draws and quantiles need every sample")
         return replace(self, fitted=bridge.compress(self.fitted, centres, rng))
 
     def init(self, z: F64, rng: np.random.Generator | int) -> F64:
-        """Start the chain of each member from the residual psi of a training sample.
+        """Start each member from the noise, or from the residual psi of a training sample, see :meth:`fit`.
 
         Parameters
         ----------
@@ -185,7 +222,7 @@ class SchrodingerBridge:
 
         Returns
         -------
-        The residual (member, K); where every site has a dictionary of its own, all sites from one time.
+        State of the noise (member, K, 2 ``memory``) or of the chain (member, K).
 
         Raises
         ------
@@ -193,20 +230,15 @@ class SchrodingerBridge:
             ``z`` is not of that shape for the P and K the closure was fitted for.
         """
         self._check(z)
-        rng = np.random.default_rng(rng)
-        values = np.stack([dictionary.values[:, 0] for dictionary in self.fitted.dictionaries])
-        own = len(values) == self.fields.sites
-        chosen = rng.integers(values.shape[1], size=(len(z), 1 if own else self.fields.sites))
-        first: F64 = values[self.fitted.dictionary_of, chosen]
-        return first
+        return self._draw.initial(len(z), np.random.default_rng(rng))
 
     def step(self, z: F64, state: F64, rng: np.random.Generator) -> tuple[F64, F64]:
-        """Draw psi given z: n_c steps of the chain from the last residual, with z clamped, then the trend.
+        """Draw psi given z: the residual by the scheme, then the trend.
 
         Parameters
         ----------
         z : predictors (member, K), or (member, P, K) for several, in the units of the training data.
-        state : the last residual (member, K), from :meth:`init` or the previous step.
+        state : from :meth:`init` or the previous step.
         rng : source of the noise.
 
         Returns
@@ -219,11 +251,9 @@ class SchrodingerBridge:
             ``z`` is not of that shape for the P and K the closure was fitted for.
         """
         self._check(z)
-        x = np.concatenate([z.reshape(len(z), -1), state], axis=1)
-        self._chain.advance(x, self.decorrelation_steps, rng)
-        residual = x[:, -self.fields.sites :]
-        psi = residual.copy() if self.trend is None else residual + self.trend(z)
-        return (psi - psi.mean(axis=1, keepdims=True) if self.conserve else psi), residual
+        residual, following = self._draw(z.reshape(len(z), -1), state, rng)
+        psi = residual if self.trend is None else residual + self.trend(z)
+        return (psi - psi.mean(axis=1, keepdims=True) if self.conserve else psi), following
 
     def _check(self, z: F64) -> None:
         wanted = self.fields.input_shape
@@ -238,7 +268,7 @@ class SchrodingerBridge:
 
     def to_dataset(self) -> xr.Dataset:
         """Everything :meth:`from_dataset` needs, and nothing that can be derived from it."""
-        return bridge_file.to_dataset(Learned(self.fields, self.trend, self.fitted)).assign_attrs(
+        return bridge_file.to_dataset(Learned(self.fields, self.trend, self.fitted, self.memory)).assign_attrs(
             closure=self.name,
             decorrelation_steps=self.decorrelation_steps,
             scheme=self.scheme,
@@ -259,6 +289,17 @@ class SchrodingerBridge:
             conserve=bool(a.get("conserve", False)),
             **bridge_file.from_dataset(dataset)._asdict(),
         )
+
+
+def _remembered(truth: xr.Dataset, data: TrainingData, oscillators: int, step: float | None) -> Memory:
+    """Fit the memory of the noise to the residual of the training data."""
+    interval = 1.0 if step is None and "time" not in truth.coords else time_step("truth", truth)
+    lags = min(_LAGS, truth.sizes["time"] // 2)
+    if lags < 4 * oscillators:
+        checks.reject(
+            "truth.sizes['time']", truth.sizes["time"], f"at least {8 * oscillators} for memory={oscillators}"
+        )
+    return fit_memory(residual_autocorrelation(truth, data, lags), interval, oscillators, step)
 
 
 def _site_sets(

@@ -60,7 +60,7 @@ def fit(settings: Settings, truth: xr.Dataset, progress: bool = False) -> Any:
     An instance of the class of :data:`l96closure.closures.CLOSURES` that the settings name.
     """
     method = closures.CLOSURES[settings.closure].fit
-    ours = {"seed": settings.seeds["fit"], "progress": progress}
+    ours = {"seed": settings.seeds["fit"], "step": settings.coarse.dt, "progress": progress}
     taken = {name: value for name, value in ours.items() if name in inspect.signature(method).parameters}
     return method(truth, **settings.closure_arguments, **taken)
 

@@ -1,0 +1,90 @@
+"""How a bridge draws a residual given the predictors: by the chain of the paper, or by noise that has a memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from l96closure import bridge
+from l96closure.closures.memory import Memory
+
+__all__ = ["Draw", "FromChain", "FromNoise"]
+
+F64 = npt.NDArray[np.float64]
+
+
+class Draw(Protocol):
+    """Draws residuals: ``initial`` gives the state to start from, a call the residual and the next state."""
+
+    def initial(self, members: int, rng: np.random.Generator) -> F64:
+        """State of so many members."""
+
+    def __call__(self, z: F64, state: F64, rng: np.random.Generator) -> tuple[F64, F64]:
+        """Residual (member, K) given the predictors ``z`` (member, P K), and the next state."""
+
+
+@dataclass(frozen=True)
+class FromChain:
+    """The noising/denoising chain, started from the last residual (member, K), which is the state.
+
+    Attributes
+    ----------
+    chain : with the predictors given.
+    fitted : its bridge.
+    steps : of the chain, for a draw.
+    """
+
+    chain: bridge.Chain
+    fitted: bridge.Bridge
+    steps: int
+
+    def initial(self, members: int, rng: np.random.Generator) -> F64:
+        """Residuals of training samples; where every site has a dictionary of its own, all sites from one time."""
+        of = self.fitted.dictionary_of
+        values = np.stack([dictionary.values[:, 0] for dictionary in self.fitted.dictionaries])
+        chosen = rng.integers(values.shape[1], size=(members, 1 if len(values) == of.size else of.size))
+        first: F64 = values[of, chosen]
+        return first
+
+    def __call__(self, z: F64, state: F64, rng: np.random.Generator) -> tuple[F64, F64]:
+        """Draw; the residual is the next state."""
+        x = np.concatenate([z, state], axis=1)
+        self.chain.advance(x, self.steps, rng)
+        residual = x[:, z.shape[1] :]
+        return residual.copy(), residual
+
+
+@dataclass(frozen=True)
+class FromNoise:
+    """What the bridge makes of standard normal noise xi, given the predictors alone.
+
+    Attributes
+    ----------
+    fitted : the bridge, whose neighbourhoods hold predictors only.
+    quantiles : Q(Phi(xi) | z), which keeps the shape of the distribution; None for m(z) + sqrt(c(z)) xi.
+    memory : of the noise, whose oscillators are the state; None for fresh noise each time, and no state.
+    """
+
+    fitted: bridge.Bridge
+    quantiles: bridge.ConditionalQuantiles | None
+    memory: Memory | None
+
+    def initial(self, members: int, rng: np.random.Generator) -> F64:
+        """Noise as it is at any time."""
+        if self.memory is None:
+            return np.empty((members, 0))
+        return self.memory.initial(members, self.fitted.components.size, rng)
+
+    def __call__(self, z: F64, state: F64, rng: np.random.Generator) -> tuple[F64, F64]:
+        """Draw, with the next values of the noise."""
+        if self.memory is None:
+            noise, following = rng.standard_normal((len(z), self.fitted.components.size)), state
+        else:
+            noise, following = self.memory.advance(state, rng)
+        if self.quantiles is not None:
+            return self.quantiles(z, noise), following
+        mean, variance = self.fitted.moments(np.concatenate([z, noise], axis=1))  # it reads the predictors alone
+        return mean + np.sqrt(variance) * noise, following
