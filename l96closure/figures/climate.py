@@ -38,7 +38,7 @@ def covariance(diagnostics: xr.Dataset) -> Figure:
     axes.plot(offset, diagnostics["covariance"].sel(source="truth"), "o", color=COLOURS["truth"],
               markersize=6, markeredgecolor="white", label=LABELS["truth"])  # fmt: skip
     axes.axhline(0.0, color=style.INK, linewidth=0.6, zorder=0)
-    axes.set_xticks(offset)
+    axes.set_xticks(offset[offset % (1 + len(offset) // 16) == 0])
     axes.set_xlabel("distance along the ring (sites)")
     axes.set_ylabel("covariance of $z$ (dimensionless)")
     axes.legend(frameon=False)
@@ -206,7 +206,7 @@ def save_all(
             "site; the levels are quantiles of the truth. All bars are 95 % intervals.",
         ),
         "hovmoeller": (
-            hovmoeller(truth, coarse),
+            hovmoeller(truth, coarse, 2.0 * float(diagnostics["lag"][-1]) or 10.0),
             "Resolved variable over site and time, from the start of the truth and of the coarse run's first "
             "member. The two are different realisations: look for the same waves, not for the same picture.",
         ),
