@@ -3,10 +3,12 @@
 from l96closure import bridge, closures
 from l96closure.coarse import integrate
 from l96closure.diagnostics import diagnose
+from l96closure.kuramoto_sivashinsky import KuramotoSivashinsky
 from l96closure.lorenz96 import TwoScaleLorenz96, resolved_tendency, simulate
 from l96closure.temporal import TemporalProcess
 
 __all__ = [
+    "KuramotoSivashinsky",
     "TemporalProcess",
     "TwoScaleLorenz96",
     "bridge",

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from l96closure import checks
 from l96closure.closures import Closure
 
-__all__ = ["SCHEMES", "euler", "integrate", "rk4"]
+__all__ = ["SCHEMES", "Tendency", "euler", "integrate", "rk4"]
 
 F64 = npt.NDArray[np.float64]
 Tendency = Callable[[F64], F64]

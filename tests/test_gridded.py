@@ -65,7 +65,7 @@ class TestPredictors:
     def test_two_predictors_are_both_heeded(self) -> None:
         u, v = noise(2, 1500, 4)
         data = made_of(u=u, v=v, psi=u * v + 0.1 * noise(1500, 4, seed=1))
-        z = np.stack([noise(400, 4, seed=2), noise(400, 4, seed=3)], axis=1)
+        z = np.stack([noise(150, 4, seed=2), noise(150, 4, seed=3)], axis=1)
         explained = {}
         for names in (["u"], ["u", "v"]):
             settings = {"epsilon": 0.03, "compressed": None, "centres": 3000}
@@ -396,6 +396,20 @@ def test_bad_inputs(dataset: xr.Dataset, message: str) -> None:
     closure = SchrodingerBridge.fit(GOOD, predictors="u", dim="x", **FEW)
     with pytest.raises(ValueError, match=message):
         closure.fields.inputs(dataset)
+
+
+@pytest.mark.parametrize("conserve", [False, True])
+def test_a_conserved_quantity_keeps_its_mean(data: xr.Dataset, tmp_path: Path, conserve: bool) -> None:
+    closure = SchrodingerBridge.fit(data, dim="x", conserve=conserve, **{**FEW, "trend_degree": 2})
+    free = SchrodingerBridge.fit(data, dim="x", **{**FEW, "trend_degree": 2})
+    closure.save(tmp_path / "closure.nc")
+    loaded = load(tmp_path / "closure.nc")
+    assert isinstance(loaded, SchrodingerBridge)
+    z = noise(3, 6)
+    psi, expected = draw(loaded, z, 1)[0], draw(free, z, 1)[0]
+    if conserve:
+        expected = expected - expected.mean(axis=1, keepdims=True)
+    assert np.array_equal(psi, expected)
 
 
 def test_labels_of_a_bridge_pool_its_components() -> None:

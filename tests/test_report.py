@@ -81,7 +81,7 @@ def _line(figure, axes: int, label: str):
 def test_covariance_figure_shows_rows_mean_and_truth(runs) -> None:
     *_, diagnostics = runs
     figure = figures.covariance(diagnostics)
-    truth = _line(figure, 0, "two-scale truth")
+    truth = _line(figure, 0, "truth")
     np.testing.assert_array_equal(truth.get_ydata(), diagnostics["covariance"].sel(source="truth"))
     assert truth.get_linestyle() == "None"
     mean = _line(figure, 0, "coarse run, mean over rows")
@@ -260,7 +260,13 @@ def test_memory_and_extremes_are_compared() -> None:
 
 @pytest.mark.parametrize(
     ("value", "error", "shown"),
-    [(3.70849, 0.0281, "3.708 ± 0.028"), (1234.0, 56.0, "1234 ± 56"), (2.0, np.nan, "2"), (2.5, 0.0, "2.5")],
+    [
+        (3.70849, 0.0281, "3.708 ± 0.028"),
+        (1234.0, 56.0, "1234 ± 56"),
+        (2.0, np.nan, "2"),
+        (2.5, 0.0, "2.5"),
+        (2.1e-18, 3.4e-19, "2.1e-18 ± 3.4e-19"),
+    ],
 )
 def test_values_are_shown_to_the_digits_their_error_allows(value: float, error: float, shown: str) -> None:
     assert report.with_error(value, error) == shown

@@ -50,6 +50,7 @@ class SchrodingerBridge:
         alone.
     memory : of the noise, or None.
     scheme, decorrelation_steps, clamp, noise_metric : see :meth:`fit`.
+    conserve : the mean over the sites is taken off every psi.
     """
 
     fields: Fields
@@ -60,6 +61,7 @@ class SchrodingerBridge:
     decorrelation_steps: int
     clamp: str
     noise_metric: str
+    conserve: bool = False
     _draw: Draw = field(init=False, repr=False, compare=False)
 
     name = "schrodinger_bridge"
@@ -100,6 +102,7 @@ class SchrodingerBridge:
         dim: str | Sequence[str] = "k",
         periodic: bool | Sequence[bool] = True,
         neighbourhoods: Sequence[Iterable[int]] | None = None,
+        conserve: bool = False,
     ) -> SchrodingerBridge:
         """Learn p(psi | z) from gridded data; the defaults are the settings we recommend for the Lorenz-96 model.
 
@@ -143,6 +146,8 @@ class SchrodingerBridge:
         periodic : whether the grid is a ring; or one answer for each of ``dim``. Unused with ``neighbourhoods``.
         neighbourhoods : a set of sites for each site, itself among them, for any other grid (masked, unstructured, on
             a sphere: stack it into one ``dim`` of its sites).
+        conserve : take the mean over the sites, which stand for equal volumes, off every psi: for a quantity that the
+            unresolved scales move about but do not make. Else its mean drifts by the errors of all sites.
 
         Raises
         ------
@@ -181,7 +186,7 @@ class SchrodingerBridge:
             tolerance=tolerance,
             progress=progress,
         )
-        closure = cls(fields, data.trend, fitted, noise, scheme, decorrelation_steps, clamp, noise_metric)
+        closure = cls(fields, data.trend, fitted, noise, scheme, decorrelation_steps, clamp, noise_metric, conserve)
         if compressed is None or compressed >= samples or scheme in _EXACT:
             return closure
         return closure.compress(compressed, seed)
@@ -247,7 +252,8 @@ class SchrodingerBridge:
         """
         self._check(z)
         residual, following = self._draw(z.reshape(len(z), -1), state, rng)
-        return (residual if self.trend is None else residual + self.trend(z)), following
+        psi = residual if self.trend is None else residual + self.trend(z)
+        return (psi - psi.mean(axis=1, keepdims=True) if self.conserve else psi), following
 
     def _check(self, z: F64) -> None:
         wanted = self.fields.input_shape
@@ -268,6 +274,7 @@ class SchrodingerBridge:
             scheme=self.scheme,
             clamp=self.clamp,
             noise_metric=self.noise_metric,
+            conserve=np.int8(self.conserve),
         )
 
     @classmethod
@@ -279,6 +286,7 @@ class SchrodingerBridge:
             scheme=str(a["scheme"]),
             clamp=str(a["clamp"]),
             noise_metric=str(a["noise_metric"]),
+            conserve=bool(a.get("conserve", False)),
             **bridge_file.from_dataset(dataset)._asdict(),
         )
 

@@ -1,4 +1,4 @@
-"""The closure experiment: two-scale truth, closure, coarse run, diagnostics, report.
+"""The closure experiment: truth, closure, coarse run, diagnostics, report.
 
 Each stage is a plain function of the settings and of what the stages before it made; :data:`WORKFLOW` passes these
 results through the files of a run folder, so that any stage can be repeated alone.
@@ -10,13 +10,12 @@ import inspect
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from l96closure import checks, closures, lorenz96, report
+from l96closure import checks, closures, report
 from l96closure.coarse import integrate as integrate_coarse
 from l96closure.diagnostics import diagnose
 from l96closure.experiments.run_folder import File, RunFolder
@@ -31,15 +30,15 @@ _log = logging.getLogger(__name__)
 
 
 def simulate(settings: Settings, progress: bool = False) -> tuple[xr.Dataset, xr.Dataset]:
-    """Run the two-scale model twice, from different seeds.
+    """Run the truth twice, from different seeds.
 
     Returns
     -------
-    The training truth and the reference, as :func:`l96closure.simulate` returns them.
+    The training truth and the reference, as the system's ``simulate`` returns them.
     """
     seeds = settings.seeds
-    truth = lorenz96.simulate(settings.model, **settings.training, seed=seeds["truth"], progress=progress)
-    reference = lorenz96.simulate(
+    truth = settings.system.simulate(settings.model, **settings.training, seed=seeds["truth"], progress=progress)
+    reference = settings.system.simulate(
         settings.model,
         **{
             **settings.training,
@@ -81,8 +80,8 @@ def integrate(settings: Settings, truth: xr.Dataset, closure: closures.Closure, 
     if coarse.members > truth.sizes["time"]:
         checks.reject("coarse.members", coarse.members, f"at most the {truth.sizes['time']} training samples")
     starts = np.linspace(0, truth.sizes["time"] - 1, coarse.members).round().astype(int)
-    return integrate_coarse(
-        partial(lorenz96.resolved_tendency, F=settings.model.F),
+    run = integrate_coarse(
+        settings.system.tendency(settings.model),
         closure,
         truth["z"].to_numpy()[starts],
         steps=coarse.steps,
@@ -92,6 +91,9 @@ def integrate(settings: Settings, truth: xr.Dataset, closure: closures.Closure, 
         rng=settings.seeds["coarse"],
         progress=progress,
     )
+    for name in run.variables:
+        run[name].attrs.update(truth[name].attrs if name in truth.variables else {})  # they are the same quantities
+    return run
 
 
 def _simulate_stage(settings: Settings, folder: RunFolder, progress: bool) -> dict[str, xr.Dataset]:
@@ -147,19 +149,17 @@ WORKFLOW = Workflow(
         "diagnose": Stage(("reference", "coarse"), _diagnose_stage),
     },
     files={
-        "truth": File(
-            "truth", "simulate", ("model", "training"), "Two-scale Lorenz-96 model: training data of a closure"
-        ),
+        "truth": File("truth", "simulate", ("model", "training"), "Truth: training data of a closure"),
         "reference": File(
             "reference",
             "simulate",
             ("model", "reference"),
-            "Two-scale Lorenz-96 model: the independent run that judges the coarse one",
+            "Truth: the independent run that judges the coarse one",
         ),
-        "closure": File("closure", "fit", ("closure",), "Closure of the coarse Lorenz-96 model"),
-        "coarse": File("coarse", "integrate", ("coarse",), "Coarse Lorenz-96 model with a closure"),
+        "closure": File("closure", "fit", ("closure",), "Closure of the coarse model"),
+        "coarse": File("coarse", "integrate", ("coarse",), "Coarse model with a closure"),
         "diagnostics": File(
-            "diagnostics", "diagnose", ("diagnostics",), "Climate of the coarse Lorenz-96 model beside the truth"
+            "diagnostics", "diagnose", ("diagnostics",), "Climate of the coarse model beside the truth"
         ),
     },
     table=climate.score_table,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from l96closure import checks, closures, lorenz96
+from l96closure import checks, closures
 from l96closure.coarse import SCHEMES
 from l96closure.experiments import sections
+from l96closure.experiments.systems import SYSTEMS, System
 
 __all__ = ["Coarse", "Diagnostics", "Reference", "Settings"]
 
@@ -104,8 +106,9 @@ class Settings:
 
     Parameters
     ----------
-    model : the two-scale model.
-    training : arguments of :func:`l96closure.simulate` for the training truth.
+    system : the truth and its coarse model.
+    model : parameters of both.
+    training : arguments of the system's ``simulate`` for the training truth.
     reference : the truth that judges.
     closure : name of the closure, a key of :data:`l96closure.closures.CLOSURES`.
     closure_arguments : arguments of its ``fit``.
@@ -114,7 +117,8 @@ class Settings:
     seed : every random number of the run follows from it.
     """
 
-    model: lorenz96.TwoScaleLorenz96
+    system: System
+    model: Any
     training: Mapping[str, Any]
     reference: Reference
     closure: str
@@ -137,11 +141,14 @@ class Settings:
             A section or one of its keys is missing or unknown, or a value is out of its range.
         """
         sections.check_sections(config, ("model", "training", "reference", "closure", "coarse", "diagnostics"))
+        model = dict(config["model"])
+        system = SYSTEMS[checks.one_of("model.name", model.pop("name", next(iter(SYSTEMS))), SYSTEMS)]
         arguments = dict(config["closure"])
         closure = checks.one_of("closure.name", arguments.pop("name", None), closures.CLOSURES)
         return cls(
-            model=sections.build("model", lorenz96.TwoScaleLorenz96, config["model"]),
-            training=sections.arguments("training", lorenz96.simulate, config["training"], "model", "seed", "progress"),
+            system=system,
+            model=sections.build("model", system.model, model),
+            training=sections.arguments("training", system.simulate, config["training"], "model", "seed", "progress"),
             reference=sections.build("reference", Reference, config["reference"]),
             closure=closure,
             closure_arguments=sections.arguments(
@@ -160,7 +167,8 @@ class Settings:
     @property
     def reference_every(self) -> int:
         """Fine steps between two records of the reference, so that both runs are recorded equally often."""
-        dt = checks.number("training.dt", self.training.get("dt", 5e-4), above=0.0)
+        usual = inspect.signature(self.system.simulate).parameters["dt"].default
+        dt = checks.number("training.dt", self.training.get("dt", usual), above=0.0)
         every = round(self.coarse.interval / dt)
         if every < 1 or not math.isclose(every * dt, self.coarse.interval, rel_tol=1e-9):
             checks.reject(

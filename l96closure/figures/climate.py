@@ -38,7 +38,7 @@ def covariance(diagnostics: xr.Dataset) -> Figure:
     axes.plot(offset, diagnostics["covariance"].sel(source="truth"), "o", color=COLOURS["truth"],
               markersize=6, markeredgecolor="white", label=LABELS["truth"])  # fmt: skip
     axes.axhline(0.0, color=style.INK, linewidth=0.6, zorder=0)
-    axes.set_xticks(offset)
+    axes.set_xticks(offset[offset % (1 + len(offset) // 16) == 0])
     axes.set_xlabel("distance along the ring (sites)")
     axes.set_ylabel("covariance of $z$ (dimensionless)")
     axes.legend(frameon=False)
@@ -172,7 +172,7 @@ def save_all(
         ),
         "histograms": (
             histograms(diagnostics),
-            "Distribution of the slow variable z and of the subgrid tendency ψ.",
+            "Distribution of the resolved variable z and of the subgrid tendency ψ.",
         ),
         "autocorrelations": (
             autocorrelations(diagnostics),
@@ -180,7 +180,7 @@ def save_all(
         ),
         "psi_against_z": (
             psi_against_z(truth, coarse, diagnostics),
-            "Subgrid tendency against slow variable. Grey: density of the pairs, on a logarithmic scale; "
+            "Subgrid tendency against resolved variable. Grey: density of the pairs, on a logarithmic scale; "
             "solid lines: mean of ψ given z; dashed lines: one standard deviation to either side. The "
             "truth's lines are repeated in the right panel.",
         ),
@@ -206,8 +206,8 @@ def save_all(
             "site; the levels are quantiles of the truth. All bars are 95 % intervals.",
         ),
         "hovmoeller": (
-            hovmoeller(truth, coarse),
-            "Slow variable over site and time, from the start of the truth and of the coarse run's first "
+            hovmoeller(truth, coarse, 2.0 * float(diagnostics["lag"][-1]) or 10.0),
+            "Resolved variable over site and time, from the start of the truth and of the coarse run's first "
             "member. The two are different realisations: look for the same waves, not for the same picture.",
         ),
     }

@@ -7,7 +7,7 @@ from l96closure.figures import style
 __all__ = ["COLOURS", "LABELS", "PSI_LABEL", "Z_LABEL"]
 
 COLOURS = {"truth": style.GIVEN, "coarse": style.GENERATED}
-LABELS = {"truth": "two-scale truth", "coarse": "coarse run"}
+LABELS = {"truth": "truth", "coarse": "coarse run"}
 
-Z_LABEL = "slow variable $z$ (dimensionless)"
+Z_LABEL = "resolved variable $z$ (dimensionless)"
 PSI_LABEL = r"subgrid tendency $\psi$ (dimensionless)"

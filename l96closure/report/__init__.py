@@ -128,6 +128,8 @@ def with_error(value: float, error: float, *, signed: bool = False) -> str:
     if not (math.isfinite(error) and error > 0):
         return f"{value:{sign}.4g}"
     digits = max(0, 1 - math.floor(math.log10(error)))
+    if digits > 9:  # what should vanish does so up to round-off
+        return f"{value:{sign}.1e} ± {error:.1e}"
     return f"{value:{sign}.{digits}f} ± {error:.{digits}f}"
 
 
