@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -68,13 +69,16 @@ def integrate(
     Raises
     ------
     ValueError
-        An argument is out of its range, or ``z0`` does not fit the closure.
+        An argument is out of its range, or ``z0`` or ``dt`` does not fit the closure.
     FloatingPointError
         The state stopped being finite; the message names the member and the time.
     """
     z = checks.finite_array("z0", z0, 2).copy()
     steps, save_every = checks.integer("steps", steps, 1), checks.integer("save_every", save_every, 1)
     dt = checks.number("dt", dt, above=0.0)
+    right = getattr(closure, "coarse_dt", None)
+    if right is not None and not math.isclose(dt, right, rel_tol=1e-6):
+        checks.reject("dt", dt, f"{right:g}, the coarse step the closure was fitted for")
     advance = SCHEMES[checks.one_of("scheme", scheme, SCHEMES)]
     rng = np.random.default_rng(rng)
     members, K = z.shape

@@ -117,6 +117,10 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     "scale": _quantity("climatological standard deviation of a component"),
     "trend_range": _quantity("range of the slow variable that the trend was fitted on"),
     "trend": _quantity("coefficient of the polynomial trend of the subgrid tendency, lowest power first"),
+    "log_variance": _quantity(
+        "coefficient of the polynomial in the slow variable of the logarithm of the variance about the trend, "
+        "lowest power first"
+    ),
     # climate
     **_with_se("mean", "mean of the slow variable"),
     **_with_se("std", "standard deviation of the slow variable"),

@@ -20,6 +20,7 @@ __all__ = [
     "fit_additive_trend",
     "fit_trend",
     "prepare",
+    "read_fields",
     "residual_autocorrelation",
 ]
 
@@ -54,11 +55,12 @@ class PolynomialTrend:
 
 
 def fit_trend(z: F64, psi: F64, degree: int) -> PolynomialTrend:
-    """Least-squares polynomial of psi in z, all sites pooled.
+    """Least-squares polynomial of psi in z, all sites pooled; of many times, two million values or so are used.
 
     Raises ``ValueError`` unless ``degree`` is an integer >= 0.
     """
     degree = checks.integer("trend_degree", degree, 0)
+    z, psi = _some_times(z, psi)
     fitted = np.polynomial.Polynomial.fit(z.ravel(), psi.ravel(), degree)
     coefficients = np.zeros(degree + 1)
     plain = fitted.convert().coef
@@ -88,6 +90,8 @@ class AdditiveTrend:
 def fit_additive_trend(z: F64, psi: F64, degree: int) -> AdditiveTrend:
     """Least-squares sum of polynomials of one degree in each predictor (an additive model), all sites pooled.
 
+    Of many times, so many are used as make two million values of the target.
+
     Parameters
     ----------
     z : predictors (M, P, K).
@@ -100,6 +104,7 @@ def fit_additive_trend(z: F64, psi: F64, degree: int) -> AdditiveTrend:
         ``degree`` is out of its range.
     """
     degree = checks.integer("trend_degree", degree, 0)
+    z, psi = _some_times(z, psi)
     ranges = [(float(z[:, p].min()), float(z[:, p].max())) for p in range(z.shape[1])]
     powers = [
         np.polynomial.polynomial.polyvander(np.interp(z[:, p].ravel(), bounds, (-1.0, 1.0)), degree)[:, 1:]
@@ -163,29 +168,56 @@ def prepare(
         A variable is missing, has other dimensions, holds a non-finite value, has fewer than two distinct values or
         no variance; an argument is out of its range.
     """
-    fields = Fields.of(truth, predictors, target, dim)
-    thinning = checks.integer("thinning", thinning, 1)
-    names = (*fields.predictors, target)
-    *z, psi = (_read(f"truth.{name}", truth[name], thinning) for name in names)
-    for name, values in zip(names, (*z, psi), strict=True):
-        if np.ptp(values) == 0.0:
-            checks.reject(f"truth.{name}", float(values.flat[0]), "an array of at least two distinct values")
+    fields, (*z, psi) = read_fields(truth, thinning, predictors, target, dim)
     residual: F64 = psi
     trend: PolynomialTrend | AdditiveTrend | None = None
     if trend_degree is not None:
-        every = -(-psi.size // _MOST_TREND_VALUES)
         if len(z) == 1:
-            trend = fit_trend(z[0][::every], psi[::every], trend_degree)
+            trend = fit_trend(z[0], psi, trend_degree)
             residual = psi - trend(z[0])
         else:
             together = np.stack(z, axis=1)
-            trend = fit_additive_trend(together[::every], psi[::every], trend_degree)
+            trend = fit_additive_trend(together, psi, trend_degree)
             residual = psi - trend(together)
     spread = float(residual.std())
     if not spread > 1e-12 * float(psi.std()):
         checks.reject(f"std of {target} about its trend", spread, "> 0; there is nothing left to learn")
     scale = np.repeat([*(float(values.std()) for values in z), spread], fields.sites)
     return TrainingData(np.concatenate([*z, residual], axis=1), scale, trend, fields)
+
+
+def read_fields(
+    truth: xr.Dataset,
+    thinning: int = 1,
+    predictors: str | Sequence[str] = "z",
+    target: str = "psi",
+    dim: str | Sequence[str] = "k",
+) -> tuple[Fields, list[F64]]:
+    """Read and check predictors and target of every n-th time.
+
+    Parameters
+    ----------
+    truth, thinning, predictors, target, dim : as in :func:`prepare`.
+
+    Returns
+    -------
+    Names, units and grid of the fields, and each of them (M, K), the target last.
+
+    Raises
+    ------
+    ValueError
+        A variable is missing, has other dimensions, holds a non-finite value or has fewer than two distinct values; an
+        argument is out of its range.
+    """
+    fields = Fields.of(truth, predictors, target, dim)
+    thinning = checks.integer("thinning", thinning, 1)
+    arrays = []
+    for name in (*fields.predictors, target):
+        values = _read(f"truth.{name}", truth[name], thinning)
+        if np.ptp(values) == 0.0:
+            checks.reject(f"truth.{name}", float(values.flat[0]), "an array of at least two distinct values")
+        arrays.append(values)
+    return fields, arrays
 
 
 def residual_autocorrelation(truth: xr.Dataset, data: TrainingData, lags: int) -> F64:
@@ -207,6 +239,12 @@ def residual_autocorrelation(truth: xr.Dataset, data: TrainingData, lags: int) -
     if data.trend is not None:
         psi = psi - data.trend(z[0] if len(z) == 1 else np.stack(z, axis=1))
     return autocorrelation(psi, lags)
+
+
+def _some_times(z: F64, psi: F64) -> tuple[F64, F64]:
+    """Keep every n-th time of predictors and target, so many as a trend is fitted to."""
+    every = -(-psi.size // _MOST_TREND_VALUES)
+    return z[::every], psi[::every]
 
 
 def _read(name: str, variable: xr.DataArray, thinning: int) -> F64:

@@ -48,8 +48,13 @@ BRIDGES: dict[str, dict[str, Any]] = {
     },
     "per site, physical noise": {"centres": 60, "pooled": False, "scheme": "split", "noise_metric": "physical"},
 }
-CASES = {**{f"{name} as it comes": (name, {}) for name in CLOSURES}} | {
-    label: ("schrodinger_bridge", settings) for label, settings in BRIDGES.items()
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    **{f"{name} as it comes": (name, {}) for name in CLOSURES},
+    "constant": ("polynomial", {"degree": 0}),
+    "AR(1) with a variance that depends on z": ("polynomial_ar1", {"residual_degree": 2}),
+    "analog without memory": ("analog", {"memory": False}),
+    "analog of neighbourhoods": ("analog", {"radius": 1, "neighbours": 1}),
+    **{label: ("schrodinger_bridge", settings) for label, settings in BRIDGES.items()},
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from l96closure.cli import config_folder
+from l96closure.closures import CLOSURES
 from l96closure.experiments import WORKFLOWS
 from l96closure.experiments.settings import Coarse, Reference, Settings
 
@@ -113,16 +115,18 @@ def test_sampling_experiments_have_no_settings_of_the_closure(composed: Any, exp
     }  # fmt: skip
 
 
-def test_the_recommended_closure_is_what_fit_does_without_arguments(composed: Any) -> None:
-    import inspect
-
-    from l96closure.closures import SchrodingerBridge
-
-    defaults = {
-        name: parameter.default for name, parameter in inspect.signature(SchrodingerBridge.fit).parameters.items()
-    }
-    settings = Settings.from_config(composed()).closure_arguments
+@pytest.mark.parametrize("name", CLOSURES)
+def test_the_settings_of_a_closure_are_what_fit_does_without_arguments(composed: Any, name: str) -> None:
+    defaults = {name: given.default for name, given in inspect.signature(CLOSURES[name].fit).parameters.items()}
+    settings = Settings.from_config(composed(f"closure={name}")).closure_arguments
     assert settings == {name: defaults[name] for name in settings}
+    ours = {"truth", "seed", "progress", "step"}
+    of_other_grids = {"predictors", "target", "dim", "periodic", "neighbourhoods"}
+    assert set(defaults) - set(settings) <= ours | of_other_grids
+
+
+def test_the_recommended_closure_is_the_bridge(composed: Any) -> None:
+    assert composed() == composed("closure=schrodinger_bridge")
 
 
 def test_seeds_differ_from_each_other_and_follow_from_one(composed: Any) -> None:

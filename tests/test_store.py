@@ -255,7 +255,8 @@ def test_every_kind_of_file_passes_the_cf_checker(tmp_path: Path) -> None:
     for kind, dataset in kinds.items():
         _write(dataset, tmp_path / f"{kind}.nc", kind=kind, config_yaml="K: 5\n", seeds={"truth": 2**63})
     lc.closures.SchrodingerBridge.fit(truth, centres=50).save(tmp_path / "closure.nc")
-    lc.closures.NoClosure.fit(truth).save(tmp_path / "no_closure.nc")
+    for closure in (lc.closures.NoClosure, lc.closures.Polynomial, lc.closures.PolynomialAR1, lc.closures.Analog):
+        closure.fit(truth).save(tmp_path / f"{closure.name}.nc")
     for path in sorted(tmp_path.glob("*.nc")):
         done = _check(path)
         assert done.returncode == 0, done.stdout + done.stderr

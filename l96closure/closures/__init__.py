@@ -10,10 +10,22 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import store
+from l96closure.closures.analog import Analog
 from l96closure.closures.no_closure import NoClosure
+from l96closure.closures.polynomial import Polynomial
+from l96closure.closures.polynomial_ar1 import PolynomialAR1
 from l96closure.closures.schrodinger_bridge import SchrodingerBridge
 
-__all__ = ["CLOSURES", "Closure", "NoClosure", "SchrodingerBridge", "load"]
+__all__ = [
+    "CLOSURES",
+    "Analog",
+    "Closure",
+    "NoClosure",
+    "Polynomial",
+    "PolynomialAR1",
+    "SchrodingerBridge",
+    "load",
+]
 
 F64 = npt.NDArray[np.float64]
 
@@ -23,7 +35,9 @@ class Closure(Protocol):
 
     ``init(z, rng)`` gives the state a run starts with; ``step(z, state, rng)`` gives the subgrid tendency psi
     (member, K) for the slow variables z (member, K), and the next state. The state is one float64 array whose first
-    dimension is the member. Neither changes its arguments, apart from advancing ``rng``.
+    dimension is the member. Neither changes its arguments, apart from advancing ``rng``. A closure that remembers from
+    one step to the next may have the attribute ``coarse_dt``: the coarse step it is right for, the only one that
+    :func:`l96closure.integrate` then takes.
     """
 
     def init(self, z: F64, rng: np.random.Generator | int) -> F64:
@@ -39,7 +53,9 @@ class Closure(Protocol):
         """Return everything the file holds."""
 
 
-CLOSURES: dict[str, Any] = {closure.name: closure for closure in (NoClosure, SchrodingerBridge)}
+CLOSURES: dict[str, Any] = {
+    closure.name: closure for closure in (NoClosure, Polynomial, PolynomialAR1, Analog, SchrodingerBridge)
+}
 """The closures by the name they have in files and configurations."""
 
 

@@ -53,7 +53,7 @@ def simulate(settings: Settings, progress: bool = False) -> tuple[xr.Dataset, xr
 
 
 def fit(settings: Settings, truth: xr.Dataset, progress: bool = False) -> Any:
-    """Fit the closure to the training truth.
+    """Fit the closure to the training truth, for the step of the coarse run where it asks for one.
 
     Returns
     -------

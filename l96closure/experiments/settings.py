@@ -152,7 +152,7 @@ class Settings:
             reference=sections.build("reference", Reference, config["reference"]),
             closure=closure,
             closure_arguments=sections.arguments(
-                "closure", closures.CLOSURES[closure].fit, arguments, "truth", "seed", "progress"
+                "closure", closures.CLOSURES[closure].fit, arguments, "truth", "seed", "progress", "step"
             ),
             coarse=sections.build("coarse", Coarse, config["coarse"]),
             diagnostics=sections.build("diagnostics", Diagnostics, config["diagnostics"]),

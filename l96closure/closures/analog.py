@@ -1,0 +1,220 @@
+"""Analogs: psi resampled from the training data where z, and what came before it, were nearly the same."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy
+import xarray as xr
+
+from l96closure import bridge, checks, store
+from l96closure.series import time_step
+from l96closure.training import prepare
+
+__all__ = ["Analog"]
+
+F64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Analog:
+    """Draws psi from the training samples that are nearest in z, with memory also in the step before; sites pooled.
+
+    Of the ``neighbours`` nearest samples one is drawn, each as likely as the others; psi is its own, so it never leaves
+    the range of the training data. With memory the nearness counts the change of z over the coarse step ``coarse_dt``
+    that led to it, and the psi before that step; :func:`l96closure.integrate` refuses any other. Without the change of
+    z, psi where z rises would be mixed with psi where it falls.
+
+    Conditional resampling in the manner of D. Crommelin and E. Vanden-Eijnden, *Subgrid-scale parameterization with
+    conditional Markov chains*, J. Atmos. Sci. 65, 2661-2675 (2008), whose chains know z at both ends of the step, and
+    N. Verheul and D. Crommelin, *Data-driven stochastic representations of unresolved features in multiscale models*,
+    Commun. Math. Sci. 14, 1213-1236 (2016). They sort the samples into bins; here the nearest are looked up.
+
+    Attributes
+    ----------
+    K : number of slow variables it was fitted for.
+    radius : a site sees z of so many neighbours on either side.
+    neighbours : samples that one is drawn from.
+    coarse_dt : coarse step in model time units over which it remembers; None without memory.
+    coordinates : what a sample is found by (M, C): z at the 2 ``radius`` + 1 sites, with memory also the change of z
+        and the previous psi at the site itself.
+    coordinate_scale : standard deviation that each is divided by in the distances (C,).
+    psi : what is drawn (M,).
+    """
+
+    K: int
+    radius: int
+    neighbours: int
+    coarse_dt: float | None
+    coordinates: F64
+    coordinate_scale: F64
+    psi: F64
+    _tree: Any = field(init=False, repr=False, compare=False)
+    _sites: npt.NDArray[np.intp] = field(init=False, repr=False, compare=False)
+
+    name = "analog"
+
+    def __post_init__(self) -> None:
+        if checks.integer("neighbours", self.neighbours, 1) > self.psi.size:
+            checks.reject("neighbours", self.neighbours, f"at most the {self.psi.size} samples")
+        object.__setattr__(self, "_sites", np.stack(bridge.periodic(self.K, self.radius)))
+        object.__setattr__(self, "_tree", scipy.spatial.cKDTree(self.coordinates / self.coordinate_scale))
+
+    @classmethod
+    def fit(
+        cls,
+        truth: xr.Dataset,
+        radius: int = 0,
+        neighbours: int = 10,
+        memory: bool = True,
+        step: float | None = None,
+    ) -> Analog:
+        """Store the samples.
+
+        Parameters
+        ----------
+        truth : Dataset with z(time, k) and psi(time, k), from :func:`l96closure.simulate`.
+        radius : a site sees z of so many neighbours on either side; 2 ``radius`` + 1 <= K.
+        neighbours : samples that one is drawn from, >= 1.
+        memory : draw given the change of z and the previous psi too.
+        step : coarse step the closure is to be used with, in the unit of ``truth``'s time, read with ``memory`` alone:
+            a whole multiple of the interval of ``truth``; None is that interval.
+
+        Raises
+        ------
+        ValueError
+            An argument is out of its range, ``truth`` is no usable training data, or, with ``memory``, its time is not
+            uniform, too short for ``step`` or has no interval that divides it.
+        """
+        if not isinstance(memory, bool):
+            checks.reject("memory", memory, "true or false")
+        data = prepare(truth)
+        K = data.fields.sites
+        z, psi = np.split(data.samples, 2, axis=1)
+        lag, coarse_dt = _lag(truth, step) if memory else (0, None)
+        seen = [z[lag:, np.stack(bridge.periodic(K, radius))].reshape(-1, 2 * radius + 1)]
+        scale = [data.scale[0]] * seen[0].shape[1]
+        if memory:
+            change = z[lag:] - z[:-lag]
+            if np.ptp(change) == 0.0:
+                checks.reject("change of truth.z", float(change[0, 0]), "an array of at least two distinct values")
+            seen += [change.reshape(-1, 1), psi[:-lag].reshape(-1, 1)]
+            scale += [float(change.std()), data.scale[-1]]
+        return cls(K, radius, neighbours, coarse_dt, np.hstack(seen), np.array(scale), psi[lag:].ravel())
+
+    def init(self, z: F64, rng: np.random.Generator | int) -> F64:
+        """Draw what came before z from the samples that are nearest in z.
+
+        Parameters
+        ----------
+        z : slow variables (member, K).
+        rng : generator or seed.
+
+        Returns
+        -------
+        psi and z of the step before (member, K, 2); the empty state (member, 0) without memory.
+
+        Raises
+        ------
+        ValueError
+            ``z`` is not (member, K) for the K the closure was fitted for.
+        """
+        self._check(z)
+        if self.coarse_dt is None:
+            return np.empty((z.shape[0], 0))
+        of_z = slice(self._sites.shape[1])
+        scale = self.coordinate_scale[of_z]
+        tree = scipy.spatial.cKDTree(self.coordinates[:, of_z] / scale)
+        drawn = self._drawn(tree, z[:, self._sites] / scale, np.random.default_rng(rng))
+        change, previous = np.moveaxis(self.coordinates[drawn, -2:], -1, 0)
+        return np.stack([previous, z - change], axis=2)
+
+    def step(self, z: F64, state: F64, rng: np.random.Generator) -> tuple[F64, F64]:
+        """Draw psi from the samples that are nearest.
+
+        Parameters
+        ----------
+        z : slow variables (member, K), finite.
+        state : psi and z of the step before (member, K, 2), from :meth:`init` or that step.
+        rng : source of the draws.
+
+        Returns
+        -------
+        psi (member, K) in units of z per model time unit, and the next state.
+
+        Raises
+        ------
+        ValueError
+            ``z`` is not (member, K) for the K the closure was fitted for, or ``state`` does not fit it.
+        """
+        self._check(z)
+        seen = z[:, self._sites]
+        if self.coarse_dt is not None:
+            if state.shape != (*z.shape, 2):
+                checks.reject("state.shape", state.shape, f"{(*z.shape, 2)}, that of z and 2")
+            change = z - state[:, :, 1]
+            seen = np.concatenate([seen, change[:, :, None], state[:, :, :1]], axis=2)
+        psi: F64 = self.psi[self._drawn(self._tree, seen / self.coordinate_scale, rng)]
+        return psi, state if self.coarse_dt is None else np.stack([psi, z], axis=2)
+
+    def _drawn(self, tree: Any, points: F64, rng: np.random.Generator) -> npt.NDArray[np.intp]:
+        """Draw one of the samples nearest to each of the points (member, K, coordinate); its number (member, K)."""
+        _, near = tree.query(points, k=range(1, self.neighbours + 1))
+        chosen = rng.integers(self.neighbours, size=(*points.shape[:2], 1))
+        drawn: npt.NDArray[np.intp] = np.take_along_axis(near, chosen, axis=2)[:, :, 0]
+        return drawn
+
+    def _check(self, z: F64) -> None:
+        if z.ndim != 2 or z.shape[1] != self.K:
+            checks.reject("z.shape", z.shape, f"(member, {self.K}), the size the closure was fitted for")
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the closure to a netCDF file; raises ``ValueError`` when the folder does not exist."""
+        store.write(self.to_dataset(), path, kind="closure", title="Analog closure", history="l96closure.closures")
+
+    def to_dataset(self) -> xr.Dataset:
+        """Everything :meth:`from_dataset` needs, and nothing that can be derived from it."""
+        return xr.Dataset(
+            {
+                "coordinates": (("sample", "coordinate"), self.coordinates),
+                "coordinate_scale": ("coordinate", self.coordinate_scale),
+                "psi": ("sample", self.psi),
+            },
+            attrs={
+                "closure": self.name,
+                "K": self.K,
+                "radius": self.radius,
+                "neighbours": self.neighbours,
+                **({} if self.coarse_dt is None else {"coarse_dt": self.coarse_dt}),
+            },
+        )
+
+    @classmethod
+    def from_dataset(cls, dataset: xr.Dataset) -> Analog:
+        """Inverse of :meth:`to_dataset`; raises ``ValueError`` or ``KeyError`` when something is missing."""
+        a = dataset.attrs
+        return cls(
+            int(a["K"]),
+            int(a["radius"]),
+            int(a["neighbours"]),
+            float(a["coarse_dt"]) if "coarse_dt" in a else None,
+            dataset["coordinates"].values,
+            dataset["coordinate_scale"].values,
+            dataset["psi"].values,
+        )
+
+
+def _lag(truth: xr.Dataset, step: float | None) -> tuple[int, float]:
+    """Return the coarse step in intervals of ``truth``, and in the unit of its time."""
+    interval = time_step("truth", truth)
+    step = interval if step is None else checks.number("step", step, above=0.0)
+    lag = round(step / interval)
+    if lag < 1 or not np.isclose(lag * interval, step, rtol=1e-6, atol=0.0):
+        checks.reject("step", step, f"a whole multiple of {interval:g}, the interval of truth")
+    if lag >= truth.sizes["time"]:
+        checks.reject("step", step, f"less than {truth.sizes['time'] * interval:g}, the length of truth")
+    return lag, step

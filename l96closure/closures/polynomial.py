@@ -1,0 +1,81 @@
+"""A polynomial in z: the deterministic parametrization of Wilks (2005)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from l96closure import checks, store
+from l96closure.training import PolynomialTrend, fit_trend, read_fields
+
+__all__ = ["Polynomial"]
+
+F64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Polynomial:
+    """psi = p(z), a polynomial in z at the same site, without noise; made by :meth:`fit` or a saved file.
+
+    One polynomial serves all sites, and rings of any size K. Beyond the range of z it was fitted on it is constant,
+    where a high power would run away. D. S. Wilks, *Effects of stochastic parametrizations in the Lorenz '96 system*,
+    Q. J. R. Meteorol. Soc. 131, 389-407 (2005).
+
+    Attributes
+    ----------
+    trend : the polynomial p.
+    """
+
+    trend: PolynomialTrend
+
+    name = "polynomial"
+
+    @classmethod
+    def fit(cls, truth: xr.Dataset, degree: int = 4) -> Polynomial:
+        """Fit the polynomial by least squares, all sites pooled.
+
+        Parameters
+        ----------
+        truth : Dataset with z(time, k) and psi(time, k), from :func:`l96closure.simulate`.
+        degree : of the polynomial, >= 0.
+
+        Raises
+        ------
+        ValueError
+            An argument is out of its range, or ``truth`` is no usable training data.
+        """
+        checks.integer("degree", degree, 0)
+        _, (z, psi) = read_fields(truth)
+        return cls(fit_trend(z, psi, degree))
+
+    def init(self, z: F64, rng: np.random.Generator | int) -> F64:
+        """Return the empty state (member, 0)."""
+        return np.empty((z.shape[0], 0))
+
+    def step(self, z: F64, state: F64, rng: np.random.Generator) -> tuple[F64, F64]:
+        """Return psi = p(z) of the shape of ``z`` (member, K), in units of z per model time unit, and the state."""
+        return self.trend(z), state
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the closure to a netCDF file; raises ``ValueError`` when the folder does not exist."""
+        store.write(self.to_dataset(), path, kind="closure", title="Polynomial closure", history="l96closure.closures")
+
+    def to_dataset(self) -> xr.Dataset:
+        """Everything :meth:`from_dataset` needs."""
+        return xr.Dataset(
+            {
+                "trend": ("power", self.trend.coefficients),
+                "trend_range": ("bound", np.array([self.trend.lower, self.trend.upper])),
+            },
+            attrs={"closure": self.name},
+        )
+
+    @classmethod
+    def from_dataset(cls, dataset: xr.Dataset) -> Polynomial:
+        """Inverse of :meth:`to_dataset`; raises ``KeyError`` when something is missing."""
+        lower, upper = dataset["trend_range"].values.tolist()
+        return cls(PolynomialTrend(dataset["trend"].values, lower, upper))

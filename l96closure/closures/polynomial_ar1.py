@@ -1,0 +1,173 @@
+"""A polynomial in z with autoregressive noise about it: Wilks (2005); Arnold, Moroz & Palmer (2013)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import scipy
+import xarray as xr
+
+from l96closure import checks, store
+from l96closure.closures.polynomial import Polynomial
+from l96closure.series import autocorrelation, time_step
+from l96closure.training import PolynomialTrend, prepare
+
+__all__ = ["PolynomialAR1"]
+
+F64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PolynomialAR1:
+    """psi = p(z) + s(z) e, with e a first-order autoregressive process of its own at every site.
+
+    The process e(n+1) = phi e(n) + sqrt(1 - phi^2) xi, xi ~ N(0, 1), has variance 1, so that s(z) is the standard
+    deviation of psi about p(z). The coefficient phi belongs to one coarse step, ``coarse_dt``;
+    :func:`l96closure.integrate` refuses any other. One closure serves all sites, and rings of any size K. Beyond the
+    range of z they were fitted on, p and s are constant.
+
+    D. S. Wilks, *Effects of stochastic parametrizations in the Lorenz '96 system*, Q. J. R. Meteorol. Soc. 131,
+    389-407 (2005), with s constant; H. M. Arnold, I. M. Moroz and T. N. Palmer, *Stochastic parametrizations and model
+    uncertainty in the Lorenz '96 system*, Phil. Trans. R. Soc. A 371, 20110479 (2013), who also let it depend on z.
+
+    Attributes
+    ----------
+    trend : the polynomial p.
+    log_variance : the polynomial log s(z)^2.
+    phi : correlation of e from one coarse step to the next, -1 < phi < 1.
+    coarse_dt : that step in model time units.
+    """
+
+    trend: PolynomialTrend
+    log_variance: PolynomialTrend
+    phi: float
+    coarse_dt: float
+
+    name = "polynomial_ar1"
+
+    def __post_init__(self) -> None:
+        checks.number("coarse_dt", self.coarse_dt, above=0.0)
+        if not -1.0 < self.phi < 1.0:
+            checks.reject("phi", self.phi, "> -1 and < 1; the residual of psi has no stationary AR(1) process")
+
+    @classmethod
+    def fit(
+        cls, truth: xr.Dataset, degree: int = 4, residual_degree: int = 0, step: float | None = None
+    ) -> PolynomialAR1:
+        """Fit the polynomial, then the residual's variance, then its autocorrelation, all sites pooled.
+
+        Parameters
+        ----------
+        truth : Dataset with z(time, k) and psi(time, k), from :func:`l96closure.simulate`.
+        degree : of the polynomial p, fitted by least squares, >= 0.
+        residual_degree : of the polynomial log s(z)^2, >= 0; 0 makes the noise the same at every z.
+        step : coarse step the closure is to be used with, in the unit of ``truth``'s time, > 0; None is the interval of
+            ``truth``. phi is the autocorrelation of the standardised residual at the whole number of intervals nearest
+            to it, one at least, raised to the power that leads from there to ``step``.
+
+        Raises
+        ------
+        ValueError
+            An argument is out of its range, ``truth`` is no usable training data, its time is not uniform or too short
+            for ``step``, or a negative autocorrelation would have to be raised to a power.
+        """
+        checks.integer("degree", degree, 0)
+        checks.integer("residual_degree", residual_degree, 0)
+        interval = time_step("truth", truth)
+        step = interval if step is None else checks.number("step", step, above=0.0)
+        data = prepare(truth, trend_degree=degree)
+        z, residual = np.split(data.samples, 2, axis=1)
+        log_variance = _fit_log_variance(z, residual, residual_degree)
+        phi = _phi(residual * np.exp(-0.5 * log_variance(z)), interval, step)
+        assert isinstance(data.trend, PolynomialTrend)
+        return cls(data.trend, log_variance, phi, step)
+
+    def init(self, z: F64, rng: np.random.Generator | int) -> F64:
+        """Draw e from its stationary distribution, N(0, 1), of the shape of ``z`` (member, K)."""
+        return np.random.default_rng(rng).standard_normal(z.shape)
+
+    def step(self, z: F64, state: F64, rng: np.random.Generator) -> tuple[F64, F64]:
+        """Advance e by a step and add it to the polynomial.
+
+        Parameters
+        ----------
+        z : slow variables (member, K).
+        state : e (member, K), from :meth:`init` or the previous step.
+        rng : source of the noise.
+
+        Returns
+        -------
+        psi (member, K) in units of z per model time unit, and the next e.
+
+        Raises
+        ------
+        ValueError
+            ``state`` is not of the shape of ``z``.
+        """
+        if state.shape != z.shape:
+            checks.reject("state.shape", state.shape, f"that of z, {z.shape}")
+        following = self.phi * state + np.sqrt(1.0 - self.phi**2) * rng.standard_normal(z.shape)
+        return self.trend(z) + np.exp(0.5 * self.log_variance(z)) * following, following
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the closure to a netCDF file; raises ``ValueError`` when the folder does not exist."""
+        title = "Polynomial closure with AR(1) noise"
+        store.write(self.to_dataset(), path, kind="closure", title=title, history="l96closure.closures")
+
+    def to_dataset(self) -> xr.Dataset:
+        """Everything :meth:`from_dataset` needs."""
+        polynomial = Polynomial(self.trend).to_dataset()
+        return polynomial.assign(log_variance=("log_variance_power", self.log_variance.coefficients)).assign_attrs(
+            closure=self.name, phi=self.phi, coarse_dt=self.coarse_dt
+        )
+
+    @classmethod
+    def from_dataset(cls, dataset: xr.Dataset) -> PolynomialAR1:
+        """Inverse of :meth:`to_dataset`; raises ``ValueError`` or ``KeyError`` when something is missing."""
+        trend = Polynomial.from_dataset(dataset).trend
+        log_variance = replace(trend, coefficients=dataset["log_variance"].values)
+        return cls(trend, log_variance, float(dataset.attrs["phi"]), float(dataset.attrs["coarse_dt"]))
+
+
+def _fit_log_variance(z: F64, residual: F64, degree: int) -> PolynomialTrend:
+    """Fit a polynomial to the logarithm of the residual's variance given z.
+
+    Gamma regression of the squares with a logarithmic link (McCullagh & Nelder 1989), a convex problem: whatever the
+    distribution of the residual, the squares have the fitted mean, and their ratio to it has mean 1.
+    """
+    lower, upper = float(z.min()), float(z.max())
+    design = np.polynomial.legendre.legvander(np.interp(z.ravel(), (lower, upper), (-1.0, 1.0)), degree)
+    squares = residual.ravel() ** 2
+
+    def ratio(c: F64) -> F64:
+        with np.errstate(over="ignore"):  # far from the minimum; such a step is taken back
+            return squares * np.exp(-(design @ c))
+
+    found = scipy.optimize.minimize(
+        lambda c: (design @ c + ratio(c)).mean(),
+        np.append(np.log(squares.mean()), np.zeros(degree)),
+        jac=lambda c: (1.0 - ratio(c)) @ design / squares.size,
+        hess=lambda c: (design.T * ratio(c)) @ design / squares.size,
+        method="trust-exact",
+        options={"gtol": 1e-10},
+    )
+    fitted = np.polynomial.Legendre(found.x, domain=(lower, upper)).convert(kind=np.polynomial.Polynomial)
+    return PolynomialTrend(np.asarray(fitted.coef, np.float64), lower, upper)
+
+
+def _phi(standardised: F64, interval: float, step: float) -> float:
+    """Correlation over a step of the standardised residual (time, K), which is known once an interval."""
+    lag = max(1, round(step / interval))
+    if lag >= len(standardised):
+        checks.reject("step", step, f"less than {len(standardised) * interval:g}, the length of truth")
+    phi = float(autocorrelation(standardised, lag + 1)[lag])
+    power = step / (lag * interval)
+    if np.isclose(power, 1.0, rtol=1e-6):
+        return phi
+    if phi <= 0.0:
+        allowed = f"a whole multiple of {interval:g}, the interval of truth: the autocorrelation there, {phi:.3g}"
+        checks.reject("step", step, f"{allowed}, cannot be raised to a power")
+    return float(phi**power)

@@ -1,0 +1,336 @@
+"""The closures that are fitted without a bridge: each against an oracle of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import netCDF4
+import numpy as np
+import numpy.typing as npt
+import pytest
+import xarray as xr
+from command_line import Call
+from scipy.signal import lfilter
+from test_cli import TINY
+
+import l96closure as lc
+from l96closure.closures import Analog, NoClosure, Polynomial, PolynomialAR1, load
+
+F64 = npt.NDArray[np.float64]
+K, F = 5, 10.0
+INTERVAL = 5e-3
+BASELINES = [Polynomial, PolynomialAR1, Analog]
+REMEMBERING = [PolynomialAR1, Analog]
+
+
+def simulated(**settings: Any) -> xr.Dataset:
+    return lc.simulate(
+        lc.TwoScaleLorenz96(K, 3, F), **{"samples": 2000, "dt": 1e-3, "every": 5, "spinup": 3.0, **settings}
+    )
+
+
+@pytest.fixture(scope="module")
+def truth() -> xr.Dataset:
+    return simulated(subgrid="coupling")
+
+
+def made_of(z: F64, psi: F64) -> xr.Dataset:
+    return xr.Dataset(
+        {"z": (("time", "k"), z), "psi": (("time", "k"), psi)}, coords={"time": INTERVAL * np.arange(len(z))}
+    )
+
+
+class TestPolynomial:
+    def test_is_the_fit_of_numpy(self, truth: xr.Dataset) -> None:
+        z, psi = truth["z"].values, truth["psi"].values
+        expected = np.polyfit(z.ravel(), psi.ravel(), 4)
+        closure = Polynomial.fit(truth)
+        np.testing.assert_allclose(closure.trend.coefficients[::-1], expected, rtol=1e-8)
+        found, _ = closure.step(z, closure.init(z, 0), np.random.default_rng(0))
+        np.testing.assert_allclose(found, np.polyval(expected, z), rtol=0, atol=1e-9)
+
+    def test_is_constant_beyond_the_training_range(self, truth: xr.Dataset) -> None:
+        closure, (low, high) = Polynomial.fit(truth), (truth["z"].values.min(), truth["z"].values.max())
+        z = np.array([[low - 9.0, low, high, high + 9.0]])  # another K, too: one polynomial serves every site
+        ((below, lowest, highest, above),), _ = closure.step(z, closure.init(z, 0), np.random.default_rng(0))
+        assert (below, above) == (lowest, highest)
+
+    def test_learns_data_without_noise(self) -> None:
+        z = np.random.default_rng(0).normal(3.0, 5.0, (50, K))
+        closure = Polynomial.fit(made_of(z, 1.0 - 2.0 * z), degree=1)
+        np.testing.assert_allclose(closure.trend.coefficients, [1.0, -2.0], rtol=1e-12)
+
+
+class TestPolynomialAR1:
+    PHI, TREND, LOG_VARIANCE = 0.9, np.array([0.5, -0.8, 0.02]), np.array([0.4, -0.1, 0.03])
+    TIMES, SITES = 20_000, 6
+
+    @pytest.fixture
+    def known(self) -> xr.Dataset:
+        """AR(1) noise about a parabola, with a variance that depends on z; z is white in time and space."""
+        rng = np.random.default_rng(0)
+        z = rng.uniform(-6.0, 8.0, (self.TIMES, self.SITES))
+        innovations = np.sqrt(1.0 - self.PHI**2) * rng.standard_normal(z.shape)
+        innovations[0] /= np.sqrt(1.0 - self.PHI**2)
+        noise = lfilter([1.0], [1.0, -self.PHI], innovations, axis=0)
+        trend, log_variance = (np.polynomial.polynomial.polyval(z, c) for c in (self.TREND, self.LOG_VARIANCE))
+        return made_of(z, trend + np.exp(0.5 * log_variance) * noise)
+
+    def test_finds_a_known_process(self, known: xr.Dataset) -> None:
+        closure = PolynomialAR1.fit(known, degree=2, residual_degree=2)
+        size = self.TIMES * self.SITES
+        assert abs(closure.phi - self.PHI) < 4 * np.sqrt((1.0 - self.PHI**2) / size)  # Bartlett's formula
+        # Squares of normals about their mean have variance 2, and the correlation phi^2l at lag l.
+        longer = (1.0 + self.PHI**2) / (1.0 - self.PHI**2)
+        design = np.vander(known["z"].values.ravel(), 3, increasing=True)
+        covariance = 2.0 * longer * np.linalg.inv(design.T @ design)
+        for z in np.linspace(-5.5, 7.5, 9):
+            powers = z ** np.arange(3)
+            difference = closure.log_variance(np.array(z)) - powers @ self.LOG_VARIANCE
+            assert abs(difference) < 4 * np.sqrt(powers @ covariance @ powers)
+
+    def test_the_constant_variance_is_that_of_the_residual(self, truth: xr.Dataset) -> None:
+        closure, z = PolynomialAR1.fit(truth), truth["z"].values
+        residual = truth["psi"].values - closure.trend(z)
+        assert np.exp(closure.log_variance(np.array(0.0))) == pytest.approx((residual**2).mean(), rel=1e-8)
+        assert np.array_equal(closure.trend.coefficients, Polynomial.fit(truth).trend.coefficients)
+
+    @pytest.mark.parametrize("degree", [0, 1, 4])
+    def test_squares_have_the_fitted_mean(self, truth: xr.Dataset, degree: int) -> None:
+        closure, z = PolynomialAR1.fit(truth, residual_degree=degree), truth["z"].values
+        excess = (truth["psi"].values - closure.trend(z)) ** 2 / np.exp(closure.log_variance(z)) - 1.0
+        for power in range(degree + 1):
+            column = ((z - z.mean()) / z.std()) ** power
+            assert abs((excess * column).sum() / np.linalg.norm(excess) / np.linalg.norm(column)) < 1e-7
+
+    @pytest.mark.parametrize(
+        ("steps", "lag", "power"), [(1.0, 1, 1.0), (2.0, 2, 1.0), (7.0, 7, 1.0), (0.5, 1, 0.5), (2.25, 2, 1.125)]
+    )
+    def test_phi_belongs_to_the_coarse_step(self, truth: xr.Dataset, steps: float, lag: int, power: float) -> None:
+        closure = PolynomialAR1.fit(truth, step=steps * INTERVAL)
+        residual = truth["psi"].values - closure.trend(truth["z"].values)
+        residual -= residual.mean()
+        correlation = (residual[lag:] * residual[:-lag]).mean() / (residual**2).mean()
+        assert closure.phi == pytest.approx(correlation**power, rel=1e-10)
+        assert closure.coarse_dt == steps * INTERVAL
+        if steps == 1.0:
+            assert PolynomialAR1.fit(truth).phi == closure.phi
+
+    def test_what_is_drawn_has_the_fitted_moments_from_the_first_step_on(self, truth: xr.Dataset) -> None:
+        closure = PolynomialAR1.fit(truth, residual_degree=2)
+        members, steps, rng = 2000, 12, np.random.default_rng(1)
+        z = np.tile(truth["z"].values[7], (members, 1))
+        state = closure.init(z, rng)
+        drawn = np.empty((steps, members, K))
+        for step in range(steps):
+            psi, state = closure.step(z, state, rng)
+            drawn[step] = (psi - closure.trend(z)) / np.exp(0.5 * closure.log_variance(z))
+        for step in range(steps):
+            correlation = closure.phi**step
+            error = np.sqrt((1.0 + correlation**2) / (members * K))  # of the mean product of two standard normals
+            assert abs((drawn[0] * drawn[step]).mean() - correlation) < 4 * error
+            assert abs((drawn[step] ** 2).mean() - 1.0) < 4 * np.sqrt(2.0 / (members * K))
+        across = np.corrcoef(drawn[0].T)[np.triu_indices(K, 1)]
+        assert (np.abs(across) < 4 / np.sqrt(members)).all()  # every site has noise of its own
+
+
+class TestAnalog:
+    @staticmethod
+    def oracle(truth: xr.Dataset, radius: int, lag: int) -> tuple[F64, F64]:
+        """Coordinates of every sample in units of their standard deviation (time, K, C), and psi (time, K)."""
+        z, psi = truth["z"].values, truth["psi"].values
+        seen = [np.roll(z, -offset, axis=1)[lag:] / z.std() for offset in range(-radius, radius + 1)]
+        if lag:
+            change = z[lag:] - z[:-lag]
+            seen += [change / change.std(), psi[:-lag] / psi.std()]
+        return np.stack(seen, axis=2), psi[lag:]
+
+    @pytest.mark.parametrize(("radius", "lag"), [(0, 0), (2, 0), (0, 1), (1, 3)])
+    def test_draws_evenly_from_the_nearest_by_brute_force(self, truth: xr.Dataset, radius: int, lag: int) -> None:
+        neighbours, members, time = 4, 4000, 700
+        settings = {"step": lag * INTERVAL} if lag else {"memory": False}
+        closure = Analog.fit(truth, radius=radius, neighbours=neighbours, **settings)
+        z, psi = truth["z"].values, truth["psi"].values
+        here = z[time] + 0.05
+        state = np.stack([psi[time - lag] + 0.1, z[time - lag]], axis=1) if lag else np.empty((K, 0))
+        drawn, _ = closure.step(np.tile(here, (members, 1)), np.tile(state, (members, 1, 1)), np.random.default_rng(0))
+        samples, values = self.oracle(truth, radius, lag)
+        query = [np.roll(here, -offset) / z.std() for offset in range(-radius, radius + 1)]
+        if lag:
+            change = (z[lag:] - z[:-lag]).std()
+            query += [(here - z[time - lag]) / change, (psi[time - lag] + 0.1) / psi.std()]
+        for site, point in enumerate(np.stack(query, axis=1)):
+            distance = ((samples - point) ** 2).sum(axis=2).ravel()
+            nearest = values.ravel()[np.argsort(distance)[:neighbours]]
+            found, counts = np.unique(drawn[:, site], return_counts=True)
+            assert np.array_equal(found, np.sort(nearest))
+            error = np.sqrt(members * (1.0 - 1.0 / neighbours) / neighbours)
+            assert (np.abs(counts - members / neighbours) < 4.5 * error).all()
+
+    def test_starts_from_what_came_before_the_nearest(self, truth: xr.Dataset) -> None:
+        z, psi = truth["z"].values, truth["psi"].values
+        state = Analog.fit(truth, neighbours=1).init(z[1:9], 0)
+        np.testing.assert_allclose(state, np.stack([psi[:8], z[:8]], axis=2), rtol=1e-12, atol=1e-12)
+
+    def test_of_one_neighbour_follows_the_truth_it_starts_on(self) -> None:
+        # Every state it comes to is a training sample but for round-off, so the coarse model replays the record.
+        truth = simulated(subgrid="coarse", coarse_dt=INTERVAL)
+        closure, z = Analog.fit(truth, neighbours=1), truth["z"].values
+        tendency = partial(lc.resolved_tendency, F=F)
+        run = lc.integrate(tendency, closure, z[1:2], steps=100, dt=INTERVAL, scheme="euler")
+        np.testing.assert_allclose(run["z"].values[0], z[1:101], rtol=0, atol=1e-9)
+
+    def test_commutes_with_shifts_of_the_sites(self, truth: xr.Dataset) -> None:
+        closure, z = Analog.fit(truth, radius=1, neighbours=1), truth["z"].values[5:9] + 0.3
+        state = closure.init(z, 0)
+        psi, following = closure.step(z, state, np.random.default_rng(0))
+        shifted = closure.step(np.roll(z, 2, axis=1), np.roll(state, 2, axis=1), np.random.default_rng(0))
+        assert np.array_equal(shifted[0], np.roll(psi, 2, axis=1))
+        assert np.array_equal(shifted[1], np.roll(following, 2, axis=1))
+
+
+@pytest.mark.parametrize("of", REMEMBERING)
+class TestCoarseStep:
+    def test_another_one_is_refused(self, truth: xr.Dataset, of: Any) -> None:
+        closure, z0 = of.fit(truth, step=2 * INTERVAL), truth["z"].values[:2]
+        run = partial(lc.integrate, partial(lc.resolved_tendency, F=F), z0=z0, steps=3)
+        run(closure=closure, dt=2 * INTERVAL)
+        run(closure=NoClosure(), dt=INTERVAL)
+        with pytest.raises(ValueError, match=r"^dt = 0\.005 .* 0\.01, the coarse step the closure was fitted for"):
+            run(closure=closure, dt=INTERVAL)
+
+    @pytest.mark.parametrize(
+        ("damage", "step", "message"),
+        [
+            (lambda t: t.drop_vars("time"), None, r"^truth\.sizes\['time'\] = 2000 .* a time coordinate"),
+            (lambda t: t.isel(time=[0, 1, 5]), None, r"^truth\['time'\] = .* uniform step"),
+            (lambda t: t, 0.0, r"^step = 0\.0 .* > 0"),
+            (lambda t: t, "fast", r"^step = 'fast' .* number"),
+            (lambda t: t, 11.0, r"^step = 11\.0 .* less than 10, the length of truth"),
+        ],
+    )
+    def test_that_cannot_be_right(
+        self, truth: xr.Dataset, of: Any, damage: Callable[[xr.Dataset], xr.Dataset], step: Any, message: str
+    ) -> None:
+        with pytest.raises(ValueError, match=message) as caught:
+            of.fit(damage(truth), step=step)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_negative_autocorrelation_has_no_power() -> None:
+    noise = np.random.default_rng(0).standard_normal((400, K))
+    truth = made_of(np.random.default_rng(1).normal(size=noise.shape), lfilter([1.0], [1.0, 0.8], noise, axis=0))
+    assert PolynomialAR1.fit(truth).phi < -0.7
+    with pytest.raises(ValueError, match=r"^step = 0\.0025 .* whole multiple of 0\.005.* -0\.\d+, cannot be raised"):
+        PolynomialAR1.fit(truth, step=INTERVAL / 2)
+
+
+@pytest.mark.parametrize(
+    ("of", "settings", "message"),
+    [
+        (Polynomial, {"degree": -1}, r"^degree = -1 .* >= 0"),
+        (Polynomial, {"degree": 2.0}, r"^degree = 2\.0 .* integer"),
+        (PolynomialAR1, {"degree": None}, r"^degree = None .* integer"),
+        (PolynomialAR1, {"residual_degree": -1}, r"^residual_degree = -1 .* >= 0"),
+        (Analog, {"radius": 3}, r"^radius = 3 .* at most 2 on a ring of 5"),
+        (Analog, {"neighbours": 0}, r"^neighbours = 0 .* >= 1"),
+        (Analog, {"neighbours": 9996}, r"^neighbours = 9996 .* at most the 9995 samples"),
+        (Analog, {"memory": 1}, r"^memory = 1 .* true or false"),
+        (Analog, {"step": INTERVAL / 2}, r"^step = 0\.0025 .* a whole multiple of 0\.005, the interval of truth"),
+        (Analog, {"step": 1.5 * INTERVAL}, r"^step = 0\.0075 .* a whole multiple"),
+    ],
+)
+def test_bad_settings(truth: xr.Dataset, of: Any, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        of.fit(truth, **settings)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("of", BASELINES)
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda t: t.assign(z=t["z"].where(t["k"] != 3)), r"^truth\.z\[0, 3\] = nan .* finite"),
+        (lambda t: t.assign(psi=xr.zeros_like(t["psi"])), r"^truth\.psi = 0\.0 .* two distinct"),
+        (lambda t: t.drop_vars("psi"), r"^truth = \['z'\] .* variable psi"),
+        (lambda t: t.transpose(), r"^truth\.z\.dims = \('k', 'time'\) .* \('time', 'k'\)"),
+    ],
+)
+def test_bad_training_data(
+    truth: xr.Dataset, of: Any, damage: Callable[[xr.Dataset], xr.Dataset], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        of.fit(damage(truth))
+    assert "\n" not in str(caught.value)
+
+
+def test_noise_and_analogs_need_something_that_varies(truth: xr.Dataset) -> None:
+    with pytest.raises(ValueError, match=r"^std of psi about its trend = .* > 0"):
+        PolynomialAR1.fit(truth.assign(psi=1.0 - 2.0 * truth["z"]))
+    with pytest.raises(ValueError, match=r"^change of truth\.z = 0\.0 .* two distinct"):
+        Analog.fit(truth.assign(z=xr.zeros_like(truth["z"]) + truth["z"][0].drop_vars("time")))
+
+
+@pytest.mark.parametrize("of", REMEMBERING)
+def test_a_state_of_another_size(truth: xr.Dataset, of: Any) -> None:
+    closure, z = of.fit(truth), truth["z"].values[:3]
+    state = closure.init(z, 0)
+    with pytest.raises(ValueError, match=r"^state\.shape = \(2, 5.* that of z") as caught:
+        closure.step(z, state[:2], np.random.default_rng(0))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(2, K + 1), (K,), (1, 2, K)])
+def test_z_of_another_size(truth: xr.Dataset, shape: tuple[int, ...]) -> None:
+    closure, z = Analog.fit(truth), np.ones(shape)
+    for call in (lambda: closure.init(z, 0), lambda: closure.step(z, np.ones((2, K, 2)), np.random.default_rng(0))):
+        with pytest.raises(ValueError, match=r"^z\.shape = \(.*\) .* \(member, 5\)"):
+            call()
+
+
+PARTS = [
+    *((Polynomial, part) for part in ("trend", "trend_range")),
+    *((PolynomialAR1, part) for part in ("trend", "log_variance", "phi", "coarse_dt")),
+    *((Analog, part) for part in ("coordinates", "coordinate_scale", "psi", "K", "radius", "neighbours")),
+]
+
+
+@pytest.mark.parametrize(("of", "part"), PARTS, ids=[f"{of.name} {part}" for of, part in PARTS])
+def test_a_file_without_one_of_its_parts(truth: xr.Dataset, tmp_path: Path, of: Any, part: str) -> None:
+    of.fit(truth.isel(time=slice(100))).save(tmp_path / "closure.nc")
+    with netCDF4.Dataset(tmp_path / "closure.nc", "a") as file:
+        if part in file.variables:
+            file.renameVariable(part, "something_else")
+        else:
+            file.delncattr(part)
+    with pytest.raises(ValueError, match=rf"closure\.nc is not a complete {of.name} closure: .*{part}"):
+        load(tmp_path / "closure.nc")
+
+
+@pytest.mark.parametrize(
+    ("phi", "coarse_dt", "message"),
+    [(1.0, 0.1, r"^phi = 1\.0 .* < 1"), (np.nan, 0.1, r"^phi = nan"), (0.5, 0.0, r"^coarse_dt = 0\.0 .* > 0")],
+)
+def test_a_process_that_is_not_stationary(truth: xr.Dataset, phi: float, coarse_dt: float, message: str) -> None:
+    trend = Polynomial.fit(truth).trend
+    with pytest.raises(ValueError, match=message):
+        PolynomialAR1(trend, trend, phi, coarse_dt)
+
+
+@pytest.mark.parametrize("of", BASELINES)
+def test_on_the_command_line(call: Call, of: Any) -> None:
+    run = [*TINY, "training.every=10", f"closure={of.name}", "run_dir=mine"]
+    stages = [] if of is PolynomialAR1 else ["stages=[simulate,fit,integrate]"]
+    outcome = call(*run, *stages)
+    assert outcome.status == 0, outcome.err
+    closure = load(outcome.folder / "closure.nc")
+    assert type(closure) is of
+    assert getattr(closure, "coarse_dt", None) == (5e-3 if of in REMEMBERING else None)
+    with xr.open_dataset(outcome.folder / "coarse.nc", decode_times=False) as coarse:
+        assert (coarse["psi"] != 0).all()
+    outcome = call(*run, "stages=[integrate]", "coarse.dt=0.01")
+    assert outcome.status == (2 if of in REMEMBERING else 0)
+    assert ("dt = 0.01 is not allowed; it must be 0.005" in outcome.err) == (of in REMEMBERING)
