@@ -8,8 +8,9 @@ from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
+import xarray as xr
 
-__all__ = ["finite_array", "integer", "number", "one_of", "reject"]
+__all__ = ["finite_array", "integer", "multiple", "number", "one_of", "reject", "variable"]
 
 
 def reject(name: str, value: object, allowed: str) -> NoReturn:
@@ -47,6 +48,20 @@ def number(name: str, value: Any, *, above: float = -math.inf, minimum: float = 
     return float(value)
 
 
+def multiple(name: str, value: Any, of: str, unit: float) -> int:
+    """Return ``value`` / ``unit``, two positive numbers; raise ``ValueError`` unless it is whole, up to round-off.
+
+    Parameters
+    ----------
+    name, value : the field and what was given for it.
+    of, unit : name and value of what it must be a multiple of.
+    """
+    times = round(number(name, value, above=0.0) / unit)
+    if times < 1 or not math.isclose(times * unit, value, rel_tol=1e-9):
+        reject(name, value, f"a multiple of {of} = {unit:g}")
+    return times
+
+
 def one_of(name: str, value: Any, allowed: Collection[str]) -> str:
     """Return ``value``; raise ``ValueError`` unless it is one of the strings ``allowed``."""
     if not isinstance(value, str) or value not in allowed:
@@ -71,3 +86,14 @@ def finite_array(name: str, value: Any, ndim: int) -> npt.NDArray[np.float64]:
         index = tuple(int(i) for i in np.argwhere(~finite)[0])
         reject(f"{name}[{', '.join(map(str, index))}]", float(array[index]), "finite")
     return array
+
+
+def variable(name: str, dataset: xr.Dataset, variable: str, dims: tuple[str, ...]) -> npt.NDArray[np.float64]:
+    """Return a variable of a dataset as :func:`finite_array` does, with its dimensions in the order of ``dims``.
+
+    Raises ``ValueError`` when there is no such variable, or its dimensions are others.
+    """
+    if variable not in dataset or set(dataset[variable].dims) != set(dims):
+        found = {str(key): value.dims for key, value in dataset.data_vars.items()}
+        reject(name, found, f"a Dataset with {variable} ({', '.join(dims)})")
+    return finite_array(f"{name}[{variable!r}]", dataset[variable].transpose(*dims), len(dims))

@@ -12,8 +12,9 @@ from tqdm import tqdm
 
 from l96closure import checks
 from l96closure.closures import Closure
+from l96closure.series import time_step
 
-__all__ = ["SCHEMES", "Tendency", "euler", "integrate", "rk4"]
+__all__ = ["SCHEMES", "Tendency", "euler", "forecast", "integrate", "rk4"]
 
 F64 = npt.NDArray[np.float64]
 Tendency = Callable[[F64], F64]
@@ -108,3 +109,86 @@ def integrate(
         },
         attrs={"scheme": scheme, "dt": dt, "steps": steps, "save_every": save_every},
     )
+
+
+def forecast(
+    tendency: Tendency,
+    closure: Closure,
+    reference: xr.Dataset,
+    *,
+    starts: int = 200,
+    members: int = 20,
+    lead: float = 2.0,
+    every: float = 0.05,
+    dt: float = 5e-3,
+    scheme: str = "euler",
+    rng: np.random.Generator | int = 0,
+    progress: bool = False,
+) -> xr.Dataset:
+    """Make ensemble forecasts from states of a reference run, and set beside each the truth it should meet.
+
+    All members of a start begin with its exact z; their closures begin with what ``closure.init`` gives for it. They
+    differ by the closure's noise alone.
+
+    Parameters
+    ----------
+    tendency, closure, dt, scheme, rng, progress : as for :func:`integrate`.
+    reference : ``z`` (time, k) at a uniform time step, a run that the closure was not fitted to.
+    starts : number of initial states, >= 2, spread evenly over the reference; no two forecasts share a stretch of it.
+    members : ensemble members of each start, >= 2.
+    lead : longest lead time in model time units, a multiple of ``every``.
+    every : model time between two records, a multiple of ``dt`` and of the reference's time step.
+
+    Returns
+    -------
+    Dataset with the forecasts z (start, member, lead, k) and the truth, observation (start, lead, k). The coordinate
+    ``start`` is the initial time in the reference; ``lead`` goes from 0 to the longest.
+
+    Raises
+    ------
+    ValueError
+        An argument is out of its range, or ``reference`` is too short or lacks the times.
+    FloatingPointError
+        A forecast stopped being finite; the message counts members through all starts, and time from the start.
+    """
+    starts, members = checks.integer("starts", starts, 2), checks.integer("members", members, 2)
+    save_every = checks.multiple("every", every, "dt", checks.number("dt", dt, above=0.0))
+    leads = float(every) * np.arange(checks.multiple("lead", lead, "every", every) + 1, dtype=np.float64)
+    truth = checks.variable("reference", reference, "z", ("time", "k"))
+    after = checks.multiple("every", every, "the reference's time step", time_step("reference", reference))
+    times = _forecast_times(len(truth), starts, after * np.arange(leads.size))
+    observation = truth[times]
+    run = integrate(
+        tendency,
+        closure,
+        np.repeat(observation[:, 0], members, axis=0),
+        steps=(leads.size - 1) * save_every + 1,
+        dt=dt,
+        scheme=scheme,
+        save_every=save_every,
+        rng=rng,
+        progress=progress,
+    )
+    return xr.Dataset(
+        {
+            "z": (("start", "member", "lead", "k"), run["z"].to_numpy().reshape(starts, members, leads.size, -1)),
+            "observation": (("start", "lead", "k"), observation),
+        },
+        coords={
+            "start": reference["time"].to_numpy()[times[:, 0]],
+            "member": np.arange(members),
+            "lead": leads,
+            "k": run["k"].to_numpy(),
+        },
+        attrs={"scheme": scheme, "dt": dt},
+    )
+
+
+def _forecast_times(times: int, starts: int, after: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """Return indices (start, lead) of starts spread evenly over a run, and of the leads, indices ``after`` each."""
+    most = (times - 1) // int(after[-1])
+    if starts > most:
+        checks.reject("starts", starts, f"at most {most}, so that no two forecasts share a stretch of the reference")
+    first = np.linspace(0, times - 1 - after[-1], starts).round().astype(np.intp)
+    index: npt.NDArray[np.intp] = first[:, np.newaxis] + after
+    return index

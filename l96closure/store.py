@@ -84,6 +84,9 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     "frequency": _quantity("frequency in cycles per model time unit"),
     "probability": _quantity("probability of a smaller value"),
     "threshold": _quantity("level of the slow variable that is crossed upwards"),
+    "start": _quantity("time of the reference at which a forecast starts, in model time units"),
+    "lead": _quantity("lead time of a forecast in model time units"),
+    "rank": _quantity("number of members below the truth"),
     "source": {"long_name": "origin of the statistics"},  # text has no unit
     "scheme": {"long_name": "sampling scheme"},
     "realisation": _quantity("training set", standard_name="realization"),
@@ -97,6 +100,7 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     "z": _quantity("slow variable"),
     "y": _quantity("fast variable"),
     "psi": _quantity("subgrid tendency of the slow variable"),
+    "observation": _quantity("slow variable of the truth that a forecast should meet"),
     # closures
     "field": {"long_name": "predictors and target of the closure"},
     "field_units": {"long_name": "units of a field"},
@@ -147,6 +151,14 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     ),
     "psi_given_z_mean": _quantity("mean of the subgrid tendency given the slow variable"),
     "psi_given_z_std": _quantity("standard deviation of the subgrid tendency given the slow variable"),
+    # forecasts
+    **_with_interval("rmse", "root mean square error of the ensemble mean"),
+    **_with_interval("ensemble_spread", "root mean variance of the ensemble"),
+    **_with_interval("spread_skill", "spread of the ensemble over the error of its mean, corrected for its size"),
+    **_with_interval("crps", "fair continuous ranked probability score"),
+    **_with_interval("rank_histogram", "relative frequency of the rank of the truth among the members"),
+    "crps_climatology": _quantity("continuous ranked probability score of the climatological distribution"),
+    "rmse_climatology": _quantity("root mean square error of the climatological mean"),
     # sampling experiments
     "x": _quantity("state that the bridge learns and draws"),
     "burn_in": _quantity("steps of a chain before its first record"),

@@ -20,9 +20,12 @@ TINY = [
     "reference.spinup=1",
     "coarse.steps=200",
     "coarse.members=2",
+    "forecast.starts=4",
+    "forecast.members=3",
+    "forecast.lead=0.5",
     "diagnostics.max_lag=0.2",
 ]
-FILES = {"truth.nc", "reference.nc", "closure.nc", "coarse.nc", "diagnostics.nc"}
+FILES = {"truth.nc", "reference.nc", "closure.nc", "coarse.nc", "forecast.nc", "diagnostics.nc"}
 
 
 def written_at(folder: Path) -> dict[str, int]:
@@ -43,6 +46,7 @@ def test_a_run_fills_its_folder(call: Call, tmp_path: Path) -> None:
     assert list((folder / "figures").glob("*.png"))
     assert {item.name for item in tmp_path.iterdir()} == {"runs"}
     assert "hellinger_z" in outcome.out
+    assert "CRPS" in outcome.out
 
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "samples: 3000" in page
@@ -120,6 +124,8 @@ WRONG = [
     ("coarse.members=0", "coarse.members = 0 is not allowed; it must be an integer >= 1"),
     ("coarse.dt=fast", "coarse.dt = 'fast' is not allowed"),
     ("coarse.dt=0.00073", "coarse.dt = 0.00073 is not allowed"),
+    ("forecast.starts=200", "forecast.starts = 200 is not allowed; it must be at most 19"),
+    ("forecast.every=0.0625", "forecast.every = 0.0625 is not allowed; it must be a multiple of coarse.dt"),
     ("model.K=3", "K = 3 is not allowed; it must be an integer >= 4"),
     ("model=12", "group override must be a string"),
     ("training.subgrid=exact", "subgrid = 'exact' is not allowed; it must be one of "),

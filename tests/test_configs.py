@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from l96closure.cli import config_folder
 from l96closure.closures import CLOSURES
 from l96closure.experiments import WORKFLOWS
-from l96closure.experiments.settings import Coarse, Reference, Settings
+from l96closure.experiments.settings import Coarse, Forecast, Reference, Settings
 
 
 def options(group: str) -> list[str]:
@@ -66,7 +66,7 @@ def test_every_closure_experiment_takes_every_closure(composed: Any, experiment:
     "option",
     [
         f"{group}={option}"
-        for group in ("model", "training", "reference", "coarse", "diagnostics")
+        for group in ("model", "training", "reference", "coarse", "forecast", "diagnostics")
         for option in options(group)
     ],
 )
@@ -158,3 +158,27 @@ def test_coarse_rejects(field: str, value: Any) -> None:
 def test_reference_rejects(field: str, value: Any) -> None:
     with pytest.raises(ValueError, match=rf"^reference\.{field} = "):
         Reference(**{"duration": 10.0, "spinup": 1.0, field: value})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("starts", 1),
+        ("members", 1),
+        ("members", 2.0),
+        ("lead", 0.0),
+        ("lead", 0.25),
+        ("every", -0.1),
+        ("every", "daily"),
+    ],
+)
+def test_forecast_rejects(field: str, value: Any) -> None:
+    good = {"starts": 10, "members": 5, "lead": 1.0, "every": 0.1}
+    with pytest.raises(ValueError, match=rf"^forecast\.{field} = .* is not allowed; it must be "):
+        Forecast(**{**good, field: value})
+
+
+def test_there_are_no_more_forecasts_than_fit_into_the_reference(composed: Any) -> None:
+    Settings.from_config(composed("reference.duration=400.025"))
+    with pytest.raises(ValueError, match=r"^forecast\.starts = 200 .* at most 199, "):
+        Settings.from_config(composed("reference.duration=400"))

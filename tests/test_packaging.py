@@ -21,6 +21,9 @@ TINY = [
     "reference.spinup=0.5",
     "coarse.steps=100",
     "coarse.members=2",
+    "forecast.starts=4",
+    "forecast.members=3",
+    "forecast.lead=0.5",
     "diagnostics.max_lag=0.2",
 ]
 

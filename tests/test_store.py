@@ -251,7 +251,10 @@ def test_every_kind_of_file_passes_the_cf_checker(tmp_path: Path) -> None:
         {name: (("member", "time", "k"), truth[name].values.reshape(2, 300, 5)) for name in ("z", "psi")},
         coords={"member": [0, 1], "time": truth["time"].values[:300], "k": truth["k"]},
     )
-    kinds = {"truth": truth, "coarse": coarse, "diagnostics": lc.diagnose(truth, coarse)}
+    none = lc.closures.NoClosure()
+    forecast = lc.forecast(lambda z: -z, none, truth, starts=5, members=3, lead=0.5, every=0.1, dt=0.01)
+    diagnostics = xr.merge([lc.diagnose(truth, coarse), lc.verify(forecast, truth)], combine_attrs="no_conflicts")
+    kinds = {"truth": truth, "coarse": coarse, "forecast": forecast, "diagnostics": diagnostics}
     for kind, dataset in kinds.items():
         _write(dataset, tmp_path / f"{kind}.nc", kind=kind, config_yaml="K: 5\n", seeds={"truth": 2**63})
     lc.closures.SchrodingerBridge.fit(truth, centres=50).save(tmp_path / "closure.nc")

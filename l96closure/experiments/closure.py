@@ -1,4 +1,4 @@
-"""The closure experiment: truth, closure, coarse run, diagnostics, report.
+"""The closure experiment: truth, closure, coarse run, forecasts, diagnostics, report.
 
 Each stage is a plain function of the settings and of what the stages before it made; :data:`WORKFLOW` passes these
 results through the files of a run folder, so that any stage can be repeated alone.
@@ -16,15 +16,19 @@ import numpy as np
 import xarray as xr
 
 from l96closure import checks, closures, report
+from l96closure.coarse import forecast as forecast_coarse
 from l96closure.coarse import integrate as integrate_coarse
 from l96closure.diagnostics import diagnose
+from l96closure.diagnostics.forecast import verify
 from l96closure.experiments.run_folder import File, RunFolder
 from l96closure.experiments.settings import Settings
 from l96closure.experiments.workflow import Stage, Workflow
 from l96closure.figures import climate as figures
+from l96closure.figures import forecast as forecast_figures
 from l96closure.report import climate
+from l96closure.report import forecast as forecast_report
 
-__all__ = ["WORKFLOW", "fit", "integrate", "simulate", "write_report"]
+__all__ = ["WORKFLOW", "fit", "forecast", "integrate", "score_table", "simulate", "write_report"]
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +46,7 @@ def simulate(settings: Settings, progress: bool = False) -> tuple[xr.Dataset, xr
         settings.model,
         **{
             **settings.training,
-            "samples": max(1, round(settings.reference.duration / settings.coarse.interval)),
+            "samples": settings.reference_samples,
             "every": settings.reference_every,
             "spinup": settings.reference.spinup,
         },
@@ -96,6 +100,28 @@ def integrate(settings: Settings, truth: xr.Dataset, closure: closures.Closure, 
     return run
 
 
+def forecast(
+    settings: Settings, reference: xr.Dataset, closure: closures.Closure, progress: bool = False
+) -> xr.Dataset:
+    """Make ensemble forecasts from states of the reference.
+
+    Returns
+    -------
+    The forecasts and the truth they should meet, as :func:`l96closure.forecast` returns them, in single precision.
+    """
+    ensemble = forecast_coarse(
+        settings.system.tendency(settings.model),
+        closure,
+        reference,
+        **asdict(settings.forecast),
+        dt=settings.coarse.dt,
+        scheme=settings.coarse.scheme,
+        rng=settings.seeds["forecast"],
+        progress=progress,
+    )
+    return ensemble.astype(np.float32)
+
+
 def _simulate_stage(settings: Settings, folder: RunFolder, progress: bool) -> dict[str, xr.Dataset]:
     truth, reference = simulate(settings, progress)
     return {"truth": truth, "reference": reference}
@@ -118,20 +144,37 @@ def _integrate_stage(settings: Settings, folder: RunFolder, progress: bool) -> d
     return {"coarse": integrate(settings, truth, closure, progress)}
 
 
+def _forecast_stage(settings: Settings, folder: RunFolder, progress: bool) -> dict[str, xr.Dataset]:
+    reference, closure = folder.read("reference"), closures.load(folder.file("closure"))
+    return {"forecast": forecast(settings, reference, closure, progress)}
+
+
 def _diagnose_stage(settings: Settings, folder: RunFolder, progress: bool) -> dict[str, xr.Dataset]:
-    reference, coarse = folder.read("reference"), folder.read("coarse")
-    return {"diagnostics": diagnose(reference, coarse, **asdict(settings.diagnostics))}
+    reference, coarse, ensemble = (folder.read(name) for name in ("reference", "coarse", "forecast"))
+    climate_scores = diagnose(reference, coarse, **asdict(settings.diagnostics))
+    forecast_scores = verify(ensemble, reference, rng=settings.seeds["intervals"])
+    return {"diagnostics": xr.merge([climate_scores, forecast_scores], combine_attrs="no_conflicts")}
+
+
+def score_table(diagnostics: xr.Dataset) -> str:
+    """Return the scores of climate and forecasts as plain text."""
+    return f"{climate.score_table(diagnostics)}\n\n{forecast_report.score_table(diagnostics)}"
 
 
 def write_report(folder: RunFolder, notes: Sequence[str] = ()) -> None:
     """Draw the figures of a finished run and write its page; ``notes`` are shown on it."""
-    reference, coarse, diagnostics = (folder.read(name) for name in ("reference", "coarse", "diagnostics"))
-    pictures = figures.save_all(folder.path / "figures", reference, coarse, diagnostics)
+    reference, coarse, ensemble, diagnostics = (
+        folder.read(name) for name in ("reference", "coarse", "forecast", "diagnostics")
+    )
+    pictures = [
+        *figures.save_all(folder.path / "figures", reference, coarse, diagnostics),
+        *forecast_figures.save_all(folder.path / "figures", ensemble, diagnostics),
+    ]
     report.write_page(
         folder.path / "report.html",
         title=f"{folder.config['experiment_name']}: the coarse model beside the truth",
-        headline=climate.headline(diagnostics),
-        tables=climate.tables(diagnostics),
+        headline=f"{climate.headline(diagnostics)} {forecast_report.headline(diagnostics)}",
+        tables=[*climate.tables(diagnostics), forecast_report.table(diagnostics)],
         figures=pictures,
         notes=notes,
         downloads=folder.downloads(),
@@ -146,7 +189,8 @@ WORKFLOW = Workflow(
         "simulate": Stage((), _simulate_stage),
         "fit": Stage(("truth",), _fit_stage),
         "integrate": Stage(("truth", "closure"), _integrate_stage),
-        "diagnose": Stage(("reference", "coarse"), _diagnose_stage),
+        "forecast": Stage(("reference", "closure"), _forecast_stage),
+        "diagnose": Stage(("reference", "coarse", "forecast"), _diagnose_stage),
     },
     files={
         "truth": File("truth", "simulate", ("model", "training"), "Truth: training data of a closure"),
@@ -158,10 +202,19 @@ WORKFLOW = Workflow(
         ),
         "closure": File("closure", "fit", ("closure",), "Closure of the coarse model"),
         "coarse": File("coarse", "integrate", ("coarse",), "Coarse model with a closure"),
+        "forecast": File(
+            "forecast",
+            "forecast",
+            ("coarse", "forecast"),
+            "Ensemble forecasts with a closure, and the truth they should meet",
+        ),
         "diagnostics": File(
-            "diagnostics", "diagnose", ("diagnostics",), "Climate of the coarse model beside the truth"
+            "diagnostics",
+            "diagnose",
+            ("diagnostics",),
+            "Climate and forecasts of the coarse model beside the truth",
         ),
     },
-    table=climate.score_table,
+    table=score_table,
     write_report=write_report,
 )

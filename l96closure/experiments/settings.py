@@ -13,7 +13,7 @@ from l96closure.coarse import SCHEMES
 from l96closure.experiments import sections
 from l96closure.experiments.systems import SYSTEMS, System
 
-__all__ = ["Coarse", "Diagnostics", "Reference", "Settings"]
+__all__ = ["Coarse", "Diagnostics", "Forecast", "Reference", "Settings"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,35 @@ class Coarse:
 
 
 @dataclass(frozen=True)
+class Forecast:
+    """Ensemble forecasts from the reference, with the coarse run's scheme and step; see :func:`l96closure.forecast`.
+
+    Parameters
+    ----------
+    starts : number of initial states, >= 2.
+    members : ensemble members of each, >= 2.
+    lead : longest lead time in model time units, a multiple of ``every``.
+    every : model time between two records, > 0.
+
+    Raises
+    ------
+    ValueError
+        A field is out of its range.
+    """
+
+    starts: int
+    members: int
+    lead: float
+    every: float
+
+    def __post_init__(self) -> None:
+        checks.integer("forecast.starts", self.starts, 2)
+        checks.integer("forecast.members", self.members, 2)
+        checks.number("forecast.every", self.every, above=0.0)
+        checks.multiple("forecast.lead", self.lead, "forecast.every", self.every)
+
+
+@dataclass(frozen=True)
 class Diagnostics:
     """Arguments of :func:`l96closure.diagnose`, checked before the runs rather than after them.
 
@@ -113,7 +142,8 @@ class Settings:
     closure : name of the closure, a key of :data:`l96closure.closures.CLOSURES`.
     closure_arguments : arguments of its ``fit``.
     coarse : the coarse run.
-    diagnostics : the comparison of the two.
+    forecast : the ensemble forecasts.
+    diagnostics : the comparison of the two runs.
     seed : every random number of the run follows from it.
     """
 
@@ -124,12 +154,18 @@ class Settings:
     closure: str
     closure_arguments: Mapping[str, Any]
     coarse: Coarse
+    forecast: Forecast
     diagnostics: Diagnostics
     seed: int
 
     def __post_init__(self) -> None:
         checks.integer("seed", self.seed, 0)
         self.reference_every  # noqa: B018 - fails early where the steps do not fit each other
+        checks.multiple("forecast.every", self.forecast.every, "coarse.dt * coarse.save_every", self.coarse.interval)
+        most = int((self.reference_samples - 1) * self.coarse.interval / self.forecast.lead + 1e-9)
+        if self.forecast.starts > most:
+            allowed = f"at most {most}, so many forecasts fit into the reference one after the other"
+            checks.reject("forecast.starts", self.forecast.starts, allowed)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Settings:
@@ -140,7 +176,9 @@ class Settings:
         ValueError
             A section or one of its keys is missing or unknown, or a value is out of its range.
         """
-        sections.check_sections(config, ("model", "training", "reference", "closure", "coarse", "diagnostics"))
+        sections.check_sections(
+            config, ("model", "training", "reference", "closure", "coarse", "forecast", "diagnostics")
+        )
         model = dict(config["model"])
         system = SYSTEMS[checks.one_of("model.name", model.pop("name", next(iter(SYSTEMS))), SYSTEMS)]
         arguments = dict(config["closure"])
@@ -155,6 +193,7 @@ class Settings:
                 "closure", closures.CLOSURES[closure].fit, arguments, "truth", "seed", "progress", "step"
             ),
             coarse=sections.build("coarse", Coarse, config["coarse"]),
+            forecast=sections.build("forecast", Forecast, config["forecast"]),
             diagnostics=sections.build("diagnostics", Diagnostics, config["diagnostics"]),
             seed=config.get("seed", 0),
         )
@@ -162,7 +201,12 @@ class Settings:
     @property
     def seeds(self) -> dict[str, int]:
         """Independent seeds for every use of chance, spawned from ``seed``."""
-        return sections.seeds(self.seed, ("truth", "reference", "fit", "coarse"))
+        return sections.seeds(self.seed, ("truth", "reference", "fit", "coarse", "forecast", "intervals"))
+
+    @property
+    def reference_samples(self) -> int:
+        """Number of records of the reference."""
+        return max(1, round(self.reference.duration / self.coarse.interval))
 
     @property
     def reference_every(self) -> int:

@@ -1,0 +1,77 @@
+"""How the report shows the scores of ensemble forecasts: a headline, a table, and text for the terminal."""
+
+from __future__ import annotations
+
+import xarray as xr
+
+from l96closure.diagnostics.forecast import headline_leads
+from l96closure.report import Row, Table, as_text
+
+__all__ = ["headline", "score_table", "table"]
+
+_SCORES = ("crps", "spread_skill", "rmse", "ensemble_spread")
+
+
+def headline(scores: xr.Dataset) -> str:
+    """Say in one sentence how good the forecasts are at the middle one of the leads shown, and how reliable.
+
+    The spread counts as right when the interval of its ratio to the error holds 1.
+
+    Parameters
+    ----------
+    scores : result of :func:`l96closure.diagnostics.forecast.verify`.
+    """
+    leads = headline_leads(scores)
+    at = scores.sel(lead=leads[len(leads) // 2])
+    low, high = float(at["spread_skill_low"]), float(at["spread_skill_high"])
+    verdict = "too narrow" if high < 1 else "too wide" if low > 1 else "as wide as their errors ask for"
+    return (
+        f"Forecasts of lead {float(at['lead']):g} have a CRPS of {_with_interval(at, 'crps')}, "
+        f"{_relative(at)} times that of climatology; the ensembles are {verdict} "
+        f"(spread-skill ratio {_with_interval(at, 'spread_skill')})."
+    )
+
+
+def table(scores: xr.Dataset) -> Table:
+    """Return the scores at a few leads with their intervals.
+
+    Parameters
+    ----------
+    scores : result of :func:`l96closure.diagnostics.forecast.verify`.
+    """
+    rows = []
+    for lead in headline_leads(scores):
+        at = scores.sel(lead=lead)
+        crps, *others = (_with_interval(at, name) for name in _SCORES)
+        rows.append(Row(f"lead {lead:g}", (crps, _relative(at), *others)))
+    return Table(
+        "Forecasts",
+        ("lead (time units)", "CRPS", "/ climatology", "spread-skill", "RMSE", "spread"),
+        tuple(rows),
+        f"CRPS: fair continuous ranked probability score of z, alone and over that of the climatological distribution, "
+        f"{float(scores['crps_climatology']):.3f}. Spread-skill: ratio of spread to error, corrected for the size of "
+        f"the ensemble, 1 for a reliable one. RMSE: error of the ensemble mean; that of the climatological mean is "
+        f"{float(scores['rmse_climatology']):.3f}. {scores.attrs['forecast_starts']} starts of "
+        f"{scores.attrs['forecast_members']} members; in brackets 95 % intervals, by resampling the starts.",
+    )
+
+
+def score_table(scores: xr.Dataset) -> str:
+    """Return the table as plain text.
+
+    Parameters
+    ----------
+    scores : result of :func:`l96closure.diagnostics.forecast.verify`.
+    """
+    forecasts = table(scores)
+    return f"{as_text([forecasts])}\n\n{forecasts.note}"
+
+
+def _with_interval(at: xr.Dataset, name: str) -> str:
+    value, low, high = (float(at[name + part]) for part in ("", "_low", "_high"))
+    return f"{value:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _relative(at: xr.Dataset) -> str:
+    climatology = float(at["crps_climatology"])
+    return f"{float(at['crps']) / climatology:.2f}" if climatology > 0 else "–"

@@ -1,0 +1,383 @@
+"""Ensemble forecasts and their scores, against closed forms, plain loops and the package ``scores``.
+
+Tolerances of statistical claims are four standard errors, worked out next to the claim.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import xarray as xr
+from scipy import stats
+
+import l96closure as lc
+from l96closure.diagnostics import forecast as diagnostics
+from l96closure.figures import forecast as figures
+from l96closure.report import forecast as report
+
+F64 = npt.NDArray[np.float64]
+K, F = 6, 8.0
+tendency = partial(lc.resolved_tendency, F=F)
+STEP, EVERY = 0.01, 0.05
+BOUNDS = ("", "_low", "_high")
+
+
+@pytest.fixture(scope="module")
+def reference() -> xr.Dataset:
+    """A run of the bare coarse model, recorded at 0.05."""
+    z0 = np.random.default_rng(0).normal(2.0, 3.0, (1, K))
+    run = lc.integrate(tendency, lc.closures.NoClosure(), z0, steps=2000, dt=STEP, scheme="rk4", save_every=5)
+    return run.isel(member=0, drop=True)
+
+
+class White:
+    """psi is white noise of unit standard deviation; there is no state."""
+
+    def init(self, z: F64, rng: Any) -> F64:
+        return np.empty((len(z), 0))
+
+    def step(self, z: F64, state: F64, rng: Any) -> tuple[F64, F64]:
+        return rng.standard_normal(z.shape), state
+
+
+def ensemble(starts: int, members: int, leads: int, sites: int, spread: float = 1.0, seed: int = 0) -> xr.Dataset:
+    """Truth and members of one normal distribution about what the start makes predictable; ``spread`` spoils that."""
+    rng = np.random.default_rng(seed)
+    predictable = 3.0 * rng.standard_normal((starts, 1, leads, sites))
+    noise = rng.standard_normal((starts, members + 1, leads, sites))
+    noise[:, 1:] *= spread
+    x = predictable + noise
+    return xr.Dataset(
+        {"z": (("start", "member", "lead", "k"), x[:, 1:]), "observation": (("start", "lead", "k"), x[:, 0])},
+        coords={"lead": 0.5 * np.arange(leads), "start": 5.0 * np.arange(starts)},
+    )
+
+
+def standard_error(scores: xr.Dataset, name: str) -> F64:
+    """Standard error behind an interval of 95 %."""
+    return (scores[f"{name}_high"] - scores[f"{name}_low"]).to_numpy() / (2 * stats.norm.ppf(0.975))
+
+
+climate = xr.Dataset({"z": (("time", "k"), np.random.default_rng(9).standard_normal((50, 4)))})
+
+
+# The experiment
+
+
+def test_the_model_that_made_the_reference_forecasts_it_exactly(reference: xr.Dataset) -> None:
+    made = lc.forecast(
+        tendency, lc.closures.NoClosure(), reference, starts=4, members=2, lead=2.0, every=0.1, dt=STEP, scheme="rk4"
+    )
+    for member in range(2):
+        assert np.array_equal(made["z"].isel(member=member).values, made["observation"].values)
+    scores = lc.verify(made, reference)
+    assert not scores["rmse"].values.any()
+    assert not scores["crps"].values.any()
+
+
+def test_starts_are_spread_evenly_and_observations_follow_them(reference: xr.Dataset) -> None:
+    made = lc.forecast(tendency, White(), reference, starts=5, members=3, lead=1.5, every=0.25, dt=STEP)
+    assert dict(made.sizes) == {"start": 5, "member": 3, "lead": 7, "k": K}
+    np.testing.assert_allclose(made["lead"], 0.25 * np.arange(7))
+    gaps = np.diff(made["start"])
+    assert gaps.min() >= 1.5
+    assert np.ptp(gaps) <= EVERY * (1 + 1e-9)
+    assert made["start"][0] == reference["time"][0]
+    assert float(made["start"][-1]) + 1.5 == pytest.approx(float(reference["time"][-1]))
+    for start, lead in product(made["start"].values, made["lead"].values):
+        expected = reference["z"].sel(time=start + lead, method="nearest")
+        assert np.array_equal(made["observation"].sel(start=start, lead=lead), expected)
+    for member in made["member"].values:
+        assert np.array_equal(made["z"].sel(member=member, lead=0.0), made["observation"].sel(lead=0.0))
+
+
+def test_members_are_runs_of_the_coarse_model_that_differ_by_their_noise(reference: xr.Dataset) -> None:
+    made = lc.forecast(tendency, White(), reference, starts=2, members=3, lead=0.5, every=EVERY, dt=STEP, rng=4)
+    z0 = np.repeat(made["observation"].isel(lead=0).values, 3, axis=0)
+    run = lc.integrate(tendency, White(), z0, steps=51, dt=STEP, save_every=5, rng=4)
+    assert np.array_equal(made["z"].values.reshape(6, 11, K), run["z"].values)
+    assert (made["z"].isel(lead=-1).std("member") > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"starts": 1}, r"^starts = 1 .* >= 2"),
+        ({"members": 1}, r"^members = 1 .* >= 2"),
+        ({"dt": 0.0}, r"^dt = 0\.0 .* > 0"),
+        ({"every": 0.054}, r"^every = 0\.054 .* a multiple of dt = 0\.01"),
+        ({"every": 0.06, "lead": 0.6}, r"^every = 0\.06 .* a multiple of the reference's time step = 0\.05"),
+        ({"lead": 0.99}, r"^lead = 0\.99 .* a multiple of every = 0\.05"),
+        ({"lead": 0.0}, r"^lead = 0\.0 .* > 0"),
+        ({"lead": "long"}, r"^lead = 'long' .* a finite number"),
+        ({"starts": 20}, r"^starts = 20 .* at most 19, so that no two forecasts share"),
+        ({"scheme": "leapfrog"}, r"^scheme = 'leapfrog' .* euler, rk4"),
+    ],
+)
+def test_bad_arguments_of_a_forecast(reference: xr.Dataset, arguments: dict[str, Any], message: str) -> None:
+    usual = {"starts": 2, "members": 2, "lead": 1.0, "every": EVERY, "dt": STEP}
+    with pytest.raises(ValueError, match=message) as caught:
+        lc.forecast(tendency, White(), reference, **{**usual, **arguments})
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_references_are_refused(reference: xr.Dataset) -> None:
+    make = partial(lc.forecast, tendency, White(), starts=2, members=2, lead=1.0, every=EVERY, dt=STEP)
+    with pytest.raises(ValueError, match=r"^reference = .* a Dataset with z \(time, k\)"):
+        make(reference.drop_vars("z"))
+    with pytest.raises(ValueError, match=r"^reference = .* a Dataset with z \(time, k\)"):
+        make(reference.expand_dims("member"))
+    with pytest.raises(ValueError, match=r"^reference\['z'\]\[0, 1\] = nan .* finite"):
+        make(reference.where(reference["k"] != 1))
+    with pytest.raises(ValueError, match=r"^reference\.sizes\['time'\] = 1 .* two times or more"):
+        make(reference.isel(time=[0]))
+    time = reference["time"]
+    with pytest.raises(ValueError, match=r"^reference\['time'\] = .* uniform step"):
+        make(reference.assign_coords(time=time + 0.01 * (time > 0.5) * (time < 9.0)))
+
+
+def test_the_closure_forecasts_better_than_none() -> None:
+    model = lc.TwoScaleLorenz96()
+    training, judge = (lc.simulate(model, samples=4000, every=10, subgrid="coupling", seed=seed) for seed in (0, 1))
+    made = partial(lc.forecast, starts=30, members=5, lead=0.5, every=0.1, scheme="rk4", rng=2)
+    resolved = partial(lc.resolved_tendency, F=model.F)
+    bridge = lc.verify(made(resolved, lc.closures.SchrodingerBridge.fit(training, thinning=1), judge), judge)
+    none = lc.verify(made(resolved, lc.closures.NoClosure(), judge), judge)
+    assert bridge["crps_high"][-1] < none["crps_low"][-1]
+    assert none["spread_skill"][-1] < 1e-12
+
+
+# Scores
+
+
+@pytest.mark.parametrize("members", [2, 7])
+def test_fair_crps_is_that_of_a_loop_and_of_scores(members: int) -> None:
+    from scores.probability import crps_for_ensemble
+
+    rng = np.random.default_rng(1)
+    x, y = rng.standard_normal((30, members)), rng.standard_normal(30)
+    found = diagnostics.fair_crps(x, y)
+    pairs = members * (members - 1)
+    for i in range(30):
+        spread = sum(abs(a - b) for a, b in product(x[i], x[i])) / pairs
+        assert found[i] == pytest.approx(np.mean([abs(a - y[i]) for a in x[i]]) - spread / 2)
+    judge = crps_for_ensemble(
+        xr.DataArray(x, dims=("case", "member")), xr.DataArray(y, dims="case"), "member", method="fair",
+        preserve_dims="case",
+    )  # fmt: skip
+    np.testing.assert_allclose(found, judge, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("members", [2, 20])
+@pytest.mark.parametrize("y", [0.0, 1.7])
+def test_fair_crps_of_normal_ensembles_is_the_closed_form_whatever_their_size(members: int, y: float) -> None:
+    std, cases = 1.3, 20_000
+    found = diagnostics.fair_crps(std * np.random.default_rng(2).standard_normal((cases, members)), np.full(cases, y))
+    # Gneiting et al. (2005), Monthly Weather Review 133, 1098-1118, eq. (5).
+    w, normal = y / std, stats.norm
+    expected = std * (w * (2 * normal.cdf(w) - 1) + 2 * normal.pdf(w) - 1 / np.sqrt(np.pi))
+    assert abs(found.mean() - expected) < 4 * found.std() / np.sqrt(cases)
+
+
+def test_climatology_scores_what_the_reference_scores_against_itself() -> None:
+    scores = lc.verify(ensemble(5, 3, 2, 4), climate)
+    z = climate["z"].values.ravel()
+    pairs = np.abs(z[:, None] - z)
+    # A value drawn from the reference, forecast by all the others: their fair score, averaged over the values.
+    fair = [diagnostics.fair_crps(np.delete(z, i)[None], z[i : i + 1])[0] for i in range(z.size)]
+    assert float(scores["crps_climatology"]) == pytest.approx(np.mean(fair))
+    assert float(scores["crps_climatology"]) == pytest.approx(pairs.sum() / (z.size * (z.size - 1)) / 2)
+    assert float(scores["rmse_climatology"]) == pytest.approx(z.std())
+
+
+def test_rank_histogram_is_that_of_scores_ties_included() -> None:
+    from scores.probability import rank_histogram
+
+    data = ensemble(40, 6, 3, 5).round()
+    ties = (data["z"] == data["observation"]).any("member")
+    assert 0.2 < ties.mean() < 0.9
+    judge = rank_histogram(data["z"], data["observation"], "member", preserve_dims="lead")
+    np.testing.assert_allclose(lc.verify(data, climate)["rank_histogram"], judge.transpose("lead", "rank"), rtol=1e-12)
+
+
+def test_error_and_spread_against_xarray() -> None:
+    data = ensemble(12, 5, 3, 4, spread=0.5)
+    scores = lc.verify(data, climate)
+    error = data["z"].mean("member") - data["observation"]
+    np.testing.assert_allclose(scores["rmse"], np.sqrt((error**2).mean(("start", "k"))))
+    np.testing.assert_allclose(scores["ensemble_spread"], np.sqrt(data["z"].var("member", ddof=1).mean(("start", "k"))))
+
+
+@pytest.mark.parametrize("members", [2, 20])
+def test_a_reliable_ensemble_of_any_size_has_ratio_one_and_a_flat_histogram(members: int) -> None:
+    data = ensemble(2000, members, 1, 2)
+    scores = lc.verify(data, climate)
+    ratio, error = float(scores["spread_skill"][0]), standard_error(scores, "spread_skill")[0]
+    assert abs(ratio - 1) < 4 * error
+    counts = scores["rank_histogram"][0] * 4000  # sites and starts are all independent here
+    assert stats.chisquare(counts).pvalue > 2 * stats.norm.sf(4)
+    if members == 2:  # without the correction for the size the ratio would be 0.82
+        assert abs(ratio / np.sqrt(3 / 2) - 1) > 4 * error
+
+
+@pytest.mark.parametrize(("spread", "deeper"), [(0.5, "ends"), (2.0, "middle")])
+def test_scores_see_a_wrong_spread(spread: float, deeper: str) -> None:
+    members = 9
+    scores = lc.verify(ensemble(1000, members, 1, 2, spread=spread), climate).isel(lead=0)
+    # The error of the mean has the variance 1 + spread² / N, the ensemble spread²; both normal.
+    expected = spread * np.sqrt((1 + 1 / members) / (1 + spread**2 / members))
+    assert abs(float(scores["spread_skill"]) - expected) < 4 * standard_error(scores, "spread_skill")
+    flat = 1 / (members + 1)
+    ends, middle = scores.isel(rank=[0, -1]), scores.isel(rank=[4, 5])
+    if deeper == "ends":
+        assert (ends["rank_histogram_low"] > flat).all()
+        assert (middle["rank_histogram_high"] < flat).all()
+    else:
+        assert (ends["rank_histogram_high"] < flat).all()
+        assert (middle["rank_histogram_low"] > flat).all()
+
+
+def test_intervals_are_those_of_a_percentile_bootstrap_over_starts() -> None:
+    data = ensemble(60, 4, 1, 3, spread=1.4)
+    scores = lc.verify(data, climate, rng=1)
+    x, y = (data[name].isel(lead=0).transpose("start", "k", ...).values for name in ("z", "observation"))
+    error2 = ((x.mean(axis=-1) - y) ** 2).mean(axis=1)
+    variance = x.var(axis=-1, ddof=1).mean(axis=1)
+    crps = diagnostics.fair_crps(x, y).mean(axis=1)
+
+    def ratio(v: F64, e: F64, axis: int = -1) -> F64:
+        return np.sqrt(5 / 4 * v.mean(axis=axis) / e.mean(axis=axis))
+
+    for name, sample, statistic in (("crps", (crps,), np.mean), ("spread_skill", (variance, error2), ratio)):
+        judge = stats.bootstrap(sample, statistic, paired=True, n_resamples=20_000, method="percentile", rng=2)
+        interval = judge.confidence_interval
+        # A percentile p of n resamples has the standard error sqrt(p (1 - p) / n) over the density there, for p = 0.025
+        # and n = 1000 of a normal distribution 0.085 of its standard deviation; ours is the coarser of the two.
+        tolerance = 4 * 0.085 * judge.standard_error
+        assert float(scores[f"{name}_low"][0]) == pytest.approx(interval.low, abs=tolerance)
+        assert float(scores[f"{name}_high"][0]) == pytest.approx(interval.high, abs=tolerance)
+
+
+def test_copies_of_a_site_make_no_interval_narrower() -> None:
+    data = ensemble(30, 4, 2, 1)
+    copies = xr.concat([data] * 5, dim="k")
+    one, many = (lc.verify(each, climate, rng=3) for each in (data, copies))
+    xr.testing.assert_allclose(one, many)
+
+
+def test_seed_decides_the_intervals_and_nothing_else() -> None:
+    data = ensemble(30, 4, 2, 3)
+    first, again, other = (lc.verify(data, climate, rng=seed) for seed in (1, 1, 2))
+    assert first.identical(again)
+    assert first["crps"].identical(other["crps"])
+    assert not first["crps_low"].equals(other["crps_low"])
+
+
+def test_lead_zero_has_no_error_no_spread_and_no_ratio() -> None:
+    data = ensemble(10, 3, 2, 4)
+    data["z"][:, :, 0] = data["observation"][:, 0]
+    first = lc.verify(data, climate).isel(lead=0)
+    for name, part in product(("rmse", "ensemble_spread", "crps"), BOUNDS):
+        assert float(first[name + part]) == 0.0
+    assert np.isnan([first[f"spread_skill{part}"] for part in BOUNDS]).all()
+    np.testing.assert_allclose(first["rank_histogram"], 1 / 4)
+
+
+def test_bad_forecasts_are_refused() -> None:
+    data = ensemble(4, 3, 2, 4)
+    for wrong, message in (
+        (data.drop_vars("observation"), r"^forecast = .* a Dataset with observation \(start, lead, k\)"),
+        (data.isel(k=0), r"^forecast = .* a Dataset with z \(start, lead, k, member\)"),
+        (data.isel(member=[0]), r"^forecast\.sizes\['member'\] = 1 .* >= 2"),
+        (data.isel(start=[0]), r"^forecast\.sizes\['start'\] = 1 .* >= 2"),
+        (data.where(data["start"] > 0), r"^forecast\['z'\]\[0, 0, 0, 0\] = nan .* finite"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            lc.verify(wrong, climate)
+    with pytest.raises(ValueError, match=r"^reference = .* a Dataset with z \(time, k\)"):
+        lc.verify(data, climate.rename(time="lead"))
+
+
+@pytest.mark.parametrize(("longest", "shown"), [(2.0, [0.5, 1.0, 2.0]), (4.0, [1.0, 2.0, 4.0]), (0.1, [0.0, 0.1])])
+def test_the_leads_shown_are_parts_of_the_longest(longest: float, shown: list[float]) -> None:
+    leads = 0.1 * np.arange(round(longest / 0.1) + 1)
+    assert diagnostics.headline_leads(xr.Dataset(coords={"lead": leads})) == pytest.approx(shown)
+
+
+# Figures and words
+
+
+@pytest.fixture(scope="module")
+def made() -> tuple[xr.Dataset, xr.Dataset]:
+    data = ensemble(20, 6, 5, 4, spread=1.5)
+    return data, lc.verify(data, climate)
+
+
+def test_the_skill_figure_shows_scores_and_levels_of_no_skill(made: tuple[xr.Dataset, xr.Dataset]) -> None:
+    scores = made[1]
+    errors, ratio, crps = figures.skill(scores).axes
+    for axes, names in ((errors, ("rmse", "ensemble_spread")), (ratio, ("spread_skill",)), (crps, ("crps",))):
+        for line, name in zip(axes.lines, names, strict=False):
+            np.testing.assert_array_equal(line.get_ydata(), scores[name])
+        assert len(axes.collections) == len(names)
+    assert errors.lines[-1].get_ydata()[0] == float(scores["rmse_climatology"])
+    assert crps.lines[-1].get_ydata()[0] == float(scores["crps_climatology"])
+    assert ratio.lines[-1].get_ydata()[0] == 1.0
+
+
+def test_rank_histograms_are_drawn_at_the_leads_shown(made: tuple[xr.Dataset, xr.Dataset]) -> None:
+    scores = made[1]
+    panels = figures.rank_histograms(scores).axes
+    assert [axes.get_title() for axes in panels] == ["lead 0.5", "lead 1", "lead 2"]
+    values, edges, _ = panels[1].patches[0].get_data()
+    np.testing.assert_array_equal(values, scores["rank_histogram"].sel(lead=1.0))
+    np.testing.assert_allclose(edges, np.arange(8) - 0.5)
+
+
+def test_plumes_show_every_member_and_the_truth(made: tuple[xr.Dataset, xr.Dataset]) -> None:
+    data = made[0]
+    panels = figures.plumes(data).axes
+    assert len(panels) == 3
+    lines = np.array([line.get_ydata() for line in panels[-1].lines])
+    np.testing.assert_array_equal(lines[:-1], data["z"].isel(start=-1, k=0).transpose("member", "lead"))
+    np.testing.assert_array_equal(lines[-1], data["observation"].isel(start=-1, k=0))
+
+
+def test_pictures_are_written_also_of_one_forecast_without_spread(
+    made: tuple[xr.Dataset, xr.Dataset], tmp_path: Path
+) -> None:
+    data = made[0].assign(z=made[0]["z"] * 0 + made[0]["z"].isel(member=0))
+    pictures = figures.save_all(tmp_path, data, lc.verify(data, climate))
+    assert [picture.name for picture in pictures] == ["forecast_skill", "rank_histograms", "plumes"]
+    assert all(picture.path.read_bytes().startswith(b"\x89PNG") for picture in pictures)
+    assert all(picture.caption.endswith(".") for picture in pictures)
+
+
+@pytest.mark.parametrize(("spread", "verdict"), [(0.3, "too narrow"), (1.0, "as wide as"), (4.0, "too wide")])
+def test_the_headline_judges_the_spread(spread: float, verdict: str) -> None:
+    scores = lc.verify(ensemble(100, 6, 5, 4, spread=spread), climate)
+    if spread == 1.0:  # the interval misses 1 in five of a hundred data sets; the words are not to depend on the seed
+        scores["spread_skill_low"], scores["spread_skill_high"] = xr.full_like(scores["crps"], 0.9), scores["crps"] + 2
+    text = report.headline(scores)
+    assert verdict in text
+    assert text.startswith("Forecasts of lead 1 have a CRPS of ")
+
+
+def test_the_table_lines_up_and_holds_the_numbers(made: tuple[xr.Dataset, xr.Dataset]) -> None:
+    scores = made[1]
+    block, note = report.score_table(scores).split("\n\n")
+    lines = block.splitlines()
+    assert len(lines) == 4
+    assert len({len(line) for line in lines}) == 1
+    at = scores.sel(lead=1.0)
+    crps, low, high, climatology = (float(at[name]) for name in ("crps", "crps_low", "crps_high", "crps_climatology"))
+    assert lines[2].startswith("lead 1 ".ljust(len("lead (time units)")))
+    assert f"{crps:.3f} ({low:.3f} to {high:.3f})  {f'{crps / climatology:.2f}':>13}" in lines[2]
+    assert f"{climatology:.3f}" in note
+    assert "20 starts of 6 members" in note
