@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,7 @@ def test_coarse_rejects(field: str, value: Any) -> None:
 @pytest.mark.parametrize(("field", "value"), [("duration", 0), ("spinup", -1.0), ("duration", "long")])
 def test_reference_rejects(field: str, value: Any) -> None:
     with pytest.raises(ValueError, match=rf"^reference\.{field} = "):
-        Reference(**{"duration": 10.0, "spinup": 1.0, field: value})
+        Reference(**{"duration": 10.0, "spinup": 1.0, "model": {}, field: value})
 
 
 @pytest.mark.parametrize(
@@ -182,3 +183,12 @@ def test_there_are_no_more_forecasts_than_fit_into_the_reference(composed: Any) 
     Settings.from_config(composed("reference.duration=400.025"))
     with pytest.raises(ValueError, match=r"^forecast\.starts = 200 .* at most 199, "):
         Settings.from_config(composed("reference.duration=400"))
+
+
+def test_a_shift_of_the_forcing_is_that_of_the_reference_alone(composed: Any) -> None:
+    settings = Settings.from_config(composed("experiment=forcing_shift", "reference.model.F=24.0"))
+    assert settings.model.F == 20.0
+    assert settings.judged == replace(settings.model, F=24.0)
+    for override, message in (("+reference.model.G=1", r"G"), ("reference.model.F=warm", r"^F = 'warm'")):
+        with pytest.raises(ValueError, match=message):
+            Settings.from_config(composed("experiment=forcing_shift", override))

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks, closures, report
@@ -43,7 +44,7 @@ def simulate(settings: Settings, progress: bool = False) -> tuple[xr.Dataset, xr
     seeds = settings.seeds
     truth = settings.system.simulate(settings.model, **settings.training, seed=seeds["truth"], progress=progress)
     reference = settings.system.simulate(
-        settings.model,
+        settings.judged,
         **{
             **settings.training,
             "samples": settings.reference_samples,
@@ -73,7 +74,7 @@ def integrate(settings: Settings, truth: xr.Dataset, closure: closures.Closure, 
     """Run the coarse model with the closure.
 
     The members start from states of the training truth, spread evenly over its length: none of them starts on
-    the reference that judges them.
+    the reference that judges them. Where the reference has other parameters, they first run for its spin-up time.
 
     Raises
     ------
@@ -84,17 +85,18 @@ def integrate(settings: Settings, truth: xr.Dataset, closure: closures.Closure, 
     if coarse.members > truth.sizes["time"]:
         checks.reject("coarse.members", coarse.members, f"at most the {truth.sizes['time']} training samples")
     starts = np.linspace(0, truth.sizes["time"] - 1, coarse.members).round().astype(int)
-    run = integrate_coarse(
-        settings.system.tendency(settings.model),
-        closure,
-        truth["z"].to_numpy()[starts],
-        steps=coarse.steps,
-        dt=coarse.dt,
-        scheme=coarse.scheme,
-        save_every=coarse.save_every,
-        rng=settings.seeds["coarse"],
-        progress=progress,
-    )
+    rng, z0 = np.random.default_rng(settings.seeds["coarse"]), truth["z"].to_numpy()[starts]
+    tendency = settings.system.tendency(settings.judged)
+
+    def advance(z: npt.NDArray[np.float64], steps: int, save_every: int) -> xr.Dataset:
+        return integrate_coarse(
+            tendency, closure, z, steps, coarse.dt, coarse.scheme, save_every, rng=rng, progress=progress
+        )
+
+    dropped = round(settings.reference.spinup / coarse.dt) if settings.reference.model else 0
+    if dropped:
+        z0 = advance(z0, steps=dropped + 1, save_every=dropped)["z"].to_numpy()[:, -1]
+    run = advance(z0, steps=coarse.steps, save_every=coarse.save_every)
     for name in run.variables:
         run[name].attrs.update(truth[name].attrs if name in truth.variables else {})  # they are the same quantities
     return run
@@ -110,7 +112,7 @@ def forecast(
     The forecasts and the truth they should meet, as :func:`l96closure.forecast` returns them, in single precision.
     """
     ensemble = forecast_coarse(
-        settings.system.tendency(settings.model),
+        settings.system.tendency(settings.judged),
         closure,
         reference,
         **asdict(settings.forecast),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from l96closure import checks, closures
@@ -24,6 +24,7 @@ class Reference:
     ----------
     duration : length in model time units, > 0.
     spinup : model time that is integrated and dropped first, >= 0.
+    model : parameters in which it and the coarse run differ from the model that the closure was fitted to, by name.
 
     Raises
     ------
@@ -33,6 +34,7 @@ class Reference:
 
     duration: float
     spinup: float
+    model: Mapping[str, Any]
 
     def __post_init__(self) -> None:
         checks.number("reference.duration", self.duration, above=0.0)
@@ -161,6 +163,8 @@ class Settings:
     def __post_init__(self) -> None:
         checks.integer("seed", self.seed, 0)
         self.reference_every  # noqa: B018 - fails early where the steps do not fit each other
+        sections.arguments("reference.model", type(self.model), self.reference.model)
+        self.judged  # noqa: B018 - checks the parameters
         checks.multiple("forecast.every", self.forecast.every, "coarse.dt * coarse.save_every", self.coarse.interval)
         most = int((self.reference_samples - 1) * self.coarse.interval / self.forecast.lead + 1e-9)
         if self.forecast.starts > most:
@@ -197,6 +201,11 @@ class Settings:
             diagnostics=sections.build("diagnostics", Diagnostics, config["diagnostics"]),
             seed=config.get("seed", 0),
         )
+
+    @property
+    def judged(self) -> Any:
+        """The model of the reference and of the coarse run."""
+        return replace(self.model, **self.reference.model)
 
     @property
     def seeds(self) -> dict[str, int]:
