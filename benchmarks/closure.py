@@ -59,7 +59,6 @@ def main() -> None:
         ("numpy", "numba"),
         members=given.members,
         ratio=round(ratio, 4),
-        compression=closure.fitted.compression._asdict(),
         median_microseconds={name: round(statistics.median(values), 3) for name, values in times.items()},
     )
 
