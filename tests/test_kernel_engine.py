@@ -55,7 +55,15 @@ def problem(request):
 
 def with_sums(fitted, sums, rtol=1e-4):
     kernel = replace(fitted.kernel, sums=sums, rtol=rtol)
-    return assemble(fitted.d, kernel, fitted.scale, fitted.components, fitted.neighbourhoods, fitted.dictionaries)
+    return assemble(
+        fitted.d,
+        kernel,
+        fitted.scale,
+        fitted.components,
+        fitted.neighbourhoods,
+        fitted.dictionaries,
+        fitted.dictionary_of,
+    )
 
 
 def evaluations(fitted, states):

@@ -193,6 +193,7 @@ TINY = [
     "training.samples=600",
     "training.spinup=50",
     "reference.duration=200",
+    "forecast.starts=5",
     "reference.spinup=50",
     "coarse.steps=100",
     "coarse.members=2",
