@@ -12,7 +12,7 @@ import l96closure as lc
 DT = 5e-3  # the coarse step, in model time units
 
 
-def run(closure: lc.closures.Closure, z: np.ndarray, F: float, steps: int, seed: int) -> np.ndarray:
+def run(closure: lc.closures.Closure, z: np.ndarray, F: float, dt: float, steps: int, seed: int) -> np.ndarray:
     """Integrate the coarse model from z (member, K) by forward Euler; returns z (step, member, K)."""
     rng = np.random.default_rng(seed)
     state = closure.init(z, rng)
@@ -20,7 +20,7 @@ def run(closure: lc.closures.Closure, z: np.ndarray, F: float, steps: int, seed:
     for _ in range(steps):
         history.append(z)
         psi, state = closure.step(z, state, rng)  # the subgrid tendency, and what the closure wants to remember
-        z = z + (lc.resolved_tendency(z, F) + psi) * DT
+        z = z + (lc.resolved_tendency(z, F) + psi) * dt
     return np.array(history)
 
 
@@ -30,7 +30,7 @@ def main() -> None:
     # psi of the definition "coarse" belongs to forward Euler with the same step.
     truth = lc.simulate(model, samples=20_000, every=10, subgrid="coarse", coarse_dt=DT, seed=1)
     closure = lc.closures.SchrodingerBridge.fit(truth)
-    z = run(closure, truth["z"].values[::5_000], model.F, steps=10_000, seed=2)
+    z = run(closure, truth["z"].values[::5_000], model.F, DT, steps=10_000, seed=2)
     print(f"std of z: full model {float(truth['z'].std()):.2f}, coarse model with closure {z.std():.2f}")
 
 

@@ -45,7 +45,9 @@ class RedNoise:
 @pytest.fixture(scope="module")
 def bridge() -> SchrodingerBridge:
     truth = lc.simulate(lc.TwoScaleLorenz96(K, 4, F), samples=2000, dt=1e-3, spinup=5.0, subgrid="coupling")
-    return SchrodingerBridge.fit(truth, compressed=16)
+    fitted = SchrodingerBridge.fit(truth, compressed=16, step=DT)
+    assert fitted.coarse_dt == DT
+    return fitted
 
 
 @pytest.fixture(params=["none", "red noise", "bridge"])
@@ -79,8 +81,8 @@ def test_a_missing_package_is_one_line_that_names_the_extra(package: str, monkey
 
 def test_the_loop_of_the_plain_example_is_the_coarse_model(closure: Closure) -> None:
     example = runpy.run_path(str(EXAMPLES / "plain.py"))
-    z = example["run"](closure, start(3), F, STEPS, SEED)
-    np.testing.assert_array_equal(z.swapaxes(0, 1), expected(closure, 3, dt=example["DT"]))
+    z = example["run"](closure, start(3), F, DT, STEPS, SEED)
+    np.testing.assert_array_equal(z.swapaxes(0, 1), expected(closure, 3))
 
 
 class TestCarried:

@@ -135,7 +135,7 @@ class TestIntegrate:
     @pytest.mark.parametrize("save_every", [2, 3, 7, 100])
     @pytest.mark.parametrize("scheme", ["euler", "rk4"])
     def test_save_every_is_the_full_run_thinned(self, truth: xr.Dataset, scheme: str, save_every: int) -> None:
-        closure = SchrodingerBridge.fit(truth, centres=60)
+        closure = SchrodingerBridge.fit(truth, centres=60, step=STEP)
         full, thin = (
             lc.integrate(tendency, closure, start(), steps=100, scheme=scheme, save_every=n, rng=3)
             for n in (1, save_every)
@@ -145,13 +145,23 @@ class TestIntegrate:
         np.testing.assert_allclose(thin["time"], full["time"].values[::save_every], rtol=1e-14)
 
     def test_seed_or_generator_decides_the_noise(self, truth: xr.Dataset) -> None:
-        closure = SchrodingerBridge.fit(truth, centres=60)
+        closure = SchrodingerBridge.fit(truth, centres=60, step=STEP)
         first, again, generator, other = (
             lc.integrate(tendency, closure, start(), steps=20, rng=rng) for rng in (1, 1, np.random.default_rng(1), 2)
         )
         assert first.identical(again)
         assert first.identical(generator)
         assert not np.array_equal(first["psi"].values, other["psi"].values)
+
+    def test_a_step_that_the_memory_is_not_for(self, truth: xr.Dataset, tmp_path: Path) -> None:
+        closure = SchrodingerBridge.fit(truth, centres=60, step=0.01)
+        closure.save(tmp_path / "closure.nc")
+        for one in (closure, lc.closures.load(tmp_path / "closure.nc")):
+            with pytest.raises(ValueError, match=r"^dt = 0\.005 .* 0\.01, the coarse step the closure was fitted for"):
+                lc.integrate(tendency, one, start())
+        without_times = SchrodingerBridge.fit(truth.drop_vars("time"), centres=60)
+        assert without_times.coarse_dt is None
+        lc.integrate(tendency, without_times, start(), steps=2)
 
     def test_leaves_z0_alone_and_starts_from_it(self) -> None:
         z0 = start()
@@ -164,7 +174,7 @@ class TestIntegrate:
     @pytest.mark.parametrize("scheme", ["euler", "rk4"])
     @pytest.mark.parametrize("bare", [True, False])
     def test_a_member_that_blows_up_is_named_with_its_time(self, truth: xr.Dataset, scheme: str, bare: bool) -> None:
-        closure = NoClosure() if bare else SchrodingerBridge.fit(truth, centres=60)
+        closure = NoClosure() if bare else SchrodingerBridge.fit(truth, centres=60, step=0.5)
         z0 = np.stack([np.full(K, F), 1e3 * np.arange(K)])
         with pytest.raises(FloatingPointError, match=r"member [01] at time [\d.e+-]+ .*dt = 0\.5") as caught:
             lc.integrate(tendency, closure, z0, steps=1000, dt=0.5, scheme=scheme)
@@ -192,7 +202,7 @@ class TestIntegrate:
         ],
     )
     def test_bad_arguments(self, truth: xr.Dataset, arguments: dict[str, Any], message: str) -> None:
-        closure = SchrodingerBridge.fit(truth, centres=20)
+        closure = SchrodingerBridge.fit(truth, centres=20, step=STEP)
         with pytest.raises(ValueError, match=message) as caught:
             lc.integrate(**{"tendency": tendency, "closure": closure, "z0": start(), "steps": 2, **arguments})
         assert "\n" not in str(caught.value)
@@ -210,7 +220,7 @@ literal = lc.closures.SchrodingerBridge.fit(
     truth, epsilon=0.1, decorrelation_steps=2, scheme="split", clamp="state", pooled=False,
     thinning=1, centres=None, compressed=None, trend_degree=None, tolerance=1e-4,
 )
-recommended = lc.closures.SchrodingerBridge.fit(truth, thinning=1)
+recommended = lc.closures.SchrodingerBridge.fit(truth, thinning=1, step=5e-3)
 sequential = lc.closures.SchrodingerBridge.fit(truth, thinning=1, scheme="sequential", compressed=None)
 z0 = truth["z"].values[::100]
 assert kernel_sums.runs_in_parallel(literal.fitted.plan, len(z0))

@@ -15,7 +15,8 @@ import pytest
 import xarray as xr
 from scipy import signal, stats
 
-from l96closure import diagnose, store
+from l96closure import diagnose
+from l96closure.attributes import ATTRIBUTES
 from l96closure.diagnostics import SCORES, climate, distances
 
 F64 = npt.NDArray[np.float64]
@@ -311,7 +312,7 @@ def test_result_has_the_promised_variables_all_of_them_described() -> None:
         "source": 2, "offset": 6, "k": 6, "z_bin": 30, "psi_bin": 30, "joint_z_bin": 25, "joint_psi_bin": 25, "lag": 21,
         "wavenumber": 4, "frequency": 43, "probability": 11, "threshold": 7,
     }  # fmt: skip
-    assert set(map(str, result.variables)) <= set(store.ATTRIBUTES)
+    assert set(map(str, result.variables)) <= set(ATTRIBUTES)
     assert result.attrs["floor_stretches"] == 3
     assert result.attrs["floor_stretch_duration"] == pytest.approx(2 * 300 * 0.05)
     np.testing.assert_allclose(result["lag"], 0.05 * np.arange(21))

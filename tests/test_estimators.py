@@ -9,7 +9,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import logsumexp, softmax
 
 from l96closure import bridge
-from l96closure.bridge import full_conditionals, kernel_sums
+from l96closure.bridge import full_conditionals, shifted_sums
 
 
 def two_clusters(rng, M, d):
@@ -182,7 +182,7 @@ def test_draws_follow_the_weights_whichever_path_makes_them():
         offsets = drawn - conditional.intercept[h] - conditional.slope[h, 0] * query
         index = np.abs(offsets[:, None] - residual[h]).argmin(axis=1)
         w = np.empty(70)
-        total = kernel_sums.weights(kernel_sums.query_coordinates(state[0], 1, plan, np.empty(1)), h, plan, w)
+        total = shifted_sums.weights(shifted_sums.query_coordinates(state[0], 1, plan, np.empty(1)), h, plan, w)
         expected = n * w / total
         frequent = expected > 5
         observed = np.bincount(index, minlength=70)

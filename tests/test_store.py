@@ -15,6 +15,7 @@ import xarray as xr
 
 import l96closure as lc
 from l96closure import store
+from l96closure.attributes import ATTRIBUTES
 from l96closure.experiments import WORKFLOWS
 
 
@@ -114,7 +115,7 @@ def test_every_variable_has_its_attributes_and_coordinates_no_fill_value(tmp_pat
     _write(_coarse(), tmp_path / "coarse.nc")
     with netCDF4.Dataset(tmp_path / "coarse.nc") as file:
         for name, variable in file.variables.items():
-            for attribute, value in store.ATTRIBUTES[name].items():
+            for attribute, value in ATTRIBUTES[name].items():
                 assert variable.getncattr(attribute) == value
         for name in ("member", "time", "k"):
             assert "_FillValue" not in file[name].ncattrs()

@@ -28,8 +28,8 @@ from l96closure.bridge.exp2 import FAST
 from l96closure.bridge.group_sums import FAR, group_weights
 from l96closure.bridge.groups import GROUP
 from l96closure.bridge.kernel_plan import DISTANCE, KernelPlan
-from l96closure.bridge.kernel_sums import query_coordinates, weights
 from l96closure.bridge.neighbourhoods import padded
+from l96closure.bridge.shifted_sums import query_coordinates, weights
 from l96closure.bridge.vector import store, total
 
 if TYPE_CHECKING:

@@ -40,7 +40,7 @@ class Groups(NamedTuple):
     sample : which sample a node of the second level is (G, GROUP).
     lower, upper : boxes in all rows of the table (R, G).
     mass : weight of each group (G,).
-    error : bounds on what a rule adds to the checks of order 1 and 2 of :mod:`l96closure.bridge.group_sums`, and two
+    error : bounds on what a rule adds to the checks of order 1 and 2 of :mod:`l96closure.bridge.tolerant_sums`, and two
         that are to be multiplied by the square root of the bound on its share of S_0 (4, G).
     span : r and r^2, the range of the values in units of their standard deviation (H, 2).
     deviation : standard deviation of the values in kernel units (H, C).

@@ -33,131 +33,18 @@ import numpy.typing as npt
 from numba import prange
 
 from l96closure.bridge.borrowed import borrowed, keep_alive
-from l96closure.bridge.exp2 import FAST, exp2_double
-from l96closure.bridge.group_sums import FAR, over_all, side_by_side, tolerant
+from l96closure.bridge.group_sums import FAR, over_all, side_by_side
 from l96closure.bridge.groups import GROUP
-from l96closure.bridge.kernel_plan import DISTANCE, DOT_PRODUCT, VARIABLE, KernelPlan, Scratch, scratch_of
+from l96closure.bridge.kernel_plan import DISTANCE, KernelPlan, Scratch, scratch_of
+from l96closure.bridge.shifted_sums import query_coordinates, sums_shifted
+from l96closure.bridge.tolerant_sums import tolerant
 from l96closure.bridge.vector import LANES
 
-__all__ = [
-    "compiled_moments",
-    "compiled_moments_parallel",
-    "exponents",
-    "moments",
-    "nth_smallest",
-    "query_coordinates",
-    "runs_in_parallel",
-    "shifted",
-    "squared_distances",
-    "weights",
-]
+__all__ = ["compiled_moments", "compiled_moments_parallel", "moments", "runs_in_parallel"]
 
-F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
-Index = npt.NDArray[np.intp]
 
 _PARALLEL_WORK = 400_000  # kernel evaluations (0.1 ms) that are worth waking a second thread for
-
-
-@numba.njit(fastmath=FAST, inline="always")  # type: ignore[untyped-decorator]
-def squared_distances(query: F64, table: F64, out: F64) -> None:
-    """Write |q - x_j|^2 of every sample of ``table`` (R, M) into ``out`` (M,); without coordinates it is zero."""
-    if query.size == 0:
-        out[:] = 0.0
-    for a in range(query.size):
-        x, q = table[a], query[a]
-        if a == 0:
-            for j in range(out.size):
-                t = x[j] - q
-                out[j] = t * t
-        else:
-            for j in range(out.size):
-                t = x[j] - q
-                out[j] += t * t
-
-
-@numba.njit  # type: ignore[untyped-decorator]
-def nth_smallest(values: F64, n: int) -> float:
-    """Return the ``n``-th smallest value; numba's ``np.partition`` takes four seconds to compile."""
-    smallest = np.full(n, np.inf)  # in order
-    for value in values:
-        if value < smallest[n - 1]:
-            place = n - 1
-            while place > 0 and smallest[place - 1] > value:
-                smallest[place] = smallest[place - 1]
-                place -= 1
-            smallest[place] = value
-    return smallest[n - 1]  # type: ignore[no-any-return]
-
-
-@numba.njit(fastmath=FAST, forceinline=True)  # type: ignore[untyped-decorator]
-def exponents(query: F64, h: int, plan: KernelPlan, own: float, out: F64) -> None:
-    """Write log2 of the kernel between ``query`` and every sample into ``out`` (M,).
-
-    ``own`` is rho of the query, needed by ``VARIABLE`` alone; a negative number means that it is yet to be found.
-    """
-    table, M = plan.table[h], out.size
-    if plan.kind == DOT_PRODUCT:
-        for j in range(M):
-            out[j] = plan.offset[h, j]
-        for a in range(query.size):
-            x, q = table[a], 2.0 * query[a]
-            for j in range(M):
-                out[j] += q * x[j]
-        return
-    squared_distances(query, table, out)
-    if plan.kind == VARIABLE:
-        if own < 0.0:
-            own = nth_smallest(out, plan.nearest) / plan.rho_unit[h]
-        rho = plan.rho[h]
-        for j in range(M):
-            out[j] *= -2.0 / (own + rho[j])
-    else:
-        for j in range(M):
-            out[j] = -out[j]
-
-
-@numba.njit(fastmath=FAST, forceinline=True)  # type: ignore[untyped-decorator]
-def shifted(h: int, plan: KernelPlan, out: F64) -> tuple[float, float]:
-    """Turn exponents into v^(j) t^(j) with the largest t made one; return the largest exponent and the sum."""
-    largest = out.max()
-    charge = plan.charge[h]
-    for j in range(out.size):
-        out[j] = exp2_double(out[j] - largest) * charge[j]
-    total = 0.0
-    for j in range(out.size):
-        total += out[j]
-    return largest, total
-
-
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def weights(query: F64, h: int, plan: KernelPlan, out: F64) -> float:
-    """Write v^(j) t^(j), up to a common factor that makes the largest t one, into ``out`` (M,); return their sum."""
-    exponents(query, h, plan, -1.0, out)
-    return shifted(h, plan, out)[1]  # type: ignore[no-any-return]
-
-
-@numba.njit(fastmath=FAST, forceinline=True)  # type: ignore[untyped-decorator]
-def _sums_shifted(query: F64, h: int, plan: KernelPlan, out: F64) -> None:
-    """Write S_0, S_1 and S_2 (3, C) in double precision for any kernel, with shifted exponents."""
-    w = np.empty(plan.charge.shape[1])
-    out[0, 0] = weights(query, h, plan, w)
-    for c in range(plan.value_rows.shape[1]):
-        x, square = plan.table[h, plan.value_rows[h, c]], plan.squares[h, c]
-        first, second = 0.0, 0.0
-        for j in range(w.size):
-            first += w[j] * x[j]
-            second += w[j] * square[j]
-        out[1, c], out[2, c] = first, second
-
-
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def query_coordinates(x: F64, p: int, plan: KernelPlan, out: F64) -> F64:
-    """Write the coordinates of query ``p`` of the state ``x`` (d,) into ``out``, in kernel units; return them."""
-    h = plan.head[p]
-    for a in range(plan.size[h]):
-        out[a] = (x[plan.gather[p, a]] - plan.centre[h, a]) * plan.factor[h, a]
-    return out[: plan.size[h]]
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
@@ -186,7 +73,7 @@ def _one_query(
     if not done:
         if double is None:  # its type decides, so that what few runs need is compiled for few
             return work, 1
-        _sums_shifted(query, h, plan, sums)
+        sums_shifted(query, h, plan, sums)
         work += plan.charge.shape[1]
     for c in range(rows.size):
         first = sums[1, c] / sums[0, 0]

@@ -7,6 +7,7 @@ relative neighbour in each set.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -16,6 +17,8 @@ from l96closure import checks
 
 __all__ = [
     "Neighbourhoods",
+    "alike",
+    "around_sites",
     "checked",
     "checked_components",
     "checked_pools",
@@ -144,6 +147,31 @@ def checked(neighbourhoods: Sequence[Iterable[int]] | None, d: int) -> Neighbour
     if len(neighbourhoods) != d:
         checks.reject("len(neighbourhoods)", len(neighbourhoods), f"{d}, one set a component")
     return [_checked_set(f"neighbourhoods[{alpha}]", members, d) for alpha, members in enumerate(neighbourhoods)]
+
+
+def around_sites(
+    given: Sequence[Iterable[int]] | None, shape: tuple[int, ...], radius: int, periodic: bool | Sequence[bool]
+) -> Neighbourhoods:
+    """Return user-given sets of neighbours of each site of a grid; ``None`` means :func:`grid`.
+
+    Raises
+    ------
+    ValueError
+        A set is not one for :func:`checked`, or lacks the site itself.
+    """
+    if given is None:
+        return grid(shape, radius, periodic)
+    sets = checked(given, math.prod(shape))
+    for site, members in enumerate(sets):
+        if site not in members:
+            checks.reject(f"neighbourhoods[{site}]", members.tolist(), f"a set with the site itself, {site}")
+    return sets
+
+
+def alike(sets: Neighbourhoods) -> npt.NDArray[np.intp]:
+    """Label the sites: those with sets of one size, in which they stand at one place, look the same."""
+    looks = [(members.size, int(np.flatnonzero(members == site)[0])) for site, members in enumerate(sets)]
+    return np.unique(looks, axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def checked_scale(scale: npt.ArrayLike | None, d: int) -> npt.NDArray[np.float64]:

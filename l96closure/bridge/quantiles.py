@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 import numpy.typing as npt
-import scipy.special
+import scipy
 
 from l96closure import checks
 from l96closure.bridge.conditional import Bridge

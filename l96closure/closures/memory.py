@@ -19,7 +19,7 @@ from typing import Any
 import numba
 import numpy as np
 import numpy.typing as npt
-import scipy.optimize
+import scipy
 
 from l96closure import checks
 

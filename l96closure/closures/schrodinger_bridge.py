@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +11,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import bridge, checks, store
-from l96closure.bridge.neighbourhoods import checked
+from l96closure.bridge.neighbourhoods import alike, around_sites
 from l96closure.bridge.sampler import CLAMPS, NOISE_METRICS, SCHEMES, SEQUENTIAL
 from l96closure.closures import bridge_file
 from l96closure.closures.bridge_file import Learned
@@ -25,12 +24,10 @@ from l96closure.training import AdditiveTrend, PolynomialTrend, TrainingData, pr
 __all__ = ["SchrodingerBridge"]
 
 F64 = npt.NDArray[np.float64]
-Sites = npt.NDArray[np.intp]
 
 AUTO, QUANTILE, MOMENTS = "auto", "quantile", "moments"
 DRIVEN = (QUANTILE, MOMENTS)  # schemes that noise drives, and that a memory is for
-_EPSILON = {QUANTILE: 0.005}  # where none is given: a table of quantiles can be sharp,
-_EPSILON_OF_MEANS = 0.1  # averages over several coordinates cannot
+_SHARP, _BROAD = 0.005, 0.1  # epsilon where none is given: a table of quantiles can be sharp, averages cannot
 _EXACT = (QUANTILE, *SEQUENTIAL)  # schemes that need every sample
 _LAGS = 150  # of the training interval, at which the memory is fitted
 
@@ -51,6 +48,7 @@ class SchrodingerBridge:
     memory : of the noise, or None.
     scheme, decorrelation_steps, clamp, noise_metric : see :meth:`fit`.
     conserve : the mean over the sites is taken off every psi.
+    coarse_dt : coarse step that the memory is for; None without memory, or where the training data had no times.
     """
 
     fields: Fields
@@ -62,6 +60,7 @@ class SchrodingerBridge:
     clamp: str
     noise_metric: str
     conserve: bool = False
+    coarse_dt: float | None = None
     _draw: Draw = field(init=False, repr=False, compare=False)
 
     name = "schrodinger_bridge"
@@ -163,8 +162,8 @@ class SchrodingerBridge:
                 checks.integer(name, most, least)
         data = prepare(truth, thinning, trend_degree, predictors, target, dim)
         fields = data.fields
-        sites = _site_sets(neighbourhoods, fields.shape, radius, periodic)
-        pools = _alike(sites) if pooled else np.arange(fields.sites)
+        sites = around_sites(neighbourhoods, fields.shape, radius, periodic)
+        pools = alike(sites) if pooled else np.arange(fields.sites)
         samples = len(data.samples) * int(np.bincount(pools).min())
         if centres is not None and centres < samples:
             samples = centres
@@ -176,7 +175,7 @@ class SchrodingerBridge:
         seen = len(fields.predictors) + (scheme not in DRIVEN)  # the chain sees the last psi too
         fitted = bridge.fit(
             data.samples,
-            _EPSILON.get(scheme, _EPSILON_OF_MEANS) if epsilon is None else epsilon,
+            (_SHARP if scheme == QUANTILE else _BROAD) if epsilon is None else epsilon,
             bridge.in_every_field(seen, sites)[: fields.sites] * len(fields.units),
             data.scale,
             components=range(state - fields.sites, state),
@@ -186,7 +185,19 @@ class SchrodingerBridge:
             tolerance=tolerance,
             progress=progress,
         )
-        closure = cls(fields, data.trend, fitted, noise, scheme, decorrelation_steps, clamp, noise_metric, conserve)
+        timed = step is not None or "time" in truth.coords
+        closure = cls(
+            fields,
+            data.trend,
+            fitted,
+            noise,
+            scheme,
+            decorrelation_steps,
+            clamp,
+            noise_metric,
+            conserve,
+            noise.step if noise is not None and timed else None,
+        )
         if compressed is None or compressed >= samples or scheme in _EXACT:
             return closure
         return closure.compress(compressed, seed)
@@ -275,6 +286,7 @@ class SchrodingerBridge:
             clamp=self.clamp,
             noise_metric=self.noise_metric,
             conserve=np.int8(self.conserve),
+            **({} if self.coarse_dt is None else {"coarse_dt": self.coarse_dt}),
         )
 
     @classmethod
@@ -287,6 +299,7 @@ class SchrodingerBridge:
             clamp=str(a["clamp"]),
             noise_metric=str(a["noise_metric"]),
             conserve=bool(a.get("conserve", False)),
+            coarse_dt=float(a["coarse_dt"]) if "coarse_dt" in a else None,
             **bridge_file.from_dataset(dataset)._asdict(),
         )
 
@@ -300,22 +313,3 @@ def _remembered(truth: xr.Dataset, data: TrainingData, oscillators: int, step: f
             "truth.sizes['time']", truth.sizes["time"], f"at least {8 * oscillators} for memory={oscillators}"
         )
     return fit_memory(residual_autocorrelation(truth, data, lags), interval, oscillators, step)
-
-
-def _site_sets(
-    given: Sequence[Iterable[int]] | None, shape: tuple[int, ...], radius: int, periodic: bool | Sequence[bool]
-) -> list[Sites]:
-    """Neighbours of each site, the site itself among them."""
-    if given is None:
-        return bridge.grid(shape, radius, periodic)
-    sets = checked(given, math.prod(shape))
-    for site, members in enumerate(sets):
-        if site not in members:
-            checks.reject(f"neighbourhoods[{site}]", members.tolist(), f"a set with the site itself, {site}")
-    return sets
-
-
-def _alike(sets: list[Sites]) -> Sites:
-    """Label the sites: those with sets of one size, in which they stand at one place, look the same."""
-    looks = [(members.size, int(np.flatnonzero(members == site)[0])) for site, members in enumerate(sets)]
-    return np.unique(looks, axis=0, return_inverse=True)[1].reshape(-1)
