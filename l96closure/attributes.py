@@ -108,6 +108,11 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
         "coefficient of the polynomial in the slow variable of the logarithm of the variance about the trend, "
         "lowest power first"
     ),
+    # unfinished computations
+    "z_now": _quantity("slow variable at the step the computation goes on with"),
+    "closure_state": _quantity("state of the closure at that step"),
+    "evaluation": _quantity("results of the costly steps of a computation, one after the other"),
+    "evaluation_size": _quantity("number of values of each of these results"),
     # climate
     **_with_se("mean", "mean of the slow variable"),
     **_with_se("std", "standard deviation of the slow variable"),

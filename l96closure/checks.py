@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-__all__ = ["finite_array", "integer", "multiple", "number", "one_of", "reject", "variable"]
+__all__ = ["boolean", "finite_array", "integer", "multiple", "number", "one_of", "reject", "variable"]
 
 
 def reject(name: str, value: object, allowed: str) -> NoReturn:
@@ -25,6 +25,13 @@ def reject(name: str, value: object, allowed: str) -> NoReturn:
     if len(shown) > 80:
         shown = shown[:77] + "..."
     raise ValueError(f"{name} = {' '.join(shown.split())} is not allowed; it must be {allowed}")
+
+
+def boolean(name: str, value: Any) -> bool:
+    """Return ``value``; raise ``ValueError`` unless it is True or False."""
+    if not isinstance(value, bool):
+        reject(name, value, "true or false")
+    return value
 
 
 def integer(name: str, value: Any, minimum: int) -> int:

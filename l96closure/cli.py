@@ -1,7 +1,8 @@
 """The command line, ``l96closure [overrides]``: composes the settings with Hydra and runs an experiment.
 
 Standard output carries the scores and, as its last line, the run folder; all else goes to standard error.
-Whatever the user has to change ends in one line and exit status 2; ``HYDRA_FULL_ERROR=1`` shows its origin.
+Whatever the user has to change ends in one line and exit status 2; ``HYDRA_FULL_ERROR=1`` shows its origin. A run that
+is interrupted or terminated keeps what it has done and exits with 130 or 143; ``resume=true`` goes on with it.
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 import hydra
@@ -27,15 +31,27 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from l96closure import checks
 from l96closure.experiments import WORKFLOWS
+from l96closure.experiments.run_folder import LOCK, locked
+from l96closure.store import atomic_path
 
 __all__ = ["config_folder", "main"]
 
 _USER_ERRORS = (ValueError, FloatingPointError, OSError, HydraException, OmegaConfBaseException)
 _FULL_ERROR = "HYDRA_FULL_ERROR"
+_NOTES = ".hydra"
+_FREE = ("run_dir", "resume", "force", "stages", "checkpoint_every")  # settings that a resumed run may change
 
 
 class _Stop(BaseException):
     """Carries a user's error, as its cause, past Hydra, which would go on with the next job of a sweep."""
+
+
+class _Terminated(BaseException):
+    """The system asks the program to end."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise _Terminated
 
 
 def config_folder() -> Path:
@@ -46,7 +62,8 @@ def config_folder() -> Path:
 
 
 def main() -> None:
-    """Run the command line; exits with 2 when the user has to change something, 130 when interrupted."""
+    """Run the command line; exits with 2 when the user has to change something, 130 or 143 when stopped by a signal."""
+    signal.signal(signal.SIGTERM, _terminate)
     OmegaConf.register_new_resolver("run_folder", lambda chosen, usual: chosen or usual, replace=True)
     application = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(_job)
     if os.environ.get(_FULL_ERROR) == "1":
@@ -57,6 +74,8 @@ def main() -> None:
         application()
     except KeyboardInterrupt:
         _leave("interrupted", 130)
+    except _Terminated:
+        _leave("terminated", 143)
     except _Stop as stop:
         _leave(_one_line(stop.__cause__), 2)
     except _USER_ERRORS as error:
@@ -65,26 +84,73 @@ def main() -> None:
 
 def _job(config: DictConfig) -> None:
     """Run one experiment in the folder that Hydra has made for it."""
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    hydra_config = HydraConfig.get()
+    folder, several = Path(hydra_config.runtime.output_dir), hydra_config.mode == RunMode.MULTIRUN
+    overrides: Any = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)
     command = shlex.join(["l96closure", *sys.argv[1:]])
     try:
-        settings: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        workflow = WORKFLOWS[checks.one_of("workflow", settings["workflow"], WORKFLOWS)]
-        workflow.run(settings, folder, settings["stages"], command=command, progress=sys.stderr.isatty())
-    except KeyboardInterrupt:
+        with locked(folder):
+            if checks.boolean("resume", config.resume) and not (several and not (folder / _NOTES).exists()):
+                config, overrides = _resumed(config, folder / _NOTES, overrides)
+            settings: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+            workflow = WORKFLOWS[checks.one_of("workflow", settings["workflow"], WORKFLOWS)]
+            workflow.settings(settings)  # before anything is written
+            _write_notes(folder / _NOTES, config, overrides)
+            workflow.run(settings, folder, settings["stages"], command=command, progress=sys.stderr.isatty())
+    except (KeyboardInterrupt, _Terminated):
         _remove_unused(folder)
         raise
     except _USER_ERRORS as error:
         _remove_unused(folder)
-        if isinstance(error, FloatingPointError) and HydraConfig.get().mode == RunMode.MULTIRUN:
+        if isinstance(error, FloatingPointError) and several:
             raise  # Hydra goes on with the sweep and reports this in the end: other points may be stable
         raise _Stop from error
     print(folder, flush=True)
 
 
+def _resumed(config: DictConfig, notes: Path, overrides: list[str]) -> tuple[DictConfig, list[str]]:
+    """Return settings and overrides of the run that ``notes`` are of; ``overrides`` given now must agree with them.
+
+    Raises ``ValueError`` when there is no such run, or an override asks for something else.
+    """
+    if not (notes / "overrides.yaml").is_file():
+        checks.reject("run_dir", str(config.run_dir), "the folder of an earlier run, to resume it")
+    earlier, stored = (_loaded(notes / f"{name}.yaml") for name in ("overrides", "config"))
+    overrides = [*earlier, *overrides]
+    asked: Any = OmegaConf.to_container(hydra.compose("config", overrides))
+    stored |= {key: asked[key] for key in _FREE}
+    for key, was, now in _differing(stored, asked):
+        raise ValueError(f"{notes.parent} was made with {key} = {was}, not {now}; resume=true changes no setting")
+    settings: DictConfig = OmegaConf.create(stored)
+    return settings, overrides
+
+
+def _loaded(path: Path) -> Any:
+    return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+
+
+def _differing(stored: Any, asked: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield full name and both values of every setting that differs."""
+    if not isinstance(stored, Mapping) or not isinstance(asked, Mapping):
+        if stored != asked:
+            yield name, stored, asked
+        return
+    for key in dict.fromkeys([*stored, *asked]):
+        yield from _differing(stored.get(key), asked.get(key), f"{name}.{key}" if name else str(key))
+
+
+def _write_notes(notes: Path, config: DictConfig, overrides: list[str]) -> None:
+    """Write what Hydra would write into the folder of a run, had it not to be locked first."""
+    notes.mkdir(exist_ok=True)
+    parts = {"config": config, "hydra": OmegaConf.create({"hydra": HydraConfig.get()}), "overrides": overrides}
+    for name, part in parts.items():
+        with atomic_path(notes / f"{name}.yaml") as temporary:
+            OmegaConf.save(part, temporary)
+
+
 def _remove_unused(folder: Path) -> None:
     """Remove a run folder that holds nothing but Hydra's notes, and the empty folders above it."""
-    notes = {".hydra", "multirun.yaml"}
+    notes = {_NOTES, "multirun.yaml", LOCK}
     here = Path.cwd()
     for candidate in [folder, *folder.parents]:
         if here not in candidate.parents or not {item.name for item in candidate.iterdir()} <= notes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +13,10 @@ from tqdm import tqdm
 
 from l96closure import checks
 from l96closure.closures import Closure
+from l96closure.restart import Restart, generator_state, restore_generator
 from l96closure.series import time_step
 
-__all__ = ["SCHEMES", "Tendency", "euler", "forecast", "integrate", "rk4"]
+__all__ = ["SCHEMES", "BlowUpError", "Tendency", "euler", "forecast", "integrate", "rk4"]
 
 F64 = npt.NDArray[np.float64]
 Tendency = Callable[[F64], F64]
@@ -34,6 +36,21 @@ def rk4(tendency: Tendency, z: F64, psi: F64, dt: float) -> F64:
     return z + (dt / 6.0) * (k1 + 2.0 * (k2 + k3) + k4)
 
 
+class BlowUpError(FloatingPointError):
+    """The coarse model stopped being finite.
+
+    Attributes
+    ----------
+    last : Dataset with z and psi (member, k) of the step that led to it, and the attributes member and step, of the
+        first state that is not finite.
+    good : Dataset of :func:`integrate` with the records before.
+    """
+
+    def __init__(self, message: str, last: xr.Dataset, good: xr.Dataset) -> None:
+        super().__init__(message)
+        self.last, self.good = last, good
+
+
 SCHEMES: dict[str, Callable[[Tendency, F64, F64, float], F64]] = {"euler": euler, "rk4": rk4}
 
 
@@ -47,6 +64,7 @@ def integrate(
     save_every: int = 1,
     rng: np.random.Generator | int = 0,
     progress: bool = False,
+    restart: Restart | None = None,
 ) -> xr.Dataset:
     """Integrate dz/dt = G(z) + psi, eq. (60), with psi drawn from a closure once a step.
 
@@ -61,6 +79,8 @@ def integrate(
     save_every : keep every n-th step, counted from the initial state, >= 1.
     rng : generator or seed of the closure's noise.
     progress : show a progress bar.
+    restart : where the run is kept, to be taken up again by the same call after it was stopped; the result has the
+        same bits.
 
     Returns
     -------
@@ -71,7 +91,7 @@ def integrate(
     ------
     ValueError
         An argument is out of its range, or ``z0`` or ``dt`` does not fit the closure.
-    FloatingPointError
+    BlowUpError
         The state stopped being finite; the message names the member and the time.
     """
     z = checks.finite_array("z0", z0, 2).copy()
@@ -85,30 +105,53 @@ def integrate(
     members, K = z.shape
     saved = (steps - 1) // save_every + 1
     out_z, out_psi = np.empty((members, saved, K)), np.empty((members, saved, K))
-    state = closure.init(z, rng)
-    for step in tqdm(range(steps), desc=f"coarse model ({scheme})", unit="step", disable=not progress):
-        with np.errstate(over="ignore", invalid="ignore"):  # a blow-up ends in the error below, not in warnings
-            psi, state = closure.step(z, state, rng)
-            following = advance(tendency, z, psi, dt)
-        if step % save_every == 0:
-            out_z[:, step // save_every] = z
-            out_psi[:, step // save_every] = psi
-        z = following
-        if not np.isfinite(z).all():
-            member = int(np.argwhere(~np.isfinite(z))[0, 0])
-            raise FloatingPointError(
-                f"the coarse model stopped being finite in member {member} at time {(step + 1) * dt:.6g} "
-                f"(step {step + 1} of dt = {dt:g}, scheme {scheme})"
-            )
-    return xr.Dataset(
-        {"z": (("member", "time", "k"), out_z), "psi": (("member", "time", "k"), out_psi)},
-        coords={
-            "member": np.arange(members),
-            "time": np.arange(saved) * (save_every * dt),
-            "k": np.arange(K),
-        },
-        attrs={"scheme": scheme, "dt": dt, "steps": steps, "save_every": save_every},
-    )
+
+    def recorded(done: int) -> xr.Dataset:
+        n = (done - 1) // save_every + 1  # records of the first steps
+        return xr.Dataset(
+            {"z": (("member", "time", "k"), out_z[:, :n]), "psi": (("member", "time", "k"), out_psi[:, :n])},
+            coords={"member": np.arange(members), "time": np.arange(n) * (save_every * dt), "k": np.arange(K)},
+            attrs={"scheme": scheme, "dt": dt, "steps": done, "save_every": save_every},
+        )
+
+    state, first, kept = closure.init(z, rng), 0, 0
+    for part in [] if restart is None else restart.parts():
+        new = slice(kept, kept + part.sizes["time"])
+        out_z[:, new], out_psi[:, new] = part["z"], part["psi"]
+        z, state, first, kept = part["z_now"].to_numpy(), part["closure_state"].to_numpy(), part.attrs["step"], new.stop
+        restore_generator(rng, part.attrs["generator"])
+    label = f"coarse model ({scheme})"
+    with (
+        restart or nullcontext(),
+        tqdm(total=steps, initial=first, desc=label, unit="step", disable=not progress) as bar,
+    ):
+        for step in range(first, steps):
+            if restart is not None and restart.due and step > first:
+                here = recorded(step).isel(time=slice(kept, None)).reset_coords(drop=True)
+                now = {
+                    "z_now": (("member", "k"), z),
+                    "closure_state": (["member", *map(str, range(1, state.ndim))], state),
+                }
+                restart.append(here.assign(now).assign_attrs(step=step, generator=generator_state(rng)))
+                kept += here.sizes["time"]
+            with np.errstate(over="ignore", invalid="ignore"):  # a blow-up ends in the error below, not in warnings
+                psi, state = closure.step(z, state, rng)
+                following = advance(tendency, z, psi, dt)
+            if step % save_every == 0:
+                out_z[:, step // save_every] = z
+                out_psi[:, step // save_every] = psi
+            if not np.isfinite(following).all():
+                member = int(np.argwhere(~np.isfinite(following))[0, 0])
+                last = {"z": (("member", "k"), z), "psi": (("member", "k"), psi)}
+                raise BlowUpError(
+                    f"the coarse model stopped being finite in member {member} at time {(step + 1) * dt:.6g} "
+                    f"(step {step + 1} of dt = {dt:g}, scheme {scheme})",
+                    xr.Dataset(last, attrs={"member": member, "step": step + 1}),
+                    recorded(step + 1),
+                )
+            z = following
+            bar.update()
+    return recorded(steps)
 
 
 def forecast(
@@ -124,6 +167,7 @@ def forecast(
     scheme: str = "euler",
     rng: np.random.Generator | int = 0,
     progress: bool = False,
+    restart: Restart | None = None,
 ) -> xr.Dataset:
     """Make ensemble forecasts from states of a reference run, and set beside each the truth it should meet.
 
@@ -132,7 +176,7 @@ def forecast(
 
     Parameters
     ----------
-    tendency, closure, dt, scheme, rng, progress : as for :func:`integrate`.
+    tendency, closure, dt, scheme, rng, progress, restart : as for :func:`integrate`.
     reference : ``z`` (time, k) at a uniform time step, a run that the closure was not fitted to.
     starts : number of initial states, >= 2, spread evenly over the reference; no two forecasts share a stretch of it.
     members : ensemble members of each start, >= 2.
@@ -148,7 +192,7 @@ def forecast(
     ------
     ValueError
         An argument is out of its range, or ``reference`` is too short or lacks the times.
-    FloatingPointError
+    BlowUpError
         A forecast stopped being finite; the message counts members through all starts, and time from the start.
     """
     starts, members = checks.integer("starts", starts, 2), checks.integer("members", members, 2)
@@ -168,6 +212,7 @@ def forecast(
         save_every=save_every,
         rng=rng,
         progress=progress,
+        restart=restart,
     )
     return xr.Dataset(
         {

@@ -1,17 +1,24 @@
-"""netCDF in and out: attributes, provenance, and files that are whole or not there."""
+"""netCDF in and out: attributes, provenance, and files that are whole or not there.
+
+Every file ends in a seal, the SHA-256 of all bytes before it. HDF5 ignores what follows its own data, so that any
+program reads the file; :func:`read` opens none whose seal is missing or wrong. Who changes a file on purpose seals it
+again with :func:`seal`.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
+import shutil
 import subprocess
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import xarray as xr
@@ -19,10 +26,23 @@ import xarray as xr
 from l96closure import checks
 from l96closure.attributes import ATTRIBUTES
 
-__all__ = ["FORMAT_VERSION", "atomic_path", "git_commit", "package_version", "read", "write"]
+__all__ = [
+    "FORMAT_VERSION",
+    "atomic_path",
+    "attributes",
+    "checksum",
+    "git_commit",
+    "package_version",
+    "read",
+    "seal",
+    "write",
+]
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Version of the file layout; raised when a reader of the old layout would misread the new one."""
+
+_SEAL = b"\nl96closure sha256 "
+_DIGITS = 2 * hashlib.sha256().digest_size
 
 
 @contextmanager
@@ -30,7 +50,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that becomes ``path`` when the block ends well.
 
     The temporary name keeps the suffix. Whatever ends the block early, an interrupt included, removes
-    the temporary file and leaves an earlier ``path`` untouched.
+    the temporary file and leaves an earlier ``path`` untouched. What was written is on the disk, not only in the
+    system's memory, before it takes the name.
 
     Parameters
     ----------
@@ -47,6 +68,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = final.with_name(f".{final.stem}.{secrets.token_hex(4)}.tmp{final.suffix}")
     try:
         yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
         os.replace(temporary, final)
     finally:
         temporary.unlink(missing_ok=True)
@@ -83,6 +106,8 @@ def write(
     ValueError
         A variable has neither an entry in :data:`l96closure.attributes.ATTRIBUTES` nor a ``long_name`` of its own, or
         the folder of ``path`` does not exist.
+    OSError
+        The file could not be written, as on a full disk; an earlier file of that name is as it was.
     """
     prepared = dataset.drop_encoding()
     for name, variable in prepared.variables.items():
@@ -109,7 +134,55 @@ def write(
     attributes |= {f"seed_{name}": seed for name, seed in (seeds or {}).items()}
     prepared.attrs = {name: _storable(value) for name, value in {**dataset.attrs, **attributes}.items()}
     with atomic_path(path) as temporary:
-        prepared.to_netcdf(temporary, engine="netcdf4", format="NETCDF4", encoding=_encoding(prepared))
+        try:
+            prepared.to_netcdf(temporary, engine="netcdf4", format="NETCDF4", encoding=_encoding(prepared))
+            seal(temporary)
+        except (OSError, RuntimeError) as error:  # HDF5 tells of no reason
+            free = shutil.disk_usage(temporary.parent).free
+            raise OSError(f"cannot write {path}: {error} ({free / 1e6:.1f} MB are free on its disk)") from error
+
+
+def seal(path: str | os.PathLike[str]) -> None:
+    """Put the checksum of a file at its end, in place of an earlier one."""
+    with Path(path).open("r+b") as file:
+        _end_of_data(file)
+        end = file.tell()
+        file.seek(0)
+        digits = _digest(file, end)
+        file.truncate(end)
+        file.write(_SEAL + digits.encode() + b"\n")
+
+
+def checksum(path: str | os.PathLike[str]) -> str | None:
+    """Return the checksum that a file ends in; None where it has none or its bytes are others."""
+    with Path(path).open("rb") as file:
+        stored = _end_of_data(file)
+        end = file.tell()
+        file.seek(0)
+        return stored if stored == _digest(file, end) else None
+
+
+def _end_of_data(file: BinaryIO) -> str | None:
+    """Put ``file`` where its data end, before the seal; return the digits of that, None where there is no seal."""
+    size = file.seek(0, os.SEEK_END)
+    start = file.seek(max(size - len(_SEAL) - _DIGITS - 1, 0))
+    tail = file.read()
+    sealed = tail.startswith(_SEAL) and tail.endswith(b"\n") and len(tail) == len(_SEAL) + _DIGITS + 1
+    file.seek(start if sealed else size)
+    return tail[len(_SEAL) : -1].decode("ascii", "replace") if sealed else None
+
+
+def _digest(file: BinaryIO, end: int) -> str:
+    """SHA-256 of the bytes from where ``file`` stands to ``end``."""
+    found = hashlib.sha256()
+    while block := file.read(min(1 << 20, end - file.tell())):
+        found.update(block)
+    return found.hexdigest()
+
+
+def attributes(path: str | os.PathLike[str], *, kind: str) -> dict[str, Any]:
+    """Return the global attributes of a file of :func:`write`; arguments and errors as for :func:`read`."""
+    return _open(path, kind, xr.open_dataset).attrs
 
 
 def read(path: str | os.PathLike[str], *, kind: str) -> xr.Dataset:
@@ -127,26 +200,31 @@ def read(path: str | os.PathLike[str], *, kind: str) -> xr.Dataset:
     Raises
     ------
     ValueError
-        The file is missing, truncated, not netCDF, not one of ours, of another kind, or of a newer format
-        version; one line that names the file.
+        The file is missing, damaged, not one of ours, of another kind, or of another format version; one line that
+        names the file.
     """
+    return _open(path, kind, xr.load_dataset)
+
+
+def _open(path: str | os.PathLike[str], kind: str, how: Callable[..., xr.Dataset]) -> xr.Dataset:
+    """Open a file and close it; errors as for :func:`read`."""
     shown = str(path)
     if not Path(path).is_file():
         checks.reject("path", shown, f"an existing {kind} file")
+    unusable = f"a complete file of kind {kind!r} (its checksum is missing or wrong)"
     try:
-        dataset = xr.load_dataset(Path(path), engine="netcdf4", decode_times=False)
-    except (OSError, RuntimeError, ValueError):
-        checks.reject("path", shown, f"a complete netCDF file of kind {kind!r} (this one cannot be read)")
+        if checksum(path) is None:
+            checks.reject("path", shown, unusable)
+        with how(Path(path), engine="netcdf4", decode_times=False) as dataset:
+            pass
+    except (OSError, RuntimeError):
+        checks.reject("path", shown, f"a netCDF file of kind {kind!r} (this one cannot be read)")
     found = dataset.attrs.get("l96closure_kind")
     if found != kind:
         checks.reject("path", shown, f"a file of kind {kind!r} (this one is of kind {found!r})")
     found_version = int(dataset.attrs.get("l96closure_format_version", 0))
-    if not 1 <= found_version <= FORMAT_VERSION:
-        checks.reject(
-            "path",
-            shown,
-            f"a file of format version {FORMAT_VERSION} or older (this one has {found_version})",
-        )
+    if found_version != FORMAT_VERSION:
+        checks.reject("path", shown, f"a file of format version {FORMAT_VERSION} (this one has {found_version})")
     return dataset
 
 

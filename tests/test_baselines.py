@@ -18,6 +18,7 @@ from test_cli import TINY
 
 import l96closure as lc
 from l96closure.closures import Analog, NoClosure, Polynomial, PolynomialAR1, load
+from l96closure.store import seal
 
 F64 = npt.NDArray[np.float64]
 K, F = 5, 10.0
@@ -306,6 +307,7 @@ def test_a_file_without_one_of_its_parts(truth: xr.Dataset, tmp_path: Path, of: 
             file.renameVariable(part, "something_else")
         else:
             file.delncattr(part)
+    seal(tmp_path / "closure.nc")
     with pytest.raises(ValueError, match=rf"closure\.nc is not a complete {of.name} closure: .*{part}"):
         load(tmp_path / "closure.nc")
 
@@ -331,6 +333,6 @@ def test_on_the_command_line(call: Call, of: Any) -> None:
     assert getattr(closure, "coarse_dt", None) == (5e-3 if of in REMEMBERING else None)
     with xr.open_dataset(outcome.folder / "coarse.nc", decode_times=False) as coarse:
         assert (coarse["psi"] != 0).all()
-    outcome = call(*run, "stages=[integrate]", "coarse.dt=0.01")
+    outcome = call(*run, "stages=[integrate]", "coarse.dt=0.01", "force=true")
     assert outcome.status == (2 if of in REMEMBERING else 0)
     assert ("dt = 0.01 is not allowed; it must be 0.005" in outcome.err) == (of in REMEMBERING)

@@ -41,7 +41,7 @@ def test_a_run_fills_its_folder(call: Call, tmp_path: Path) -> None:
         "figures",
         "report.html",
         ".hydra",
-        "l96closure.log",
+        "run.log",
     }
     assert list((folder / "figures").glob("*.png"))
     assert {item.name for item in tmp_path.iterdir()} == {"runs"}
@@ -74,7 +74,7 @@ def test_the_same_seed_gives_the_same_run(call: Call) -> None:
 def test_stages_left_out_are_taken_from_the_folder(call: Call) -> None:
     folder = call(*TINY, "run_dir=mine").folder
     first = written_at(folder)
-    outcome = call(*TINY, "run_dir=mine", "stages=[diagnose,report,integrate]", "coarse.scheme=euler")
+    outcome = call(*TINY, "run_dir=mine", "stages=[diagnose,report,integrate]", "coarse.scheme=euler", "force=true")
     assert outcome.status == 0, outcome.err
     assert outcome.folder == folder
     second = written_at(folder)
@@ -114,9 +114,9 @@ def test_a_sweep_goes_to_the_folder_given(call: Call, tmp_path: Path) -> None:
 
 
 WRONG = [
-    ("coarse.stepz=3", "there is no setting coarse.stepz; there is dt, members, save_every, scheme, steps"),
+    ("coarse.stepz=3", "there is no setting coarse.stepz; there is dt, keep_good, members, save_every, "),
     ("sede=3", "there is no setting sede; there is "),
-    ("+coarse.stepz=3", "coarse has no setting 'stepz'; it has scheme, dt, steps, members, save_every"),
+    ("+coarse.stepz=3", "coarse has no setting 'stepz'; it has scheme, dt, steps, members, save_every, keep_good"),
     ("+closure.bandwith=3", "closure has no setting 'bandwith'; it has "),
     ("+sede=3", "the configuration has no setting 'sede'"),
     ("coarse=heun", "there is no coarse/heun; there is euler, rk4"),

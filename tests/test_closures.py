@@ -276,7 +276,7 @@ class TestFiles:
     def test_truncated(self, saved: Path, kept: float) -> None:
         content = saved.read_bytes()
         saved.write_bytes(content[: int(kept * len(content))])
-        assert "complete netCDF file of kind 'closure'" in self.refusal(saved)
+        assert "complete file of kind 'closure'" in self.refusal(saved)
 
     def test_of_another_kind(self, truth: xr.Dataset, tmp_path: Path) -> None:
         store.write(truth, tmp_path / "truth.nc", kind="truth", title="A truth", history="a test")
@@ -284,17 +284,19 @@ class TestFiles:
         (tmp_path / "tale.nc").write_text("once upon a time")
         assert "'truth'" in self.refusal(tmp_path / "truth.nc")
         assert "of kind 'closure'" in self.refusal(tmp_path / "foreign.nc")
-        assert "complete netCDF file" in self.refusal(tmp_path / "tale.nc")
+        assert "complete file" in self.refusal(tmp_path / "tale.nc")
         assert "existing closure file" in self.refusal(tmp_path / "nowhere.nc")
 
     def test_of_a_newer_format(self, saved: Path) -> None:
         with netCDF4.Dataset(saved, "a") as file:
             file.l96closure_format_version = np.int32(store.FORMAT_VERSION + 1)
+        store.seal(saved)
         assert f"this one has {store.FORMAT_VERSION + 1}" in self.refusal(saved)
 
     def test_with_an_unknown_closure(self, saved: Path) -> None:
         with netCDF4.Dataset(saved, "a") as file:
             file.closure = "oracle"
+        store.seal(saved)
         message = self.refusal(saved)
         assert "'oracle'" in message
         assert "schrodinger_bridge" in message
@@ -308,6 +310,7 @@ class TestFiles:
                 file.renameVariable(name, "something_else")
             else:
                 file.delncattr(name)
+        store.seal(saved)
         assert name in self.refusal(saved)
 
     @pytest.mark.parametrize("name", CLOSURES)

@@ -112,7 +112,8 @@ def test_the_bistable_case_is_taken_literally(composed: Any) -> None:
 @pytest.mark.parametrize("experiment", [name for name in options("experiment") if workflow(name) != "closure"])
 def test_sampling_experiments_have_no_settings_of_the_closure(composed: Any, experiment: str) -> None:
     assert set(composed(f"experiment={experiment}")) == {
-        "experiment_name", "seed", "workflow", "stages", "run_dir", "target", "bridge", "sampling"
+        "experiment_name", "seed", "workflow", "stages", "run_dir", "resume", "force", "checkpoint_every",
+        "target", "bridge", "sampling"
     }  # fmt: skip
 
 
@@ -121,7 +122,7 @@ def test_the_settings_of_a_closure_are_what_fit_does_without_arguments(composed:
     defaults = {name: given.default for name, given in inspect.signature(CLOSURES[name].fit).parameters.items()}
     settings = Settings.from_config(composed(f"closure={name}")).closure_arguments
     assert settings == {name: defaults[name] for name in settings}
-    ours = {"truth", "seed", "progress", "step"}
+    ours = {"truth", "seed", "progress", "step", "restart"}
     of_other_grids = {"predictors", "target", "dim", "periodic", "neighbourhoods"}
     assert set(defaults) - set(settings) <= ours | of_other_grids
 
@@ -147,10 +148,11 @@ def test_seeds_differ_from_each_other_and_follow_from_one(composed: Any) -> None
         ("steps", 1e3),
         ("members", True),
         ("save_every", 11),
+        ("keep_good", 1),
     ],
 )
 def test_coarse_rejects(field: str, value: Any) -> None:
-    good = {"scheme": "rk4", "dt": 5e-3, "steps": 10, "members": 1, "save_every": 1}
+    good = {"scheme": "rk4", "dt": 5e-3, "steps": 10, "members": 1, "save_every": 1, "keep_good": False}
     with pytest.raises(ValueError, match=rf"^coarse\.{field} = .* is not allowed; it must be "):
         Coarse(**{**good, field: value})
 

@@ -14,7 +14,7 @@ import xarray as xr
 from dense import moments
 
 import l96closure as lc
-from l96closure import bridge, store, training
+from l96closure import bridge, training
 from l96closure.closures import SchrodingerBridge, load
 
 F64 = npt.NDArray[np.float64]
@@ -332,26 +332,6 @@ class TestUnits:
         with xr.open_dataset(tmp_path / "closure.nc") as file:
             assert file["coordinates"].attrs["units"] == "1"
             assert file["field_units"].values.tolist() == ["1", "1"]
-
-
-@pytest.mark.parametrize("pooled", [True, False])
-@pytest.mark.parametrize("trend_degree", [None, 3])
-def test_files_of_the_first_format_are_read(tmp_path: Path, pooled: bool, trend_degree: int | None) -> None:
-    data = made_of(("k",), z=noise(90, 5), psi=noise(90, 5, seed=1))
-    closure = SchrodingerBridge.fit(
-        data, radius=1, pooled=pooled, **{**FEW, "trend_degree": trend_degree, "compressed": 30, "centres": 80}
-    )
-    now = closure.to_dataset()
-    then = now.drop_vars(["field", "field_units", "dim", "grid_size", "neighbour", "dictionary_of_site"])
-    for name, dims in (("trend", ("power",)), ("trend_range", ("bound",))):
-        values = now[name].values[0] if trend_degree else np.empty(0)
-        then = then.drop_vars(name).assign({name: (dims, values)})
-    then.attrs |= {"K": 5, "radius": 1}
-    store.write(then, tmp_path / "old.nc", kind="closure", title="Old", history="a test")
-    loaded = load(tmp_path / "old.nc")
-    assert isinstance(loaded, SchrodingerBridge)
-    assert loaded.fields == closure.fields
-    assert same(draw(loaded, noise(3, 5)), draw(closure, noise(3, 5)))
 
 
 GOOD = made_of(u=noise(40, 4), v=noise(40, 4, seed=1), psi=noise(40, 4, seed=2))

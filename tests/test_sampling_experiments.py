@@ -46,7 +46,7 @@ def test_a_run_fills_its_folder(call: Call, tmp_path: Path, tiny: tuple[str, ...
     assert outcome.status == 0, outcome.err
     folder = outcome.folder
     assert folder.parent == tmp_path / "runs" / tiny[0].removeprefix("experiment=")
-    assert {file.name for file in folder.iterdir()} == FILES | {"figures", "report.html", ".hydra", "l96closure.log"}
+    assert {file.name for file in folder.iterdir()} == FILES | {"figures", "report.html", ".hydra", "run.log"}
     assert {file.name for file in (folder / "figures").iterdir()} == PICTURES[tiny]
     assert "replay score" in outcome.out
     page = (folder / "report.html").read_text(encoding="utf-8")
@@ -110,7 +110,7 @@ def test_a_bandwidth_can_be_chosen_from_the_data(call: Call) -> None:
 def test_stages_left_out_are_taken_from_the_folder(call: Call) -> None:
     folder = call(*BISTABLE, NO_REPORT, "run_dir=mine").folder
     first = {name: (folder / name).stat().st_mtime_ns for name in FILES}
-    outcome = call(*BISTABLE, "run_dir=mine", "stages=[sample,diagnose]", "target.noise=0.3")
+    outcome = call(*BISTABLE, "run_dir=mine", "stages=[sample,diagnose]", "target.noise=0.3", "force=true")
     assert outcome.status == 0, outcome.err
     assert "training.nc was made with target.noise = 0.2, not 0.3" in outcome.err
     assert {name for name in FILES if (folder / name).stat().st_mtime_ns != first[name]} == FILES - {"training.nc"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import subprocess
 import sys
@@ -60,7 +61,7 @@ def test_file_says_where_it_came_from(tmp_path: Path) -> None:
     assert attributes["seed_truth"] == 3
     assert attributes["seed_coarse"] == str(2**70)
     assert attributes["l96closure_kind"] == "coarse"
-    assert attributes["l96closure_format_version"] == store.FORMAT_VERSION == 2
+    assert attributes["l96closure_format_version"] == store.FORMAT_VERSION == 3
     assert attributes["l96closure_version"] == store.package_version()
     assert attributes["l96closure_git_commit"] == store.git_commit()
 
@@ -172,6 +173,16 @@ def _missing(path: Path) -> None:
 
 def _text(path: Path) -> None:
     path.write_text("not netCDF")
+    store.seal(path)
+
+
+def _changed(path: Path) -> None:
+    with netCDF4.Dataset(path, "a") as file:
+        file.title = "Another title"
+
+
+def _unsealed(path: Path) -> None:
+    _coarse()[["z"]].drop_attrs().to_netcdf(path)
 
 
 def _other_kind(path: Path) -> None:
@@ -181,10 +192,12 @@ def _other_kind(path: Path) -> None:
 def _newer(path: Path) -> None:
     with netCDF4.Dataset(path, "a") as file:
         file.l96closure_format_version = np.int32(store.FORMAT_VERSION + 1)
+    store.seal(path)
 
 
 def _foreign(path: Path) -> None:
     _coarse()[["z"]].drop_attrs().to_netcdf(path)
+    store.seal(path)
 
 
 @pytest.mark.parametrize(
@@ -192,6 +205,8 @@ def _foreign(path: Path) -> None:
     [
         (_missing, "an existing coarse file"),
         (_text, "cannot be read"),
+        (_changed, "its checksum is missing or wrong"),
+        (_unsealed, "its checksum is missing or wrong"),
         (_other_kind, "of kind 'truth'"),
         (_newer, f"this one has {store.FORMAT_VERSION + 1}"),
         (_foreign, "of kind None"),
@@ -215,8 +230,35 @@ def test_truncated_file_is_refused(tmp_path: Path, kept: float) -> None:
     _write(_coarse(), path)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(kept * len(whole))])
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(ValueError, match="its checksum is missing or wrong"):
         store.read(path, kind="coarse")
+
+
+def test_seal_is_the_checksum_of_all_before_it_and_can_be_renewed(tmp_path: Path) -> None:
+    path = tmp_path / "coarse.nc"
+    _write(_coarse(), path)
+    whole = path.read_bytes()
+    data, digits = whole[: -len(store.checksum(path)) - 20], hashlib.sha256
+    assert store.checksum(path) == digits(data).hexdigest()
+    store.seal(path)
+    assert path.read_bytes() == whole
+    with netCDF4.Dataset(path, "a") as file:
+        file.title = "Another title"
+    assert store.checksum(path) is None
+    store.seal(path)
+    assert store.read(path, kind="coarse").attrs["title"] == "Another title"
+
+
+def test_no_changed_byte_goes_unnoticed(tmp_path: Path) -> None:
+    path, rng = tmp_path / "coarse.nc", np.random.default_rng(0)
+    _write(_coarse(), path)
+    whole = path.read_bytes()
+    for place in [0, len(whole) - 1, *rng.integers(0, len(whole), 100)]:
+        damaged = bytearray(whole)
+        damaged[place] ^= int(rng.integers(1, 256))
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"coarse\.nc' is not allowed"):
+            store.read(path, kind="coarse")
 
 
 def test_file_is_closed_after_reading(tmp_path: Path) -> None:

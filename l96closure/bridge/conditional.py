@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from l96closure import checks
-from l96closure.bridge import bandwidth, kernel_sums, row_sums
+from l96closure.bridge import bandwidth, kernel_sums, row_sums, sinkhorn
 from l96closure.bridge.dictionary import ESTIMATORS, Dictionary, Kernel, plan, weigh
 from l96closure.bridge.full_conditionals import FullConditionals, full_conditionals
 from l96closure.bridge.kernel_plan import KernelPlan
@@ -182,6 +182,7 @@ def fit(
     tolerance: float = 1e-6,
     max_iterations: int = 200,
     progress: bool = False,
+    remember: sinkhorn.Remember = sinkhorn.at_once,
 ) -> Bridge:
     """Fit the localized Schrödinger bridge to samples, eqs. (7)-(13) and (36)-(43) of Gottwald & Reich (2024).
 
@@ -202,6 +203,7 @@ def fit(
     tolerance : the Sinkhorn iteration stops at max |v o (T v) - 1| <= tolerance.
     max_iterations : it also stops after so many evaluations of T v, with a warning.
     progress : show progress bars.
+    remember : evaluates the products T v, or knows them from an earlier call (:class:`l96closure.restart.Journal`).
 
     Returns
     -------
@@ -255,9 +257,8 @@ def fit(
             coordinates = samples[row[:, None], np.stack([wanted_sets[i] for i in of_pool])[which]]
             values = samples[row, wanted[of_pool][which]][:, None]
         label = f"of component {targets[0]}" if pools.max() > 0 else ""
-        return weigh(
-            coordinates, values, scales[members], scales[targets], kernel, tolerance, max_iterations, label, progress
-        )
+        at = coordinates, values, scales[members], scales[targets]
+        return weigh(*at, kernel, tolerance, max_iterations, label, progress, remember)
 
     dictionaries = tuple(dictionary(pool) for pool in range(pools.max() + 1))
     return assemble(d, kernel, scales, wanted, wanted_sets, dictionaries, pools, tolerance, max_iterations)

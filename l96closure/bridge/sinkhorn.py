@@ -14,9 +14,10 @@ from l96closure.bridge import recombination
 from l96closure.bridge.groups import GROUP
 from l96closure.bridge.row_sums import RowSums
 
-__all__ = ["Scaling", "SinkhornWarning", "solve", "solve_samples"]
+__all__ = ["Remember", "Scaling", "SinkhornWarning", "at_once", "solve", "solve_samples"]
 
 F64 = npt.NDArray[np.float64]
+Remember = Callable[[Callable[[], F64]], F64]
 
 _DOUBLE = 1e-5  # tolerances below this are met in double precision
 _SINGLE_FLOOR = 1e-6  # what single precision can tell from nothing
@@ -37,6 +38,11 @@ class Scaling(NamedTuple):
     log_v: F64
     residual: float
     iterations: int
+
+
+def at_once(step: Callable[[], F64]) -> F64:
+    """Take a step of a computation and forget it."""
+    return step()
 
 
 def solve(
@@ -121,6 +127,7 @@ def solve_samples(
     max_iterations: int = 200,
     label: str = "",
     progress: bool = False,
+    remember: Remember = at_once,
 ) -> Scaling:
     """Find v > 0 with v o (T v) = 1 for T_jk = 2^(-|x_j - x_k|^2), which is not formed.
 
@@ -138,11 +145,16 @@ def solve_samples(
     ----------
     samples : x (D, M) in kernel units, trajectories one after the other.
     tolerance, max_iterations, label, progress : see :func:`solve`.
+    remember : evaluates the products T v, or knows them from an earlier, identical call that did not end.
     """
     M = samples.shape[1]
     product = RowSums(samples)
+
+    def over(sums: RowSums, shift: F64 | float = 0.0) -> Callable[..., F64]:
+        return lambda u, share, double=False, at=None: remember(lambda: sums.log(u + shift, share, double, at))
+
     if M <= _DIRECT:
-        return solve(product.log, M, tolerance, max_iterations, label, progress)
+        return solve(over(product), M, tolerance, max_iterations, label, progress)
     rest = max_iterations, label, progress
     rules = recombination.recombine(
         samples, np.ones(M), samples.shape[0], np.empty(0, np.intp), GROUP, _RULE_SHARE * max(tolerance, _DOUBLE)
@@ -152,15 +164,13 @@ def solve_samples(
             [rules.nodes.transpose(1, 0, 2).reshape(len(samples), -1), samples[:, rules.rest]], axis=1
         )
         log_mass = np.log(np.concatenate([rules.weights.ravel(), np.ones(rules.rest.size)]))
-        among = RowSums(points)
-        u = solve(
-            lambda u, *how: among.log(u + log_mass, *how), log_mass.size, max(0.3 * tolerance, _DOUBLE), *rest
-        ).log_v
-        start = -among.log(u + log_mass, _SHARE * tolerance, at=product)
-        return solve(product.log, M, tolerance, *rest, start, _SHARE * tolerance)
+        among = over(RowSums(points), log_mass)
+        u = solve(among, log_mass.size, max(0.3 * tolerance, _DOUBLE), *rest).log_v
+        start = -among(u, _SHARE * tolerance, at=product)
+        return solve(over(product), M, tolerance, *rest, start, _SHARE * tolerance)
     kept = np.ascontiguousarray(samples[:, ::_THINNING])
-    u = solve_samples(kept, _FIRST, *rest).log_v + 0.5 * np.log(_THINNING)
-    others = np.exp(RowSums(kept).log(u, _FIRST, at=product))
+    u = solve_samples(kept, _FIRST, *rest, remember).log_v + 0.5 * np.log(_THINNING)
+    others = np.exp(over(RowSums(kept))(u, _FIRST, at=product))
     others[::_THINNING] = np.maximum(others[::_THINNING] - np.exp(u), 0.0)
     start = np.log(2.0) - np.log(others + np.sqrt(others**2 + 4.0))
-    return solve(product.log, M, tolerance, *rest, start)
+    return solve(over(product), M, tolerance, *rest, start)

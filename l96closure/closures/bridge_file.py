@@ -90,16 +90,13 @@ def to_dataset(learned: Learned) -> xr.Dataset:
 
 
 def from_dataset(dataset: xr.Dataset) -> Learned:
-    """Inverse of :func:`to_dataset`; reads files of format version 1 too, which knew z and psi on a ring only."""
+    """Inverse of :func:`to_dataset`; raises ``KeyError`` when something is missing."""
     a = dataset.attrs
-    if "K" in a:
-        fields, sites, of_site = _first_format(dataset)
-    else:
-        names, units = ([str(one) for one in dataset[name].values] for name in ("field", "field_units"))
-        dim, shape = dataset["dim"].values.tolist(), dataset["grid_size"].values.tolist()
-        fields = Fields(tuple(names[:-1]), names[-1], tuple(dim), tuple(shape), tuple(units))
-        sites = [row[row >= 0] for row in dataset["neighbour"].values.astype(np.intp)]
-        of_site = dataset["dictionary_of_site"].values.astype(np.intp)
+    names, units = ([str(one) for one in dataset[name].values] for name in ("field", "field_units"))
+    dim, shape = dataset["dim"].values.tolist(), dataset["grid_size"].values.tolist()
+    fields = Fields(tuple(names[:-1]), names[-1], tuple(dim), tuple(shape), tuple(units))
+    sites = [row[row >= 0] for row in dataset["neighbour"].values.astype(np.intp)]
+    of_site = dataset["dictionary_of_site"].values.astype(np.intp)
     size, state = fields.sites, fields.sites * len(fields.units)
     components = np.arange(state - size, state)
     seen = len(fields.predictors) if "value" in dataset else len(fields.units)
@@ -120,13 +117,6 @@ def from_dataset(dataset: xr.Dataset) -> Learned:
         damping, frequency, weight = (dataset[f"memory_{name}"].values for name in ("damping", "frequency", "weight"))
         memory = Memory(damping, frequency, weight, float(a["memory_step"]))
     return Learned(fields, _trend(dataset), fitted, memory)
-
-
-def _first_format(dataset: xr.Dataset) -> tuple[Fields, list[npt.NDArray[np.intp]], npt.NDArray[np.intp]]:
-    K, dictionaries = int(dataset.attrs["K"]), dataset.sizes["dictionary"]
-    sites = bridge.periodic(K, int(dataset.attrs["radius"]))
-    of_site = np.zeros(K, np.intp) if dictionaries == 1 else np.arange(K)
-    return Fields(("z",), "psi", ("k",), (K,), ("1", "1")), sites, of_site
 
 
 def _dictionary(one: xr.Dataset, members: npt.NDArray[np.intp], alpha: int, scale: F64, compressed: bool) -> Dictionary:

@@ -20,13 +20,17 @@ import numba
 import numpy as np
 import numpy.typing as npt
 import scipy
+import xarray as xr
 
 from l96closure import checks
+from l96closure.series import time_step
+from l96closure.training import TrainingData, residual_autocorrelation
 
-__all__ = ["Memory", "fit_memory"]
+__all__ = ["Memory", "fit_memory", "remembered"]
 
 F64 = npt.NDArray[np.float64]
 
+_LAGS = 150  # of the training interval, at which the memory is fitted
 _SLOWEST, _FASTEST = 5e-3, 2.0  # damping, per interval
 _HIGHEST = 0.5 * np.pi  # angular frequency, per interval; the lowest is _LOWEST, for the formula's sake
 _LOWEST = 1e-3
@@ -164,3 +168,18 @@ def fit_memory(autocorrelation: F64, interval: float, oscillators: int, step: fl
     rate, frequency, share = best.x.reshape(3, m)
     c = np.exp(share - share.max())
     return Memory(np.exp(rate) / interval, frequency / interval, c / c.sum(), interval if step is None else step)
+
+
+def remembered(truth: xr.Dataset, data: TrainingData, oscillators: int, step: float | None) -> Memory:
+    """Fit the memory of the noise to the residual of training data, which :func:`l96closure.training.prepare` made.
+
+    Without ``step`` and a coordinate ``time`` of ``truth``, the unit of time is the interval of ``truth``.
+    Raises ``ValueError`` when ``truth`` is too short for so many oscillators.
+    """
+    interval = 1.0 if step is None and "time" not in truth.coords else time_step("truth", truth)
+    lags = min(_LAGS, truth.sizes["time"] // 2)
+    if lags < 4 * oscillators:
+        checks.reject(
+            "truth.sizes['time']", truth.sizes["time"], f"at least {8 * oscillators} for memory={oscillators}"
+        )
+    return fit_memory(residual_autocorrelation(truth, data, lags), interval, oscillators, step)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,13 +14,14 @@ import xarray as xr
 from l96closure import bridge, checks, store
 from l96closure.bridge.neighbourhoods import alike, around_sites
 from l96closure.bridge.sampler import CLAMPS, NOISE_METRICS, SCHEMES, SEQUENTIAL
+from l96closure.bridge.sinkhorn import at_once
 from l96closure.closures import bridge_file
 from l96closure.closures.bridge_file import Learned
 from l96closure.closures.draws import Draw, FromChain, FromNoise
-from l96closure.closures.memory import Memory, fit_memory
+from l96closure.closures.memory import Memory, remembered
 from l96closure.fields import Fields
-from l96closure.series import time_step
-from l96closure.training import AdditiveTrend, PolynomialTrend, TrainingData, prepare, residual_autocorrelation
+from l96closure.restart import Journal, Restart
+from l96closure.training import AdditiveTrend, PolynomialTrend, prepare
 
 __all__ = ["SchrodingerBridge"]
 
@@ -29,7 +31,6 @@ AUTO, QUANTILE, MOMENTS = "auto", "quantile", "moments"
 DRIVEN = (QUANTILE, MOMENTS)  # schemes that noise drives, and that a memory is for
 _SHARP, _BROAD = 0.005, 0.1  # epsilon where none is given: a table of quantiles can be sharp, averages cannot
 _EXACT = (QUANTILE, *SEQUENTIAL)  # schemes that need every sample
-_LAGS = 150  # of the training interval, at which the memory is fitted
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ class SchrodingerBridge:
         tolerance: float = 1e-6,
         seed: int = 0,
         progress: bool = False,
+        restart: Restart | None = None,
         predictors: str | Sequence[str] = "z",
         target: str = "psi",
         dim: str | Sequence[str] = "k",
@@ -139,6 +141,7 @@ class SchrodingerBridge:
         tolerance : of the Sinkhorn iteration, max |v o (T v) - 1|.
         seed : seed of the draw of the centres and of the clustering.
         progress : show progress bars.
+        restart : where the Sinkhorn iteration is kept, to be taken up again by the same call after it was stopped.
         predictors : name or names of what psi is drawn given.
         target : name of what is drawn.
         dim : dimension of the sites; or several, which are stacked in C order.
@@ -170,34 +173,26 @@ class SchrodingerBridge:
         if scheme == AUTO:
             alone = len(fields.predictors) == 1 and all(members.size == 1 for members in sites)
             scheme = QUANTILE if alone else MOMENTS
-        noise = _remembered(truth, data, memory, step) if memory is not None and scheme in DRIVEN else None
+        noise = remembered(truth, data, memory, step) if memory is not None and scheme in DRIVEN else None
         state = data.scale.size
         seen = len(fields.predictors) + (scheme not in DRIVEN)  # the chain sees the last psi too
-        fitted = bridge.fit(
-            data.samples,
-            (_SHARP if scheme == QUANTILE else _BROAD) if epsilon is None else epsilon,
-            bridge.in_every_field(seen, sites)[: fields.sites] * len(fields.units),
-            data.scale,
-            components=range(state - fields.sites, state),
-            shared=pools.tolist(),
-            centres=samples,
-            rng=checks.integer("seed", seed, 0),
-            tolerance=tolerance,
-            progress=progress,
-        )
+        with restart or nullcontext():
+            fitted = bridge.fit(
+                data.samples,
+                (_SHARP if scheme == QUANTILE else _BROAD) if epsilon is None else epsilon,
+                bridge.in_every_field(seen, sites)[: fields.sites] * len(fields.units),
+                data.scale,
+                components=range(state - fields.sites, state),
+                shared=pools.tolist(),
+                centres=samples,
+                rng=checks.integer("seed", seed, 0),
+                tolerance=tolerance,
+                progress=progress,
+                remember=at_once if restart is None else Journal(restart),
+            )
         timed = step is not None or "time" in truth.coords
-        closure = cls(
-            fields,
-            data.trend,
-            fitted,
-            noise,
-            scheme,
-            decorrelation_steps,
-            clamp,
-            noise_metric,
-            conserve,
-            noise.step if noise is not None and timed else None,
-        )
+        how = scheme, decorrelation_steps, clamp, noise_metric, conserve, noise.step if noise and timed else None
+        closure = cls(fields, data.trend, fitted, noise, *how)
         if compressed is None or compressed >= samples or scheme in _EXACT:
             return closure
         return closure.compress(compressed, seed)
@@ -302,14 +297,3 @@ class SchrodingerBridge:
             coarse_dt=float(a["coarse_dt"]) if "coarse_dt" in a else None,
             **bridge_file.from_dataset(dataset)._asdict(),
         )
-
-
-def _remembered(truth: xr.Dataset, data: TrainingData, oscillators: int, step: float | None) -> Memory:
-    """Fit the memory of the noise to the residual of the training data."""
-    interval = 1.0 if step is None and "time" not in truth.coords else time_step("truth", truth)
-    lags = min(_LAGS, truth.sizes["time"] // 2)
-    if lags < 4 * oscillators:
-        checks.reject(
-            "truth.sizes['time']", truth.sizes["time"], f"at least {8 * oscillators} for memory={oscillators}"
-        )
-    return fit_memory(residual_autocorrelation(truth, data, lags), interval, oscillators, step)

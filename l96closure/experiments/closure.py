@@ -17,6 +17,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks, closures, report
+from l96closure.coarse import BlowUpError
 from l96closure.coarse import forecast as forecast_coarse
 from l96closure.coarse import integrate as integrate_coarse
 from l96closure.diagnostics import diagnose
@@ -28,10 +29,13 @@ from l96closure.figures import climate as figures
 from l96closure.figures import forecast as forecast_figures
 from l96closure.report import climate
 from l96closure.report import forecast as forecast_report
+from l96closure.restart import Restart
 
 __all__ = ["WORKFLOW", "fit", "forecast", "integrate", "score_table", "simulate", "write_report"]
 
 _log = logging.getLogger(__name__)
+
+_BLOW_UP = "blow_up"
 
 
 def simulate(settings: Settings, progress: bool = False) -> tuple[xr.Dataset, xr.Dataset]:
@@ -57,7 +61,7 @@ def simulate(settings: Settings, progress: bool = False) -> tuple[xr.Dataset, xr
     return truth, reference
 
 
-def fit(settings: Settings, truth: xr.Dataset, progress: bool = False) -> Any:
+def fit(settings: Settings, truth: xr.Dataset, progress: bool = False, restart: Restart | None = None) -> Any:
     """Fit the closure to the training truth, for the step of the coarse run where it asks for one.
 
     Returns
@@ -65,12 +69,18 @@ def fit(settings: Settings, truth: xr.Dataset, progress: bool = False) -> Any:
     An instance of the class of :data:`l96closure.closures.CLOSURES` that the settings name.
     """
     method = closures.CLOSURES[settings.closure].fit
-    ours = {"seed": settings.seeds["fit"], "step": settings.coarse.dt, "progress": progress}
+    ours = {"seed": settings.seeds["fit"], "step": settings.coarse.dt, "progress": progress, "restart": restart}
     taken = {name: value for name, value in ours.items() if name in inspect.signature(method).parameters}
     return method(truth, **settings.closure_arguments, **taken)
 
 
-def integrate(settings: Settings, truth: xr.Dataset, closure: closures.Closure, progress: bool = False) -> xr.Dataset:
+def integrate(
+    settings: Settings,
+    truth: xr.Dataset,
+    closure: closures.Closure,
+    progress: bool = False,
+    restart: Restart | None = None,
+) -> xr.Dataset:
     """Run the coarse model with the closure.
 
     The members start from states of the training truth, spread evenly over its length: none of them starts on
@@ -88,22 +98,24 @@ def integrate(settings: Settings, truth: xr.Dataset, closure: closures.Closure, 
     rng, z0 = np.random.default_rng(settings.seeds["coarse"]), truth["z"].to_numpy()[starts]
     tendency = settings.system.tendency(settings.judged)
 
-    def advance(z: npt.NDArray[np.float64], steps: int, save_every: int) -> xr.Dataset:
-        return integrate_coarse(
-            tendency, closure, z, steps, coarse.dt, coarse.scheme, save_every, rng=rng, progress=progress
-        )
+    def advance(z: npt.NDArray[np.float64], steps: int, save_every: int, kept: Restart | None) -> xr.Dataset:
+        return integrate_coarse(tendency, closure, z, steps, coarse.dt, coarse.scheme, save_every, rng, progress, kept)
 
     dropped = round(settings.reference.spinup / coarse.dt) if settings.reference.model else 0
     if dropped:
-        z0 = advance(z0, steps=dropped + 1, save_every=dropped)["z"].to_numpy()[:, -1]
-    run = advance(z0, steps=coarse.steps, save_every=coarse.save_every)
+        z0 = advance(z0, steps=dropped + 1, save_every=dropped, kept=None)["z"].to_numpy()[:, -1]
+    run = advance(z0, steps=coarse.steps, save_every=coarse.save_every, kept=restart)
     for name in run.variables:
         run[name].attrs.update(truth[name].attrs if name in truth.variables else {})  # they are the same quantities
     return run
 
 
 def forecast(
-    settings: Settings, reference: xr.Dataset, closure: closures.Closure, progress: bool = False
+    settings: Settings,
+    reference: xr.Dataset,
+    closure: closures.Closure,
+    progress: bool = False,
+    restart: Restart | None = None,
 ) -> xr.Dataset:
     """Make ensemble forecasts from states of the reference.
 
@@ -120,17 +132,18 @@ def forecast(
         scheme=settings.coarse.scheme,
         rng=settings.seeds["forecast"],
         progress=progress,
+        restart=restart,
     )
     return ensemble.astype(np.float32)
 
 
-def _simulate_stage(settings: Settings, folder: RunFolder, progress: bool) -> dict[str, xr.Dataset]:
+def _simulate_stage(settings: Settings, folder: RunFolder, progress: bool, restart: Restart) -> dict[str, xr.Dataset]:
     truth, reference = simulate(settings, progress)
     return {"truth": truth, "reference": reference}
 
 
-def _fit_stage(settings: Settings, folder: RunFolder, progress: bool) -> dict[str, xr.Dataset]:
-    fitted = fit(settings, folder.read("truth"), progress).to_dataset()
+def _fit_stage(settings: Settings, folder: RunFolder, progress: bool, restart: Restart) -> dict[str, xr.Dataset]:
+    fitted = fit(settings, folder.read("truth"), progress, restart).to_dataset()
     if "sinkhorn_residual" in fitted:
         _log.info(
             "Sinkhorn: residual at most %.1e after at most %d iterations, %d samples",
@@ -141,17 +154,26 @@ def _fit_stage(settings: Settings, folder: RunFolder, progress: bool) -> dict[st
     return {"closure": fitted}
 
 
-def _integrate_stage(settings: Settings, folder: RunFolder, progress: bool) -> dict[str, xr.Dataset]:
+def _integrate_stage(settings: Settings, folder: RunFolder, progress: bool, restart: Restart) -> dict[str, xr.Dataset]:
     truth, closure = folder.read("truth"), closures.load(folder.file("closure"))
-    return {"coarse": integrate(settings, truth, closure, progress)}
+    folder.file(_BLOW_UP).unlink(missing_ok=True)
+    try:
+        run = integrate(settings, truth, closure, progress, restart)
+    except BlowUpError as error:
+        folder.write_aside(_BLOW_UP, error.last, kind=_BLOW_UP, title="Last good state of a coarse run that blew up")
+        if not settings.coarse.keep_good:
+            raise
+        _log.warning("note: %s; what came before is kept", error)
+        run = error.good.assign_attrs({f"blow_up_{name}": error.last.attrs[name] for name in ("member", "step")})
+    return {"coarse": run}
 
 
-def _forecast_stage(settings: Settings, folder: RunFolder, progress: bool) -> dict[str, xr.Dataset]:
+def _forecast_stage(settings: Settings, folder: RunFolder, progress: bool, restart: Restart) -> dict[str, xr.Dataset]:
     reference, closure = folder.read("reference"), closures.load(folder.file("closure"))
-    return {"forecast": forecast(settings, reference, closure, progress)}
+    return {"forecast": forecast(settings, reference, closure, progress, restart)}
 
 
-def _diagnose_stage(settings: Settings, folder: RunFolder, progress: bool) -> dict[str, xr.Dataset]:
+def _diagnose_stage(settings: Settings, folder: RunFolder, progress: bool, restart: Restart) -> dict[str, xr.Dataset]:
     reference, coarse, ensemble = (folder.read(name) for name in ("reference", "coarse", "forecast"))
     climate_scores = diagnose(reference, coarse, **asdict(settings.diagnostics))
     forecast_scores = verify(ensemble, reference, rng=settings.seeds["intervals"])
@@ -178,11 +200,21 @@ def write_report(folder: RunFolder, notes: Sequence[str] = ()) -> None:
         headline=f"{climate.headline(diagnostics)} {forecast_report.headline(diagnostics)}",
         tables=[*climate.tables(diagnostics), forecast_report.table(diagnostics)],
         figures=pictures,
-        notes=notes,
+        notes=[*notes, *_blow_up_notes(coarse)],
         downloads=folder.downloads(),
         settings_yaml=folder.config_yaml,
         provenance=folder.provenance(),
     )
+
+
+def _blow_up_notes(coarse: xr.Dataset) -> list[str]:
+    """Say that a coarse run did not last, if so."""
+    if "blow_up_step" not in coarse.attrs:
+        return []
+    member, step = coarse.attrs["blow_up_member"], int(coarse.attrs["blow_up_step"])
+    return [
+        f"the coarse model blew up in member {member} at time {step * coarse.attrs['dt']:.6g}: this is what came before"
+    ]
 
 
 WORKFLOW = Workflow(
@@ -199,15 +231,17 @@ WORKFLOW = Workflow(
         "reference": File(
             "reference",
             "simulate",
-            ("model", "reference"),
+            ("model", "training", "reference", "coarse.dt", "coarse.save_every"),
             "Truth: the independent run that judges the coarse one",
         ),
-        "closure": File("closure", "fit", ("closure",), "Closure of the coarse model"),
-        "coarse": File("coarse", "integrate", ("coarse",), "Coarse model with a closure"),
+        "closure": File("closure", "fit", ("closure", "coarse.dt"), "Closure of the coarse model"),
+        "coarse": File(
+            "coarse", "integrate", ("coarse", "reference.model", "reference.spinup"), "Coarse model with a closure"
+        ),
         "forecast": File(
             "forecast",
             "forecast",
-            ("coarse", "forecast"),
+            ("forecast", "coarse.dt", "coarse.scheme"),
             "Ensemble forecasts with a closure, and the truth they should meet",
         ),
         "diagnostics": File(

@@ -12,6 +12,7 @@ from l96closure import report
 from l96closure.experiments.run_folder import File, RunFolder
 from l96closure.experiments.workflow import Stage, Workflow
 from l96closure.figures.style import Picture
+from l96closure.restart import Restart
 
 __all__ = ["sampling_workflow"]
 
@@ -64,13 +65,13 @@ def sampling_workflow(
     file_titles : of the training set, the generated samples and the diagnostics.
     """
 
-    def run_simulate(given: _S, folder: RunFolder, progress: bool) -> dict[str, xr.Dataset]:
+    def run_simulate(given: _S, folder: RunFolder, progress: bool, restart: Restart) -> dict[str, xr.Dataset]:
         return {"training": simulate(given)}
 
-    def run_sample(given: _S, folder: RunFolder, progress: bool) -> dict[str, xr.Dataset]:
+    def run_sample(given: _S, folder: RunFolder, progress: bool, restart: Restart) -> dict[str, xr.Dataset]:
         return {"generated": sample(given, folder.read("training"), progress)}
 
-    def run_diagnose(given: _S, folder: RunFolder, progress: bool) -> dict[str, xr.Dataset]:
+    def run_diagnose(given: _S, folder: RunFolder, progress: bool, restart: Restart) -> dict[str, xr.Dataset]:
         return {"diagnostics": diagnose(given, folder.read("training"), folder.read("generated"))}
 
     def write_report(folder: RunFolder, notes: Sequence[str] = ()) -> None:

@@ -14,7 +14,16 @@ __all__ = ["arguments", "build", "check_keys", "check_sections", "seeds"]
 
 _T = TypeVar("_T")
 
-_COMMON = ("workflow", "experiment_name", "seed", "stages", "run_dir")  # keys of every experiment beside its sections
+_COMMON = (
+    "workflow",
+    "experiment_name",
+    "seed",
+    "stages",
+    "run_dir",
+    "resume",
+    "force",
+    "checkpoint_every",
+)  # keys of every experiment beside its sections
 
 
 def check_keys(owner: str, given: Iterable[str], allowed: Iterable[str]) -> None:

@@ -52,6 +52,7 @@ class Coarse:
     steps : number of steps of every member, >= 1.
     members : ensemble members, >= 1.
     save_every : record every n-th step, 1 <= n <= ``steps``.
+    keep_good : where a member stops being finite, go on with the records before that instead of ending the experiment.
 
     Raises
     ------
@@ -64,8 +65,10 @@ class Coarse:
     steps: int
     members: int
     save_every: int
+    keep_good: bool
 
     def __post_init__(self) -> None:
+        checks.boolean("coarse.keep_good", self.keep_good)
         checks.one_of("coarse.scheme", self.scheme, SCHEMES)
         checks.number("coarse.dt", self.dt, above=0.0)
         checks.integer("coarse.steps", self.steps, 1)
@@ -194,7 +197,7 @@ class Settings:
             reference=sections.build("reference", Reference, config["reference"]),
             closure=closure,
             closure_arguments=sections.arguments(
-                "closure", closures.CLOSURES[closure].fit, arguments, "truth", "seed", "progress", "step"
+                "closure", closures.CLOSURES[closure].fit, arguments, "truth", "seed", "progress", "step", "restart"
             ),
             coarse=sections.build("coarse", Coarse, config["coarse"]),
             forecast=sections.build("forecast", Forecast, config["forecast"]),

@@ -13,7 +13,8 @@ from typing import Any, Generic, Protocol, TypeVar
 import xarray as xr
 
 from l96closure import checks
-from l96closure.experiments.run_folder import File, RunFolder
+from l96closure.experiments.run_folder import File, RunFolder, locked
+from l96closure.restart import Restart
 
 __all__ = ["REPORT", "Stage", "Workflow"]
 
@@ -39,11 +40,12 @@ class Stage(Generic[_S]):
     Attributes
     ----------
     needs : names of the files it reads.
-    run : makes datasets, by name of file, from the settings, the folder with those files, and whether to show progress.
+    run : makes datasets, by name of file, from the settings, the folder with those files, whether to show progress, and
+        where to keep what it has done until it is finished.
     """
 
     needs: tuple[str, ...]
-    run: Callable[[_S, RunFolder, bool], dict[str, xr.Dataset]]
+    run: Callable[[_S, RunFolder, bool, Restart], dict[str, xr.Dataset]]
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,12 @@ class Workflow(Generic[_S]):
     ) -> None:
         """Run stages of the experiment in a folder; print the scores once the run has been diagnosed.
 
+        A stage whose files are there, made with the same settings from the same files, is not run again, and one that
+        was stopped goes on where it was (see :mod:`l96closure.restart`).
+
         Parameters
         ----------
-        config : the configuration, as ``conf/`` describes it.
+        config : the configuration, as ``conf/`` describes it. With ``force``, stages are run again in any case.
         run_dir : the run folder, made when missing; a stage reads there what a stage left out has made earlier.
         stages : names of stages, run in the order the experiment has; None is all of them.
         command : the command that the files are to name as their origin.
@@ -87,30 +92,46 @@ class Workflow(Generic[_S]):
         Raises
         ------
         ValueError
-            A setting is unknown or out of its range, or a stage needs a file that is not there.
+            A setting is unknown or out of its range, a stage needs a file that is not there, its files were made with
+            other settings, or another process works in the folder.
         FloatingPointError
             A model run stopped being finite.
         """
         settings = self.settings(config)
         needs = self._needs(stages)
         folder = RunFolder(Path(run_dir), self.files, config, command, settings.seeds)
+        force = checks.boolean("force", config.get("force", False))
         folder.check_inputs(needs)
-        notes = folder.differences(needs)
-        for note in notes:
-            _log.warning("note: %s", note)
-        folder.path.mkdir(parents=True, exist_ok=True)
-        for name in needs:
-            started = time.perf_counter()
-            if name == REPORT:
-                self.write_report(folder, notes)
-            else:
-                products = self.stages[name].run(settings, folder, progress)
-                seconds = time.perf_counter() - started
-                for file, data in products.items():
-                    folder.write(file, data, seconds)
-            _log.info("%-9s %6.1f s", name, time.perf_counter() - started)
-        if REPORT in needs or self.files["diagnostics"].made_by in needs:
-            print(self.table(folder.read("diagnostics")))
+        with locked(folder.path):
+            if not force:
+                folder.check_settings(needs)
+            notes = folder.differences(needs)
+            for note in notes:
+                _log.warning("note: %s", note)
+            for name in needs:
+                started = time.perf_counter()
+                if name == REPORT:
+                    self.write_report(folder, notes)
+                elif force or not folder.up_to_date(name, needs[name]):
+                    self._run_stage(name, settings, folder, progress, force)
+                else:
+                    _log.info("%-9s is up to date", name)
+                    continue
+                _log.info("%-9s %6.1f s", name, time.perf_counter() - started)
+            if REPORT in needs or self.files["diagnostics"].made_by in needs:
+                print(self.table(folder.read("diagnostics")))
+
+    def _run_stage(self, name: str, settings: _S, folder: RunFolder, progress: bool, force: bool) -> None:
+        """Run a stage that makes files, and write them."""
+        stage, started = self.stages[name], time.perf_counter()
+        restart = folder.restart(name, stage.needs)
+        if force:
+            restart.clear()
+        products = stage.run(settings, folder, progress, restart)
+        seconds = time.perf_counter() - started
+        for file, data in products.items():
+            folder.write(file, data, seconds, stage.needs)
+        restart.clear()
 
     def _needs(self, stages: Sequence[str] | None) -> dict[str, tuple[str, ...]]:
         """Return the files that each of the stages reads, in the order the stages run."""
