@@ -31,7 +31,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from l96closure import checks
 from l96closure.experiments import WORKFLOWS
-from l96closure.experiments.run_folder import LOCK, locked
+from l96closure.experiments.run_folder import locked
 from l96closure.store import atomic_path
 
 __all__ = ["config_folder", "main"]
@@ -39,7 +39,8 @@ __all__ = ["config_folder", "main"]
 _USER_ERRORS = (ValueError, FloatingPointError, OSError, HydraException, OmegaConfBaseException)
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 _NOTES = ".hydra"
-_FREE = ("run_dir", "resume", "force", "stages", "checkpoint_every")  # settings that a resumed run may change
+_OF_ONE_COMMAND = ("run_dir", "resume", "force")  # settings that the next command does not take over
+_FREE = (*_OF_ONE_COMMAND, "stages", "checkpoint_every")  # settings that a resumed run may change
 
 
 class _Stop(BaseException):
@@ -96,7 +97,7 @@ def _job(config: DictConfig) -> None:
             workflow = WORKFLOWS[checks.one_of("workflow", settings["workflow"], WORKFLOWS)]
             workflow.settings(settings)  # before anything is written
             _write_notes(folder / _NOTES, config, overrides)
-            workflow.run(settings, folder, settings["stages"], command=command, progress=sys.stderr.isatty())
+            workflow.run(settings, folder, settings["stages"], command=command, progress=True)
     except (KeyboardInterrupt, _Terminated):
         _remove_unused(folder)
         raise
@@ -118,8 +119,8 @@ def _resumed(config: DictConfig, notes: Path, overrides: list[str]) -> tuple[Dic
     earlier, stored = (_loaded(notes / f"{name}.yaml") for name in ("overrides", "config"))
     overrides = [*earlier, *overrides]
     asked: Any = OmegaConf.to_container(hydra.compose("config", overrides))
-    stored |= {key: asked[key] for key in _FREE}
-    for key, was, now in _differing(stored, asked):
+    stored |= {key: (config if key in _OF_ONE_COMMAND else asked)[key] for key in _FREE}
+    for key, was, now in _differing(stored, asked | {key: stored[key] for key in _FREE}):
         raise ValueError(f"{notes.parent} was made with {key} = {was}, not {now}; resume=true changes no setting")
     settings: DictConfig = OmegaConf.create(stored)
     return settings, overrides
@@ -150,7 +151,7 @@ def _write_notes(notes: Path, config: DictConfig, overrides: list[str]) -> None:
 
 def _remove_unused(folder: Path) -> None:
     """Remove a run folder that holds nothing but Hydra's notes, and the empty folders above it."""
-    notes = {_NOTES, "multirun.yaml", LOCK}
+    notes = {_NOTES, "multirun.yaml"}
     here = Path.cwd()
     for candidate in [folder, *folder.parents]:
         if here not in candidate.parents or not {item.name for item in candidate.iterdir()} <= notes:

@@ -9,10 +9,10 @@ from contextlib import nullcontext
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from tqdm import tqdm
 
 from l96closure import checks
 from l96closure.closures import Closure
+from l96closure.progress import bar as progress_bar
 from l96closure.restart import Restart, generator_state, restore_generator
 from l96closure.series import time_step
 
@@ -123,7 +123,7 @@ def integrate(
     label = f"coarse model ({scheme})"
     with (
         restart or nullcontext(),
-        tqdm(total=steps, initial=first, desc=label, unit="step", disable=not progress) as bar,
+        progress_bar(steps, label, show=progress, initial=first) as bar,
     ):
         for step in range(first, steps):
             if restart is not None and restart.due and step > first:

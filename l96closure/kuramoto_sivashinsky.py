@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 import xarray as xr
-from tqdm import tqdm
 
 from l96closure import checks
+from l96closure.progress import bar as progress_bar
 
 __all__ = ["KuramotoSivashinsky", "etdrk4", "resolved_tendency", "simulate"]
 
@@ -240,9 +240,7 @@ def simulate(
     z, psi = np.empty((samples, model.K)), np.empty((samples, model.K))
     first = round(spinup / dt)
     steps = first + (samples - 1) * every
-    with tqdm(
-        total=steps, disable=not progress, desc="Kuramoto-Sivashinsky equation", unit="step", unit_scale=True
-    ) as bar:
+    with progress_bar(steps, "Kuramoto-Sivashinsky equation", show=progress, unit_scale=True) as bar:
         for done in range(steps + 1):
             if done >= first and (done - first) % every == 0:
                 sample = (done - first) // every

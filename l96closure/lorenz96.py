@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from tqdm import tqdm
 
 from l96closure import checks
 from l96closure import lorenz96_core as core
+from l96closure.progress import bar as progress_bar
 
 __all__ = ["SUBGRID_DEFINITIONS", "TwoScaleLorenz96", "resolved_tendency", "simulate"]
 
@@ -266,13 +266,7 @@ def simulate(
     history = np.empty((lead + 1, model.K))
     spinup_steps = round(spinup / dt)
     sampling_steps = (samples - 1) * every + lead
-    with tqdm(
-        total=spinup_steps + sampling_steps,
-        disable=not progress,
-        desc="two-scale model",
-        unit="step",
-        unit_scale=True,
-    ) as bar:
+    with progress_bar(spinup_steps + sampling_steps, "two-scale model", show=progress, unit_scale=True) as bar:
         for start in range(0, spinup_steps, _STEPS_PER_CALL):
             steps = min(_STEPS_PER_CALL, spinup_steps - start)
             done = run.advance(steps)

@@ -28,6 +28,7 @@ from l96closure.attributes import ATTRIBUTES
 
 __all__ = [
     "FORMAT_VERSION",
+    "TEMPORARY",
     "atomic_path",
     "attributes",
     "checksum",
@@ -40,6 +41,9 @@ __all__ = [
 
 FORMAT_VERSION = 3
 """Version of the file layout; raised when a reader of the old layout would misread the new one."""
+
+TEMPORARY = ".*.????????.tmp*"
+"""Pattern of the temporary names of :func:`atomic_path`."""
 
 _SEAL = b"\nl96closure sha256 "
 _DIGITS = 2 * hashlib.sha256().digest_size
@@ -65,7 +69,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     final = Path(path)
     if not final.parent.is_dir() or final.is_dir():
         checks.reject("path", str(final), "a file name in an existing folder")
-    temporary = final.with_name(f".{final.stem}.{secrets.token_hex(4)}.tmp{final.suffix}")
+    temporary = final.with_name(f".{final.stem}.{secrets.token_hex(4)}.tmp{final.suffix}")  # see TEMPORARY
     try:
         yield temporary
         with temporary.open("rb") as written:

@@ -8,13 +8,13 @@ import numba
 import numpy as np
 import numpy.typing as npt
 from numba import prange
-from tqdm import tqdm
 
 from l96closure import checks
 from l96closure.bridge import kernel_sums
 from l96closure.bridge.conditional import Bridge
 from l96closure.bridge.full_conditionals import FullConditionals, sweep, sweep_parallel
 from l96closure.bridge.kernel_plan import DISTANCE, KernelPlan
+from l96closure.progress import bar as progress_bar
 
 __all__ = ["CLAMPS", "NOISE_METRICS", "SCHEMES", "SEQUENTIAL", "Chain", "sample"]
 
@@ -268,7 +268,7 @@ def sample(
         x[:, component] = held
 
     kept = np.empty((x.shape[0], steps // stride, bridge.d))
-    with tqdm(total=steps, desc=f"{scheme} chain", unit="step", disable=not progress) as bar:
+    with progress_bar(steps, f"{scheme} chain", show=progress) as bar:
         for i in range(kept.shape[1]):
             if grad_log_likelihood is None:
                 chain.advance(x, stride, rng)

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from l96closure.bridge import recombination
 from l96closure.bridge.groups import GROUP
 from l96closure.bridge.row_sums import RowSums
+from l96closure.progress import bar as progress_bar
 
 __all__ = ["Remember", "Scaling", "SinkhornWarning", "at_once", "solve", "solve_samples"]
 
@@ -87,7 +87,8 @@ def solve(
     centre, half_width = 1.5, 0.5
     best_u, best = u, np.inf
     step, rho = None, 0.0
-    with tqdm(total=max_iterations, desc=f"Sinkhorn {label}".strip(), disable=not progress, leave=False) as bar:
+    name = f"Sinkhorn {label}".strip()
+    with progress_bar(max_iterations, name, "iteration", show=progress, leave=False) as bar:
         for iteration in range(1, max_iterations + 1):
             g = u + log_row_sums(u, share, double)
             residual = float(np.abs(np.expm1(g)).max())

@@ -179,6 +179,8 @@ class RunFolder:
 def locked(folder: Path) -> Iterator[None]:
     """Keep other processes from working in a folder, which is made when missing; a thread may do so repeatedly.
 
+    Temporary files that a killed process has left there are removed.
+
     Raises
     ------
     ValueError
@@ -191,6 +193,8 @@ def locked(folder: Path) -> Iterator[None]:
     except Timeout:
         raise ValueError(f"another process works in {folder}; wait for it, or give a run_dir of its own") from None
     try:
+        for left in folder.rglob(store.TEMPORARY):
+            left.unlink()
         yield
     finally:
         if lock.lock_counter == 1:

@@ -1,0 +1,42 @@
+"""Progress of long work: a bar on a terminal, plain lines in the log elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from io import StringIO
+from typing import Any
+
+from tqdm import tqdm
+
+__all__ = ["bar"]
+
+_log = logging.getLogger(__name__)
+
+_SECONDS = 30.0  # between two lines
+_LINE = (
+    "{desc}: {percentage:.0f} %, {n_fmt} of {total_fmt} {unit}, {elapsed} so far, {remaining} left, {rate_fmt}{postfix}"
+)
+
+
+class _Lines(tqdm):  # type: ignore[type-arg]
+    """A bar that is a line of the log every so often; work that is done before the first has none."""
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        """Write the line; tqdm calls this when it would draw the bar, and with an empty one to wipe it out."""
+        if msg is None:
+            _log.info("%s", self)
+
+
+def bar(total: int, desc: str, unit: str = "step", *, show: bool, **more: Any) -> tqdm[Any]:
+    """Return a tqdm bar with rate and remaining time, to be used as a context.
+
+    Parameters
+    ----------
+    total, desc, unit, more : see tqdm.
+    show : False shows nothing.
+    """
+    if show and not sys.stderr.isatty():
+        lines = {"mininterval": _SECONDS, "delay": _SECONDS, "leave": False, "bar_format": _LINE, "file": StringIO()}
+        return _Lines(total=total, desc=desc, unit=unit, **{**more, **lines})
+    return tqdm(total=total, desc=desc, unit=unit, disable=not show, **more)

@@ -1,0 +1,225 @@
+"""Restart files: what was stopped goes on, and ends in the same bits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import xarray as xr
+
+import l96closure as lc
+from l96closure.bridge import sinkhorn
+from l96closure.closures import Analog, PolynomialAR1, SchrodingerBridge
+from l96closure.coarse import BlowUpError
+from l96closure.restart import Journal, Restart, generator_state, restore_generator
+
+F64 = npt.NDArray[np.float64]
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.fixture(scope="module")
+def truth() -> xr.Dataset:
+    return lc.simulate(lc.TwoScaleLorenz96(K=6, J=4), samples=1500, dt=1e-3, every=5, spinup=5.0, subgrid="coupling")
+
+
+def tendency(z: F64) -> F64:
+    return lc.resolved_tendency(z, 20.0)
+
+
+def start() -> F64:
+    return np.random.default_rng(0).normal(2.0, 3.0, (3, 6))
+
+
+def dying(wanted: int, step: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a function work so many times and then raise :class:`Killed`."""
+    count = iter(range(wanted))
+
+    def once(*arguments: Any) -> Any:
+        if next(count, None) is None:
+            raise Killed
+        return step(*arguments)
+
+    return once
+
+
+class Mortal:
+    """A closure that dies after so many steps."""
+
+    def __init__(self, closure: Any, steps: int) -> None:
+        self.init, self.step = closure.init, dying(steps, closure.step)
+
+
+def test_a_folder_is_there_while_the_work_is_unfinished(tmp_path: Path) -> None:
+    restart = Restart(tmp_path / "work", 0.0)
+    assert restart.parts() == []
+    assert not list(tmp_path.iterdir())
+    for n in range(3):
+        restart.append(xr.Dataset({"z": ("k", np.full(2, float(n)))}))
+    assert [float(part["z"][0]) for part in Restart(tmp_path / "work", 0.0).parts()] == [0.0, 1.0, 2.0]
+    restart.clear()
+    assert not list(tmp_path.iterdir())
+
+
+def test_parts_after_a_damaged_one_are_not_used_but_written_anew(tmp_path: Path) -> None:
+    restart = Restart(tmp_path, 0.0)
+    for n in range(3):
+        restart.append(xr.Dataset({"z": float(n)}))
+    (tmp_path / "000001.nc").write_bytes(b"half")
+    again = Restart(tmp_path, 0.0)
+    assert [float(part["z"]) for part in again.parts()] == [0.0]
+    again.append(xr.Dataset({"z": 7.0}))
+    assert [float(part["z"]) for part in Restart(tmp_path, 0.0).parts()] == [0.0, 7.0, 2.0]
+
+
+def test_parts_of_other_work_are_refused(tmp_path: Path) -> None:
+    Restart(tmp_path, 0.0, "this").append(xr.Dataset({"z": 1.0}))
+    with pytest.raises(ValueError, match=r"belongs to other settings or input files; remove it to begin anew$"):
+        Restart(tmp_path, 0.0, "that").parts()
+
+
+@pytest.mark.parametrize("every", [-1.0, np.nan, "often"])
+def test_the_interval_must_be_a_time(tmp_path: Path, every: Any) -> None:
+    with pytest.raises(ValueError, match=r"^checkpoint_every = .* a finite number >= 0"):
+        Restart(tmp_path, every)
+
+
+@pytest.mark.parametrize("kind", [np.random.PCG64, np.random.MT19937, np.random.Philox, np.random.SFC64])
+def test_a_generator_comes_back_from_its_text(kind: Any) -> None:
+    first, second = (np.random.Generator(kind(seed)) for seed in (1, 2))
+    first.standard_normal(5)
+    first.integers(3, dtype=np.uint32)  # leaves half a word behind
+    restore_generator(second, generator_state(first))
+    assert np.array_equal(first.standard_normal(100), second.standard_normal(100))
+    assert first.integers(1 << 30, dtype=np.uint32) == second.integers(1 << 30, dtype=np.uint32)
+
+
+@pytest.mark.parametrize("of", [PolynomialAR1, Analog, SchrodingerBridge], ids=lambda of: of.name)
+@pytest.mark.parametrize(("steps", "save_every"), [(5, 3), (37, 1), (64, 7)])
+def test_a_run_killed_again_and_again_is_the_uninterrupted_one(
+    truth: xr.Dataset, tmp_path: Path, of: Any, steps: int, save_every: int
+) -> None:
+    closure = of.fit(truth)
+    whole = lc.integrate(tendency, closure, start(), 80, save_every=save_every, rng=5)
+    deaths = 0
+    while True:
+        try:
+            mortal: Any = Mortal(closure, steps)
+            restart = Restart(tmp_path / "run", 0.0)
+            run = lc.integrate(tendency, mortal, start(), 80, save_every=save_every, rng=5, restart=restart)
+            break
+        except Killed:
+            deaths += 1
+    assert run.identical(whole)
+    assert deaths >= 79 // steps
+
+
+def test_forecasts_go_on(truth: xr.Dataset, tmp_path: Path) -> None:
+    closure = PolynomialAR1.fit(truth)
+    how: dict[str, Any] = {"starts": 3, "members": 2, "lead": 0.5, "every": 0.05, "rng": 3}
+    whole = lc.forecast(tendency, closure, truth, **how)
+    with pytest.raises(Killed):
+        lc.forecast(tendency, Mortal(closure, 60), truth, **how, restart=Restart(tmp_path, 0.0))  # type: ignore[arg-type]
+    assert lc.forecast(tendency, closure, truth, **how, restart=Restart(tmp_path, 0.0)).identical(whole)
+
+
+@pytest.mark.parametrize("estimator", ["bridge", "dot_product", "variable"])
+def test_a_fit_goes_on_evaluation_by_evaluation(tmp_path: Path, estimator: str) -> None:
+    samples = np.random.default_rng(1).standard_normal((300, 4))
+    arguments: dict[str, Any] = {"neighbourhoods": lc.bridge.periodic(4, 1), "estimator": estimator}
+    taken: list[Callable[[], F64]] = []
+
+    def counted(step: Callable[[], F64]) -> F64:
+        taken.append(step)
+        return step()
+
+    whole = lc.bridge.fit(samples, 0.5, **arguments, remember=counted)
+    for evaluations in range(1, len(taken)):
+        remember = dying(evaluations, Journal(Restart(tmp_path, 0.0)))
+        with pytest.raises(Killed):
+            lc.bridge.fit(samples, 0.5, **arguments, remember=remember)
+    lc.bridge.fit(samples, 0.5, **arguments, remember=Journal(Restart(tmp_path, 0.0)))
+    journal = Journal(Restart(tmp_path, 0.0))
+    fitted = lc.bridge.fit(samples, 0.5, **arguments, remember=lambda step: journal(dying(0, step)))
+    for one, other in zip(fitted.dictionaries, whole.dictionaries, strict=True):
+        assert np.array_equal(one.log_v, other.log_v)
+        assert (one.residual, one.iterations) == (other.residual, other.iterations)
+
+
+@pytest.mark.parametrize("consecutive", [True, False])
+def test_the_nested_scaling_of_many_samples_goes_on(tmp_path: Path, consecutive: bool) -> None:
+    """Both ways to a first guess: rules along a trajectory, and every n-th of scattered samples."""
+    rng = np.random.default_rng(2)
+    samples = rng.standard_normal((1, 24_000))
+    if consecutive:
+        samples = np.sin(0.01 * np.arange(24_000.0))[None]
+    whole = sinkhorn.solve_samples(samples, 1e-4)
+    with pytest.raises(Killed):
+        sinkhorn.solve_samples(samples, 1e-4, remember=dying(6, Journal(Restart(tmp_path, 0.0))))
+    again = sinkhorn.solve_samples(samples, 1e-4, remember=Journal(Restart(tmp_path, 0.0)))
+    assert np.array_equal(again.log_v, whole.log_v)
+
+
+@pytest.fixture
+def handlers() -> Iterator[list[int]]:
+    """Take the signals of this test in place of the test runner."""
+    taken: list[int] = []
+    before = {number: signal.signal(number, lambda n, _: taken.append(n)) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield taken
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_for_the_next_part(tmp_path: Path, handlers: list[int], number: int) -> None:
+    restart = Restart(tmp_path, 1e6)
+    with restart:
+        assert not restart.due
+        os.kill(os.getpid(), number)
+        assert restart.due
+        assert handlers == []
+        restart.append(xr.Dataset({"z": 1.0}))
+        assert handlers == [number]
+    assert len(restart.parts()) == 1
+
+
+def test_a_second_signal_is_not_held_back(tmp_path: Path, handlers: list[int]) -> None:
+    with Restart(tmp_path, 1e6):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert handlers == [signal.SIGINT]
+    assert handlers == [signal.SIGINT] * 2
+
+
+def test_a_signal_that_no_part_followed_comes_at_the_end(tmp_path: Path, handlers: list[int]) -> None:
+    with Restart(tmp_path, 1e6):
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert handlers == []
+    assert handlers == [signal.SIGTERM]
+
+
+def test_a_blow_up_keeps_the_last_state_and_what_was_good() -> None:
+    z0 = start()
+    z0[1] *= 1e3
+    with pytest.raises(BlowUpError, match=r"in member 1 at time ") as caught:
+        lc.integrate(tendency, lc.closures.NoClosure(), z0, 1000, dt=0.05, save_every=2)
+    last, good = caught.value.last, caught.value.good
+    assert last.attrs["member"] == 1
+    assert np.isfinite(last["z"]).all()
+    with np.errstate(over="ignore", invalid="ignore"):
+        assert not np.isfinite(lc.coarse.euler(tendency, last["z"].values, last["psi"].values, 0.05)[1]).all()
+    steps = last.attrs["step"]
+    assert good.sizes["time"] == (steps - 1) // 2 + 1
+    before = lc.integrate(tendency, lc.closures.NoClosure(), z0, steps - 1, dt=0.05, save_every=2)
+    assert good["z"].isel(time=slice(before.sizes["time"])).equals(before["z"])
+    assert np.isfinite(good["z"]).all()
