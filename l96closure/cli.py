@@ -7,6 +7,7 @@ is interrupted or terminated keeps what it has done and exits with 130 or 143; `
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import shutil
@@ -70,6 +71,7 @@ def main() -> None:
     if os.environ.get(_FULL_ERROR) == "1":
         application()
         return
+    logging.raiseExceptions = False  # a log that cannot be written, on a full disk say, must not hide the error
     os.environ[_FULL_ERROR] = "1"  # makes Hydra pass its exceptions on, where it would print many lines and exit
     try:
         application()

@@ -1,0 +1,72 @@
+"""What restart files cost: the closed loop of the recommended closure with and without them.
+
+``python benchmarks/checkpoints.py [--every SECONDS]``; the runs alternate and their medians are compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from common import print_record
+
+import l96closure as lc
+from l96closure.restart import Restart
+
+STEPS, MEMBERS, DT, SAVE_EVERY = 400_000, 4, 5e-3, 5  # the default experiment, but longer
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--every", type=float, default=1.0)
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    model = lc.TwoScaleLorenz96()
+    truth = lc.simulate(model, samples=20_000, every=10, subgrid="coupling")
+    closure = lc.closures.SchrodingerBridge.fit(truth)
+    z0 = truth["z"].values[:: len(truth["time"]) // MEMBERS][:MEMBERS]
+    seconds: dict[bool, list[float]] = {False: [], True: []}
+    parts = 0
+    for repeat in range(options.repeats + 1):
+        results = []
+        for kept in (False, True):
+            with tempfile.TemporaryDirectory() as scratch:
+                restart = Restart(Path(scratch) / "run", options.every) if kept else None
+                started = time.perf_counter()
+                results.append(
+                    lc.integrate(
+                        lambda z: lc.resolved_tendency(z, model.F),
+                        closure,
+                        z0,
+                        STEPS,
+                        DT,
+                        "rk4",
+                        save_every=SAVE_EVERY,
+                        rng=1,
+                        restart=restart,
+                    )
+                )
+                if repeat:  # the first one compiles
+                    seconds[kept].append(time.perf_counter() - started)
+                parts = len(list(Path(scratch).rglob("*.nc")))
+        assert np.array_equal(*(run["z"].values for run in results))
+    without, with_files = (statistics.median(seconds[kept]) for kept in (False, True))
+    print_record(
+        "checkpoints",
+        ("numpy", "numba", "xarray"),
+        steps=STEPS,
+        members=MEMBERS,
+        checkpoint_every_s=options.every,
+        restart_files=parts,
+        seconds_without=round(without, 3),
+        seconds_with=round(with_files, 3),
+        cost_percent=round(100 * (with_files / without - 1), 2),
+    )
+
+
+if __name__ == "__main__":
+    main()
