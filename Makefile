@@ -27,8 +27,8 @@ paper: $(VENV)/.installed ## Run the published settings literally (a few minutes
 	$(BIN)/l96closure experiment=l96_paper $(ARGS)
 
 .PHONY: test
-test: $(VENV)/.installed-test ## Run the tests
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.installed-test ## Run the tests, all of them with the coverage of the package
+	$(BIN)/python -m pytest --numprocesses=auto $(if $(ARGS),$(ARGS),--cov --cov-report=term:skip-covered --cov-fail-under=90)
 
 .PHONY: lint
 lint: $(VENV)/.installed-lint ## Check style, types and the direction of the imports
