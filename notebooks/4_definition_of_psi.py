@@ -30,7 +30,7 @@
 # histogram from the truth. Nothing else differs, so what differs between the rows below is ψ and the integrator.
 #
 # Runs are 400 time units each. The full-size runs are `l96closure` (recommended) and `l96closure experiment=l96_paper`
-# (the published settings with the published sampler; tens of minutes). One of the rows below at full size is
+# (the published settings with the published sampler; minutes). One of the rows below at full size is
 # `l96closure training.subgrid=coarse coarse=euler`.
 
 # %%
