@@ -14,6 +14,9 @@ BIN := $(VENV)/bin
 PYTHON ?=
 ARGS ?=
 
+# What old versions of the dependencies say of each other is not about this package.
+OLD_WARNINGS := -W ignore::DeprecationWarning -W ignore::PendingDeprecationWarning -W ignore::FutureWarning
+
 .PHONY: help
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +32,10 @@ paper: $(VENV)/.installed ## Run the published settings literally (a few minutes
 .PHONY: test
 test: $(VENV)/.installed-test ## Run the tests, all of them with the coverage of the package
 	$(BIN)/python -m pytest --numprocesses=auto $(if $(ARGS),$(ARGS),--cov --cov-report=term:skip-covered --cov-fail-under=90)
+
+.PHONY: test-oldest
+test-oldest: .venv-oldest/.installed ## Run the tests with the oldest versions of the dependencies that pyproject.toml allows
+	.venv-oldest/bin/python -m pytest --numprocesses=auto $(OLD_WARNINGS) $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.installed-lint ## Check style, types and the direction of the imports
@@ -66,7 +73,7 @@ notebooks: $(VENV)/.installed-test ## Execute the notebooks; with their figures 
 
 .PHONY: clean
 clean: ## Remove the environment and the caches; runs/ stays
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage
+	rm -rf $(VENV) .venv-oldest build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage
 	find l96closure tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Each candidate is tried, not looked up: a version manager puts launchers of versions it does not have on the path.
@@ -89,4 +96,11 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 
 $(VENV)/.installed-%: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	@touch $@
+
+# pip always takes the newest; uv can resolve to the oldest.
+.venv-oldest/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet uv
+	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest/bin/python --resolution lowest-direct --editable '.[test]'
 	@touch $@

@@ -77,7 +77,9 @@ def test_moments_keep_to_the_tolerance(problem, sums, rtol):
     _, fitted, states, (mean, variance), std = problem
     found = with_sums(fitted, sums, max(rtol, 3e-5)).moments(states)
     assert np.abs(found[0][:, 0] - mean).max() <= rtol * std
-    assert np.abs(found[1][:, 0] - variance).max() <= (rtol + rtol**2) * std**2
+    # Without a tolerance the variance has the rounding of S_2 / S_0 less the squared mean, which may be larger.
+    allowed = 5e-5 if sums == "brute" else rtol + rtol**2
+    assert np.abs(found[1][:, 0] - variance).max() <= allowed * std**2
 
 
 def test_the_mean_alone_is_that_of_both_moments_to_the_tolerance(problem):
