@@ -22,8 +22,8 @@ def reject(name: str, value: object, allowed: str) -> NoReturn:
     allowed : what would have been accepted, e.g. ``"an integer >= 4"``.
     """
     shown = repr(value)
-    if len(shown) > 80:
-        shown = shown[:77] + "..."
+    if len(shown) > 80:  # the end of a path tells most
+        shown = f"{shown[:37]}...{shown[-40:]}"
     raise ValueError(f"{name} = {' '.join(shown.split())} is not allowed; it must be {allowed}")
 
 
