@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-__all__ = ["boolean", "finite_array", "integer", "multiple", "number", "one_of", "reject", "variable"]
+__all__ = ["boolean", "finite_array", "integer", "multiple", "number", "one_of", "reject", "still_finite", "variable"]
 
 
 def reject(name: str, value: object, allowed: str) -> NoReturn:
@@ -104,3 +104,12 @@ def variable(name: str, dataset: xr.Dataset, variable: str, dims: tuple[str, ...
         found = {str(key): value.dims for key, value in dataset.data_vars.items()}
         reject(name, found, f"a Dataset with {variable} ({', '.join(dims)})")
     return finite_array(f"{name}[{variable!r}]", dataset[variable].transpose(*dims), len(dims))
+
+
+def still_finite(model: str, state: npt.NDArray[Any], time: float, dt: float) -> None:
+    """Raise ``FloatingPointError`` if the state of a model stopped being finite in a step ``dt`` up to ``time``."""
+    if not np.isfinite(state).all():
+        raise FloatingPointError(
+            f"{model} stopped being finite at time {time:.6g} (0 is the end of the spin-up) "
+            f"with the step dt = {dt:g}; take a smaller dt"
+        )

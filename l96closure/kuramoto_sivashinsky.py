@@ -246,7 +246,7 @@ def simulate(
                 sample = (done - first) // every
                 z[sample], psi[sample] = model.resolve(v)
             if done % _STEPS_PER_CHECK == 0 or done == steps:
-                _stop_if_blown_up(v, (done - first) * dt, dt)
+                checks.still_finite("the Kuramoto-Sivashinsky equation", v, (done - first) * dt, dt)
                 bar.update(done - bar.n)
             with np.errstate(over="ignore", invalid="ignore"):  # a blow-up ends in the error above, not in warnings
                 v = step(v)
@@ -264,11 +264,3 @@ def simulate(
             "dt": dt, "every": every, "spinup": spinup, "seed": seed,
         },
     )  # fmt: skip
-
-
-def _stop_if_blown_up(v: C128, time: float, dt: float) -> None:
-    if not np.isfinite(v).all():
-        raise FloatingPointError(
-            f"the Kuramoto-Sivashinsky equation stopped being finite at time {time:.6g} (0 is the end of the spin-up) "
-            f"with the step dt = {dt:g}; take a smaller dt"
-        )
