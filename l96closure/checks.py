@@ -10,7 +10,20 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-__all__ = ["boolean", "finite_array", "integer", "multiple", "number", "one_of", "reject", "still_finite", "variable"]
+__all__ = [
+    "boolean",
+    "finite_array",
+    "integer",
+    "multiple",
+    "number",
+    "one_of",
+    "reject",
+    "steps",
+    "still_finite",
+    "variable",
+]
+
+_MOST = 2**53  # beyond it, a float does not tell one integer from the next
 
 
 def reject(name: str, value: object, allowed: str) -> NoReturn:
@@ -34,11 +47,20 @@ def boolean(name: str, value: Any) -> bool:
     return value
 
 
-def integer(name: str, value: Any, minimum: int) -> int:
-    """Return ``value`` as an ``int``; raise ``ValueError`` unless it is an integer >= ``minimum``."""
+def integer(name: str, value: Any, minimum: int, below: float = _MOST) -> int:
+    """Return ``value`` as an ``int``; raise ``ValueError`` unless it is an integer >= ``minimum`` and < ``below``."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < minimum:
         reject(name, value, f"an integer >= {minimum}")
+    if value >= below:
+        reject(name, value, f"an integer below {below:.2g}")
     return int(value)
+
+
+def steps(name: str, duration: float, dt: float) -> int:
+    """Return how many steps ``dt`` a time is, rounded; raise ``ValueError`` if they cannot be counted."""
+    if not duration / dt < _MOST:
+        reject(name, duration, f"less than 2^53 steps of {dt:g}")
+    return round(duration / dt)
 
 
 def number(name: str, value: Any, *, above: float = -math.inf, minimum: float = -math.inf) -> float:

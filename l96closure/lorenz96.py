@@ -256,7 +256,7 @@ def simulate(
     subgrid = checks.one_of("subgrid", subgrid, SUBGRID_DEFINITIONS)
     lead = {"fine": 1, "coupling": 0}.get(subgrid) if subgrid != "coarse" else _whole_steps(coarse_dt, dt)
     assert lead is not None
-    seed = checks.integer("seed", seed, 0)
+    seed = checks.integer("seed", seed, 0, below=math.inf)
 
     rng = np.random.default_rng(seed)
     z = model.F / 4 + rng.standard_normal(model.K)
@@ -264,7 +264,7 @@ def simulate(
     run = _Integration(model, z, y, dt)
     out_z, out_psi = np.empty((samples, model.K)), np.empty((samples, model.K))
     history = np.empty((lead + 1, model.K))
-    spinup_steps = round(spinup / dt)
+    spinup_steps = checks.steps("spinup", spinup, dt)
     sampling_steps = (samples - 1) * every + lead
     with progress_bar(spinup_steps + sampling_steps, "two-scale model", show=progress, unit_scale=True) as bar:
         for start in range(0, spinup_steps, _STEPS_PER_CALL):
