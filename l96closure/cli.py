@@ -174,6 +174,9 @@ def _one_line(error: BaseException | None) -> str:
         message = f"{error.override!r} is not of the form key=value: {message}"
     if cause is not None:
         message += f" ({cause})"
+    if message.startswith("Config group override must be"):  # it does not say which
+        groups = [given for given in sys.argv[1:] if (config_folder() / given.partition("=")[0]).is_dir()]
+        message += f" ({' '.join(groups)})"
     return " ".join(line.strip() for line in message.splitlines() if line.strip() and not line.startswith("See http"))
 
 

@@ -293,7 +293,7 @@ def simulate(
 
 
 def _whole_steps(coarse_dt: float, dt: float) -> int:
-    lead = round(checks.number("coarse_dt", coarse_dt, above=0.0) / dt)
+    lead = checks.steps("coarse_dt", checks.number("coarse_dt", coarse_dt, above=0.0), dt)
     if lead < 1 or not math.isclose(lead * dt, coarse_dt, rel_tol=1e-9):
         checks.reject("coarse_dt", coarse_dt, f"a whole multiple of dt = {dt:g}")
     return lead

@@ -159,6 +159,8 @@ class SchrodingerBridge:
         """
         checks.integer("decorrelation_steps", decorrelation_steps, 1)  # before the work, not after it
         checks.one_of("scheme", scheme, (AUTO, *DRIVEN, *SCHEMES))
+        checks.boolean("pooled", pooled)
+        checks.boolean("conserve", conserve)
         checks.one_of("clamp", clamp, CLAMPS)
         checks.one_of("noise_metric", noise_metric, NOISE_METRICS)
         for name, most, least in (("centres", centres, 2), ("compressed", compressed, 2), ("memory", memory, 1)):

@@ -40,7 +40,7 @@ def check_sections(config: Mapping[str, Any], sections: Iterable[str]) -> None:
     sections = list(sections)
     check_keys("the configuration", config, (*sections, *_COMMON))
     label = config.get("experiment_name", "unnamed")
-    if not isinstance(label, str) or not label or label != Path(label).name:
+    if not isinstance(label, str) or label in ("", "..") or label != Path(label).name:
         checks.reject("experiment_name", label, "the name of a folder")
     for name in sections:
         if not isinstance(config.get(name), Mapping):

@@ -138,7 +138,7 @@ class Workflow(Generic[_S]):
         needs = {**{name: stage.needs for name, stage in self.stages.items()}, REPORT: tuple(self.files)}
         if stages is None:
             return needs
-        if isinstance(stages, str) or not stages:
+        if isinstance(stages, str) or not isinstance(stages, Sequence) or not stages:
             checks.reject("stages", stages, f"a list of some of {', '.join(needs)}")
         for name in stages:
             checks.one_of("stages", name, needs)

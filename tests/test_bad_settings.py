@@ -1,0 +1,185 @@
+"""Broken settings: each ends in one line that names the thing, before anything is written or after nothing is."""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import hydra
+import numpy as np
+import pytest
+import xarray as xr
+from command_line import Call
+from omegaconf import OmegaConf
+from test_cli import TINY
+
+import l96closure as lc
+from l96closure.cli import config_folder
+from l96closure.closures import CLOSURES
+from l96closure.experiments import WORKFLOWS
+
+VALUES = ["text", "", None, [], [1], {}, {"a": 1}, math.nan, math.inf, -1, 0, 2.5, 1e300, 10**30, True]
+OF_A_RUN = {"workflow", "stages", "run_dir", "resume", "force", "checkpoint_every"}  # tested on the command line below
+EXPERIMENTS = ["l96", "forcing_shift", "ks", "gaussian", "bistable"]
+
+
+def composed(*overrides: str) -> dict[str, Any]:
+    with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
+        config: Any = OmegaConf.to_container(hydra.compose("config", list(overrides)), resolve=True)
+    return config  # type: ignore[no-any-return]
+
+
+def keys(config: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for key, value in config.items():
+        yield (*above, key)
+        if isinstance(value, dict):
+            yield from keys(value, (*above, key))
+
+
+def changed(config: Mapping[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    result: Any = copy.deepcopy(config)
+    section = result
+    for key in path[:-1]:
+        section = section[key]
+    section[path[-1]] = value
+    return result  # type: ignore[no-any-return]
+
+
+def one_line(error: BaseException) -> str:
+    message = str(error)
+    assert message
+    assert "\n" not in message
+    return message
+
+
+CASES = [
+    pytest.param(experiment, path, id=f"{experiment} {'.'.join(path)}")
+    for experiment in EXPERIMENTS
+    for path in keys(composed(f"experiment={experiment}"))
+    if path[0] not in OF_A_RUN
+]
+
+
+@pytest.mark.parametrize(("experiment", "path"), CASES)
+def test_a_wrong_setting_is_named_or_good(experiment: str, path: tuple[str, ...]) -> None:
+    config = composed(f"experiment={experiment}")
+    settings = WORKFLOWS[config["workflow"]].settings
+    refused = 0
+    for value in VALUES:
+        try:
+            settings(changed(config, path, value))
+        except ValueError as error:
+            message = one_line(error)
+            refused += 1
+            assert path[-1] in message or any(key in message for key in path), (value, message)
+    checked_by_its_function = path[0] in ("closure", "training") and len(path) > 1
+    assert refused >= 5 or checked_by_its_function
+
+
+@pytest.fixture(scope="module")
+def truth() -> xr.Dataset:
+    return lc.simulate(lc.TwoScaleLorenz96(K=6, J=4), samples=300, dt=1e-3, every=5, spinup=1.0, subgrid="coupling")
+
+
+ARGUMENTS = [
+    pytest.param(name, key, id=f"{name} {key}")
+    for name in CLOSURES
+    for key in composed(f"closure={name}")["closure"]
+    if key != "name"
+]
+
+
+@pytest.mark.parametrize(("name", "argument"), ARGUMENTS)
+def test_a_wrong_argument_of_a_closure_is_named_or_good(truth: xr.Dataset, name: str, argument: str) -> None:
+    refused = 0
+    for value in VALUES:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", lc.bridge.sinkhorn.SinkhornWarning)  # of a bandwidth of 1e300, say
+                CLOSURES[name].fit(truth, **{argument: value})
+        except ValueError as error:
+            one_line(error)
+            refused += 1
+    assert refused >= 5
+
+
+@pytest.mark.parametrize("argument", ["samples", "dt", "every", "spinup", "subgrid", "coarse_dt", "seed"])
+def test_a_wrong_argument_of_a_simulation_is_named_or_good(argument: str) -> None:
+    refused = 0
+    short = {"samples": 10, "dt": 1e-3, "every": 2, "spinup": 0.1, "subgrid": "coarse", "coarse_dt": 5e-3}
+    for value in VALUES:
+        try:
+            run = lc.simulate(lc.TwoScaleLorenz96(K=6, J=4), **{**short, argument: value})
+        except (ValueError, FloatingPointError) as error:
+            refused += one_line(error).count(argument) > 0 or "dt" in str(error)
+        else:
+            assert np.isfinite(run["psi"]).all()
+    assert refused >= 5
+
+
+COMMANDS = [
+    *(
+        (f"coarse.{key}={value}", f"coarse.{key}")
+        for key in ("steps", "members")
+        for value in ("0", "-1", "2.5", "nan")
+    ),
+    *(
+        (f"coarse.{key}={value}", f"coarse.{key}")
+        for key in ("dt", "save_every")
+        for value in ("0", "null", "[1]", "x")
+    ),
+    *((f"forecast.{key}={value}", "forecast") for key in ("starts", "lead", "every") for value in ("0", "{}", "true")),
+    *((f"seed={value}", "seed") for value in ("-1", "1.5", "one", "null", "[1]", "true")),
+    *((f"checkpoint_every={value}", "checkpoint_every") for value in ("-1", "nan", "often", "null", "[]")),
+    *((f"{key}={value}", key) for key in ("resume", "force") for value in ("1", "maybe", "null", "[true]")),
+    *((f"workflow={value}", "workflow") for value in ("cook", "null", "[closure]", "3")),
+    *((f"stages={value}", "stages") for value in ("fit", "[]", "[cook]", "{a: 1}", "[1]", "3")),
+    *((f"experiment_name={value}", "experiment_name") for value in ("null", "a/b", "[x]", "''")),
+    *((f"{section}=null", section) for section in ("model", "closure", "coarse", "training", "forecast", "reference")),
+    *((f"~{section}", section) for section in ("model", "closure", "coarse", "training", "diagnostics", "reference")),
+    *((f"+{key}=1", key.split(".")[-1]) for key in ("extra", "model.extra", "closure.extra", "reference.model.extra")),
+    *((f"{group}=nothing", f"{group}/nothing") for group in ("model", "closure", "coarse", "experiment", "training")),
+    ("hydra/launcher=nothing", "nothing"),
+    ("model.K=${model.nothing}", "nothing"),
+    ("=3", "=3"),
+    ("coarse.dt==", "coarse.dt"),
+    ("coarse.steps=[1,2", "coarse.steps=[1,2"),
+]
+
+
+@pytest.mark.parametrize(("override", "named"), COMMANDS, ids=[override for override, _ in COMMANDS])
+def test_a_wrong_override_ends_in_one_line_and_leaves_nothing(
+    call: Call, tmp_path: Path, override: str, named: str
+) -> None:
+    outcome = call(*TINY, override)
+    assert outcome.status == 2, outcome
+    assert outcome.out == ""
+    (line,) = (line for line in outcome.err.splitlines() if not line[:8].replace(":", "").isdigit())
+    assert line.startswith("l96closure: error: ")
+    assert named in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_folder_that_is_a_file(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("a file")
+    outcome = call(*TINY, "run_dir=mine")
+    assert outcome.status == 2
+    assert "mine" in outcome.err.splitlines()[-1]
+    assert (tmp_path / "mine").read_text() == "a file"
+
+
+def test_no_memory_is_one_line(call: Call, tmp_path: Path) -> None:
+    outcome = call(*TINY, "training.samples=1000000000000000")
+    assert outcome.status == 2
+    assert "Unable to allocate" in outcome.err.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
+
+
+def test_there_are_hundreds_of_them() -> None:
+    assert len(VALUES) * (len(CASES) + len(ARGUMENTS) + 7) + len(COMMANDS) > 2000
+    assert len(COMMANDS) > 70
+    assert np.unique([override for override, _ in COMMANDS]).size == len(COMMANDS)
