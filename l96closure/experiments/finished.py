@@ -12,7 +12,7 @@ from typing import Any
 import xarray as xr
 import yaml
 
-from l96closure import checks, store
+from l96closure import store
 from l96closure.experiments.closure import BLOW_UP, WORKFLOW
 
 __all__ = ["FINISHED", "Run", "find", "is_sweep", "read"]
@@ -60,11 +60,14 @@ def find(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     found: dict[Path, Path] = {}
     for path in map(Path, paths):
         if not path.is_dir():
-            checks.reject("RUN", str(path), "an existing folder")
+            raise ValueError(f"there is no folder {path}")
         below = _runs_below(path) if is_sweep(path) else [path]
+        if not _is_run(below[0]):
+            raise ValueError(
+                f"{path} is the folder of neither a run of the closure experiment nor a sweep of such runs"
+            )
         if below == [path] and not _scores(path).is_file():
-            state = "this run did not finish: it has no diagnostics.nc" if _is_run(path) else "there is no run in it"
-            checks.reject("RUN", str(path), f"the folder of a finished run or of a sweep ({state})")
+            raise ValueError(f"the run in {path} did not finish: there is no {_scores(path).name}")
         for run in below:
             found.setdefault(run.resolve(), run)
     return list(found.values())
@@ -80,7 +83,7 @@ def read(path: Path) -> Run:
     """
     scores = store.read(_scores(path), kind=WORKFLOW.files[_SCORES].kind) if _scores(path).is_file() else None
     if scores is not None and "hellinger_z" not in scores:
-        checks.reject("RUN", str(path), "a run of the closure experiment (this one is of another)")
+        raise ValueError(f"the run in {path} is not one of the closure experiment")
     made = {
         name: store.attributes(path / f"{name}.nc", kind=WORKFLOW.files[name].kind)
         for name in WORKFLOW.files

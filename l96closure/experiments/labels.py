@@ -25,16 +25,18 @@ def differing(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
     Parameters
     ----------
-    configs : configuration of each run.
+    configs : configuration of each run; one that is empty is not known and differs from none.
     """
     runs = [_settings(config) for config in configs]
     found = []
     for mine in runs:
-        differences = {
-            key: value
-            for key, value in mine.items()
-            if any(other.get(key) != value for other in runs if all(other.get(o) == mine.get(o) for o in _owners(key)))
-        }
+        differences = {}
+        for key, value in mine.items():
+            peers = [
+                other for other in runs if other and all(other.get(name) == mine.get(name) for name in _owners(key))
+            ]
+            if any(other.get(key) != value for other in peers):
+                differences[key] = value
         found.append({key.removesuffix(_NAME): differences[key] for key in sorted(differences, key=_rank)})
     return found
 
@@ -74,6 +76,8 @@ def _shared(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return all settings that may decide what a run holds, by their full names."""
+    if not config:
+        return {}
     sections = [name for name, section in config.items() if isinstance(section, Mapping)]
     return {_EXPERIMENT: config.get("experiment_name"), **flat(config, sections)}
 

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from l96closure.figures import style
 from l96closure.figures.sources import COLOURS, LABELS, PSI_LABEL, Z_LABEL
@@ -25,6 +26,7 @@ _DISTANCES = {
 _BINNED = {"z": Z_LABEL, "psi": PSI_LABEL}
 _FORECASTS = {"crps": "CRPS of $z$", "spread_skill": "spread-skill ratio"}
 _COLUMNS = 3
+_DECADE = 10.0  # from the least to the greatest: beyond, the axis is logarithmic
 
 
 def scores(comparison: xr.Dataset) -> Figure:
@@ -54,7 +56,14 @@ def scores(comparison: xr.Dataset) -> Figure:
         bars = np.maximum([value - low, high - value], 0.0)
         axes.errorbar(value, at, xerr=bars, fmt="o", color=COLOURS["coarse"], markersize=4.5, capsize=3, linewidth=1.2,
                       label="run, with its 95 % interval")  # fmt: skip
-        axes.set_xscale("log")
+        ends = np.concatenate([value, low, high, floor])
+        if np.nanmax(ends) > _DECADE * np.nanmin(ends) > 0:
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set_xlabel(_DISTANCES[name])
         axes.grid(axis="y", color=style.INK, alpha=0.12)
         axes.set_ylim(runs - 0.5, -0.5)
@@ -88,7 +97,7 @@ def densities(comparison: xr.Dataset) -> Figure:
             axes.set_ylim(0.0, 1.35 * truth.max())
             axes.set_yticks([])
             axes.tick_params(labelbottom=line is panels[-1])
-        line[0].set_title(str(run), loc="left", fontsize="medium")
+        line[0].set_title(str(run), loc="left", fontsize="medium", color=style.INK)
     for axes, name in zip(panels[-1], shown, strict=True):
         axes.set_xlabel(_BINNED[name])
     figure.supylabel("probability density", color=style.INK, fontsize="medium")
@@ -130,7 +139,8 @@ def save_all(folder: str | os.PathLike[str], comparison: xr.Dataset) -> list[Pic
     pictures = {
         "scores": (
             scores(comparison),
-            "Distances from the truth on a logarithmic scale: the further left, the better, down to the floor. "
+            "Distances from the truth: the further left, the better, down to the floor; on a logarithmic scale where "
+            "they span more than a decade. "
             "Whiskers: 95 % intervals, by resampling blocks of time. Line and band: the same distance between two "
             "stretches of truth, and its standard deviation; what a perfect closure would score.",
         )

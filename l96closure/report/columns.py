@@ -12,7 +12,20 @@ import xarray as xr
 from l96closure.diagnostics import ranking
 from l96closure.report import with_error
 
-__all__ = ["MARK", "NONE", "Column", "cost", "distance", "distances", "forecast", "leads", "memory", "moment", "ranked"]
+__all__ = [
+    "MARK",
+    "NONE",
+    "Column",
+    "cost",
+    "distance",
+    "distances",
+    "forecast",
+    "leads",
+    "memory",
+    "moment",
+    "moments",
+    "ranked",
+]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -25,13 +38,18 @@ NONE = "–"
 _NORMAL = 1.96  # standard errors on either side of a 95 % interval
 _LEADS = (0.5, 1.0, 2.0)  # shown as numbers, or the nearest there are
 _DISTANCES = {
-    "hellinger_z": ("Hellinger distance, z", "H(z)"),
-    "hellinger_psi": ("Hellinger distance, ψ", "H(ψ)"),
-    "hellinger_joint": ("Hellinger distance, z and ψ", "H(z,ψ)"),
-    "wasserstein_z": ("Wasserstein-1 distance, z", "W(z)"),
-    "ks_z": ("Kolmogorov-Smirnov distance, z", "KS(z)"),
+    "hellinger_z": ("z", "H(z)"),
+    "hellinger_psi": ("ψ", "H(ψ)"),
+    "hellinger_joint": ("z and ψ", "H(z,ψ)"),
+    "wasserstein_z": ("Wasserstein-1 distance", "W(z)"),
+    "ks_z": ("Kolmogorov-Smirnov distance", "KS(z)"),
 }
-_MOMENTS = {"mean": ("mean of z, in errors", "mean(z)"), "std": ("standard deviation of z, in errors", "std(z)")}
+_MOMENTS = {
+    "mean": ("mean of z", "mean(z)"),
+    "std": ("standard deviation of z", "std(z)"),
+    "psi_mean": ("mean of ψ", "mean(ψ)"),
+    "psi_std": ("standard deviation of ψ", "std(ψ)"),
+}
 _FORECASTS = {"crps": ("CRPS", "CRPS"), "spread_skill": ("spread-skill", "S/S"), "rmse": ("RMSE", "RMSE")}
 
 
@@ -104,6 +122,11 @@ def forecast(comparison: xr.Dataset, name: str, lead: float) -> Column:
         short_truth="1" if name == "spread_skill" else "",
         best=ranking.best(*ranking.departure(value, low, high, 1.0 if name == "spread_skill" else 0.0)),
     )
+
+
+def moments(comparison: xr.Dataset) -> list[Column]:
+    """Return the moments that the comparison has."""
+    return [moment(comparison, name) for name in _MOMENTS if name in comparison]
 
 
 def moment(comparison: xr.Dataset, name: str) -> Column:

@@ -20,6 +20,7 @@ _MARKS = (
     f"{MARK} best, or not told from the best: the 95 % interval overlaps with that of the best, while those of runs "
     f"without {MARK} do not. No {MARK} in a column: the intervals do not tell who is best."
 )
+_AS_ABOVE = f"{MARK} as above."
 _FLOOR = (
     "Floor: the same distance between two stretches of truth, ± its standard deviation, which is what a perfect "
     "closure scores. In brackets 95 % intervals, by resampling blocks of time."
@@ -81,26 +82,29 @@ def tables(comparison: xr.Dataset) -> list[Table]:
         ),
         _table(
             comparison,
-            "Climate: other distances and moments",
-            [
-                *columns.distances(comparison, "wasserstein"),
-                *columns.distances(comparison, "ks"),
-                *(columns.moment(comparison, name) for name in ("mean", "std")),
-            ],
-            f"{_FLOOR} Moments: coarse run less truth, over the standard error of the difference; beyond 2 it is "
-            f"hardly chance. {_MARKS}",
-            "floor or truth",
+            "Climate: other distances of z",
+            [*columns.distances(comparison, "wasserstein"), *columns.distances(comparison, "ks")],
+            f"{_FLOOR} {_AS_ABOVE}",
+            "floor",
+        ),
+        _table(
+            comparison,
+            "Climate: moments",
+            columns.moments(comparison),
+            "Coarse run less truth, over the standard error of that difference: what lies within 2 may be chance. "
+            f"{_AS_ABOVE}",
+            "truth",
         ),
     ]
     if "crps" in comparison:
         for name, (heading, perfect, meaning) in _FORECASTS.items():
             by_lead = [columns.forecast(comparison, name, lead) for lead in columns.leads(comparison)]
-            note = f"{meaning} In brackets 95 % intervals, by resampling the starts. {_MARKS}"
+            note = f"{meaning} In brackets 95 % intervals, by resampling the starts. {_AS_ABOVE}"
             made.append(_table(comparison, heading, by_lead, note, perfect))
     if memory := columns.memory(comparison):
         note = (
             "Autocorrelation of ψ less its mean given z, coarse run less truth, ± the standard error; – where the runs "
-            f"do not record that lag. {_MARKS}"
+            f"do not record that lag. {_AS_ABOVE}"
         )
         made.append(_table(comparison, "Memory of the residual of ψ", memory, note, "truth"))
     note = "Wall time of the fit, and of the coarse run per step and member, with what starting up costs."
