@@ -116,6 +116,12 @@ def test_runs_given_one_by_one_go_to_the_current_or_the_named_folder(call, sweep
     assert not (sweep / "comparison.nc").exists()
 
 
+def test_folders_are_named_as_seen_from_the_file(call, sweep: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(sweep)
+    call(tmp_path / "link")
+    assert list(store.read(sweep / "comparison.nc", kind="comparison")["folder"].values) == ["1", "2", "10"]
+
+
 def test_the_table_shows_the_diagnostics(call, sweep: Path) -> None:
     lines = call(sweep).out.splitlines()
     heads = "run H(z) H(ψ) H(z,ψ) std(z) r(0.05) CRPS(0.5) S/S(0.5) fit step"
@@ -436,6 +442,17 @@ def test_figures_show_every_run(runs, tmp_path: Path, number: int) -> None:
     for i in range(number):
         line = next(line for line in crps.lines if line.get_label() == f"run={i}")
         np.testing.assert_array_equal(line.get_ydata(), many["crps"][i])
+
+
+def test_a_long_legend_takes_nothing_from_the_panels(runs, tmp_path: Path) -> None:
+    data, _ = lay_side_by_side(runs, tmp_path)
+    many = data.isel(run=np.zeros(12, dtype=int)).assign_coords(run=[f"{60 * '='}{i}" for i in range(12)])
+    heights = []
+    for each in (data, many):
+        figure = figures.forecasts(each)
+        figure.draw_without_rendering()
+        heights.append(figure.axes[0].get_position().height * figure.get_figheight())
+    assert heights[1] > 0.9 * heights[0]
 
 
 def test_curves_of_eighteen_runs_look_different() -> None:

@@ -73,7 +73,8 @@ def compare(runs: Sequence[Run], folder: Path) -> tuple[xr.Dataset, list[str]]:
     for name, values in (("fit_time", [run.fit_time for run in runs]), ("step_time", [run.step_time for run in runs])):
         data[name] = "run", values
     data = data.assign_coords(
-        folder=("run", [relpath(run.path, folder) for run in runs]), status=("run", [run.status for run in runs])
+        folder=("run", [relpath(run.path.resolve(), folder.resolve()) for run in runs]),
+        status=("run", [run.status for run in runs]),
     )
     notes += [f"{name}: {run.status}." for name, run in zip(label, runs, strict=True) if run.status != FINISHED]
     return data.assign_attrs(unranked=" ".join(unranked), coarse_dt=dt), notes

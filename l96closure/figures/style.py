@@ -38,6 +38,8 @@ _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)))
 _DPI = 200
 _MOST_NAMES = 4  # in a line of the legend
+_FREE_LINES = 2  # of the legend, which every figure has the height for
+_LINE = 0.21  # inches that any further one takes
 _LETTERS = 11  # of the legend in an inch
 _HANDLE = 6  # letters that the handle of a name takes
 
@@ -76,13 +78,10 @@ def legend_above(figure: Figure, *panels: Axes) -> None:
     """Put one legend for all panels above them, where no curve can run into it; ``panels`` hold what it names."""
     named = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     room = int(figure.get_figwidth() * _LETTERS / (_HANDLE + max(map(len, named))))
-    figure.legend(
-        named.values(),
-        named.keys(),
-        loc="outside upper center",
-        ncols=max(1, min(_MOST_NAMES, len(named), room)),
-        frameon=False,
-    )
+    columns = max(1, min(_MOST_NAMES, len(named), room))
+    lines = -(-len(named) // columns)
+    figure.set_figheight(figure.get_figheight() + _LINE * max(0, lines - _FREE_LINES))  # at no cost to the panels
+    figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=columns, frameon=False)
 
 
 def line_style(number: int) -> dict[str, Any]:
