@@ -200,7 +200,7 @@ def test_the_same_runs_give_the_same_files(call, sweep: Path) -> None:
     first, second = call(sweep, "--output", "a"), call(sweep, "--output", "b")
     assert first.out.splitlines()[:-1] == second.out.splitlines()[:-1]
     a, b = (store.read(f"{name}/comparison.nc", kind="comparison") for name in "ab")
-    assert a.drop_attrs().identical(b.drop_attrs())
+    xr.testing.assert_equal(a, b)
     for path in Path("a", "comparison_figures").iterdir():
         assert path.read_bytes() == Path("b", "comparison_figures", path.name).read_bytes()
 
@@ -371,6 +371,14 @@ def _config(closure: str = "none", seed: int = 0, experiment: str = "l96", **mor
 )
 def test_a_run_is_called_by_what_differs(configs: list[dict[str, Any]], expected: list[str]) -> None:
     assert labels.labels(configs, ["a", "b", "c"][: len(configs)]) == expected
+
+
+def test_settings_a_label_has_no_room_for_are_told_in_a_sentence() -> None:
+    configs = [_config(p=1, q=2.5, r=3, s=4), _config(p=2, q=3, r=4, s=5), _config("analog")]
+    assert labels.abridged(configs, "abc") == [
+        "a: closure=none closure.p=1 closure.q=2.5 closure.r=3 closure.s=4.",
+        "b: closure=none closure.p=2 closure.q=3 closure.r=4 closure.s=5.",
+    ]
 
 
 def test_what_runs_share_is_told_without_what_differs() -> None:

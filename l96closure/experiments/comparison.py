@@ -12,7 +12,7 @@ import xarray as xr
 
 from l96closure.diagnostics import PARTS, SCORES
 from l96closure.experiments.finished import FINISHED, Run
-from l96closure.experiments.labels import labels
+from l96closure.experiments.labels import abridged, labels
 
 __all__ = ["compare"]
 
@@ -64,18 +64,22 @@ def compare(runs: Sequence[Run], folder: Path) -> tuple[xr.Dataset, list[str]]:
     _check_truth(finished)
     paths = [str(run.path) for run in runs]
     short = [run.path.name for run in runs]
-    label = np.array(labels([run.config for run in runs], short if len(set(short)) == len(runs) else paths))
+    configs = [run.config for run in runs]
+    label = labels(configs, short if len(set(short)) == len(runs) else paths)
     leads, left_out, unranked, notes = _common(finished)
     dt = float(finished[0].config["coarse"]["dt"])
     columns = [_column(run.scores, leads, left_out, dt) for run in finished if run.scores is not None]
     data = xr.concat(columns, dim="run", coords="minimal", compat="override", join="override", combine_attrs="drop")
-    data = data.assign_coords(run=label[[run.scores is not None for run in runs]]).reindex(run=label)
+    data = data.assign_coords(
+        run=[name for name, run in zip(label, runs, strict=True) if run.scores is not None]
+    ).reindex(run=label)
     for name, values in (("fit_time", [run.fit_time for run in runs]), ("step_time", [run.step_time for run in runs])):
         data[name] = "run", values
     data = data.assign_coords(
         folder=("run", [relpath(run.path.resolve(), folder.resolve()) for run in runs]),
         status=("run", [run.status for run in runs]),
     )
+    notes += abridged(configs, label)
     notes += [f"{name}: {run.status}." for name, run in zip(label, runs, strict=True) if run.status != FINISHED]
     return data.assign_attrs(unranked=" ".join(unranked), coarse_dt=dt), notes
 

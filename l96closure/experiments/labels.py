@@ -10,7 +10,7 @@ import yaml
 
 from l96closure.experiments.run_folder import flat
 
-__all__ = ["differing", "labels", "shared"]
+__all__ = ["abridged", "differing", "labels", "shared"]
 
 _MOST = 3  # settings in a label
 _EXPERIMENT = "experiment"
@@ -57,6 +57,12 @@ def labels(configs: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[s
     ]
 
 
+def abridged(configs: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> list[str]:
+    """Say in a sentence each what the labels that had no room for all settings stand for."""
+    found = zip(labels, differing(configs), strict=True)
+    return [f"{label}: {' '.join(_parts(each))}." for label, each in found if len(each) > _MOST]
+
+
 def shared(configs: Sequence[Mapping[str, Any]]) -> str:
     """Return, as YAML, the settings that are the same in all configurations."""
     return yaml.safe_dump(_shared(configs), sort_keys=False, allow_unicode=True)
@@ -93,6 +99,10 @@ def _rank(key: str) -> int:
 
 
 def _label(differences: Mapping[str, Any]) -> str:
-    parts = [f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in differences.items()]
+    parts = _parts(differences)
     more = [f"+{len(parts) - _MOST} more"] if len(parts) > _MOST else []
     return " ".join(parts[:_MOST] + more)
+
+
+def _parts(differences: Mapping[str, Any]) -> list[str]:
+    return [f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in differences.items()]

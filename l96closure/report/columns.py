@@ -141,8 +141,8 @@ def memory(comparison: xr.Dataset) -> list[Column]:
     if "autocorrelation_residual" not in comparison:
         return []
     columns = []
-    for lag, at in comparison[["autocorrelation_residual", "autocorrelation_residual_se"]].groupby("lag"):
-        difference, error = _difference(at.squeeze("lag"), "autocorrelation_residual")
+    for lag in comparison["lag"].to_numpy():
+        difference, error = _difference(comparison.sel(lag=lag), "autocorrelation_residual")
         if np.isnan(difference).all():
             continue
         steps = round(float(lag) / float(comparison.attrs["coarse_dt"]))
