@@ -10,7 +10,20 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-__all__ = ["boolean", "finite_array", "integer", "multiple", "number", "one_of", "reject", "variable"]
+__all__ = [
+    "boolean",
+    "finite_array",
+    "integer",
+    "multiple",
+    "number",
+    "one_of",
+    "reject",
+    "steps",
+    "still_finite",
+    "variable",
+]
+
+_MOST = 2**53  # beyond it, a float does not tell one integer from the next
 
 
 def reject(name: str, value: object, allowed: str) -> NoReturn:
@@ -22,8 +35,8 @@ def reject(name: str, value: object, allowed: str) -> NoReturn:
     allowed : what would have been accepted, e.g. ``"an integer >= 4"``.
     """
     shown = repr(value)
-    if len(shown) > 80:
-        shown = shown[:77] + "..."
+    if len(shown) > 80:  # the end of a path tells most
+        shown = f"{shown[:37]}...{shown[-40:]}"
     raise ValueError(f"{name} = {' '.join(shown.split())} is not allowed; it must be {allowed}")
 
 
@@ -34,11 +47,20 @@ def boolean(name: str, value: Any) -> bool:
     return value
 
 
-def integer(name: str, value: Any, minimum: int) -> int:
-    """Return ``value`` as an ``int``; raise ``ValueError`` unless it is an integer >= ``minimum``."""
+def integer(name: str, value: Any, minimum: int, below: float = _MOST) -> int:
+    """Return ``value`` as an ``int``; raise ``ValueError`` unless it is an integer >= ``minimum`` and < ``below``."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < minimum:
         reject(name, value, f"an integer >= {minimum}")
+    if value >= below:
+        reject(name, value, f"an integer below {below:.2g}")
     return int(value)
+
+
+def steps(name: str, duration: float, dt: float) -> int:
+    """Return how many steps ``dt`` a time is, rounded; raise ``ValueError`` if they cannot be counted."""
+    if not duration / dt < _MOST:
+        reject(name, duration, f"less than 2^53 steps of {dt:g}")
+    return round(duration / dt)
 
 
 def number(name: str, value: Any, *, above: float = -math.inf, minimum: float = -math.inf) -> float:
@@ -104,3 +126,12 @@ def variable(name: str, dataset: xr.Dataset, variable: str, dims: tuple[str, ...
         found = {str(key): value.dims for key, value in dataset.data_vars.items()}
         reject(name, found, f"a Dataset with {variable} ({', '.join(dims)})")
     return finite_array(f"{name}[{variable!r}]", dataset[variable].transpose(*dims), len(dims))
+
+
+def still_finite(model: str, state: npt.NDArray[Any], time: float, dt: float) -> None:
+    """Raise ``FloatingPointError`` if the state of a model stopped being finite in a step ``dt`` up to ``time``."""
+    if not np.isfinite(state).all():
+        raise FloatingPointError(
+            f"{model} stopped being finite at time {time:.6g} (0 is the end of the spin-up) "
+            f"with the step dt = {dt:g}; take a smaller dt"
+        )

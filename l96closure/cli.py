@@ -37,7 +37,7 @@ from l96closure.store import atomic_path
 
 __all__ = ["config_folder", "main"]
 
-_USER_ERRORS = (ValueError, FloatingPointError, OSError, HydraException, OmegaConfBaseException)
+_USER_ERRORS = (ValueError, FloatingPointError, MemoryError, OSError, HydraException, OmegaConfBaseException)
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 _NOTES = ".hydra"
 _OF_ONE_COMMAND = ("run_dir", "resume", "force")  # settings that the next command does not take over

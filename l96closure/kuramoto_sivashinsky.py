@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -233,12 +234,12 @@ def simulate(
         The state stopped being finite; the message names the time and the step.
     """
     samples, every = checks.integer("samples", samples, 1), checks.integer("every", every, 1)
-    spinup, seed = checks.number("spinup", spinup, minimum=0.0), checks.integer("seed", seed, 0)
+    spinup, seed = checks.number("spinup", spinup, minimum=0.0), checks.integer("seed", seed, 0, below=math.inf)
     step = etdrk4(model.growth, model.advection, dt)
     u = 0.1 * np.random.default_rng(seed).standard_normal(model.K * model.J)
     v = scipy.fft.rfft(u - u.mean())
     z, psi = np.empty((samples, model.K)), np.empty((samples, model.K))
-    first = round(spinup / dt)
+    first = checks.steps("spinup", spinup, dt)
     steps = first + (samples - 1) * every
     with progress_bar(steps, "Kuramoto-Sivashinsky equation", show=progress, unit_scale=True) as bar:
         for done in range(steps + 1):
@@ -246,7 +247,7 @@ def simulate(
                 sample = (done - first) // every
                 z[sample], psi[sample] = model.resolve(v)
             if done % _STEPS_PER_CHECK == 0 or done == steps:
-                _stop_if_blown_up(v, (done - first) * dt, dt)
+                checks.still_finite("the Kuramoto-Sivashinsky equation", v, (done - first) * dt, dt)
                 bar.update(done - bar.n)
             with np.errstate(over="ignore", invalid="ignore"):  # a blow-up ends in the error above, not in warnings
                 v = step(v)
@@ -264,11 +265,3 @@ def simulate(
             "dt": dt, "every": every, "spinup": spinup, "seed": seed,
         },
     )  # fmt: skip
-
-
-def _stop_if_blown_up(v: C128, time: float, dt: float) -> None:
-    if not np.isfinite(v).all():
-        raise FloatingPointError(
-            f"the Kuramoto-Sivashinsky equation stopped being finite at time {time:.6g} (0 is the end of the spin-up) "
-            f"with the step dt = {dt:g}; take a smaller dt"
-        )

@@ -256,7 +256,7 @@ def simulate(
     subgrid = checks.one_of("subgrid", subgrid, SUBGRID_DEFINITIONS)
     lead = {"fine": 1, "coupling": 0}.get(subgrid) if subgrid != "coarse" else _whole_steps(coarse_dt, dt)
     assert lead is not None
-    seed = checks.integer("seed", seed, 0)
+    seed = checks.integer("seed", seed, 0, below=math.inf)
 
     rng = np.random.default_rng(seed)
     z = model.F / 4 + rng.standard_normal(model.K)
@@ -264,19 +264,19 @@ def simulate(
     run = _Integration(model, z, y, dt)
     out_z, out_psi = np.empty((samples, model.K)), np.empty((samples, model.K))
     history = np.empty((lead + 1, model.K))
-    spinup_steps = round(spinup / dt)
+    spinup_steps = checks.steps("spinup", spinup, dt)
     sampling_steps = (samples - 1) * every + lead
     with progress_bar(spinup_steps + sampling_steps, "two-scale model", show=progress, unit_scale=True) as bar:
         for start in range(0, spinup_steps, _STEPS_PER_CALL):
             steps = min(_STEPS_PER_CALL, spinup_steps - start)
             done = run.advance(steps)
-            _stop_if_blown_up(run.z, (start + done) * dt - spinup_steps * dt, dt)
+            checks.still_finite("the two-scale model", run.z, (start + done) * dt - spinup_steps * dt, dt)
             bar.update(done)
         emitted = 0
         for start in range(0, max(sampling_steps, 1), _STEPS_PER_CALL):
             steps = min(_STEPS_PER_CALL, sampling_steps - start)
             done, emitted = run.sample(steps, lead, every, history, out_z, out_psi, emitted)
-            _stop_if_blown_up(run.z, (start + done) * dt, dt)
+            checks.still_finite("the two-scale model", run.z, (start + done) * dt, dt)
             bar.update(done)
     assert emitted == samples
     return xr.Dataset(
@@ -297,11 +297,3 @@ def _whole_steps(coarse_dt: float, dt: float) -> int:
     if lead < 1 or not math.isclose(lead * dt, coarse_dt, rel_tol=1e-9):
         checks.reject("coarse_dt", coarse_dt, f"a whole multiple of dt = {dt:g}")
     return lead
-
-
-def _stop_if_blown_up(z: FloatArray, time: float, dt: float) -> None:
-    if not np.isfinite(z).all():
-        raise FloatingPointError(
-            f"the two-scale model stopped being finite at time {time:.6g} (0 is the end of the spin-up) "
-            f"with the step dt = {dt:g}; take a smaller dt"
-        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from io import StringIO
 from typing import Any
 
@@ -22,9 +23,15 @@ _LINE = (
 class _Lines(tqdm):  # type: ignore[type-arg]
     """A bar that is a line of the log every so often; work that is done before the first has none."""
 
+    def __init__(self, **how: Any) -> None:
+        self._last = time.monotonic()
+        super().__init__(**how)
+
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
-        """Write the line; tqdm calls this when it would draw the bar, and with an empty one to wipe it out."""
-        if msg is None:
+        """Write the line if it is time; tqdm calls this when it would draw the bar, and with a text to wipe it out."""
+        now = time.monotonic()
+        if msg is None and self.n > self.initial and now - self._last >= _SECONDS:
+            self._last = now
             _log.info("%s", self)
 
 
@@ -37,6 +44,6 @@ def bar(total: int, desc: str, unit: str = "step", *, show: bool, **more: Any) -
     show : False shows nothing.
     """
     if show and not sys.stderr.isatty():
-        lines = {"mininterval": _SECONDS, "delay": _SECONDS, "leave": False, "bar_format": _LINE, "file": StringIO()}
+        lines = {"mininterval": 1.0, "smoothing": 0.0, "leave": False, "bar_format": _LINE, "file": StringIO()}
         return _Lines(total=total, desc=desc, unit=unit, **{**more, **lines})
     return tqdm(total=total, desc=desc, unit=unit, disable=not show, **more)

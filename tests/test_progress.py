@@ -26,10 +26,24 @@ def test_a_log_gets_lines_with_rate_and_remaining_time(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(progress, "_SECONDS", 0.0)
-    with caplog.at_level(logging.INFO):
-        assert work(True, capsys) == ""
+    with caplog.at_level(logging.INFO), progress.bar(3, "work", "piece", show=True) as bar:
+        for number in range(3):
+            bar.update()
+            bar.set_postfix(residual=number)
+    assert capsys.readouterr().err == ""
     assert caplog.messages
-    assert all(line.startswith("work: ") and "piece/s" in line and " left, " in line for line in caplog.messages[1:])
+    for line in caplog.messages:
+        assert line.startswith("work: ")
+        assert " left, " in line
+        assert "piece/s" in line
+
+
+def test_lines_are_few(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO), progress.bar(3, "work", "piece", show=True, leave=False) as bar:
+        for number in range(3):
+            bar.update()
+            bar.set_postfix(residual=number)
+    assert not caplog.messages
 
 
 def test_short_work_says_nothing(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
@@ -185,7 +186,7 @@ class SchrodingerBridge:
                 components=range(state - fields.sites, state),
                 shared=pools.tolist(),
                 centres=samples,
-                rng=checks.integer("seed", seed, 0),
+                rng=checks.integer("seed", seed, 0, below=math.inf),
                 tolerance=tolerance,
                 progress=progress,
                 remember=at_once if restart is None else Journal(restart),

@@ -104,7 +104,7 @@ class Settings:
     seed: int
 
     def __post_init__(self) -> None:
-        checks.integer("seed", self.seed, 0)
+        checks.integer("seed", self.seed, 0, below=math.inf)
         if "ancestral" in self.sampling.schemes and self.bridge.sided != "causal":
             checks.reject("bridge.sided", self.bridge.sided, "causal for the scheme ancestral")
 

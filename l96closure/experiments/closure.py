@@ -102,7 +102,7 @@ def integrate(
     def advance(z: npt.NDArray[np.float64], steps: int, save_every: int, kept: Restart | None) -> xr.Dataset:
         return integrate_coarse(tendency, closure, z, steps, coarse.dt, coarse.scheme, save_every, rng, progress, kept)
 
-    dropped = round(settings.reference.spinup / coarse.dt) if settings.reference.model else 0
+    dropped = checks.steps("reference.spinup", settings.reference.spinup, coarse.dt) if settings.reference.model else 0
     if dropped:
         z0 = advance(z0, steps=dropped + 1, save_every=dropped, kept=None)["z"].to_numpy()[:, -1]
     run = advance(z0, steps=coarse.steps, save_every=coarse.save_every, kept=restart)

@@ -6,6 +6,7 @@ results through the files of a run folder, so that any stage can be repeated alo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -101,7 +102,7 @@ class Settings:
     seed: int
 
     def __post_init__(self) -> None:
-        checks.integer("seed", self.seed, 0)
+        checks.integer("seed", self.seed, 0, below=math.inf)
         self.neighbourhoods  # noqa: B018 - fails early where the radius does not fit the ring
 
     @classmethod

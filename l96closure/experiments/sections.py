@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -38,6 +39,9 @@ def check_sections(config: Mapping[str, Any], sections: Iterable[str]) -> None:
     """Raise ``ValueError`` unless ``config`` has all ``sections``, and no key beside them and the common ones."""
     sections = list(sections)
     check_keys("the configuration", config, (*sections, *_COMMON))
+    label = config.get("experiment_name", "unnamed")
+    if not isinstance(label, str) or not label or label != Path(label).name:
+        checks.reject("experiment_name", label, "the name of a folder")
     for name in sections:
         if not isinstance(config.get(name), Mapping):
             checks.reject(name, config.get(name), "a section of settings")

@@ -39,6 +39,8 @@ class Reference:
     def __post_init__(self) -> None:
         checks.number("reference.duration", self.duration, above=0.0)
         checks.number("reference.spinup", self.spinup, minimum=0.0)
+        if not isinstance(self.model, Mapping):
+            checks.reject("reference.model", self.model, "a section of parameters of the model, or {}")
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,7 @@ class Settings:
     seed: int
 
     def __post_init__(self) -> None:
-        checks.integer("seed", self.seed, 0)
+        checks.integer("seed", self.seed, 0, below=math.inf)
         self.reference_every  # noqa: B018 - fails early where the steps do not fit each other
         sections.arguments("reference.model", type(self.model), self.reference.model)
         self.judged  # noqa: B018 - checks the parameters
@@ -218,14 +220,14 @@ class Settings:
     @property
     def reference_samples(self) -> int:
         """Number of records of the reference."""
-        return max(1, round(self.reference.duration / self.coarse.interval))
+        return max(1, checks.steps("reference.duration", self.reference.duration, self.coarse.interval))
 
     @property
     def reference_every(self) -> int:
         """Fine steps between two records of the reference, so that both runs are recorded equally often."""
         usual = inspect.signature(self.system.simulate).parameters["dt"].default
         dt = checks.number("training.dt", self.training.get("dt", usual), above=0.0)
-        every = round(self.coarse.interval / dt)
+        every = checks.steps("coarse.dt", self.coarse.interval, dt)
         if every < 1 or not math.isclose(every * dt, self.coarse.interval, rel_tol=1e-9):
             checks.reject(
                 "coarse.dt",
