@@ -147,6 +147,12 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     **_with_interval("rank_histogram", "relative frequency of the rank of the truth among the members"),
     "crps_climatology": _quantity("continuous ranked probability score of the climatological distribution"),
     "rmse_climatology": _quantity("root mean square error of the climatological mean"),
+    # comparisons of runs
+    "run": {"long_name": "run, named by the settings that tell it from the others"},
+    "folder": {"long_name": "folder of the run"},
+    "status": {"long_name": "how the run ended"},
+    "fit_time": _quantity("wall time of the fit of the closure", units="s"),
+    "step_time": _quantity("wall time of the coarse run per step and member", units="s"),
     # sampling experiments
     "x": _quantity("state that the bridge learns and draws"),
     "burn_in": _quantity("steps of a chain before its first record"),

@@ -82,3 +82,6 @@ def test_console_script_from_a_wheel(wheel: Path, tmp_path: Path) -> None:
     folder = Path(call(script, *TINY, cwd=elsewhere).splitlines()[-1])
     assert folder.parent == elsewhere / "runs" / "l96"
     assert (folder / "report.html").is_file()
+    page = call(environment / "bin" / "l96closure-compare", folder, cwd=elsewhere).splitlines()[-1]
+    assert Path(page) == elsewhere / "comparison.html"
+    assert Path(page).is_file()

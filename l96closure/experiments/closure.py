@@ -31,11 +31,12 @@ from l96closure.report import climate
 from l96closure.report import forecast as forecast_report
 from l96closure.restart import Restart
 
-__all__ = ["WORKFLOW", "fit", "forecast", "integrate", "score_table", "simulate", "write_report"]
+__all__ = ["BLOW_UP", "WORKFLOW", "fit", "forecast", "integrate", "score_table", "simulate", "write_report"]
 
 _log = logging.getLogger(__name__)
 
-_BLOW_UP = "blow_up"
+BLOW_UP = "blow_up"
+"""Name and kind of the file that holds the last good state of a coarse run that blew up."""
 
 
 def simulate(settings: Settings, progress: bool = False) -> tuple[xr.Dataset, xr.Dataset]:
@@ -156,11 +157,11 @@ def _fit_stage(settings: Settings, folder: RunFolder, progress: bool, restart: R
 
 def _integrate_stage(settings: Settings, folder: RunFolder, progress: bool, restart: Restart) -> dict[str, xr.Dataset]:
     truth, closure = folder.read("truth"), closures.load(folder.file("closure"))
-    folder.file(_BLOW_UP).unlink(missing_ok=True)
+    folder.file(BLOW_UP).unlink(missing_ok=True)
     try:
         run = integrate(settings, truth, closure, progress, restart)
     except BlowUpError as error:
-        folder.write_aside(_BLOW_UP, error.last, kind=_BLOW_UP, title="Last good state of a coarse run that blew up")
+        folder.write_aside(BLOW_UP, error.last, kind=BLOW_UP, title="Last good state of a coarse run that blew up")
         if not settings.coarse.keep_good:
             raise
         _log.warning("note: %s; what came before is kept", error)

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from l96closure import store
 from l96closure.restart import Restart
 
-__all__ = ["LOCK", "File", "RunFolder", "locked"]
+__all__ = ["LOCK", "File", "RunFolder", "flat", "locked"]
 
 LOCK = ".lock"
 
@@ -118,7 +118,7 @@ class RunFolder:
     def restart(self, stage: str, inputs: Collection[str]) -> Restart:
         """Return where a stage keeps what it has done while it is not finished."""
         sections = [section for file in self.files.values() if file.made_by == stage for section in file.sections]
-        identity = {"settings": _flat(self.config, sections), "inputs": self._checksums(inputs)}
+        identity = {"settings": flat(self.config, sections), "inputs": self._checksums(inputs)}
         every = self.config.get("checkpoint_every", 60.0)
         return Restart(self.path / f".{stage}", every, yaml.safe_dump(identity, sort_keys=False))
 
@@ -146,7 +146,7 @@ class RunFolder:
             recorded = yaml.safe_load(self._attributes(name).get("config", "")) or {}
         except ValueError:
             return []
-        then, now = (_flat(config, self.files[name].sections) for config in (recorded, self.config))
+        then, now = (flat(config, self.files[name].sections) for config in (recorded, self.config))
         return [
             f"{name}.nc was made with {key} = {then.get(key)}, not {now.get(key)}"
             for key in dict.fromkeys([*then, *now])
@@ -202,7 +202,7 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _flat(config: Mapping[str, Any], sections: Iterable[str]) -> dict[str, Any]:
+def flat(config: Mapping[str, Any], sections: Iterable[str]) -> dict[str, Any]:
     """Return some settings and those of some sections by their full names, and the seed: everything depends on it."""
     named: dict[str, Any] = {"seed": config.get("seed")}
     for name in sections:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,14 +14,34 @@ from matplotlib.figure import Figure
 
 from l96closure.store import atomic_path
 
-__all__ = ["GENERATED", "GIVEN", "INK", "Picture", "edges", "grid", "legend_above", "row", "save", "save_all"]
+__all__ = [
+    "GENERATED",
+    "GIVEN",
+    "INK",
+    "Picture",
+    "edges",
+    "grid",
+    "legend_above",
+    "line_style",
+    "row",
+    "save",
+    "save_all",
+]
 
 # A pair that stays apart for every common kind of colour blindness, and in grey.
 GIVEN = "#1e88e5"
 GENERATED = "#d81b60"
 INK = "#37474f"
+# For curves that are all alike: what is left of the eight of Okabe & Ito (2008) without black, and the yellow that
+# white swallows; the dashes tell apart what comes after the sixth.
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+_DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)))
 _DPI = 200
 _MOST_NAMES = 4  # in a line of the legend
+_FREE_LINES = 2  # of the legend, which every figure has the height for
+_LINE = 0.21  # inches that any further one takes
+_LETTERS = 11  # of the legend in an inch
+_HANDLE = 6  # letters that the handle of a name takes
 
 
 class Picture(NamedTuple):
@@ -57,9 +77,19 @@ def grid(
 def legend_above(figure: Figure, *panels: Axes) -> None:
     """Put one legend for all panels above them, where no curve can run into it; ``panels`` hold what it names."""
     named = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(
-        named.values(), named.keys(), loc="outside upper center", ncols=min(_MOST_NAMES, len(named)), frameon=False
-    )
+    room = int(figure.get_figwidth() * _LETTERS / (_HANDLE + max(map(len, named))))
+    columns = max(1, min(_MOST_NAMES, len(named), room))
+    lines = -(-len(named) // columns)
+    figure.set_figheight(figure.get_figheight() + _LINE * max(0, lines - _FREE_LINES))  # at no cost to the panels
+    figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=columns, frameon=False)
+
+
+def line_style(number: int) -> dict[str, Any]:
+    """Return colour and dashes of the curve with this number, counted from 0; the first eighteen differ."""
+    return {
+        "color": _COLOURS[number % len(_COLOURS)],
+        "linestyle": _DASHES[number // len(_COLOURS) % len(_DASHES)],
+    }
 
 
 def edges(centre: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

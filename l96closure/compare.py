@@ -1,0 +1,110 @@
+"""The command line ``l96closure-compare RUN...``: lays finished runs of the closure experiment side by side.
+
+Standard output carries one table and, as its last line, the path of the page; what the user has to change ends in one
+line and exit status 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from l96closure import report, store
+from l96closure.experiments import finished
+from l96closure.experiments.comparison import compare
+from l96closure.experiments.labels import shared
+from l96closure.figures import comparison as figures
+from l96closure.report import comparison as comparison_report
+
+__all__ = ["main"]
+
+_PROGRAM = "l96closure-compare"
+_FIGURES = "comparison_figures"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; exits with 2 when the user has to change something, 130 when interrupted.
+
+    Parameters
+    ----------
+    arguments : the words behind the name of the program; None takes those it was called with.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parsed = _parser().parse_args(given)
+    try:
+        page = _compare(parsed.runs, parsed.output, shlex.join([_PROGRAM, *given]))
+    except KeyboardInterrupt:
+        print(f"{_PROGRAM}: error: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except (ValueError, OSError) as error:
+        print(f"{_PROGRAM}: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    print(page)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        _PROGRAM,
+        description="Lay finished runs of the closure experiment side by side: a table here, comparison.nc, "
+        "comparison.html and comparison_figures/ in the output folder. The last line printed is the path of the page.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="folder of a run or of a sweep of runs")
+    parser.add_argument(
+        "--output",
+        metavar="FOLDER",
+        type=Path,
+        help="where to write; made when missing (default: the sweep's folder when one sweep and nothing else is given, "
+        "else the current directory)",
+    )
+    return parser
+
+
+def _compare(paths: Sequence[Path], output: Path | None, command: str) -> Path:
+    """Print the table, write file, figures and page, and return the path of the page."""
+    folders = finished.find(paths)
+    if output is None:
+        output = paths[0] if len(paths) == 1 and finished.is_sweep(paths[0]) else Path()
+    output = output.resolve()
+    runs = [finished.read(folder) for folder in folders]
+    data, notes = compare(runs, output)
+    output.mkdir(parents=True, exist_ok=True)
+    common = shared([run.config for run in runs if run.scores is not None])
+    title = "Runs of a coarse model side by side"
+    store.write(
+        data.assign_attrs(comment=" ".join(notes)),
+        output / "comparison.nc",
+        kind="comparison",
+        title=title,
+        history=command,
+        config_yaml=common,
+    )
+    print("\n".join([comparison_report.text(data), *notes]))
+    pages = [f"{folder}/report.html" for folder in data["folder"].to_numpy()]
+    page = output / "comparison.html"
+    report.write_page(
+        page,
+        title=title,
+        headline=comparison_report.headline(data),
+        tables=comparison_report.tables(data),
+        figures=figures.save_all(output / _FIGURES, data),
+        notes=notes,
+        downloads={
+            "comparison.nc": "The numbers of this page",
+            **{
+                name: f"The page of {run}"
+                for name, run in zip(pages, data["run"].to_numpy(), strict=True)
+                if (output / name).is_file()
+            },
+        },
+        settings_yaml=common,
+        provenance={
+            "command": command,
+            "package version": store.package_version(),
+            "git commit": store.git_commit(),
+        },
+    )
+    return page

@@ -1,0 +1,48 @@
+"""Which of several runs are best by a score, as far as its intervals tell them apart."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["best", "departure"]
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def departure(
+    value: FloatArray, low: FloatArray, high: FloatArray, target: float
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Distance of a score from what a perfect run has, with the interval that follows from the score's own.
+
+    Parameters
+    ----------
+    value, low, high : the score and the bounds of its interval, arrays of one shape.
+    target : the score of a perfect run.
+
+    Returns
+    -------
+    abs(value - target), and the least and greatest such distance that the interval holds.
+    """
+    below, above = np.abs(low - target), np.abs(high - target)
+    least = np.where((low <= target) & (target <= high), 0.0, np.minimum(below, above))
+    return np.abs(value - target), least, np.maximum(below, above)
+
+
+def best(value: FloatArray, low: FloatArray, high: FloatArray) -> npt.NDArray[np.bool_]:
+    """Tell the runs that are best: the one of the smallest score, and those whose intervals overlap with its own.
+
+    No run is best where all intervals overlap with that one, where a score has no interval, or where there are fewer
+    than two scores.
+
+    Parameters
+    ----------
+    value, low, high : the score of each run, smaller is better, and its interval; NaN for a run without a score.
+    """
+    scored = np.isfinite(value)
+    none = np.zeros(value.shape, dtype=bool)
+    if scored.sum() < 2 or not np.isfinite([low[scored], high[scored]]).all():
+        return none
+    first = int(np.nanargmin(value))
+    overlap: npt.NDArray[np.bool_] = scored & (low <= high[first]) & (high >= low[first])
+    return none if overlap.sum() == scored.sum() else overlap

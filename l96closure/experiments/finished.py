@@ -1,0 +1,135 @@
+"""Finding runs of the closure experiment and reading what they have come to."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+import yaml
+
+from l96closure import store
+from l96closure.experiments.closure import BLOW_UP, WORKFLOW
+
+__all__ = ["FINISHED", "Run", "find", "is_sweep", "read"]
+
+FINISHED = "finished"
+_SCORES = "diagnostics"
+_NOTES = Path(".hydra", "config.yaml")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is left of a run.
+
+    Attributes
+    ----------
+    path : its folder.
+    config : its configuration; empty when the run left none.
+    scores : its diagnostics; None when it did not finish.
+    status : how it ended, "finished" where as planned.
+    fit_time : wall time of the fit in seconds; NaN when unknown.
+    step_time : wall time of the coarse run per step and member in seconds; NaN when unknown.
+    """
+
+    path: Path
+    config: Mapping[str, Any] = field(repr=False)
+    scores: xr.Dataset | None = field(repr=False)
+    status: str
+    fit_time: float
+    step_time: float
+
+
+def is_sweep(path: str | os.PathLike[str]) -> bool:
+    """Whether a folder is none of a run itself but has folders of runs."""
+    return not _is_run(Path(path)) and bool(_runs_below(Path(path)))
+
+
+def find(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """Return the folders of runs, each once: those given, and those in the sweeps given, in the order of their numbers.
+
+    Raises
+    ------
+    ValueError
+        A folder is not there, holds no run, or is that of a run that did not finish; in a sweep such a run is found.
+    """
+    found: dict[Path, Path] = {}
+    for path in map(Path, paths):
+        if not path.is_dir():
+            raise ValueError(f"there is no folder {path}")
+        below = _runs_below(path) if is_sweep(path) else [path]
+        if not _is_run(below[0]):
+            raise ValueError(
+                f"{path} is the folder of neither a run of the closure experiment nor a sweep of such runs"
+            )
+        if below == [path] and not _scores(path).is_file():
+            raise ValueError(f"the run in {path} did not finish: there is no {_scores(path).name}")
+        for run in below:
+            found.setdefault(run.resolve(), run)
+    return list(found.values())
+
+
+def read(path: Path) -> Run:
+    """Read the scores, the settings and the wall times of a run.
+
+    Raises
+    ------
+    ValueError
+        A file of the run is damaged, or the run is one of another experiment.
+    """
+    scores = store.read(_scores(path), kind=WORKFLOW.files[_SCORES].kind) if _scores(path).is_file() else None
+    if scores is not None and "hellinger_z" not in scores:
+        raise ValueError(f"the run in {path} is not one of the closure experiment")
+    made = {
+        name: store.attributes(path / f"{name}.nc", kind=WORKFLOW.files[name].kind)
+        for name in WORKFLOW.files
+        if (path / f"{name}.nc").is_file()
+    }
+    coarse, closure = made.get("coarse", {}), made.get("closure", {})
+    members = _config(coarse).get("coarse", {}).get("members", 1)
+    return Run(
+        path,
+        config=_config(made[list(made)[-1]]) if made else _notes(path),
+        scores=scores,
+        status=_status(path, coarse, scores is not None),
+        fit_time=float(closure.get("wall_time_seconds", math.nan)),
+        step_time=float(coarse.get("wall_time_seconds", math.nan)) / (coarse.get("steps", 1) * members),
+    )
+
+
+def _scores(path: Path) -> Path:
+    return path / f"{_SCORES}.nc"
+
+
+def _is_run(path: Path) -> bool:
+    return (path / _NOTES).is_file() or any((path / f"{name}.nc").is_file() for name in WORKFLOW.files)
+
+
+def _runs_below(path: Path) -> list[Path]:
+    """Return the runs in a folder, by number, then by name."""
+    runs = sorted(item for item in path.iterdir() if item.is_dir() and _is_run(item))
+    return sorted(runs, key=lambda run: int(run.name) if run.name.isdecimal() else math.inf)
+
+
+def _config(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return yaml.safe_load(attributes.get("config", "")) or {}
+
+
+def _notes(path: Path) -> dict[str, Any]:
+    return (yaml.safe_load((path / _NOTES).read_text(encoding="utf-8")) or {}) if (path / _NOTES).is_file() else {}
+
+
+def _status(path: Path, coarse: Mapping[str, Any], finished: bool) -> str:
+    """Say how a run ended."""
+    if "blow_up_step" in coarse:
+        return f"blew up at step {coarse['blow_up_step']}; the scores are of what was before"
+    if finished:
+        return FINISHED
+    if (path / f"{BLOW_UP}.nc").is_file():
+        last = store.attributes(path / f"{BLOW_UP}.nc", kind=BLOW_UP)
+        return f"did not finish: blew up at step {last['step']}"
+    return "did not finish"

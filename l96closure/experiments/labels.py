@@ -1,0 +1,108 @@
+"""Labels for runs: the settings in which each differs from the others."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from l96closure.experiments.run_folder import flat
+
+__all__ = ["abridged", "differing", "labels", "shared"]
+
+_MOST = 3  # settings in a label
+_EXPERIMENT = "experiment"
+_NAME = ".name"  # ends the setting that says what the others of its section belong to
+
+
+def differing(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return for every run the settings in which another run differs from it, by name, the most telling first.
+
+    Settings of a section that has a name, as ``closure`` has, count among the runs with that name alone, and all but
+    the names count among runs of one experiment: beside another closure, what tells a closure is its name.
+
+    Parameters
+    ----------
+    configs : configuration of each run; one that is empty is not known and differs from none.
+    """
+    runs = [_settings(config) for config in configs]
+    found = []
+    for mine in runs:
+        differences = {}
+        for key, value in mine.items():
+            peers = [
+                other for other in runs if other and all(other.get(name) == mine.get(name) for name in _owners(key))
+            ]
+            if any(other.get(key) != value for other in peers):
+                differences[key] = value
+        found.append({key.removesuffix(_NAME): differences[key] for key in sorted(differences, key=_rank)})
+    return found
+
+
+def labels(configs: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
+    """Return a label for each run, no two alike: at most three of the settings that tell it from the others.
+
+    Parameters
+    ----------
+    configs : configuration of each run.
+    names : a name of each, no two alike; it stands behind the settings where they do not tell runs apart.
+    """
+    plain = [_label(differences) for differences in differing(configs)]
+    often = Counter(plain)
+    return [
+        label if label and often[label] == 1 else f"{label} ({name})" if label else name
+        for label, name in zip(plain, names, strict=True)
+    ]
+
+
+def abridged(configs: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> list[str]:
+    """Say in a sentence each what the labels that had no room for all settings stand for."""
+    found = zip(labels, differing(configs), strict=True)
+    return [f"{label}: {' '.join(_parts(each))}." for label, each in found if len(each) > _MOST]
+
+
+def shared(configs: Sequence[Mapping[str, Any]]) -> str:
+    """Return, as YAML, the settings that are the same in all configurations."""
+    return yaml.safe_dump(_shared(configs), sort_keys=False, allow_unicode=True)
+
+
+def _shared(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    common: dict[str, Any] = {}
+    for key, value in configs[0].items():
+        values = [config.get(key) for config in configs]
+        if all(isinstance(each, Mapping) and each for each in values):
+            if inner := _shared([config[key] for config in configs]):
+                common[key] = inner
+        elif all(key in config and each == value for config, each in zip(configs, values, strict=True)):
+            common[key] = value
+    return common
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all settings that may decide what a run holds, by their full names."""
+    if not config:
+        return {}
+    sections = [name for name, section in config.items() if isinstance(section, Mapping)]
+    return {_EXPERIMENT: config.get("experiment_name"), **flat(config, sections)}
+
+
+def _owners(key: str) -> list[str]:
+    """Return the settings that two runs must share before it means something that they differ in ``key``."""
+    section, _, rest = key.partition(".")
+    return [] if key == _EXPERIMENT or f".{rest}" == _NAME else [_EXPERIMENT, section + _NAME]
+
+
+def _rank(key: str) -> int:
+    return 0 if key == _EXPERIMENT else 1 if key.endswith(_NAME) else 3 if key == "seed" else 2
+
+
+def _label(differences: Mapping[str, Any]) -> str:
+    parts = _parts(differences)
+    more = [f"+{len(parts) - _MOST} more"] if len(parts) > _MOST else []
+    return " ".join(parts[:_MOST] + more)
+
+
+def _parts(differences: Mapping[str, Any]) -> list[str]:
+    return [f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in differences.items()]

@@ -1,0 +1,208 @@
+"""The columns of a comparison: one score of all runs each, as text, with the runs that are best."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from l96closure.diagnostics import ranking
+from l96closure.report import with_error
+
+__all__ = [
+    "MARK",
+    "NONE",
+    "Column",
+    "cost",
+    "distance",
+    "distances",
+    "forecast",
+    "leads",
+    "memory",
+    "moment",
+    "moments",
+    "ranked",
+]
+
+FloatArray = npt.NDArray[np.float64]
+
+MARK = "*"
+"""Stands behind the score of a run that is best."""
+
+NONE = "–"
+"""Stands for a score that is not there."""
+
+_NORMAL = 1.96  # standard errors on either side of a 95 % interval
+_LEADS = (0.5, 1.0, 2.0)  # shown as numbers, or the nearest there are
+_DISTANCES = {
+    "hellinger_z": ("z", "H(z)"),
+    "hellinger_psi": ("ψ", "H(ψ)"),
+    "hellinger_joint": ("z and ψ", "H(z,ψ)"),
+    "wasserstein_z": ("Wasserstein-1 distance", "W(z)"),
+    "ks_z": ("Kolmogorov-Smirnov distance", "KS(z)"),
+}
+_MOMENTS = {
+    "mean": ("mean of z", "mean(z)"),
+    "std": ("standard deviation of z", "std(z)"),
+    "psi_mean": ("mean of ψ", "mean(ψ)"),
+    "psi_std": ("standard deviation of ψ", "std(ψ)"),
+}
+_FORECASTS = {"crps": ("CRPS", "CRPS"), "spread_skill": ("spread-skill", "S/S"), "rmse": ("RMSE", "RMSE")}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A score of all runs, ready to be shown.
+
+    Attributes
+    ----------
+    head, short_head : above it on the page and on the terminal.
+    cells, short_cells : the score of each run in full and as one number; empty where there is none.
+    truth, short_truth : what the truth has.
+    best : the runs to be marked.
+    """
+
+    head: str
+    short_head: str
+    cells: Sequence[str]
+    short_cells: Sequence[str]
+    truth: str
+    short_truth: str
+    best: npt.NDArray[np.bool_]
+
+    def marked(self, number: int, *, short: bool) -> str:
+        """Return the cell of a run; on the terminal numbers stay one below the other."""
+        cell = (self.short_cells if short else self.cells)[number] or NONE
+        return cell + (MARK if self.best[number] else " " if short else "")
+
+
+def distances(comparison: xr.Dataset, prefix: str = "") -> list[Column]:
+    """Return the distances that the comparison has, of those whose names begin with ``prefix``."""
+    return [distance(comparison, name) for name in _DISTANCES if name in comparison and name.startswith(prefix)]
+
+
+def ranked(comparison: xr.Dataset, name: str) -> bool:
+    """Whether a distance is measured alike in all runs."""
+    return name not in str(comparison.attrs["unranked"]).split()
+
+
+def distance(comparison: xr.Dataset, name: str) -> Column:
+    """Return a distance with its floor: a range of floors, on the terminal their mean, where the runs differ in it."""
+    value, low, high, floor, spread = (
+        comparison[f"{name}{part}"].to_numpy() for part in ("", "_low", "_high", "_floor", "_floor_std")
+    )
+    known = np.isfinite(floor)
+    same = np.unique(floor[known]).size == 1
+    first = int(np.argmax(known))
+    ends = f"{np.nanmin(floor):.4f} to {np.nanmax(floor):.4f}"
+    return Column(
+        *_DISTANCES[name],
+        cells=_with_intervals(value, low, high, 4),
+        short_cells=_numbers(value, ".4f"),
+        truth=with_error(floor[first], spread[first]) if same else ends,
+        short_truth=f"{floor[first]:.4f}" if same else f"{np.nanmean(floor):.4f}",
+        best=ranking.best(value, low, high) if ranked(comparison, name) else np.zeros(value.shape, dtype=bool),
+    )
+
+
+def forecast(comparison: xr.Dataset, name: str, lead: float) -> Column:
+    """Return a score of the forecasts at a lead."""
+    at = comparison.sel(lead=lead)
+    value, low, high = (at[f"{name}{part}"].to_numpy() for part in ("", "_low", "_high"))
+    truth = "1" if name == "spread_skill" else _between(comparison[f"{name}_climatology"].to_numpy())
+    return Column(
+        f"lead {lead:g}",
+        f"{_FORECASTS[name][1]}({lead:g})",
+        cells=_with_intervals(value, low, high, 3),
+        short_cells=_numbers(value, ".3f"),
+        truth=truth,
+        short_truth="1" if name == "spread_skill" else "",
+        best=ranking.best(*ranking.departure(value, low, high, 1.0 if name == "spread_skill" else 0.0)),
+    )
+
+
+def moments(comparison: xr.Dataset) -> list[Column]:
+    """Return the moments that the comparison has."""
+    return [moment(comparison, name) for name in _MOMENTS if name in comparison]
+
+
+def moment(comparison: xr.Dataset, name: str) -> Column:
+    """Return how far a moment is from the truth's, in standard errors."""
+    difference, error = _difference(comparison, name)
+    cells = _numbers(np.divide(difference, error, out=np.full_like(error, np.nan), where=error > 0), "+.1f")
+    return Column(*_MOMENTS[name], cells, cells, "0", "0", _nearest_to_truth(difference, error))
+
+
+def memory(comparison: xr.Dataset) -> list[Column]:
+    """Return the errors of the residual's autocorrelation at the lags that one of the runs has."""
+    if "autocorrelation_residual" not in comparison:
+        return []
+    columns = []
+    for lag in comparison["lag"].to_numpy():
+        difference, error = _difference(comparison.sel(lag=lag), "autocorrelation_residual")
+        if np.isnan(difference).all():
+            continue
+        steps = round(float(lag) / float(comparison.attrs["coarse_dt"]))
+        columns.append(
+            Column(
+                f"lag {lag:g}, {steps} step{'s' if steps > 1 else ''}",
+                f"r({lag:g})",
+                cells=_each(lambda d, e: with_error(d, e, signed=True), difference, error),
+                short_cells=_numbers(difference, "+.3f"),
+                truth="0",
+                short_truth="0",
+                best=_nearest_to_truth(difference, error),
+            )
+        )
+    return columns
+
+
+def cost(comparison: xr.Dataset) -> list[Column]:
+    """Return the wall times of the fit and of a step."""
+    fit = _each(lambda seconds: f"{seconds:.1f} s", comparison["fit_time"].to_numpy())
+    step = _each(lambda seconds: f"{1e6 * seconds:.1f} µs", comparison["step_time"].to_numpy())
+    none = np.zeros(comparison.sizes["run"], dtype=bool)  # a wall time has no interval
+    return [Column("fit", "fit", fit, fit, "", "", none), Column("step of a member", "step", step, step, "", "", none)]
+
+
+def _difference(comparison: xr.Dataset, name: str) -> tuple[FloatArray, FloatArray]:
+    """Return coarse run less truth, and the standard error of that."""
+    (truth, coarse), (truth_se, coarse_se) = (
+        comparison[each].sel(source=["truth", "coarse"]).transpose("source", "run").to_numpy()
+        for each in (name, f"{name}_se")
+    )
+    return coarse - truth, np.hypot(truth_se, coarse_se)
+
+
+def _nearest_to_truth(difference: FloatArray, error: FloatArray) -> npt.NDArray[np.bool_]:
+    low, high = difference - _NORMAL * error, difference + _NORMAL * error
+    return ranking.best(*ranking.departure(difference, low, high, 0.0))
+
+
+def leads(comparison: xr.Dataset) -> list[float]:
+    """Return the leads to be shown as numbers: those nearest to 0.5, 1 and 2 time units."""
+    return sorted({float(comparison["lead"].sel(lead=lead, method="nearest")) for lead in _LEADS})
+
+
+def _between(values: FloatArray) -> str:
+    low, high = (f"{end(values):.3f}" for end in (np.nanmin, np.nanmax))
+    return low if low == high else f"{low} to {high}"
+
+
+def _with_intervals(value: FloatArray, low: FloatArray, high: FloatArray, digits: int) -> list[str]:
+    def cell(value: float, low: float, high: float) -> str:
+        return f"{value:.{digits}f}" + ("" if np.isnan(low) else f" ({low:.{digits}f} to {high:.{digits}f})")
+
+    return _each(cell, value, low, high)
+
+
+def _numbers(values: FloatArray, form: str) -> list[str]:
+    return _each(lambda value: f"{value:{form}}", values)
+
+
+def _each(shown: Callable[..., str], *values: FloatArray) -> list[str]:
+    """Show the values of each run, nothing where the first is not known."""
+    return [shown(*each) if np.isfinite(each[0]) else "" for each in zip(*values, strict=True)]
