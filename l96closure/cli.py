@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -67,6 +68,7 @@ def main() -> None:
     """Run the command line; exits with 2 when the user has to change something, 130 or 143 when stopped by a signal."""
     signal.signal(signal.SIGTERM, _terminate)
     OmegaConf.register_new_resolver("run_folder", lambda chosen, usual: chosen or usual, replace=True)
+    _run_nothing_else(sys.argv[1:])
     application = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(_job)
     if os.environ.get(_FULL_ERROR) == "1":
         application()
@@ -83,6 +85,15 @@ def main() -> None:
         _leave(_one_line(stop.__cause__), 2)
     except _USER_ERRORS as error:
         _leave(_one_line(error), 2)
+
+
+def _run_nothing_else(arguments: list[str]) -> None:
+    """Leave if an override would have Hydra or the logging call something that is not of this package."""
+    for given in arguments:
+        called = re.findall(r"(?:_target_|\(\)|\bclass)['\"]?\s*[:=]\s*['\"]?([^,}'\"]*)", given)
+        for name in called:
+            if not name.startswith("l96closure."):
+                _leave(f"{given} is not allowed: what an override has called must be of l96closure", 2)
 
 
 def _job(config: DictConfig) -> None:

@@ -224,10 +224,10 @@ def _open(path: str | os.PathLike[str], kind: str, how: Callable[..., xr.Dataset
     except (OSError, RuntimeError):
         checks.reject("path", shown, f"a netCDF file of kind {kind!r} (this one cannot be read)")
     found = dataset.attrs.get("l96closure_kind")
-    if found != kind:
+    if not isinstance(found, str) or found != kind:
         checks.reject("path", shown, f"a file of kind {kind!r} (this one is of kind {found!r})")
-    found_version = int(dataset.attrs.get("l96closure_format_version", 0))
-    if found_version != FORMAT_VERSION:
+    found_version = dataset.attrs.get("l96closure_format_version")
+    if not isinstance(found_version, np.integer) or found_version != FORMAT_VERSION:
         checks.reject("path", shown, f"a file of format version {FORMAT_VERSION} (this one has {found_version})")
     return dataset
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from l96closure import store
+from l96closure import checks, store
 from l96closure.closures.analog import Analog
 from l96closure.closures.no_closure import NoClosure
 from l96closure.closures.polynomial import Polynomial
@@ -65,14 +65,12 @@ def load(path: str | os.PathLike[str]) -> Closure:
     Raises
     ------
     ValueError
-        The file is missing, truncated, not a closure, or from a newer version of the format.
+        The file is missing, damaged, not a closure, from another version of the format, or what it holds does not fit.
     """
     dataset = store.read(path, kind="closure")
-    name = dataset.attrs.get("closure")
-    if name not in CLOSURES:
-        raise ValueError(f"{path} holds the closure {name!r}; known are {', '.join(sorted(CLOSURES))}")
     try:
+        name = checks.one_of("closure", dataset.attrs.get("closure"), CLOSURES)
         closure: Closure = CLOSURES[name].from_dataset(dataset)
-    except (KeyError, IndexError, TypeError) as error:
-        raise ValueError(f"{path} is not a complete {name} closure: {type(error).__name__} {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{path} is not a complete closure: {error}") from error
     return closure

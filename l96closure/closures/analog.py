@@ -12,6 +12,7 @@ import scipy
 import xarray as xr
 
 from l96closure import bridge, checks, store
+from l96closure.closures.parts import Parts
 from l96closure.series import time_step
 from l96closure.training import prepare
 
@@ -61,6 +62,9 @@ class Analog:
     def __post_init__(self) -> None:
         if checks.integer("neighbours", self.neighbours, 1) > self.psi.size:
             checks.reject("neighbours", self.neighbours, f"at most the {self.psi.size} samples")
+        seen = 2 * self.radius + (1 if self.coarse_dt is None else 3)
+        if self.coordinates.shape != (self.psi.size, seen):
+            checks.reject("coordinates.shape", self.coordinates.shape, f"({self.psi.size}, {seen})")
         object.__setattr__(self, "_sites", np.stack(bridge.periodic(self.K, self.radius)))
         object.__setattr__(self, "_tree", scipy.spatial.cKDTree(self.coordinates / self.coordinate_scale))
 
@@ -195,16 +199,19 @@ class Analog:
 
     @classmethod
     def from_dataset(cls, dataset: xr.Dataset) -> Analog:
-        """Inverse of :meth:`to_dataset`; raises ``ValueError`` or ``KeyError`` when something is missing."""
-        a = dataset.attrs
+        """Inverse of :meth:`to_dataset`; raises ``ValueError`` when something is missing or wrong."""
+        parts = Parts(dataset)
+        samples = parts.size("sample")
+        K = parts.integer("K", 1, below=samples + 1)  # every site has given samples
+        coarse_dt = parts.number("coarse_dt", above=0.0) if "coarse_dt" in parts else None
         return cls(
-            int(a["K"]),
-            int(a["radius"]),
-            int(a["neighbours"]),
-            float(a["coarse_dt"]) if "coarse_dt" in a else None,
-            dataset["coordinates"].values,
-            dataset["coordinate_scale"].values,
-            dataset["psi"].values,
+            K,
+            parts.integer("radius", 0, below=K),
+            parts.integer("neighbours", 1, below=samples + 1),
+            coarse_dt,
+            parts.array("coordinates", "sample", "coordinate"),
+            parts.array("coordinate_scale", "coordinate", positive=True),
+            parts.array("psi", "sample"),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
@@ -10,16 +11,21 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from l96closure import bridge
+from l96closure import bridge, checks
 from l96closure.bridge.conditional import assemble
 from l96closure.bridge.dictionary import Dictionary, Kernel
+from l96closure.bridge.neighbourhoods import around_sites, checked_pools
 from l96closure.closures.memory import Memory
+from l96closure.closures.parts import Parts
+from l96closure.closures.polynomial import polynomial
 from l96closure.fields import Fields
 from l96closure.training import AdditiveTrend, PolynomialTrend
 
 __all__ = ["Learned", "from_dataset", "to_dataset"]
 
 F64 = npt.NDArray[np.float64]
+
+_LARGEST_LOG = 600.0  # of a weight that a double can hold, with room for sums
 
 
 class Learned(NamedTuple):
@@ -90,57 +96,99 @@ def to_dataset(learned: Learned) -> xr.Dataset:
 
 
 def from_dataset(dataset: xr.Dataset) -> Learned:
-    """Inverse of :func:`to_dataset`; raises ``KeyError`` when something is missing."""
-    a = dataset.attrs
-    names, units = ([str(one) for one in dataset[name].values] for name in ("field", "field_units"))
-    dim, shape = dataset["dim"].values.tolist(), dataset["grid_size"].values.tolist()
-    fields = Fields(tuple(names[:-1]), names[-1], tuple(dim), tuple(shape), tuple(units))
-    sites = [row[row >= 0] for row in dataset["neighbour"].values.astype(np.intp)]
-    of_site = dataset["dictionary_of_site"].values.astype(np.intp)
-    size, state = fields.sites, fields.sites * len(fields.units)
+    """Inverse of :func:`to_dataset`; raises ``ValueError`` when something is missing or does not fit the rest."""
+    parts = Parts(dataset)
+    fields = _fields(parts)
+    size, state, stored = fields.sites, fields.sites * len(fields.units), parts.size("dictionary")
+    neighbours = parts.indices("neighbour", "site", "place", low=-1, high=size - 1)
+    sites = around_sites([row[row >= 0] for row in neighbours], fields.shape, 0, False)
+    of_site = parts.indices("dictionary_of_site", "site", low=0, high=stored - 1)
     components = np.arange(state - size, state)
-    seen = len(fields.predictors) if "value" in dataset else len(fields.units)
+    seen = len(fields.predictors) if "value" in parts else len(fields.units)
     sets = bridge.in_every_field(seen, sites)[:size]
-    scale = dataset["scale"].values
-    compressed = "compression_centres" in a
+    pools = checked_pools(of_site.tolist(), sets)
+    scale = parts.array("scale", "component", positive=True)
+    if scale.size != state or not np.array_equal(pools, of_site):
+        checks.reject(
+            "scale.size, dictionary_of_site", (scale.size, of_site.tolist()), f"{state}, and every dictionary"
+        )
+    compressed = "compression_centres" in parts
     dictionaries = tuple(
-        _dictionary(dataset.isel(dictionary=i), sets[site], components[site], scale, compressed)
+        _dictionary(Parts(dataset.isel(dictionary=i)), sets[site], components[site], scale, compressed)
         for i, site in enumerate(np.unique(of_site, return_index=True)[1])
     )
-    fitted = assemble(state, Kernel(epsilon=float(a["epsilon"])), scale, components, sets, dictionaries, of_site)
+    kernel = Kernel(epsilon=parts.number("epsilon", above=0.0))
+    fitted = assemble(state, kernel, scale, components, sets, dictionaries, of_site)
     if compressed:
-        lost = (float(a["compression_mean_error"]), float(a["compression_variance_error"]))
-        compression = bridge.Compression(int(a["compression_centres"]), int(a["compression_samples"]), *lost)
-        fitted = replace(fitted, compression=compression)
-    memory = None
-    if "memory_step" in a:
-        damping, frequency, weight = (dataset[f"memory_{name}"].values for name in ("damping", "frequency", "weight"))
-        memory = Memory(damping, frequency, weight, float(a["memory_step"]))
-    return Learned(fields, _trend(dataset), fitted, memory)
+        numbers = (parts.integer(f"compression_{name}", 1, 2**53) for name in ("centres", "samples"))
+        lost = (parts.number(f"compression_{name}_error") for name in ("mean", "variance"))
+        fitted = replace(fitted, compression=bridge.Compression(*numbers, *lost))
+    return Learned(fields, _trend(parts, len(fields.predictors)), fitted, _memory(parts))
 
 
-def _dictionary(one: xr.Dataset, members: npt.NDArray[np.intp], alpha: int, scale: F64, compressed: bool) -> Dictionary:
-    coordinates = one["coordinates"].values[:, : members.size]
+def _fields(parts: Parts) -> Fields:
+    names, units, dim = parts.texts("field", "field"), parts.texts("field_units", "field"), parts.texts("dim", "dim")
+    shape = tuple(parts.indices("grid_size", "dim", low=1, high=parts.size("site")).tolist())
+    if len(set(names)) < max(len(names), 2) or len(set(dim)) < len(dim):
+        checks.reject("field, dim", (names, dim), "a predictor, a target and dimensions, each named once")
+    if math.prod(shape) != parts.size("site"):
+        checks.reject("grid_size", shape, f"a grid of {parts.size('site')} sites")
+    return Fields(names[:-1], names[-1], dim, shape, units)
+
+
+def _dictionary(one: Parts, members: npt.NDArray[np.intp], alpha: int, scale: F64, compressed: bool) -> Dictionary:
+    """Return a dictionary, whose coordinates are the first of the stored ones."""
+    size = members.size
+    coordinates = one.array("coordinates", "sample", "coordinate", gaps=True)[:, :size]
+    coordinate_scale = one.array("coordinate_scale", "coordinate", gaps=True, positive=True)[:size]
+    if (
+        coordinate_scale.size < size
+        or np.isnan(coordinate_scale).any()
+        or not (np.ptp(coordinates, axis=0) > 0.0).all()
+    ):
+        checks.reject("coordinates", coordinates.shape, f"{size} of two distinct finite values or more, with a scale")
+    log_v = one.array("sinkhorn_log_weight", "sample")
+    if np.abs(log_v).max() > _LARGEST_LOG:
+        checks.reject("sinkhorn_log_weight", float(np.abs(log_v).max()), f"within +-{_LARGEST_LOG:g}")
     # A value that is no variable of its own is a coordinate: the component stands in its own neighbourhood.
-    values = one["value"].values[:, None] if "value" in one else coordinates[:, members == alpha]
+    values = one.array("value", "sample")[:, None] if "value" in one else coordinates[:, members == alpha]
+    if not np.ptp(values) > 0.0:
+        checks.reject("value", float(values[0, 0]), "two distinct values or more")
+    spread = one.array("value_spread", "sample")[:, None] if compressed else None
+    if spread is not None and (spread < 0.0).any():
+        checks.reject("value_spread", float(spread.min()), ">= 0")
     return Dictionary(
         coordinates=coordinates,
         values=values,
-        coordinate_scale=one["coordinate_scale"].values[: members.size],
+        coordinate_scale=coordinate_scale,
         value_scale=scale[alpha : alpha + 1],
-        log_v=one["sinkhorn_log_weight"].values,
-        residual=float(one["sinkhorn_residual"]),
-        iterations=int(one["sinkhorn_iterations"]),
-        spread=one["value_spread"].values[:, None] if compressed else None,
+        log_v=log_v,
+        residual=one.array("sinkhorn_residual", gaps=True).item(),
+        iterations=int(one.array("sinkhorn_iterations").item()),
+        spread=spread,
     )
 
 
-def _trend(dataset: xr.Dataset) -> PolynomialTrend | AdditiveTrend | None:
-    coefficients, bounds = np.atleast_2d(dataset["trend"].values), np.atleast_2d(dataset["trend_range"].values)
+def _memory(parts: Parts) -> Memory | None:
+    if "memory_step" not in parts:
+        return None
+    damping, frequency, weight = (
+        parts.array(f"memory_{name}", "oscillator", positive=name != "frequency")
+        for name in ("damping", "frequency", "weight")
+    )
+    if not math.isclose(weight.sum(), 1.0, rel_tol=1e-6):
+        checks.reject("memory_weight", weight.tolist(), "a sum of 1")
+    return Memory(damping, frequency, weight, parts.number("memory_step", above=0.0))
+
+
+def _trend(parts: Parts, predictors: int) -> PolynomialTrend | AdditiveTrend | None:
+    coefficients = parts.array("trend", "predictor", "power")
     if coefficients.size == 0:
         return None
-    parts = tuple(PolynomialTrend(own, *between) for own, between in zip(coefficients, bounds, strict=True))
-    return parts[0] if len(parts) == 1 else AdditiveTrend(parts)
+    if len(coefficients) != predictors:
+        checks.reject("trend.shape", coefficients.shape, f"({predictors}, powers)")
+    each = tuple(polynomial(Parts(parts.dataset.isel(predictor=i)), "trend", "power") for i in range(len(coefficients)))
+    return each[0] if len(each) == 1 else AdditiveTrend(each)
 
 
 def _ragged(arrays: Iterable[npt.NDArray[np.generic]], fill: float) -> npt.NDArray[np.generic]:

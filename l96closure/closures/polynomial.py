@@ -10,6 +10,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks, store
+from l96closure.closures.parts import Parts
 from l96closure.training import PolynomialTrend, fit_trend, read_fields
 
 __all__ = ["Polynomial"]
@@ -76,6 +77,22 @@ class Polynomial:
 
     @classmethod
     def from_dataset(cls, dataset: xr.Dataset) -> Polynomial:
-        """Inverse of :meth:`to_dataset`; raises ``KeyError`` when something is missing."""
-        lower, upper = dataset["trend_range"].values.tolist()
-        return cls(PolynomialTrend(dataset["trend"].values, lower, upper))
+        """Inverse of :meth:`to_dataset`; raises ``ValueError`` when something is missing or wrong."""
+        return cls(polynomial(Parts(dataset), "trend", "power"))
+
+
+def polynomial(parts: Parts, name: str, power: str) -> PolynomialTrend:
+    """Return the polynomial whose coefficients have a name and a dim, in the range of the trend.
+
+    Raises ``ValueError`` when there is none, or it is not finite somewhere.
+    """
+    coefficients, bounds = parts.array(name, power), parts.array("trend_range", "bound")
+    if coefficients.size == 0:
+        checks.reject(name, [], "one coefficient or more")
+    if bounds.size != 2 or not bounds[0] <= bounds[1]:
+        checks.reject("trend_range", bounds.tolist(), "a lower and an upper bound")
+    found = PolynomialTrend(coefficients, *bounds.tolist())
+    with np.errstate(over="ignore", invalid="ignore"):
+        if not np.isfinite(found(bounds)).all():
+            checks.reject(name, coefficients.tolist(), "finite at the bounds of trend_range")
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -11,13 +11,16 @@ import scipy
 import xarray as xr
 
 from l96closure import checks, store
-from l96closure.closures.polynomial import Polynomial
+from l96closure.closures.parts import Parts
+from l96closure.closures.polynomial import Polynomial, polynomial
 from l96closure.series import autocorrelation, time_step
 from l96closure.training import PolynomialTrend, prepare
 
 __all__ = ["PolynomialAR1"]
 
 F64 = npt.NDArray[np.float64]
+
+_LARGEST_LOG = 600.0  # of a variance that a double can hold
 
 
 @dataclass(frozen=True)
@@ -119,17 +122,20 @@ class PolynomialAR1:
 
     def to_dataset(self) -> xr.Dataset:
         """Everything :meth:`from_dataset` needs."""
-        polynomial = Polynomial(self.trend).to_dataset()
-        return polynomial.assign(log_variance=("log_variance_power", self.log_variance.coefficients)).assign_attrs(
+        trend = Polynomial(self.trend).to_dataset()
+        return trend.assign(log_variance=("log_variance_power", self.log_variance.coefficients)).assign_attrs(
             closure=self.name, phi=self.phi, coarse_dt=self.coarse_dt
         )
 
     @classmethod
     def from_dataset(cls, dataset: xr.Dataset) -> PolynomialAR1:
-        """Inverse of :meth:`to_dataset`; raises ``ValueError`` or ``KeyError`` when something is missing."""
-        trend = Polynomial.from_dataset(dataset).trend
-        log_variance = replace(trend, coefficients=dataset["log_variance"].values)
-        return cls(trend, log_variance, float(dataset.attrs["phi"]), float(dataset.attrs["coarse_dt"]))
+        """Inverse of :meth:`to_dataset`; raises ``ValueError`` when something is missing or wrong."""
+        parts = Parts(dataset)
+        trend = polynomial(parts, "trend", "power")
+        log_variance = polynomial(parts, "log_variance", "log_variance_power")
+        if log_variance(np.linspace(trend.lower, trend.upper, 1000)).max() > _LARGEST_LOG:
+            checks.reject("log_variance", log_variance.coefficients.tolist(), f"at most {_LARGEST_LOG:g} everywhere")
+        return cls(trend, log_variance, parts.number("phi"), parts.number("coarse_dt", above=0.0))
 
 
 def _fit_log_variance(z: F64, residual: F64, degree: int) -> PolynomialTrend:

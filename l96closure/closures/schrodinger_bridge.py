@@ -20,6 +20,7 @@ from l96closure.closures import bridge_file
 from l96closure.closures.bridge_file import Learned
 from l96closure.closures.draws import Draw, FromChain, FromNoise
 from l96closure.closures.memory import Memory, remembered
+from l96closure.closures.parts import Parts
 from l96closure.fields import Fields
 from l96closure.restart import Journal, Restart
 from l96closure.training import AdditiveTrend, PolynomialTrend, prepare
@@ -289,14 +290,14 @@ class SchrodingerBridge:
 
     @classmethod
     def from_dataset(cls, dataset: xr.Dataset) -> SchrodingerBridge:
-        """Inverse of :meth:`to_dataset`; raises ``ValueError`` or ``KeyError`` when something is missing."""
-        a = dataset.attrs
+        """Inverse of :meth:`to_dataset`; raises ``ValueError`` when something is missing or wrong."""
+        parts = Parts(dataset)
         return cls(
-            decorrelation_steps=int(a["decorrelation_steps"]),
-            scheme=str(a["scheme"]),
-            clamp=str(a["clamp"]),
-            noise_metric=str(a["noise_metric"]),
-            conserve=bool(a.get("conserve", False)),
-            coarse_dt=float(a["coarse_dt"]) if "coarse_dt" in a else None,
+            decorrelation_steps=parts.integer("decorrelation_steps", 1, below=2**53),
+            scheme=parts.text("scheme", (*DRIVEN, *SCHEMES)),
+            clamp=parts.text("clamp", CLAMPS),
+            noise_metric=parts.text("noise_metric", NOISE_METRICS),
+            conserve=bool(parts.integer("conserve", 0, below=2)),
+            coarse_dt=parts.number("coarse_dt", above=0.0) if "coarse_dt" in parts else None,
             **bridge_file.from_dataset(dataset)._asdict(),
         )

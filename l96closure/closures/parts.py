@@ -1,0 +1,85 @@
+"""The parts of a closure in a Dataset, each checked: a file from elsewhere may hold anything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from l96closure import checks
+
+__all__ = ["Parts"]
+
+F64 = npt.NDArray[np.float64]
+
+_LARGEST = 1e15  # of numbers that single precision can square
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Variables and attributes of a Dataset; those that are missing or not as asked for raise ``ValueError``.
+
+    Attributes
+    ----------
+    dataset : what the file holds.
+    """
+
+    dataset: xr.Dataset
+
+    def array(self, name: str, *dims: str, gaps: bool = False, positive: bool = False) -> F64:
+        """Return a variable of these dims as C-ordered float64.
+
+        Parameters
+        ----------
+        name, dims : the variable and its dims, in order.
+        gaps : NaN stands where there is nothing; else every value is finite.
+        positive : every value, where there is one, is > 0.
+        """
+        variable = self.dataset.variables.get(name)
+        if variable is None or variable.dims != dims or variable.dtype.kind not in "fiu":
+            found = None if variable is None else f"{variable.dtype} {variable.dims}"
+            checks.reject(name, found, f"numbers of the dims ({', '.join(dims)})")
+        values = np.ascontiguousarray(variable.values, np.float64)
+        known = values[~np.isnan(values)] if gaps else values
+        if not (np.abs(known) < _LARGEST).all():
+            checks.reject(name, float(known[~(np.abs(known) < _LARGEST)][0]), "finite")
+        if positive and not (known > 0.0).all():
+            checks.reject(name, float(known[~(known > 0.0)][0]), "> 0")
+        return values
+
+    def indices(self, name: str, *dims: str, low: int, high: int) -> npt.NDArray[np.intp]:
+        """Return a variable of these dims whose values are integers from ``low`` to ``high``."""
+        values = self.array(name, *dims)
+        if not ((values == np.round(values)) & (values >= low) & (values <= high)).all():
+            checks.reject(name, values.tolist(), f"integers from {low} to {high}")
+        return values.astype(np.intp)
+
+    def texts(self, name: str, dim: str) -> tuple[str, ...]:
+        """Return a variable of this dim whose values are texts."""
+        variable = self.dataset.variables.get(name)
+        if variable is None or variable.dims != (dim,) or not all(isinstance(one, str) for one in variable.values.flat):
+            checks.reject(name, None if variable is None else variable.dims, f"texts of the dim {dim}")
+        return tuple(str(one) for one in variable.values)
+
+    def integer(self, name: str, minimum: int, below: float) -> int:
+        """Return an attribute that is an integer of a range."""
+        return checks.integer(name, self.dataset.attrs.get(name), minimum, below)
+
+    def number(self, name: str, above: float = -math.inf) -> float:
+        """Return an attribute that is a finite number above another."""
+        return checks.number(name, self.dataset.attrs.get(name), above=above)
+
+    def text(self, name: str, allowed: Collection[str]) -> str:
+        """Return an attribute that is one of several texts."""
+        return checks.one_of(name, self.dataset.attrs.get(name), allowed)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.dataset.attrs or name in self.dataset.variables
+
+    def size(self, dim: str) -> int:
+        """Return the size of a dim, 0 where there is none."""
+        return int(self.dataset.sizes.get(dim, 0))
