@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
+from pathlib import Path
 from urllib.parse import quote
 
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 
 from l96closure.figures.style import Picture
 from l96closure.store import atomic_path, package_version
@@ -88,26 +91,42 @@ def write_page(
     ValueError
         The folder of ``path`` does not exist.
     """
-    template = files("l96closure.report").joinpath("template.html").read_text(encoding="utf-8")
-    page = (
-        Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-        .from_string(template)
-        .render(
-            title=title,
-            headline=headline,
-            warnings=list(warnings),
-            tables=list(tables),
-            notes=list(notes),
-            figures=[(f.name, _embedded(f.path), f.caption) for f in figures],
-            settings=settings_yaml,
-            downloads=[(quote(name), name, text) for name, text in downloads.items()],
-            provenance=provenance,
-            version=package_version(),
-            written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        )
+    template, style, script = (
+        files("l96closure.report").joinpath(name).read_text(encoding="utf-8")
+        for name in ("template.html", "page.css", "page.js")
+    )
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["anchor"] = _anchor
+    tables, notes = list(tables), list(notes)
+    headings = [*(table.heading for table in tables), *(["Notes"] if notes else [])]
+    page = environment.from_string(template).render(
+        style=Markup(style),
+        script=Markup(script),
+        headings=[*headings, "Figures", "Files", "Settings", "Origin"],
+        title=title,
+        headline=headline,
+        warnings=list(warnings),
+        tables=tables,
+        notes=notes,
+        figures=[(f.name, _embedded(f.path), f.caption) for f in figures],
+        settings=settings_yaml,
+        downloads=[(quote(name), name, text, _size(Path(path).parent / name)) for name, text in downloads.items()],
+        provenance=provenance,
+        version=package_version(),
+        written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     )
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
+
+
+def _anchor(heading: str) -> str:
+    """Return what a link to a section is called."""
+    return re.sub(r"\W+", "-", heading.lower()).strip("-")
+
+
+def _size(path: Path) -> str:
+    """Show the size of a file, nothing where there is none."""
+    return f"{path.stat().st_size / 1e6:.1f} MB" if path.is_file() else ""
 
 
 def as_text(tables: Sequence[Table]) -> str:

@@ -1,0 +1,89 @@
+"use strict";
+
+// The colours follow the system until the reader chooses; the choice is kept where the browser lets a page keep things.
+const root = document.documentElement;
+const themeButton = document.getElementById("theme");
+function stored(value) {
+  try {
+    if (value) localStorage.setItem("theme", value);
+    return localStorage.getItem("theme");
+  } catch {
+    return null; // a page opened from a file may have no storage
+  }
+}
+function dark() {
+  return root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+}
+function show(theme) {
+  if (theme) root.dataset.theme = theme;
+  themeButton.textContent = dark() ? "Light" : "Dark";
+}
+show(stored());
+themeButton.addEventListener("click", () => {
+  const theme = dark() ? "light" : "dark";
+  stored(theme);
+  show(theme);
+});
+
+// A figure enlarges in a dialog, which Escape closes.
+const dialog = document.getElementById("enlarged");
+for (const button of document.querySelectorAll(".enlarge")) {
+  button.addEventListener("click", () => {
+    const image = button.querySelector("img");
+    dialog.querySelector("img").src = image.src;
+    dialog.querySelector("img").alt = image.alt;
+    dialog.showModal();
+  });
+}
+dialog.addEventListener("click", () => dialog.close());
+
+// A table is sorted by the first number in each cell of a column, by the text where there is none.
+const number = /[-+−]?(?:\d+\.?\d*(?:e[-+]?\d+)?|∞)/i;
+function key(cell) {
+  const text = cell.dataset.text ?? cell.textContent.trim();
+  const found = text.match(number);
+  if (found === null) return text;
+  return Number(found[0].replace("−", "-").replace("∞", "Infinity"));
+}
+function compare(a, b) {
+  if (typeof a === typeof b) return typeof a === "number" ? a - b : a.localeCompare(b);
+  return typeof a === "number" ? -1 : 1; // what has no number comes last
+}
+for (const head of document.querySelectorAll("thead th")) {
+  head.querySelector("button").addEventListener("click", () => {
+    const table = head.closest("table");
+    const column = [...head.parentNode.children].indexOf(head);
+    const up = head.getAttribute("aria-sort") !== "ascending";
+    for (const other of table.querySelectorAll("thead th")) other.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", up ? "ascending" : "descending");
+    const body = table.tBodies[0];
+    const of = (row) => (column === 0 ? row.children[0].textContent.trim() : key(row.children[column]));
+    const rows = [...body.rows].sort((a, b) => (up ? 1 : -1) * compare(of(a), of(b)));
+    body.append(...rows);
+  });
+}
+
+// The contents show which section is being read.
+const links = new Map([...document.querySelectorAll("nav li a")].map((link) => [link.hash.slice(1), link]));
+const seen = new IntersectionObserver(
+  (entries) => {
+    for (const entry of entries) {
+      if (!entry.isIntersecting) continue;
+      for (const link of links.values()) link.removeAttribute("aria-current");
+      links.get(entry.target.id)?.setAttribute("aria-current", "true");
+    }
+  },
+  { rootMargin: "0px 0px -75% 0px" },
+);
+for (const id of links.keys()) seen.observe(document.getElementById(id));
+
+document.getElementById("copy").addEventListener("click", async (event) => {
+  const settings = document.getElementById("yaml");
+  getSelection().selectAllChildren(settings);
+  try {
+    await navigator.clipboard.writeText(settings.textContent);
+    event.target.textContent = "Copied";
+  } catch {
+    event.target.textContent = "Selected"; // without the right to the clipboard, the reader copies
+  }
+});
