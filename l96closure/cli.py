@@ -42,7 +42,7 @@ _USER_ERRORS = (ValueError, FloatingPointError, MemoryError, OSError, HydraExcep
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 _NOTES = ".hydra"
 _OF_ONE_COMMAND = ("run_dir", "resume", "force")  # settings that the next command does not take over
-_FREE = (*_OF_ONE_COMMAND, "stages", "checkpoint_every")  # settings that a resumed run may change
+_FREE = (*_OF_ONE_COMMAND, "stages", "checkpoint_every", "compute")  # settings that a resumed run may change
 
 
 class _Stop(BaseException):

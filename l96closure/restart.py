@@ -73,6 +73,10 @@ class Restart:
         self._written = len(found)
         return found
 
+    def of_piece(self, number: int) -> Restart:
+        """Return where one of several pieces of the computation is kept: a folder inside this one."""
+        return Restart(self._folder / f"piece{number}", self._every, self._identity)
+
     @property
     def due(self) -> bool:
         """Whether it is time for the next part, or a signal waits for it."""
@@ -86,7 +90,7 @@ class Restart:
         OSError
             The part cannot be written; those before it are as they were.
         """
-        self._folder.mkdir(exist_ok=True)
+        self._folder.mkdir(parents=True, exist_ok=True)
         store.write(
             part.assign_attrs(identity=self._identity),
             self._path(self._written),

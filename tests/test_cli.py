@@ -114,9 +114,12 @@ def test_a_sweep_goes_to_the_folder_given(call: Call, tmp_path: Path) -> None:
 
 
 WRONG = [
-    ("coarse.stepz=3", "there is no setting coarse.stepz; there is dt, keep_good, members, save_every, "),
+    ("coarse.stepz=3", "there is no setting coarse.stepz; there is batches, dt, keep_good, members, "),
     ("sede=3", "there is no setting sede; there is "),
-    ("+coarse.stepz=3", "coarse has no setting 'stepz'; it has scheme, dt, steps, members, save_every, keep_good"),
+    (
+        "+coarse.stepz=3",
+        "coarse has no setting 'stepz'; it has scheme, dt, steps, members, save_every, batches, keep_good",
+    ),
     ("+closure.bandwith=3", "closure has no setting 'bandwith'; it has "),
     ("+sede=3", "the configuration has no setting 'sede'"),
     ("coarse=heun", "there is no coarse/heun; there is euler, rk4"),

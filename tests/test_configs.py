@@ -122,7 +122,7 @@ def test_the_settings_of_a_closure_are_what_fit_does_without_arguments(composed:
     defaults = {name: given.default for name, given in inspect.signature(CLOSURES[name].fit).parameters.items()}
     settings = Settings.from_config(composed(f"closure={name}")).closure_arguments
     assert settings == {name: defaults[name] for name in settings}
-    ours = {"truth", "seed", "progress", "step", "restart"}
+    ours = {"truth", "seed", "progress", "step", "restart", "each"}
     of_other_grids = {"predictors", "target", "dim", "periodic", "neighbourhoods"}
     assert set(defaults) - set(settings) <= ours | of_other_grids
 
@@ -149,10 +149,11 @@ def test_seeds_differ_from_each_other_and_follow_from_one(composed: Any) -> None
         ("members", True),
         ("save_every", 11),
         ("keep_good", 1),
+        ("batches", 2),
     ],
 )
 def test_coarse_rejects(field: str, value: Any) -> None:
-    good = {"scheme": "rk4", "dt": 5e-3, "steps": 10, "members": 1, "save_every": 1, "keep_good": False}
+    good = {"scheme": "rk4", "dt": 5e-3, "steps": 10, "members": 1, "save_every": 1, "batches": 1, "keep_good": False}
     with pytest.raises(ValueError, match=rf"^coarse\.{field} = .* is not allowed; it must be "):
         Coarse(**{**good, field: value})
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -183,6 +183,7 @@ def fit(
     max_iterations: int = 200,
     progress: bool = False,
     remember: sinkhorn.Remember = sinkhorn.at_once,
+    each: Callable[..., Iterable[Dictionary]] = map,
 ) -> Bridge:
     """Fit the localized Schrödinger bridge to samples, eqs. (7)-(13) and (36)-(43) of Gottwald & Reich (2024).
 
@@ -204,6 +205,7 @@ def fit(
     max_iterations : it also stops after so many evaluations of T v, with a warning.
     progress : show progress bars.
     remember : evaluates the products T v, or knows them from an earlier call (:class:`l96closure.restart.Journal`).
+    each : applies the function that finds weights to the samples of every dictionary, like ``map``.
 
     Returns
     -------
@@ -246,7 +248,7 @@ def fit(
     elif checks.integer("centres", centres, 2) > available:
         checks.reject("centres", centres, f"at most the number of samples, {available}")
 
-    def dictionary(pool: int) -> Dictionary:
+    def gathered(pool: int) -> tuple[Any, ...]:
         of_pool = np.flatnonzero(pools == pool)
         members, targets = wanted_sets[of_pool[0]], wanted if one_set else wanted[of_pool[:1]]
         kept = _kept(M * of_pool.size, centres, rng)
@@ -258,9 +260,9 @@ def fit(
             values = samples[row, wanted[of_pool][which]][:, None]
         label = f"of component {targets[0]}" if pools.max() > 0 else ""
         at = coordinates, values, scales[members], scales[targets]
-        return weigh(*at, kernel, tolerance, max_iterations, label, progress, remember)
+        return (*at, kernel, tolerance, max_iterations, label, progress, remember)
 
-    dictionaries = tuple(dictionary(pool) for pool in range(pools.max() + 1))
+    dictionaries = tuple(each(_weigh, map(gathered, range(pools.max() + 1))))
     return assemble(d, kernel, scales, wanted, wanted_sets, dictionaries, pools, tolerance, max_iterations)
 
 
@@ -287,6 +289,10 @@ def assemble(
     head = np.zeros(1, np.intp) if one_for_all else dictionary_of
     laid_out = plan(dictionaries, kernel, head, padded(sets), targets)
     return Bridge(d, kernel, scale, components, neighbourhoods, dictionaries, tolerance, max_iterations, laid_out)
+
+
+def _weigh(arguments: tuple[Any, ...]) -> Dictionary:
+    return weigh(*arguments)
 
 
 def _kept(samples: int, centres: int, rng: np.random.Generator | int) -> Index | slice:

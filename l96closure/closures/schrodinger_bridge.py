@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -100,6 +101,7 @@ class SchrodingerBridge:
         seed: int = 0,
         progress: bool = False,
         restart: Restart | None = None,
+        each: Callable[..., Iterable[Any]] = map,
         predictors: str | Sequence[str] = "z",
         target: str = "psi",
         dim: str | Sequence[str] = "k",
@@ -144,6 +146,7 @@ class SchrodingerBridge:
         seed : seed of the draw of the centres and of the clustering.
         progress : show progress bars.
         restart : where the Sinkhorn iteration is kept, to be taken up again by the same call after it was stopped.
+        each : see :func:`l96closure.bridge.fit`.
         predictors : name or names of what psi is drawn given.
         target : name of what is drawn.
         dim : dimension of the sites; or several, which are stacked in C order.
@@ -193,6 +196,7 @@ class SchrodingerBridge:
                 tolerance=tolerance,
                 progress=progress,
                 remember=at_once if restart is None else Journal(restart),
+                each=each,
             )
         timed = step is not None or "time" in truth.coords
         how = scheme, decorrelation_steps, clamp, noise_metric, conserve, noise.step if noise and timed else None

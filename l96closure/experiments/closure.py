@@ -10,7 +10,8 @@ import inspect
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from l96closure import checks, closures, report
 from l96closure.coarse import BlowUpError
 from l96closure.coarse import forecast as forecast_coarse
 from l96closure.coarse import integrate as integrate_coarse
+from l96closure.compute import Each
 from l96closure.diagnostics import diagnose
 from l96closure.diagnostics.forecast import verify
 from l96closure.experiments.run_folder import File, RunFolder
@@ -62,7 +64,9 @@ def simulate(settings: Settings, progress: bool = False) -> tuple[xr.Dataset, xr
     return truth, reference
 
 
-def fit(settings: Settings, truth: xr.Dataset, progress: bool = False, restart: Restart | None = None) -> Any:
+def fit(
+    settings: Settings, truth: xr.Dataset, progress: bool = False, restart: Restart | None = None, each: Each = map
+) -> Any:
     """Fit the closure to the training truth, for the step of the coarse run where it asks for one.
 
     Returns
@@ -70,7 +74,13 @@ def fit(settings: Settings, truth: xr.Dataset, progress: bool = False, restart: 
     An instance of the class of :data:`l96closure.closures.CLOSURES` that the settings name.
     """
     method = closures.CLOSURES[settings.closure].fit
-    ours = {"seed": settings.seeds["fit"], "step": settings.coarse.dt, "progress": progress, "restart": restart}
+    ours = {
+        "seed": settings.seeds["fit"],
+        "step": settings.coarse.dt,
+        "progress": progress,
+        "restart": restart,
+        "each": each,
+    }
     taken = {name: value for name, value in ours.items() if name in inspect.signature(method).parameters}
     return method(truth, **settings.closure_arguments, **taken)
 
@@ -81,8 +91,9 @@ def integrate(
     closure: closures.Closure,
     progress: bool = False,
     restart: Restart | None = None,
+    each: Each = map,
 ) -> xr.Dataset:
-    """Run the coarse model with the closure.
+    """Run the coarse model with the closure, in as many pieces as there are batches of members; ``each`` maps them.
 
     The members start from states of the training truth, spread evenly over its length: none of them starts on
     the reference that judges them. Where the reference has other parameters, they first run for its spin-up time.
@@ -96,18 +107,50 @@ def integrate(
     if coarse.members > truth.sizes["time"]:
         checks.reject("coarse.members", coarse.members, f"at most the {truth.sizes['time']} training samples")
     starts = np.linspace(0, truth.sizes["time"] - 1, coarse.members).round().astype(int)
-    rng, z0 = np.random.default_rng(settings.seeds["coarse"]), truth["z"].to_numpy()[starts]
-    tendency = settings.system.tendency(settings.judged)
-
-    def advance(z: npt.NDArray[np.float64], steps: int, save_every: int, kept: Restart | None) -> xr.Dataset:
-        return integrate_coarse(tendency, closure, z, steps, coarse.dt, coarse.scheme, save_every, rng, progress, kept)
-
-    dropped = checks.steps("reference.spinup", settings.reference.spinup, coarse.dt) if settings.reference.model else 0
-    if dropped:
-        z0 = advance(z0, steps=dropped + 1, save_every=dropped, kept=None)["z"].to_numpy()[:, -1]
-    run = advance(z0, steps=coarse.steps, save_every=coarse.save_every, kept=restart)
+    seed = np.random.SeedSequence(settings.seeds["coarse"])
+    pieces = [
+        _Piece(settings, closure, z0, sequence, progress, restart and restart.of_piece(number))
+        for number, (z0, sequence) in enumerate(
+            zip(np.array_split(truth["z"].to_numpy()[starts], coarse.batches), seed.spawn(coarse.batches), strict=True)
+        )
+    ]
+    if coarse.batches == 1:
+        pieces = [pieces[0]._replace(seed=seed, restart=restart)]
+    run: xr.Dataset = xr.concat(each(_integrate_piece, pieces), "member").assign_coords(
+        member=np.arange(coarse.members)
+    )
     for name in run.variables:
         run[name].attrs.update(truth[name].attrs if name in truth.variables else {})  # they are the same quantities
+    return run
+
+
+class _Piece(NamedTuple):
+    """Some members of a coarse run."""
+
+    settings: Settings
+    closure: closures.Closure
+    z0: npt.NDArray[np.float64]
+    seed: np.random.SeedSequence
+    progress: bool
+    restart: Restart | None
+
+
+def _integrate_piece(piece: _Piece) -> xr.Dataset:
+    settings, z = piece.settings, piece.z0
+    coarse, rng = settings.coarse, np.random.default_rng(piece.seed)
+    advance = partial(
+        integrate_coarse,
+        settings.system.tendency(settings.judged),
+        piece.closure,
+        dt=coarse.dt,
+        scheme=coarse.scheme,
+        rng=rng,
+        progress=piece.progress,
+    )
+    spinup = settings.reference.spinup if settings.reference.model else 0.0
+    if dropped := checks.steps("reference.spinup", spinup, coarse.dt):
+        z = advance(z, steps=dropped + 1, save_every=dropped)["z"].to_numpy()[:, -1]
+    run: xr.Dataset = advance(z, steps=coarse.steps, save_every=coarse.save_every, restart=piece.restart)
     return run
 
 
@@ -144,7 +187,9 @@ def _simulate_stage(settings: Settings, folder: RunFolder, progress: bool, resta
 
 
 def _fit_stage(settings: Settings, folder: RunFolder, progress: bool, restart: Restart) -> dict[str, xr.Dataset]:
-    fitted = fit(settings, folder.read("truth"), progress, restart).to_dataset()
+    with settings.compute.each() as each:
+        kept = restart if settings.compute.engine == "local" else None  # a cluster does a piece again that it has lost
+        fitted = fit(settings, folder.read("truth"), progress, kept, each).to_dataset()
     if "sinkhorn_residual" in fitted:
         _log.info(
             "Sinkhorn: residual at most %.1e after at most %d iterations, %d samples",
@@ -158,8 +203,10 @@ def _fit_stage(settings: Settings, folder: RunFolder, progress: bool, restart: R
 def _integrate_stage(settings: Settings, folder: RunFolder, progress: bool, restart: Restart) -> dict[str, xr.Dataset]:
     truth, closure = folder.read("truth"), closures.load(folder.file("closure"))
     folder.file(BLOW_UP).unlink(missing_ok=True)
+    kept = restart if settings.compute.engine == "local" else None
     try:
-        run = integrate(settings, truth, closure, progress, restart)
+        with settings.compute.each() as each:
+            run = integrate(settings, truth, closure, progress, kept, each)
     except BlowUpError as error:
         folder.write_aside(BLOW_UP, error.last, kind=BLOW_UP, title="Last good state of a coarse run that blew up")
         if not settings.coarse.keep_good:

@@ -10,10 +10,13 @@ from typing import Any
 
 from l96closure import checks, closures
 from l96closure.coarse import SCHEMES
+from l96closure.compute import Compute
 from l96closure.experiments import sections
 from l96closure.experiments.systems import SYSTEMS, System
 
 __all__ = ["Coarse", "Diagnostics", "Forecast", "Reference", "Settings"]
+
+_OURS = ("truth", "seed", "progress", "step", "restart", "each")  # arguments of a closure's fit that are no settings
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class Coarse:
     steps : number of steps of every member, >= 1.
     members : ensemble members, >= 1.
     save_every : record every n-th step, 1 <= n <= ``steps``.
+    batches : members are run in so many parts, each with noise of its own, 1 <= n <= ``members``; the results depend on
+        it, and a cluster runs them at the same time.
     keep_good : where a member stops being finite, go on with the records before that instead of ending the experiment.
 
     Raises
@@ -67,6 +72,7 @@ class Coarse:
     steps: int
     members: int
     save_every: int
+    batches: int
     keep_good: bool
 
     def __post_init__(self) -> None:
@@ -75,6 +81,8 @@ class Coarse:
         checks.number("coarse.dt", self.dt, above=0.0)
         checks.integer("coarse.steps", self.steps, 1)
         checks.integer("coarse.members", self.members, 1)
+        if checks.integer("coarse.batches", self.batches, 1) > self.members:
+            checks.reject("coarse.batches", self.batches, f"at most coarse.members = {self.members}")
         if checks.integer("coarse.save_every", self.save_every, 1) > self.steps:
             checks.reject("coarse.save_every", self.save_every, f"at most coarse.steps = {self.steps}")
 
@@ -151,6 +159,7 @@ class Settings:
     coarse : the coarse run.
     forecast : the ensemble forecasts.
     diagnostics : the comparison of the two runs.
+    compute : where the work is done.
     seed : every random number of the run follows from it.
     """
 
@@ -163,6 +172,7 @@ class Settings:
     coarse: Coarse
     forecast: Forecast
     diagnostics: Diagnostics
+    compute: Compute
     seed: int
 
     def __post_init__(self) -> None:
@@ -186,7 +196,7 @@ class Settings:
             A section or one of its keys is missing or unknown, or a value is out of its range.
         """
         sections.check_sections(
-            config, ("model", "training", "reference", "closure", "coarse", "forecast", "diagnostics")
+            config, ("model", "training", "reference", "closure", "coarse", "forecast", "diagnostics", "compute")
         )
         model = dict(config["model"])
         system = SYSTEMS[checks.one_of("model.name", model.pop("name", next(iter(SYSTEMS))), SYSTEMS)]
@@ -198,12 +208,11 @@ class Settings:
             training=sections.arguments("training", system.simulate, config["training"], "model", "seed", "progress"),
             reference=sections.build("reference", Reference, config["reference"]),
             closure=closure,
-            closure_arguments=sections.arguments(
-                "closure", closures.CLOSURES[closure].fit, arguments, "truth", "seed", "progress", "step", "restart"
-            ),
+            closure_arguments=sections.arguments("closure", closures.CLOSURES[closure].fit, arguments, *_OURS),
             coarse=sections.build("coarse", Coarse, config["coarse"]),
             forecast=sections.build("forecast", Forecast, config["forecast"]),
             diagnostics=sections.build("diagnostics", Diagnostics, config["diagnostics"]),
+            compute=sections.build("compute", Compute, config["compute"]),
             seed=config.get("seed", 0),
         )
 

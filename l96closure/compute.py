@@ -1,0 +1,73 @@
+"""Where independent pieces of work are done: here, one after the other, or on a Dask cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from l96closure import checks
+
+__all__ = ["Compute", "Each"]
+
+Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+"""Applies a function to several arguments, like the builtin ``map``; the results are in the order of these."""
+
+
+@dataclass(frozen=True)
+class Compute:
+    """An engine for independent pieces of work; the results do not depend on it.
+
+    Parameters
+    ----------
+    engine : ``local``, in this process; ``dask``, on a cluster.
+    address : of the scheduler of a running cluster; None makes one of processes on this machine.
+    workers : processes of that cluster, >= 1.
+
+    Raises
+    ------
+    ValueError
+        A field is out of its range.
+    """
+
+    engine: str = "local"
+    address: str | None = None
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        checks.one_of("compute.engine", self.engine, ("local", "dask"))
+        if self.address is not None and not isinstance(self.address, str):
+            checks.reject("compute.address", self.address, "the address of a scheduler, or null")
+        checks.integer("compute.workers", self.workers, 1)
+
+    @contextmanager
+    def each(self) -> Iterator[Each]:
+        """Yield what does pieces of work; on a cluster they are done at the same time, and again if a worker dies.
+
+        Raises
+        ------
+        ValueError
+            Dask is asked for and not installed.
+        OSError
+            No scheduler answers at ``address``.
+        """
+        if self.engine == "local":
+            yield map
+            return
+        try:
+            from distributed import Client, LocalCluster
+        except ImportError:
+            checks.reject("compute.engine", "dask", 'local, or pip install "l96closure[dask]"')
+        own = (
+            LocalCluster(n_workers=self.workers, threads_per_worker=1)
+            if self.address is None
+            else nullcontext(self.address)
+        )
+        with own as cluster, Client(cluster) as client:
+
+            def everywhere(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterable[Any]:
+                results: list[Any] = client.gather(client.map(function, list(items), pure=False))
+                return results
+
+            yield everywhere

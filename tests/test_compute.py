@@ -1,0 +1,168 @@
+"""Work on a Dask cluster, and sweeps through other launchers: the results are those of this process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from command_line import Call
+from test_cli import TINY
+from test_resume import content
+
+import l96closure as lc
+from l96closure.closures import SchrodingerBridge
+from l96closure.compute import Compute
+
+NO_REPORT = "stages=[simulate,fit,integrate,forecast,diagnose]"
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # of the cluster, when it ends
+
+
+@pytest.fixture(scope="module")
+def two_workers() -> Iterator[Any]:
+    distributed = pytest.importorskip("distributed", reason='needs pip install "l96closure[dask]"')
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        yield cluster
+
+
+def square(x: float) -> float:
+    return x * x
+
+
+def pid(_: int) -> int:
+    time.sleep(0.2)
+    return os.getpid()
+
+
+def test_pieces_are_done_in_order_here() -> None:
+    with Compute().each() as each:
+        assert list(each(square, [3.0, 1.0, 2.0])) == [9.0, 1.0, 4.0]
+
+
+@pytest.mark.slow
+def test_pieces_are_done_in_order_by_several_processes(two_workers: Any) -> None:
+    with Compute("dask", two_workers.scheduler_address).each() as each:
+        assert list(each(square, [3.0, 1.0, 2.0])) == [9.0, 1.0, 4.0]
+        assert len({*each(pid, range(6)), os.getpid()}) == 3
+
+
+@pytest.mark.slow
+def test_a_fit_over_sites_has_the_same_bits_on_a_cluster(two_workers: Any) -> None:
+    truth = lc.simulate(lc.TwoScaleLorenz96(K=6, J=4), samples=400, dt=1e-3, every=5, spinup=2.0, subgrid="coupling")
+    arguments: dict[str, Any] = {"pooled": False, "scheme": "split", "radius": 1, "memory": None, "compressed": None}
+    here = SchrodingerBridge.fit(truth, **arguments)
+    with Compute("dask", two_workers.scheduler_address).each() as each:
+        there = SchrodingerBridge.fit(truth, **arguments, each=each)
+    assert len(here.fitted.dictionaries) == 6
+    for one, other in zip(here.fitted.dictionaries, there.fitted.dictionaries, strict=True):
+        assert np.array_equal(one.log_v, other.log_v)
+
+
+@pytest.mark.slow
+def test_an_experiment_has_the_same_bits_on_a_cluster(call: Call, two_workers: Any) -> None:
+    run = [*TINY, NO_REPORT, "closure.pooled=false", "coarse.batches=2"]
+    here = call(*run, "run_dir=here")
+    assert here.status == 0, here.err
+    there = call(*run, "run_dir=there", "compute=dask", f"compute.address={two_workers.scheduler_address}")
+    assert there.status == 0, there.err
+    for name in ("closure", "coarse", "diagnostics"):
+        one, other = (content(outcome.folder / f"{name}.nc") for outcome in (here, there))
+        assert one.identical(other), name
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_a_run_outlives_one_of_its_workers(call: Call, two_workers: Any) -> None:
+    run = [*TINY, "closure=polynomial_ar1", "stages=[simulate,fit,integrate]", "coarse.batches=2", "coarse.steps=40000"]
+    here = call(*run, "run_dir=here")
+    killed: list[int] = []
+
+    def kill() -> None:
+        with Compute("dask", two_workers.scheduler_address).each() as each:
+            victim = next(iter(each(pid, [0])))
+        while not Path("there/closure.nc").exists():
+            time.sleep(0.01)
+        time.sleep(0.5)
+        os.kill(victim, signal.SIGKILL)
+        killed.append(victim)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    there = call(*run, "run_dir=there", "compute=dask", f"compute.address={two_workers.scheduler_address}")
+    killer.join()
+    assert killed
+    assert there.status == 0, there.err
+    assert content(there.folder / "coarse.nc").identical(content(here.folder / "coarse.nc"))
+
+
+def test_batches_have_noise_of_their_own_and_can_be_resumed(call: Call) -> None:
+    run = [*TINY, "closure=polynomial_ar1", "stages=[simulate,fit,integrate]"]
+    one = xr.load_dataset(call(*run, "run_dir=one").folder / "coarse.nc", decode_times=False)
+    two = xr.load_dataset(call(*run, "run_dir=two", "coarse.batches=2").folder / "coarse.nc", decode_times=False)
+    kept = [*run, "coarse.batches=2", "checkpoint_every=0"]
+    parts = xr.load_dataset(call(*kept, "run_dir=three").folder / "coarse.nc", decode_times=False)
+    assert two["z"].equals(parts["z"])
+    assert two["member"].values.tolist() == [0, 1]
+    assert np.array_equal(one["z"][:, 0], two["z"][:, 0])
+    assert not np.array_equal(one["z"][:, 1:], two["z"][:, 1:])
+
+
+def test_dask_is_asked_for_and_not_there(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    outcome = call(*TINY, "compute=dask", "stages=[simulate,fit]")
+    assert outcome.status == 2
+    assert 'it must be local, or pip install "l96closure[dask]"' in outcome.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("compute.engine=spark", "compute.engine = 'spark' is not allowed; it must be one of dask, local"),
+        ("compute.workers=0", "compute.workers = 0 is not allowed"),
+        ("compute.address=3", "compute.address = 3 is not allowed"),
+        ("coarse.batches=3", "coarse.batches = 3 is not allowed; it must be at most coarse.members = 2"),
+    ],
+)
+def test_wrong_settings(call: Call, override: str, message: str) -> None:
+    outcome = call(*TINY, override)
+    assert outcome.status == 2
+    assert message in outcome.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("plugin", "options"),
+    [
+        ("hydra_plugins.hydra_joblib_launcher", ["hydra/launcher=joblib"]),
+        ("hydra_plugins.hydra_submitit_launcher", ["hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5"]),
+    ],
+)
+def test_a_sweep_through_another_launcher(call: Call, tmp_path: Path, plugin: str, options: list[str]) -> None:
+    pytest.importorskip(plugin, reason='needs the launcher: pip install "l96closure[joblib,slurm]"')
+    sweep = [*TINY, "closure=polynomial", "seed=1,2", "stages=[simulate,fit,integrate]"]
+    outcome = call("-m", *sweep, *options, "run_dir=there")
+    assert outcome.status == 0, outcome.err
+    call("-m", *sweep, "run_dir=here")
+    for number in ("0", "1"):
+        one, other = (content(Path(folder) / number / "coarse.nc") for folder in ("here", "there"))
+        assert one.identical(other)
+        assert (tmp_path / "there" / number / ".hydra" / "config.yaml").is_file()
+
+
+def test_the_settings_for_slurm_compose(call: Call) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason='needs pip install "l96closure[slurm]"')
+    folder = Path(__file__).resolve().parents[1] / "examples" / "cluster" / "conf"
+    outcome = call("--config-dir", str(folder), "+cluster=slurm", "--cfg=hydra")
+    assert outcome.status == 0, outcome.err
+    assert "SlurmLauncher" in outcome.out
+    assert "max_num_timeout: 10" in outcome.out
