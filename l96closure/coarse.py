@@ -43,12 +43,16 @@ class BlowUpError(FloatingPointError):
     ----------
     last : Dataset with z and psi (member, k) of the step that led to it, and the attributes member and step, of the
         first state that is not finite.
-    good : Dataset of :func:`integrate` with the records before.
+    good : Dataset of :func:`integrate` with the records before it ran away: before the largest slow variable was more
+        than ten times what it usually is, the median over the records.
     """
 
     def __init__(self, message: str, last: xr.Dataset, good: xr.Dataset) -> None:
         super().__init__(message)
-        self.last, self.good = last, good
+        self.last = last
+        largest = np.abs(good["z"].to_numpy()).max(axis=(0, 2))
+        wild = largest > 10.0 * np.median(largest)
+        self.good = good.isel(time=slice(int(wild.argmax()) if wild.any() else None))
 
 
 SCHEMES: dict[str, Callable[[Tendency, F64, F64, float], F64]] = {"euler": euler, "rk4": rk4}

@@ -10,6 +10,7 @@ import sysconfig
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import xarray as xr
 import yaml
@@ -210,6 +211,25 @@ def test_a_blow_up_ends_the_run_with_its_last_good_state(call: Call) -> None:
     last = store.read("mine/blow_up.nc", kind="blow_up")
     assert {"member", "step"} <= set(last.attrs)
     assert not Path("mine/coarse.nc").exists()
+
+
+def test_diagnostics_can_run_on_what_came_before_a_blow_up(call: Call) -> None:
+    wild = [
+        *TINY,
+        "closure=none",
+        "coarse=euler",
+        "coarse.steps=20000",
+        "coarse.save_every=1",
+        "reference.duration=100",
+    ]
+    outcome = call(*wild, NO_REPORT, "coarse.keep_good=true")
+    assert outcome.status == 0, outcome.err
+    assert "what came before is kept" in outcome.err
+    coarse = store.read(outcome.folder / "coarse.nc", kind="coarse")
+    assert coarse.sizes["time"] < coarse.attrs["blow_up_step"] < 20000
+    assert np.abs(coarse["z"]).max() < 1000.0
+    assert np.isfinite(store.read(outcome.folder / "diagnostics.nc", kind="diagnostics")["std"]).all()
+    assert (outcome.folder / "blow_up.nc").is_file()
 
 
 @pytest.mark.parametrize("error", [cli._Terminated, KeyboardInterrupt])
