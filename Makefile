@@ -31,11 +31,11 @@ paper: $(VENV)/.installed ## Run the published settings literally (a few minutes
 
 .PHONY: test
 test: $(VENV)/.installed-test ## Run the tests, all of them with the coverage of the package
-	$(BIN)/python -m pytest --numprocesses=auto $(if $(ARGS),$(ARGS),--cov --cov-report=term:skip-covered --cov-fail-under=90)
+	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal $(if $(ARGS),$(ARGS),--cov --cov-report=term:skip-covered --cov-fail-under=90)
 
 .PHONY: test-oldest
 test-oldest: .venv-oldest/.installed ## Run the tests with the oldest versions of the dependencies that pyproject.toml allows
-	.venv-oldest/bin/python -m pytest --numprocesses=auto $(OLD_WARNINGS) $(ARGS)
+	.venv-oldest/bin/python -m pytest --numprocesses=auto --dist=worksteal $(OLD_WARNINGS) $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.installed-lint ## Check style, types and the direction of the imports

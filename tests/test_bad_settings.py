@@ -6,6 +6,7 @@ import copy
 import math
 import warnings
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ OF_A_RUN = {"workflow", "stages", "run_dir", "resume", "force", "checkpoint_ever
 EXPERIMENTS = ["l96", "forcing_shift", "ks", "gaussian", "bistable"]
 
 
+@cache
 def composed(*overrides: str) -> dict[str, Any]:
     with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
         config: Any = OmegaConf.to_container(hydra.compose("config", list(overrides)), resolve=True)
