@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
+import xarray as xr
+from test_cli import TINY
 
-from l96closure import report
+from l96closure import cli, compare, report
 from l96closure.figures import style
 
 REQUIRED = "L96CLOSURE_REQUIRE_CHROMIUM"
@@ -109,16 +112,63 @@ def column(browser: Any, table: int, place: int) -> list[str]:
     return browser.execute_script(script, table, place)  # type: ignore[no-any-return]
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The pages of a sweep as the two command lines write them: one of a run, one of all."""
+    sweep = tmp_path_factory.mktemp("sweep")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(sweep)
+        for number, closure in enumerate(("none", "polynomial", "polynomial_ar1")):
+            run_here(cli.main, "l96closure", *TINY, f"closure={closure}", f"run_dir={sweep / str(number)}")
+        run_here(compare.main, "l96closure-compare", str(sweep))
+    return {"report": sweep / "2" / "report.html", "comparison": sweep / "comparison.html"}
+
+
+def run_here(main: Callable[[], None], *words: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", list(words))
+        main()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1400])
-def test_nothing_is_missing_and_nothing_overflows(browser: Any, page: Path, width: int, scheme: str) -> None:
-    opened(browser, page, width, scheme)
+@pytest.mark.parametrize("name", ["report", "comparison"])
+def test_the_pages_that_are_written_are_whole(
+    browser: Any, written: dict[str, Path], name: str, width: int, scheme: str
+) -> None:
+    check_layout(opened(browser, written[name], width, scheme), width)
+
+
+def test_every_file_a_written_page_offers_is_there(browser: Any, written: dict[str, Path]) -> None:
+    for path in written.values():
+        opened(browser, path)
+        links = [link.get_dom_attribute("href") for link in browser.find_elements("css selector", "main a")]
+        assert len(links) >= 4
+        for link in links:
+            assert (path.parent / unquote(link)).is_file(), link
+
+
+def test_runs_sort_by_a_distance(browser: Any, written: dict[str, Path]) -> None:
+    opened(browser, written["comparison"])
+    with xr.open_dataset(written["comparison"].with_name("comparison.nc"), decode_times=False) as data:
+        names = data["run"].sortby(data["hellinger_z"]).to_numpy().astype(str).tolist()
+    browser.find_elements("css selector", "table:first-of-type thead button")[1].click()
+    assert [name for name in column(browser, 0, 0) if name != "floor"] == names
+
+
+def check_layout(browser: Any, width: int) -> None:
     assert [entry["message"] for entry in browser.get_log("browser")] == []
     sizes = browser.execute_script("return [...document.querySelectorAll('figure img')].map(i => i.naturalWidth)")
-    assert len(sizes) == 2
+    assert len(sizes) >= 2
     assert min(sizes) > 100
     inner, outer = browser.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
     assert inner <= outer == width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1400])
+def test_nothing_is_missing_and_nothing_overflows(browser: Any, page: Path, width: int, scheme: str) -> None:
+    check_layout(opened(browser, page, width, scheme), width)
     scrolls = browser.execute_script(
         "return [...document.querySelectorAll('.scroll')].map(box => box.scrollWidth > box.clientWidth)"
     )

@@ -64,7 +64,9 @@ for (const head of document.querySelectorAll("thead th")) {
 }
 
 // The contents show which section is being read.
-const links = new Map([...document.querySelectorAll("nav li a")].map((link) => [link.hash.slice(1), link]));
+const links = new Map(
+  [...document.querySelectorAll("nav li a")].map((link) => [decodeURIComponent(link.hash.slice(1)), link]),
+);
 const seen = new IntersectionObserver(
   (entries) => {
     for (const entry of entries) {
