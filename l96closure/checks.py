@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
-from collections.abc import Collection
-from typing import Any, NoReturn
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
 __all__ = [
+    "Rule",
+    "arguments",
     "boolean",
+    "by_rules",
     "finite_array",
     "integer",
     "multiple",
     "number",
     "one_of",
+    "optional",
     "reject",
     "steps",
     "still_finite",
     "variable",
 ]
+
+Rule = Callable[[str, Any], object]
+"""Raises the ``ValueError`` of :func:`reject` unless the value (second) of what is named (first) is allowed."""
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 _MOST = 2**53  # beyond it, a float does not tell one integer from the next
 
@@ -38,6 +50,42 @@ def reject(name: str, value: object, allowed: str) -> NoReturn:
     if len(shown) > 80:  # the end of a path tells most
         shown = f"{shown[:37]}...{shown[-40:]}"
     raise ValueError(f"{name} = {' '.join(shown.split())} is not allowed; it must be {allowed}")
+
+
+def arguments(**rules: Rule) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Make a function check arguments, each by its own rule, when it is called.
+
+    :func:`by_rules` checks by the same rules what a function is to be called with later.
+    """
+
+    def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
+        names = list(inspect.signature(function).parameters)
+
+        @functools.wraps(function)
+        def checked(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            by_rules(checked, {**dict(zip(names, args, strict=False)), **kwargs})
+            return function(*args, **kwargs)
+
+        checked.rules = rules  # type: ignore[attr-defined]
+        return checked
+
+    return decorate
+
+
+def by_rules(function: Callable[..., Any], given: Mapping[str, Any], owner: str = "") -> None:
+    """Check arguments for a function by the rules that :func:`arguments` gave it, if it did.
+
+    ``owner`` and a dot stand before the names in messages.
+    """
+    rules: Mapping[str, Rule] = getattr(function, "rules", {})
+    for name, value in given.items():
+        if name in rules:
+            rules[name](f"{owner}.{name}" if owner else name, value)
+
+
+def optional(rule: Rule) -> Rule:
+    """Return the rule that allows None beside what ``rule`` allows."""
+    return lambda name, value: None if value is None else rule(name, value)
 
 
 def boolean(name: str, value: Any) -> bool:

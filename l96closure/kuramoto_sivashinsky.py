@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -200,6 +200,13 @@ def etdrk4(growth: F64, nonlinear: Callable[[C128], C128], dt: float) -> Callabl
     return step
 
 
+@checks.arguments(
+    samples=partial(checks.integer, minimum=1),
+    dt=partial(checks.number, above=0.0),
+    every=partial(checks.integer, minimum=1),
+    spinup=partial(checks.number, minimum=0.0),
+    seed=partial(checks.integer, minimum=0, below=math.inf),
+)
 def simulate(
     model: KuramotoSivashinsky,
     samples: int = 20_000,
@@ -233,8 +240,6 @@ def simulate(
     FloatingPointError
         The state stopped being finite; the message names the time and the step.
     """
-    samples, every = checks.integer("samples", samples, 1), checks.integer("every", every, 1)
-    spinup, seed = checks.number("spinup", spinup, minimum=0.0), checks.integer("seed", seed, 0, below=math.inf)
     step = etdrk4(model.growth, model.advection, dt)
     u = 0.1 * np.random.default_rng(seed).standard_normal(model.K * model.J)
     v = scipy.fft.rfft(u - u.mean())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -209,6 +210,15 @@ class _Integration:
         )  # fmt: skip
 
 
+@checks.arguments(
+    samples=partial(checks.integer, minimum=1),
+    dt=partial(checks.number, above=0.0),
+    every=partial(checks.integer, minimum=1),
+    spinup=partial(checks.number, minimum=0.0),
+    subgrid=partial(checks.one_of, allowed=SUBGRID_DEFINITIONS),
+    coarse_dt=partial(checks.number, above=0.0),
+    seed=partial(checks.integer, minimum=0, below=math.inf),
+)
 def simulate(
     model: TwoScaleLorenz96,
     samples: int = 40_000,
@@ -251,13 +261,9 @@ def simulate(
     FloatingPointError
         The state stopped being finite; the message names the time and the step.
     """
-    samples, every = checks.integer("samples", samples, 1), checks.integer("every", every, 1)
-    dt, spinup = checks.number("dt", dt, above=0.0), checks.number("spinup", spinup, minimum=0.0)
-    subgrid = checks.one_of("subgrid", subgrid, SUBGRID_DEFINITIONS)
+    dt, spinup = float(dt), float(spinup)  # an integer would be another compilation
     lead = {"fine": 1, "coupling": 0}.get(subgrid) if subgrid != "coarse" else _whole_steps(coarse_dt, dt)
     assert lead is not None
-    seed = checks.integer("seed", seed, 0, below=math.inf)
-
     rng = np.random.default_rng(seed)
     z = model.F / 4 + rng.standard_normal(model.K)
     y = 0.1 * rng.standard_normal((model.K, model.J))
@@ -293,7 +299,7 @@ def simulate(
 
 
 def _whole_steps(coarse_dt: float, dt: float) -> int:
-    lead = checks.steps("coarse_dt", checks.number("coarse_dt", coarse_dt, above=0.0), dt)
+    lead = checks.steps("coarse_dt", coarse_dt, dt)
     if lead < 1 or not math.isclose(lead * dt, coarse_dt, rel_tol=1e-9):
         checks.reject("coarse_dt", coarse_dt, f"a whole multiple of dt = {dt:g}")
     return lead

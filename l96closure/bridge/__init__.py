@@ -1,6 +1,14 @@
 """The localized Schrödinger bridge sampler on plain arrays; it knows nothing of climate."""
 
-from l96closure.bridge.bandwidth import REPLAY_WARNING, Bandwidth, Mixing, choose_epsilon, mixing, replay_score
+from l96closure.bridge.bandwidth import (
+    REPLAY_WARNING,
+    Bandwidth,
+    Mixing,
+    checked_epsilon,
+    choose_epsilon,
+    mixing,
+    replay_score,
+)
 from l96closure.bridge.compression import compress
 from l96closure.bridge.conditional import Bridge, Compression, fit
 from l96closure.bridge.dictionary import Kernel
@@ -19,6 +27,7 @@ __all__ = [
     "Kernel",
     "Mixing",
     "SinkhornWarning",
+    "checked_epsilon",
     "choose_epsilon",
     "compress",
     "everywhere",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from l96closure import checks
 from l96closure.bridge import sinkhorn
 from l96closure.bridge.neighbourhoods import checked, checked_components, checked_scale
 
-__all__ = ["REPLAY_WARNING", "Bandwidth", "Mixing", "choose_epsilon", "mixing", "replay_score"]
+__all__ = ["REPLAY_WARNING", "Bandwidth", "Mixing", "checked_epsilon", "choose_epsilon", "mixing", "replay_score"]
 
 F64 = npt.NDArray[np.float64]
 
@@ -39,6 +39,15 @@ class Bandwidth(NamedTuple):
     epsilon: float
     candidates: F64
     criterion: F64
+
+
+def checked_epsilon(name: str, value: Any) -> float | str:
+    """Return a bandwidth; raise ``ValueError`` unless it is a number > 0, or ``auto``, for :func:`choose_epsilon`."""
+    if value == "auto":
+        return "auto"
+    if isinstance(value, str):
+        checks.reject(name, value, "auto or a finite number > 0")
+    return checks.number(name, value, above=0.0)
 
 
 def choose_epsilon(

@@ -232,8 +232,8 @@ def fit(
             float(samples[0, constant[0]]),
             "at least two distinct values, not a constant",
         )
+    epsilon = bandwidth.checked_epsilon("epsilon", epsilon)
     if isinstance(epsilon, str):
-        checks.one_of("epsilon", epsilon, ("auto",))
         size = centres if centres is not None else M * (wanted.size if shared else 1)
         epsilon = bandwidth.choose_epsilon(samples, sets, scales, components=wanted, size=size, rng=rng).epsilon
     kernel = Kernel(estimator, epsilon, gamma, nearest, sums, rtol)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,12 @@ class Analog:
         object.__setattr__(self, "_tree", scipy.spatial.cKDTree(self.coordinates / self.coordinate_scale))
 
     @classmethod
+    @checks.arguments(
+        radius=partial(checks.integer, minimum=0),
+        neighbours=partial(checks.integer, minimum=1),
+        memory=checks.boolean,
+        step=checks.optional(partial(checks.number, above=0.0)),
+    )
     def fit(
         cls,
         truth: xr.Dataset,
@@ -94,8 +101,6 @@ class Analog:
             An argument is out of its range, ``truth`` is no usable training data, or, with ``memory``, its time is not
             uniform, too short for ``step`` or has no interval that divides it.
         """
-        if not isinstance(memory, bool):
-            checks.reject("memory", memory, "true or false")
         data = prepare(truth)
         K = data.fields.sites
         z, psi = np.split(data.samples, 2, axis=1)
@@ -218,7 +223,7 @@ class Analog:
 def _lag(truth: xr.Dataset, step: float | None) -> tuple[int, float]:
     """Return the coarse step in intervals of ``truth``, and in the unit of its time."""
     interval = time_step("truth", truth)
-    step = interval if step is None else checks.number("step", step, above=0.0)
+    step = interval if step is None else step
     lag = round(step / interval)
     if lag < 1 or not np.isclose(lag * interval, step, rtol=1e-6, atol=0.0):
         checks.reject("step", step, f"a whole multiple of {interval:g}, the interval of truth")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +37,7 @@ class Polynomial:
     name = "polynomial"
 
     @classmethod
+    @checks.arguments(degree=partial(checks.integer, minimum=0))
     def fit(cls, truth: xr.Dataset, degree: int = 4) -> Polynomial:
         """Fit the polynomial by least squares, all sites pooled.
 
@@ -49,7 +51,6 @@ class Polynomial:
         ValueError
             An argument is out of its range, or ``truth`` is no usable training data.
         """
-        checks.integer("degree", degree, 0)
         _, (z, psi) = read_fields(truth)
         return cls(fit_trend(z, psi, degree))
 

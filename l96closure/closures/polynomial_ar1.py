@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +58,11 @@ class PolynomialAR1:
             checks.reject("phi", self.phi, "> -1 and < 1; the residual of psi has no stationary AR(1) process")
 
     @classmethod
+    @checks.arguments(
+        degree=partial(checks.integer, minimum=0),
+        residual_degree=partial(checks.integer, minimum=0),
+        step=checks.optional(partial(checks.number, above=0.0)),
+    )
     def fit(
         cls, truth: xr.Dataset, degree: int = 4, residual_degree: int = 0, step: float | None = None
     ) -> PolynomialAR1:
@@ -77,10 +83,8 @@ class PolynomialAR1:
             An argument is out of its range, ``truth`` is no usable training data, its time is not uniform or too short
             for ``step``, or a negative autocorrelation would have to be raised to a power.
         """
-        checks.integer("degree", degree, 0)
-        checks.integer("residual_degree", residual_degree, 0)
         interval = time_step("truth", truth)
-        step = interval if step is None else checks.number("step", step, above=0.0)
+        step = interval if step is None else step
         data = prepare(truth, trend_degree=degree)
         z, residual = np.split(data.samples, 2, axis=1)
         log_variance = _fit_log_variance(z, residual, residual_degree)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,24 @@ class SchrodingerBridge:
         object.__setattr__(self, "_draw", draw)
 
     @classmethod
+    @checks.arguments(
+        epsilon=checks.optional(bridge.checked_epsilon),
+        radius=partial(checks.integer, minimum=0),
+        scheme=partial(checks.one_of, allowed=(AUTO, *DRIVEN, *SCHEMES)),
+        memory=checks.optional(partial(checks.integer, minimum=1)),
+        step=checks.optional(partial(checks.number, above=0.0)),
+        decorrelation_steps=partial(checks.integer, minimum=1),
+        clamp=partial(checks.one_of, allowed=CLAMPS),
+        noise_metric=partial(checks.one_of, allowed=NOISE_METRICS),
+        pooled=checks.boolean,
+        thinning=partial(checks.integer, minimum=1),
+        centres=checks.optional(partial(checks.integer, minimum=2)),
+        compressed=checks.optional(partial(checks.integer, minimum=2)),
+        trend_degree=checks.optional(partial(checks.integer, minimum=0)),
+        tolerance=partial(checks.number, above=0.0),
+        seed=partial(checks.integer, minimum=0, below=math.inf),
+        conserve=checks.boolean,
+    )
     def fit(
         cls,
         truth: xr.Dataset,
@@ -161,15 +180,6 @@ class SchrodingerBridge:
         ValueError
             An argument is out of its range, or ``truth`` is no usable training data.
         """
-        checks.integer("decorrelation_steps", decorrelation_steps, 1)  # before the work, not after it
-        checks.one_of("scheme", scheme, (AUTO, *DRIVEN, *SCHEMES))
-        checks.boolean("pooled", pooled)
-        checks.boolean("conserve", conserve)
-        checks.one_of("clamp", clamp, CLAMPS)
-        checks.one_of("noise_metric", noise_metric, NOISE_METRICS)
-        for name, most, least in (("centres", centres, 2), ("compressed", compressed, 2), ("memory", memory, 1)):
-            if most is not None:
-                checks.integer(name, most, least)
         data = prepare(truth, thinning, trend_degree, predictors, target, dim)
         fields = data.fields
         sites = around_sites(neighbourhoods, fields.shape, radius, periodic)
@@ -192,7 +202,7 @@ class SchrodingerBridge:
                 components=range(state - fields.sites, state),
                 shared=pools.tolist(),
                 centres=samples,
-                rng=checks.integer("seed", seed, 0, below=math.inf),
+                rng=seed,
                 tolerance=tolerance,
                 progress=progress,
                 remember=at_once if restart is None else Journal(restart),

@@ -19,7 +19,7 @@ from l96closure.bridge.neighbourhoods import Neighbourhoods
 from l96closure.diagnostics import bistable as diagnostics
 from l96closure.diagnostics import chains as chain_diagnostics
 from l96closure.experiments import sections
-from l96closure.experiments.chains import Sampling, checked_epsilon, generate
+from l96closure.experiments.chains import Sampling, generate
 from l96closure.experiments.sampling import sampling_workflow
 from l96closure.figures import bistable as figures
 from l96closure.report import bistable as words
@@ -82,7 +82,7 @@ class BridgeSettings:
     sided: str
 
     def __post_init__(self) -> None:
-        checked_epsilon(self.epsilon)
+        bridge.checked_epsilon("bridge.epsilon", self.epsilon)
         checks.one_of("bridge.sided", self.sided, _SIDES)
 
 

@@ -15,7 +15,7 @@ from l96closure.bridge.sampler import SCHEMES
 from l96closure.diagnostics.chains import standard_error
 from l96closure.experiments import sections
 
-__all__ = ["Lengths", "Sampling", "checked_epsilon", "generate"]
+__all__ = ["Lengths", "Sampling", "generate"]
 
 F64 = npt.NDArray[np.float64]
 
@@ -93,15 +93,6 @@ class Sampling:
             name: sections.build(f"sampling.schemes.{name}", Lengths, lengths) for name, lengths in schemes.items()
         }
         return sections.build("sampling", cls, {**given, "schemes": built})
-
-
-def checked_epsilon(value: Any) -> float | str:
-    """Return the setting ``bridge.epsilon``; raise ``ValueError`` unless it is ``auto`` or a number > 0."""
-    if value == "auto":
-        return "auto"
-    if isinstance(value, str):
-        checks.reject("bridge.epsilon", value, "auto or a finite number > 0")
-    return checks.number("bridge.epsilon", value, above=0.0)
 
 
 def generate(

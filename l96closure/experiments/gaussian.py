@@ -19,7 +19,7 @@ from l96closure.bridge.neighbourhoods import Neighbourhoods
 from l96closure.diagnostics import chains as chain_diagnostics
 from l96closure.diagnostics import gaussian as diagnostics
 from l96closure.experiments import sections
-from l96closure.experiments.chains import Sampling, checked_epsilon, generate
+from l96closure.experiments.chains import Sampling, generate
 from l96closure.experiments.sampling import sampling_workflow
 from l96closure.figures import gaussian as figures
 from l96closure.report import gaussian as words
@@ -75,7 +75,7 @@ class BridgeSettings:
     radius: int | None
 
     def __post_init__(self) -> None:
-        checked_epsilon(self.epsilon)
+        bridge.checked_epsilon("bridge.epsilon", self.epsilon)
         if self.radius is not None:
             checks.integer("bridge.radius", self.radius, 0)
 

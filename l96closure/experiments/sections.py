@@ -48,8 +48,12 @@ def check_sections(config: Mapping[str, Any], sections: Iterable[str]) -> None:
 
 
 def arguments(section: str, function: Callable[..., Any], given: Mapping[str, Any], *supplied: str) -> dict[str, Any]:
-    """Return ``given`` if ``function`` takes every key; ``supplied`` are the arguments we give ourselves."""
+    """Return ``given`` if ``function`` takes every key and its rules (:func:`l96closure.checks.arguments`) allow all.
+
+    ``supplied`` are the arguments we give ourselves.
+    """
     check_keys(section, given, [name for name in inspect.signature(function).parameters if name not in supplied])
+    checks.by_rules(function, given, section)
     return dict(given)
 
 

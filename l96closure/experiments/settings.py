@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from l96closure import checks, closures
+from l96closure import bridge, checks, closures
 from l96closure.coarse import SCHEMES
 from l96closure.compute import Compute
 from l96closure.experiments import sections
@@ -178,6 +178,8 @@ class Settings:
     def __post_init__(self) -> None:
         checks.integer("seed", self.seed, 0, below=math.inf)
         self.reference_every  # noqa: B018 - fails early where the steps do not fit each other
+        if "radius" in self.closure_arguments:
+            bridge.periodic(self.model.K, self.closure_arguments["radius"])  # fails early where the ring is too small
         sections.arguments("reference.model", type(self.model), self.reference.model)
         self.judged  # noqa: B018 - checks the parameters
         checks.multiple("forecast.every", self.forecast.every, "coarse.dt * coarse.save_every", self.coarse.interval)
