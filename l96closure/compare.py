@@ -69,7 +69,7 @@ def _compare(paths: Sequence[Path], output: Path | None, command: str) -> Path:
     if output is None:
         output = paths[0] if len(paths) == 1 and finished.is_sweep(paths[0]) else Path()
     output = output.resolve()
-    runs = [finished.read(folder) for folder in folders]
+    runs = [finished.read(folder, strict=folder in paths) for folder in folders]
     data, notes = compare(runs, output)
     output.mkdir(parents=True, exist_ok=True)
     common = shared([run.config for run in runs if run.scores is not None])

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+import yaml
 from command_line import Outcome
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
@@ -231,6 +232,22 @@ def test_a_run_that_left_only_its_settings_is_named_by_them(call, sweep: Path) -
     assert "closure=analog, did not finish" in call(sweep).out
 
 
+@pytest.mark.parametrize("name", ["diagnostics", "closure", "coarse"])
+def test_a_damaged_run_of_a_sweep_is_a_row(call, sweep: Path, name: str) -> None:
+    file = sweep / "10" / f"{name}.nc"
+    file.write_bytes(file.read_bytes()[:-100])
+    notes = {"experiment_name": "l96", "seed": 0, "closure": {"name": "polynomial"}}
+    (sweep / "10" / ".hydra").mkdir(exist_ok=True)
+    (sweep / "10" / ".hydra" / "config.yaml").write_text(yaml.safe_dump(notes))
+    outcome = call(sweep)
+    assert outcome.status == 0, outcome.err
+    (note,) = (line for line in outcome.out.splitlines() if line.startswith("closure=polynomial: cannot be read: "))
+    assert f"{name}.nc" in note
+    assert "checksum" in note
+    data = store.read(sweep / "comparison.nc", kind="comparison")
+    assert np.isnan(data["hellinger_z"].values).tolist() == [False, False, True]
+
+
 @pytest.mark.parametrize(
     ("break_it", "message"),
     [
@@ -259,13 +276,14 @@ def test_a_sweep_without_a_finished_run_ends_in_one_line(call, sweep: Path) -> N
         path.unlink()
     outcome = call(sweep)
     assert (outcome.status, outcome.err.count("\n")) == (2, 1)
-    assert "none of the 3 runs has finished" in outcome.err
+    assert "none of the 3 runs can be compared" in outcome.err
+    assert "did not finish" in outcome.err
 
 
 def test_runs_of_another_experiment_are_refused(call, sweep: Path) -> None:
     gaussian = xr.Dataset({"std": 1.0})
     store.write(gaussian, sweep / "1" / "diagnostics.nc", kind="diagnostics", title="Another", history="l96closure")
-    outcome = call(sweep)
+    outcome = call(sweep / "1", sweep / "2")
     assert outcome.status == 2
     assert "is not one of the closure experiment" in outcome.err
 

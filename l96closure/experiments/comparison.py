@@ -60,7 +60,7 @@ def compare(runs: Sequence[Run], folder: Path) -> tuple[xr.Dataset, list[str]]:
     """
     finished = [run for run in runs if run.scores is not None]
     if not finished:
-        raise ValueError(f"none of the {len(runs)} runs has finished: there is no diagnostics.nc to compare")
+        raise ValueError(f"none of the {len(runs)} runs can be compared; {runs[0].path}: {runs[0].status}")
     _check_truth(finished)
     paths = [str(run.path) for run in runs]
     short = [run.path.name for run in runs]

@@ -73,14 +73,28 @@ def find(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     return list(found.values())
 
 
-def read(path: Path) -> Run:
+def read(path: Path, strict: bool = True) -> Run:
     """Read the scores, the settings and the wall times of a run.
+
+    Parameters
+    ----------
+    path : its folder.
+    strict : whether a run that cannot be read is an error; if not, it has no scores, and a status that says why.
 
     Raises
     ------
     ValueError
         A file of the run is damaged, or the run is one of another experiment.
     """
+    try:
+        return _read(path)
+    except ValueError as error:
+        if strict:
+            raise
+        return Run(path, _notes(path), None, f"cannot be read: {error}", math.nan, math.nan)
+
+
+def _read(path: Path) -> Run:
     scores = store.read(_scores(path), kind=WORKFLOW.files[_SCORES].kind) if _scores(path).is_file() else None
     if scores is not None and "hellinger_z" not in scores:
         raise ValueError(f"the run in {path} is not one of the closure experiment")
