@@ -26,13 +26,15 @@ F64 = npt.NDArray[np.float64]
 
 _KIND = "restart"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_WARNINGS = [getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
 
 
 class Restart:
     """The parts of an unfinished computation, files of one folder that is gone when the computation is done.
 
     As a context it holds back the signals that interrupt or terminate a program until the next part is written, so
-    that nothing is lost to them: a computation asks for :attr:`due` wherever it could be taken up again.
+    that nothing is lost to them: a computation asks for :attr:`due` wherever it could be taken up again. SIGUSR1 and
+    SIGUSR2 are held back where something listens to them: submitit does, which SLURM warns so before the time is up.
 
     Parameters
     ----------
@@ -54,7 +56,7 @@ class Restart:
         self._handlers: dict[signal.Signals, Any] = {}
 
     def parts(self) -> list[xr.Dataset]:
-        """Read the parts that are there, in order; what follows a damaged one is as good as lost.
+        """Read the parts that are there, in order; a damaged one, and what followed it, are removed.
 
         Raises
         ------
@@ -71,6 +73,8 @@ class Restart:
                 raise ValueError(f"{self._folder} belongs to other settings or input files; remove it to begin anew")
             found.append(part)
         self._written = len(found)
+        for lost in sorted(self._folder.glob("*.nc"))[len(found) :]:  # else they would follow parts of other lengths
+            lost.unlink()
         return found
 
     def of_piece(self, number: int) -> Restart:
@@ -110,7 +114,8 @@ class Restart:
 
     def __enter__(self) -> Restart:
         if threading.current_thread() is threading.main_thread():
-            self._handlers = {number: signal.signal(number, self._hold) for number in _SIGNALS}
+            listened = [number for number in _WARNINGS if callable(signal.getsignal(number))]
+            self._handlers = {number: signal.signal(number, self._hold) for number in (*_SIGNALS, *listened)}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -138,6 +143,7 @@ class Journal:
     """The results of the costly steps of a deterministic computation, which it asks for in the same order each time.
 
     Called with a step, it returns what that step gave in the earlier run as long as there is some, and takes it then.
+    Where steps draw random numbers, their generator comes along; it is where it was as soon as the known ones are over.
 
     Parameters
     ----------
@@ -146,24 +152,30 @@ class Journal:
 
     def __init__(self, restart: Restart) -> None:
         self._restart = restart
+        parts = restart.parts()
         self._known = deque(
             result
-            for part in restart.parts()
+            for part in parts
             for result in np.split(part["evaluation"].to_numpy(), np.cumsum(part["evaluation_size"].to_numpy())[:-1])
         )
+        self._generator: str = parts[-1].attrs["generator"] if parts else ""
         self._new: list[F64] = []
 
-    def __call__(self, step: Callable[[], F64]) -> F64:
-        """Return the result (M,) of the next step."""
+    def __call__(self, step: Callable[[], F64], rng: np.random.Generator | None = None) -> F64:
+        """Return the result (M,) of the next step, which draws from ``rng`` if from any."""
         if self._known:
-            return self._known.popleft()
+            result = self._known.popleft()
+            if not self._known and rng is not None:
+                restore_generator(rng, self._generator)
+            return result
         result = step()
         self._new.append(result)
         if self._restart.due:
             sizes = [one.size for one in self._new]
             done = {"evaluation": ("value_index", np.concatenate(self._new)), "evaluation_size": ("step", sizes)}
             self._new.clear()
-            self._restart.append(xr.Dataset(done))
+            state = "" if rng is None else generator_state(rng)
+            self._restart.append(xr.Dataset(done, attrs={"generator": state}))
         return result
 
 

@@ -145,10 +145,11 @@ def test_wrong_settings(call: Call, override: str, message: str) -> None:
     [
         ("hydra_plugins.hydra_joblib_launcher", ["hydra/launcher=joblib"]),
         ("hydra_plugins.hydra_submitit_launcher", ["hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5"]),
+        ("hydra_plugins.hydra_ray_launcher", ["hydra/launcher=ray"]),
     ],
 )
 def test_a_sweep_through_another_launcher(call: Call, tmp_path: Path, plugin: str, options: list[str]) -> None:
-    pytest.importorskip(plugin, reason='needs the launcher: pip install "l96closure[joblib,slurm]"')
+    pytest.importorskip(plugin, reason='needs the launcher: pip install "l96closure[joblib,slurm,ray]"')
     sweep = [*TINY, "closure=polynomial", "seed=1,2", "stages=[simulate,fit,integrate]"]
     outcome = call("-m", *sweep, *options, "run_dir=there")
     assert outcome.status == 0, outcome.err

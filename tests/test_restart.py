@@ -18,9 +18,11 @@ import l96closure as lc
 from l96closure.bridge import sinkhorn
 from l96closure.closures import Analog, PolynomialAR1, SchrodingerBridge
 from l96closure.coarse import BlowUpError
+from l96closure.experiments.chains import Lengths, Sampling, generate
 from l96closure.restart import Journal, Restart, generator_state, restore_generator
 
 F64 = npt.NDArray[np.float64]
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
 
 
 class Killed(Exception):
@@ -70,15 +72,16 @@ def test_a_folder_is_there_while_the_work_is_unfinished(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_parts_after_a_damaged_one_are_not_used_but_written_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", [lambda part: part.write_bytes(b"half"), Path.unlink])
+def test_parts_after_a_damaged_one_are_not_used_but_written_anew(tmp_path: Path, damage: Any) -> None:
     restart = Restart(tmp_path, 0.0)
     for n in range(3):
         restart.append(xr.Dataset({"z": float(n)}))
-    (tmp_path / "000001.nc").write_bytes(b"half")
+    damage(tmp_path / "000001.nc")
     again = Restart(tmp_path, 0.0)
     assert [float(part["z"]) for part in again.parts()] == [0.0]
     again.append(xr.Dataset({"z": 7.0}))
-    assert [float(part["z"]) for part in Restart(tmp_path, 0.0).parts()] == [0.0, 7.0, 2.0]
+    assert [float(part["z"]) for part in Restart(tmp_path, 0.0).parts()] == [0.0, 7.0]
 
 
 def test_parts_of_other_work_are_refused(tmp_path: Path) -> None:
@@ -169,18 +172,57 @@ def test_the_nested_scaling_of_many_samples_goes_on(tmp_path: Path, consecutive:
     assert np.array_equal(again.log_v, whole.log_v)
 
 
+@pytest.mark.parametrize("steps", [1, 9, 40])
+def test_chains_go_on_record_by_record(tmp_path: Path, steps: int) -> None:
+    rng = np.random.default_rng(4)
+    sets = [rng.standard_normal((50, 4)) for _ in range(2)]
+    lengths = {"split": Lengths(1500, 3), "sequential": Lengths(4, 1), "ancestral": Lengths(1, 1)}
+    sampling = Sampling(chains=5, records=6, schemes=lengths)
+
+    def generated(remember: Any) -> xr.Dataset:
+        fits = [(lc.bridge.fit(one, 0.1, lc.bridge.markov(4), remember=remember), one) for one in sets]
+        return generate(fits, sampling, lambda x: x.var(axis=1), seed=3, remember=remember)
+
+    whole, deaths = generated(sinkhorn.at_once), 0
+    while True:
+        journal = Journal(Restart(tmp_path, 0.0))
+        try:
+            again = generated(MortalJournal(journal, steps))
+            break
+        except Killed:
+            deaths += 1
+    assert again.identical(whole)
+    assert deaths > 60 // steps
+
+
+class MortalJournal:
+    """A journal that dies after so many new steps."""
+
+    def __init__(self, journal: Journal, steps: int) -> None:
+        self._journal, self._steps = journal, steps
+
+    def __call__(self, step: Callable[[], F64], rng: np.random.Generator | None = None) -> F64:
+        def once() -> F64:
+            self._steps -= 1
+            if self._steps < 0:
+                raise Killed
+            return step()
+
+        return self._journal(once, rng)
+
+
 @pytest.fixture
 def handlers() -> Iterator[list[int]]:
     """Take the signals of this test in place of the test runner."""
     taken: list[int] = []
-    before = {number: signal.signal(number, lambda n, _: taken.append(n)) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, lambda n, _: taken.append(n)) for number in SIGNALS}
     yield taken
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_waits_for_the_next_part(tmp_path: Path, handlers: list[int], number: int) -> None:
     restart = Restart(tmp_path, 1e6)
     with restart:
@@ -206,6 +248,14 @@ def test_a_signal_that_no_part_followed_comes_at_the_end(tmp_path: Path, handler
         os.kill(os.getpid(), signal.SIGTERM)
         assert handlers == []
     assert handlers == [signal.SIGTERM]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_signals_nobody_listens_to_are_left_alone(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGUSR1)
+    with Restart(tmp_path, 1e6):
+        assert signal.getsignal(signal.SIGUSR1) is before is signal.SIG_DFL
+        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
 
 
 def test_a_blow_up_keeps_the_last_state_and_what_was_good() -> None:

@@ -187,14 +187,15 @@ def test_a_stopped_run_goes_on_and_ends_in_the_same_bits(
     command = [SCRIPT, *long, "run_dir=stopped", f"checkpoint_every={0.2 if number == signal.SIGKILL else 60}"]
     environment = {**os.environ, "HYDRA_FULL_ERROR": "0"}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as run:
-        while not Path("stopped/closure.nc").exists():
+        part = Path("stopped/.integrate/000000.nc")
+        while not (part if number == signal.SIGKILL else Path("stopped/closure.nc")).exists():
             time.sleep(0.01)
-        time.sleep(0.6)
+        time.sleep(0.0 if number == signal.SIGKILL else 0.6)
         run.send_signal(number)
         _, err = run.communicate()
     assert run.returncode == status
     assert "Traceback" not in err
-    assert Path("stopped/.integrate/000000.nc").exists()
+    assert part.exists()
     assert not Path("stopped/coarse.nc").exists()
     outcome = call("run_dir=stopped", "resume=true")
     assert outcome.status == 0, outcome.err

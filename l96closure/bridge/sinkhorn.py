@@ -17,7 +17,7 @@ from l96closure.progress import bar as progress_bar
 __all__ = ["Remember", "Scaling", "SinkhornWarning", "at_once", "solve", "solve_samples"]
 
 F64 = npt.NDArray[np.float64]
-Remember = Callable[[Callable[[], F64]], F64]
+Remember = Callable[..., F64]
 
 _DOUBLE = 1e-5  # tolerances below this are met in double precision
 _SINGLE_FLOOR = 1e-6  # what single precision can tell from nothing
@@ -40,8 +40,8 @@ class Scaling(NamedTuple):
     iterations: int
 
 
-def at_once(step: Callable[[], F64]) -> F64:
-    """Take a step of a computation and forget it."""
+def at_once(step: Callable[[], F64], rng: np.random.Generator | None = None) -> F64:
+    """Take a step of a computation, which may draw from ``rng``, and forget it."""
     return step()
 
 

@@ -16,6 +16,7 @@ import xarray as xr
 
 from l96closure import bridge, checks, targets
 from l96closure.bridge.neighbourhoods import Neighbourhoods
+from l96closure.bridge.sinkhorn import Remember, at_once
 from l96closure.diagnostics import bistable as diagnostics
 from l96closure.diagnostics import chains as chain_diagnostics
 from l96closure.experiments import sections
@@ -153,7 +154,9 @@ def simulate(settings: Settings) -> xr.Dataset:
     )
 
 
-def sample(settings: Settings, training: xr.Dataset, progress: bool = False) -> xr.Dataset:
+def sample(
+    settings: Settings, training: xr.Dataset, progress: bool = False, remember: Remember = at_once
+) -> xr.Dataset:
     """Fit a bridge to the trajectories and run its chains.
 
     Returns
@@ -162,9 +165,9 @@ def sample(settings: Settings, training: xr.Dataset, progress: bool = False) -> 
     ``component``; the scored quantity is the relative number of sign changes.
     """
     samples = training["x"].values
-    fitted = bridge.fit(samples, settings.bridge.epsilon, settings.neighbourhoods)
+    fitted = bridge.fit(samples, settings.bridge.epsilon, settings.neighbourhoods, remember=remember)
     generated = generate(
-        [(fitted, samples)], settings.sampling, diagnostics.sign_changes, settings.seeds["chains"], progress
+        [(fitted, samples)], settings.sampling, diagnostics.sign_changes, settings.seeds["chains"], progress, remember
     )
     return _over_time(generated.squeeze("realisation", drop=True), training)
 

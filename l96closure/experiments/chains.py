@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ import xarray as xr
 
 from l96closure import bridge, checks
 from l96closure.bridge.sampler import SCHEMES
+from l96closure.bridge.sinkhorn import Remember, at_once
 from l96closure.diagnostics.chains import standard_error
 from l96closure.experiments import sections
+from l96closure.progress import bar as progress_bar
 
 __all__ = ["Lengths", "Sampling", "generate"]
 
@@ -21,6 +24,7 @@ F64 = npt.NDArray[np.float64]
 
 _FEWEST_RECORDS = 4  # of a chain, below which its autocorrelation cannot be estimated
 _MOST_STATES = 200  # at which the effective number of samples is evaluated
+_STEPS_AT_ONCE = 1000  # of a chain, before which it listens to signals
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,7 @@ def generate(
     score: Callable[[F64], F64],
     seed: int,
     progress: bool = False,
+    remember: Remember = at_once,
 ) -> xr.Dataset:
     """Run every scheme's chains of fitted bridges from training samples.
 
@@ -111,6 +116,7 @@ def generate(
     score : states (chain, d) -> the scored quantity of each (chain,), for the convergence curve.
     seed : of the starts and of all noise.
     progress : show progress bars.
+    remember : makes the chains, or knows them from an earlier call (:class:`l96closure.restart.Journal`).
 
     Returns
     -------
@@ -133,8 +139,8 @@ def generate(
     by_scheme = []
     for scheme_number, scheme in enumerate(sampling.schemes):
         runs = [
-            _run(*fit, sampling, scheme, score, np.random.default_rng([seed, number, scheme_number]), progress)
-            for number, fit in enumerate(fits)
+            _run(*fit, sampling, scheme, score, np.random.default_rng([seed, which, scheme_number]), progress, remember)
+            for which, fit in enumerate(fits)
         ]
         by_scheme.append(xr.concat(runs, xr.Variable("realisation", np.arange(len(fits)))))
     result = xr.concat(by_scheme, xr.Variable("scheme", list(sampling.schemes)), join="outer")
@@ -158,22 +164,30 @@ def _run(
     score: Callable[[F64], F64],
     rng: np.random.Generator,
     progress: bool,
+    remember: Remember,
 ) -> xr.Dataset:
     lengths = sampling.schemes[scheme]
     states = samples[rng.choice(len(samples), sampling.chains, replace=sampling.chains > len(samples))]
-    curve = []
-    for steps in np.diff(lengths.scored, prepend=0):
-        states = bridge.sample(fitted, states, int(steps), rng, scheme=scheme, progress=progress)
-        curve.append(score(states))
-    kept = bridge.sample(
-        fitted,
-        states,
-        sampling.records * lengths.thin,
-        rng,
-        scheme=scheme,
-        keep_every=lengths.thin,
-        progress=progress,
-    )
+    chain = bridge.Chain(fitted, scheme)
+
+    def after(steps: int) -> F64:
+        following = states.copy()
+        chain.advance(following, steps, rng)
+        return following.ravel()
+
+    burn_in = np.diff(lengths.scored, prepend=0).tolist()
+    curve, records = [], []
+    with progress_bar(sum(burn_in) + sampling.records * lengths.thin, f"{scheme} chains", show=progress) as bar:
+        for number, stretch in enumerate([*burn_in, *[lengths.thin] * sampling.records]):
+            for start in range(0, stretch, _STEPS_AT_ONCE):
+                steps = min(_STEPS_AT_ONCE, stretch - start)
+                states = remember(partial(after, steps), rng).reshape(states.shape)
+                bar.update(steps)
+            if number < len(burn_in):
+                curve.append(score(states))
+            else:
+                records.append(states)
+    kept = np.stack(records, axis=1)
     flat = kept.reshape(-1, kept.shape[-1])
     behind = fitted.effective_samples(flat[:: -(-len(flat) // _MOST_STATES)])
     by_length = np.array(curve).T

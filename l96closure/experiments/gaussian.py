@@ -16,6 +16,7 @@ import xarray as xr
 
 from l96closure import bridge, checks, targets
 from l96closure.bridge.neighbourhoods import Neighbourhoods
+from l96closure.bridge.sinkhorn import Remember, at_once
 from l96closure.diagnostics import chains as chain_diagnostics
 from l96closure.diagnostics import gaussian as diagnostics
 from l96closure.experiments import sections
@@ -154,7 +155,9 @@ def simulate(settings: Settings) -> xr.Dataset:
     )
 
 
-def sample(settings: Settings, training: xr.Dataset, progress: bool = False) -> xr.Dataset:
+def sample(
+    settings: Settings, training: xr.Dataset, progress: bool = False, remember: Remember = at_once
+) -> xr.Dataset:
     """Fit a bridge to each training set and run its chains.
 
     Returns
@@ -165,9 +168,9 @@ def sample(settings: Settings, training: xr.Dataset, progress: bool = False) -> 
     epsilon: float | str = settings.bridge.epsilon
     fits = []
     for samples in training["x"].values:
-        fits.append((bridge.fit(samples, epsilon, settings.neighbourhoods), samples))
+        fits.append((bridge.fit(samples, epsilon, settings.neighbourhoods, remember=remember), samples))
         epsilon = fits[0][0].epsilon
-    return generate(fits, settings.sampling, diagnostics.variances, settings.seeds["chains"], progress)
+    return generate(fits, settings.sampling, diagnostics.variances, settings.seeds["chains"], progress, remember)
 
 
 def diagnose(settings: Settings, training: xr.Dataset, generated: xr.Dataset) -> xr.Dataset:
