@@ -1,13 +1,15 @@
 """What becomes of runs that are killed: each is resumed, and its result compared with that of the run nobody killed.
 
-``python benchmarks/survival.py`` runs ``l96closure`` once, then kills it ``--kills`` times with SIGKILL, at moments
-drawn evenly over the time it took, and resumes it each time. Overrides for the experiment follow the options.
+``python benchmarks/survival.py`` runs ``l96closure`` once, then kills it ``--kills`` times with SIGKILL, in each of its
+stages in turn, at a moment drawn evenly over the time that stage took, and resumes it each time. Overrides for the
+experiment follow the options.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -41,6 +43,23 @@ def reached(folder: Path) -> str:
     )
 
 
+def stages_made(folder: Path) -> dict[str, float]:
+    """Return the stages a run has finished, in order, with the seconds each took."""
+    log = folder / "run.log"
+    lines = log.read_text(encoding="utf-8") if log.exists() else ""
+    return {name: float(seconds) for name, seconds in re.findall(r"(\w+) +([\d.]+) s$", lines, re.MULTILINE)}
+
+
+def kill_in(run: subprocess.Popen[bytes], folder: Path, stages_before: int, seconds: float) -> None:
+    """Kill a run so many seconds after it has begun the stage that follows so many others."""
+    while run.poll() is None and len(stages_made(folder)) < stages_before:
+        time.sleep(0.005)
+    try:
+        run.wait(seconds)
+    except subprocess.TimeoutExpired:
+        run.send_signal(signal.SIGKILL)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
@@ -54,15 +73,15 @@ def main() -> None:
         duration = time.perf_counter() - started
         print(f"uninterrupted: {duration:.1f} s", flush=True)
         whole = content(Path(scratch) / "whole" / "diagnostics.nc")
-        equal = 0
-        for number, moment in enumerate(np.random.default_rng(options.seed).uniform(0.0, duration, options.kills)):
+        durations = list(stages_made(Path(scratch) / "whole").items())
+        equal, rng = 0, np.random.default_rng(options.seed)
+        for number in range(options.kills):
+            stage, seconds = durations[number % len(durations)]
+            moment = rng.uniform(0.0, seconds)
             folder = Path(scratch) / f"killed_{number}"
             arguments = [*overrides, f"run_dir={folder.name}"]
-            with subprocess.Popen([*RUN, *arguments, "checkpoint_every=1"], **quiet) as run:
-                try:
-                    run.wait(moment)
-                except subprocess.TimeoutExpired:
-                    run.send_signal(signal.SIGKILL)
+            with subprocess.Popen([*RUN, *arguments, "checkpoint_every=0.2"], **quiet) as run:
+                kill_in(run, folder, number % len(durations), moment)
             state = reached(folder)
             again = ["resume=true"] if (folder / ".hydra" / "config.yaml").exists() else []
             done = subprocess.run(
@@ -70,7 +89,9 @@ def main() -> None:
             )
             alike = done.returncode == 0 and same_bits(content(folder / "diagnostics.nc"), whole)
             equal += alike
-            print(f"killed after {moment:5.1f} s ({state}): {'same bits' if alike else 'DIFFERENT'}", flush=True)
+            print(
+                f"killed {moment:4.1f} s into {stage:9} ({state}): {'same bits' if alike else 'DIFFERENT'}", flush=True
+            )
         print(json.dumps({"kills": options.kills, "same_bits": equal, "uninterrupted_s": round(duration, 1)}))
     sys.exit(equal != options.kills)
 

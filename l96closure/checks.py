@@ -23,10 +23,13 @@ __all__ = [
     "number",
     "one_of",
     "optional",
+    "real_array",
     "reject",
     "steps",
     "still_finite",
     "variable",
+    "varied",
+    "xarray_dataset",
 ]
 
 Rule = Callable[[str, Any], object]
@@ -36,6 +39,7 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 _MOST = 2**53  # beyond it, a float does not tell one integer from the next
+_LARGEST = 1e100  # the square of a number, and sums of many, can still be told
 
 
 def reject(name: str, value: object, allowed: str) -> NoReturn:
@@ -146,23 +150,53 @@ def one_of(name: str, value: Any, allowed: Collection[str]) -> str:
     return value
 
 
+def real_array(name: str, value: Any) -> npt.NDArray[np.float64]:
+    """Return ``value`` as a float64 array, in which masked values are NaN.
+
+    Raises ``ValueError`` unless it is made of real numbers: no texts, dates, objects or complex numbers.
+    """
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError):  # nested lists of unequal lengths
+        reject(name, value, "an array of numbers")
+    if array.dtype.kind not in "biuf":
+        reject(name, value, "an array of numbers")
+    masked = np.ma.getmask(value)
+    array = array.astype(np.float64, copy=False)
+    return array if masked is np.ma.nomask else np.where(masked, np.nan, array)
+
+
 def finite_array(name: str, value: Any, ndim: int) -> npt.NDArray[np.float64]:
     """Return ``value`` as a C-ordered float64 array of ``ndim`` dimensions without NaN or infinity.
 
-    Raises ``ValueError`` when the dimensions differ, the array is empty, or it holds a non-finite
-    value (the message gives the index of the first one).
+    Raises ``ValueError`` when it is none of numbers, the dimensions differ, the array is empty, or it holds a value
+    that is not finite or too large to be squared (the message gives the index of the first one).
     """
-    try:
-        array = np.ascontiguousarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        reject(name, value, "an array of numbers")
+    array = np.asarray(real_array(name, value), order="C")
     if array.ndim != ndim or array.size == 0:
         reject(f"{name}.shape", array.shape, f"{ndim}-dimensional and not empty")
-    finite = np.isfinite(array)
-    if not finite.all():
-        index = tuple(int(i) for i in np.argwhere(~finite)[0])
-        reject(f"{name}[{', '.join(map(str, index))}]", float(array[index]), "finite")
+    small = (array <= _LARGEST) & (array >= -_LARGEST)
+    if not small.all():
+        index = tuple(int(i) for i in np.argwhere(~small)[0])
+        allowed = f"at most {_LARGEST:g} in size" if np.isfinite(array[index]) else "finite"
+        reject(f"{name}[{', '.join(map(str, index))}]", float(array[index]), allowed)
     return array
+
+
+def varied(name: str, array: npt.NDArray[np.float64], columns: npt.NDArray[np.intp]) -> None:
+    """Raise ``ValueError`` if one of some columns of an array (M, d) is constant."""
+    constant = columns[np.ptp(array[:, columns], axis=0) == 0.0]
+    if constant.size:
+        reject(
+            f"{name}[:, {constant[0]}]", float(array[0, constant[0]]), "at least two distinct values, not a constant"
+        )
+
+
+def xarray_dataset(name: str, value: Any) -> xr.Dataset:
+    """Return ``value``; raise ``ValueError`` unless it is an xarray Dataset."""
+    if not isinstance(value, xr.Dataset):
+        reject(name, f"{type(value).__module__}.{type(value).__qualname__}", "an xarray Dataset")
+    return value
 
 
 def variable(name: str, dataset: xr.Dataset, variable: str, dims: tuple[str, ...]) -> npt.NDArray[np.float64]:
@@ -170,6 +204,7 @@ def variable(name: str, dataset: xr.Dataset, variable: str, dims: tuple[str, ...
 
     Raises ``ValueError`` when there is no such variable, or its dimensions are others.
     """
+    xarray_dataset(name, dataset)
     if variable not in dataset or set(dataset[variable].dims) != set(dims):
         found = {str(key): value.dims for key, value in dataset.data_vars.items()}
         reject(name, found, f"a Dataset with {variable} ({', '.join(dims)})")

@@ -74,7 +74,7 @@ def integrate(
 
     Parameters
     ----------
-    tendency : resolved tendency, any callable z (member, K) -> dz/dt (member, K).
+    tendency : resolved tendency, any callable z (member, K) -> dz/dt (member, K); what it gives is checked once.
     closure : obeys :class:`l96closure.closures.Closure`.
     z0 : initial slow variables (member, K).
     steps : number of coarse steps, >= 1.
@@ -94,7 +94,8 @@ def integrate(
     Raises
     ------
     ValueError
-        An argument is out of its range, or ``z0`` or ``dt`` does not fit the closure.
+        An argument is out of its range, ``z0`` or ``dt`` does not fit the closure, or the tendency or the closure gives
+        something else than an array of numbers of the shape of z.
     BlowUpError
         The state stopped being finite; the message names the member and the time.
     """
@@ -118,6 +119,7 @@ def integrate(
             attrs={"scheme": scheme, "dt": dt, "steps": done, "save_every": save_every},
         )
 
+    _check_field("tendency(z)", tendency(z), z)
     state, first, kept = closure.init(z, rng), 0, 0
     for part in [] if restart is None else restart.parts():
         new = slice(kept, kept + part.sizes["time"])
@@ -140,6 +142,8 @@ def integrate(
                 kept += here.sizes["time"]
             with np.errstate(over="ignore", invalid="ignore"):  # a blow-up ends in the error below, not in warnings
                 psi, state = closure.step(z, state, rng)
+                if step == first:
+                    _check_field("psi of the closure", psi, z)
                 following = advance(tendency, z, psi, dt)
             if step % save_every == 0:
                 out_z[:, step // save_every] = z
@@ -156,6 +160,13 @@ def integrate(
             z = following
             bar.update()
     return recorded(steps)
+
+
+def _check_field(name: str, values: npt.ArrayLike, z: F64) -> None:
+    """Raise ``ValueError`` unless ``values`` are numbers, one for each of z."""
+    shape = checks.real_array(name, values).shape
+    if shape != z.shape:
+        checks.reject(f"{name}.shape", shape, f"that of z, {z.shape}")
 
 
 def forecast(

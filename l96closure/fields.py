@@ -52,6 +52,7 @@ class Fields:
         ValueError
             A variable is missing, named twice or has other dims.
         """
+        checks.xarray_dataset("truth", truth)
         predictors, dim = _several("predictors", predictors), _several("dim", dim)
         if target in predictors:
             checks.reject("target", target, f"none of the predictors {', '.join(predictors)}")
@@ -90,6 +91,7 @@ class Fields:
         ValueError
             A predictor is missing, is not finite, or has other dims, sizes or units than in the training data.
         """
+        checks.xarray_dataset("dataset", dataset)
         arrays = []
         for name, units in zip(self.predictors, self.units[:-1], strict=True):
             if name not in dataset:

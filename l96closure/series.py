@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import scipy
@@ -17,19 +19,29 @@ F64 = npt.NDArray[np.float64]
 def time_step(name: str, dataset: xr.Dataset) -> float:
     """Return the uniform step of the coordinate ``time`` of a Dataset that an error calls ``name``.
 
+    Dates, of NumPy or cftime, count in seconds.
+
     Raises
     ------
     ValueError
         There is no such coordinate, it has fewer than two times, or its step is not uniform and positive.
     """
+    checks.xarray_dataset(name, dataset)
     if "time" not in dataset.coords or dataset.sizes["time"] < 2:
         checks.reject(f"{name}.sizes['time']", dataset.sizes.get("time"), "a time coordinate with two times or more")
-    time = dataset["time"].values.astype(np.float64)
+    time = checks.finite_array(f"{name}['time']", _elapsed(dataset["time"].values), 1)
     step = float((time[-1] - time[0]) / (len(time) - 1))
     # The comparison allows for the rounding of the times themselves.
     if not step > 0 or not np.allclose(np.diff(time), step, rtol=1e-6, atol=4 * np.spacing(np.abs(time).max())):
         checks.reject(f"{name}['time']", time, "increasing with a uniform step")
     return step
+
+
+def _elapsed(time: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return times as they are, dates in seconds since the first of them."""
+    if time.dtype.kind == "M" or hasattr(time[0], "calendar"):
+        return (time - time[0]).astype("timedelta64[ns]") / np.timedelta64(1, "s")
+    return time
 
 
 def lagged_products(first: F64, longer: F64, lags: int) -> F64:

@@ -51,7 +51,7 @@ class TemporalProcess:
         ValueError
             There is not exactly one variable of these dims, it is not finite, or an argument is out of its range.
         """
-        if len(trajectories.data_vars) != 1:
+        if len(checks.xarray_dataset("trajectories", trajectories).data_vars) != 1:
             checks.reject("trajectories", sorted(map(str, trajectories.data_vars)), "a Dataset with one variable")
         ((name, data),) = trajectories.data_vars.items()
         if set(data.dims) not in ({"sample", "time"}, {"sample", "time", "component"}):
@@ -110,7 +110,8 @@ class TemporalProcess:
         start = self.training.values.reshape(samples, -1)[rng.integers(samples, size=n)]
         given = None
         if initial is not None:
-            held = np.asarray(initial, dtype=np.float64)
+            held = np.atleast_1d(checks.real_array("initial", initial))
+            checks.finite_array("initial", held, held.ndim)
             if held.shape not in ((size,), (n, size)):
                 checks.reject("initial.shape", held.shape, f"({size},) or ({n}, {size})")
             given = dict(enumerate(np.broadcast_to(held, (n, size)).T))

@@ -86,6 +86,7 @@ def choose_epsilon(
     if M < 20:
         checks.reject("samples.shape", samples.shape, "(M, d) with M >= 20 to choose epsilon from")
     sets, scales, wanted = checked(neighbourhoods, d), checked_scale(scale, d), checked_components(components, d)
+    checks.varied("samples", samples, wanted)
     kept = np.random.default_rng(rng).choice(M, min(M, _MOST_SAMPLES), replace=False)
     x = samples[np.sort(kept)] / scales
     chosen = wanted[np.unique(np.linspace(0, wanted.size - 1, _MOST_COMPONENTS).round().astype(int))]

@@ -225,13 +225,7 @@ def fit(
     wanted = checked_components(components, d)
     if M < 2:
         checks.reject("samples.shape", samples.shape, "(M, d) with M >= 2")
-    constant = wanted[np.ptp(samples[:, wanted], axis=0) == 0.0]
-    if constant.size:
-        checks.reject(
-            f"samples[:, {constant[0]}]",
-            float(samples[0, constant[0]]),
-            "at least two distinct values, not a constant",
-        )
+    checks.varied("samples", samples, wanted)
     epsilon = bandwidth.checked_epsilon("epsilon", epsilon)
     if isinstance(epsilon, str):
         size = centres if centres is not None else M * (wanted.size if shared else 1)

@@ -178,10 +178,10 @@ def checked_scale(scale: npt.ArrayLike | None, d: int) -> npt.NDArray[np.float64
     """Return user-given scales as (d,); raise ``ValueError`` unless all are finite and > 0."""
     if scale is None:
         return np.ones(d)
-    given = np.atleast_1d(np.asarray(scale, dtype=np.float64))
+    given = np.atleast_1d(checks.real_array("scale", scale))
     if given.shape not in ((1,), (d,)):
         checks.reject("scale.shape", given.shape, f"a scalar or ({d},)")
-    if not (np.isfinite(given).all() and (given > 0).all()):
+    if not (checks.finite_array("scale", given, 1) > 0).all():
         checks.reject("scale", given.tolist(), "finite and > 0 everywhere")
     return np.broadcast_to(given, (d,)).copy()
 

@@ -21,6 +21,8 @@ __all__ = ["Analog"]
 
 F64 = npt.NDArray[np.float64]
 
+_FAR = 1e100  # standard deviations, beyond which the square of a distance is no number
+
 
 @dataclass(frozen=True)
 class Analog:
@@ -172,6 +174,7 @@ class Analog:
 
     def _drawn(self, tree: Any, points: F64, rng: np.random.Generator) -> npt.NDArray[np.intp]:
         """Draw one of the samples nearest to each of the points (member, K, coordinate); its number (member, K)."""
+        points = checks.finite_array("z", points.clip(-_FAR, _FAR), 3)
         _, near = tree.query(points, k=range(1, self.neighbours + 1))
         chosen = rng.integers(self.neighbours, size=(*points.shape[:2], 1))
         drawn: npt.NDArray[np.intp] = np.take_along_axis(near, chosen, axis=2)[:, :, 0]

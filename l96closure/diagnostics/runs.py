@@ -66,6 +66,7 @@ def align(truth: xr.Dataset, coarse: xr.Dataset) -> Runs:
 
 def _arrays(name: str, dataset: xr.Dataset, dims: tuple[str, ...]) -> dict[str, FloatArray]:
     """Check ``z`` and ``psi`` of a run and return them as arrays (member, time, k)."""
+    checks.xarray_dataset(name, dataset)
     arrays = {}
     for variable in ("z", "psi"):
         if variable not in dataset:
@@ -74,15 +75,17 @@ def _arrays(name: str, dataset: xr.Dataset, dims: tuple[str, ...]) -> dict[str, 
         if set(field.dims) != set(dims):
             checks.reject(f"{name}[{variable!r}].dims", field.dims, f"({', '.join(dims)})")
         field = field.transpose(*dims)
-        bad = ~np.isfinite(field.values)
+        values = checks.real_array(f"{name}[{variable!r}]", field.values)
+        bad = ~np.isfinite(values)
         if bad.any():
             index = tuple(int(i) for i in np.argwhere(bad)[0])
             where = ", ".join(
                 f"{dim} = {field[dim].values[i] if dim in field.coords else i:g}"
                 for dim, i in zip(dims, index, strict=True)
             )
-            checks.reject(f"{name}[{variable!r}] at {where}", float(field.values[index]), "finite")
-        arrays[variable] = checks.finite_array(variable, field.values, len(dims)).reshape(-1, *field.shape[-2:])
+            checks.reject(f"{name}[{variable!r}] at {where}", float(values[index]), "finite")
+        checked = checks.finite_array(f"{name}[{variable!r}]", values, len(dims))
+        arrays[variable] = checked.reshape(-1, *field.shape[-2:])
     return arrays
 
 
