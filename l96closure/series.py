@@ -40,7 +40,7 @@ def time_step(name: str, dataset: xr.Dataset) -> float:
 def _elapsed(time: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return times as they are, dates in seconds since the first of them."""
     if time.dtype.kind == "M" or hasattr(time[0], "calendar"):
-        return (time - time[0]).astype("timedelta64[ns]") / np.timedelta64(1, "s")
+        time = (time - time[0]).astype("timedelta64[ns]") / np.timedelta64(1, "s")
     return time
 
 
