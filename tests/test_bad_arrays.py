@@ -56,8 +56,8 @@ OF_VALUES: dict[str, Callable[[F64, np.random.Generator], Any]] = {
     "too large to be squared": somewhere(1e200),
     "masked": masked,
     "complex": lambda good, rng: good + 1j,
-    "dates": lambda good, rng: np.full(good.shape, np.datetime64("2026-01-01")),
-    "durations": lambda good, rng: np.full(good.shape, np.timedelta64(1, "s")),
+    "dates": lambda good, rng: np.full(good.shape, np.datetime64("2026-01-01", "ns")),
+    "durations": lambda good, rng: np.full(good.shape, np.timedelta64(1, "ns")),
     "texts": lambda good, rng: good.astype(str),
     "objects": lambda good, rng: np.full(good.shape, None),
 }
