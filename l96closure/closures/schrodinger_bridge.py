@@ -146,8 +146,8 @@ class SchrodingerBridge:
         memory : number of damped oscillators that make the noise xi and give it the autocorrelation of the training
             residual (see :mod:`l96closure.closures.memory`); None for fresh noise at every step. Of the schemes
             ``quantile`` and ``moments``; a chain has only the memory that few steps leave.
-        step : coarse step in the unit of ``truth``'s time, > 0, for the memory; None is the interval of
-            ``truth``, which then needs no coordinate ``time``.
+        step : coarse step in the unit of ``truth``'s time, > 0, for the memory (seconds where times are dates); None is
+            the interval of ``truth``, which then needs no coordinate ``time``.
         decorrelation_steps : steps of the chain per coarse step, n_c >= 1.
         clamp, noise_metric : of the chain, see :class:`l96closure.bridge.Chain`.
         pooled : one dictionary of the samples of all sites that look the same (translation symmetry) instead of one
