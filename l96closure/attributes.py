@@ -110,6 +110,9 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     ),
     # unfinished computations
     "z_now": _quantity("slow variable at the step the computation goes on with"),
+    "y_now": _quantity("fast variable at that step"),
+    "z_before": _quantity("slow variable at the last few steps"),
+    "u_hat_now": _quantity("real and imaginary parts of the spectrum of the solution at that step"),
     "closure_state": _quantity("state of the closure at that step"),
     "evaluation": _quantity("results of the costly steps of a computation, one after the other"),
     "evaluation_size": _quantity("number of values of each of these results"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 
@@ -14,6 +15,7 @@ import xarray as xr
 
 from l96closure import checks
 from l96closure.progress import bar as progress_bar
+from l96closure.restart import Restart
 
 __all__ = ["KuramotoSivashinsky", "etdrk4", "resolved_tendency", "simulate"]
 
@@ -215,6 +217,7 @@ def simulate(
     spinup: float = 200.0,
     seed: int = 0,
     progress: bool = False,
+    restart: Restart | None = None,
 ) -> xr.Dataset:
     """Run the equation and record the box averages with their subgrid tendency.
 
@@ -227,6 +230,8 @@ def simulate(
     spinup : time that is integrated and dropped first, >= 0.
     seed : seed of the random initial state, small waves of zero mean.
     progress : show a progress bar.
+    restart : where the run is kept, to be taken up again by the same call after it was stopped; the result has the
+        same bits.
 
     Returns
     -------
@@ -246,8 +251,22 @@ def simulate(
     z, psi = np.empty((samples, model.K)), np.empty((samples, model.K))
     first = checks.steps("spinup", spinup, dt)
     steps = first + (samples - 1) * every
-    with progress_bar(steps, "Kuramoto-Sivashinsky equation", show=progress, unit_scale=True) as bar:
-        for done in range(steps + 1):
+    begin, kept = 0, 0
+    for part in [] if restart is None else restart.parts():
+        new = slice(kept, kept + part.sizes["time"])
+        z[new], psi[new] = part["z"], part["psi"]
+        begin, kept, v = int(part.attrs["step"]), new.stop, part["u_hat_now"].to_numpy().view(np.complex128)
+    with (
+        restart or nullcontext(),
+        progress_bar(steps, "Kuramoto-Sivashinsky equation", show=progress, unit_scale=True, initial=begin) as bar,
+    ):
+        for done in range(begin, steps + 1):
+            if restart is not None and restart.due and done > begin:
+                new = slice(kept, max(0, -(-(done - first) // every)))  # the samples of the steps before this one
+                here = {"z": (("time", "k"), z[new]), "psi": (("time", "k"), psi[new])}
+                now = {"u_hat_now": ("value_index", v.view(np.float64))}
+                restart.append(xr.Dataset(here | now, attrs={"step": done}))
+                kept = new.stop
             if done >= first and (done - first) % every == 0:
                 sample = (done - first) // every
                 z[sample], psi[sample] = model.resolve(v)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -13,6 +14,7 @@ import xarray as xr
 from l96closure import checks
 from l96closure import lorenz96_core as core
 from l96closure.progress import bar as progress_bar
+from l96closure.restart import Restart
 
 __all__ = ["SUBGRID_DEFINITIONS", "TwoScaleLorenz96", "resolved_tendency", "simulate"]
 
@@ -159,10 +161,10 @@ def resolved_tendency(z: npt.ArrayLike, F: float) -> FloatArray:
 class _Integration:
     """A running integration: the padded state and how many fine steps it has made since sampling began."""
 
-    def __init__(self, model: TwoScaleLorenz96, z: FloatArray, y: FloatArray, dt: float) -> None:
+    def __init__(self, model: TwoScaleLorenz96, z: FloatArray, y: FloatArray, dt: float, step: int = 0) -> None:
         self.model, self.dt = model, dt
         self._z, self._y = core.padded(z, y)
-        self._step = 0
+        self._step = step
 
     @property
     def z(self) -> FloatArray:
@@ -229,6 +231,7 @@ def simulate(
     coarse_dt: float = 5e-3,
     seed: int = 0,
     progress: bool = False,
+    restart: Restart | None = None,
 ) -> xr.Dataset:
     """Run the two-scale model and record the slow variables with their subgrid tendency.
 
@@ -248,6 +251,8 @@ def simulate(
     coarse_dt : the coarse step of the ``coarse`` definition, a whole multiple of ``dt``; unused otherwise.
     seed : seed of the random initial state.
     progress : show a progress bar.
+    restart : where the run is kept, to be taken up again by the same call after it was stopped; the result has the
+        same bits.
 
     Returns
     -------
@@ -270,21 +275,42 @@ def simulate(
     run = _Integration(model, z, y, dt)
     out_z, out_psi = np.empty((samples, model.K)), np.empty((samples, model.K))
     history = np.empty((lead + 1, model.K))
-    spinup_steps = checks.steps("spinup", spinup, dt)
-    sampling_steps = (samples - 1) * every + lead
-    with progress_bar(spinup_steps + sampling_steps, "two-scale model", show=progress, unit_scale=True) as bar:
-        for start in range(0, spinup_steps, _STEPS_PER_CALL):
-            steps = min(_STEPS_PER_CALL, spinup_steps - start)
-            done = run.advance(steps)
-            checks.still_finite("the two-scale model", run.z, (start + done) * dt - spinup_steps * dt, dt)
+    last = (samples - 1) * every + lead
+    step, emitted = -checks.steps("spinup", spinup, dt), 0  # counted from the end of the spin-up
+    total = last - step
+    for part in [] if restart is None else restart.parts():
+        new = slice(emitted, emitted + part.sizes["time"])
+        out_z[new], out_psi[new], history[:] = part["z"], part["psi"], part["z_before"]
+        step, emitted = int(part.attrs["step"]), new.stop
+        run = _Integration(model, part["z_now"].to_numpy(), part["y_now"].to_numpy(), dt, max(step, 0))
+    kept = emitted
+    with (
+        restart or nullcontext(),
+        progress_bar(total, "two-scale model", show=progress, unit_scale=True, initial=total - last + step) as bar,
+    ):
+        while emitted < samples:
+            if step < 0:
+                done = run.advance(min(_STEPS_PER_CALL, -step))
+            else:
+                steps = min(_STEPS_PER_CALL, last - step)
+                done, emitted = run.sample(steps, lead, every, history, out_z, out_psi, emitted)
+            step += done
+            checks.still_finite("the two-scale model", run.z, step * dt, dt)
             bar.update(done)
-        emitted = 0
-        for start in range(0, max(sampling_steps, 1), _STEPS_PER_CALL):
-            steps = min(_STEPS_PER_CALL, sampling_steps - start)
-            done, emitted = run.sample(steps, lead, every, history, out_z, out_psi, emitted)
-            checks.still_finite("the two-scale model", run.z, (start + done) * dt, dt)
-            bar.update(done)
-    assert emitted == samples
+            if restart is not None and restart.due:
+                restart.append(
+                    xr.Dataset(
+                        {
+                            "z": (("time", "k"), out_z[kept:emitted]),
+                            "psi": (("time", "k"), out_psi[kept:emitted]),
+                            "z_before": (("lag", "k"), history),
+                            "z_now": ("k", run.z),
+                            "y_now": (("k", "j"), run.y.reshape(model.K, model.J)),
+                        },
+                        attrs={"step": step},
+                    )
+                )
+                kept = emitted
     return xr.Dataset(
         {"z": (("time", "k"), out_z), "psi": (("time", "k"), out_psi)},
         coords={"time": np.arange(samples) * (every * dt), "k": np.arange(model.K)},

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 import xarray as xr
 
 import l96closure as lc
+from l96closure import kuramoto_sivashinsky, lorenz96
 from l96closure.bridge import sinkhorn
 from l96closure.closures import Analog, PolynomialAR1, SchrodingerBridge
 from l96closure.coarse import BlowUpError
@@ -170,6 +172,49 @@ def test_the_nested_scaling_of_many_samples_goes_on(tmp_path: Path, consecutive:
         sinkhorn.solve_samples(samples, 1e-4, remember=dying(6, Journal(Restart(tmp_path, 0.0))))
     again = sinkhorn.solve_samples(samples, 1e-4, remember=Journal(Restart(tmp_path, 0.0)))
     assert np.array_equal(again.log_v, whole.log_v)
+
+
+class MortalRestart(Restart):
+    """Restart files whose process dies once so many are written."""
+
+    def __init__(self, folder: Path, parts: int) -> None:
+        super().__init__(folder, 0.0)
+        self._left = parts
+
+    def append(self, part: xr.Dataset) -> None:
+        super().append(part)
+        self._left -= 1
+        if self._left == 0:
+            raise Killed
+
+
+SIMULATIONS: dict[str, Callable[..., xr.Dataset]] = {
+    **{
+        subgrid: partial(
+            lc.simulate, lc.TwoScaleLorenz96(K=5, J=3), 23, 1e-3, every=4, spinup=0.031, subgrid=subgrid, seed=3
+        )
+        for subgrid in ("fine", "coarse", "coupling")
+    },
+    "one sample": partial(lc.simulate, lc.TwoScaleLorenz96(K=5, J=3), 1, spinup=0.02, subgrid="coupling"),
+    "Kuramoto-Sivashinsky": partial(
+        kuramoto_sivashinsky.simulate, lc.KuramotoSivashinsky(L=20.0, K=8, J=8), 23, every=3, spinup=4.0
+    ),
+}
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("name", SIMULATIONS)
+def test_a_truth_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, parts: int) -> None:
+    monkeypatch.setattr(lorenz96, "_STEPS_PER_CALL", 7)
+    whole, deaths = SIMULATIONS[name](), 0
+    while True:
+        try:
+            run = SIMULATIONS[name](restart=MortalRestart(tmp_path / "run", parts))
+            break
+        except Killed:
+            deaths += 1
+    assert run.identical(whole)
+    assert deaths >= 1
 
 
 @pytest.mark.parametrize("steps", [1, 9, 40])

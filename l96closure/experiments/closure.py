@@ -41,7 +41,9 @@ BLOW_UP = "blow_up"
 """Name and kind of the file that holds the last good state of a coarse run that blew up."""
 
 
-def simulate(settings: Settings, progress: bool = False) -> tuple[xr.Dataset, xr.Dataset]:
+def simulate(
+    settings: Settings, progress: bool = False, restart: Restart | None = None
+) -> tuple[xr.Dataset, xr.Dataset]:
     """Run the truth twice, from different seeds.
 
     Returns
@@ -49,7 +51,13 @@ def simulate(settings: Settings, progress: bool = False) -> tuple[xr.Dataset, xr
     The training truth and the reference, as the system's ``simulate`` returns them.
     """
     seeds = settings.seeds
-    truth = settings.system.simulate(settings.model, **settings.training, seed=seeds["truth"], progress=progress)
+    truth = settings.system.simulate(
+        settings.model,
+        **settings.training,
+        seed=seeds["truth"],
+        progress=progress,
+        restart=restart and restart.of_piece(0),
+    )
     reference = settings.system.simulate(
         settings.judged,
         **{
@@ -60,6 +68,7 @@ def simulate(settings: Settings, progress: bool = False) -> tuple[xr.Dataset, xr
         },
         seed=seeds["reference"],
         progress=progress,
+        restart=restart and restart.of_piece(1),
     )
     return truth, reference
 
@@ -182,7 +191,7 @@ def forecast(
 
 
 def _simulate_stage(settings: Settings, folder: RunFolder, progress: bool, restart: Restart) -> dict[str, xr.Dataset]:
-    truth, reference = simulate(settings, progress)
+    truth, reference = simulate(settings, progress, restart)
     return {"truth": truth, "reference": reference}
 
 

@@ -207,7 +207,9 @@ class Settings:
         return cls(
             system=system,
             model=sections.build("model", system.model, model),
-            training=sections.arguments("training", system.simulate, config["training"], "model", "seed", "progress"),
+            training=sections.arguments(
+                "training", system.simulate, config["training"], "model", "seed", "progress", "restart"
+            ),
             reference=sections.build("reference", Reference, config["reference"]),
             closure=closure,
             closure_arguments=sections.arguments("closure", closures.CLOSURES[closure].fit, arguments, *_OURS),

@@ -22,8 +22,8 @@ class System:
     Attributes
     ----------
     model : the dataclass of its parameters.
-    simulate : runs the truth; takes the model, ``samples``, ``dt``, ``every``, ``spinup``, ``seed`` and ``progress``,
-        and perhaps more; returns ``z`` and ``psi`` of dims (time, k).
+    simulate : runs the truth; takes the model, ``samples``, ``dt``, ``every``, ``spinup``, ``seed``, ``progress`` and
+        ``restart``, and perhaps more; returns ``z`` and ``psi`` of dims (time, k).
     tendency : makes the tendency of the coarse model.
     """
 
