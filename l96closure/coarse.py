@@ -16,7 +16,7 @@ from l96closure.progress import bar as progress_bar
 from l96closure.restart import Restart, generator_state, restore_generator
 from l96closure.series import time_step
 
-__all__ = ["SCHEMES", "BlowUpError", "Tendency", "euler", "forecast", "integrate", "rk4"]
+__all__ = ["SCHEMES", "BlowUpError", "Tendency", "check_step", "euler", "forecast", "integrate", "rk4"]
 
 F64 = npt.NDArray[np.float64]
 Tendency = Callable[[F64], F64]
@@ -102,9 +102,7 @@ def integrate(
     z = checks.finite_array("z0", z0, 2).copy()
     steps, save_every = checks.integer("steps", steps, 1), checks.integer("save_every", save_every, 1)
     dt = checks.number("dt", dt, above=0.0)
-    right = getattr(closure, "coarse_dt", None)
-    if right is not None and not math.isclose(dt, right, rel_tol=1e-6):
-        checks.reject("dt", dt, f"{right:g}, the coarse step the closure was fitted for")
+    check_step(closure, dt)
     advance = SCHEMES[checks.one_of("scheme", scheme, SCHEMES)]
     rng = np.random.default_rng(rng)
     members, K = z.shape
@@ -160,6 +158,13 @@ def integrate(
             z = following
             bar.update()
     return recorded(steps)
+
+
+def check_step(closure: Closure, dt: float) -> None:
+    """Raise ``ValueError`` if a closure remembers, and is right for another coarse step than ``dt``."""
+    right = getattr(closure, "coarse_dt", None)
+    if right is not None and not math.isclose(dt, right, rel_tol=1e-6):
+        checks.reject("dt", dt, f"{right:g}, the coarse step the closure was fitted for")
 
 
 def _check_field(name: str, values: npt.ArrayLike, z: F64) -> None:

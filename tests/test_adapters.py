@@ -209,6 +209,12 @@ class TestClimlab:
         self.run(tree)
         assert closure.steps == STEPS // 4
 
+    def test_a_step_the_closure_was_not_fitted_for(self, adapter: ModuleType, bridge: SchrodingerBridge) -> None:
+        tree = self.model(adapter)
+        self.attach(adapter, tree, bridge, every=2)
+        with pytest.raises(ValueError, match=r"^dt = 0\.03125 .* 0\.015625, the coarse step"):
+            tree.step_forward()
+
     def test_takes_one_variable(self, adapter: ModuleType) -> None:
         tree = self.model(adapter)
         with pytest.raises(ValueError, match=r"state = \['Tatm', 'Ts'\] .*one variable"):
@@ -282,3 +288,6 @@ class TestDapper:
             adapter.Forecast(tendency, bridge, K + 1)
         with pytest.raises(ValueError, match=r"z\.shape = \(2, 5\)"):
             adapter.Forecast(tendency, RedNoise(), K).augment(start(2)[:, :5])
+        forecast = adapter.Forecast(tendency, bridge, K)
+        with pytest.raises(ValueError, match=r"^dt = 0\.01 .* 0\.015625, the coarse step the closure was fitted for"):
+            forecast(forecast.augment(start(2)), 0.0, 0.01)

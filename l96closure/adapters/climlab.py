@@ -11,6 +11,7 @@ from l96closure import checks
 from l96closure.adapters import cannot_import
 from l96closure.adapters.carried import Carried
 from l96closure.closures import Closure
+from l96closure.coarse import check_step
 
 try:
     from climlab.process import TimeDependentProcess
@@ -46,8 +47,8 @@ class ClosureProcess(TimeDependentProcess):
     Raises
     ------
     ValueError
-        ``time_unit`` is out of its range, the state is not one variable; on a step, the variable does not fit the
-        closure.
+        ``time_unit`` is out of its range, the state is not one variable; on a step, the variable or the timestep does
+        not fit the closure.
     """
 
     def __init__(
@@ -61,5 +62,6 @@ class ClosureProcess(TimeDependentProcess):
     def _compute(self) -> dict[str, F64]:
         ((name, field),) = self.state.items()
         z = np.array(field, dtype=np.float64).reshape(1, -1)
+        check_step(self.carried.closure, self.timestep * self._per_second)
         psi = self.carried.psi(z, self.time["steps"])
         return {name: psi.reshape(field.shape) * self._per_second}

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from l96closure import checks
 from l96closure.adapters import cannot_import
 from l96closure.closures import Closure
-from l96closure.coarse import SCHEMES, Tendency
+from l96closure.coarse import SCHEMES, Tendency, check_step
 
 try:
     from dapper.mods import Operator
@@ -75,7 +75,11 @@ class Forecast:
         return self._joined(z, self.closure.init(z, self.rng))
 
     def __call__(self, x: F64, t: float, dt: float) -> F64:
-        """Advance x, (M,) or (member, M), from time ``t`` by one coarse step ``dt``; the model does not depend on t."""
+        """Advance x, (M,) or (member, M), from time ``t`` by one coarse step ``dt``; the model does not depend on t.
+
+        Raises ``ValueError`` when the closure remembers and is right for another step.
+        """
+        check_step(self.closure, dt)
         members = np.atleast_2d(x)
         z = np.ascontiguousarray(members[:, : self.K])
         state = members[:, self.K :].reshape(len(z), *self._shape)
