@@ -179,7 +179,7 @@ def finite_array(name: str, value: Any, ndim: int) -> npt.NDArray[np.float64]:
     if not small.all():
         index = tuple(int(i) for i in np.argwhere(~small)[0])
         allowed = f"at most {_LARGEST:g} in size" if np.isfinite(array[index]) else "finite"
-        reject(f"{name}[{', '.join(map(str, index))}]", float(array[index]), allowed)
+        reject(f"{name}[{', '.join(map(str, index))}]" if index else name, float(array[index]), allowed)
     return array
 
 

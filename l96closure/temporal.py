@@ -110,7 +110,7 @@ class TemporalProcess:
         start = self.training.values.reshape(samples, -1)[rng.integers(samples, size=n)]
         given = None
         if initial is not None:
-            held = np.atleast_1d(checks.real_array("initial", initial))
+            held = checks.real_array("initial", initial)
             checks.finite_array("initial", held, held.ndim)
             if held.shape not in ((size,), (n, size)):
                 checks.reject("initial.shape", held.shape, f"({size},) or ({n}, {size})")

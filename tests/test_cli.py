@@ -168,7 +168,7 @@ def test_a_wrong_value_ends_a_sweep_at_once(call: Call, tmp_path: Path, override
 def test_a_wrong_argument_of_the_closure_ends_in_one_line(call: Call) -> None:
     outcome = call(*TINY, "closure.epsilon=-1", "run_dir=mine")
     assert outcome.status == 2
-    assert outcome.err.splitlines()[-1].startswith("l96closure: error: epsilon = -1")
+    assert outcome.err.splitlines()[-1].startswith("l96closure: error: closure.epsilon = -1")
     assert not Path("mine/closure.nc").exists()
 
 

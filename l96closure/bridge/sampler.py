@@ -262,10 +262,10 @@ def sample(
     given = {} if given is None else given
     chain = Chain(bridge, scheme, list(given), clamp, noise_metric)
     for component, value in given.items():
-        held = np.atleast_1d(checks.real_array(f"given[{component}]", value))
-        if held.shape not in ((1,), (x.shape[0],)):
-            checks.reject(f"given[{component}].shape", held.shape, f"() or ({x.shape[0]},)")
-        checks.finite_array(f"given[{component}]", held, 1)
+        held = checks.real_array(f"given[{component}]", value)
+        if held.shape not in ((), (x.shape[0],)):
+            checks.reject(f"given[{component}]", value, f"a finite number or {x.shape[0]} of them")
+        checks.finite_array(f"given[{component}]", held, held.ndim)
         x[:, component] = held
 
     kept = np.empty((x.shape[0], steps // stride, bridge.d))
