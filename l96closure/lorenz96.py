@@ -117,9 +117,12 @@ class TwoScaleLorenz96:
         """
         z, y = self._state(z, y)
         dt = checks.number("dt", dt, above=0.0)
-        state = _Integration(self, z, y, dt)
+        state = self._integration(z, y, dt)
         state.advance(checks.integer("steps", steps, 1))
-        return state.z.copy(), state.y.reshape(self.K, self.J).copy()
+        return state.z.copy(), state.y.copy()
+
+    def _integration(self, z: FloatArray, y: FloatArray, dt: float, step: int = 0) -> core.Integration:
+        return core.Integration(z, y, dt, (self.J, float(self.F), self.coupling, float(self.b), float(self.c)), step)
 
     def _state(self, z: npt.ArrayLike, y: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
         z, y = checks.finite_array("z", z, 1), checks.finite_array("y", y, 2)
@@ -156,60 +159,6 @@ def resolved_tendency(z: npt.ArrayLike, F: float) -> FloatArray:
     rows = (-1, z.shape[-1])
     core.resolved_from_python(z.reshape(rows), F, out.reshape(rows))
     return out
-
-
-class _Integration:
-    """A running integration: the padded state and how many fine steps it has made since sampling began."""
-
-    def __init__(self, model: TwoScaleLorenz96, z: FloatArray, y: FloatArray, dt: float, step: int = 0) -> None:
-        self.model, self.dt = model, dt
-        self._z, self._y = core.padded(z, y)
-        self._step = step
-
-    @property
-    def z(self) -> FloatArray:
-        return core.z_ring(self._z)
-
-    @property
-    def y(self) -> FloatArray:
-        return core.y_ring(self._y)
-
-    def advance(self, steps: int) -> int:
-        """Advance without output; return the steps done (fewer than asked if the state blew up)."""
-        nothing = np.empty((0, self.model.K))
-        done, _ = self._call(steps, 0, 1, np.empty((1, self.model.K)), nothing, nothing, 0)
-        return done
-
-    def sample(
-        self,
-        steps: int,
-        lead: int,
-        every: int,
-        history: FloatArray,
-        z: FloatArray,
-        psi: FloatArray,
-        emitted: int,
-    ) -> tuple[int, int]:
-        """Advance and fill ``z`` and ``psi`` from row ``emitted`` on; return (steps done, rows filled so far)."""
-        done, emitted = self._call(steps, lead, every, history, z, psi, emitted)
-        self._step += done
-        return done, emitted
-
-    def _call(
-        self,
-        steps: int,
-        lead: int,
-        every: int,
-        history: FloatArray,
-        z: FloatArray,
-        psi: FloatArray,
-        emitted: int,
-    ) -> tuple[int, int]:
-        m = self.model
-        return core.rk4_steps(  # type: ignore[no-any-return]
-            self._z, self._y, steps, self.dt, m.J, float(m.F), m.coupling, float(m.b), float(m.c),
-            lead, every, self._step, history, z, psi, emitted,
-        )  # fmt: skip
 
 
 @checks.arguments(
@@ -272,7 +221,7 @@ def simulate(
     rng = np.random.default_rng(seed)
     z = model.F / 4 + rng.standard_normal(model.K)
     y = 0.1 * rng.standard_normal((model.K, model.J))
-    run = _Integration(model, z, y, dt)
+    run = model._integration(z, y, dt)
     out_z, out_psi = np.empty((samples, model.K)), np.empty((samples, model.K))
     history = np.empty((lead + 1, model.K))
     last = (samples - 1) * every + lead
@@ -282,7 +231,7 @@ def simulate(
         new = slice(emitted, emitted + part.sizes["time"])
         out_z[new], out_psi[new], history[:] = part["z"], part["psi"], part["z_before"]
         step, emitted = int(part.attrs["step"]), new.stop
-        run = _Integration(model, part["z_now"].to_numpy(), part["y_now"].to_numpy(), dt, max(step, 0))
+        run = model._integration(part["z_now"].to_numpy(), part["y_now"].to_numpy(), dt, max(step, 0))
     kept = emitted
     with (
         restart or nullcontext(),
@@ -305,7 +254,7 @@ def simulate(
                             "psi": (("time", "k"), out_psi[kept:emitted]),
                             "z_before": (("lag", "k"), history),
                             "z_now": ("k", run.z),
-                            "y_now": (("k", "j"), run.y.reshape(model.K, model.J)),
+                            "y_now": (("k", "j"), run.y),
                         },
                         attrs={"step": step},
                     )

@@ -6,7 +6,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["padded", "resolved", "resolved_from_python", "rk4_steps", "tendency_from_python", "y_ring", "z_ring"]
+__all__ = ["Integration", "padded", "resolved", "resolved_from_python", "rk4_steps", "tendency_from_python"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -151,11 +151,64 @@ def rk4_steps(
     return steps, emitted
 
 
-def z_ring(z: FloatArray) -> FloatArray:
-    """Return the sites of a padded slow ring, without its halos."""
-    return z[_Z_LEFT:-_Z_RIGHT]
+class Integration:
+    """A running integration: the padded state and how many fine steps it has made since sampling began.
 
+    Parameters
+    ----------
+    z, y : slow (K,) and fast (K, J) variables.
+    dt : fine step.
+    parameters : J, F, coupling, b and c.
+    step : fine steps made since sampling began.
+    """
 
-def y_ring(y: FloatArray) -> FloatArray:
-    """Return the fast variables of a padded ring, without its halos."""
-    return y[_Y_LEFT:-_Y_RIGHT]
+    def __init__(
+        self, z: FloatArray, y: FloatArray, dt: float, parameters: tuple[int, float, float, float, float], step: int = 0
+    ) -> None:
+        self._z, self._y = padded(z, y)
+        self._K, self._dt, self._parameters, self._step = z.size, dt, parameters, step
+
+    @property
+    def z(self) -> FloatArray:
+        """The slow variables (K,), without halos."""
+        return self._z[_Z_LEFT:-_Z_RIGHT]
+
+    @property
+    def y(self) -> FloatArray:
+        """The fast variables (K, J), without halos."""
+        return self._y[_Y_LEFT:-_Y_RIGHT].reshape(self._K, -1)
+
+    def advance(self, steps: int) -> int:
+        """Advance without output; return the steps done (fewer than asked if the state blew up)."""
+        nothing = np.empty((0, self._K))
+        done, _ = self._call(steps, 0, 1, np.empty((1, self._K)), nothing, nothing, 0)
+        return done
+
+    def sample(
+        self,
+        steps: int,
+        lead: int,
+        every: int,
+        history: FloatArray,
+        z: FloatArray,
+        psi: FloatArray,
+        emitted: int,
+    ) -> tuple[int, int]:
+        """Advance and fill ``z`` and ``psi`` from row ``emitted`` on; return (steps done, rows filled so far)."""
+        done, emitted = self._call(steps, lead, every, history, z, psi, emitted)
+        self._step += done
+        return done, emitted
+
+    def _call(
+        self,
+        steps: int,
+        lead: int,
+        every: int,
+        history: FloatArray,
+        z: FloatArray,
+        psi: FloatArray,
+        emitted: int,
+    ) -> tuple[int, int]:
+        return rk4_steps(  # type: ignore[no-any-return]
+            self._z, self._y, steps, self._dt, *self._parameters, lead, every, self._step, history, z, psi, emitted
+        )

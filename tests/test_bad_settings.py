@@ -146,6 +146,7 @@ COMMANDS = [
         }.items()
         for value in values
     ),
+    ("coarse.members=3001", "coarse.members = 3001 is not allowed; it must be at most training.samples = 3000"),
     *((f"training.{key}={value}", f"training.{key}") for key in ("samples", "dt") for value in ("0", "null", "few")),
     *((f"seed={value}", "seed") for value in ("-1", "1.5", "one", "null", "[1]", "true")),
     *((f"checkpoint_every={value}", "checkpoint_every") for value in ("-1", "nan", "often", "null", "[]")),

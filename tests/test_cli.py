@@ -173,11 +173,11 @@ def test_a_wrong_argument_of_the_closure_ends_in_one_line(call: Call) -> None:
 
 
 def test_a_failed_stage_keeps_the_files_of_the_ones_before(call: Call) -> None:
-    outcome = call(*TINY, "closure=none", "run_dir=mine", "coarse.members=3001")
+    outcome = call(*TINY, "run_dir=mine", "closure.memory=1000")
     assert outcome.status == 2
-    assert "coarse.members = 3001 is not allowed; it must be at most the 3000 training samples" in outcome.err
+    assert "truth.sizes['time'] = 3000 is not allowed; it must be at least 8000 for memory=1000" in outcome.err
     assert Path("mine/truth.nc").is_file()
-    assert not Path("mine/coarse.nc").exists()
+    assert not Path("mine/closure.nc").exists()
 
 
 def test_an_interrupt_is_not_an_error(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,11 +9,35 @@ import numpy as np
 import numpy.typing as npt
 
 from l96closure import bridge
+from l96closure.bridge.sampler import SCHEMES as OF_A_CHAIN
+from l96closure.bridge.sampler import SEQUENTIAL
 from l96closure.closures.memory import Memory
 
-__all__ = ["Draw", "FromChain", "FromNoise"]
+__all__ = ["DRIVEN", "EXACT", "SCHEMES", "Draw", "FromChain", "FromNoise", "chosen_scheme", "usual_epsilon"]
 
 F64 = npt.NDArray[np.float64]
+
+_AUTO, _QUANTILE, _MOMENTS = "auto", "quantile", "moments"
+DRIVEN = (_QUANTILE, _MOMENTS)
+"""Schemes that noise drives, and that a memory is for."""
+
+EXACT = (_QUANTILE, *SEQUENTIAL)
+"""Schemes that need every sample."""
+
+SCHEMES = (_AUTO, *DRIVEN, *OF_A_CHAIN)
+"""Schemes that a closure can be asked for; ``auto`` is one of ``DRIVEN``."""
+
+
+def chosen_scheme(scheme: str, alone: bool) -> str:
+    """Return a scheme, for ``auto`` what can be had; ``alone`` says that a site sees one predictor, its own."""
+    if scheme != _AUTO:
+        return scheme
+    return _QUANTILE if alone else _MOMENTS
+
+
+def usual_epsilon(scheme: str) -> float:
+    """Return the bandwidth where none is given: a table of quantiles can be sharp, averages cannot."""
+    return 0.005 if scheme == _QUANTILE else 0.1
 
 
 class Draw(Protocol):
@@ -71,6 +95,11 @@ class FromNoise:
     fitted: bridge.Bridge
     quantiles: bridge.ConditionalQuantiles | None
     memory: Memory | None
+
+    @classmethod
+    def of(cls, fitted: bridge.Bridge, scheme: str, memory: Memory | None) -> FromNoise:
+        """Make it for a scheme of ``DRIVEN``."""
+        return cls(fitted, bridge.tabulate(fitted) if scheme == _QUANTILE else None, memory)
 
     def initial(self, members: int, rng: np.random.Generator) -> F64:
         """Noise as it is at any time."""

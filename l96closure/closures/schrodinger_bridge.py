@@ -16,11 +16,12 @@ import xarray as xr
 
 from l96closure import bridge, checks, store
 from l96closure.bridge.neighbourhoods import alike, around_sites
-from l96closure.bridge.sampler import CLAMPS, NOISE_METRICS, SCHEMES, SEQUENTIAL
+from l96closure.bridge.sampler import CLAMPS, NOISE_METRICS
+from l96closure.bridge.sampler import SCHEMES as OF_A_CHAIN
 from l96closure.bridge.sinkhorn import at_once
 from l96closure.closures import bridge_file
 from l96closure.closures.bridge_file import Learned
-from l96closure.closures.draws import Draw, FromChain, FromNoise
+from l96closure.closures.draws import DRIVEN, EXACT, SCHEMES, Draw, FromChain, FromNoise, chosen_scheme, usual_epsilon
 from l96closure.closures.memory import Memory, remembered
 from l96closure.closures.parts import Parts
 from l96closure.fields import Fields
@@ -30,11 +31,6 @@ from l96closure.training import AdditiveTrend, PolynomialTrend, prepare
 __all__ = ["SchrodingerBridge"]
 
 F64 = npt.NDArray[np.float64]
-
-AUTO, QUANTILE, MOMENTS = "auto", "quantile", "moments"
-DRIVEN = (QUANTILE, MOMENTS)  # schemes that noise drives, and that a memory is for
-_SHARP, _BROAD = 0.005, 0.1  # epsilon where none is given: a table of quantiles can be sharp, averages cannot
-_EXACT = (QUANTILE, *SEQUENTIAL)  # schemes that need every sample
 
 
 @dataclass(frozen=True)
@@ -73,8 +69,7 @@ class SchrodingerBridge:
     def __post_init__(self) -> None:
         checks.integer("decorrelation_steps", self.decorrelation_steps, 1)
         if self.scheme in DRIVEN:
-            quantiles = bridge.tabulate(self.fitted) if self.scheme == QUANTILE else None
-            draw: Draw = FromNoise(self.fitted, quantiles, self.memory)
+            draw: Draw = FromNoise.of(self.fitted, self.scheme, self.memory)
         else:
             given = np.arange(self.fitted.d - self.fields.sites)
             chain = bridge.Chain(self.fitted, self.scheme, given, self.clamp, self.noise_metric)
@@ -85,7 +80,7 @@ class SchrodingerBridge:
     @checks.arguments(
         epsilon=checks.optional(bridge.checked_epsilon),
         radius=partial(checks.integer, minimum=0),
-        scheme=partial(checks.one_of, allowed=(AUTO, *DRIVEN, *SCHEMES)),
+        scheme=partial(checks.one_of, allowed=SCHEMES),
         memory=checks.optional(partial(checks.integer, minimum=1)),
         step=checks.optional(partial(checks.number, above=0.0)),
         decorrelation_steps=partial(checks.integer, minimum=1),
@@ -105,7 +100,7 @@ class SchrodingerBridge:
         truth: xr.Dataset,
         epsilon: float | str | None = None,
         radius: int = 0,
-        scheme: str = AUTO,
+        scheme: str = "auto",
         memory: int | None = 4,
         step: float | None = None,
         decorrelation_steps: int = 1,
@@ -187,16 +182,14 @@ class SchrodingerBridge:
         samples = len(data.samples) * int(np.bincount(pools).min())
         if centres is not None and centres < samples:
             samples = centres
-        if scheme == AUTO:
-            alone = len(fields.predictors) == 1 and all(members.size == 1 for members in sites)
-            scheme = QUANTILE if alone else MOMENTS
+        scheme = chosen_scheme(scheme, len(fields.predictors) == 1 and all(members.size == 1 for members in sites))
         noise = remembered(truth, data, memory, step) if memory is not None and scheme in DRIVEN else None
         state = data.scale.size
         seen = len(fields.predictors) + (scheme not in DRIVEN)  # the chain sees the last psi too
         with restart or nullcontext():
             fitted = bridge.fit(
                 data.samples,
-                (_SHARP if scheme == QUANTILE else _BROAD) if epsilon is None else epsilon,
+                usual_epsilon(scheme) if epsilon is None else epsilon,
                 bridge.in_every_field(seen, sites)[: fields.sites] * len(fields.units),
                 data.scale,
                 components=range(state - fields.sites, state),
@@ -211,7 +204,7 @@ class SchrodingerBridge:
         timed = step is not None or "time" in truth.coords
         how = scheme, decorrelation_steps, clamp, noise_metric, conserve, noise.step if noise and timed else None
         closure = cls(fields, data.trend, fitted, noise, *how)
-        if compressed is None or compressed >= samples or scheme in _EXACT:
+        if compressed is None or compressed >= samples or scheme in EXACT:
             return closure
         return closure.compress(compressed, seed)
 
@@ -232,7 +225,7 @@ class SchrodingerBridge:
         ValueError
             ``centres`` is out of its range, the closure is compressed already, or its scheme draws samples.
         """
-        if self.scheme in _EXACT:
+        if self.scheme in EXACT:
             checks.reject("scheme", self.scheme, "one that averages; draws and quantiles need every sample")
         return replace(self, fitted=bridge.compress(self.fitted, centres, rng))
 
@@ -308,7 +301,7 @@ class SchrodingerBridge:
         parts = Parts(dataset)
         return cls(
             decorrelation_steps=parts.integer("decorrelation_steps", 1, below=2**53),
-            scheme=parts.text("scheme", (*DRIVEN, *SCHEMES)),
+            scheme=parts.text("scheme", (*DRIVEN, *OF_A_CHAIN)),
             clamp=parts.text("clamp", CLAMPS),
             noise_metric=parts.text("noise_metric", NOISE_METRICS),
             conserve=bool(parts.integer("conserve", 0, below=2)),

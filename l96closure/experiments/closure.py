@@ -10,20 +10,18 @@ import inspect
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks, closures, report
 from l96closure.coarse import BlowUpError
 from l96closure.coarse import forecast as forecast_coarse
-from l96closure.coarse import integrate as integrate_coarse
 from l96closure.compute import Each
 from l96closure.diagnostics import diagnose
 from l96closure.diagnostics.forecast import verify
+from l96closure.experiments.batches import run_batches
 from l96closure.experiments.run_folder import File, RunFolder
 from l96closure.experiments.settings import Settings
 from l96closure.experiments.workflow import Stage, Workflow
@@ -116,50 +114,9 @@ def integrate(
     if coarse.members > truth.sizes["time"]:
         checks.reject("coarse.members", coarse.members, f"at most the {truth.sizes['time']} training samples")
     starts = np.linspace(0, truth.sizes["time"] - 1, coarse.members).round().astype(int)
-    seed = np.random.SeedSequence(settings.seeds["coarse"])
-    pieces = [
-        _Piece(settings, closure, z0, sequence, progress, restart and restart.of_piece(number))
-        for number, (z0, sequence) in enumerate(
-            zip(np.array_split(truth["z"].to_numpy()[starts], coarse.batches), seed.spawn(coarse.batches), strict=True)
-        )
-    ]
-    if coarse.batches == 1:
-        pieces = [pieces[0]._replace(seed=seed, restart=restart)]
-    run: xr.Dataset = xr.concat(each(_integrate_piece, pieces), "member").assign_coords(
-        member=np.arange(coarse.members)
-    )
+    run = run_batches(settings, truth["z"].to_numpy()[starts], closure, progress, restart, each)
     for name in run.variables:
         run[name].attrs.update(truth[name].attrs if name in truth.variables else {})  # they are the same quantities
-    return run
-
-
-class _Piece(NamedTuple):
-    """Some members of a coarse run."""
-
-    settings: Settings
-    closure: closures.Closure
-    z0: npt.NDArray[np.float64]
-    seed: np.random.SeedSequence
-    progress: bool
-    restart: Restart | None
-
-
-def _integrate_piece(piece: _Piece) -> xr.Dataset:
-    settings, z = piece.settings, piece.z0
-    coarse, rng = settings.coarse, np.random.default_rng(piece.seed)
-    advance = partial(
-        integrate_coarse,
-        settings.system.tendency(settings.judged),
-        piece.closure,
-        dt=coarse.dt,
-        scheme=coarse.scheme,
-        rng=rng,
-        progress=piece.progress,
-    )
-    spinup = settings.reference.spinup if settings.reference.model else 0.0
-    if dropped := checks.steps("reference.spinup", spinup, coarse.dt):
-        z = advance(z, steps=dropped + 1, save_every=dropped)["z"].to_numpy()[:, -1]
-    run: xr.Dataset = advance(z, steps=coarse.steps, save_every=coarse.save_every, restart=piece.restart)
     return run
 
 

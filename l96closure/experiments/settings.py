@@ -178,6 +178,9 @@ class Settings:
     def __post_init__(self) -> None:
         checks.integer("seed", self.seed, 0, below=math.inf)
         self.reference_every  # noqa: B018 - fails early where the steps do not fit each other
+        if self.coarse.members > self._training("samples"):
+            allowed = f"at most training.samples = {self._training('samples')}"
+            checks.reject("coarse.members", self.coarse.members, allowed)
         if "radius" in self.closure_arguments:
             bridge.periodic(self.model.K, self.closure_arguments["radius"])  # fails early where the ring is too small
         sections.arguments("reference.model", type(self.model), self.reference.model)
@@ -220,6 +223,10 @@ class Settings:
             seed=config.get("seed", 0),
         )
 
+    def _training(self, name: str) -> Any:
+        """Return a setting of the training truth, or what its function takes without it."""
+        return self.training.get(name, inspect.signature(self.system.simulate).parameters[name].default)
+
     @property
     def judged(self) -> Any:
         """The model of the reference and of the coarse run."""
@@ -238,8 +245,7 @@ class Settings:
     @property
     def reference_every(self) -> int:
         """Fine steps between two records of the reference, so that both runs are recorded equally often."""
-        usual = inspect.signature(self.system.simulate).parameters["dt"].default
-        dt = checks.number("training.dt", self.training.get("dt", usual), above=0.0)
+        dt = self._training("dt")
         every = checks.steps("coarse.dt", self.coarse.interval, dt)
         if every < 1 or not math.isclose(every * dt, self.coarse.interval, rel_tol=1e-9):
             checks.reject(
