@@ -103,10 +103,9 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     "value_spread": _quantity("variance of the values behind a centre"),
     "scale": _quantity("climatological standard deviation of a component"),
     "trend_range": _quantity("range of the slow variable that the trend was fitted on"),
-    "trend": _quantity("coefficient of the polynomial trend of the subgrid tendency, lowest power first"),
+    "trend": _quantity("coefficient of the trend of the subgrid tendency in Chebyshev polynomials on trend_range"),
     "log_variance": _quantity(
-        "coefficient of the polynomial in the slow variable of the logarithm of the variance about the trend, "
-        "lowest power first"
+        "coefficient of the logarithm of the variance about the trend in Chebyshev polynomials on trend_range"
     ),
     # unfinished computations
     "z_now": _quantity("slow variable at the step the computation goes on with"),

@@ -17,6 +17,7 @@ __all__ = [
     "arguments",
     "boolean",
     "by_rules",
+    "decoded",
     "finite_array",
     "integer",
     "multiple",
@@ -40,6 +41,8 @@ _R = TypeVar("_R")
 
 _MOST = 2**53  # beyond it, a float does not tell one integer from the next
 _LARGEST = 1e100  # the square of a number, and sums of many, can still be told
+_FILL = 9.969209968386869e36  # what netCDF reads where no float was ever written (NC_FILL_FLOAT, NC_FILL_DOUBLE)
+_PACKED = ("scale_factor", "add_offset", "_Unsigned")  # attributes of what is yet to be unpacked
 
 
 def reject(name: str, value: object, allowed: str) -> NoReturn:
@@ -170,17 +173,86 @@ def finite_array(name: str, value: Any, ndim: int) -> npt.NDArray[np.float64]:
     """Return ``value`` as a C-ordered float64 array of ``ndim`` dimensions without NaN or infinity.
 
     Raises ``ValueError`` when it is none of numbers, the dimensions differ, the array is empty, or it holds a value
-    that is not finite or too large to be squared (the message gives the index of the first one).
+    that is not finite, too large to be squared, or netCDF's fill value (the message gives the index of the first one).
     """
     array = np.asarray(real_array(name, value), order="C")
     if array.ndim != ndim or array.size == 0:
         reject(f"{name}.shape", array.shape, f"{ndim}-dimensional and not empty")
-    small = (array <= _LARGEST) & (array >= -_LARGEST)
-    if not small.all():
-        index = tuple(int(i) for i in np.argwhere(~small)[0])
-        allowed = f"at most {_LARGEST:g} in size" if np.isfinite(array[index]) else "finite"
-        reject(f"{name}[{', '.join(map(str, index))}]" if index else name, float(array[index]), allowed)
+    usable = (array <= _LARGEST) & (array >= -_LARGEST) & (array != _FILL)
+    if not usable.all():
+        index = tuple(int(i) for i in np.argwhere(~usable)[0])
+        if not np.isfinite(array[index]):
+            allowed = "finite"
+        elif array[index] == _FILL:
+            allowed = "a value that was written; this is netCDF's fill value: drop what is missing"
+        else:
+            allowed = f"at most {_LARGEST:g} in size"
+        reject(_at(name, index), float(array[index]), allowed)
     return array
+
+
+def decoded(name: str, variable: xr.DataArray, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the values of a variable; raise ``ValueError`` if they are as a file holds them rather than data.
+
+    That is: packed values (an attribute ``scale_factor``, ``add_offset`` or ``_Unsigned``), fill values (equal to
+    ``_FillValue`` or ``missing_value``, or netCDF's default of the integer type), values outside of ``valid_range``,
+    ``valid_min`` or ``valid_max``. When xarray decodes a file, it mends the first two and leaves the last as they are.
+
+    Parameters
+    ----------
+    name : of the variable, for the message.
+    variable : has the attributes, and the type that the values had in the file.
+    values : those of ``variable``, or some of them, as float64 (...).
+    """
+    for key in _PACKED:
+        if key in variable.attrs:
+            reject(f"{name}.{key}", variable.attrs[key], "absent; the values are packed: xr.decode_cf(dataset) first")
+    kind = variable.dtype
+    fills = {key: variable.attrs[key] for key in ("_FillValue", "missing_value") if key in variable.attrs}
+    if kind.kind in "iu" and kind.itemsize > 1:  # bytes have no default: every value of theirs is used
+        fills["default fill value"] = np.iinfo(kind).min + 1 if kind.kind == "i" else np.iinfo(kind).max
+    for key, fill in fills.items():
+        missing = np.isin(values, _of_type(fill, kind))
+        _refuse(
+            name, values, missing, f"data; it is the {key} of the variable: xr.decode_cf(dataset), drop what is NaN"
+        )
+    for key, lower, upper in _valid(variable):
+        outside = (values < lower) | (values > upper)
+        _refuse(name, values, outside, f"from {lower:g} to {upper:g}, the {key} of the variable")
+    return values
+
+
+def _of_type(value: Any, kind: np.dtype[Any]) -> npt.NDArray[np.float64]:
+    """Return the numbers of an attribute, rounded as values of a type are."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.atleast_1d(real_array("attribute", value)).astype(kind).astype(np.float64)
+
+
+def _valid(variable: xr.DataArray) -> list[tuple[str, float, float]]:
+    """Return the names and bounds of the valid ranges that a variable announces, in the units of its values."""
+    packing = {key: variable.encoding[key] for key in ("scale_factor", "add_offset") if key in variable.encoding}
+    found = []
+    for key in ("valid_range", "valid_min", "valid_max"):
+        if key not in variable.attrs:
+            continue
+        bounds = np.asarray(variable.attrs[key])
+        if packing and bounds.dtype.kind in "iu":  # in units of the packed values, as CF has it (Section 8.1)
+            bounds = bounds * packing.get("scale_factor", 1.0) + packing.get("add_offset", 0.0)
+        bounds = np.sort(_of_type(bounds, variable.dtype))
+        lower = -math.inf if key == "valid_max" else bounds[0]
+        found.append((key, float(lower), math.inf if key == "valid_min" else float(bounds[-1])))
+    return found
+
+
+def _refuse(name: str, values: npt.NDArray[np.float64], bad: npt.NDArray[np.bool_], allowed: str) -> None:
+    """Raise ``ValueError`` at the first of the bad values, if there are any."""
+    if bad.any():
+        index = tuple(int(i) for i in np.argwhere(bad)[0])
+        reject(_at(name, index), float(values[index]), allowed)
+
+
+def _at(name: str, index: tuple[int, ...]) -> str:
+    return f"{name}[{', '.join(map(str, index))}]" if index else name
 
 
 def varied(name: str, array: npt.NDArray[np.float64], columns: npt.NDArray[np.intp]) -> None:
@@ -208,7 +280,8 @@ def variable(name: str, dataset: xr.Dataset, variable: str, dims: tuple[str, ...
     if variable not in dataset or set(dataset[variable].dims) != set(dims):
         found = {str(key): value.dims for key, value in dataset.data_vars.items()}
         reject(name, found, f"a Dataset with {variable} ({', '.join(dims)})")
-    return finite_array(f"{name}[{variable!r}]", dataset[variable].transpose(*dims), len(dims))
+    data, shown = dataset[variable].transpose(*dims), f"{name}[{variable!r}]"
+    return finite_array(shown, decoded(shown, data, real_array(shown, data)), len(dims))
 
 
 def still_finite(model: str, state: npt.NDArray[Any], time: float, dt: float) -> None:

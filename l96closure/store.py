@@ -39,7 +39,7 @@ __all__ = [
     "write",
 ]
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Version of the file layout; raised when a reader of the old layout would misread the new one."""
 
 TEMPORARY = ".*.????????.tmp*"

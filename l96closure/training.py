@@ -1,4 +1,4 @@
-"""From gridded data to training samples: thinning, the polynomial trend, climatological scales, stacking."""
+"""From gridded data to training samples: reading, thinning, the trend, climatological scales, stacking."""
 
 from __future__ import annotations
 
@@ -12,13 +12,10 @@ import xarray as xr
 from l96closure import checks
 from l96closure.fields import Fields
 from l96closure.series import autocorrelation
+from l96closure.trends import Trend, removed
 
 __all__ = [
-    "AdditiveTrend",
-    "PolynomialTrend",
     "TrainingData",
-    "fit_additive_trend",
-    "fit_trend",
     "prepare",
     "read_fields",
     "residual_autocorrelation",
@@ -27,100 +24,12 @@ __all__ = [
 F64 = npt.NDArray[np.float64]
 
 _BLOCK = 2**21  # values before thinning that are read at a time
-_MOST_TREND_VALUES = 2_000_000  # of each field that the trend is fitted to
+_FEWEST_CROSSINGS = 10  # of its own mean by a site, on average, from which on means and variances of sites can be told
+_MOST_UNEQUAL = 10.0  # largest over smallest standard deviation of sites that share a scale
+_MOST_VALUES = 2_000_000  # of each field that the autocorrelation is taken of
 
 
-@dataclass(frozen=True)
-class PolynomialTrend:
-    """A polynomial in one variable, the deterministic parametrization of Wilks (2005).
-
-    Attributes
-    ----------
-    coefficients : (degree + 1,), lowest power first, in units of psi per power of z.
-    lower, upper : range of z it was fitted on; it is constant beyond, where a high power would run away.
-    """
-
-    coefficients: F64
-    lower: float
-    upper: float
-
-    def __call__(self, z: F64) -> F64:
-        """Evaluate at ``z`` of any shape (Horner)."""
-        inside = np.minimum(np.maximum(z, self.lower), self.upper)
-        value = np.full_like(z, self.coefficients[-1])
-        for a in self.coefficients[-2::-1]:
-            value *= inside
-            value += a
-        return value
-
-
-def fit_trend(z: F64, psi: F64, degree: int) -> PolynomialTrend:
-    """Least-squares polynomial of psi in z, all sites pooled; of many times, two million values or so are used.
-
-    Raises ``ValueError`` unless ``degree`` is an integer >= 0.
-    """
-    degree = checks.integer("trend_degree", degree, 0)
-    z, psi = _some_times(z, psi)
-    fitted = np.polynomial.Polynomial.fit(z.ravel(), psi.ravel(), degree)
-    coefficients = np.zeros(degree + 1)
-    plain = fitted.convert().coef
-    coefficients[: plain.size] = plain
-    return PolynomialTrend(coefficients, float(z.min()), float(z.max()))
-
-
-@dataclass(frozen=True)
-class AdditiveTrend:
-    """A sum of polynomials, one in each of several predictors at the same site; made by :func:`fit_additive_trend`.
-
-    Attributes
-    ----------
-    parts : the polynomial in each predictor; the constant term is in the first.
-    """
-
-    parts: tuple[PolynomialTrend, ...]
-
-    def __call__(self, z: F64) -> F64:
-        """Evaluate at ``z`` (..., P, K); returns (..., K)."""
-        value = np.zeros_like(z[..., 0, :])
-        for p, part in enumerate(self.parts):
-            value += part(z[..., p, :])
-        return value
-
-
-def fit_additive_trend(z: F64, psi: F64, degree: int) -> AdditiveTrend:
-    """Least-squares sum of polynomials of one degree in each predictor (an additive model), all sites pooled.
-
-    Of many times, so many are used as make two million values of the target.
-
-    Parameters
-    ----------
-    z : predictors (M, P, K).
-    psi : target (M, K).
-    degree : of each polynomial, >= 0.
-
-    Raises
-    ------
-    ValueError
-        ``degree`` is out of its range.
-    """
-    degree = checks.integer("trend_degree", degree, 0)
-    z, psi = _some_times(z, psi)
-    ranges = [(float(z[:, p].min()), float(z[:, p].max())) for p in range(z.shape[1])]
-    powers = [
-        np.polynomial.polynomial.polyvander(np.interp(z[:, p].ravel(), bounds, (-1.0, 1.0)), degree)[:, 1:]
-        for p, bounds in enumerate(ranges)
-    ]
-    design = np.concatenate([np.ones((psi.size, 1)), *powers], axis=1)
-    constant, *rest = np.linalg.lstsq(design, psi.ravel(), rcond=None)[0]
-    coefficients = np.zeros((len(ranges), degree + 1))
-    for own, bounds, fitted in zip(coefficients, ranges, np.reshape(rest, (len(ranges), degree)), strict=True):
-        plain = np.polynomial.Polynomial([0.0, *fitted], domain=bounds).convert().coef
-        own[: plain.size] = plain
-    coefficients[:, 0] = [constant + coefficients[:, 0].sum(), *np.zeros(len(ranges) - 1)]
-    return AdditiveTrend(tuple(PolynomialTrend(own, *bounds) for own, bounds in zip(coefficients, ranges, strict=True)))
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrainingData:
     """Samples ready for the bridge.
 
@@ -135,7 +44,7 @@ class TrainingData:
 
     samples: F64
     scale: F64
-    trend: PolynomialTrend | AdditiveTrend | None
+    trend: Trend | None
     fields: Fields
 
 
@@ -165,20 +74,12 @@ def prepare(
     Raises
     ------
     ValueError
-        A variable is missing, has other dimensions, holds a non-finite value, has fewer than two distinct values or
-        no variance; an argument is out of its range.
+        A variable is missing, has other dimensions, holds a value that is not finite or not decoded, has fewer than
+        two distinct values or no variance; sites differ by more than their spread; the trend makes the target vary more
+        than it does; an argument is out of its range.
     """
     fields, (*z, psi) = read_fields(truth, thinning, predictors, target, dim)
-    residual: F64 = psi
-    trend: PolynomialTrend | AdditiveTrend | None = None
-    if trend_degree is not None:
-        if len(z) == 1:
-            trend = fit_trend(z[0], psi, trend_degree)
-            residual = psi - trend(z[0])
-        else:
-            together = np.stack(z, axis=1)
-            trend = fit_additive_trend(together, psi, trend_degree)
-            residual = psi - trend(together)
+    trend, residual = removed(z, psi, trend_degree)
     spread = float(residual.std())
     if not spread > 1e-12 * float(psi.std()):
         checks.reject(f"std of {target} about its trend", spread, "> 0; there is nothing left to learn")
@@ -206,8 +107,8 @@ def read_fields(
     Raises
     ------
     ValueError
-        A variable is missing, has other dimensions, holds a non-finite value or has fewer than two distinct values; an
-        argument is out of its range.
+        A variable is missing, has other dimensions, holds a value that is not finite or not decoded, or has fewer than
+        two distinct values; sites differ by more than their spread; an argument is out of its range.
     """
     fields = Fields.of(truth, predictors, target, dim)
     thinning = checks.integer("thinning", thinning, 1)
@@ -216,8 +117,37 @@ def read_fields(
         values = _read(f"truth.{name}", truth[name], thinning)
         if np.ptp(values) == 0.0:
             checks.reject(f"truth.{name}", float(values.flat[0]), "an array of at least two distinct values")
+        _check_sites(f"truth.{name}", values)
         arrays.append(values)
     return fields, arrays
+
+
+def _check_sites(name: str, values: F64) -> None:
+    """Raise ``ValueError`` if the sites of a field (M, K) differ by more than their spread.
+
+    One scale and one trend serve all of them. With a mean profile of 100 K and weather of 0.5 K a bridge takes every
+    state of a site for the same, and a trend fits the profile. A record that is short against its memory cannot tell a
+    profile from weather, nor one that does not change in time: it is let through.
+    """
+    means, spreads = values.mean(axis=0), values.std(axis=0)
+    above = values > means
+    if (above[1:] != above[:-1]).sum() < _FEWEST_CROSSINGS * means.size:
+        return
+    between, within = float(means.std()), float(np.sqrt((spreads**2).mean()))
+    if between > within:
+        checks.reject(
+            f"means of {name} at its sites",
+            [float(f"{extreme:.5g}") for extreme in (means.min(), means.max())],
+            f"nearer to each other than the sites vary (std {within:.3g}): all have one scale and one trend; "
+            "fit to departures from the mean of each site",
+        )
+    least, most = float(spreads.min()), float(spreads.max())
+    if most > _MOST_UNEQUAL * least:
+        checks.reject(
+            f"standard deviations of {name} at its sites",
+            [float(f"{extreme:.3g}") for extreme in (least, most)],
+            f"within a factor of {_MOST_UNEQUAL:g}: all sites have one scale; divide each by its own",
+        )
 
 
 def residual_autocorrelation(truth: xr.Dataset, data: TrainingData, lags: int) -> F64:
@@ -234,17 +164,11 @@ def residual_autocorrelation(truth: xr.Dataset, data: TrainingData, lags: int) -
     (lags,)
     """
     fields = data.fields
-    stretch = truth.isel(time=slice(None, max(lags, _MOST_TREND_VALUES // fields.sites)))
+    stretch = truth.isel(time=slice(None, max(lags, _MOST_VALUES // fields.sites)))
     *z, psi = (_read(f"truth.{name}", stretch[name], 1) for name in (*fields.predictors, fields.target))
     if data.trend is not None:
         psi = psi - data.trend(z[0] if len(z) == 1 else np.stack(z, axis=1))
     return autocorrelation(psi, lags)
-
-
-def _some_times(z: F64, psi: F64) -> tuple[F64, F64]:
-    """Keep every n-th time of predictors and target, so many as a trend is fitted to."""
-    every = -(-psi.size // _MOST_TREND_VALUES)
-    return z[::every], psi[::every]
 
 
 def _read(name: str, variable: xr.DataArray, thinning: int) -> F64:
@@ -257,7 +181,7 @@ def _read(name: str, variable: xr.DataArray, thinning: int) -> F64:
         first = -(-start // thinning)
         block = variable.isel(time=slice(first * thinning, stop, thinning))
         out[first : first + block.sizes["time"]] = block.values
-    return checks.finite_array(name, out, out.ndim).reshape(len(out), -1)
+    return checks.finite_array(name, checks.decoded(name, variable, out), out.ndim).reshape(len(out), -1)
 
 
 def _blocks(variable: xr.DataArray) -> Iterator[tuple[int, int]]:

@@ -14,7 +14,7 @@ import xarray as xr
 from dense import moments
 
 import l96closure as lc
-from l96closure import bridge, training
+from l96closure import bridge, training, trends
 from l96closure.closures import SchrodingerBridge, load
 
 F64 = npt.NDArray[np.float64]
@@ -105,25 +105,25 @@ class TestAdditiveTrend:
         u, v = 3.0 + noise(300, 5), 50.0 * noise(300, 5, seed=1)
         psi = 1.0 - 2.0 * u + 0.1 * u**3 + 0.02 * v - 1e-4 * v**2
         data = training.prepare(made_of(u=u, v=v, psi=psi + noise(300, 5, seed=2)), 1, 3, ["u", "v"], dim="x")
-        assert isinstance(data.trend, training.AdditiveTrend)
+        assert isinstance(data.trend, trends.AdditiveTrend)
         assert data.scale[-1] == pytest.approx(1.0, abs=4 / np.sqrt(2 * 1500))
-        exact = training.fit_additive_trend(np.stack([u, v], axis=1), psi, 3)
+        exact = trends.fit_additive_trend(np.stack([u, v], axis=1), psi, 3)
         np.testing.assert_allclose(exact(np.stack([u, v], axis=1)), psi, rtol=0, atol=1e-9)
-        np.testing.assert_allclose(exact.parts[0].coefficients[1:], [-2.0, 0.0, 0.1], rtol=0, atol=1e-9)
-        np.testing.assert_allclose(exact.parts[1].coefficients, [0.0, 0.02, -1e-4, 0.0], rtol=0, atol=1e-9)
+        for part, of_part, x in zip(exact.parts, (-2.0 * u + 0.1 * u**3, 0.02 * v - 1e-4 * v**2), (u, v), strict=True):
+            np.testing.assert_allclose(np.ptp(part(x) - of_part), 0.0, rtol=0, atol=1e-9)
 
     def test_of_one_predictor_is_the_polynomial_trend(self) -> None:
         z, psi = noise(2, 200, 5)
-        one = training.fit_trend(z, psi, 6)
-        several = training.fit_additive_trend(z[:, None], psi, 6)
+        one = trends.fit_trend(z, psi, 6)
+        several = trends.fit_additive_trend(z[:, None], psi, 6)
         np.testing.assert_allclose(several(z[:, None]), one(z), rtol=0, atol=1e-12)
 
     def test_long_data_give_the_trend_of_some_of_their_times(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(training, "_MOST_TREND_VALUES", 500)
+        monkeypatch.setattr(trends, "_MOST_VALUES", 500)
         z, psi = noise(2, 300, 5)
         data = training.prepare(made_of(("k",), z=z, psi=psi), 1, 2)
-        expected = training.fit_trend(z[::3], psi[::3], 2)
-        assert isinstance(data.trend, training.PolynomialTrend)
+        expected = trends.fit_trend(z[::3], psi[::3], 2)
+        assert isinstance(data.trend, trends.PolynomialTrend)
         assert np.array_equal(data.trend.coefficients, expected.coefficients)
 
 
@@ -307,7 +307,7 @@ class TestUnits:
         closure.save(tmp_path / "closure.nc")
         loaded = load(tmp_path / "closure.nc")
         assert isinstance(loaded, SchrodingerBridge)
-        assert loaded.fields == closure.fields
+        assert loaded.to_dataset().identical(closure.to_dataset())
         assert closure.fields.units == ("m s-1", "degC", "K day-1")
         assert closure.fields.output(np.zeros((1, 4))).attrs["units"] == "K day-1"
         assert same(draw(loaded, noise(3, 2, 4)), draw(closure, noise(3, 2, 4)))
@@ -332,6 +332,103 @@ class TestUnits:
         with xr.open_dataset(tmp_path / "closure.nc") as file:
             assert file["coordinates"].attrs["units"] == "1"
             assert file["field_units"].values.tolist() == ["1", "1"]
+
+
+class TestGrid:
+    """The sites of a closure are those of its training data, wherever they stand in what it is given."""
+
+    LAT, LON = np.linspace(-60.0, 60.0, 4), np.linspace(0.0, 288.0, 5)
+
+    def fitted(self, **coordinates: Any) -> SchrodingerBridge:
+        z = noise(60, 4, 5)
+        data = made_of(("lat", "lon"), z=z, psi=z + noise(60, 4, 5, seed=1)).assign_coords(coordinates)
+        return SchrodingerBridge.fit(data, dim=("lat", "lon"), periodic=(False, True), pooled=False, **FEW)
+
+    def field(self, **coordinates: Any) -> xr.Dataset:
+        return made_of(("lat", "lon"), z=noise(2, 4, 5, seed=3)).rename(time="member").assign_coords(coordinates)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda d: d,
+            lambda d: d.isel(lat=slice(None, None, -1)),
+            lambda d: d.roll(lon=2, roll_coords=True),
+            lambda d: d.isel(lat=[2, 0, 3, 1], lon=[4, 2, 0, 1, 3]),
+            lambda d: d.assign_coords(lat=d["lat"].astype(np.float32), lon=d["lon"].astype(np.float32)),
+            lambda d: d.drop_vars("lat"),
+            lambda d: d.transpose("lon", "member", "lat"),
+        ],
+    )
+    def test_order_is_put_right(self, change: Any, tmp_path: Path) -> None:
+        closure, here = self.fitted(lat=self.LAT, lon=self.LON), self.field(lat=self.LAT, lon=self.LON)
+        closure.save(tmp_path / "closure.nc")
+        for one in (closure, load(tmp_path / "closure.nc")):
+            assert isinstance(one, SchrodingerBridge)
+            z = one.fields.inputs(change(here))
+            assert np.array_equal(z, here["z"].values.reshape(2, -1))
+            psi = one.fields.output(z)
+            xr.testing.assert_identical(psi.drop_attrs(), here["z"].rename("psi").drop_vars("member", errors="ignore"))
+
+    @pytest.mark.parametrize(
+        ("changed", "message"),
+        [
+            ({"lat": np.linspace(-60.0, 61.0, 4)}, r"^dataset\.lat\[1\] = .* must be -20\.0, the coordinate in"),
+            ({"lon": np.linspace(1.0, 289.0, 5)}, r"^dataset\.lon\[0\] = 1\.0 .* must be 0\.0"),
+            ({"lat": list("abcd")}, r"^dataset\.lat\[0\] = 'a' .* must be -60\.0"),
+        ],
+    )
+    def test_another_grid_of_the_same_size_is_refused(self, changed: dict[str, Any], message: str) -> None:
+        closure = self.fitted(lat=self.LAT, lon=self.LON)
+        with pytest.raises(ValueError, match=message):
+            closure.fields.inputs(self.field(**{"lat": self.LAT, "lon": self.LON, **changed}))
+
+    def test_coordinates_of_two_dims_and_names_of_sites(self) -> None:
+        height = (("lat", "lon"), noise(4, 5, seed=4))
+        names = ("lon", ["fa", "mi", "do", "si", "re"])
+        closure, here = self.fitted(height=height, note=names), self.field(height=height, note=names)
+        z = closure.fields.inputs(here)
+        assert np.array_equal(closure.fields.inputs(here.isel(lon=slice(None, None, -1))), z)
+        with pytest.raises(ValueError, match=r"^dataset\.height\[0, 0\] = "):
+            closure.fields.inputs(here.assign_coords(height=here["height"] + 1.0))
+
+    def test_stacked_sites(self) -> None:
+        data = made_of(("lat", "lon"), z=noise(60, 4, 5), psi=noise(60, 4, 5, seed=1))
+        data = data.assign_coords(lat=self.LAT, lon=self.LON)
+        closure = SchrodingerBridge.fit(data.stack(site=("lat", "lon")), dim="site", pooled=False, **FEW)
+        here = self.field(lat=self.LAT, lon=self.LON)
+        backwards = here.isel(lat=slice(None, None, -1)).stack(site=("lat", "lon"))
+        assert np.array_equal(closure.fields.inputs(backwards), here["z"].values.reshape(2, -1))
+
+
+class TestSitesThatDiffer:
+    WEATHER = noise(400, 8)
+    PROFILE = np.linspace(300.0, 200.0, 8)
+
+    @pytest.mark.parametrize("of", ["schrodinger_bridge", "polynomial", "polynomial_ar1", "analog"])
+    @pytest.mark.parametrize("pooled", [True, False])
+    @pytest.mark.parametrize("which", ["z", "psi"])
+    def test_by_more_than_their_spread_are_refused_and_their_anomalies_are_not(
+        self, of: str, pooled: bool, which: str
+    ) -> None:
+        data = made_of(("k",), z=0.5 * self.WEATHER, psi=-self.WEATHER + noise(400, 8, seed=1))
+        data = data.assign_coords(time=0.1 * np.arange(400))
+        how = {"pooled": pooled, "thinning": 1} if of == "schrodinger_bridge" else {}
+        fit = lc.closures.CLOSURES[of].fit
+        profile = data.assign({which: data[which] + self.PROFILE})
+        with pytest.raises(ValueError, match=rf"^means of truth\.{which} at its sites = \[\d+\.\d*, .* \(std "):
+            fit(profile, **how)
+        fit(profile - profile.mean("time"), **how)
+        uneven = data.assign({which: data[which] * np.geomspace(1.0, 30.0, 8)})
+        with pytest.raises(ValueError, match=rf"^standard deviations of truth\.{which} at its sites = .* factor of 10"):
+            fit(uneven, **how)
+        fit(uneven / uneven.std("time"), **how)
+
+    def test_what_does_not_change_in_time_and_short_records_are_taken(self) -> None:
+        height = np.broadcast_to(self.PROFILE, (400, 8))
+        data = made_of(("k",), z=self.WEATHER, height=height, psi=self.WEATHER + noise(400, 8, seed=1))
+        SchrodingerBridge.fit(data, predictors=("z", "height"), thinning=1)
+        short = lc.simulate(lc.TwoScaleLorenz96(8, 4, 12.0), samples=300, dt=1e-3, spinup=3.0)
+        SchrodingerBridge.fit(short, thinning=1)
 
 
 GOOD = made_of(u=noise(40, 4), v=noise(40, 4, seed=1), psi=noise(40, 4, seed=2))

@@ -19,12 +19,13 @@ from l96closure.closures.memory import Memory
 from l96closure.closures.parts import Parts
 from l96closure.closures.polynomial import polynomial
 from l96closure.fields import Fields
-from l96closure.training import AdditiveTrend, PolynomialTrend
+from l96closure.trends import AdditiveTrend, Trend
 
 __all__ = ["Learned", "from_dataset", "to_dataset"]
 
 F64 = npt.NDArray[np.float64]
 
+_COORDINATE = "grid_coordinate_"  # before the names of coordinates, which may be any
 _LARGEST_LOG = 600.0  # of a weight that a double can hold, with room for sums
 
 
@@ -32,7 +33,7 @@ class Learned(NamedTuple):
     """What a closure has learned: names and grid of its fields, the trend, the bridge of the residual, its memory."""
 
     fields: Fields
-    trend: PolynomialTrend | AdditiveTrend | None
+    trend: Trend | None
     fitted: bridge.Bridge
     memory: Memory | None
 
@@ -64,7 +65,7 @@ def to_dataset(learned: Learned) -> xr.Dataset:
         "sinkhorn_residual": ("dictionary", fitted.residual),
         "sinkhorn_iterations": ("dictionary", fitted.iterations.astype(np.int32)),
         "scale": ("component", fitted.scale),
-        "trend": (("predictor", "power"), coefficients),
+        "trend": (("predictor", "degree"), coefficients),
         "trend_range": (("predictor", "bound"), bounds),
     }
     if not sees_target:  # else the value is one of the coordinates
@@ -88,6 +89,10 @@ def to_dataset(learned: Learned) -> xr.Dataset:
             **({} if compression is None else {f"compression_{k}": v for k, v in compression._asdict().items()}),
         },
     )
+    for key, coordinate in fields.coordinates.variables.items():
+        dims = [f"grid_{dim}" for dim in coordinate.dims]
+        named = {"long_name": f"{key} of the sites", **({} if coordinate.dtype.kind == "U" else {"units": "1"})}
+        dataset[f"{_COORDINATE}{key}"] = dims, coordinate.values, named | coordinate.attrs
     if set(fields.units) != {"1"}:  # one array holds several fields: its unit is not one
         for name in ("coordinates", "coordinate_scale", "scale", "trend", "trend_range", "value", "value_spread"):
             if name in dataset:
@@ -133,7 +138,22 @@ def _fields(parts: Parts) -> Fields:
         checks.reject("field, dim", (names, dim), "a predictor, a target and dimensions, each named once")
     if math.prod(shape) != parts.size("site"):
         checks.reject("grid_size", shape, f"a grid of {parts.size('site')} sites")
-    return Fields(names[:-1], names[-1], dim, shape, units)
+    return Fields(names[:-1], names[-1], dim, shape, units, _grid_coordinates(parts.dataset, dim, shape))
+
+
+def _grid_coordinates(dataset: xr.Dataset, dim: tuple[str, ...], shape: tuple[int, ...]) -> xr.Dataset:
+    """Return the coordinates of the grid that a file holds."""
+    sizes, found = {f"grid_{d}": (d, size) for d, size in zip(dim, shape, strict=True)}, {}
+    for name, variable in dataset.data_vars.items():
+        if str(name).startswith(_COORDINATE):
+            values = variable.values.astype(str) if variable.dtype.kind == "O" else variable.values
+            if [sizes.get(str(d), ("", -1))[1] for d in variable.dims] != list(values.shape) or (
+                values.dtype.kind not in "iufU"
+            ):
+                checks.reject(str(name), variable.dims, f"numbers or texts on the grid {shape}")
+            dims = [sizes[str(d)][0] for d in variable.dims]
+            found[str(name).removeprefix(_COORDINATE)] = (dims, values, variable.attrs)
+    return xr.Dataset(coords=found)
 
 
 def _dictionary(one: Parts, members: npt.NDArray[np.intp], alpha: int, scale: F64, compressed: bool) -> Dictionary:
@@ -181,13 +201,15 @@ def _memory(parts: Parts) -> Memory | None:
     return Memory(damping, frequency, weight, parts.number("memory_step", above=0.0))
 
 
-def _trend(parts: Parts, predictors: int) -> PolynomialTrend | AdditiveTrend | None:
-    coefficients = parts.array("trend", "predictor", "power")
+def _trend(parts: Parts, predictors: int) -> Trend | None:
+    coefficients = parts.array("trend", "predictor", "degree")
     if coefficients.size == 0:
         return None
     if len(coefficients) != predictors:
-        checks.reject("trend.shape", coefficients.shape, f"({predictors}, powers)")
-    each = tuple(polynomial(Parts(parts.dataset.isel(predictor=i)), "trend", "power") for i in range(len(coefficients)))
+        checks.reject("trend.shape", coefficients.shape, f"({predictors}, degrees)")
+    each = tuple(
+        polynomial(Parts(parts.dataset.isel(predictor=i)), "trend", "degree") for i in range(len(coefficients))
+    )
     return each[0] if len(each) == 1 else AdditiveTrend(each)
 
 

@@ -35,6 +35,9 @@ _SLOWEST, _FASTEST = 5e-3, 2.0  # damping, per interval
 _HIGHEST = 0.5 * np.pi  # angular frequency, per interval; the lowest is _LOWEST, for the formula's sake
 _LOWEST = 1e-3
 _STARTS = 8  # of the least-squares fit
+_COMPLEX_STEP = 1e-30
+_AT_BOUND = 1e-3  # part of its range by which a parameter is from a bound that it has run into
+_AS_GOOD = 1.001  # cost over the least, up to which fits are equally good
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,9 @@ def fit_memory(autocorrelation: F64, interval: float, oscillators: int, step: fl
     """Fit damped oscillators to an autocorrelation.
 
     The start of the least-squares fit is a non-negative one (Lawson & Hanson 1974) of the weights of many oscillators
-    on a grid of rates and frequencies; the fit is repeated from others of these, and the best is kept.
+    on a grid of rates and frequencies; the fit is repeated from others of these, the best is kept (of equally good ones
+    the first) and polished, and its oscillators are put into the order of their weights: rounding in the last places of
+    the autocorrelation must change neither which optimum is found nor which oscillator gets which random numbers.
 
     Parameters
     ----------
@@ -148,7 +153,7 @@ def fit_memory(autocorrelation: F64, interval: float, oscillators: int, step: fl
 
     def misfit(parameters: F64) -> F64:
         rate, frequency, share = parameters.reshape(3, m)
-        c = np.exp(share - share.max())
+        c = np.exp(share - share.real.max())
         model = _autocorrelations(np.exp(rate), frequency, lags).T @ (c / c.sum())
         difference: F64 = trust * (model - autocorrelation)[1:]
         return difference
@@ -156,16 +161,45 @@ def fit_memory(autocorrelation: F64, interval: float, oscillators: int, step: fl
     bounds = np.repeat([[np.log(_SLOWEST), _LOWEST, -20.0], [np.log(_FASTEST), _HIGHEST, 20.0]], m, axis=1)
     rng, used = np.random.default_rng(0), np.flatnonzero(found > 0.0)
 
-    def fitted(order: npt.NDArray[np.intp]) -> Any:
+    def fitted(start: F64) -> Any:
+        start = np.clip(start, bounds[0], bounds[1])
+        return scipy.optimize.least_squares(misfit, start, bounds=(bounds[0], bounds[1]), max_nfev=200)
+
+    def polished(x: F64) -> F64:
+        """Put parameters near a bound on it, and converge in the others (one share is redundant)."""
+        x, near = x.copy(), _AT_BOUND * (bounds[1] - bounds[0])
+        for bound in bounds:
+            x = np.where(np.abs(x - bound) < near, bound, x)
+        free = (x != bounds).all(axis=0)
+        free[2 * m + int(x[2 * m :].argmax())] = False
+
+        def of_free(values: F64) -> F64:
+            full = x.astype(values.dtype)
+            full[free] = values
+            return misfit(full)
+
+        def slopes(values: F64) -> F64:
+            # Exact, by complex steps (Squire & Trapp 1998); differences lose half the digits.
+            steps = _COMPLEX_STEP * np.eye(values.size)
+            return np.stack([of_free(values + 1j * step).imag / _COMPLEX_STEP for step in steps], axis=1)
+
+        if free.any():  # the cost is too flat to tell where its minimum is, its gradient is not
+            with np.errstate(all="ignore"):  # where there is no root nearby, the search runs away
+                root = scipy.optimize.root(lambda values: slopes(values).T @ of_free(values), x[free], tol=1e-13).x
+            inside = ((root > bounds[0][free]) & (root < bounds[1][free])).all()
+            if inside and np.square(of_free(root)).sum() <= _AS_GOOD * np.square(misfit(x)).sum():
+                x[free] = root
+        return x
+
+    def begin(order: npt.NDArray[np.intp]) -> F64:
         chosen = np.resize(used[order], m)
-        start = np.concatenate([np.log(damping[chosen]), angle[chosen], np.log(np.maximum(found[chosen], 0.05))])
-        return scipy.optimize.least_squares(
-            misfit, np.clip(start, bounds[0], bounds[1]), bounds=(bounds[0], bounds[1]), max_nfev=200
-        )
+        return np.concatenate([np.log(damping[chosen]), angle[chosen], np.log(np.maximum(found[chosen], 0.05))])
 
     orders = [np.argsort(-found[used]), *(rng.permutation(used.size) for _ in range(_STARTS - 1))]
-    best = min(map(fitted, orders), key=lambda result: float(result.cost))
-    rate, frequency, share = best.x.reshape(3, m)
+    results = [fitted(begin(order)) for order in orders]
+    least = min(float(result.cost) for result in results)
+    x = polished(next(result.x for result in results if result.cost <= _AS_GOOD * least))
+    rate, frequency, share = x.reshape(3, m)[:, np.argsort(-x[2 * m :], kind="stable")]
     c = np.exp(share - share.max())
     return Memory(np.exp(rate) / interval, frequency / interval, c / c.sum(), interval if step is None else step)
 

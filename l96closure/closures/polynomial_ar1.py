@@ -15,7 +15,8 @@ from l96closure import checks, store
 from l96closure.closures.parts import Parts
 from l96closure.closures.polynomial import Polynomial, polynomial
 from l96closure.series import autocorrelation, time_step
-from l96closure.training import PolynomialTrend, prepare
+from l96closure.training import prepare
+from l96closure.trends import PolynomialTrend, on_unit_interval
 
 __all__ = ["PolynomialAR1"]
 
@@ -24,7 +25,7 @@ F64 = npt.NDArray[np.float64]
 _LARGEST_LOG = 600.0  # of a variance that a double can hold
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PolynomialAR1:
     """psi = p(z) + s(z) e, with e a first-order autoregressive process of its own at every site.
 
@@ -127,7 +128,7 @@ class PolynomialAR1:
     def to_dataset(self) -> xr.Dataset:
         """Everything :meth:`from_dataset` needs."""
         trend = Polynomial(self.trend).to_dataset()
-        return trend.assign(log_variance=("log_variance_power", self.log_variance.coefficients)).assign_attrs(
+        return trend.assign(log_variance=("log_variance_degree", self.log_variance.coefficients)).assign_attrs(
             closure=self.name, phi=self.phi, coarse_dt=self.coarse_dt
         )
 
@@ -135,8 +136,8 @@ class PolynomialAR1:
     def from_dataset(cls, dataset: xr.Dataset) -> PolynomialAR1:
         """Inverse of :meth:`to_dataset`; raises ``ValueError`` when something is missing or wrong."""
         parts = Parts(dataset)
-        trend = polynomial(parts, "trend", "power")
-        log_variance = polynomial(parts, "log_variance", "log_variance_power")
+        trend = polynomial(parts, "trend", "degree")
+        log_variance = polynomial(parts, "log_variance", "log_variance_degree")
         if log_variance(np.linspace(trend.lower, trend.upper, 1000)).max() > _LARGEST_LOG:
             checks.reject("log_variance", log_variance.coefficients.tolist(), f"at most {_LARGEST_LOG:g} everywhere")
         return cls(trend, log_variance, parts.number("phi"), parts.number("coarse_dt", above=0.0))
@@ -149,23 +150,26 @@ def _fit_log_variance(z: F64, residual: F64, degree: int) -> PolynomialTrend:
     distribution of the residual, the squares have the fitted mean, and their ratio to it has mean 1.
     """
     lower, upper = float(z.min()), float(z.max())
-    design = np.polynomial.legendre.legvander(np.interp(z.ravel(), (lower, upper), (-1.0, 1.0)), degree)
+    design = np.polynomial.chebyshev.chebvander(on_unit_interval(z, lower, upper).ravel(), degree)
     squares = residual.ravel() ** 2
+    mean = float(squares.mean())  # the unit of the problem, so that its solution does not depend on that of psi
+    squares /= mean
 
     def ratio(c: F64) -> F64:
-        with np.errstate(over="ignore"):  # far from the minimum; such a step is taken back
+        with np.errstate(over="ignore", under="ignore"):  # far from the minimum; such a step is taken back
             return squares * np.exp(-(design @ c))
 
     found = scipy.optimize.minimize(
         lambda c: (design @ c + ratio(c)).mean(),
-        np.append(np.log(squares.mean()), np.zeros(degree)),
+        np.zeros(degree + 1),
         jac=lambda c: (1.0 - ratio(c)) @ design / squares.size,
         hess=lambda c: (design.T * ratio(c)) @ design / squares.size,
         method="trust-exact",
         options={"gtol": 1e-10},
     )
-    fitted = np.polynomial.Legendre(found.x, domain=(lower, upper)).convert(kind=np.polynomial.Polynomial)
-    return PolynomialTrend(np.asarray(fitted.coef, np.float64), lower, upper)
+    coefficients = np.asarray(found.x, np.float64)
+    coefficients[0] += np.log(mean)
+    return PolynomialTrend(coefficients, lower, upper)
 
 
 def _phi(standardised: F64, interval: float, step: float) -> float:

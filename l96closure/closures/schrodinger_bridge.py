@@ -26,7 +26,8 @@ from l96closure.closures.memory import Memory, remembered
 from l96closure.closures.parts import Parts
 from l96closure.fields import Fields
 from l96closure.restart import Journal, Restart
-from l96closure.training import AdditiveTrend, PolynomialTrend, prepare
+from l96closure.training import prepare
+from l96closure.trends import Trend
 
 __all__ = ["SchrodingerBridge"]
 
@@ -53,7 +54,7 @@ class SchrodingerBridge:
     """
 
     fields: Fields
-    trend: PolynomialTrend | AdditiveTrend | None
+    trend: Trend | None
     fitted: bridge.Bridge
     memory: Memory | None
     scheme: str

@@ -84,6 +84,7 @@ def _arrays(name: str, dataset: xr.Dataset, dims: tuple[str, ...]) -> dict[str, 
                 for dim, i in zip(dims, index, strict=True)
             )
             checks.reject(f"{name}[{variable!r}] at {where}", float(values[index]), "finite")
+        values = checks.decoded(f"{name}[{variable!r}]", field, values)
         checked = checks.finite_array(f"{name}[{variable!r}]", values, len(dims))
         arrays[variable] = checked.reshape(-1, *field.shape[-2:])
     return arrays

@@ -10,7 +10,7 @@ import xarray as xr
 
 from l96closure.diagnostics import climate, spectra, tails
 from l96closure.diagnostics.runs import SOURCES, Runs
-from l96closure.training import fit_trend
+from l96closure.trends import fit_trend
 
 __all__ = ["Grid", "grid", "statistics"]
 
