@@ -13,8 +13,9 @@ any sum of them. The weights, rates and frequencies are fitted to the autocorrel
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
 import numba
 import numpy as np
@@ -151,57 +152,58 @@ def fit_memory(autocorrelation: F64, interval: float, oscillators: int, step: fl
     target = np.append(autocorrelation[1:] * trust, whole[0, 0])
     found, _ = scipy.optimize.nnls(np.concatenate([candidates, whole]), target)
 
-    def misfit(parameters: F64) -> F64:
-        rate, frequency, share = parameters.reshape(3, m)
-        c = np.exp(share - share.real.max())
-        model = _autocorrelations(np.exp(rate), frequency, lags).T @ (c / c.sum())
-        difference: F64 = trust * (model - autocorrelation)[1:]
-        return difference
-
-    bounds = np.repeat([[np.log(_SLOWEST), _LOWEST, -20.0], [np.log(_FASTEST), _HIGHEST, 20.0]], m, axis=1)
+    misfit = partial(_misfit, autocorrelation=autocorrelation, trust=trust)
+    low, high = np.repeat([[np.log(_SLOWEST), _LOWEST, -20.0], [np.log(_FASTEST), _HIGHEST, 20.0]], m, axis=1)
     rng, used = np.random.default_rng(0), np.flatnonzero(found > 0.0)
-
-    def fitted(start: F64) -> Any:
-        start = np.clip(start, bounds[0], bounds[1])
-        return scipy.optimize.least_squares(misfit, start, bounds=(bounds[0], bounds[1]), max_nfev=200)
-
-    def polished(x: F64) -> F64:
-        """Put parameters near a bound on it, and converge in the others (one share is redundant)."""
-        x, near = x.copy(), _AT_BOUND * (bounds[1] - bounds[0])
-        for bound in bounds:
-            x = np.where(np.abs(x - bound) < near, bound, x)
-        free = (x != bounds).all(axis=0)
-        free[2 * m + int(x[2 * m :].argmax())] = False
-
-        def of_free(values: F64) -> F64:
-            full = x.astype(values.dtype)
-            full[free] = values
-            return misfit(full)
-
-        def slopes(values: F64) -> F64:
-            # Exact, by complex steps (Squire & Trapp 1998); differences lose half the digits.
-            steps = _COMPLEX_STEP * np.eye(values.size)
-            return np.stack([of_free(values + 1j * step).imag / _COMPLEX_STEP for step in steps], axis=1)
-
-        if free.any():  # the cost is too flat to tell where its minimum is, its gradient is not
-            with np.errstate(all="ignore"):  # where there is no root nearby, the search runs away
-                root = scipy.optimize.root(lambda values: slopes(values).T @ of_free(values), x[free], tol=1e-13).x
-            inside = ((root > bounds[0][free]) & (root < bounds[1][free])).all()
-            if inside and np.square(of_free(root)).sum() <= _AS_GOOD * np.square(misfit(x)).sum():
-                x[free] = root
-        return x
-
-    def begin(order: npt.NDArray[np.intp]) -> F64:
+    results = []
+    for order in (np.argsort(-found[used]), *(rng.permutation(used.size) for _ in range(_STARTS - 1))):
         chosen = np.resize(used[order], m)
-        return np.concatenate([np.log(damping[chosen]), angle[chosen], np.log(np.maximum(found[chosen], 0.05))])
-
-    orders = [np.argsort(-found[used]), *(rng.permutation(used.size) for _ in range(_STARTS - 1))]
-    results = [fitted(begin(order)) for order in orders]
+        start = np.concatenate([np.log(damping[chosen]), angle[chosen], np.log(np.maximum(found[chosen], 0.05))])
+        start = np.clip(start, low, high)
+        results.append(scipy.optimize.least_squares(misfit, start, bounds=(low, high), max_nfev=200))
     least = min(float(result.cost) for result in results)
-    x = polished(next(result.x for result in results if result.cost <= _AS_GOOD * least))
+    x = _polished(misfit, next(result.x for result in results if result.cost <= _AS_GOOD * least), low, high)
     rate, frequency, share = x.reshape(3, m)[:, np.argsort(-x[2 * m :], kind="stable")]
     c = np.exp(share - share.max())
     return Memory(np.exp(rate) / interval, frequency / interval, c / c.sum(), interval if step is None else step)
+
+
+def _misfit(parameters: F64, autocorrelation: F64, trust: F64) -> F64:
+    """Weighted errors (lags - 1,) of oscillators whose log rates, frequencies and log weights are ``parameters``."""
+    rate, frequency, share = parameters.reshape(3, -1)
+    c = np.exp(share - share.real.max())
+    model = _autocorrelations(np.exp(rate), frequency, autocorrelation.size).T @ (c / c.sum())
+    difference: F64 = trust * (model - autocorrelation)[1:]
+    return difference
+
+
+def _polished(misfit: Callable[[F64], F64], x: F64, low: F64, high: F64) -> F64:
+    """Put parameters near a bound on it, and converge in the others (one share is redundant)."""
+    for bound in (low, high):
+        x = np.where(np.abs(x - bound) < _AT_BOUND * (high - low), bound, x)
+    free = (x != low) & (x != high)
+    shares = slice(2 * x.size // 3, None)
+    free[shares.start + int(x[shares].argmax())] = False
+
+    def of_free(values: F64) -> F64:
+        full = x.astype(values.dtype)
+        full[free] = values
+        return misfit(full)
+
+    def gradient(values: F64) -> F64:
+        # Exact slopes, by complex steps (Squire & Trapp 1998); differences lose half the digits.
+        steps = _COMPLEX_STEP * np.eye(values.size)
+        slopes = np.stack([of_free(values + 1j * step).imag / _COMPLEX_STEP for step in steps])
+        return np.asarray(slopes @ of_free(values))
+
+    if not free.any():
+        return x
+    with np.errstate(all="ignore"):  # where there is no root nearby, the search runs away
+        root = scipy.optimize.root(gradient, x[free], tol=1e-13).x  # the cost itself is too flat to tell its minimum
+    inside = ((root > low[free]) & (root < high[free])).all()
+    if inside and np.square(of_free(root)).sum() <= _AS_GOOD * np.square(misfit(x)).sum():
+        x[free] = root
+    return x
 
 
 def remembered(truth: xr.Dataset, data: TrainingData, oscillators: int, step: float | None) -> Memory:
