@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -16,7 +17,7 @@ import pytest
 import xarray as xr
 
 import l96closure as lc
-from l96closure import kuramoto_sivashinsky, lorenz96
+from l96closure import kuramoto_sivashinsky, lorenz96, store
 from l96closure.bridge import sinkhorn
 from l96closure.closures import Analog, PolynomialAR1, SchrodingerBridge
 from l96closure.coarse import BlowUpError
@@ -24,7 +25,9 @@ from l96closure.experiments.chains import Lengths, Sampling, generate
 from l96closure.restart import Journal, Restart, generator_state, restore_generator
 
 F64 = npt.NDArray[np.float64]
-SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
+STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+WARNINGS = [getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 
 
 class Killed(Exception):
@@ -63,6 +66,24 @@ class Mortal:
         self.init, self.step = closure.init, dying(steps, closure.step)
 
 
+class MortalRestart(Restart):
+    """Restart files whose process dies once so many are written."""
+
+    def __init__(self, folder: Path, parts: int) -> None:
+        super().__init__(folder, 0.0)
+        self._left = parts
+
+    def append(self, part: xr.Dataset) -> None:
+        super().append(part)
+        self._left -= 1
+        if self._left == 0:
+            raise Killed
+
+
+def journal(folder: Path) -> Journal:
+    return Journal(Restart(folder, 0.0), "this test")
+
+
 def test_a_folder_is_there_while_the_work_is_unfinished(tmp_path: Path) -> None:
     restart = Restart(tmp_path / "work", 0.0)
     assert restart.parts() == []
@@ -74,7 +95,13 @@ def test_a_folder_is_there_while_the_work_is_unfinished(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("damage", [lambda part: part.write_bytes(b"half"), Path.unlink])
+def flip_a_byte(part: Path) -> None:
+    content = bytearray(part.read_bytes())
+    content[-200] ^= 1
+    part.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [flip_a_byte, Path.unlink])
 def test_parts_after_a_damaged_one_are_not_used_but_written_anew(tmp_path: Path, damage: Any) -> None:
     restart = Restart(tmp_path, 0.0)
     for n in range(3):
@@ -84,12 +111,6 @@ def test_parts_after_a_damaged_one_are_not_used_but_written_anew(tmp_path: Path,
     assert [float(part["z"]) for part in again.parts()] == [0.0]
     again.append(xr.Dataset({"z": 7.0}))
     assert [float(part["z"]) for part in Restart(tmp_path, 0.0).parts()] == [0.0, 7.0]
-
-
-def test_parts_of_other_work_are_refused(tmp_path: Path) -> None:
-    Restart(tmp_path, 0.0, "this").append(xr.Dataset({"z": 1.0}))
-    with pytest.raises(ValueError, match=r"belongs to other settings or input files; remove it to begin anew$"):
-        Restart(tmp_path, 0.0, "that").parts()
 
 
 @pytest.mark.parametrize("every", [-1.0, np.nan, "often"])
@@ -133,7 +154,7 @@ def test_forecasts_go_on(truth: xr.Dataset, tmp_path: Path) -> None:
     how: dict[str, Any] = {"starts": 3, "members": 2, "lead": 0.5, "every": 0.05, "rng": 3}
     whole = lc.forecast(tendency, closure, truth, **how)
     with pytest.raises(Killed):
-        lc.forecast(tendency, Mortal(closure, 60), truth, **how, restart=Restart(tmp_path, 0.0))  # type: ignore[arg-type]
+        lc.forecast(tendency, closure, truth, **how, restart=MortalRestart(tmp_path, 60))
     assert lc.forecast(tendency, closure, truth, **how, restart=Restart(tmp_path, 0.0)).identical(whole)
 
 
@@ -149,12 +170,12 @@ def test_a_fit_goes_on_evaluation_by_evaluation(tmp_path: Path, estimator: str) 
 
     whole = lc.bridge.fit(samples, 0.5, **arguments, remember=counted)
     for evaluations in range(1, len(taken)):
-        remember = dying(evaluations, Journal(Restart(tmp_path, 0.0)))
+        remember = dying(evaluations, journal(tmp_path))
         with pytest.raises(Killed):
             lc.bridge.fit(samples, 0.5, **arguments, remember=remember)
-    lc.bridge.fit(samples, 0.5, **arguments, remember=Journal(Restart(tmp_path, 0.0)))
-    journal = Journal(Restart(tmp_path, 0.0))
-    fitted = lc.bridge.fit(samples, 0.5, **arguments, remember=lambda step: journal(dying(0, step)))
+    lc.bridge.fit(samples, 0.5, **arguments, remember=journal(tmp_path))
+    known = journal(tmp_path)
+    fitted = lc.bridge.fit(samples, 0.5, **arguments, remember=lambda step: known(dying(0, step)))
     for one, other in zip(fitted.dictionaries, whole.dictionaries, strict=True):
         assert np.array_equal(one.log_v, other.log_v)
         assert (one.residual, one.iterations) == (other.residual, other.iterations)
@@ -169,23 +190,9 @@ def test_the_nested_scaling_of_many_samples_goes_on(tmp_path: Path, consecutive:
         samples = np.sin(0.01 * np.arange(24_000.0))[None]
     whole = sinkhorn.solve_samples(samples, 1e-4)
     with pytest.raises(Killed):
-        sinkhorn.solve_samples(samples, 1e-4, remember=dying(6, Journal(Restart(tmp_path, 0.0))))
-    again = sinkhorn.solve_samples(samples, 1e-4, remember=Journal(Restart(tmp_path, 0.0)))
+        sinkhorn.solve_samples(samples, 1e-4, remember=dying(6, journal(tmp_path)))
+    again = sinkhorn.solve_samples(samples, 1e-4, remember=journal(tmp_path))
     assert np.array_equal(again.log_v, whole.log_v)
-
-
-class MortalRestart(Restart):
-    """Restart files whose process dies once so many are written."""
-
-    def __init__(self, folder: Path, parts: int) -> None:
-        super().__init__(folder, 0.0)
-        self._left = parts
-
-    def append(self, part: xr.Dataset) -> None:
-        super().append(part)
-        self._left -= 1
-        if self._left == 0:
-            raise Killed
 
 
 SIMULATIONS: dict[str, Callable[..., xr.Dataset]] = {
@@ -229,9 +236,8 @@ def test_chains_go_on_record_by_record(tmp_path: Path, steps: int) -> None:
 
     whole, deaths = generated(sinkhorn.at_once), 0
     while True:
-        journal = Journal(Restart(tmp_path, 0.0))
         try:
-            again = generated(MortalJournal(journal, steps))
+            again = generated(MortalJournal(journal(tmp_path), steps))
             break
         except Killed:
             deaths += 1
@@ -259,47 +265,120 @@ class MortalJournal:
 def handlers() -> Iterator[list[int]]:
     """Take the signals of this test in place of the test runner."""
     taken: list[int] = []
-    before = {number: signal.signal(number, lambda n, _: taken.append(n)) for number in SIGNALS}
+    before = {number: signal.signal(number, lambda n, _: taken.append(n)) for number in (*STOPS, *WARNINGS)}
     yield taken
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
-@pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_waits_for_the_next_part(tmp_path: Path, handlers: list[int], number: int) -> None:
+@POSIX
+@pytest.mark.parametrize("number", [*STOPS, *WARNINGS])
+def test_every_signal_waits_for_the_next_part(tmp_path: Path, handlers: list[int], number: int) -> None:
+    restart = Restart(tmp_path, 1e6, keep=True)
+    with restart:
+        for n in (1, 2, 3):
+            assert not restart.due
+            os.kill(os.getpid(), number)
+            assert restart.due
+            assert handlers == [number] * (n - 1)
+            restart.append(xr.Dataset({"z": 1.0}))
+            assert handlers == [number] * n
+    assert len(restart.parts()) == 3
+
+
+@POSIX
+@pytest.mark.parametrize("stop", STOPS)
+@pytest.mark.parametrize("warning", WARNINGS)
+def test_a_warning_takes_no_hold_off_what_follows_it(
+    tmp_path: Path, handlers: list[int], warning: int, stop: int
+) -> None:
     restart = Restart(tmp_path, 1e6)
     with restart:
-        assert not restart.due
-        os.kill(os.getpid(), number)
-        assert restart.due
+        for number in (warning, warning, stop):
+            os.kill(os.getpid(), number)
         assert handlers == []
         restart.append(xr.Dataset({"z": 1.0}))
-        assert handlers == [number]
-    assert len(restart.parts()) == 1
+        assert handlers == [warning, stop]
 
 
-def test_a_second_signal_is_not_held_back(tmp_path: Path, handlers: list[int]) -> None:
+def test_a_second_stop_is_not_held_back(tmp_path: Path, handlers: list[int]) -> None:
     with Restart(tmp_path, 1e6):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
-        assert handlers == [signal.SIGINT]
+        assert handlers == [signal.SIGINT] * 2
     assert handlers == [signal.SIGINT] * 2
 
 
-def test_a_signal_that_no_part_followed_comes_at_the_end(tmp_path: Path, handlers: list[int]) -> None:
-    with Restart(tmp_path, 1e6):
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert handlers == []
-    assert handlers == [signal.SIGTERM]
+def test_a_signal_that_no_part_followed_comes_at_the_end_and_leaves_the_parts(tmp_path: Path) -> None:
+    restart = Restart(tmp_path / "work", 1e6)
+    restart.append(xr.Dataset({"z": 1.0}))
+
+    def interrupted() -> None:
+        with restart:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert len(restart.parts()) == 1
+    with restart:
+        pass
+    assert not (tmp_path / "work").exists()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
-def test_signals_nobody_listens_to_are_left_alone(tmp_path: Path) -> None:
-    before = signal.getsignal(signal.SIGUSR1)
+@POSIX
+@pytest.mark.parametrize("number", WARNINGS)
+@pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.SIG_IGN])
+def test_signals_nobody_listens_to_are_left_alone(
+    tmp_path: Path, handlers: list[int], number: int, handler: Any
+) -> None:
+    ignored = {stop: signal.SIG_IGN for stop in STOPS}
+    for other, how in {number: handler, **ignored}.items():
+        signal.signal(other, how)
     with Restart(tmp_path, 1e6):
-        assert signal.getsignal(signal.SIGUSR1) is before is signal.SIG_DFL
-        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+        assert {other: signal.getsignal(other) for other in (number, *STOPS)} == {number: handler, **ignored}
+        os.kill(os.getpid(), signal.SIGHUP)  # as under nohup
+
+
+@POSIX
+def test_handlers_of_another_language_are_left_alone(tmp_path: Path) -> None:
+    """As where a program in C has them before it starts Python: no handler is known then."""
+    program = f"""
+import faulthandler, os, signal, sys
+for number in {[int(number) for number in (*STOPS, *WARNINGS)]}:
+    faulthandler.register(number, open({str(tmp_path / "told")!r}, "w"))
+del sys.modules["_signal"]
+import _signal
+assert signal.getsignal(signal.SIGTERM) is signal.getsignal(signal.SIGUSR1) is None
+import l96closure as lc
+from l96closure.restart import Restart
+model = lc.TwoScaleLorenz96(K=5, J=3)
+run = lc.simulate(model, 9, spinup=0.0, restart=Restart({str(tmp_path / "run")!r}, 0.0))
+assert run.identical(lc.simulate(model, 9, spinup=0.0))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+    assert "File" in (tmp_path / "told").read_text()
+
+
+@POSIX
+@pytest.mark.parametrize("number", STOPS)
+def test_a_process_that_is_told_to_stop_has_written_what_it_has_done(tmp_path: Path, number: int) -> None:
+    program = f"""
+import os, signal
+import numpy as np
+import l96closure as lc
+from l96closure.restart import Restart
+steps = iter(range(1000))
+def tendency(z):
+    if next(steps) == 50:
+        os.kill(os.getpid(), {int(number)})
+    return -z
+lc.integrate(tendency, lc.closures.NoClosure(), np.ones((1, 4)), 99, restart=Restart({str(tmp_path / "run")!r}, 1e6))
+"""
+    done = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE, check=False)
+    assert done.returncode == -number
+    part = store.read(tmp_path / "run" / "000000.nc", kind="restart")
+    assert part.attrs["step"] == part.sizes["time"] == 50
 
 
 def test_a_blow_up_keeps_the_last_state_and_what_was_good() -> None:
