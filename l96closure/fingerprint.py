@@ -180,7 +180,7 @@ def _instance(thing: Any) -> _Content:
     except Exception:  # it holds what cannot be told
         kept = "", (), getattr(thing, "__dict__", None)
     if isinstance(kept, str):
-        return f"object {kept}", [of]
+        return f"object {kept}", [of, getattr(thing, "__dict__", None)]
     lazy = {name for name in vars(of) if isinstance(vars(of)[name], cached_property)}
     parts: list[Any] = [list(part) if isinstance(part, Iterator) else part for part in kept]
     return "object", [of, *(_without(part, lazy) for part in parts)]
