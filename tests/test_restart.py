@@ -12,13 +12,16 @@ import numpy.typing as npt
 import pytest
 import xarray as xr
 from mortal import Killed, Mortal, MortalRestart, dying
+from test_bad_settings import composed
 
 import l96closure as lc
-from l96closure import kuramoto_sivashinsky, lorenz96
+from l96closure import kuramoto_sivashinsky, lorenz96, lorenz96_core
 from l96closure.bridge import sinkhorn
 from l96closure.closures import Analog, PolynomialAR1, SchrodingerBridge
 from l96closure.coarse import BlowUpError
+from l96closure.experiments import closure
 from l96closure.experiments.chains import Lengths, Sampling, generate
+from l96closure.experiments.settings import Settings
 from l96closure.restart import Journal, Restart, generator_state, restore_generator
 
 F64 = npt.NDArray[np.float64]
@@ -187,6 +190,38 @@ class MortalJournal:
             return step()
 
         return self._journal(once, rng)
+
+
+class DiesInTheReference(Restart):
+    """Restart files whose process dies in the second piece of the work."""
+
+    def append(self, part: xr.Dataset) -> None:
+        super().append(part)
+        if self._folder.name == "piece1":
+            raise Killed
+
+
+def test_a_finished_piece_stays_until_all_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The truth is not run again where the process died in the reference."""
+    settings = Settings.from_config(composed("training.samples=300", "reference.duration=10", "forecast.starts=4"))
+    whole, sample, steps = closure.simulate(settings), lorenz96_core.Integration.sample, []
+    with pytest.raises(Killed):
+        closure.simulate(settings, restart=DiesInTheReference(tmp_path / "work", 0.0))
+
+    def counted(*arguments: Any) -> Any:
+        done, emitted = sample(*arguments)
+        steps.append(done)
+        return done, emitted
+
+    monkeypatch.setattr(lorenz96_core.Integration, "sample", counted)
+    again = closure.simulate(settings, restart=Restart(tmp_path / "work", 1e6))
+    assert all(one.identical(other) for one, other in zip(again, whole, strict=True))
+    resumed = sum(steps)
+    steps.clear()
+    closure.simulate(settings)
+    assert resumed <= sum(steps) - settings.training["samples"]
+    Restart(tmp_path / "work").clear()
+    assert not (tmp_path / "work").exists()
 
 
 def test_a_blow_up_keeps_the_last_state_and_what_was_good() -> None:
