@@ -40,7 +40,7 @@ def main() -> None:
         results = []
         for kept in (False, True) if repeat % 2 else (True, False):  # the second of two runs may find a slower machine
             with tempfile.TemporaryDirectory() as scratch:
-                restart = Restart(Path(scratch) / "run", options.every) if kept else None
+                restart = Restart(Path(scratch) / "run", options.every, keep=True) if kept else None
                 started = time.perf_counter()
                 results.append(
                     lc.integrate(

@@ -43,16 +43,32 @@ class BlowUpError(FloatingPointError):
     ----------
     last : Dataset with z and psi (member, k) of the step that led to it, and the attributes member and step, of the
         first state that is not finite.
-    good : Dataset of :func:`integrate` with the records before it ran away: before the largest slow variable was more
-        than ten times what it usually is, the median over the records.
+    run : Dataset of :func:`integrate` with all records before that.
     """
 
-    def __init__(self, message: str, last: xr.Dataset, good: xr.Dataset) -> None:
-        super().__init__(message)
-        self.last = last
-        largest = np.abs(good["z"].to_numpy()).max(axis=(0, 2))
+    def __init__(self, last: xr.Dataset, run: xr.Dataset) -> None:
+        self.last, self.run = last, run
+        member, step, dt = last.attrs["member"], last.attrs["step"], run.attrs["dt"]
+        super().__init__(
+            f"the coarse model stopped being finite in member {member} at time {step * dt:.6g} "
+            f"(step {step} of dt = {dt:g}, scheme {run.attrs['scheme']})"
+        )
+
+    def __reduce__(self) -> tuple[type[BlowUpError], tuple[xr.Dataset, xr.Dataset]]:
+        return BlowUpError, (self.last, self.run)
+
+    @property
+    def good(self) -> xr.Dataset:
+        """The part of ``run`` before it ran away.
+
+        That is before the largest slow variable was more than ten times what it usually is, the median over the
+        records.
+        """
+        if self.run.sizes["time"] == 0:
+            return self.run
+        largest = np.abs(self.run["z"].to_numpy()).max(axis=(0, 2))
         wild = largest > 10.0 * np.median(largest)
-        self.good = good.isel(time=slice(int(wild.argmax()) if wild.any() else None))
+        return self.run.isel(time=slice(int(wild.argmax()) if wild.any() else None))
 
 
 SCHEMES: dict[str, Callable[[Tendency, F64, F64, float], F64]] = {"euler": euler, "rk4": rk4}
@@ -118,6 +134,7 @@ def integrate(
         )
 
     _check_field("tendency(z)", tendency(z), z)
+    restart = restart and restart.of("coarse model", tendency, closure, z, steps, dt, scheme, save_every, rng)
     state, first, kept = closure.init(z, rng), 0, 0
     for part in [] if restart is None else restart.parts():
         new = slice(kept, kept + part.sizes["time"])
@@ -149,15 +166,10 @@ def integrate(
             if not np.isfinite(following).all():
                 member = int(np.argwhere(~np.isfinite(following))[0, 0])
                 last = {"z": (("member", "k"), z), "psi": (("member", "k"), psi)}
-                raise BlowUpError(
-                    f"the coarse model stopped being finite in member {member} at time {(step + 1) * dt:.6g} "
-                    f"(step {step + 1} of dt = {dt:g}, scheme {scheme})",
-                    xr.Dataset(last, attrs={"member": member, "step": step + 1}),
-                    recorded(step + 1),
-                )
+                raise BlowUpError(xr.Dataset(last, attrs={"member": member, "step": step + 1}), recorded(step + 1))
             z = following
             bar.update()
-    return recorded(steps)
+        return recorded(steps)
 
 
 def check_step(closure: Closure, dt: float) -> None:

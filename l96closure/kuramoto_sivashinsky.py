@@ -252,6 +252,7 @@ def simulate(
     first = checks.steps("spinup", spinup, dt)
     steps = first + (samples - 1) * every
     begin, kept = 0, 0
+    restart = restart and restart.of("Kuramoto-Sivashinsky", model, samples, dt, every, spinup, seed)
     for part in [] if restart is None else restart.parts():
         new = slice(kept, kept + part.sizes["time"])
         z[new], psi[new] = part["z"], part["psi"]
@@ -275,17 +276,17 @@ def simulate(
                 bar.update(done - bar.n)
             with np.errstate(over="ignore", invalid="ignore"):  # a blow-up ends in the error above, not in warnings
                 v = step(v)
-    return xr.Dataset(
-        {
-            "z": (("time", "k"), z, {"long_name": "box average of the solution", "units": "1"}),
-            "psi": (("time", "k"), psi, {"long_name": "subgrid tendency of the box average", "units": "1"}),
-        },
-        coords={
-            "time": np.arange(samples) * (every * dt),
-            "k": ("k", np.arange(model.K), {"long_name": "number of the box", "units": "1"}),
-        },
-        attrs={
-            **{f"model_{name}": value for name, value in asdict(model).items()},
-            "dt": dt, "every": every, "spinup": spinup, "seed": seed,
-        },
-    )  # fmt: skip
+        return xr.Dataset(
+            {
+                "z": (("time", "k"), z, {"long_name": "box average of the solution", "units": "1"}),
+                "psi": (("time", "k"), psi, {"long_name": "subgrid tendency of the box average", "units": "1"}),
+            },
+            coords={
+                "time": np.arange(samples) * (every * dt),
+                "k": ("k", np.arange(model.K), {"long_name": "number of the box", "units": "1"}),
+            },
+            attrs={
+                **{f"model_{name}": value for name, value in asdict(model).items()},
+                "dt": dt, "every": every, "spinup": spinup, "seed": seed,
+            },
+        )  # fmt: skip

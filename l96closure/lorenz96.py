@@ -227,6 +227,8 @@ def simulate(
     last = (samples - 1) * every + lead
     step, emitted = -checks.steps("spinup", spinup, dt), 0  # counted from the end of the spin-up
     total = last - step
+    step_of_psi = coarse_dt if subgrid == "coarse" else None
+    restart = restart and restart.of("two scales", model, samples, dt, every, spinup, subgrid, step_of_psi, seed)
     for part in [] if restart is None else restart.parts():
         new = slice(emitted, emitted + part.sizes["time"])
         out_z[new], out_psi[new], history[:] = part["z"], part["psi"], part["z_before"]
@@ -260,17 +262,17 @@ def simulate(
                     )
                 )
                 kept = emitted
-    return xr.Dataset(
-        {"z": (("time", "k"), out_z), "psi": (("time", "k"), out_psi)},
-        coords={"time": np.arange(samples) * (every * dt), "k": np.arange(model.K)},
-        attrs={
-            **{f"model_{name}": value for name, value in asdict(model).items()},
-            "subgrid": subgrid,
-            "subgrid_definition": SUBGRID_DEFINITIONS[subgrid],
-            **({"coarse_dt": float(coarse_dt)} if subgrid == "coarse" else {}),
-            "dt": dt, "every": every, "spinup": spinup, "seed": seed,
-        },
-    )  # fmt: skip
+        return xr.Dataset(
+            {"z": (("time", "k"), out_z), "psi": (("time", "k"), out_psi)},
+            coords={"time": np.arange(samples) * (every * dt), "k": np.arange(model.K)},
+            attrs={
+                **{f"model_{name}": value for name, value in asdict(model).items()},
+                "subgrid": subgrid,
+                "subgrid_definition": SUBGRID_DEFINITIONS[subgrid],
+                **({"coarse_dt": float(coarse_dt)} if subgrid == "coarse" else {}),
+                "dt": dt, "every": every, "spinup": spinup, "seed": seed,
+            },
+        )  # fmt: skip
 
 
 def _whole_steps(coarse_dt: float, dt: float) -> int:

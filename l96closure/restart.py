@@ -4,43 +4,52 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import signal
-import threading
+import re
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
+from copy import copy
 from pathlib import Path
-from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks, store
+from l96closure.fingerprint import fingerprint
+from l96closure.signals import HeldSignals
 
 __all__ = ["Journal", "Restart", "generator_state", "restore_generator"]
 
 F64 = npt.NDArray[np.float64]
 
 _KIND = "restart"
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_WARNINGS = [getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
+_PART = re.compile(r"\d{6,}\.nc")
+_TEMPORARY = re.compile(r"\.\d{6,}\.[0-9a-f]{8}\.tmp\.nc")  # of store.atomic_path, for a part
+_PIECE = re.compile(r"piece(0|[1-9]\d*)")
 
 
 class Restart:
-    """The parts of an unfinished computation, files of one folder that is gone when the computation is done.
+    """The parts of an unfinished computation, files of a folder of their own, gone when the computation is done.
 
-    As a context it holds back the signals that interrupt or terminate a program until the next part is written, so
-    that nothing is lost to them: a computation asks for :attr:`due` wherever it could be taken up again. SIGUSR1 and
-    SIGUSR2 are held back where something listens to them: submitit does, which SLURM warns so before the time is up.
+    The functions that take one keep in it what they have done, and go on with it when they are called again in the same
+    way. Parts of another computation are refused, never used: these functions tell one by all that its result depends
+    on, as :func:`l96closure.fingerprint.fingerprint` says, which also says what it cannot tell (what a function reads
+    from a file, say). Let ``identity`` tell that. When such a call returns, its parts go.
+
+    Only files of this class are ever written over or removed, and the folder with the last of them; one that holds
+    anything else is refused. As a context it holds signals back until the next part is written (see
+    :class:`l96closure.signals.HeldSignals`), so that nothing is lost to them: a computation asks for :attr:`due`
+    wherever it could be taken up again.
 
     Parameters
     ----------
-    folder : of the parts; made with the first of them, in an existing folder.
+    folder : of the parts; made with the first of them.
     every : seconds from one part to the next, >= 0.
-    identity : says what is computed; the parts of anything else are refused.
+    identity : says what the computation depends on besides what can be told.
+    keep : leave the parts of a finished call until :meth:`clear`, for who still has to write its result down.
 
     Raises
     ------
@@ -48,95 +57,173 @@ class Restart:
         ``every`` is out of its range.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], every: float = 60.0, identity: str = "") -> None:
-        self._folder, self._identity = Path(folder), identity
+    def __init__(
+        self, folder: str | os.PathLike[str], every: float = 60.0, identity: str = "", *, keep: bool = False
+    ) -> None:
+        self._folder, self._keep = Path(folder), keep
         self._every = checks.number("checkpoint_every", every, minimum=0.0)
-        self._written, self._last = 0, time.monotonic()
-        self._signal: int | None = None
-        self._handlers: dict[signal.Signals, Any] = {}
+        self._begin(fingerprint(identity))
 
-    def parts(self) -> list[xr.Dataset]:
-        """Read the parts that are there, in order; a damaged one, and what followed it, are removed.
+    def of(self, *depends: Any) -> Restart:
+        """Return the same for the computation that depends on all these, and on nothing else."""
+        bound = copy(self)
+        bound._begin(fingerprint(self._identity, depends))
+        return bound
+
+    def of_piece(self, number: int) -> Restart:
+        """Return where one of several pieces of the computation is kept, until :meth:`clear`: a folder inside this one.
 
         Raises
         ------
         ValueError
-            They belong to another computation.
+            The folder holds something else than restart files.
         """
-        found = []
-        for number in range(len(list(self._folder.glob("*.nc")))):
-            try:
-                part = store.read(self._path(number), kind=_KIND)
-            except ValueError:
-                break
-            if part.attrs["identity"] != self._identity:
-                raise ValueError(f"{self._folder} belongs to other settings or input files; remove it to begin anew")
-            found.append(part)
-        self._written = len(found)
-        for lost in sorted(self._folder.glob("*.nc"))[len(found) :]:  # else they would follow parts of other lengths
-            lost.unlink()
-        return found
+        self._paths()
+        return self._piece(self._folder / f"piece{number}")
 
-    def of_piece(self, number: int) -> Restart:
-        """Return where one of several pieces of the computation is kept: a folder inside this one."""
-        return Restart(self._folder / f"piece{number}", self._every, self._identity)
+    def _piece(self, folder: Path) -> Restart:
+        piece = copy(self)
+        piece._folder, piece._keep = folder, True
+        piece._begin(self._identity)
+        return piece
+
+    def _begin(self, identity: str) -> None:
+        self._identity = identity
+        self._next: int | None = None  # number of the next part, once it is known what is there
+        self._last = time.monotonic()
+        self._signals = HeldSignals()
+
+    def parts(self) -> list[xr.Dataset]:
+        """Read the parts that are there, in order; a damaged one, and those after a missing one, are removed.
+
+        Raises
+        ------
+        ValueError
+            They belong to another computation, or the folder holds something else than restart files.
+        """
+        found: list[xr.Dataset] = []
+        paths = self._paths()
+        for path in paths:
+            part = self._read(path)
+            if part is None or path != self._path(len(found)):
+                break
+            found.append(part)
+        for lost in paths[len(found) :]:  # else they would follow parts of other lengths
+            lost.unlink()
+        self._next = len(found)
+        return found
 
     @property
     def due(self) -> bool:
         """Whether it is time for the next part, or a signal waits for it."""
-        return self._signal is not None or time.monotonic() - self._last >= self._every
+        return self._signals.waiting or time.monotonic() - self._last >= self._every
 
     def append(self, part: xr.Dataset) -> None:
-        """Write the next part; then raise the signal that has waited for it, if one has.
+        """Write the next part; then pass the signals on that have waited for it.
 
         Raises
         ------
         OSError
             The part cannot be written; those before it are as they were.
+        ValueError
+            As for :meth:`parts`.
         """
+        number = len(self.parts()) if self._next is None else self._next
+        path = self._path(number)
+        if os.path.lexists(path):  # it has come after the parts were read
+            self._refuse(path.name)
         self._folder.mkdir(parents=True, exist_ok=True)
         store.write(
             part.assign_attrs(identity=self._identity),
-            self._path(self._written),
+            path,
             kind=_KIND,
             title="Part of an unfinished computation",
             history="l96closure.restart",
         )
-        self._written += 1
+        self._next = number + 1
         self._last = time.monotonic()
-        if self._signal is not None:
-            self._release()
+        self._signals.deliver()
 
     def clear(self) -> None:
-        """Remove the folder: the computation is done, or is to begin anew."""
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self._written = 0
+        """Remove all parts, those of pieces too: the computation is done, or is to begin anew."""
+        pieces = [path for path in self._inside() if _is_piece(path)]
+        for path in pieces:
+            self._piece(path).clear()
+        self._remove()
+        if pieces:
+            _remove_empty(self._folder)
 
     def __enter__(self) -> Restart:
-        if threading.current_thread() is threading.main_thread():
-            listened = [number for number in _WARNINGS if callable(signal.getsignal(number))]
-            self._handlers = {number: signal.signal(number, self._hold) for number in (*_SIGNALS, *listened)}
+        self._signals.hold()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._release()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._signals.give_back()  # may raise: the result is then lost, but no part of it
+        if kind is None and not self._keep:
+            self._remove()
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:06d}.nc"
 
-    def _hold(self, number: int, frame: FrameType | None) -> None:
-        if self._signal is not None:  # asked twice: the user will not wait
-            self._release()
-        self._signal = number
+    def _inside(self) -> list[Path]:
+        return sorted(self._folder.iterdir()) if self._folder.is_dir() else []
 
-    def _release(self) -> None:
-        """Give the signals back to whom they belonged, with the one that has waited."""
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers = {}
-        waiting, self._signal = self._signal, None
-        if waiting is not None:
-            signal.raise_signal(waiting)
+    def _paths(self) -> list[Path]:
+        """Return the parts in the order of their numbers; ``ValueError`` if the folder holds something else too."""
+        if os.path.lexists(self._folder) and not self._folder.is_dir():
+            checks.reject("folder of restart files", str(self._folder), "a folder")
+        inside = self._inside()
+        for path in inside:
+            if not _is_ours(path) and not _is_piece(path):
+                self._refuse(path.name)
+        return sorted((path for path in inside if _PART.fullmatch(path.name)), key=lambda path: int(path.stem))
+
+    def _refuse(self, name: str) -> NoReturn:
+        checks.reject(
+            "folder of restart files", str(self._folder), f"a folder of their own ({name!r} in it is none of them)"
+        )
+
+    def _read(self, path: Path) -> xr.Dataset | None:
+        """Read a part; None where it is damaged."""
+        try:
+            part = store.read(path, kind=_KIND)
+        except ValueError:
+            if store.checksum(path) is None:
+                return None
+            part = xr.Dataset()  # of another version of the format
+        if part.attrs.get("identity") != self._identity:
+            raise ValueError(
+                f"{self._folder} belongs to another computation: other arguments, settings, data or versions; "
+                "clear it to begin anew"
+            )
+        return part
+
+    def _remove(self) -> None:
+        """Remove the parts, the last one first so that what is left is of use, and the folder unless it holds more."""
+        mine = [path for path in self._inside() if _is_ours(path)]
+        for path in reversed(mine):
+            path.unlink()
+        self._next = None
+        if mine:  # else it is an empty folder of the user's, if it is one
+            _remove_empty(self._folder)
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):  # there is more in it, or it is gone
+        folder.rmdir()
+
+
+def _is_piece(path: Path) -> bool:
+    return _PIECE.fullmatch(path.name) is not None and path.is_dir() and not path.is_symlink()
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file is a part, by what it holds, or what a killed process has left of one."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    if _TEMPORARY.fullmatch(path.name):
+        return True
+    return _PART.fullmatch(path.name) is not None and store.kind_of(path) == _KIND
 
 
 class Journal:
@@ -144,15 +231,22 @@ class Journal:
 
     Called with a step, it returns what that step gave in the earlier run as long as there is some, and takes it then.
     Where steps draw random numbers, their generator comes along; it is where it was as soon as the known ones are over.
+    It is a context as its :class:`Restart` is.
 
     Parameters
     ----------
     restart : where the results are kept.
+    depends : all that they depend on, see :meth:`Restart.of`.
+
+    Raises
+    ------
+    ValueError
+        As for :meth:`Restart.parts`.
     """
 
-    def __init__(self, restart: Restart) -> None:
-        self._restart = restart
-        parts = restart.parts()
+    def __init__(self, restart: Restart, depends: Any) -> None:
+        self._restart = restart.of(depends)
+        parts = self._restart.parts()
         self._known = deque(
             result
             for part in parts
@@ -160,6 +254,13 @@ class Journal:
         )
         self._generator: str = parts[-1].attrs["generator"] if parts else ""
         self._new: list[F64] = []
+
+    def __enter__(self) -> Journal:
+        self._restart.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._restart.__exit__(*error)
 
     def __call__(self, step: Callable[[], F64], rng: np.random.Generator | None = None) -> F64:
         """Return the result (M,) of the next step, which draws from ``rng`` if from any."""

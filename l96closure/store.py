@@ -11,6 +11,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
 import subprocess
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import netCDF4
 import numpy as np
 import xarray as xr
 
@@ -33,6 +35,7 @@ __all__ = [
     "attributes",
     "checksum",
     "git_commit",
+    "kind_of",
     "package_version",
     "read",
     "seal",
@@ -55,7 +58,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     The temporary name keeps the suffix. Whatever ends the block early, an interrupt included, removes
     the temporary file and leaves an earlier ``path`` untouched. What was written is on the disk, not only in the
-    system's memory, before it takes the name.
+    system's memory, before it takes the name. It may be read and written by whom an earlier ``path`` could be; where
+    that is a symbolic link, the file it leads to is replaced, not the link.
 
     Parameters
     ----------
@@ -64,19 +68,35 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises
     ------
     ValueError
-        The folder of ``path`` does not exist, or ``path`` is itself a folder.
+        The folder of ``path`` does not exist, or ``path`` is itself a folder or a link that leads nowhere else than
+        to itself.
     """
-    final = Path(path)
+    final = _destination(Path(path))
     if not final.parent.is_dir() or final.is_dir():
-        checks.reject("path", str(final), "a file name in an existing folder")
+        checks.reject("path", str(path), "a file name in an existing folder")
     temporary = final.with_name(f".{final.stem}.{secrets.token_hex(4)}.tmp{final.suffix}")  # see TEMPORARY
+    mode = stat.S_IMODE(final.stat().st_mode) if final.exists() else None
     try:
+        if mode is not None:  # from the first byte, nobody else may read what they could not read before
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR))
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
+        if mode is not None:
+            temporary.chmod(mode)
         os.replace(temporary, final)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _destination(path: Path) -> Path:
+    """Return where the symbolic links lead that ``path`` may be."""
+    if not path.is_symlink():
+        return path
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # round in a circle
+        checks.reject("path", str(path), "a file name, or a link to one")
 
 
 def write(
@@ -163,7 +183,7 @@ def checksum(path: str | os.PathLike[str]) -> str | None:
         stored = _end_of_data(file)
         end = file.tell()
         file.seek(0)
-        return stored if stored == _digest(file, end) else None
+        return stored if stored is not None and stored == _digest(file, end) else None
 
 
 def _end_of_data(file: BinaryIO) -> str | None:
@@ -187,6 +207,22 @@ def _digest(file: BinaryIO, end: int) -> str:
 def attributes(path: str | os.PathLike[str], *, kind: str) -> dict[str, Any]:
     """Return the global attributes of a file of :func:`write`; arguments and errors as for :func:`read`."""
     return _open(path, kind, xr.open_dataset).attrs
+
+
+def kind_of(path: str | os.PathLike[str]) -> str | None:
+    """Return the kind of a file of :func:`write`, of any format version; None for any other file.
+
+    The seal must be there; whether the bytes before it are whole is left to :func:`checksum`.
+    """
+    with Path(path).open("rb") as file:
+        if _end_of_data(file) is None:
+            return None
+    try:
+        with netCDF4.Dataset(path) as dataset:
+            kind = dataset.getncattr("l96closure_kind")
+    except (AttributeError, OSError, RuntimeError, UnicodeDecodeError):
+        return None
+    return kind if isinstance(kind, str) else None
 
 
 def read(path: str | os.PathLike[str], *, kind: str) -> xr.Dataset:
@@ -269,8 +305,12 @@ def git_commit() -> str:
     if not (root / ".git").exists():  # installed; a repository further up would be somebody else's
         return "unknown"
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    # Git sets GIT_DIR, GIT_INDEX_FILE and the like for its hooks: of the repository these run for, not of this one.
+    foreign = {name for name in os.environ if name.startswith("GIT_") and not name.startswith("GIT_CONFIG")}
+    environment = {name: value for name, value in os.environ.items() if name not in foreign}
+    environment["GIT_CEILING_DIRECTORIES"] = str(root.parent)
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True, env=environment)
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return done.stdout.strip()

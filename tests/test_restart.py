@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,21 +11,20 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import xarray as xr
+from mortal import Killed, Mortal, MortalRestart, dying
+from test_bad_settings import composed
 
 import l96closure as lc
-from l96closure import kuramoto_sivashinsky, lorenz96
+from l96closure import kuramoto_sivashinsky, lorenz96, lorenz96_core
 from l96closure.bridge import sinkhorn
 from l96closure.closures import Analog, PolynomialAR1, SchrodingerBridge
 from l96closure.coarse import BlowUpError
+from l96closure.experiments import closure
 from l96closure.experiments.chains import Lengths, Sampling, generate
+from l96closure.experiments.settings import Settings
 from l96closure.restart import Journal, Restart, generator_state, restore_generator
 
 F64 = npt.NDArray[np.float64]
-SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
-
-
-class Killed(Exception):
-    """Stands for the end of the process."""
 
 
 @pytest.fixture(scope="module")
@@ -44,52 +40,8 @@ def start() -> F64:
     return np.random.default_rng(0).normal(2.0, 3.0, (3, 6))
 
 
-def dying(wanted: int, step: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a function work so many times and then raise :class:`Killed`."""
-    count = iter(range(wanted))
-
-    def once(*arguments: Any) -> Any:
-        if next(count, None) is None:
-            raise Killed
-        return step(*arguments)
-
-    return once
-
-
-class Mortal:
-    """A closure that dies after so many steps."""
-
-    def __init__(self, closure: Any, steps: int) -> None:
-        self.init, self.step = closure.init, dying(steps, closure.step)
-
-
-def test_a_folder_is_there_while_the_work_is_unfinished(tmp_path: Path) -> None:
-    restart = Restart(tmp_path / "work", 0.0)
-    assert restart.parts() == []
-    assert not list(tmp_path.iterdir())
-    for n in range(3):
-        restart.append(xr.Dataset({"z": ("k", np.full(2, float(n)))}))
-    assert [float(part["z"][0]) for part in Restart(tmp_path / "work", 0.0).parts()] == [0.0, 1.0, 2.0]
-    restart.clear()
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("damage", [lambda part: part.write_bytes(b"half"), Path.unlink])
-def test_parts_after_a_damaged_one_are_not_used_but_written_anew(tmp_path: Path, damage: Any) -> None:
-    restart = Restart(tmp_path, 0.0)
-    for n in range(3):
-        restart.append(xr.Dataset({"z": float(n)}))
-    damage(tmp_path / "000001.nc")
-    again = Restart(tmp_path, 0.0)
-    assert [float(part["z"]) for part in again.parts()] == [0.0]
-    again.append(xr.Dataset({"z": 7.0}))
-    assert [float(part["z"]) for part in Restart(tmp_path, 0.0).parts()] == [0.0, 7.0]
-
-
-def test_parts_of_other_work_are_refused(tmp_path: Path) -> None:
-    Restart(tmp_path, 0.0, "this").append(xr.Dataset({"z": 1.0}))
-    with pytest.raises(ValueError, match=r"belongs to other settings or input files; remove it to begin anew$"):
-        Restart(tmp_path, 0.0, "that").parts()
+def journal(folder: Path) -> Journal:
+    return Journal(Restart(folder, 0.0), "this test")
 
 
 @pytest.mark.parametrize("every", [-1.0, np.nan, "often"])
@@ -133,7 +85,7 @@ def test_forecasts_go_on(truth: xr.Dataset, tmp_path: Path) -> None:
     how: dict[str, Any] = {"starts": 3, "members": 2, "lead": 0.5, "every": 0.05, "rng": 3}
     whole = lc.forecast(tendency, closure, truth, **how)
     with pytest.raises(Killed):
-        lc.forecast(tendency, Mortal(closure, 60), truth, **how, restart=Restart(tmp_path, 0.0))  # type: ignore[arg-type]
+        lc.forecast(tendency, closure, truth, **how, restart=MortalRestart(tmp_path, 60))
     assert lc.forecast(tendency, closure, truth, **how, restart=Restart(tmp_path, 0.0)).identical(whole)
 
 
@@ -149,12 +101,12 @@ def test_a_fit_goes_on_evaluation_by_evaluation(tmp_path: Path, estimator: str) 
 
     whole = lc.bridge.fit(samples, 0.5, **arguments, remember=counted)
     for evaluations in range(1, len(taken)):
-        remember = dying(evaluations, Journal(Restart(tmp_path, 0.0)))
+        remember = dying(evaluations, journal(tmp_path))
         with pytest.raises(Killed):
             lc.bridge.fit(samples, 0.5, **arguments, remember=remember)
-    lc.bridge.fit(samples, 0.5, **arguments, remember=Journal(Restart(tmp_path, 0.0)))
-    journal = Journal(Restart(tmp_path, 0.0))
-    fitted = lc.bridge.fit(samples, 0.5, **arguments, remember=lambda step: journal(dying(0, step)))
+    lc.bridge.fit(samples, 0.5, **arguments, remember=journal(tmp_path))
+    known = journal(tmp_path)
+    fitted = lc.bridge.fit(samples, 0.5, **arguments, remember=lambda step: known(dying(0, step)))
     for one, other in zip(fitted.dictionaries, whole.dictionaries, strict=True):
         assert np.array_equal(one.log_v, other.log_v)
         assert (one.residual, one.iterations) == (other.residual, other.iterations)
@@ -169,23 +121,9 @@ def test_the_nested_scaling_of_many_samples_goes_on(tmp_path: Path, consecutive:
         samples = np.sin(0.01 * np.arange(24_000.0))[None]
     whole = sinkhorn.solve_samples(samples, 1e-4)
     with pytest.raises(Killed):
-        sinkhorn.solve_samples(samples, 1e-4, remember=dying(6, Journal(Restart(tmp_path, 0.0))))
-    again = sinkhorn.solve_samples(samples, 1e-4, remember=Journal(Restart(tmp_path, 0.0)))
+        sinkhorn.solve_samples(samples, 1e-4, remember=dying(6, journal(tmp_path)))
+    again = sinkhorn.solve_samples(samples, 1e-4, remember=journal(tmp_path))
     assert np.array_equal(again.log_v, whole.log_v)
-
-
-class MortalRestart(Restart):
-    """Restart files whose process dies once so many are written."""
-
-    def __init__(self, folder: Path, parts: int) -> None:
-        super().__init__(folder, 0.0)
-        self._left = parts
-
-    def append(self, part: xr.Dataset) -> None:
-        super().append(part)
-        self._left -= 1
-        if self._left == 0:
-            raise Killed
 
 
 SIMULATIONS: dict[str, Callable[..., xr.Dataset]] = {
@@ -216,7 +154,7 @@ def test_a_truth_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: 
     assert deaths >= 1
 
 
-@pytest.mark.parametrize("steps", [9, 40])
+@pytest.mark.parametrize("steps", [25, 40])
 def test_chains_go_on_record_by_record(tmp_path: Path, steps: int) -> None:
     rng = np.random.default_rng(4)
     sets = [rng.standard_normal((50, 4)) for _ in range(2)]
@@ -229,9 +167,8 @@ def test_chains_go_on_record_by_record(tmp_path: Path, steps: int) -> None:
 
     whole, deaths = generated(sinkhorn.at_once), 0
     while True:
-        journal = Journal(Restart(tmp_path, 0.0))
         try:
-            again = generated(MortalJournal(journal, steps))
+            again = generated(MortalJournal(journal(tmp_path), steps))
             break
         except Killed:
             deaths += 1
@@ -255,51 +192,36 @@ class MortalJournal:
         return self._journal(once, rng)
 
 
-@pytest.fixture
-def handlers() -> Iterator[list[int]]:
-    """Take the signals of this test in place of the test runner."""
-    taken: list[int] = []
-    before = {number: signal.signal(number, lambda n, _: taken.append(n)) for number in SIGNALS}
-    yield taken
-    for number, handler in before.items():
-        signal.signal(number, handler)
+class DiesInTheReference(Restart):
+    """Restart files whose process dies in the second piece of the work."""
+
+    def append(self, part: xr.Dataset) -> None:
+        super().append(part)
+        if self._folder.name == "piece1":
+            raise Killed
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
-@pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_waits_for_the_next_part(tmp_path: Path, handlers: list[int], number: int) -> None:
-    restart = Restart(tmp_path, 1e6)
-    with restart:
-        assert not restart.due
-        os.kill(os.getpid(), number)
-        assert restart.due
-        assert handlers == []
-        restart.append(xr.Dataset({"z": 1.0}))
-        assert handlers == [number]
-    assert len(restart.parts()) == 1
+def test_a_finished_piece_stays_until_all_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The truth is not run again where the process died in the reference."""
+    settings = Settings.from_config(composed("training.samples=300", "reference.duration=10", "forecast.starts=4"))
+    whole, sample, steps = closure.simulate(settings), lorenz96_core.Integration.sample, []
+    with pytest.raises(Killed):
+        closure.simulate(settings, restart=DiesInTheReference(tmp_path / "work", 0.0))
 
+    def counted(*arguments: Any) -> Any:
+        done, emitted = sample(*arguments)
+        steps.append(done)
+        return done, emitted
 
-def test_a_second_signal_is_not_held_back(tmp_path: Path, handlers: list[int]) -> None:
-    with Restart(tmp_path, 1e6):
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
-        assert handlers == [signal.SIGINT]
-    assert handlers == [signal.SIGINT] * 2
-
-
-def test_a_signal_that_no_part_followed_comes_at_the_end(tmp_path: Path, handlers: list[int]) -> None:
-    with Restart(tmp_path, 1e6):
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert handlers == []
-    assert handlers == [signal.SIGTERM]
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
-def test_signals_nobody_listens_to_are_left_alone(tmp_path: Path) -> None:
-    before = signal.getsignal(signal.SIGUSR1)
-    with Restart(tmp_path, 1e6):
-        assert signal.getsignal(signal.SIGUSR1) is before is signal.SIG_DFL
-        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    monkeypatch.setattr(lorenz96_core.Integration, "sample", counted)
+    again = closure.simulate(settings, restart=Restart(tmp_path / "work", 1e6))
+    assert all(one.identical(other) for one, other in zip(again, whole, strict=True))
+    resumed = sum(steps)
+    steps.clear()
+    closure.simulate(settings)
+    assert resumed <= sum(steps) - settings.training["samples"]
+    Restart(tmp_path / "work").clear()
+    assert not (tmp_path / "work").exists()
 
 
 def test_a_blow_up_keeps_the_last_state_and_what_was_good() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -81,24 +82,58 @@ def test_commit_is_unknown_outside_a_clone(tmp_path: Path, monkeypatch: pytest.M
     assert store.git_commit.__wrapped__() == "unknown"
 
 
-def test_commit_of_a_clone_tells_changed_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _clone(folder: Path, text: str) -> tuple[Path, str]:
+    """Make a repository of one file; return that and the commit."""
+
     def git(*arguments: str) -> str:
         identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
         return subprocess.run(
-            ["git", "-C", str(tmp_path), *identity, *arguments], check=True, capture_output=True, text=True
+            ["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True, text=True
         ).stdout.strip()
 
-    source = tmp_path / "l96closure" / "store.py"
-    source.parent.mkdir()
-    source.write_text("1\n")
+    source = folder / "l96closure" / "store.py"
+    source.parent.mkdir(parents=True)
+    source.write_text(text)
     git("init", "-q")
     git("add", ".")
-    git("commit", "-qm", "first")
+    git("commit", "-qm", text)
+    return source, git("rev-parse", "HEAD")
+
+
+def test_commit_of_a_clone_tells_changed_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, commit = _clone(tmp_path, "1")
     monkeypatch.setattr(store, "__file__", str(source))
-    commit = git("rev-parse", "HEAD")
     assert store.git_commit.__wrapped__() == commit
     source.write_text("2\n")
     assert store.git_commit.__wrapped__() == f"{commit}-dirty"
+
+
+_OF_ANOTHER = {
+    **{"GIT_DIR": ".git", "GIT_WORK_TREE": ".", "GIT_INDEX_FILE": ".git/index", "GIT_COMMON_DIR": ".git"},
+    **{"GIT_OBJECT_DIRECTORY": ".git/objects"},
+}
+
+
+@pytest.mark.parametrize("names", [*([name] for name in _OF_ANOTHER), list(_OF_ANOTHER)])
+def test_commit_is_of_no_other_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str]) -> None:
+    """As in the hook of one, where git sets these."""
+    source, commit = _clone(tmp_path / "ours", "1")
+    _clone(tmp_path / "theirs", "2")
+    monkeypatch.setattr(store, "__file__", str(source))
+    monkeypatch.chdir(tmp_path / "theirs")
+    for name in names:
+        monkeypatch.setenv(name, str(tmp_path / "theirs" / _OF_ANOTHER[name]))
+    assert store.git_commit.__wrapped__() == commit
+
+
+def test_a_broken_clone_has_no_commit_of_the_repository_around_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, _ = _clone(tmp_path, "1")
+    inner = source.parent / "l96closure" / "store.py"
+    (source.parent / ".git").mkdir()
+    monkeypatch.setattr(store, "__file__", str(inner))
+    assert store.git_commit.__wrapped__() == "unknown"
 
 
 def test_plain_xarray_sees_numbers_as_time_and_labels_as_source(tmp_path: Path) -> None:
@@ -151,6 +186,65 @@ def test_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, 
         interrupted()
     assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
     assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("links", [1, 2])
+@pytest.mark.parametrize("relative", [True, False])
+@pytest.mark.parametrize("there", [True, False])
+def test_what_a_link_leads_to_is_written(tmp_path: Path, links: int, relative: bool, there: bool) -> None:
+    (tmp_path / "scratch").mkdir()
+    place = tmp_path / "scratch" / "big.nc"
+    if there:
+        place.write_text("old")
+    path = place
+    for number in range(links):
+        link = tmp_path / f"coarse{number}.nc"
+        link.symlink_to(path.relative_to(tmp_path) if relative else path)
+        path = link
+    _write(_coarse(), path)
+    assert path.is_symlink()
+    assert not place.is_symlink()
+    assert store.read(path, kind="coarse").equals(store.read(place, kind="coarse"))
+    assert [file.name for file in (tmp_path / "scratch").iterdir()] == ["big.nc"]
+
+
+def test_a_link_that_leads_nowhere_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.nc").symlink_to(tmp_path / "b.nc")
+    (tmp_path / "b.nc").symlink_to(tmp_path / "a.nc")
+    (tmp_path / "c.nc").symlink_to(tmp_path / "nowhere" / "c.nc")
+    for name in ("a.nc", "c.nc"):
+        with pytest.raises(ValueError, match=name) as caught:
+            _write(_coarse(), tmp_path / name)
+        assert "\n" not in str(caught.value)
+    assert all(path.is_symlink() for path in tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664, 0o444])
+def test_who_could_not_read_a_file_cannot_when_it_is_written_anew(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "coarse.nc"
+    _write(_coarse(), path)
+    path.chmod(mode)
+    with store.atomic_path(path) as temporary:
+        _coarse().drop_attrs().to_netcdf(temporary, engine="netcdf4")
+        assert stat.S_IMODE(temporary.stat().st_mode) & ~mode & 0o077 == 0
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    _write(_coarse(), path)
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    (tmp_path / "new.txt").touch()
+    _write(_coarse(), tmp_path / "new.nc")
+    assert (tmp_path / "new.nc").stat().st_mode == (tmp_path / "new.txt").stat().st_mode
+
+
+def test_the_kind_of_a_file_is_told_by_what_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "coarse.nc"
+    _write(_coarse(), path)
+    assert store.kind_of(path) == "coarse"
+    _newer(path)
+    assert store.kind_of(path) == "coarse"
+    for damage in (_text, _unsealed, _foreign):
+        damage(path)
+        assert store.kind_of(path) is None
 
 
 def test_failing_netcdf_write_leaves_nothing(tmp_path: Path) -> None:

@@ -187,27 +187,25 @@ class SchrodingerBridge:
         noise = remembered(truth, data, memory, step) if memory is not None and scheme in DRIVEN else None
         state = data.scale.size
         seen = len(fields.predictors) + (scheme not in DRIVEN)  # the chain sees the last psi too
-        with restart or nullcontext():
-            fitted = bridge.fit(
-                data.samples,
-                usual_epsilon(scheme) if epsilon is None else epsilon,
-                bridge.in_every_field(seen, sites)[: fields.sites] * len(fields.units),
-                data.scale,
-                components=range(state - fields.sites, state),
-                shared=pools.tolist(),
-                centres=samples,
-                rng=seed,
-                tolerance=tolerance,
-                progress=progress,
-                remember=at_once if restart is None else Journal(restart),
-                each=each,
-            )
-        timed = step is not None or "time" in truth.coords
-        how = scheme, decorrelation_steps, clamp, noise_metric, conserve, noise.step if noise and timed else None
-        closure = cls(fields, data.trend, fitted, noise, *how)
-        if compressed is None or compressed >= samples or scheme in EXACT:
-            return closure
-        return closure.compress(compressed, seed)
+        problem: dict[str, Any] = {
+            "samples": data.samples,
+            "epsilon": usual_epsilon(scheme) if epsilon is None else epsilon,
+            "neighbourhoods": bridge.in_every_field(seen, sites)[: fields.sites] * len(fields.units),
+            "scale": data.scale,
+            "components": range(state - fields.sites, state),
+            "shared": pools.tolist(),
+            "centres": samples,
+            "rng": seed,
+            "tolerance": tolerance,
+        }
+        with nullcontext(at_once) if restart is None else Journal(restart, problem) as remember:
+            fitted = bridge.fit(**problem, progress=progress, remember=remember, each=each)
+            timed = step is not None or "time" in truth.coords
+            how = scheme, decorrelation_steps, clamp, noise_metric, conserve, noise.step if noise and timed else None
+            closure = cls(fields, data.trend, fitted, noise, *how)
+            if compressed is None or compressed >= samples or scheme in EXACT:
+                return closure
+            return closure.compress(compressed, seed)
 
     def compress(self, centres: int, rng: np.random.Generator | int = 0) -> SchrodingerBridge:
         """Return the same closure with fewer centres, a few percent of its cost a step.

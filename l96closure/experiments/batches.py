@@ -11,7 +11,7 @@ import xarray as xr
 
 from l96closure import checks
 from l96closure.closures import Closure
-from l96closure.coarse import integrate
+from l96closure.coarse import BlowUpError, integrate
 from l96closure.compute import Each
 from l96closure.experiments.settings import Settings
 from l96closure.restart import Restart
@@ -20,10 +20,11 @@ __all__ = ["run_batches"]
 
 
 class _Batch(NamedTuple):
-    """Some members of a coarse run."""
+    """Some members of a coarse run, from number ``first`` on."""
 
     settings: Settings
     closure: Closure
+    first: int
     z0: npt.NDArray[np.float64]
     seed: np.random.SeedSequence
     progress: bool
@@ -42,19 +43,40 @@ def run_batches(
 
     Where the reference has other parameters than the truth that ``z0`` is of, the members first run for its spin-up
     time. Returns what :func:`l96closure.integrate` returns.
+
+    Raises
+    ------
+    BlowUpError
+        A batch stopped being finite: the first one that does; or, where the records before that are to be kept, the
+        earliest of all, with all members in ``run`` and the members of its own batch in ``last``. A step before the
+        first record is negative; ``run`` is then empty.
     """
-    count, seed = settings.coarse.batches, np.random.SeedSequence(settings.seeds["coarse"])
+    coarse = settings.coarse
+    seed, groups = np.random.SeedSequence(settings.seeds["coarse"]), np.array_split(z0, coarse.batches)
+    first = np.cumsum([0, *map(len, groups)]).tolist()
     batches = [
-        _Batch(settings, closure, z, sequence, progress, restart and restart.of_piece(number))
-        for number, (z, sequence) in enumerate(zip(np.array_split(z0, count), seed.spawn(count), strict=True))
+        _Batch(settings, closure, first[number], z, sequence, progress, restart and restart.of_piece(number))
+        for number, (z, sequence) in enumerate(zip(groups, seed.spawn(coarse.batches), strict=True))
     ]
-    if count == 1:
+    if coarse.batches == 1:
         batches = [batches[0]._replace(seed=seed, restart=restart)]
-    run: xr.Dataset = xr.concat(each(_run, batches), "member").assign_coords(member=np.arange(len(z0)))
-    return run
+    runs, errors = [], []
+    for outcome in each(_run, batches):
+        if isinstance(outcome, BlowUpError):
+            if not coarse.keep_good:
+                raise outcome
+            errors.append(outcome)
+        runs.append(outcome.run if isinstance(outcome, BlowUpError) else outcome)
+    shortest = min(run.sizes["time"] for run in runs)
+    together: xr.Dataset = xr.concat([run.isel(time=slice(shortest)) for run in runs], "member")
+    together = together.assign_coords(member=np.arange(len(z0)))
+    if errors:
+        last = min((error.last for error in errors), key=lambda last: last.attrs["step"])
+        raise BlowUpError(last, together.assign_attrs(steps=last.attrs["step"]))
+    return together
 
 
-def _run(batch: _Batch) -> xr.Dataset:
+def _run(batch: _Batch) -> xr.Dataset | BlowUpError:
     settings, z = batch.settings, batch.z0
     coarse, rng = settings.coarse, np.random.default_rng(batch.seed)
     advance = partial(
@@ -67,7 +89,20 @@ def _run(batch: _Batch) -> xr.Dataset:
         progress=batch.progress,
     )
     spinup = settings.reference.spinup if settings.reference.model else 0.0
-    if dropped := checks.steps("reference.spinup", spinup, coarse.dt):
-        z = advance(z, steps=dropped + 1, save_every=dropped)["z"].to_numpy()[:, -1]
-    run: xr.Dataset = advance(z, steps=coarse.steps, save_every=coarse.save_every, restart=batch.restart)
+    dropped = checks.steps("reference.spinup", spinup, coarse.dt)
+    try:
+        if dropped:
+            z = advance(z, steps=dropped + 1, save_every=dropped)["z"].to_numpy()[:, -1]
+    except BlowUpError as error:
+        return _numbered(error.last, error.run.isel(time=slice(0)), batch.first, dropped)
+    try:
+        run: xr.Dataset = advance(z, steps=coarse.steps, save_every=coarse.save_every, restart=batch.restart)
+    except BlowUpError as error:
+        return _numbered(error.last, error.run, batch.first)
     return run
+
+
+def _numbered(last: xr.Dataset, run: xr.Dataset, first: int, dropped: int = 0) -> BlowUpError:
+    """Return the blow-up of members from number ``first`` on, whose run begins after so many steps are dropped."""
+    where = {"member": first + last.attrs["member"], "step": last.attrs["step"] - dropped}
+    return BlowUpError(last.assign_coords(member=first + np.arange(last.sizes["member"])).assign_attrs(where), run)

@@ -109,14 +109,20 @@ def integrate(
     ------
     ValueError
         There are more members than training samples.
+    BlowUpError
+        A member stopped being finite, see :func:`l96closure.experiments.batches.run_batches`.
     """
     coarse = settings.coarse
     if coarse.members > truth.sizes["time"]:
         checks.reject("coarse.members", coarse.members, f"at most the {truth.sizes['time']} training samples")
     starts = np.linspace(0, truth.sizes["time"] - 1, coarse.members).round().astype(int)
-    run = run_batches(settings, truth["z"].to_numpy()[starts], closure, progress, restart, each)
+    return _described(run_batches(settings, truth["z"].to_numpy()[starts], closure, progress, restart, each), truth)
+
+
+def _described(run: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
+    """Give the variables of a run the attributes they have in the truth: they are the same quantities."""
     for name in run.variables:
-        run[name].attrs.update(truth[name].attrs if name in truth.variables else {})  # they are the same quantities
+        run[name].attrs.update(truth[name].attrs if name in truth.variables else {})
     return run
 
 
@@ -175,10 +181,12 @@ def _integrate_stage(settings: Settings, folder: RunFolder, progress: bool, rest
             run = integrate(settings, truth, closure, progress, kept, each)
     except BlowUpError as error:
         folder.write_aside(BLOW_UP, error.last, kind=BLOW_UP, title="Last good state of a coarse run that blew up")
-        if not settings.coarse.keep_good:
+        good = error.good
+        if not settings.coarse.keep_good or good.sizes["time"] == 0:
             raise
         _log.warning("note: %s; what came before is kept", error)
-        run = error.good.assign_attrs({f"blow_up_{name}": error.last.attrs[name] for name in ("member", "step")})
+        when = {f"blow_up_{name}": error.last.attrs[name] for name in ("member", "step")}
+        run = _described(good, truth).assign_attrs(when)
     return {"coarse": run}
 
 

@@ -120,7 +120,7 @@ class RunFolder:
         sections = [section for file in self.files.values() if file.made_by == stage for section in file.sections]
         identity = {"settings": flat(self.config, sections), "inputs": self._checksums(inputs)}
         every = self.config.get("checkpoint_every", 60.0)
-        return Restart(self.path / f".{stage}", every, yaml.safe_dump(identity, sort_keys=False))
+        return Restart(self.path / f".{stage}", every, yaml.safe_dump(identity, sort_keys=False), keep=True)
 
     def check_settings(self, stages: Collection[str]) -> None:
         """Raise ``ValueError`` if a file that one of the stages would make is there, made with other settings."""

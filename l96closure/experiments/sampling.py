@@ -69,8 +69,9 @@ def sampling_workflow(
         return {"training": simulate(given)}
 
     def run_sample(given: _S, folder: RunFolder, progress: bool, restart: Restart) -> dict[str, xr.Dataset]:
-        with restart:
-            return {"generated": sample(given, folder.read("training"), progress, Journal(restart))}
+        training = folder.read("training")
+        with Journal(restart, (given, training)) as remember:
+            return {"generated": sample(given, training, progress, remember)}
 
     def run_diagnose(given: _S, folder: RunFolder, progress: bool, restart: Restart) -> dict[str, xr.Dataset]:
         return {"diagnostics": diagnose(given, folder.read("training"), folder.read("generated"))}

@@ -1,0 +1,248 @@
+"""Restart files belong to one computation by all that its result depends on; another never gets them."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import xarray as xr
+from mortal import Killed, MortalRestart
+
+import l96closure as lc
+from l96closure import fingerprint, kuramoto_sivashinsky, lorenz96
+from l96closure.closures import NoClosure, Polynomial, SchrodingerBridge
+from l96closure.restart import Restart
+
+F64 = npt.NDArray[np.float64]
+Arguments = dict[str, Any]
+REFUSED = r"^.* belongs to another computation: other arguments, settings, data or versions; clear it to begin anew$"
+NOT_OF_THE_RESULT = {"progress", "restart", "each"}
+
+
+def made(seed: int) -> xr.Dataset:
+    model = lc.TwoScaleLorenz96(K=6, J=4)
+    truth = lc.simulate(model, 300, 1e-3, every=5, spinup=1.0, subgrid="coupling", seed=seed)
+    rng = np.random.default_rng(seed)
+    return truth.assign(w=truth["z"] + rng.standard_normal(truth["z"].shape), other=truth["psi"] ** 2)
+
+
+TRUTH, OTHER = made(1), made(2)
+
+
+def forced(z: F64, F: float) -> F64:
+    return lc.resolved_tendency(z, F)
+
+
+def tendency(z: F64) -> F64:
+    return forced(z, 20.0)
+
+
+def of_a_variable(F: float) -> Callable[[F64], F64]:
+    return lambda z: forced(z, F)
+
+
+_Z0 = np.random.default_rng(0).normal(2.0, 3.0, (3, 6))
+_COARSE: dict[str, list[Arguments]] = {
+    "tendency": [{"tendency": of_a_variable(20.5)}, {"tendency": partial(forced, F=19.0)}],
+    "closure": [{"closure": Polynomial.fit(OTHER)}, {"closure": NoClosure()}],
+    "dt": [{"dt": 4e-3}],
+    "scheme": [{"scheme": "rk4"}],
+    "rng": [{"rng": 4}, {"rng": np.random.default_rng(7)}],
+}
+
+
+# What is called, with what, and each argument of it changed in one way or more
+CALLS: dict[str, tuple[Callable[..., Any], Arguments, dict[str, list[Arguments]]]] = {
+    "two-scale model": (
+        lc.simulate,
+        {
+            **{"model": lc.TwoScaleLorenz96(K=5, J=3), "samples": 23, "dt": 1e-3, "every": 4, "spinup": 0.031},
+            **{"subgrid": "coarse", "coarse_dt": 5e-3, "seed": 3},
+        },
+        {
+            "model": [{"model": lc.TwoScaleLorenz96(K=5, J=3, F=8.0)}, {"model": lc.TwoScaleLorenz96(K=5, J=4)}],
+            "samples": [{"samples": 24}],
+            "dt": [{"dt": 5e-4}],
+            "every": [{"every": 3}],
+            "spinup": [{"spinup": 0.03}],
+            "subgrid": [{"subgrid": "coupling"}, {"subgrid": "fine"}],
+            "coarse_dt": [{"coarse_dt": 4e-3}],
+            "seed": [{"seed": 4}],
+        },
+    ),
+    "Kuramoto-Sivashinsky": (
+        kuramoto_sivashinsky.simulate,
+        {"model": lc.KuramotoSivashinsky(20.0, 8, 8), "samples": 23, "dt": 0.1, "every": 3, "spinup": 0.5, "seed": 0},
+        {
+            "model": [{"model": lc.KuramotoSivashinsky(21.0, 8, 8)}],
+            "samples": [{"samples": 22}],
+            "dt": [{"dt": 0.05}],
+            "every": [{"every": 4}],
+            "spinup": [{"spinup": 0.6}],
+            "seed": [{"seed": 1}],
+        },
+    ),
+    "coarse model": (
+        lc.integrate,
+        {
+            **{"tendency": tendency, "closure": Polynomial.fit(TRUTH), "z0": _Z0, "steps": 20, "dt": 5e-3},
+            **{"scheme": "euler", "save_every": 3, "rng": 5},
+        },
+        {
+            **_COARSE,
+            "z0": [{"z0": _Z0 + 1e-9}, {"z0": _Z0[:2]}],
+            "steps": [{"steps": 21}],
+            "save_every": [{"save_every": 4}],
+        },
+    ),
+    "forecasts": (
+        lc.forecast,
+        {
+            **{"tendency": tendency, "closure": Polynomial.fit(TRUTH), "reference": TRUTH, "starts": 3, "members": 2},
+            **{"lead": 0.1, "every": 0.02, "dt": 5e-3, "scheme": "euler", "rng": 3},
+        },
+        {
+            **_COARSE,
+            "reference": [{"reference": OTHER}, {"reference": TRUTH.isel(time=slice(1, None))}],
+            "starts": [{"starts": 4}],
+            "members": [{"members": 3}],
+            "lead": [{"lead": 0.12}],
+            "every": [{"every": 0.05}],
+            "dt": [{"dt": 1e-2}],
+        },
+    ),
+    "fit": (
+        SchrodingerBridge.fit,
+        {
+            **{"truth": TRUTH, "epsilon": 0.2, "radius": 1, "scheme": "moments", "memory": None, "step": None},
+            **{"decorrelation_steps": 1, "clamp": "query", "noise_metric": "scaled", "pooled": True, "thinning": 5},
+            **{"centres": 100, "compressed": None, "trend_degree": 3, "tolerance": 1e-6, "seed": 0, "predictors": "z"},
+            **{"target": "psi", "dim": "k", "periodic": True, "neighbourhoods": None, "conserve": False},
+        },
+        {
+            "truth": [{"truth": OTHER}, {"truth": TRUTH.assign(psi=TRUTH["psi"] * 2.0)}],
+            "epsilon": [{"epsilon": 0.3}, {"epsilon": "auto"}, {"epsilon": None}],
+            "radius": [{"radius": 0}],
+            "scheme": [{"scheme": "split"}, {"scheme": "quantile", "radius": 0}],
+            "memory": [{"memory": 1}],
+            "step": [{"step": 0.01, "memory": 1}],
+            "decorrelation_steps": [{"decorrelation_steps": 2, "scheme": "split"}],
+            "clamp": [{"clamp": "state", "scheme": "split"}],
+            "noise_metric": [{"noise_metric": "physical", "scheme": "split"}],
+            "pooled": [{"pooled": False, "centres": 50}],
+            "thinning": [{"thinning": 4}],
+            "centres": [{"centres": 90}],
+            "compressed": [{"compressed": 20}],
+            "trend_degree": [{"trend_degree": 2}, {"trend_degree": None}],
+            "tolerance": [{"tolerance": 1e-5}],
+            "seed": [{"seed": 1}],
+            "predictors": [{"predictors": "w"}, {"predictors": ["z", "w"]}],
+            "target": [{"target": "other"}],
+            "dim": [{"dim": "x", "truth": TRUTH.rename(k="x")}],
+            "periodic": [{"periodic": False, "centres": 50}],
+            "neighbourhoods": [{"neighbourhoods": [[i, (i + 2) % 6] for i in range(6)]}],
+            "conserve": [{"conserve": True}],
+        },
+    ),
+}
+CHANGES = [(name, argument) for name, (_, _, changes) in CALLS.items() for argument in changes]
+
+
+@pytest.fixture(autouse=True)
+def short_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lorenz96, "_STEPS_PER_CALL", 7)
+
+
+def fresh(arguments: Arguments) -> Arguments:
+    """Return the arguments with generators that have not drawn yet."""
+    return {name: np.random.default_rng(7) if name == "rng" and not isinstance(value, int) else value
+            for name, value in arguments.items()}  # fmt: skip
+
+
+def result(name: str, arguments: Arguments, restart: Restart | None = None) -> xr.Dataset:
+    found = CALLS[name][0](**fresh(arguments), restart=restart)
+    return found if isinstance(found, xr.Dataset) else found.to_dataset()
+
+
+@contextmanager
+def raises_or_not(message: str) -> Iterator[list[ValueError]]:
+    """Yield a list that holds the error if there is one, which must say so."""
+    errors: list[ValueError] = []
+    try:
+        yield errors
+    except ValueError as error:
+        if not re.search(message, str(error)):
+            raise
+        errors.append(error)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_every_argument_is_tried(name: str) -> None:
+    call, base, changes = CALLS[name]
+    assert set(inspect.signature(call).parameters) - NOT_OF_THE_RESULT == set(base) == set(changes)
+
+
+@pytest.mark.filterwarnings("ignore::l96closure.bridge.sinkhorn.SinkhornWarning")
+@pytest.mark.parametrize(("name", "argument"), CHANGES)
+def test_nothing_is_taken_from_a_call_with_another_argument(tmp_path: Path, name: str, argument: str) -> None:
+    """It is refused; or the argument does not matter to what is kept, and the result is that without it."""
+    _, base, changes = CALLS[name]
+    with pytest.raises(Killed):
+        result(name, base, MortalRestart(tmp_path / "run", 1))
+    for change in changes[argument]:
+        with raises_or_not(REFUSED) as refused:
+            found = result(name, {**base, **change}, Restart(tmp_path / "run", 1e6, keep=True))
+        if not refused:
+            assert name == "fit"
+            assert found.identical(result(name, {**base, **change}))
+    kept = Restart(tmp_path / "run", 1e6, keep=True)
+    assert result(name, base, kept).identical(result(name, base))
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_finished_parts_go_so_that_the_next_call_begins_anew(tmp_path: Path, name: str) -> None:
+    _, base, changes = CALLS[name]
+    restart = Restart(tmp_path / "run", 0.0)
+    for change in [{}, {}, next(iter(changes.values()))[0]]:
+        assert result(name, {**base, **change}, restart).identical(result(name, {**base, **change}))
+        assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_kept_parts_serve_the_same_call_alone(tmp_path: Path, name: str) -> None:
+    _, base, changes = CALLS[name]
+    whole = result(name, base)
+    for _ in range(2):
+        assert result(name, base, Restart(tmp_path / "run", 0.0, keep=True)).identical(whole)
+    with pytest.raises(ValueError, match=REFUSED):
+        result(name, {**base, **next(iter(changes.values()))[0]}, Restart(tmp_path / "run", 0.0, keep=True))
+    Restart(tmp_path / "run").clear()
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_user_can_tell_what_cannot_be_told(tmp_path: Path) -> None:
+    base = CALLS["coarse model"][1]
+    with pytest.raises(Killed):
+        lc.integrate(**base, restart=MortalRestart(tmp_path, 1))
+    with pytest.raises(ValueError, match=REFUSED):
+        lc.integrate(**base, restart=Restart(tmp_path, identity="forcing.csv of May"))
+
+
+@pytest.mark.parametrize("package", ["l96closure", "numba"])
+def test_another_version_does_not_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    base = CALLS["two-scale model"][1]
+    with pytest.raises(Killed):
+        lc.simulate(**base, restart=MortalRestart(tmp_path, 1))
+    monkeypatch.setattr(fingerprint, "version", lambda name: "99" if name == package else "1")
+    fingerprint._versions.cache_clear()
+    with pytest.raises(ValueError, match=REFUSED):
+        lc.simulate(**base, restart=Restart(tmp_path))
+    fingerprint._versions.cache_clear()
