@@ -322,7 +322,7 @@ def test_what_is_stored_in_the_place_of_settings_is_told(
     assert "truth.nc" in line
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     _with_config(folder / "diagnostics.nc", config)
-    with pytest.raises(ValueError, match="settings|YAML") as error:
+    with pytest.raises(ValueError, match=r"settings|YAML") as error:
         finished.read(folder)
     assert "\n" not in str(error.value)
     assert finished.read(folder, strict=False).status.startswith("cannot be read: ")

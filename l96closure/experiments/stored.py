@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -76,6 +75,10 @@ def read_settings(path: Path) -> dict[str, Any]:
 def number(values: Any, name: str) -> float:
     """Return one of some values by name; NaN where there are none, or it is not one finite number."""
     value = values.get(name) if isinstance(values, Mapping) else None
-    if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
-        return float(value) if abs(value) <= sys.float_info.max else math.nan
-    return math.nan
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        return math.nan
+    try:
+        found = float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return math.nan
+    return found if math.isfinite(found) else math.nan
