@@ -371,3 +371,15 @@ def test_notes_tell_hydra_nothing(call: Call, tmp_path: Path, run: dict[str, byt
     assert outcome.status == 2
     assert len(outcome.err.splitlines()) == 1
     assert {path.name for path in notes.parent.iterdir()} == {".hydra"}
+
+
+def test_notes_do_not_choose_who_gets_the_work(call: Call, tmp_path: Path, run: dict[str, bytes]) -> None:
+    notes = tmp_path / "mine" / ".hydra"
+    notes.mkdir(parents=True)
+    dask = ["compute=dask", "compute.address=tcp://elsewhere:1"]
+    (notes / "config.yaml").write_text(yaml.safe_dump(composed(*TINY, "closure=polynomial", "run_dir=mine", *dask)))
+    (notes / "overrides.yaml").write_text(yaml.safe_dump([*TINY, "closure=polynomial", *dask]))
+    outcome = call("run_dir=mine", "resume=true", "stages=[simulate]")
+    assert outcome.status == 2
+    assert "compute.address = 'tcp://elsewhere:1' is not allowed" in outcome.err
+    assert call("run_dir=mine", "resume=true", "stages=[simulate]", dask[1]).status == 0
