@@ -7,6 +7,7 @@ is interrupted or terminated keeps what it has done and exits with 130 or 143; `
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import re
@@ -15,6 +16,8 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -34,13 +37,15 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from l96closure import checks
 from l96closure.experiments import WORKFLOWS
 from l96closure.experiments.run_folder import locked
+from l96closure.experiments.stored import read_settings, read_yaml, to_yaml
 from l96closure.store import atomic_path
+from l96closure.terminal import tell
 
 __all__ = ["config_folder", "main"]
 
 _USER_ERRORS = (ValueError, FloatingPointError, MemoryError, OSError, HydraException, OmegaConfBaseException)
 _FULL_ERROR = "HYDRA_FULL_ERROR"
-_NOTES = ".hydra"
+_NOTES, _NOTES_OF_SWEEP = ".hydra", "multirun.yaml"
 _OF_ONE_COMMAND = ("run_dir", "resume", "force")  # settings that the next command does not take over
 _FREE = (*_OF_ONE_COMMAND, "stages", "checkpoint_every", "compute")  # settings that a resumed run may change
 
@@ -51,6 +56,44 @@ class _Stop(BaseException):
 
 class _Terminated(BaseException):
     """The system asks the program to end."""
+
+
+class _Folders:
+    """The run folder of this command, and what was there before: what fails takes away no more than it has made."""
+
+    def __init__(self) -> None:
+        self._before: set[Path] | None = None
+
+    def choose(self, chosen: Any, usual: str) -> Any:
+        """Return the folder the user has chosen, or a new one that no other command has, called ``usual`` if free."""
+        folder = Path(os.path.abspath(str(chosen or usual)))
+        self._before = {path for path in (folder, *folder.parents) if os.path.lexists(path)}
+        with suppress(OSError):
+            self._before |= set(folder.iterdir())  # the runs of a sweep
+        if chosen:
+            return chosen
+        for number in itertools.count(1):
+            name = usual if number == 1 else f"{usual}_{number}"
+            try:
+                os.makedirs(name)
+            except FileExistsError:
+                continue
+            except OSError:  # Hydra meets it again, and tells it better
+                pass
+            return name
+
+    def remove_unused(self, folder: Path) -> None:
+        """Remove a run folder, and those above it, if this command has made them and they hold but Hydra's notes."""
+        before = self._before
+        if before is None:  # a job of a sweep in another process does not know
+            return
+        with suppress(OSError):  # in its place the reader wants to see why the command failed
+            for made in itertools.takewhile(lambda path: path not in before, (folder, *folder.parents)):
+                if not {item.name for item in made.iterdir()} <= {_NOTES, _NOTES_OF_SWEEP}:
+                    return
+                shutil.rmtree(made / _NOTES, ignore_errors=True)
+                (made / _NOTES_OF_SWEEP).unlink(missing_ok=True)
+                made.rmdir()
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
@@ -67,9 +110,14 @@ def config_folder() -> Path:
 def main() -> None:
     """Run the command line; exits with 2 when the user has to change something, 130 or 143 when stopped by a signal."""
     signal.signal(signal.SIGTERM, _terminate)
-    OmegaConf.register_new_resolver("run_folder", lambda chosen, usual: chosen or usual, replace=True)
+    folders = _Folders()
+    OmegaConf.register_new_resolver("run_folder", folders.choose, replace=True, use_cache=True)
     _run_nothing_else(sys.argv[1:])
-    application = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(_job)
+
+    def job(config: DictConfig) -> None:
+        _job(config, folders)
+
+    application = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(job)
     if os.environ.get(_FULL_ERROR) == "1":
         application()
         return
@@ -96,7 +144,7 @@ def _run_nothing_else(arguments: list[str]) -> None:
                 _leave(f"{given} is not allowed: what an override has called must be of l96closure", 2)
 
 
-def _job(config: DictConfig) -> None:
+def _job(config: DictConfig, folders: _Folders) -> None:
     """Run one experiment in the folder that Hydra has made for it."""
     hydra_config = HydraConfig.get()
     folder, several = Path(hydra_config.runtime.output_dir), hydra_config.mode == RunMode.MULTIRUN
@@ -104,43 +152,81 @@ def _job(config: DictConfig) -> None:
     command = shlex.join(["l96closure", *sys.argv[1:]])
     try:
         with locked(folder):
-            if checks.boolean("resume", config.resume) and not (several and not (folder / _NOTES).exists()):
-                config, overrides = _resumed(config, folder / _NOTES, overrides)
             settings: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-            workflow = WORKFLOWS[checks.one_of("workflow", settings["workflow"], WORKFLOWS)]
-            workflow.settings(settings)  # before anything is written
-            _write_notes(folder / _NOTES, config, overrides)
-            workflow.run(settings, folder, settings["stages"], command=command, progress=True)
+            overrides = [_evaluated(given, settings) for given in overrides]
+            if checks.boolean("resume", settings["resume"]):
+                if several and not (folder / _NOTES).exists():  # the sweep was stopped before this job
+                    settings["resume"] = False
+                else:
+                    settings, overrides = _resumed(settings, folder / _NOTES, overrides)
+            workflow = WORKFLOWS[checks.one_of("workflow", settings.get("workflow"), WORKFLOWS)]
+            write_notes = partial(_write_notes, folder / _NOTES, settings, overrides)
+            workflow.run(
+                settings, folder, settings.get("stages"), command=command, progress=True, once_checked=write_notes
+            )
     except (KeyboardInterrupt, _Terminated):
-        _remove_unused(folder)
+        folders.remove_unused(folder)
         raise
     except _USER_ERRORS as error:
-        _remove_unused(folder)
+        folders.remove_unused(folder)
         if isinstance(error, FloatingPointError) and several:
             raise  # Hydra goes on with the sweep and reports this in the end: other points may be stable
         raise _Stop from error
-    print(folder, flush=True)
+    tell(str(folder))
 
 
-def _resumed(config: DictConfig, notes: Path, overrides: list[str]) -> tuple[DictConfig, list[str]]:
-    """Return settings and overrides of the run that ``notes`` are of; ``overrides`` given now must agree with them.
+def _evaluated(given: str, settings: Mapping[str, Any]) -> str:
+    """Return an override with the number it stands for in place of what refers to it: notes are never evaluated."""
+    key, _, value = given.partition("=")
+    found = OmegaConf.select(OmegaConf.create({**settings}), key.lstrip("+")) if "$" in value else None
+    return f"{key}={found}" if isinstance(found, (bool, int, float)) else given
 
-    Raises ``ValueError`` when there is no such run, or an override asks for something else.
+
+def _resumed(now: Mapping[str, Any], notes: Path, overrides: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """Return settings and overrides of the run that ``notes`` are of; what is asked for now must agree with them.
+
+    Parameters
+    ----------
+    now : the settings that follow from the overrides of this command alone.
+    notes : the folder of Hydra's notes.
+    overrides : those of this command.
+
+    Raises
+    ------
+    ValueError
+        There is no such run, the notes are not as we write them, or an override asks for something else.
     """
     if not (notes / "overrides.yaml").is_file():
-        checks.reject("run_dir", str(config.run_dir), "the folder of an earlier run, to resume it")
-    earlier, stored = (_loaded(notes / f"{name}.yaml") for name in ("overrides", "config"))
-    overrides = [*earlier, *overrides]
-    asked: Any = OmegaConf.to_container(hydra.compose("config", overrides))
-    stored |= {key: (config if key in _OF_ONE_COMMAND else asked)[key] for key in _FREE}
-    for key, was, now in _differing(stored, asked | {key: stored[key] for key in _FREE}):
-        raise ValueError(f"{notes.parent} was made with {key} = {was}, not {now}; resume=true changes no setting")
-    settings: DictConfig = OmegaConf.create(stored)
-    return settings, overrides
+        checks.reject("run_dir", str(now["run_dir"]), "the folder of an earlier run, to resume it")
+    stored = read_settings(notes / "config.yaml")
+    overrides = [*_stored_overrides(notes / "overrides.yaml"), *overrides]
+    asked: Any = OmegaConf.to_container(hydra.compose("config", overrides), resolve=True)
+    free = {key: now[key] if key in _OF_ONE_COMMAND else asked.get(key) for key in _FREE if key in asked}
+    address = (free.get("compute") or {}).get("address")
+    if address not in (None, now.get("compute", {}).get("address")):
+        checks.reject("compute.address", address, "given with resume=true again: no file decides who gets the work")
+    stored |= free
+    for key, was, wanted in _differing(stored, asked | free):
+        raise ValueError(f"{notes.parent} was made with {key} = {was}, not {wanted}; resume=true changes no setting")
+    return stored, overrides
 
 
-def _loaded(path: Path) -> Any:
-    return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+def _stored_overrides(path: Path) -> list[str]:
+    """Return the overrides of an earlier command that are settings of its run.
+
+    Raises ``ValueError`` where one is none of a setting, or would have to be evaluated: a file from elsewhere may not
+    look up what is on this machine, nor tell Hydra where to find more.
+    """
+    given = read_yaml(path)
+    if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
+        checks.reject(str(path), given, "a list of overrides")
+    kept = [each for each in given if each.lstrip("+~").partition("=")[0] not in _OF_ONE_COMMAND]
+    for each in kept:
+        if "$" in each or each.lstrip("+~").startswith("hydra"):
+            checks.reject(
+                str(path), each, "settings alone, without $; repeat the first command in place of resume=true"
+            )
+    return kept
 
 
 def _differing(stored: Any, asked: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -153,23 +239,17 @@ def _differing(stored: Any, asked: Any, name: str = "") -> Iterator[tuple[str, A
         yield from _differing(stored.get(key), asked.get(key), f"{name}.{key}" if name else str(key))
 
 
-def _write_notes(notes: Path, config: DictConfig, overrides: list[str]) -> None:
+def _write_notes(notes: Path, settings: Mapping[str, Any], overrides: list[str]) -> None:
     """Write what Hydra would write into the folder of a run, had it not to be locked first."""
     notes.mkdir(exist_ok=True)
-    parts = {"config": config, "hydra": OmegaConf.create({"hydra": HydraConfig.get()}), "overrides": overrides}
+    parts = {
+        "config": to_yaml(settings),
+        "hydra": OmegaConf.to_yaml(OmegaConf.create({"hydra": HydraConfig.get()})),
+        "overrides": to_yaml(overrides),
+    }
     for name, part in parts.items():
         with atomic_path(notes / f"{name}.yaml") as temporary:
-            OmegaConf.save(part, temporary)
-
-
-def _remove_unused(folder: Path) -> None:
-    """Remove a run folder that holds nothing but Hydra's notes, and the empty folders above it."""
-    notes = {_NOTES, "multirun.yaml"}
-    here = Path.cwd()
-    for candidate in [folder, *folder.parents]:
-        if here not in candidate.parents or not {item.name for item in candidate.iterdir()} <= notes:
-            return
-        shutil.rmtree(candidate)
+            temporary.write_text(part, encoding="utf-8")
 
 
 def _one_line(error: BaseException | None) -> str:

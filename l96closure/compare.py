@@ -18,6 +18,7 @@ from l96closure.experiments.comparison import compare
 from l96closure.experiments.labels import shared
 from l96closure.figures import comparison as figures
 from l96closure.report import comparison as comparison_report
+from l96closure.terminal import tell
 
 __all__ = ["main"]
 
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, OSError) as error:
         print(f"{_PROGRAM}: error: {error}", file=sys.stderr)
         sys.exit(2)
-    print(page)
+    tell(str(page))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -82,7 +83,7 @@ def _compare(paths: Sequence[Path], output: Path | None, command: str) -> Path:
         history=command,
         config_yaml=common,
     )
-    print("\n".join([comparison_report.text(data), *notes]))
+    tell("\n".join([comparison_report.text(data), *notes]))
     pages = [f"{folder}/report.html" for folder in data["folder"].to_numpy()]
     page = output / "comparison.html"
     report.write_page(

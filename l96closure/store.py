@@ -8,6 +8,7 @@ again with :func:`seal`.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import secrets
 import shutil
@@ -50,6 +51,8 @@ TEMPORARY = ".*.????????.tmp*"
 
 _SEAL = b"\nl96closure sha256 "
 _DIGITS = 2 * hashlib.sha256().digest_size
+_MOST_COMPRESSED = 1032  # bytes that one byte of a file can stand for: the limit of deflate, netCDF's compression
+_POINTER = 8  # bytes that a text takes in memory, at least
 
 
 @contextmanager
@@ -255,6 +258,7 @@ def _open(path: str | os.PathLike[str], kind: str, how: Callable[..., xr.Dataset
     try:
         if checksum(path) is None:
             checks.reject("path", shown, unusable)
+        _check_size(Path(path))
         with how(Path(path), engine="netcdf4", decode_times=False) as dataset:
             pass
     except (OSError, RuntimeError):
@@ -266,6 +270,31 @@ def _open(path: str | os.PathLike[str], kind: str, how: Callable[..., xr.Dataset
     if not isinstance(found_version, np.integer) or found_version != FORMAT_VERSION:
         checks.reject("path", shown, f"a file of format version {FORMAT_VERSION} (this one has {found_version})")
     return dataset
+
+
+def _check_size(path: Path) -> None:
+    """Raise ``ValueError`` if a file declares more numbers than it can hold, or than fit into memory.
+
+    A variable that was never written takes no room in a file, and all it declares in memory.
+    """
+    with netCDF4.Dataset(path) as file:
+        declared = sum(
+            math.prod(variable.shape) * getattr(variable.dtype, "itemsize", _POINTER)
+            for variable in file.variables.values()
+        )
+    size = path.stat().st_size
+    if declared > _MOST_COMPRESSED * size:
+        checks.reject("path", str(path), f"a file that holds what it declares, not {declared:.2g} bytes in {size:,}")
+    if declared > (memory := _memory()):
+        checks.reject("path", str(path), f"smaller than the memory of {memory:.2g} bytes (this one has {declared:.2g})")
+
+
+def _memory() -> float:
+    """Bytes of memory that this machine has; infinite where it does not tell."""
+    try:
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, OSError, ValueError):
+        return math.inf
 
 
 def _encoding(dataset: xr.Dataset) -> dict[Hashable, dict[str, Any]]:

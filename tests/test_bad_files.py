@@ -5,20 +5,25 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
+import yaml
 from command_line import Call
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from test_bad_settings import composed
 from test_cli import TINY
 
 import l96closure as lc
 from l96closure import store
 from l96closure.closures import CLOSURES, load
+from l96closure.experiments import WORKFLOWS, finished
 
 K = 5
 
@@ -173,10 +178,6 @@ def test_a_pickle_is_no_closure(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """Files of a finished run, by name."""
-    from test_bad_settings import composed
-
-    from l96closure.experiments import WORKFLOWS
-
     folder = tmp_path_factory.mktemp("run")
     config = composed(*TINY, "closure=polynomial", "run_dir=mine")
     WORKFLOWS["closure"].run(config, folder, ["simulate", "fit", "integrate", "forecast", "diagnose"])
@@ -242,3 +243,143 @@ def test_a_stage_that_reads_a_bad_file_says_which(
     after = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     assert {key: value for key, value in after.items() if key in before} == before
     assert set(after) <= set(before) | {"run.log"}
+
+
+# Files that declare more than they hold
+
+
+def _boast(path: Path, values: int, dimension: str = "time", compressed: bool = False) -> None:
+    """Make a small file of ours that declares many numbers, and holds none of them."""
+    with netCDF4.Dataset(path, "w") as file:
+        file.setncatts({"l96closure_kind": "truth", "l96closure_format_version": np.int32(store.FORMAT_VERSION)})
+        file.createDimension(dimension, values)
+        file.createVariable("z", "f8", (dimension,), chunksizes=(2**16,), compression="zlib" if compressed else None)
+        if compressed:
+            file["z"][:] = 0.0
+    store.seal(path)
+
+
+@pytest.mark.parametrize("name", ["time", "z"])
+@pytest.mark.parametrize("reader", [partial(store.read, kind="truth"), partial(store.attributes, kind="truth"), load])
+def test_a_file_that_declares_more_than_it_holds_is_refused(
+    tmp_path: Path, reader: Callable[[Path], object], name: str
+) -> None:
+    """A petabyte, as a variable and as a coordinate: who tried to take the memory would get a MemoryError."""
+    path = tmp_path / "truth.nc"
+    _boast(path, 2**47, "time" if name == "z" else "z")
+    assert path.stat().st_size < 20_000
+    with pytest.raises(ValueError, match=r"truth\.nc' is not allowed; it must be a file that holds what it declares"):
+        reader(path)
+
+
+def test_a_file_too_large_for_the_machine_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "truth.nc"
+    _boast(path, 2**20, compressed=True)
+    assert store.read(path, kind="truth").sizes == {"time": 2**20}  # a constant, in a thousandth of its size
+    monkeypatch.setattr(store, "_memory", lambda: 1e6)
+    with pytest.raises(ValueError, match=r"must be smaller than the memory of 1e\+06 bytes"):
+        store.read(path, kind="truth")
+
+
+# Settings that are stored with results
+
+
+NO_SETTINGS = [
+    5,
+    np.array([1.0, 2.0]),
+    "just a text",
+    "[1, 2]",
+    "{1: 2}",
+    "a: [unclosed",
+    "a: 2020-13-45",
+    "[" * 3000,
+    "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]",  # a few more lines of this are more than all memory
+    "coarse: 3\nmodel: [1]\nseed: 0",
+    "",
+]
+
+
+def _with_config(path: Path, config: object) -> None:
+    data = xr.load_dataset(path, decode_times=False).assign_attrs(config=config)
+    data.drop_encoding().to_netcdf(path)
+    store.seal(path)
+
+
+@pytest.mark.parametrize("config", NO_SETTINGS, ids=lambda config: repr(config)[:20])
+def test_what_is_stored_in_the_place_of_settings_is_told(
+    call: Call, tmp_path: Path, run: dict[str, bytes], config: object
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for file, content in run.items():
+        (folder / file).write_bytes(content)
+    _with_config(folder / "truth.nc", config)
+    given = [*TINY, "closure=polynomial", "run_dir=mine"]
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    outcome = call(*given, "stages=[fit]", "force=true")
+    assert outcome.status == 2
+    (line,) = outcome.err.splitlines()
+    assert "truth.nc" in line
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    _with_config(folder / "diagnostics.nc", config)
+    with pytest.raises(ValueError, match=r"settings|YAML") as error:
+        finished.read(folder)
+    assert "\n" not in str(error.value)
+    assert finished.read(folder, strict=False).status.startswith("cannot be read: ")
+
+
+SECRETS = ["${oc.env:SECRET}", "${oc.decode:${oc.env:SECRET}}", "${hydra:runtime.cwd}", "${now:%Y}", "${seed}", "${"]
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.parametrize("place", ["config", "overrides", "escaped overrides", "group"])
+def test_what_is_read_from_the_notes_of_a_run_is_not_evaluated(
+    call: Call, tmp_path: Path, run: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, place: str, secret: str
+) -> None:
+    """A run folder from elsewhere: what its notes refer to on this machine is neither in its files nor in messages."""
+    monkeypatch.setenv("SECRET", "7777777")
+    notes = tmp_path / "mine" / ".hydra"
+    notes.mkdir(parents=True)
+    for file, content in run.items():
+        (notes.parent / file).write_bytes(content)
+    config, overrides = composed(*TINY, "closure=polynomial", "run_dir=mine"), [*TINY, "closure=polynomial"]
+    if place == "config":
+        config = {**config, "experiment_name": secret}
+    else:
+        escaped = secret.replace("{", r"\{").replace("}", r"\}").replace(":", r"\:")
+        name = {"overrides": f"experiment_name={secret}", "group": f"closure={secret}"}.get(place)
+        overrides.append(name or f"experiment_name={escaped}")
+    (notes / "config.yaml").write_text(yaml.safe_dump(config))
+    (notes / "overrides.yaml").write_text(yaml.safe_dump(overrides))
+    outcome = call("run_dir=mine", "resume=true", "stages=[report]")
+    assert outcome.status == 2
+    assert "Traceback" not in outcome.err
+    written = b"".join(path.read_bytes() for path in notes.parent.rglob("*") if path.is_file())
+    for shown in (outcome.out, outcome.err, written.decode("utf-8", "replace")):
+        assert "7777777" not in shown
+
+
+@pytest.mark.parametrize(
+    "override", ["hydra.searchpath=[pkg://os]", "+hydra.x=1", "hydra/launcher=joblib", "~hydra.job", "a: 1", 7]
+)
+def test_notes_tell_hydra_nothing(call: Call, tmp_path: Path, run: dict[str, bytes], override: object) -> None:
+    notes = tmp_path / "mine" / ".hydra"
+    notes.mkdir(parents=True)
+    (notes / "config.yaml").write_text(yaml.safe_dump(composed(*TINY, "closure=polynomial", "run_dir=mine")))
+    (notes / "overrides.yaml").write_text(yaml.safe_dump([override]))
+    outcome = call("run_dir=mine", "resume=true")
+    assert outcome.status == 2
+    assert len(outcome.err.splitlines()) == 1
+    assert {path.name for path in notes.parent.iterdir()} == {".hydra"}
+
+
+def test_notes_do_not_choose_who_gets_the_work(call: Call, tmp_path: Path, run: dict[str, bytes]) -> None:
+    notes = tmp_path / "mine" / ".hydra"
+    notes.mkdir(parents=True)
+    dask = ["compute=dask", "compute.address=tcp://elsewhere:1"]
+    (notes / "config.yaml").write_text(yaml.safe_dump(composed(*TINY, "closure=polynomial", "run_dir=mine", *dask)))
+    (notes / "overrides.yaml").write_text(yaml.safe_dump([*TINY, "closure=polynomial", *dask]))
+    outcome = call("run_dir=mine", "resume=true", "stages=[simulate]")
+    assert outcome.status == 2
+    assert "compute.address = 'tcp://elsewhere:1' is not allowed" in outcome.err
+    assert call("run_dir=mine", "resume=true", "stages=[simulate]", dask[1]).status == 0

@@ -16,6 +16,7 @@ import xarray as xr
 import yaml
 from command_line import Outcome
 from hydra import compose, initialize_config_dir
+from matplotlib.cbook import is_math_text
 from omegaconf import OmegaConf
 from test_cli import TINY
 from test_store import _check
@@ -218,7 +219,8 @@ def test_a_run_of_a_sweep_that_blew_up_is_a_row(call, sweep: Path) -> None:
     assert outcome.status == 0, outcome.err
     row = next(line for line in outcome.out.splitlines() if line.startswith("closure=polynomial,"))
     assert row.split()[:4] == ["closure=polynomial,", "did", "not", "finish"]
-    assert set(row.split()[4:-2]) == {"–", "0.0"}
+    seconds = store.attributes(sweep / "10" / "closure.nc", kind="closure")["wall_time_seconds"]
+    assert row.split()[4:] == [*["–"] * 7, f"{seconds:.1f}", "s", "–"]
     assert "closure=polynomial: did not finish: blew up at step 37." in outcome.out
     page = _Page(outcome.folder.read_text(encoding="utf-8")).text
     assert "10: did not finish: blew up at step 37" in page
@@ -348,6 +350,60 @@ def test_forecasts_are_compared_at_the_leads_all_runs_have(runs, tmp_path: Path,
         assert "crps" not in data
         assert "CRPS" not in report.text(data) + report.headline(data)
         assert [picture.name for picture in figures.save_all(tmp_path, data)] == ["scores", "densities"]
+
+
+@pytest.mark.parametrize("name", ["cost $5 and $6", "$x_{$", "_hidden", "a^b & c%", "µψ"])
+def test_runs_are_shown_by_any_name_a_folder_can_have(call, sweep: Path, name: str) -> None:
+    """In the legend, where a formula would be set in letters of its own, too."""
+    runs = [Path(shutil.copytree(sweep / "2", sweep / f"{name}{end}")) for end in ("", " again")]
+    outcome = call(*runs)
+    assert outcome.status == 0, outcome.err
+    assert outcome.err == ""
+    data = store.read("comparison.nc", kind="comparison")
+    assert list(data["run"].values) == [run.name for run in runs]
+    with style.settings():
+        figure = figures.forecasts(data)
+        figure.draw_without_rendering()
+    (legend,) = figure.legends
+    shown = [text.get_text().replace(r"\$", "$").strip() for text in legend.get_texts()]
+    assert [label for label in shown if label.startswith(name)] == [run.name for run in runs]
+    for text in legend.get_texts():
+        assert not is_math_text(text.get_text())
+
+
+@pytest.mark.parametrize("text", ["$", "$$", r"\$", r"a\$b$", r"\\$x$", "_$a$", r"$\frac$", ""])
+def test_a_literal_text_is_no_formula(text: str) -> None:
+    shown = style.literal(text)
+    assert not is_math_text(shown)
+    assert not shown.startswith("_")
+    assert shown.replace(r"\$", "$").strip() == text  # as matplotlib does where there is no formula
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda data: data.drop_vars("crps"), "lack crps"),
+        (lambda data: data.drop_attrs().assign_attrs(config=data.attrs["config"]), "lacks the attribute 'floor"),
+        (lambda data: data.assign_attrs(config="coarse: {dt: often}\nmodel: {}"), "lack the section 'training'"),
+        (lambda data: data.assign_attrs(config=3), "must be YAML"),
+        (
+            lambda data: data.assign_attrs(config=data.attrs["config"].replace("  dt: 0.005", "  dt: often")),
+            "coarse.dt",
+        ),
+    ],
+)
+def test_a_run_that_lacks_what_is_compared_ends_in_one_line(call, sweep: Path, damage, message: str) -> None:
+    path = sweep / "2" / "diagnostics.nc"
+    data = store.read(path, kind="diagnostics")
+    config = data.attrs["config"]
+    changed = damage(data)
+    write = {"kind": "diagnostics", "title": "Made elsewhere", "history": "test"}
+    store.write(changed, path, **write, config_yaml=changed.attrs.get("config", config))
+    outcome = call(sweep / "2", sweep / "1")
+    assert outcome.status == 2
+    assert outcome.err.startswith("l96closure-compare: error: ")
+    assert outcome.err.count("\n") == 1
+    assert message in outcome.err
 
 
 # Labels

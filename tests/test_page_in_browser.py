@@ -250,7 +250,7 @@ def test_every_link_leads_somewhere(browser: Any, page: Path) -> None:
 def test_the_contents_show_where_the_reader_is(browser: Any, page: Path) -> None:
     opened(browser, page)
     browser.execute_script("document.getElementById('figures').scrollIntoView()")
-    browser.implicitly_wait(2)
+    browser.implicitly_wait(300)  # it ends when the element is there
     current = browser.find_element("css selector", "nav a[aria-current='true'][href='#figures']")
     browser.implicitly_wait(0)
     assert current.text == "Figures"

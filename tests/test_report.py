@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import re
 import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 import xarray as xr
+from cycler import cycler
 from matplotlib.colors import to_hex
 
 from l96closure import diagnose, report
+from l96closure import figures as package
 from l96closure.diagnostics import PARTS, SCORES
+from l96closure.figures import bistable as of_bistable
 from l96closure.figures import climate as figures
-from l96closure.figures import structure
+from l96closure.figures import gaussian as of_gaussian
+from l96closure.figures import structure, style
 from l96closure.figures.style import Picture
 from l96closure.report import climate
 
@@ -192,6 +198,48 @@ def test_pictures_of_a_closure_without_tendency(runs, tmp_path: Path) -> None:
     truth, coarse, _ = runs
     coarse = coarse.assign(psi=xr.zeros_like(coarse["psi"]))
     assert len(figures.save_all(tmp_path, truth, coarse, diagnose(truth, coarse))) == 9
+
+
+HOSTILE = {
+    "text.usetex": True,
+    "font.family": "no such font",
+    "axes.formatter.use_locale": True,
+    "figure.dpi": 31,
+    "lines.linewidth": 9.0,
+    "axes.facecolor": "black",
+    "figure.constrained_layout.use": False,
+    "savefig.transparent": True,
+    "axes.prop_cycle": cycler(color=["red"]),
+}
+
+
+def test_pictures_do_not_depend_on_the_settings_of_the_user(
+    runs, gaussian_data, bistable_data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Byte for byte."""
+    monkeypatch.setattr(style, "_DPI", 40)
+
+    def pictures() -> dict[str, bytes]:
+        made = [
+            *figures.save_all(tmp_path / "climate", *runs),
+            *of_gaussian.save_all(tmp_path / "gaussian", gaussian_data[2]),
+            *of_bistable.save_all(tmp_path / "bistable", bistable_data),
+        ]
+        return {str(picture.path): picture.path.read_bytes() for picture in made}
+
+    plain = pictures()
+    with matplotlib.rc_context(HOSTILE):
+        before = dict(matplotlib.rcParams)
+        assert pictures() == plain
+        assert dict(matplotlib.rcParams) == before
+
+
+@pytest.mark.parametrize("module", sorted(path.stem for path in Path(package.__file__).parent.glob("[!_]*.py")))
+def test_every_function_that_makes_a_figure_has_our_settings(module: str) -> None:
+    for name, function in vars(importlib.import_module(f"l96closure.figures.{module}")).items():
+        returned = getattr(function, "__annotations__", {}).get("return") if callable(function) else None
+        if returned == "Figure" and function.__module__.endswith(f".{module}"):
+            assert hasattr(function, "__wrapped__"), name
 
 
 def test_package_import_pulls_no_graphics() -> None:

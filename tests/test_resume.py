@@ -6,8 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-import sysconfig
-import time
+from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,6 @@ from test_cli import FILES, TINY
 from l96closure import cli, store
 from l96closure.experiments.run_folder import LOCK, locked
 
-SCRIPT = Path(sysconfig.get_path("scripts")) / "l96closure"
 NO_REPORT = "stages=[simulate,fit,integrate,forecast,diagnose]"
 
 
@@ -136,14 +135,16 @@ def test_a_sweep_is_resumed_job_by_job(call: Call) -> None:
 
 def test_one_process_at_a_time_works_in_a_folder(call: Call, tmp_path: Path) -> None:
     program = f"""
-import time
+import sys
 from pathlib import Path
 from l96closure.experiments.run_folder import locked
 with locked(Path({str(tmp_path / "mine")!r})):
     print("locked", flush=True)
-    time.sleep(60)
+    sys.stdin.read()
 """
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as other:
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "locked\n"
         outcome = call(*TINY, "run_dir=mine")
@@ -163,17 +164,41 @@ def test_the_lock_is_taken_again_by_who_has_it_and_leaves_nothing(tmp_path: Path
 
 
 def test_temporary_files_of_the_killed_are_removed(tmp_path: Path) -> None:
-    (tmp_path / "figures").mkdir()
-    with store.atomic_path(tmp_path / "truth.nc") as one, store.atomic_path(tmp_path / "figures" / "a.png") as other:
-        names = one, other
-        for name in names:
-            name.touch()
-    for name in (*names, tmp_path / ".hidden", tmp_path / "my.tmp"):
-        name.touch()
-    with locked(tmp_path):
-        assert not any(name.exists() for name in names)
-        assert (tmp_path / ".hidden").exists()
-        assert (tmp_path / "my.tmp").exists()
+    """Those of the folder itself; in a folder inside somebody else may be at work, and what is no such file stays."""
+    inside = tmp_path / "runs" / "other"
+    for folder in (tmp_path / "figures", tmp_path / ".hydra", inside):
+        folder.mkdir(parents=True)
+    ours = [tmp_path / "truth.nc", tmp_path / "figures" / "a.png", tmp_path / ".hydra" / "config.yaml"]
+    with ExitStack() as stack:
+        *left, theirs = (stack.enter_context(store.atomic_path(path)) for path in (*ours, inside / "truth.nc"))
+        for path in (*left, theirs):
+            path.touch()
+        others = [tmp_path / name for name in (".hidden", "my.tmp", ".my.workfile.tmp")]
+        for path in others:
+            path.touch()
+        with locked(tmp_path):
+            assert not any(path.exists() for path in left)
+            assert all(path.exists() for path in (*others, theirs))
+        for path in left:
+            path.touch()  # the contexts end well
+
+
+STOPPED = """
+import os, signal, sys
+from pathlib import Path
+from l96closure import cli
+from l96closure.closures import PolynomialAR1
+
+number, step, steps = int(sys.argv.pop(1)), PolynomialAR1.step, iter(range(7))
+
+def stopped(*arguments):
+    if next(steps, None) is None:
+        os.kill(os.getpid(), number)
+    return step(*arguments)
+
+PolynomialAR1.step = stopped
+cli.main()
+"""
 
 
 @pytest.mark.slow
@@ -182,24 +207,20 @@ def test_temporary_files_of_the_killed_are_removed(tmp_path: Path) -> None:
 def test_a_stopped_run_goes_on_and_ends_in_the_same_bits(
     call: Call, tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
-    long = [*TINY, "closure=polynomial_ar1", "stages=[simulate,fit,integrate]", "coarse.steps=40000"]
-    whole = call(*long, "run_dir=whole").folder
-    command = [SCRIPT, *long, "run_dir=stopped", f"checkpoint_every={0.2 if number == signal.SIGKILL else 60}"]
+    """Stopped in the eighth step: asked to end, it keeps these; killed, it has kept the parts that were due before."""
+    run = [*TINY, "closure=polynomial_ar1", "stages=[simulate,fit,integrate]"]
+    whole = call(*run, "run_dir=whole").folder
+    every = 0 if number == signal.SIGKILL else 3600
+    command = [sys.executable, "-c", STOPPED, str(int(number)), *run, "run_dir=stopped", f"checkpoint_every={every}"]
     environment = {**os.environ, "HYDRA_FULL_ERROR": "0"}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as run:
-        part = Path("stopped/.integrate/000000.nc")
-        while not (part if number == signal.SIGKILL else Path("stopped/closure.nc")).exists():
-            time.sleep(0.01)
-        time.sleep(0.0 if number == signal.SIGKILL else 0.6)
-        run.send_signal(number)
-        _, err = run.communicate()
-    assert run.returncode == status
-    assert "Traceback" not in err
-    assert part.exists()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(Path("stopped").glob(".integrate*/000000.nc"))
     assert not Path("stopped/coarse.nc").exists()
     outcome = call("run_dir=stopped", "resume=true")
     assert outcome.status == 0, outcome.err
-    assert not Path("stopped/.integrate").exists()
+    assert not list(Path("stopped").glob(".integrate*"))
     assert content(Path("stopped/coarse.nc")).identical(content(whole / "coarse.nc"))
 
 
@@ -245,3 +266,82 @@ def test_nothing_is_left_of_a_run_stopped_before_its_first_file(
     assert outcome.status == (130 if error is KeyboardInterrupt else 143)
     assert not (tmp_path / "runs").exists()
     assert os.environ["HYDRA_FULL_ERROR"]
+
+
+# What a command that fails may take away: what it has made itself
+
+
+def tree(folder: Path) -> dict[str, bytes | None]:
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("fail", ["coarse.members=0", "stages=[diagnose]", "stages=[simulate]"])
+@pytest.mark.parametrize("run_dir", ["mine/run", "new/run", ".", "link", None])
+def test_a_command_that_fails_takes_away_what_it_made_alone(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_dir: str | None, fail: str, several: bool
+) -> None:
+    """A wrong setting, a missing file, an interrupt; the last may leave notes in a folder of the user's, to resume."""
+
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("l96closure.experiments.closure.simulate", stopped)
+    for empty in ("mine/run", "elsewhere/0", "runs/l96"):
+        (tmp_path / empty).mkdir(parents=True)
+    (tmp_path / "link").symlink_to("elsewhere")
+    before = tree(tmp_path)
+    outcome = call(*TINY, fail, *([f"run_dir={run_dir}"] if run_dir else []), *(["-m"] if several else []))
+    interrupted = fail == "stages=[simulate]"
+    assert outcome.status == (130 if interrupted else 2)
+    told = {"coarse.members=0": "coarse.members = 0 is not", "stages=[diagnose]": "stage 'diagnose' needs"}
+    assert outcome.err.splitlines()[-1].startswith(f"l96closure: error: {told.get(fail, 'interrupted')}")
+    after = tree(tmp_path)
+    assert set(before) <= set(after)
+    left = {path for path in set(after) - set(before) if Path(path).name != "multirun.yaml"}
+    assert not left or (interrupted and run_dir in ("mine/run", ".", "link"))
+    assert not (tmp_path / "new").exists()
+    assert not list((tmp_path / "runs" / "l96").iterdir())
+
+
+@pytest.mark.parametrize(
+    "mistyped", [["coarse.members=3"], ["coarse.stepz=1"], ["stages=[cook]"], ["seed=-1"], ["experiment=l97"]]
+)
+def test_the_notes_of_a_run_that_was_killed_early_outlive_a_mistyped_command(
+    call: Call, tmp_path: Path, mistyped: list[str]
+) -> None:
+    folder = call(*TINY, "closure=polynomial", "run_dir=mine", "stages=[simulate]").folder
+    for file in (*folder.glob("*.nc"), folder / "run.log"):  # killed before the first file
+        file.unlink()
+    before = tree(folder)
+    assert call("run_dir=mine", "resume=true", *mistyped).status == 2
+    assert tree(folder) == before
+    assert call("run_dir=mine", "resume=true", "stages=[simulate]").status == 0
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_commands_of_the_same_second_have_folders_of_their_own(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, several: bool
+) -> None:
+    class Stopped(datetime):
+        @classmethod
+        def now(cls, tz: object = None) -> Stopped:
+            return cls(2026, 1, 2, 3, 4, 5)
+
+    monkeypatch.setattr("hydra.core.utils.datetime", Stopped)
+    run = [*(["-m", "seed=1,2"] if several else []), *TINY, "stages=[simulate]"]
+    folders = [line for _ in range(3) for line in call(*run).out.splitlines()]
+    assert len(set(folders)) == len(folders) == (6 if several else 3)
+    prefix = "sweep_" if several else ""
+    assert {item.name for item in (tmp_path / "runs" / "l96").iterdir()} == {
+        f"{prefix}2026-01-02_03-04-05{number}" for number in ("", "_2", "_3")
+    }
+    assert all((Path(folder) / "truth.nc").is_file() for folder in folders)
+
+
+def test_an_override_that_refers_to_another_is_resumed_with_its_value(call: Call) -> None:
+    given = ["coarse.members=${forecast.members}", "coarse.batches=${coarse.members}"]
+    folder = call(*TINY, "closure=polynomial", "run_dir=mine", "stages=[simulate]", *given).folder
+    outcome = call("run_dir=mine", "resume=true", "stages=[fit,integrate]")
+    assert outcome.status == 0, outcome.err
+    assert store.read(folder / "coarse.nc", kind="coarse").sizes["member"] == 3

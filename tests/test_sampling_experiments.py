@@ -110,10 +110,15 @@ def test_a_bandwidth_can_be_chosen_from_the_data(call: Call) -> None:
 def test_stages_left_out_are_taken_from_the_folder(call: Call) -> None:
     folder = call(*BISTABLE, NO_REPORT, "run_dir=mine").folder
     first = {name: (folder / name).stat().st_mtime_ns for name in FILES}
-    outcome = call(*BISTABLE, "run_dir=mine", "stages=[sample,diagnose]", "target.noise=0.3", "force=true")
-    assert outcome.status == 0, outcome.err
-    assert "training.nc was made with target.noise = 0.2, not 0.3" in outcome.err
+    again = [*BISTABLE, "run_dir=mine", "stages=[sample,diagnose]", "force=true"]
+    outcome = call(*again, "target.noise=0.3")
+    assert outcome.status == 2
+    assert "training.nc was made with target.noise = 0.2, not 0.3; add simulate to the stages" in outcome.err
+    assert call(*again, "sampling.records=6").status == 0
     assert {name for name in FILES if (folder / name).stat().st_mtime_ns != first[name]} == FILES - {"training.nc"}
+    outcome = call("experiment=bistable", "run_dir=mine", "resume=true")
+    assert outcome.status == 0, outcome.err
+    assert "diagnose  is up to date" in outcome.err
 
 
 def test_files_of_another_experiment_are_refused(call: Call) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -207,8 +206,8 @@ def score_table(diagnostics: xr.Dataset) -> str:
     return f"{climate.score_table(diagnostics)}\n\n{forecast_report.score_table(diagnostics)}"
 
 
-def write_report(folder: RunFolder, notes: Sequence[str] = ()) -> None:
-    """Draw the figures of a finished run and write its page; ``notes`` are shown on it."""
+def write_report(folder: RunFolder) -> None:
+    """Draw the figures of a finished run and write its page."""
     reference, coarse, ensemble, diagnostics = (
         folder.read(name) for name in ("reference", "coarse", "forecast", "diagnostics")
     )
@@ -222,7 +221,7 @@ def write_report(folder: RunFolder, notes: Sequence[str] = ()) -> None:
         headline=f"{climate.headline(diagnostics)} {forecast_report.headline(diagnostics)}",
         tables=[*climate.tables(diagnostics), forecast_report.table(diagnostics)],
         figures=pictures,
-        notes=[*notes, *_blow_up_notes(coarse)],
+        notes=_blow_up_notes(coarse),
         downloads=folder.downloads(),
         settings_yaml=folder.config_yaml,
         provenance=folder.provenance(),
@@ -258,12 +257,15 @@ WORKFLOW = Workflow(
         ),
         "closure": File("closure", "fit", ("closure", "coarse.dt"), "Closure of the coarse model"),
         "coarse": File(
-            "coarse", "integrate", ("coarse", "reference.model", "reference.spinup"), "Coarse model with a closure"
+            "coarse",
+            "integrate",
+            ("model", "coarse", "reference.model", "reference.spinup"),
+            "Coarse model with a closure",
         ),
         "forecast": File(
             "forecast",
             "forecast",
-            ("forecast", "coarse.dt", "coarse.scheme"),
+            ("model", "reference.model", "forecast", "coarse.dt", "coarse.scheme"),
             "Ensemble forecasts with a closure, and the truth they should meet",
         ),
         "diagnostics": File(

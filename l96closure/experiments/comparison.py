@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os.path import relpath
 from pathlib import Path
 from typing import Any
@@ -56,11 +56,13 @@ def compare(runs: Sequence[Run], folder: Path) -> tuple[xr.Dataset, list[str]]:
     Raises
     ------
     ValueError
-        No run has finished, or they were judged by truths of different parameters.
+        No run has finished, one has diagnostics that lack something, or they were judged by truths of different
+        parameters.
     """
     finished = [run for run in runs if run.scores is not None]
     if not finished:
         raise ValueError(f"none of the {len(runs)} runs can be compared; {runs[0].path}: {runs[0].status}")
+    _check_scores(finished)
     _check_truth(finished)
     paths = [str(run.path) for run in runs]
     short = [run.path.name for run in runs]
@@ -102,7 +104,7 @@ def _common(runs: Sequence[Run]) -> tuple[list[float], list[str], list[str], lis
             f"Distances of the climate are not ranked: they shrink as runs grow, and these differ ({found}). "
             "Read each beside its own floor."
         )
-    if found := _values(runs, lambda run: {"diagnostics.bins": run.config["diagnostics"]["bins"]}):
+    if found := _values(runs, lambda run: {"diagnostics.bins": run.config["diagnostics"].get("bins")}):
         unranked += [name for name in SCORES if name.startswith("hellinger") and name not in unranked]
         notes.append(f"Hellinger distances are not ranked: they depend on the bins, and these differ ({found}).")
     for name in _DENSITIES:
@@ -137,6 +139,15 @@ def _column(scores: xr.Dataset, leads: list[float], left_out: list[str], dt: flo
     return taken.drop_vars([name for name in taken.dims if not any(name in v.dims for v in taken.data_vars.values())])
 
 
+def _check_scores(runs: Sequence[Run]) -> None:
+    """Raise ``ValueError`` if the diagnostics of a run lack a variable that stands in a comparison."""
+    wanted = [*_DISTANCES, *_MOMENTS, *_RESIDUAL, *_FORECASTS, *_DENSITIES, "lead", "lag", "z_bin", "psi_bin"]
+    for run in runs:
+        lacking = [name for name in wanted if run.scores is not None and name not in run.scores]
+        if lacking:
+            raise ValueError(f"the diagnostics of the run in {run.path} lack {', '.join(lacking)}")
+
+
 def _check_truth(runs: Sequence[Run]) -> None:
     """Raise ``ValueError`` unless the parameters of the truth that judges are the same for all."""
     for run in runs[1:]:
@@ -149,8 +160,9 @@ def _check_truth(runs: Sequence[Run]) -> None:
 
 def _judge(run: Run) -> dict[str, Any]:
     """Return the parameters of the truth that judges a run."""
-    model, reference = run.config["model"], run.config["reference"]
-    return {f"model.{name}": value for name, value in {**model, **(reference.get("model") or {})}.items()}
+    changed = run.config["reference"].get("model")
+    model = {**run.config["model"], **(changed if isinstance(changed, Mapping) else {})}
+    return {f"model.{name}": value for name, value in model.items()}
 
 
 def _realisation(run: Run) -> dict[str, Any]:

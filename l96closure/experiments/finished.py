@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import xarray as xr
-import yaml
 
 from l96closure import store
 from l96closure.experiments.closure import BLOW_UP, WORKFLOW
+from l96closure.experiments.stored import number, read_settings, settings_from
 
 __all__ = ["FINISHED", "Run", "find", "is_sweep", "read"]
 
 FINISHED = "finished"
 _SCORES = "diagnostics"
 _NOTES = Path(".hydra", "config.yaml")
+_SECTIONS = ("model", "training", "reference", "coarse", "diagnostics")  # of the settings, that a comparison looks into
 
 
 @dataclass(frozen=True)
@@ -104,15 +105,30 @@ def _read(path: Path) -> Run:
         if (path / f"{name}.nc").is_file()
     }
     coarse, closure = made.get("coarse", {}), made.get("closure", {})
-    members = _config(coarse).get("coarse", {}).get("members", 1)
-    return Run(
+    members, steps = number(_config(path, coarse).get("coarse"), "members"), number(coarse, "steps")
+    run = Run(
         path,
-        config=_config(made[list(made)[-1]]) if made else _notes(path),
+        config=_config(path, made[list(made)[-1]]) if made else _notes(path),
         scores=scores,
         status=_status(path, coarse, scores is not None),
-        fit_time=float(closure.get("wall_time_seconds", math.nan)),
-        step_time=float(coarse.get("wall_time_seconds", math.nan)) / (coarse.get("steps", 1) * members),
+        fit_time=number(closure, "wall_time_seconds"),
+        step_time=number(coarse, "wall_time_seconds") / (steps * members) if steps * members > 0 else math.nan,
     )
+    if scores is not None:
+        _check_settings(run)
+    return run
+
+
+def _check_settings(run: Run) -> None:
+    """Raise ``ValueError`` if the settings stored with finished runs lack what a comparison looks into."""
+    for name in _SECTIONS:
+        if not isinstance(run.config.get(name), Mapping):
+            raise ValueError(f"the settings stored with the run in {run.path} lack the section {name!r}")
+    if not number(run.config["coarse"], "dt") > 0:
+        raise ValueError(f"the settings stored with the run in {run.path} lack coarse.dt, a number > 0")
+    for name in ("floor_stretch_duration", "common_time_step"):
+        if run.scores is not None and math.isnan(number(run.scores.attrs, name)):
+            raise ValueError(f"{_scores(run.path)} lacks the attribute {name!r}, a number")
 
 
 def _scores(path: Path) -> Path:
@@ -129,12 +145,16 @@ def _runs_below(path: Path) -> list[Path]:
     return sorted(runs, key=lambda run: int(run.name) if run.name.isdecimal() else math.inf)
 
 
-def _config(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    return yaml.safe_load(attributes.get("config", "")) or {}
+def _config(path: Path, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return settings_from(attributes.get("config", ""), f"the config of a file in {path}")
 
 
 def _notes(path: Path) -> dict[str, Any]:
-    return (yaml.safe_load((path / _NOTES).read_text(encoding="utf-8")) or {}) if (path / _NOTES).is_file() else {}
+    """Return the settings a run was begun with; none where they are lost."""
+    try:
+        return read_settings(path / _NOTES)
+    except (ValueError, OSError):
+        return {}
 
 
 def _status(path: Path, coarse: Mapping[str, Any], finished: bool) -> str:
@@ -145,5 +165,5 @@ def _status(path: Path, coarse: Mapping[str, Any], finished: bool) -> str:
         return FINISHED
     if (path / f"{BLOW_UP}.nc").is_file():
         last = store.attributes(path / f"{BLOW_UP}.nc", kind=BLOW_UP)
-        return f"did not finish: blew up at step {last['step']}"
+        return f"did not finish: blew up at step {last.get('step', 'unknown')}"
     return "did not finish"

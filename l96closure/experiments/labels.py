@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from l96closure.experiments.run_folder import flat
+from l96closure.experiments.stored import to_yaml
 
 __all__ = ["abridged", "differing", "labels", "shared"]
 
@@ -65,7 +64,7 @@ def abridged(configs: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> lis
 
 def shared(configs: Sequence[Mapping[str, Any]]) -> str:
     """Return, as YAML, the settings that are the same in all configurations."""
-    return yaml.safe_dump(_shared(configs), sort_keys=False, allow_unicode=True)
+    return to_yaml(_shared(configs))
 
 
 def _shared(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

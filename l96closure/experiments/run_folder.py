@@ -1,11 +1,13 @@
 """The folder of one run: its files, which stage makes which of them, and what is written into each.
 
-A file records the settings and the checksums of the files it was made from, which tells whether it is up to date. One
-process at a time works in a folder.
+A file records the settings and the checksums of the files it was made from, which tells whether it is up to date, and
+whether it may stand beside what another command would make. One process at a time works in a folder.
 """
 
 from __future__ import annotations
 
+import hashlib
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,15 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import xarray as xr
-import yaml
 from filelock import FileLock, Timeout
 
 from l96closure import store
+from l96closure.experiments.stored import number, settings_from, to_yaml
 from l96closure.restart import Restart
 
 __all__ = ["LOCK", "File", "RunFolder", "flat", "locked"]
 
 LOCK = ".lock"
+_PLACES = (".hydra", "figures")  # inside a run folder, that hold files of the run
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,14 @@ class File:
 class RunFolder:
     """The files of one run, and what is written into each of them.
 
+    All files of a folder are made with one set of settings: a command that would have some made with settings other
+    than those that the rest depends on is refused by :meth:`check`.
+
     Parameters
     ----------
     path : the folder.
     files : what each of its files is, by name without the suffix, in the order they are made.
+    needs : names of the files that each stage reads, by stage.
     config : the full configuration.
     command : the command that the files name as their origin.
     seeds : seed of every use of chance.
@@ -57,6 +64,7 @@ class RunFolder:
 
     path: Path
     files: Mapping[str, File]
+    needs: Mapping[str, tuple[str, ...]]
     config: Mapping[str, Any]
     command: str
     seeds: Mapping[str, int]
@@ -64,7 +72,7 @@ class RunFolder:
     @property
     def config_yaml(self) -> str:
         """The configuration as YAML."""
-        return yaml.safe_dump(dict(self.config), sort_keys=False, allow_unicode=True)
+        return to_yaml(dict(self.config))
 
     def file(self, name: str) -> Path:
         """Return the path of a file, a key of ``files``."""
@@ -74,9 +82,10 @@ class RunFolder:
         """Read a file; raises ``ValueError`` when it is missing, damaged or something else."""
         return store.read(self.file(name), kind=self.files[name].kind)
 
-    def write(self, name: str, data: xr.Dataset, seconds: float, inputs: Collection[str]) -> None:
-        """Write a file, with its provenance, and the wall time and the input files of the stage that made it."""
-        made = data.assign_attrs(wall_time_seconds=round(seconds, 3), inputs=self._checksums(inputs))
+    def write(self, name: str, data: xr.Dataset, seconds: float) -> None:
+        """Write a file, with its provenance, the files it was made from, and the wall time of its stage."""
+        inputs = self._checksums(self.needs[self.files[name].made_by])
+        made = data.assign_attrs(wall_time_seconds=round(seconds, 3), inputs=inputs)
         self.write_aside(name, made, kind=self.files[name].kind, title=self.files[name].title)
 
     def write_aside(self, name: str, data: xr.Dataset, *, kind: str, title: str) -> None:
@@ -91,64 +100,86 @@ class RunFolder:
             seeds=self.seeds,
         )
 
-    def check_inputs(self, needs: Mapping[str, Collection[str]]) -> None:
-        """Raise ``ValueError`` if a stage needs a file that neither is there nor will be made.
+    def sections(self, name: str) -> list[str]:
+        """Return the settings that decide what a file holds: its own, and those of the files it is made from."""
+        file = self.files[name]
+        before = [section for given in self.needs[file.made_by] for section in self.sections(given)]
+        return list(dict.fromkeys([*file.sections, *before]))
 
-        Parameters
-        ----------
-        needs : the files that each of the stages to be run reads.
-        """
-        for stage, names in needs.items():
-            for name in names:
+    def check_inputs(self, stages: Collection[str]) -> None:
+        """Raise ``ValueError`` if a stage to be run needs a file that is missing or damaged and will not be made."""
+        for stage in stages:
+            for name in self.needs[stage]:
                 maker = self.files[name].made_by
-                if maker not in needs and not self.file(name).is_file():
+                if maker in stages:
+                    continue
+                if not self.file(name).is_file():
                     raise ValueError(
                         f"stage {stage!r} needs {self.file(name)}, which is not there; stage {maker!r} makes it"
                     )
+                self._attributes(name)
 
-    def up_to_date(self, stage: str, inputs: Collection[str]) -> bool:
-        """Whether every file of a stage is there, undamaged and made from the files ``inputs`` as they are now."""
-        now = self._checksums(inputs)
-        try:
-            made = [self._attributes(name) for name, file in self.files.items() if file.made_by == stage]
-        except ValueError:
-            return False
-        return all(attributes.get("inputs") == now for attributes in made)
-
-    def restart(self, stage: str, inputs: Collection[str]) -> Restart:
-        """Return where a stage keeps what it has done while it is not finished."""
-        sections = [section for file in self.files.values() if file.made_by == stage for section in file.sections]
-        identity = {"settings": flat(self.config, sections), "inputs": self._checksums(inputs)}
-        every = self.config.get("checkpoint_every", 60.0)
-        return Restart(self.path / f".{stage}", every, yaml.safe_dump(identity, sort_keys=False), keep=True)
-
-    def check_settings(self, stages: Collection[str]) -> None:
-        """Raise ``ValueError`` if a file that one of the stages would make is there, made with other settings."""
-        for name, file in self.files.items():
-            if file.made_by in stages:
-                for line in self._differences(name):
-                    raise ValueError(f"{self.path}: {line}; with force=true stage {file.made_by!r} is run again")
-
-    def differences(self, needs: Mapping[str, Collection[str]]) -> list[str]:
-        """Say, in a line each, where the configuration differs from that of the files that are reused.
+    def check_settings(self, stages: Collection[str], again: bool) -> None:
+        """Raise ``ValueError`` if files of the folder were made with other settings than the stages are to be run with.
 
         Parameters
         ----------
-        needs : the files that each of the stages to be run reads.
+        stages : those to be run. What the others have made must fit in any case, whether it is read or not: the
+            folder would hold results of two sets of settings, under the name of one.
+        again : whether the stages may replace what they have made with other settings.
         """
-        read = {name for names in needs.values() for name in names}
-        reused = [name for name, file in self.files.items() if name in read and file.made_by not in needs]
-        return [line for name in reused for line in self._differences(name)]
+        differing = {name: lines for name in self.files if (lines := self._differences(name))}
+        kept = {name: lines for name, lines in differing.items() if self.files[name].made_by not in stages}
+        if kept:
+            line, makers = next(iter(kept.values()))[0], dict.fromkeys(self.files[name].made_by for name in kept)
+            raise ValueError(
+                f"{self.path}: {line}; add {', '.join(makers)} to the stages, with force=true, to make it again, or "
+                "give a run_dir of its own"
+            )
+        if differing and not again:
+            name, (line, *_) = next(iter(differing.items()))
+            raise ValueError(f"{self.path}: {line}; with force=true stage {self.files[name].made_by!r} is run again")
+
+    def up_to_date(self, stage: str) -> bool:
+        """Whether every file of a stage is there, whole, and made with these settings from its inputs as they are."""
+        now = self._checksums(self.needs[stage])
+        names = [name for name, file in self.files.items() if file.made_by == stage]
+        try:
+            made = [self._attributes(name).get("inputs") for name in names]
+        except ValueError:
+            return False
+        return all(isinstance(inputs, str) and inputs == now for inputs in made) and not any(
+            map(self._differences, names)
+        )
+
+    def restart(self, stage: str) -> Restart:
+        """Return where a stage keeps what it has done while it is not finished, with these settings and inputs."""
+        names = [name for name, file in self.files.items() if file.made_by == stage]
+        sections = dict.fromkeys(section for name in names for section in self.sections(name))
+        settings = flat(self.config, sections)
+        identity = to_yaml({"settings": settings, "inputs": self._checksums(self.needs[stage])})
+        label = hashlib.sha256(identity.encode()).hexdigest()[:12]
+        every = self.config.get("checkpoint_every", 60.0)
+        return Restart(self.path / f".{stage}-{label}", every, identity, keep=True)
+
+    def forget(self, stage: str) -> None:
+        """Remove all that a stage has kept while it was not finished."""
+        for left in self.path.glob(f".{stage}-{'[0-9a-f]' * 12}"):
+            Restart(left).clear()
 
     def _differences(self, name: str) -> list[str]:
-        """Do so for one file; there are none where it is not there or damaged."""
+        """Say, in a line each, where the configuration differs from a file's; one missing or damaged has none."""
         try:
-            recorded = yaml.safe_load(self._attributes(name).get("config", "")) or {}
+            attributes = self._attributes(name)
         except ValueError:
             return []
-        then, now = (flat(config, self.files[name].sections) for config in (recorded, self.config))
+        try:
+            recorded = settings_from(attributes.get("config", ""), f"the config of {name}.nc")
+        except ValueError as error:
+            return [str(error)]
+        then, now = (flat(config, self.sections(name)) for config in (recorded, self.config))
         return [
-            f"{name}.nc was made with {key} = {then.get(key)}, not {now.get(key)}"
+            f"{name}.nc was made with {key} = {_shown(then.get(key))}, not {_shown(now.get(key))}"
             for key in dict.fromkeys([*then, *now])
             if then.get(key) != now.get(key)
         ]
@@ -162,13 +193,15 @@ class RunFolder:
 
     def provenance(self) -> dict[str, str]:
         """Where the run came from, and the wall time of each stage, whenever it ran."""
-        seconds = {file.made_by: self._attributes(name).get("wall_time_seconds") for name, file in self.files.items()}
+        seconds = {
+            file.made_by: number(self._attributes(name), "wall_time_seconds") for name, file in self.files.items()
+        }
         return {
             "command": self.command,
             "package version": store.package_version(),
             "git commit": store.git_commit(),
             **{f"seed of the {use}": str(seed) for use, seed in self.seeds.items()},
-            **{f"wall time of {stage}": f"{value:.1f} s" for stage, value in seconds.items() if value is not None},
+            **{f"wall time of {stage}": f"{value:.1f} s" for stage, value in seconds.items() if math.isfinite(value)},
         }
 
     def _attributes(self, name: str) -> dict[str, Any]:
@@ -179,7 +212,8 @@ class RunFolder:
 def locked(folder: Path) -> Iterator[None]:
     """Keep other processes from working in a folder, which is made when missing; a thread may do so repeatedly.
 
-    Temporary files that a killed process has left there are removed.
+    Temporary files that a killed process has left among its files are removed; what is in other folders inside
+    belongs to others, who may be at work there.
 
     Raises
     ------
@@ -193,8 +227,9 @@ def locked(folder: Path) -> Iterator[None]:
     except Timeout:
         raise ValueError(f"another process works in {folder}; wait for it, or give a run_dir of its own") from None
     try:
-        for left in folder.rglob(store.TEMPORARY):
-            left.unlink()
+        for place in (folder, *(folder / name for name in _PLACES)):
+            for left in place.glob(store.TEMPORARY.replace("?", "[0-9a-f]")):
+                left.unlink()
         yield
     finally:
         if lock.lock_counter == 1:
@@ -208,5 +243,16 @@ def flat(config: Mapping[str, Any], sections: Iterable[str]) -> dict[str, Any]:
     for name in sections:
         section, _, key = name.partition(".")
         values = config.get(section, {})
-        named |= {name: values.get(key)} if key else {f"{section}.{each}": value for each, value in values.items()}
+        if not isinstance(values, Mapping):  # no section: in a file from elsewhere
+            named |= {name: values}
+        elif key:
+            named |= {name: values.get(key)}
+        else:
+            named |= {f"{section}.{each}": value for each, value in values.items()}
     return named
+
+
+def _shown(value: Any) -> str:
+    """Return a setting in one line that is not too long."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= 80 else f"{text[:77]}..."

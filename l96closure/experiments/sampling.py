@@ -76,7 +76,7 @@ def sampling_workflow(
     def run_diagnose(given: _S, folder: RunFolder, progress: bool, restart: Restart) -> dict[str, xr.Dataset]:
         return {"diagnostics": diagnose(given, folder.read("training"), folder.read("generated"))}
 
-    def write_report(folder: RunFolder, notes: Sequence[str] = ()) -> None:
+    def write_report(folder: RunFolder) -> None:
         data = folder.read("diagnostics")
         report.write_page(
             folder.path / "report.html",
@@ -85,7 +85,6 @@ def sampling_workflow(
             warnings=words.warnings(data),
             tables=words.tables(data),
             figures=save_figures(folder.path / "figures", data),
-            notes=notes,
             downloads=folder.downloads(),
             settings_yaml=folder.config_yaml,
             provenance=folder.provenance(),
@@ -102,7 +101,7 @@ def sampling_workflow(
         files={
             "training": File(f"{name} training", "simulate", ("target",), training),
             "generated": File(f"{name} generated", "sample", ("bridge", "sampling"), generated),
-            "diagnostics": File(f"{name} diagnostics", "diagnose", (), diagnostics),
+            "diagnostics": File(f"{name} diagnostics", "diagnose", ("target", "bridge"), diagnostics),
         },
         table=words.score_table,
         write_report=write_report,

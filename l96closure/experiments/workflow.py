@@ -15,6 +15,7 @@ import xarray as xr
 from l96closure import checks
 from l96closure.experiments.run_folder import File, RunFolder, locked
 from l96closure.restart import Restart
+from l96closure.terminal import tell
 
 __all__ = ["REPORT", "Stage", "Workflow"]
 
@@ -58,14 +59,14 @@ class Workflow(Generic[_S]):
     stages : the stages that make files, by name, in the order they run; after them comes :data:`REPORT`.
     files : what each file is, by name, in the order they are made; one of them is ``diagnostics``.
     table : the scores in diagnostics as text for the terminal.
-    write_report : draws the figures and writes the page of a finished run; the sentences are notes to be shown on it.
+    write_report : draws the figures and writes the page of a finished run.
     """
 
     settings: Callable[[Mapping[str, Any]], _S]
     stages: Mapping[str, Stage[_S]]
     files: Mapping[str, File]
     table: Callable[[xr.Dataset], str]
-    write_report: Callable[[RunFolder, Sequence[str]], None]
+    write_report: Callable[[RunFolder], None]
 
     def run(
         self,
@@ -75,6 +76,7 @@ class Workflow(Generic[_S]):
         *,
         command: str = "l96closure.experiments",
         progress: bool = False,
+        once_checked: Callable[[], None] | None = None,
     ) -> None:
         """Run stages of the experiment in a folder; print the scores once the run has been diagnosed.
 
@@ -83,63 +85,72 @@ class Workflow(Generic[_S]):
 
         Parameters
         ----------
-        config : the configuration, as ``conf/`` describes it. With ``force``, stages are run again in any case.
+        config : the configuration, as ``conf/`` describes it. With ``force``, stages are run again in any case. With
+            ``resume``, it is the one that the folder was last at work with, so that files made with another were about
+            to be replaced, and are.
         run_dir : the run folder, made when missing; a stage reads there what a stage left out has made earlier.
         stages : names of stages, run in the order the experiment has; None is all of them.
         command : the command that the files are to name as their origin.
         progress : show progress bars.
+        once_checked : called after all that can be checked has been, and before anything is written or removed.
 
         Raises
         ------
         ValueError
-            A setting is unknown or out of its range, a stage needs a file that is not there, its files were made with
-            other settings, or another process works in the folder.
+            A setting is unknown or out of its range, a stage needs a file that is not there, its files, or those of a
+            stage left out, were made with other settings, or another process works in the folder. Nothing has changed.
         FloatingPointError
             A model run stopped being finite.
         """
         settings = self.settings(config)
-        needs = self._needs(stages)
-        folder = RunFolder(Path(run_dir), self.files, config, command, settings.seeds)
-        force = checks.boolean("force", config.get("force", False))
-        folder.check_inputs(needs)
+        checks.number("checkpoint_every", config.get("checkpoint_every", 60.0), minimum=0.0)
+        force, resume = (checks.boolean(name, config.get(name, False)) for name in ("force", "resume"))
+        chosen = self._chosen(stages)
+        folder = RunFolder(Path(run_dir), self.files, self.needs, config, command, settings.seeds)
+        folder.check_inputs(chosen)
         with locked(folder.path):
-            if not force:
-                folder.check_settings(needs)
-            notes = folder.differences(needs)
-            for note in notes:
-                _log.warning("note: %s", note)
-            for name in needs:
-                started = time.perf_counter()
-                if name == REPORT:
-                    self.write_report(folder, notes)
-                elif force or not folder.up_to_date(name, needs[name]):
-                    self._run_stage(name, settings, folder, progress, force)
-                else:
-                    _log.info("%-9s is up to date", name)
-                    continue
-                _log.info("%-9s %6.1f s", name, time.perf_counter() - started)
-            if REPORT in needs or self.files["diagnostics"].made_by in needs:
-                print(self.table(folder.read("diagnostics")))
+            folder.check_settings(chosen, again=force or resume)
+            if once_checked is not None:
+                once_checked()
+            for name in chosen:
+                self._run_stage(name, settings, folder, progress, force)
+            if REPORT in chosen or self.files["diagnostics"].made_by in chosen:
+                tell(self.table(folder.read("diagnostics")))
 
     def _run_stage(self, name: str, settings: _S, folder: RunFolder, progress: bool, force: bool) -> None:
+        """Run a stage unless its files are up to date, and say so."""
+        started = time.perf_counter()
+        if name == REPORT:
+            self.write_report(folder)
+        elif force or not folder.up_to_date(name):
+            self._make_files(name, settings, folder, progress, force)
+        else:
+            _log.info("%-9s is up to date", name)
+            return
+        _log.info("%-9s %6.1f s", name, time.perf_counter() - started)
+
+    def _make_files(self, name: str, settings: _S, folder: RunFolder, progress: bool, force: bool) -> None:
         """Run a stage that makes files, and write them."""
-        stage, started = self.stages[name], time.perf_counter()
-        restart = folder.restart(name, stage.needs)
+        started = time.perf_counter()
         if force:
-            restart.clear()
-        products = stage.run(settings, folder, progress, restart)
+            folder.forget(name)
+        products = self.stages[name].run(settings, folder, progress, folder.restart(name))
         seconds = time.perf_counter() - started
         for file, data in products.items():
-            folder.write(file, data, seconds, stage.needs)
-        restart.clear()
+            folder.write(file, data, seconds)
+        folder.forget(name)
 
-    def _needs(self, stages: Sequence[str] | None) -> dict[str, tuple[str, ...]]:
-        """Return the files that each of the stages reads, in the order the stages run."""
-        needs = {**{name: stage.needs for name, stage in self.stages.items()}, REPORT: tuple(self.files)}
+    @property
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        """Names of the files that each stage reads, in the order the stages run."""
+        return {**{name: stage.needs for name, stage in self.stages.items()}, REPORT: tuple(self.files)}
+
+    def _chosen(self, stages: Sequence[str] | None) -> list[str]:
+        """Return the stages that are asked for, in the order they run."""
         if stages is None:
-            return needs
+            return list(self.needs)
         if isinstance(stages, str) or not isinstance(stages, Sequence) or not stages:
-            checks.reject("stages", stages, f"a list of some of {', '.join(needs)}")
+            checks.reject("stages", stages, f"a list of some of {', '.join(self.needs)}")
         for name in stages:
-            checks.one_of("stages", name, needs)
-        return {name: files for name, files in needs.items() if name in stages}
+            checks.one_of("stages", name, self.needs)
+        return [name for name in self.needs if name in stages]

@@ -13,6 +13,7 @@ from l96closure.figures.style import Picture
 __all__ = ["histograms", "save_all", "trajectories"]
 
 
+@style.settings()
 def trajectories(diagnostics: xr.Dataset) -> Figure:
     """Draw trajectories of the training set and of each scheme, a panel each, Figure 2 of the paper.
 
@@ -33,6 +34,7 @@ def trajectories(diagnostics: xr.Dataset) -> Figure:
     return figure
 
 
+@style.settings()
 def histograms(diagnostics: xr.Dataset) -> Figure:
     """Draw the normalised histograms of training and generated data, a panel for each scheme, Figure 3 of the paper.
 

@@ -24,6 +24,7 @@ _DEPTH = 3.0  # of the criterion below its maximum that is shown: likelihoods do
 _LINES = ["-", "--", ":"]
 
 
+@style.settings()
 def convergence(diagnostics: xr.Dataset, label: str, references: Mapping[str, Mapping[str, float]]) -> Figure:
     """Draw the scored quantity against chain length, a panel for each scheme.
 
@@ -52,6 +53,7 @@ def convergence(diagnostics: xr.Dataset, label: str, references: Mapping[str, Ma
     return figure
 
 
+@style.settings()
 def bandwidth(diagnostics: xr.Dataset) -> Figure:
     """Draw the criterion against the bandwidth, with its maximum and the bandwidth used.
 

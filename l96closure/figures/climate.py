@@ -20,6 +20,7 @@ _MOST_POINTS = 200_000  # of a run in the density of psi against z
 _MOST_ROWS = 500  # of a run in the Hovmöller picture
 
 
+@style.settings()
 def covariance(diagnostics: xr.Dataset) -> Figure:
     """Draw the centred rows of the covariance matrix of z, Figure 4 (left) of Gottwald & Reich (2024).
 
@@ -45,6 +46,7 @@ def covariance(diagnostics: xr.Dataset) -> Figure:
     return figure
 
 
+@style.settings()
 def histograms(diagnostics: xr.Dataset) -> Figure:
     """Draw the densities of z and psi, Figure 4 (right) of Gottwald & Reich (2024).
 
@@ -68,6 +70,7 @@ def histograms(diagnostics: xr.Dataset) -> Figure:
     return figure
 
 
+@style.settings()
 def autocorrelations(diagnostics: xr.Dataset) -> Figure:
     """Draw the autocorrelations of z and psi against lag.
 
@@ -90,6 +93,7 @@ def autocorrelations(diagnostics: xr.Dataset) -> Figure:
     return figure
 
 
+@style.settings()
 def psi_against_z(truth: xr.Dataset, coarse: xr.Dataset, diagnostics: xr.Dataset) -> Figure:
     """Draw the density of (z, psi) of truth and coarse run, with mean and spread of psi given z.
 
@@ -120,6 +124,7 @@ def psi_against_z(truth: xr.Dataset, coarse: xr.Dataset, diagnostics: xr.Dataset
     return figure
 
 
+@style.settings()
 def hovmoeller(truth: xr.Dataset, coarse: xr.Dataset, duration: float = 10.0) -> Figure:
     """Draw z over site and time for the truth and the first member of the coarse run, on one colour scale.
 

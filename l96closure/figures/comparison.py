@@ -29,6 +29,7 @@ _COLUMNS = 3
 _DECADE = 10.0  # from the least to the greatest: beyond, the axis is logarithmic
 
 
+@style.settings()
 def scores(comparison: xr.Dataset) -> Figure:
     """Draw every distance of all runs with its interval, beside the floor with its standard deviation.
 
@@ -68,11 +69,12 @@ def scores(comparison: xr.Dataset) -> Figure:
         axes.grid(axis="y", color=style.INK, alpha=0.12)
         axes.set_ylim(runs - 0.5, -0.5)
     for axes in (line[0] for line in panels):
-        axes.set_yticks(at, comparison["run"].to_numpy())
+        axes.set_yticks(at, [style.literal(str(run)) for run in comparison["run"].to_numpy()])
     style.legend_above(figure, every[0])
     return figure
 
 
+@style.settings()
 def densities(comparison: xr.Dataset) -> Figure:
     """Draw the densities of z and psi of every run, one below the other, over the truth's.
 
@@ -97,7 +99,7 @@ def densities(comparison: xr.Dataset) -> Figure:
             axes.set_ylim(0.0, 1.35 * truth.max())
             axes.set_yticks([])
             axes.tick_params(labelbottom=line is panels[-1])
-        line[0].set_title(str(run), loc="left", fontsize="medium", color=style.INK)
+        line[0].set_title(style.literal(str(run)), loc="left", fontsize="medium", color=style.INK)
     for axes, name in zip(panels[-1], shown, strict=True):
         axes.set_xlabel(_BINNED[name])
     figure.supylabel("probability density", color=style.INK, fontsize="medium")
@@ -105,6 +107,7 @@ def densities(comparison: xr.Dataset) -> Figure:
     return figure
 
 
+@style.settings()
 def forecasts(comparison: xr.Dataset) -> Figure:
     """Draw CRPS and spread-skill ratio of all runs against lead, with 95 % intervals.
 
@@ -169,7 +172,7 @@ def _curves(axes: Axes, comparison: xr.Dataset, name: str) -> None:
         if one[name].isnull().all():  # did not finish
             continue
         axes.fill_between(lead, one[f"{name}_low"], one[f"{name}_high"], color=look["color"], alpha=0.15, linewidth=0)
-        axes.plot(lead, one[name], linewidth=1.6, label=str(run), **look)
+        axes.plot(lead, one[name], linewidth=1.6, label=style.literal(str(run)), **look)
     axes.set_xlim(min(lead[0], 0.0), lead[-1])
     axes.set_ylim(bottom=0.0)
     axes.set_xlabel("lead (model time units)")

@@ -21,6 +21,7 @@ _EXAMPLES = 3
 _SITE = 0
 
 
+@style.settings()
 def skill(scores: xr.Dataset) -> Figure:
     """Draw error and spread, their ratio, and the CRPS against lead, with 95 % intervals and the level of no skill.
 
@@ -45,6 +46,7 @@ def skill(scores: xr.Dataset) -> Figure:
     return figure
 
 
+@style.settings()
 def rank_histograms(scores: xr.Dataset) -> Figure:
     """Draw the rank histogram at a few leads, with 95 % intervals, beside the flat one of a reliable ensemble.
 
@@ -71,6 +73,7 @@ def rank_histograms(scores: xr.Dataset) -> Figure:
     return figure
 
 
+@style.settings()
 def plumes(forecast: xr.Dataset) -> Figure:
     """Draw all members and the truth at one site, for a few starts spread evenly over the reference.
 

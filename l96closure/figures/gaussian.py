@@ -17,6 +17,7 @@ __all__ = ["rows_and_histograms", "save_all"]
 _REACH = 10  # offsets shown to either side; the covariance has decayed long before
 
 
+@style.settings()
 def rows_and_histograms(diagnostics: xr.Dataset) -> Figure:
     """Draw the centred covariance rows above the histograms, a column for each scheme, Figure 1 of the paper.
 

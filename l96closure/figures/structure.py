@@ -20,6 +20,7 @@ _MARKERS = {"truth": "o", "coarse": "s"}
 _SYMBOLS = {"z": "z", "psi": r"\psi"}
 
 
+@style.settings()
 def joint_density(diagnostics: xr.Dataset) -> Figure:
     """Draw the joint density of (z, psi) of truth and coarse run on one colour scale, and their difference.
 
@@ -50,6 +51,7 @@ def joint_density(diagnostics: xr.Dataset) -> Figure:
     return figure
 
 
+@style.settings()
 def residual_autocorrelation(diagnostics: xr.Dataset) -> Figure:
     """Draw the autocorrelation of psi about its trend in z: the first fifty steps, and all lags.
 
@@ -79,6 +81,7 @@ def residual_autocorrelation(diagnostics: xr.Dataset) -> Figure:
     return figure
 
 
+@style.settings()
 def spectra(diagnostics: xr.Dataset) -> Figure:
     """Draw the wavenumber and the frequency spectra of z and psi.
 
@@ -108,6 +111,7 @@ def spectra(diagnostics: xr.Dataset) -> Figure:
     return figure
 
 
+@style.settings()
 def tails(diagnostics: xr.Dataset) -> Figure:
     """Draw how the quantiles of z and psi differ from the truth's, and the return periods of high levels of z.
 

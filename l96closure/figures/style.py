@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import matplotlib.style
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
@@ -23,9 +25,11 @@ __all__ = [
     "grid",
     "legend_above",
     "line_style",
+    "literal",
     "row",
     "save",
     "save_all",
+    "settings",
 ]
 
 # A pair that stays apart for every common kind of colour blindness, and in grey.
@@ -50,6 +54,25 @@ class Picture(NamedTuple):
     name: str
     path: Path
     caption: str
+
+
+@contextmanager
+def settings() -> Iterator[None]:
+    """Draw with matplotlib's own defaults, whatever the user has chosen for other work; a context and a decorator.
+
+    Every function that makes a figure is decorated: a text, say, is set in LaTeX or not from its making on.
+    """
+    with matplotlib.style.context("default"):
+        yield
+
+
+def literal(text: str) -> str:
+    """Return what makes matplotlib show a text from elsewhere, the name of a folder say, as it is.
+
+    A dollar sign would begin a formula, and a label with an underscore before it is left out of legends.
+    """
+    shown = text.replace("$", r"\$")
+    return f" {shown}" if shown.startswith("_") else shown
 
 
 def row(panels: int, *, width: float = 8.4, height: float = 3.6, sharey: bool = False) -> tuple[Figure, list[Axes]]:
@@ -106,7 +129,7 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
     ValueError
         The folder of ``path`` does not exist.
     """
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, settings():
         figure.savefig(temporary, format="png", dpi=_DPI)
     return Path(path)
 
