@@ -240,7 +240,7 @@ def test_score_table_lines_up_and_holds_the_numbers() -> None:
 
 
 def test_scores_without_interval_say_so() -> None:
-    numbers = _known(0.02, 0.016, 0.0031, 1.1, 0.02).assign_attrs(interval_blocks=0)
+    numbers = _known(0.02, 0.016, 0.0031, 1.1, 0.02).assign_attrs(interval_blocks=0, interval_method="none: few")
     numbers["hellinger_z_low"] = np.nan
     table = climate.score_table(numbers)
     assert table.splitlines()[1].split()[2] == "–"

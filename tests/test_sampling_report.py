@@ -51,7 +51,7 @@ def test_a_scheme_of_one_length_cannot_be_unconverged(gaussian_data: Any) -> Non
     ("value", "phrase"), [(1.0, "the same within sampling error"), (1.5, "50.0 % more"), (0.5, "50.0 % less")]
 )
 def test_judgement_counts_standard_errors(value: float, phrase: str) -> None:
-    assert phrase in chain_words.judged(value, 0.1, 1.01, 0.1).replace("48.5", "50.0").replace("50.5", "50.0")
+    assert phrase in chain_words.judged(value, 0.1, 1.01, 0.1, 2.0).replace("48.5", "50.0").replace("50.5", "50.0")
 
 
 def test_tables_show_the_numbers(gaussian_data: Any, bistable_data: xr.Dataset) -> None:

@@ -18,7 +18,7 @@ __all__ = ["fair_crps", "headline_leads", "mean_difference", "rank_shares", "ver
 FloatArray = npt.NDArray[np.float64]
 
 _RESAMPLES = 1000
-_ALIKE = 2.0  # standard errors, from which on the correlation of consecutive starts counts
+_ALIKE = 0.25  # correlation of consecutive observations, from which on their starts are not independent
 _GROUP = 5  # autocorrelation times in a group of starts that is independent of the next
 _HEADLINE = (0.25, 0.5, 1.0)  # of the longest lead
 
@@ -106,7 +106,8 @@ def verify(forecast: xr.Dataset, reference: xr.Dataset, *, rng: np.random.Genera
       starts with replacement (Efron & Tibshirani 1993, An Introduction to the Bootstrap, Chapter 12), of the logarithm
       where a score is positive; for the rank histogram :func:`intervals.proportion_bounds`. Only the starts are drawn;
       the members and sites of one share their weather. Where consecutive starts are alike, groups of them are drawn.
-      NaN with fewer than twenty starts or groups (attributes ``interval_units`` and ``interval_method``);
+      NaN with fewer than twenty starts or groups (attributes ``forecast_independent_starts`` and
+      ``forecast_interval_method``);
     - ``crps_climatology`` and ``rmse_climatology``, what the distribution of z in the reference would score.
 
     Raises
@@ -121,14 +122,14 @@ def verify(forecast: xr.Dataset, reference: xr.Dataset, *, rng: np.random.Genera
         checks.integer(f"forecast.sizes['{dim}']", size, 2)
     by_start = np.stack([_mean_scores(*start) for start in zip(x, y, strict=True)])
     starts, members = len(by_start), x.shape[3]
-    units = _independent(by_start)
+    units = _independent(by_start, y)
     scores = xr.Dataset(
         {"crps_climatology": mean_difference(climate.ravel()) / 2, "rmse_climatology": climate.std()},
         coords={"lead": forecast["lead"].to_numpy(), "rank": np.arange(members + 1)},
         attrs={
             "forecast_starts": starts,
             "forecast_members": members,
-            "interval_units": len(units),
+            "forecast_independent_starts": len(units),
             "forecast_interval_method": _method(starts, len(units)),
         },
     )
@@ -178,22 +179,27 @@ def _summarise(means: FloatArray, members: int) -> dict[str, FloatArray]:
     }
 
 
-def _independent(by_start: FloatArray) -> FloatArray:
-    """Put starts together to groups that are independent of each other, (group, lead, 3 + rank); mostly of one start.
+def _independent(by_start: FloatArray, observed: FloatArray) -> FloatArray:
+    """Put starts together to groups that are independent of each other; mostly of one start.
 
     Forecasts from starts that follow each other closely are of nearly the same weather. That shows in the correlation
-    of consecutive starts, the average of that of all scores; from two standard errors on, a group has five of the
-    autocorrelation times that an AR(1) of this correlation has.
+    of consecutive observations, averaged over sites and leads. Scores go with their squares, so that up to a
+    quarter does no harm; else a group has five of the autocorrelation times of an AR(1) of this correlation.
+
+    Parameters
+    ----------
+    by_start : (start, lead, score).
+    observed : the truth (start, lead, k).
+
+    Returns
+    -------
+    Means (group, lead, score).
     """
-    starts = len(by_start)
-    series = by_start[..., :3].reshape(starts, -1)
-    series = series - series.mean(axis=0)
-    variance = (series**2).mean(axis=0)
-    varies = variance > 0
-    if not varies.any():
-        return by_start
-    correlation = float(((series[1:] * series[:-1]).mean(axis=0)[varies] / variance[varies]).mean()) + 1 / starts
-    if correlation <= _ALIKE / np.sqrt(starts):
+    starts = len(observed)
+    anomaly = observed - observed.mean(axis=0)
+    products, squares = (anomaly[1:] * anomaly[:-1]).sum(), (anomaly**2).sum()
+    correlation = float(products / squares) + 1 / starts if squares > 0 else 1.0  # the mean takes 1 / starts
+    if correlation <= _ALIKE:
         return by_start
     size = min(starts, int(np.ceil(_GROUP * (1 + correlation) / max(1 - correlation, 1 / starts))))
     groups = starts // size
@@ -231,7 +237,9 @@ def _bounds(
     high, low = centre - np.quantile(t, [tail, 1 - tail], axis=1) * spread
     bounds = {"crps": (low[3], high[3])}
     for i, (name, factor) in enumerate((("rmse", 1.0), ("ensemble_spread", 1.0), ("spread_skill", _few(members)))):
-        zero = np.where(np.isnan(estimates[name]), np.nan, 0.0)  # of a score that is zero, or undefined, for every start
+        zero = np.where(
+            np.isnan(estimates[name]), np.nan, 0.0
+        )  # of a score that is zero, or undefined, for every start
         bounds[name] = tuple(np.where(estimates[name] > 0, factor * np.exp(x[i]), zero) for x in (low, high))  # type: ignore[assignment]
     ranks = estimates["rank_histogram"]
     bounds["rank_histogram"] = intervals.proportion_bounds(ranks, intervals.standard_error(units[..., 3:]), most, n)
@@ -248,7 +256,7 @@ def _studentised(moments: FloatArray) -> tuple[FloatArray, FloatArray]:
     Returns
     -------
     Two arrays (4, ..., lead): logarithms of rmse, spread and of their ratio, and the crps. The second is the standard
-    deviation of what a start contributes, over the square root of their number but for a factor common to all resamples.
+    deviation of what a start contributes; the root of their number is common to all resamples.
     """
     error, variance, crps, error2, variance2, crps2, both = np.moveaxis(moments, -1, 0)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -26,6 +26,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import scipy
+import xarray as xr
 
 __all__ = [
     "BATCH_METHOD",
@@ -43,6 +44,8 @@ __all__ = [
     "independent_values",
     "memory",
     "proportion_bounds",
+    "replicate_attributes",
+    "sides",
     "standard_error",
     "student",
 ]
@@ -76,6 +79,11 @@ def student(values: int) -> float:
     return float(scipy.special.stdtrit(values - 1, 1 - _TAIL))
 
 
+def sides(error: xr.DataArray) -> float:
+    """Return how many of these standard errors make 95 %, by their attribute ``degrees_of_freedom``."""
+    return student(int(error.attrs["degrees_of_freedom"]) + 1)
+
+
 SIDE = student(FEWEST)
 """Standard errors on either side of an estimate that make 95 % with the fewest stretches of time, 2.09."""
 
@@ -98,6 +106,14 @@ def standard_error(independent: FloatArray, fewest: int = FEWEST_REPLICATES) -> 
     if n < fewest:
         return np.full(independent.shape[1:], np.nan)
     return np.asarray(independent.std(axis=0, ddof=1) / np.sqrt(n))
+
+
+def replicate_attributes(values: int, what: str) -> dict[str, int | str]:
+    """Say what a standard error over so many independent values is; ``what`` they are, in the plural."""
+    method = f"standard error of the mean over {what}, at least {values}"
+    if values < FEWEST_REPLICATES:
+        method = f"none: fewer than {FEWEST_REPLICATES} {what}"
+    return {"interval_method": method, "degrees_of_freedom": max(1, values - 1)}
 
 
 def batches_of(members: int, times: int) -> int:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from l96closure.diagnostics import intervals
 
-__all__ = ["PROBABILITIES", "THRESHOLDS", "quantiles", "return_periods"]
+__all__ = ["PERIOD_METHOD", "PROBABILITIES", "QUANTILE_METHOD", "THRESHOLDS", "quantiles", "return_periods"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -16,6 +16,12 @@ PROBABILITIES = np.array([0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.
 
 THRESHOLDS = np.array([0.9, 0.95, 0.99, 0.995, 0.999, 0.9995, 0.9999])
 """Probabilities with which the truth stays below the levels of the return periods."""
+
+_WHERE = f"by batch means of {intervals.FEWEST} stretches of time or more, 95 %; NaN where these are not independent"
+
+QUANTILE_METHOD = f"Woodruff (1952) with Korn & Graubard (1998), {_WHERE} or the tail holds too few values"
+PERIOD_METHOD = f"Garwood (1936) for clusters of crossings, {_WHERE}"
+"""What the intervals say about themselves."""
 
 _MANY = 40  # crossings of a level, from which on their own scatter tells how they cluster
 
@@ -74,7 +80,7 @@ def return_periods(x: FloatArray, levels: FloatArray, step: float) -> tuple[Floa
         above = x >= level
         crossings = (above[:, 1:] & ~above[:, :-1]).sum(axis=2)
         number = int(crossings.sum())
-        own = _dispersion(crossings) if known and number else 1.0
+        own = _dispersion(crossings.astype(np.float64)) if known and number else 1.0
         dispersion = own if number >= _MANY else max(own, dispersion)
         counts.append((number, *(intervals.count_bounds(number, dispersion) if known else (np.nan, np.nan))))
     with np.errstate(divide="ignore"):
@@ -88,7 +94,7 @@ def _share_below(x: FloatArray, level: float) -> FloatArray:
     return share
 
 
-def _dispersion(counts: npt.NDArray[np.int64]) -> float:
+def _dispersion(counts: FloatArray) -> float:
     """Variance of the total of ``counts`` (member, time), by batches, over its expectation; one at least."""
     error = float(intervals.standard_error(intervals.batch_means(counts)))
     return max(1.0, float(counts.sum()) * (error / float(counts.mean())) ** 2)
