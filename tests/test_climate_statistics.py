@@ -58,7 +58,7 @@ def test_joint_score_sees_a_dependence_that_the_single_ones_miss() -> None:
 def test_residual_forgets_at_its_own_rate() -> None:
     phi, step, times = 0.95, 0.005, 40_000
     fields = {
-        seed: (z := 3 * _ar1((1, times, 4), 0.99, seed), np.tanh(z) + 0.3 * _ar1((1, times, 4), phi, seed + 1))
+        seed: (z := _ar1((1, times, 4), 0.99, seed), np.tanh(z) + 0.3 * _ar1((1, times, 4), phi, seed + 1))
         for seed in (3, 5)
     }
     result = diagnose(*_runs(fields[3], fields[5], step))

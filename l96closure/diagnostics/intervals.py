@@ -205,7 +205,7 @@ def proportion_bounds(
     Parameters
     ----------
     share, error : arrays of one shape.
-    most : number of values, which the independent ones cannot exceed.
+    most : number of values, which the independent ones cannot exceed; there are as many where all agree.
     values : independent values behind the error.
 
     Returns
@@ -220,6 +220,8 @@ def proportion_bounds(
     with np.errstate(invalid="ignore"):
         low = np.where(share > 0, scipy.special.betaincinv(hits, number - hits + 1, _TAIL), 0.0)
         high = np.where(share < 1, scipy.special.betaincinv(hits + 1, number - hits, 1 - _TAIL), 1.0)
+    certain = (error == 0) & (share > 0) & (share < 1)  # every value has this share, as where all ranks are tied
+    low, high = np.where(certain, share, low), np.where(certain, share, high)
     unknown = np.isnan(number)
     return np.where(unknown, np.nan, low), np.where(unknown, np.nan, high)
 

@@ -39,7 +39,7 @@ def decorrelation_time(autocorrelation: FloatArray) -> float:
     sum is not known.
     """
     squares = np.nan_to_num(autocorrelation[1:]) ** 2
-    last = squares[-(-3 * len(squares) // 4) :] if len(squares) > 1 else squares
+    last = squares[3 * len(squares) // 4 :]
     if last.size and last.mean() > _FORGOTTEN**2:
         return np.inf
     return float(1 + 2 * np.sum(squares))
