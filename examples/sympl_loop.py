@@ -14,6 +14,7 @@ import sympl
 import l96closure as lc
 from l96closure.adapters.sympl import ClosureTendency
 from l96closure.diagnostics.climate import batch_standard_errors
+from l96closure.report import with_error
 
 MODEL = lc.TwoScaleLorenz96(K=12, J=24, F=20.0)
 STEP = timedelta(seconds=5e-3)  # a model time unit is a second to sympl
@@ -61,7 +62,7 @@ def main() -> None:
     print(f"{'':12}{'mean of z':>18}{'std of z':>18}")
     for name, z in runs.items():
         mean_se, std_se = batch_standard_errors(z)
-        print(f"{name:12}{z.mean():10.3f} ± {mean_se:.3f}{z.std():10.3f} ± {std_se:.3f}")
+        print(f"{name:12}{with_error(z.mean(), mean_se):>18}{with_error(z.std(), std_se):>18}")
 
 
 if __name__ == "__main__":

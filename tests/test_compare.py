@@ -137,7 +137,7 @@ def test_the_table_shows_the_diagnostics(call, sweep: Path) -> None:
         residual = one["autocorrelation_residual"].sel(lag=0.05, method="nearest").diff("source").item()
         last = one.isel(lead=-1)
         assert cells[1:4] == [f"{float(one[name]):.4f}" for name in SCORES[:3]]
-        assert cells[4] == f"{difference / error:+.1f}"
+        assert cells[4] == ("–" if np.isnan(error) else f"{difference / error:+.1f}")
         assert cells[5] == f"{residual:+.3f}"
         assert cells[6:8] == [f"{float(last['crps']):.3f}", f"{float(last['spread_skill']):.3f}"]
         assert float(cells[10]) == pytest.approx(1e6 * coarse["wall_time_seconds"] / (200 * 2), abs=0.05)
@@ -507,6 +507,34 @@ def test_marks_in_the_tables_are_those_of_the_ranking(runs, tmp_path: Path) -> N
     ]
     assert [row.cells[-1].endswith("*") for row in spread_skill.rows[1:]] == [False, True, False]
     assert "closure=polynomial_ar1 and closure=polynomial are best, not told apart" in report.headline(data)
+
+
+@pytest.mark.parametrize("lost", [(0, 1, 2), (2,)])
+def test_runs_without_intervals_are_neither_told_apart_nor_called_alike(
+    runs, tmp_path: Path, lost: tuple[int, ...]
+) -> None:
+    data, _ = lay_side_by_side(runs, tmp_path)
+    data = data.copy(deep=True)
+    for part, step in (("", 0.0), ("_low", -0.01), ("_high", 0.01)):
+        values = np.array([0.063, 0.9, 0.5]) + step
+        if step:
+            values[list(lost)] = np.nan
+        data[f"hellinger_joint{part}"][:] = values
+        data[f"crps{part}"][:] = values[:, np.newaxis]
+    for sentence in report.headline(data).split(". ")[1:]:
+        assert "closure=polynomial_ar1 comes first with 0.063" in sentence
+        assert "not all runs have intervals" in sentence
+    assert "tell no run from the best" not in report.headline(data)
+    hellinger, *_ = made = report.tables(data)
+    assert hellinger.columns[3] == "z and ψ (not all runs have intervals)"
+    crps = next(table for table in made if table.heading == "Forecasts: CRPS")
+    assert all("not all runs have intervals" in column for column in crps.columns[1:])
+    shown = [cell for table in (hellinger, crps) for row in table.rows for cell in row.cells]
+    assert not any(cell.endswith("*") for cell in shown)
+    assert not any("nan" in cell for table in made for row in table.rows for cell in row.cells)
+    words = " ".join(report.text(data).split())
+    assert "Without intervals of all runs, and so without *: " in words
+    assert "H(z,ψ)" in words.split("so without *: ")[1]
 
 
 # Figures

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import xarray as xr
-from scipy import stats
+from scipy import signal, stats
 
 import l96closure as lc
 from l96closure.diagnostics import forecast as diagnostics
@@ -243,25 +243,60 @@ def test_scores_see_a_wrong_spread(spread: float, deeper: str) -> None:
         assert (middle["rank_histogram_low"] > flat).all()
 
 
-def test_intervals_are_those_of_a_percentile_bootstrap_over_starts() -> None:
-    data = ensemble(60, 4, 1, 3, spread=1.4)
+def test_intervals_are_those_of_a_bootstrap_t_over_starts() -> None:
+    starts, members = 24, 4
+    data = ensemble(starts, members, 1, 3, spread=1.4)
     scores = lc.verify(data, climate, rng=1)
     x, y = (data[name].isel(lead=0).transpose("start", "k", ...).values for name in ("z", "observation"))
     error2 = ((x.mean(axis=-1) - y) ** 2).mean(axis=1)
     variance = x.var(axis=-1, ddof=1).mean(axis=1)
     crps = diagnostics.fair_crps(x, y).mean(axis=1)
 
-    def ratio(v: F64, e: F64, axis: int = -1) -> F64:
-        return np.sqrt(5 / 4 * v.mean(axis=axis) / e.mean(axis=axis))
+    def studentised(chosen: Any) -> list[tuple[float, float]]:
+        """Scores of some starts, logarithms but for the last, each with the standard error of the linearised score."""
+        e, v, c = error2[chosen], variance[chosen], crps[chosen]
+        of_e, of_v = e / e.mean(), v / v.mean()
+        made = (
+            (np.log(e.mean()) / 2, of_e / 2),
+            (np.log(v.mean()) / 2, of_v / 2),
+            (np.log((members + 1) / members * v.mean() / e.mean()) / 2, (of_v - of_e) / 2),
+            (c.mean(), c),
+        )
+        return [(value, np.std(contributions) / np.sqrt(starts)) for value, contributions in made]
 
-    for name, sample, statistic in (("crps", (crps,), np.mean), ("spread_skill", (variance, error2), ratio)):
-        judge = stats.bootstrap(sample, statistic, paired=True, n_resamples=20_000, method="percentile", rng=2)
-        interval = judge.confidence_interval
-        # A percentile p of n resamples has the standard error sqrt(p (1 - p) / n) over the density there, for p = 0.025
-        # and n = 1000 of a normal distribution 0.085 of its standard deviation; ours is the coarser of the two.
-        tolerance = 4 * 0.085 * judge.standard_error
-        assert float(scores[f"{name}_low"][0]) == pytest.approx(interval.low, abs=tolerance)
-        assert float(scores[f"{name}_high"][0]) == pytest.approx(interval.high, abs=tolerance)
+    weights = np.random.default_rng(1).multinomial(starts, np.full(starts, 1 / starts), size=1000)
+    found = studentised(np.arange(starts))
+    t = np.array(
+        [[(r - v) / e for (r, e), (v, _) in zip(studentised(np.repeat(np.arange(starts), w)), found, strict=True)]
+         for w in weights]
+    )  # fmt: skip
+    for i, name in enumerate(("rmse", "ensemble_spread", "spread_skill", "crps")):
+        value, error = found[i]
+        bounds = value - np.quantile(t[:, i], [0.975, 0.025]) * error
+        bounds = bounds if name == "crps" else np.exp(bounds)
+        np.testing.assert_allclose([scores[f"{name}_low"][0], scores[f"{name}_high"][0]], bounds, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("starts", "correlation"), [(2, 0.0), (5, 0.0), (19, 0.0), (200, 0.95)])
+def test_too_few_independent_starts_have_scores_without_intervals_and_say_why(starts: int, correlation: float) -> None:
+    data = ensemble(starts, 4, 3, 6)
+    noise = data.transpose("start", ...)
+    for name in data.data_vars:  # the weather of consecutive starts becomes alike
+        data[name] = noise[name].copy(
+            data=signal.lfilter([np.sqrt(1 - correlation**2)], [1.0, -correlation], noise[name].values, axis=0)
+        )
+    scores = lc.verify(data, climate)
+    for name in ("rmse", "ensemble_spread", "spread_skill", "crps", "rank_histogram"):
+        assert np.isfinite(scores[name]).all()
+        assert scores[f"{name}_low"].isnull().all()
+        assert scores[f"{name}_high"].isnull().all()
+        assert scores[f"{name}_low"].attrs["interval_method"].startswith("none: ")
+    assert scores.attrs["forecast_independent_starts"] < 20
+    text = report.score_table(scores)
+    assert "nan" not in text
+    assert "Intervals are not given, for they would not cover: " in text
+    assert ("are alike" in text) == (correlation > 0)
+    assert "whether the ensembles are as wide as their errors ask for is not told" in report.headline(scores)
 
 
 def test_copies_of_a_site_make_no_interval_narrower() -> None:
@@ -280,7 +315,7 @@ def test_seed_decides_the_intervals_and_nothing_else() -> None:
 
 
 def test_lead_zero_has_no_error_no_spread_and_no_ratio() -> None:
-    data = ensemble(10, 3, 2, 4)
+    data = ensemble(20, 3, 2, 4)
     data["z"][:, :, 0] = data["observation"][:, 0]
     first = lc.verify(data, climate).isel(lead=0)
     for name, part in product(("rmse", "ensemble_spread", "crps"), BOUNDS):

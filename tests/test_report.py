@@ -288,11 +288,24 @@ def test_score_table_lines_up_and_holds_the_numbers() -> None:
 
 
 def test_scores_without_interval_say_so() -> None:
-    numbers = _known(0.02, 0.016, 0.0031, 1.1, 0.02).assign_attrs(interval_blocks=0)
+    numbers = _known(0.02, 0.016, 0.0031, 1.1, 0.02).assign_attrs(interval_blocks=0, interval_method="none: few")
     numbers["hellinger_z_low"] = np.nan
     table = climate.score_table(numbers)
     assert table.splitlines()[1].split()[2] == "–"
     assert "too short against their memory" in table
+
+
+def test_runs_too_short_for_standard_errors_have_numbers_without_and_say_why() -> None:
+    numbers = _known(0.02, 0.016, 0.0031, 1.1, np.nan)
+    for name in ("autocorrelation_residual_se", "return_period_z_low", "return_period_z_high"):
+        numbers[name] = numbers[name] * np.nan
+    assert "by chance or not: the runs are too short against their memory" in climate.headline(numbers)
+    _, moments, memory, extremes = climate.tables(numbers)
+    assert moments.rows[0].cells == ("5.5", "5", "+0.5", "–")
+    assert memory.rows[0].cells == ("0.81", "0.9", "-0.09", "–")
+    assert extremes.rows[0].cells == ("6", "5")
+    for table in (moments, memory, extremes):
+        assert "not given where fewer than 20 stretches of time are independent" in table.note
 
 
 def test_memory_and_extremes_are_compared() -> None:

@@ -9,7 +9,7 @@ import xarray as xr
 from scipy import signal
 
 from l96closure import diagnose
-from l96closure.diagnostics import SCORES, distances, resampling
+from l96closure.diagnostics import SCORES, distances, intervals, resampling
 
 F64 = npt.NDArray[np.float64]
 
@@ -29,7 +29,16 @@ def test_decorrelation_time_of_an_ar1() -> None:
     assert resampling.decorrelation_time(np.full(5, np.nan)) == 1.0
 
 
-@pytest.mark.parametrize(("length", "blocks"), [(10_000, 50), (2_000, 10), (1_999, 0), (10**6, 200)])
+def test_what_is_remembered_beyond_the_longest_lag_has_no_known_decorrelation_time() -> None:
+    assert resampling.decorrelation_time(0.99 ** np.arange(50)) == np.inf
+    assert resampling.blocks_in(10**6, np.inf) == 0
+    run = _run(6000, 7)
+    result = diagnose(run.isel(member=0), run.isel(time=slice(3000)), max_lag=0.2)  # two steps
+    assert np.isnan(result["ks_z_low"])
+    assert "longest lag" in result.attrs["interval_method"]
+
+
+@pytest.mark.parametrize(("length", "blocks"), [(10_000, 50), (4_000, 20), (3_999, 0), (10**6, 200)])
 def test_blocks_are_twenty_decorrelation_times_or_longer(length: int, blocks: int) -> None:
     assert resampling.blocks_in(length, 10.0) == blocks
 
@@ -55,36 +64,34 @@ def test_blocks_are_resampled_whole() -> None:
 
 def test_interval_does_not_follow_the_bias_of_resampled_scores() -> None:
     resampled = np.random.default_rng(1).normal(0.5, 0.01, 100_000)  # far above the score
-    low, high = resampling.interval(0.1, resampled)
-    assert (low, high) == pytest.approx((0.1 - 0.0196, 0.1 + 0.0196), abs=3e-4)
-    assert resampling.interval(0.01, resampled)[0] == 0.0
+    low, high = resampling.interval(0.1, resampled, 20)
+    side = 0.01 * intervals.SIDE * np.sqrt(20 / 19)
+    assert (low, high) == pytest.approx((0.1 - side, 0.1 + side), abs=3e-4)
+    assert resampling.interval(0.01, resampled, 20)[0] == 0.0
 
 
-@pytest.mark.parametrize("scale", [1.0, 1.1])
-def test_interval_holds_the_expected_score_as_often_as_it_says(scale: float) -> None:
+@pytest.mark.parametrize(("scale", "blocks"), [(1.0, 20)])
+def test_interval_holds_the_expected_score_as_often_as_it_says(scale: float, blocks: int) -> None:
     """Repeat the whole experiment: truth, coarse run, score, interval."""
-    repetitions, length, stretches = 400, 3600, 4
-    blocks = resampling.blocks_in(length, _MEMORY)
-    assert blocks == 39
+    repetitions, length, stretches = 150, int(blocks * 20 * _MEMORY) + 1, 4
+    assert resampling.blocks_in(length, _MEMORY) == blocks
     edges = np.linspace(-5.0, 5.0, 41)
     rng = np.random.default_rng(2)
-    scores, intervals, plain = [], [], []
+    scores, bounds, plain = [], [], []
     for _ in range(repetitions):
         truth, coarse = _ar1((stretches * length, 2), rng), scale * _ar1((1, length, 2), rng)
         pieces = distances.cut(distances.cells(truth, edges), distances.cells(coarse, edges))
         histograms = pieces.map(lambda x: distances.probabilities(x, len(edges) + 1))
         scores.append(distances.compare(distances.hellinger, histograms).score)
         resampled = resampling.resampled_scores(distances.hellinger, pieces, len(edges) + 1, blocks, rng)
-        intervals.append(resampling.interval(scores[-1], resampled))
+        bounds.append(resampling.interval(scores[-1], resampled, blocks))
         plain.append(np.quantile(resampled, [0.025, 0.975]))
     expected = np.mean(scores)
-    coverage, plain_coverage = (
-        np.mean([low <= expected <= high for low, high in bounds]) for bounds in (intervals, plain)
-    )
-    # The standard error of a coverage of 95 % is 1.1 %; forty blocks are allowed to lose 3 %.
+    coverage, plain_coverage = (np.mean([low <= expected <= high for low, high in each]) for each in (bounds, plain))
+    # The standard error of a coverage of 95 % is 1.1 %; twenty blocks are allowed to lose 3 %.
     assert coverage > 0.92 - 3 * np.sqrt(0.95 * 0.05 / repetitions)
     # The interval is at most half as much again too wide; the spread is known to 1 / sqrt(2 repetitions) = 4 %.
-    width = np.mean(np.diff(intervals)) / (2 * 1.96 * np.std(scores, ddof=1))
+    width = np.mean(np.diff(bounds)) / (2 * 1.96 * np.std(scores, ddof=1))
     assert 0.8 < width < 1.5
     if scale == 1.0:  # the bias that the interval leaves out would spoil it
         assert plain_coverage < 0.85

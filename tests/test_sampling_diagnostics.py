@@ -109,11 +109,15 @@ def test_exact_samples_agree_with_the_exact_gaussian(gaussian_data: Any) -> None
 
 
 def test_covariance_is_the_mean_over_realisations_and_its_error_their_spread(gaussian_data: Any) -> None:
-    training, _, data = gaussian_data
+    training, generated, data = gaussian_data
+    assert data["covariance_se"].sel(source="training").isnull().all()  # three sets: too few
+    training, generated = (each.isel(realisation=[0, 1, 2, 0, 1]) for each in (training, generated))
+    data = gaussian.compare(training, generated, targets.ring_covariance(9), bridge.periodic(9, 2))
     by_set = [np.cov(x, rowvar=False).trace() / 9 for x in training["x"].values]
     row = data.sel(source="training", offset=0)
     np.testing.assert_allclose(row["covariance"], np.mean(by_set))
-    np.testing.assert_allclose(row["covariance_se"], np.std(by_set, ddof=1) / np.sqrt(3))
+    np.testing.assert_allclose(row["covariance_se"], np.std(by_set, ddof=1) / np.sqrt(5))
+    assert data["covariance_se"].attrs["degrees_of_freedom"] == 4
 
 
 def test_covariance_error_of_one_realisation_is_over_chains(gaussian_data: Any) -> None:

@@ -51,7 +51,21 @@ def test_a_scheme_of_one_length_cannot_be_unconverged(gaussian_data: Any) -> Non
     ("value", "phrase"), [(1.0, "the same within sampling error"), (1.5, "50.0 % more"), (0.5, "50.0 % less")]
 )
 def test_judgement_counts_standard_errors(value: float, phrase: str) -> None:
-    assert phrase in chain_words.judged(value, 0.1, 1.01, 0.1).replace("48.5", "50.0").replace("50.5", "50.0")
+    assert phrase in chain_words.judged(value, 0.1, 1.01, 0.1, 2.0).replace("48.5", "50.0").replace("50.5", "50.0")
+
+
+def test_what_has_no_standard_error_is_not_judged_by_one(gaussian_data: Any) -> None:
+    data = gaussian_data[2]  # three training sets
+    assert data["covariance_se"].sel(source="split").isnull().all()
+    assert data["covariance_se"].attrs["interval_method"] == "none: fewer than 5 training sets"
+    text = gaussian_words.headline(data) + gaussian_words.score_table(data)
+    assert "nan" not in text
+    assert "of unknown error (fewer than 5 chains or training sets)" in text
+    assert "none is given for fewer than 5" in text
+    (sentence,) = chain_words.warnings(
+        data.assign(convergence_se=data["convergence_se"].where(data["scheme"] != "split")), ""
+    )
+    assert sentence.startswith("Whether the chains of the split scheme have converged is not told")
 
 
 def test_tables_show_the_numbers(gaussian_data: Any, bistable_data: xr.Dataset) -> None:

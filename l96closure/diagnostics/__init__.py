@@ -64,9 +64,10 @@ def diagnose(
       ``_high`` of a 95 % interval for what such runs score on average, :func:`resampling.interval`; NaN when the
       runs are short against their memory.
 
-    The attributes ``common_time_step``, ``floor_stretches``, ``floor_pairs``, ``floor_stretch_duration``,
-    ``floor_method``, ``coarse_pieces``, ``decorrelation_time``, ``interval_blocks``, ``interval_block_duration`` and
-    ``interval_method`` say how the comparison was made.
+    Standard errors and bounds are NaN where they could not cover, :mod:`l96closure.diagnostics.intervals`, and say in
+    the attribute ``interval_method`` how they are made. The attributes ``common_time_step``, ``floor_stretches``,
+    ``floor_pairs``, ``floor_stretch_duration``, ``floor_method``, ``coarse_pieces``, ``decorrelation_time``,
+    ``interval_blocks``, ``interval_block_duration`` and ``interval_method`` say how the comparison was made.
 
     Raises
     ------

@@ -6,8 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from l96closure.diagnostics import climate
-from l96closure.diagnostics.chains import standard_error
+from l96closure.diagnostics import climate, intervals
 
 __all__ = ["compare", "sign_changes"]
 
@@ -48,7 +47,7 @@ def compare(training: xr.Dataset, generated: xr.Dataset) -> xr.Dataset:
 
     - ``sign_changes`` (source) and ``spread`` (source), the standard deviation of abs(x), which tells how wide each of
       the two modes is; with the standard errors ``sign_changes_se`` and ``spread_se`` over trajectories, or over
-      chains for the schemes, whose records are not independent;
+      chains for the schemes, whose records are not independent; NaN for fewer than five of them;
     - ``density_x`` (source, x_bin), of all times;
     - ``example`` (source, trajectory, time), up to a hundred trajectories, each of a chain of its own.
     """
@@ -60,12 +59,13 @@ def compare(training: xr.Dataset, generated: xr.Dataset) -> xr.Dataset:
     examples = min(_EXAMPLES, *(len(x) for x in states.values()))
     rates = np.array([_with_error(sign_changes(x).mean(axis=1)) for x in states.values()])
     spreads = np.array([_spread(np.abs(x)) for x in states.values()])
+    about = intervals.replicate_attributes(min(len(x) for x in states.values()), "trajectories or chains")
     return xr.Dataset(
         {
             "sign_changes": ("source", rates[:, 0]),
-            "sign_changes_se": ("source", rates[:, 1]),
+            "sign_changes_se": ("source", rates[:, 1], about),
             "spread": ("source", spreads[:, 0]),
-            "spread_se": ("source", spreads[:, 1]),
+            "spread_se": ("source", spreads[:, 1], about),
             "density_x": (("source", "x_bin"), np.array([climate.density(x, edges) for x in states.values()])),
             "example": (("source", "trajectory", "time"), np.array([x[:examples, -1] for x in states.values()])),
         },
@@ -79,7 +79,7 @@ def compare(training: xr.Dataset, generated: xr.Dataset) -> xr.Dataset:
 
 
 def _with_error(by_chain: F64) -> tuple[float, float]:
-    return float(by_chain.mean()), float(standard_error(by_chain))
+    return float(by_chain.mean()), float(intervals.standard_error(by_chain))
 
 
 def _spread(size: F64) -> tuple[float, float]:
@@ -89,4 +89,4 @@ def _spread(size: F64) -> tuple[float, float]:
     """
     squares = ((size - size.mean()) ** 2).mean(axis=(1, 2))
     spread = float(np.sqrt(squares.mean()))
-    return spread, float(standard_error(squares)) / (2 * spread)
+    return spread, float(intervals.standard_error(squares)) / (2 * spread)

@@ -8,20 +8,13 @@ import xarray as xr
 
 from l96closure import bridge
 from l96closure.bridge.neighbourhoods import Neighbourhoods
+from l96closure.diagnostics.intervals import standard_error
 
 __all__ = ["bandwidth_criterion", "describe", "standard_error"]
 
 F64 = npt.NDArray[np.float64]
 
 _MOST_STATES = 2000  # of a scheme in the replay score, which compares each with every training sample
-
-
-def standard_error(independent: F64) -> F64:
-    """Return the standard error of the mean of independent entries over the first axis; NaN for a single one."""
-    n = len(independent)
-    if n < 2:
-        return np.full(independent.shape[1:], np.nan)
-    return np.asarray(independent.std(axis=0, ddof=1) / np.sqrt(n))
 
 
 def describe(training: F64, generated: xr.Dataset) -> xr.Dataset:

@@ -7,24 +7,23 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from l96closure.diagnostics.chains import standard_error
+from l96closure.diagnostics import intervals
 from l96closure.series import lagged_products
 
 __all__ = [
     "autocorrelation",
-    "batch_means",
     "batch_standard_errors",
     "conditional_moments",
     "covariance_rows",
     "density",
     "joint_density",
+    "long_enough",
     "ring_offsets",
 ]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-_BATCHES = 20  # Schmeiser (1982): between 10 and 30 batches; more buy little and make them short
 _FEWEST = 30  # samples in a bin below which its conditional moments are noise
 
 
@@ -86,13 +85,13 @@ def autocorrelation(x: FloatArray, lags: int) -> tuple[FloatArray, FloatArray]:
 
     Returns
     -------
-    Two arrays (lags,); NaN throughout when ``x`` is constant, the errors also when there are fewer than two batches.
+    Two arrays (lags,); NaN throughout when ``x`` is constant, the errors also unless :func:`long_enough`.
     """
     members, times = x.shape[:2]
     if np.ptp(x) == 0:
         return np.full(lags, np.nan), np.full(lags, np.nan)
     anomaly = x - x.mean()
-    starts = np.linspace(0, times, _batches(members, times) + 1).astype(int)
+    starts = np.linspace(0, times, intervals.batches_of(members, times) + 1).astype(int)
     sums, pairs = [], []
     for member in anomaly:  # one batch at a time keeps the transforms small
         for start, end in pairwise(starts):
@@ -101,7 +100,7 @@ def autocorrelation(x: FloatArray, lags: int) -> tuple[FloatArray, FloatArray]:
     batches, counts = np.array(sums), np.array(pairs)
     covariance = batches.sum(axis=0) / counts.sum(axis=0)
     correlation: FloatArray = covariance / covariance[0]
-    if len(batches) < 2:
+    if not long_enough(anomaly):
         return correlation, np.full(lags, np.nan)
     scatter = batches - correlation * batches[:, :1] * (counts / counts[:, :1])
     error = np.sqrt((scatter**2).sum(axis=0) * len(batches) / (len(batches) - 1))
@@ -133,27 +132,12 @@ def conditional_moments(psi: FloatArray, z: FloatArray, edges: FloatArray) -> tu
     return mean, std
 
 
-def batch_means(series: FloatArray) -> FloatArray:
-    """Means (batch, ...) of about twenty consecutive batches of a series (member, time, ...), all members together."""
-    members, times, *rest = series.shape
-    batches = _batches(members, times)
-    length = times // batches
-    means: FloatArray = series[:, : batches * length].reshape(members * batches, length, *rest).mean(axis=1)
-    return means
-
-
-def _batches(members: int, times: int) -> int:
-    """Return the number of batches of each member."""
-    return min(-(-_BATCHES // members), times)
-
-
 def batch_standard_errors(x: FloatArray) -> tuple[float, float]:
     """Return standard errors of the mean and the standard deviation of ``x``, aware of autocorrelation.
 
     Method of non-overlapping batch means (Schmeiser 1982, Operations Research 30, 556-568): the record is
-    averaged over the sites, cut into about twenty batches, and the batch averages are taken as independent.
-    That holds when a batch is long against the memory of the process; otherwise the errors come out too
-    small. The error of the standard deviation s follows from that of the variance, se(s) = se(s^2) / 2 s.
+    averaged over the sites, cut into about twenty batches, and the batch averages are taken as independent. The error
+    of the standard deviation s follows from that of the variance, se(s) = se(s^2) / 2 s.
 
     Parameters
     ----------
@@ -161,11 +145,25 @@ def batch_standard_errors(x: FloatArray) -> tuple[float, float]:
 
     Returns
     -------
-    The two standard errors, in units of ``x``; NaN when there are fewer than two batches.
+    The two standard errors, in units of ``x``; NaN unless :func:`long_enough`.
     """
     anomaly = x - x.mean()
-    mean_se, variance_se = (
-        float(standard_error(batch_means(series))) for series in (anomaly.mean(axis=2), (anomaly**2).mean(axis=2))
-    )
+    if not long_enough(anomaly):
+        return np.nan, np.nan
+    mean_se, variance_se = map(float, intervals.standard_error(intervals.batch_means(_first_two_moments(anomaly))))
     std = float(np.sqrt((anomaly**2).mean()))
     return mean_se, variance_se / (2 * std) if std > 0 else variance_se
+
+
+def long_enough(x: FloatArray) -> bool:
+    """Tell whether batches of a run (member, time, k) are long against its memory and that of its variance.
+
+    What else is averaged over the run, as its lagged products and spectra are, forgets no more slowly; the rule goes by
+    the slowest, since a memory is least well known where it matters, see :mod:`l96closure.diagnostics.intervals`.
+    """
+    return bool(intervals.independent_values(_first_two_moments(x - x.mean())).all())
+
+
+def _first_two_moments(anomaly: FloatArray) -> FloatArray:
+    """Averages over the sites of anomalies (member, time, k) and of their squares, (member, time, 2)."""
+    return np.stack([anomaly.mean(axis=2), (anomaly**2).mean(axis=2)], axis=-1)

@@ -11,12 +11,15 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks
+from l96closure.diagnostics import intervals
 
 __all__ = ["fair_crps", "headline_leads", "mean_difference", "rank_shares", "verify"]
 
 FloatArray = npt.NDArray[np.float64]
 
 _RESAMPLES = 1000
+_ALIKE = 0.25  # correlation of consecutive observations, from which on their starts are not independent
+_GROUP = 5  # autocorrelation times in a group of starts that is independent of the next
 _HEADLINE = (0.25, 0.5, 1.0)  # of the longest lead
 
 
@@ -99,9 +102,12 @@ def verify(forecast: xr.Dataset, reference: xr.Dataset, *, rng: np.random.Genera
       the error is zero, as at lead 0;
     - ``crps`` (lead), :func:`fair_crps`;
     - ``rank_histogram`` (lead, rank), relative frequencies by :func:`rank_shares`; 1 / (N + 1) for a reliable ensemble;
-    - the bounds ``_low`` and ``_high`` of a 95 % interval for each of them: percentiles over a thousand draws of the
-      starts with replacement (Efron & Tibshirani 1993, An Introduction to the Bootstrap, Chapter 13). Only the starts
-      are drawn; the members and sites of one share their weather;
+    - the bounds ``_low`` and ``_high`` of a 95 % interval for each of them: bootstrap-t over a thousand draws of the
+      starts with replacement (Efron & Tibshirani 1993, An Introduction to the Bootstrap, Chapter 12), of the logarithm
+      where a score is positive; for the rank histogram :func:`intervals.proportion_bounds`. Only the starts are drawn;
+      the members and sites of one share their weather. Where consecutive starts are alike, groups of them are drawn.
+      NaN with fewer than twenty starts or groups (attributes ``forecast_independent_starts`` and
+      ``forecast_interval_method``);
     - ``crps_climatology`` and ``rmse_climatology``, what the distribution of z in the reference would score.
 
     Raises
@@ -115,20 +121,26 @@ def verify(forecast: xr.Dataset, reference: xr.Dataset, *, rng: np.random.Genera
     for dim, size in (("start", x.shape[0]), ("member", x.shape[3])):
         checks.integer(f"forecast.sizes['{dim}']", size, 2)
     by_start = np.stack([_mean_scores(*start) for start in zip(x, y, strict=True)])
-    # Every score is a function of means over starts, so a resample is a set of weights, and all means are one product.
-    starts = len(by_start)
-    weights = np.random.default_rng(rng).multinomial(starts, np.full(starts, 1 / starts), size=_RESAMPLES) / starts
-    estimates = _summarise(by_start.mean(axis=0), x.shape[3])
-    resampled = _summarise(np.tensordot(weights, by_start, axes=1), x.shape[3])
+    starts, members = len(by_start), x.shape[3]
+    units = _independent(by_start, y)
     scores = xr.Dataset(
         {"crps_climatology": mean_difference(climate.ravel()) / 2, "rmse_climatology": climate.std()},
-        coords={"lead": forecast["lead"].to_numpy(), "rank": np.arange(x.shape[3] + 1)},
-        attrs={"forecast_starts": starts, "forecast_members": x.shape[3]},
+        coords={"lead": forecast["lead"].to_numpy(), "rank": np.arange(members + 1)},
+        attrs={
+            "forecast_starts": starts,
+            "forecast_members": members,
+            "forecast_independent_starts": len(units),
+            "forecast_interval_method": _method(starts, len(units)),
+        },
     )
+    estimates = _summarise(by_start.mean(axis=0), members)
+    bounds = _bounds(units, estimates, members, np.random.default_rng(rng), x.shape[2] * starts)
+    told = {"interval_method": scores.attrs["forecast_interval_method"]}
     for name, estimate in estimates.items():
-        low, high = np.quantile(resampled[name], [0.025, 0.975], axis=0)
-        for part, values in (("", estimate), ("_low", low), ("_high", high)):
-            scores[name + part] = ("lead", "rank")[: values.ndim], values
+        dims = ("lead", "rank")[: estimate.ndim]
+        scores[name] = dims, estimate
+        for part, values in zip(("_low", "_high"), bounds[name], strict=True):
+            scores[name + part] = dims, values, told
     return scores
 
 
@@ -165,3 +177,97 @@ def _summarise(means: FloatArray, members: int) -> dict[str, FloatArray]:
         "crps": crps,
         "rank_histogram": means[..., 3:],
     }
+
+
+def _independent(by_start: FloatArray, observed: FloatArray) -> FloatArray:
+    """Put starts together to groups that are independent of each other; mostly of one start.
+
+    Forecasts from starts that follow each other closely are of nearly the same weather. That shows in the correlation
+    of consecutive observations, averaged over sites and leads. Scores go with their squares, so that up to a
+    quarter does no harm; else a group has five of the autocorrelation times of an AR(1) of this correlation.
+
+    Parameters
+    ----------
+    by_start : (start, lead, score).
+    observed : the truth (start, lead, k).
+
+    Returns
+    -------
+    Means (group, lead, score).
+    """
+    starts = len(observed)
+    anomaly = observed - observed.mean(axis=0)
+    products, squares = (anomaly[1:] * anomaly[:-1]).sum(), (anomaly**2).sum()
+    correlation = float(products / squares) + 1 / starts if squares > 0 else 1.0  # the mean takes 1 / starts
+    if correlation <= _ALIKE:
+        return by_start
+    size = min(starts, int(np.ceil(_GROUP * (1 + correlation) / max(1 - correlation, 1 / starts))))
+    groups = starts // size
+    return np.asarray(by_start[: groups * size].reshape(groups, size, *by_start.shape[1:]).mean(axis=1))
+
+
+def _method(starts: int, units: int) -> str:
+    """Say how the intervals are made, or why there are none."""
+    what = "starts" if units == starts else "groups of starts"
+    if units >= intervals.FEWEST:
+        return f"bootstrap-t over {units} {what}, Korn & Graubard (1998) for the rank histogram, 95 %"
+    alike = "" if units == starts else f", since consecutive ones of the {starts} starts are alike"
+    return f"none: {units} independent {what} are fewer than {intervals.FEWEST}{alike}"
+
+
+def _bounds(
+    units: FloatArray, estimates: dict[str, FloatArray], members: int, rng: np.random.Generator, most: int
+) -> dict[str, tuple[FloatArray, FloatArray]]:
+    """Bounds of the 95 % intervals of all scores, from means of independent groups of starts (group, lead, 3 + rank).
+
+    Bootstrap-t: the departure of a resampled score from that of the sample, in standard errors of the resample, is
+    distributed as that of the sample from the truth. Every standard error follows from the second moments.
+    """
+    if len(units) < intervals.FEWEST:
+        return {name: (np.full_like(x, np.nan), np.full_like(x, np.nan)) for name, x in estimates.items()}
+    n = len(units)
+    error, variance, crps = (units[..., i] for i in range(3))
+    products = np.stack([error, variance, crps, error**2, variance**2, crps**2, error * variance], axis=-1)
+    # A resample is a set of weights, and all means are one product.
+    weights = rng.multinomial(n, np.full(n, 1 / n), size=_RESAMPLES) / n
+    centre, spread = _studentised(products.mean(axis=0))
+    resampled, its_spread = _studentised(np.tensordot(weights, products, axes=1))
+    t = np.divide(resampled - centre[:, np.newaxis], its_spread, out=np.zeros_like(resampled), where=its_spread > 0)
+    tail = (1 - intervals.PROBABILITY) / 2
+    high, low = centre - np.quantile(t, [tail, 1 - tail], axis=1) * spread
+    bounds = {"crps": (low[3], high[3])}
+    for i, (name, factor) in enumerate((("rmse", 1.0), ("ensemble_spread", 1.0), ("spread_skill", _few(members)))):
+        zero = np.where(
+            np.isnan(estimates[name]), np.nan, 0.0
+        )  # of a score that is zero, or undefined, for every start
+        bounds[name] = tuple(np.where(estimates[name] > 0, factor * np.exp(x[i]), zero) for x in (low, high))  # type: ignore[assignment]
+    ranks = estimates["rank_histogram"]
+    bounds["rank_histogram"] = intervals.proportion_bounds(ranks, intervals.standard_error(units[..., 3:]), most, n)
+    return bounds
+
+
+def _studentised(moments: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Scores on the scale on which they are studentised, with what their standard errors are proportional to.
+
+    Parameters
+    ----------
+    moments : means (..., lead, 7) of error, variance and score, of their squares, and of error times variance.
+
+    Returns
+    -------
+    Two arrays (4, ..., lead): logarithms of rmse, spread and of their ratio, and the crps. The second is the standard
+    deviation of what a start contributes; the root of their number is common to all resamples.
+    """
+    error, variance, crps, error2, variance2, crps2, both = np.moveaxis(moments, -1, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_error, log_variance = np.log(error) / 2, np.log(variance) / 2
+        of_error, of_variance, of_both = error2 / error**2 - 1, variance2 / variance**2 - 1, both / error / variance - 1
+        squares = np.stack([of_error / 4, of_variance / 4, (of_error + of_variance - 2 * of_both) / 4, crps2 - crps**2])
+        scores = np.stack([log_error, log_variance, log_variance - log_error, crps])
+    unknown = ~np.isfinite(scores)
+    return np.where(unknown, 0.0, scores), np.sqrt(np.maximum(0.0, np.where(unknown, 0.0, squares)))
+
+
+def _few(members: int) -> float:
+    """Return the factor that makes the ratio of spread to error one for a reliable ensemble of any size."""
+    return float(np.sqrt((members + 1) / members))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -10,8 +10,7 @@ import scipy
 import xarray as xr
 
 from l96closure.bridge.neighbourhoods import Neighbourhoods
-from l96closure.diagnostics import climate
-from l96closure.diagnostics.chains import standard_error
+from l96closure.diagnostics import climate, intervals
 
 __all__ = ["compare", "linear_mean", "offset_covariance", "split_covariance", "variances"]
 
@@ -117,7 +116,8 @@ def compare(training: xr.Dataset, generated: xr.Dataset, covariance: F64, neighb
     Dataset with the coordinate ``source`` = exact, training and the schemes:
 
     - ``covariance`` (source, offset), averaged over sites and realisations, with ``covariance_se``: the standard error
-      over realisations, or, if there is but one, over chains (for the training set, over samples);
+      over realisations, or, if there is but one, over chains (for the training set, over samples); NaN for fewer than
+      five of them;
     - ``covariance_rows`` (source, component, offset), the rows of the first realisation, each centred at its site;
     - ``density_x`` (source, x_bin), of all components and realisations;
     - ``predicted_covariance`` (offset), what the split scheme would give after infinitely many samples, if it ran.
@@ -142,7 +142,7 @@ def compare(training: xr.Dataset, generated: xr.Dataset, covariance: F64, neighb
     result = xr.Dataset(
         {
             "covariance": (("source", "offset"), np.array(means)),
-            "covariance_se": (("source", "offset"), np.array(errors)),
+            "covariance_se": (("source", "offset"), np.array(errors), _attributes(states)),
             "covariance_rows": (("source", "component", "offset"), np.array(rows)),
             "density_x": (("source", "x_bin"), np.array(densities)),
         },
@@ -164,4 +164,12 @@ def _with_error(by_chain: Iterable[F64]) -> tuple[F64, F64]:
     """Average (chain, offset) arrays, one a realisation; return mean and standard error, each (offset,)."""
     arrays = list(by_chain)
     independent = np.array([array.mean(axis=0) for array in arrays]) if len(arrays) > 1 else arrays[0]
-    return independent.mean(axis=0), standard_error(independent)
+    return independent.mean(axis=0), intervals.standard_error(independent)
+
+
+def _attributes(states: Mapping[str, F64]) -> dict[str, int | str]:
+    """Say what the standard errors of states (realisation, chain, record, component) by source are over."""
+    realisations = min(len(x) for x in states.values())
+    if realisations > 1:
+        return intervals.replicate_attributes(realisations, "training sets")
+    return intervals.replicate_attributes(min(x.shape[1] for x in states.values()), "chains")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["best", "departure"]
+__all__ = ["best", "comparable", "departure"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -29,6 +29,17 @@ def departure(
     return np.abs(value - target), least, np.maximum(below, above)
 
 
+def comparable(value: FloatArray, low: FloatArray, high: FloatArray) -> bool:
+    """Tell whether every score has an interval; without, nothing tells a difference from chance.
+
+    Parameters
+    ----------
+    value, low, high : the score of each run and its interval; NaN for a run without a score.
+    """
+    scored = np.isfinite(value)
+    return bool(np.isfinite([low[scored], high[scored]]).all())
+
+
 def best(value: FloatArray, low: FloatArray, high: FloatArray) -> npt.NDArray[np.bool_]:
     """Tell the runs that are best: the one of the smallest score, and those whose intervals overlap with its own.
 
@@ -41,7 +52,7 @@ def best(value: FloatArray, low: FloatArray, high: FloatArray) -> npt.NDArray[np
     """
     scored = np.isfinite(value)
     none = np.zeros(value.shape, dtype=bool)
-    if scored.sum() < 2 or not np.isfinite([low[scored], high[scored]]).all():
+    if scored.sum() < 2 or not comparable(value, low, high):
         return none
     first = int(np.nanargmin(value))
     overlap: npt.NDArray[np.bool_] = scored & (low <= high[first]) & (high >= low[first])

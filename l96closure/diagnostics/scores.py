@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from l96closure.diagnostics import distances, resampling
+from l96closure.diagnostics import distances, intervals, resampling
 from l96closure.diagnostics.distances import Comparison, Distance, Stretches
 from l96closure.diagnostics.runs import SOURCES, Runs
 
@@ -46,7 +46,7 @@ def score(
     """
     pieces = distances.cut(runs.z["truth"][0], runs.z["coarse"])
     blocks = resampling.blocks_in(pieces.length, memory)
-    scores = xr.Dataset(attrs=_attributes(pieces, blocks, runs.step))
+    scores = xr.Dataset(attrs=_attributes(pieces, blocks, memory, runs.step))
     for name, comparison, distance, cells, number in (
         *_histogram_scores(runs, edges, joint_edges),
         *_cdf_scores(pieces),
@@ -54,9 +54,10 @@ def score(
         low = high = math.nan
         if blocks:
             resampled = resampling.resampled_scores(distance, cells, number, blocks, rng)
-            low, high = resampling.interval(comparison.score, resampled)
+            low, high = resampling.interval(comparison.score, resampled, blocks)
         for part, value in zip(PARTS, (*comparison, low, high), strict=True):
-            scores[f"{name}{part}"] = value
+            told = {"interval_method": scores.attrs["interval_method"]} if part in ("_low", "_high") else {}
+            scores[f"{name}{part}"] = xr.DataArray(value, attrs=told)
     return scores
 
 
@@ -100,9 +101,18 @@ def _cdf_scores(pieces: Stretches) -> Iterator[_Scored]:
         yield name, distances.compare(exact, thinned), of_cells, cells, len(levels) + 1
 
 
-def _attributes(pieces: Stretches, blocks: int, step: float) -> dict[str, float | str]:
+def _attributes(pieces: Stretches, blocks: int, memory: float, step: float) -> dict[str, float | str]:
     """Say how the comparison was made."""
     stretches = len(pieces.truth)
+    if blocks:
+        method = f"basic bootstrap of {blocks} blocks to a piece, stretched by Student's distribution, 95 %"
+    elif math.isinf(memory):
+        method = "none: z or psi has not forgotten its past at the longest lag, max_lag"
+    else:
+        method = (
+            f"none: the pieces hold fewer than {intervals.FEWEST} blocks of {resampling.BLOCK} decorrelation times, "
+            "too few independent ones"
+        )
     return {
         "floor_stretches": stretches,
         "floor_pairs": stretches * (stretches - 1) // 2,
@@ -111,7 +121,5 @@ def _attributes(pieces: Stretches, blocks: int, step: float) -> dict[str, float 
         "coarse_pieces": len(pieces.coarse),
         "interval_blocks": blocks,
         "interval_block_duration": pieces.length // blocks * step if blocks else math.nan,
-        "interval_method": f"basic bootstrap of {blocks} blocks to a piece, 95 %"
-        if blocks
-        else "none: the pieces hold too few independent blocks",
+        "interval_method": method,
     }

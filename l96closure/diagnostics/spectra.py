@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
-from l96closure.diagnostics.chains import standard_error
-from l96closure.diagnostics.climate import batch_means
+from l96closure.diagnostics import intervals
+from l96closure.diagnostics.climate import long_enough
 
 __all__ = ["along_the_ring", "in_time"]
 
@@ -27,12 +27,14 @@ def along_the_ring(x: FloatArray) -> tuple[FloatArray, FloatArray]:
     Returns
     -------
     Two arrays (K // 2 + 1,), wavenumbers 0, 1, ... in cycles around the ring; the standard errors are by batch means,
-    NaN when there are fewer than two batches.
+    NaN unless the run is :func:`~l96closure.diagnostics.climate.long_enough`, and where a batch is short against the
+    memory of the power.
     """
     size = x.shape[-1]
     power = np.abs(scipy.fft.rfft(x - x.mean(), axis=-1, norm="forward")) ** 2
     power[..., 1 : (size + 1) // 2] *= 2
-    return power.mean(axis=(0, 1)), np.asarray(standard_error(batch_means(power)))
+    error = intervals.batched_standard_error(power)
+    return power.mean(axis=(0, 1)), error if long_enough(x) else np.full_like(error, np.nan)
 
 
 def in_time(x: FloatArray, step: float, segment: int) -> FloatArray:

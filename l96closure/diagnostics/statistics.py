@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from l96closure.diagnostics import climate, spectra, tails
+from l96closure.diagnostics import climate, intervals, spectra, tails
 from l96closure.diagnostics.runs import SOURCES, Runs
 from l96closure.trends import fit_trend
 
@@ -21,6 +21,7 @@ _MARGIN = 0.1  # of the truth's range, by which the bins reach beyond it on eith
 _JOINT_BINS = 25  # either way; diagnose says why
 _SEGMENT = 4  # longest lags in a segment of the frequency spectra
 _TREND_DEGREE = 8  # of the polynomial in z about which psi has its residual
+_BATCHED = {"interval_method": intervals.BATCH_METHOD}  # what every standard error here says about itself
 _TREND_VALUES = 500_000  # it is fitted to at most so many; neighbours in time are nearly copies
 
 
@@ -103,7 +104,8 @@ def _moments(z: FloatArray, psi: FloatArray) -> dict[str, Any]:
     moments: dict[str, Any] = {"covariance": ("offset", rows.mean(axis=0)), "covariance_rows": (("k", "offset"), rows)}
     for prefix, x in (("", z), ("psi_", psi)):
         moments |= {f"{prefix}mean": x.mean(), f"{prefix}std": x.std()}
-        moments |= dict(zip((f"{prefix}mean_se", f"{prefix}std_se"), climate.batch_standard_errors(x), strict=True))
+        for name, error in zip(("mean", "std"), climate.batch_standard_errors(x), strict=True):
+            moments[f"{prefix}{name}_se"] = (), error, _BATCHED
     return moments
 
 
@@ -124,24 +126,24 @@ def _variability(fields: dict[str, FloatArray], on: Grid) -> dict[str, Any]:
     for name, x in fields.items():
         correlation, correlation_se = climate.autocorrelation(x, on.lags)
         result[f"autocorrelation_{name}"] = ("lag", correlation)
-        result[f"autocorrelation_{name}_se"] = ("lag", correlation_se)
+        result[f"autocorrelation_{name}_se"] = "lag", correlation_se, _BATCHED
     for name in ("z", "psi"):
         spectrum, spectrum_se = spectra.along_the_ring(fields[name])
         result[f"spectrum_{name}"] = ("wavenumber", spectrum)
-        result[f"spectrum_{name}_se"] = ("wavenumber", spectrum_se)
+        result[f"spectrum_{name}_se"] = "wavenumber", spectrum_se, _BATCHED
         result[f"power_{name}"] = ("frequency", spectra.in_time(fields[name], on.step, on.segment))
     return result
 
 
 def _tails(z: FloatArray, psi: FloatArray, on: Grid) -> dict[str, Any]:
     statistics = {
-        "quantile_z": ("probability", tails.quantiles(z)),
-        "quantile_psi": ("probability", tails.quantiles(psi)),
-        "return_period_z": ("threshold", tails.return_periods(z, on.levels, on.step)),
+        "quantile_z": ("probability", tails.quantiles(z), tails.QUANTILE_METHOD),
+        "quantile_psi": ("probability", tails.quantiles(psi), tails.QUANTILE_METHOD),
+        "return_period_z": ("threshold", tails.return_periods(z, on.levels, on.step), tails.PERIOD_METHOD),
     }
     return {
-        f"{name}{ending}": (dim, values)
-        for name, (dim, bounded) in statistics.items()
+        f"{name}{ending}": (dim, values, {"interval_method": method} if ending else {})
+        for name, (dim, bounded, method) in statistics.items()
         for ending, values in zip(("", "_low", "_high"), bounded, strict=True)
     }
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import scipy
 
-from l96closure.diagnostics.chains import standard_error
-from l96closure.diagnostics.climate import batch_means
+from l96closure.diagnostics import intervals
 
-__all__ = ["PROBABILITIES", "THRESHOLDS", "quantiles", "return_periods"]
+__all__ = ["PERIOD_METHOD", "PROBABILITIES", "QUANTILE_METHOD", "THRESHOLDS", "quantiles", "return_periods"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -19,15 +17,21 @@ PROBABILITIES = np.array([0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.
 THRESHOLDS = np.array([0.9, 0.95, 0.99, 0.995, 0.999, 0.9995, 0.9999])
 """Probabilities with which the truth stays below the levels of the return periods."""
 
-_TAIL = 0.025  # probability left out on either side of an interval
+_WHERE = f"by batch means of {intervals.FEWEST} stretches of time or more, 95 %; NaN where these are not independent"
+
+QUANTILE_METHOD = f"Woodruff (1952) with Korn & Graubard (1998), {_WHERE} or the tail holds too few values"
+PERIOD_METHOD = f"Garwood (1936) for clusters of crossings, {_WHERE}"
+"""What the intervals say about themselves."""
+
+_MANY = 40  # crossings of a level, from which on their own scatter tells how they cluster
 
 
 def quantiles(x: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Quantiles at :data:`PROBABILITIES` with 95 % intervals.
 
     The interval is that of Woodruff (1952, Journal of the American Statistical Association 47, 635-646): the fraction
-    of values up to the quantile has a standard error, here by batch means; the quantiles of the two probabilities 1.96
-    standard errors away bound the interval.
+    of values up to the quantile has a standard error, here by batch means; the quantiles at the bounds of the
+    probability that follow from it, :func:`intervals.proportion_bounds`, bound the interval.
 
     Parameters
     ----------
@@ -35,15 +39,17 @@ def quantiles(x: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
 
     Returns
     -------
-    Quantiles, lower and upper bounds, each (probability,) in units of ``x``; the bounds are NaN when there are fewer
-    than two batches.
+    Quantiles, lower and upper bounds, each (probability,) in units of ``x``; bounds are NaN where a batch is short
+    against the memory of the values below the median, or the rarer side of the quantile holds too few independent ones.
     """
     values = np.quantile(x, PROBABILITIES)
-    errors = np.array([float(standard_error(batch_means((x <= q).mean(axis=2)))) for q in values])
-    if np.isnan(errors).any():
-        return values, np.full_like(values, np.nan), np.full_like(values, np.nan)
-    side = scipy.special.ndtri(1 - _TAIL) * errors
-    low, high = np.quantile(x, np.clip([PROBABILITIES - side, PROBABILITIES + side], 0.0, 1.0))
+    median_error = float(intervals.batched_standard_error(_share_below(x, np.median(x))))
+    low, high = np.full((2, values.size), np.nan)
+    known = intervals.enough_in_the_tail(PROBABILITIES, median_error)
+    if known.any():
+        errors = [intervals.standard_error(intervals.batch_means(_share_below(x, q))) for q in values[known]]
+        bounds = intervals.proportion_bounds(PROBABILITIES[known], np.array(errors), x.size)
+        low[known], high[known] = np.quantile(x, bounds)
     return values, low, high
 
 
@@ -51,36 +57,44 @@ def return_periods(x: FloatArray, levels: FloatArray, step: float) -> tuple[Floa
     """Mean time at one site from one up-crossing of a level to the next, with 95 % intervals.
 
     An up-crossing is a time below the level followed by one at or above it; what happens between two records is not
-    seen. With N of them, the period is the time observed at all sites over N. The interval is that of a Poisson count
-    (Garwood 1936, Biometrika 28, 437-442), widened for crossings that come in clusters: N is divided by the dispersion,
-    the variance of the counts of batches over their mean, taken as one where it is less.
+    seen. With N of them, the period is the time observed at all sites over N. The interval is that of a count of
+    clusters, :func:`intervals.count_bounds`: crossings need not be independent, and their dispersion, the variance of
+    the counts of batches over their mean, taken as one where it is less, is the size of a cluster. Fewer than forty
+    crossings tell too little about that; their clusters are taken to be no smaller than those of the level below.
 
     Parameters
     ----------
     x : (member, time, k), two times or more.
-    levels : (threshold,) in units of ``x``.
+    levels : increasing (threshold,) in units of ``x``.
     step : time step in model time units.
 
     Returns
     -------
     Periods, lower and upper bounds, each (threshold,) in model time units. Period and upper bound are infinite where
-    the level is never crossed; bounds are NaN where it is, but there are fewer than two batches.
+    the level is never crossed; bounds are NaN when a batch is short against the memory of the values below the median.
     """
     observed = x[:, 1:].size * step
-    counts = []
+    known = bool(intervals.independent_values(_share_below(x, np.median(x))))
+    counts, dispersion = [], 1.0
     for level in levels:
         above = x >= level
         crossings = (above[:, 1:] & ~above[:, :-1]).sum(axis=2)
-        number, error = int(crossings.sum()), standard_error(batch_means(crossings))
-        dispersion = float(np.maximum(1.0, number * (error / crossings.mean()) ** 2)) if number else 1.0
-        counts.append((number, *_poisson_bounds(number, dispersion)))
+        number = int(crossings.sum())
+        own = _dispersion(crossings.astype(np.float64)) if known and number else 1.0
+        dispersion = own if number >= _MANY else max(own, dispersion)
+        counts.append((number, *(intervals.count_bounds(number, dispersion) if known else (np.nan, np.nan))))
     with np.errstate(divide="ignore"):
         period, high, low = observed / np.array(counts, dtype=np.float64).T
     return period, low, high
 
 
-def _poisson_bounds(number: int, dispersion: float) -> tuple[float, float]:
-    """95 % interval for the expectation of a count whose variance is ``dispersion`` times its mean."""
-    events = number / dispersion
-    lower = scipy.special.gammaincinv(events, _TAIL) if number else 0.0
-    return dispersion * float(lower), dispersion * float(scipy.special.gammaincinv(events + 1, 1 - _TAIL))
+def _share_below(x: FloatArray, level: float) -> FloatArray:
+    """Share of the sites at or below a level, (member, time)."""
+    share: FloatArray = (x <= level).mean(axis=2)
+    return share
+
+
+def _dispersion(counts: FloatArray) -> float:
+    """Variance of the total of ``counts`` (member, time), by batches, over its expectation; one at least."""
+    error = float(intervals.standard_error(intervals.batch_means(counts)))
+    return max(1.0, float(counts.sum()) * (error / float(counts.mean())) ** 2)

@@ -14,7 +14,7 @@ import xarray as xr
 from l96closure import bridge, checks
 from l96closure.bridge.sampler import SCHEMES
 from l96closure.bridge.sinkhorn import Remember, at_once
-from l96closure.diagnostics.chains import standard_error
+from l96closure.diagnostics.intervals import standard_error
 from l96closure.experiments import sections
 from l96closure.progress import bar as progress_bar
 

@@ -13,8 +13,8 @@ __all__ = ["BANDWIDTH_CAPTION", "CONVERGENCE_CAPTION", "bandwidth", "convergence
 
 CONVERGENCE_CAPTION = (
     "The scored quantity against the length of the chains, which start from training samples: mean over the chains, "
-    "with bars of two standard errors. A curve that has not become flat at the right end has not forgotten where it "
-    "started, and the scores describe the start as much as the sampler."
+    "with bars of two standard errors where there are chains enough. A curve that has not become flat at the right end "
+    "has not forgotten where it started, and the scores describe the start as much as the sampler."
 )
 BANDWIDTH_CAPTION = (
     "Criterion for choosing the bandwidth: the leave-one-out log-likelihood of the training samples, higher is better. "

@@ -202,13 +202,14 @@ def save_all(
         ),
         "spectra": (
             structure.spectra(diagnostics),
-            "Above: how the variance is shared among waves around the ring, with 95 % intervals. Below: power "
-            "spectral density in time, by Welch's method.",
+            "Above: how the variance is shared among waves around the ring, with 95 % intervals where "
+            "the run is long enough for them. Below: power spectral density in time, by Welch's method.",
         ),
         "tails": (
             structure.tails(diagnostics),
             "Quantiles of z and ψ less the truth's, and the mean time between up-crossings of a high level of z at one "
-            "site; the levels are quantiles of the truth. All bars are 95 % intervals.",
+            "site; the levels are quantiles of the truth. All bars are 95 % intervals; none is "
+            "given that would not cover.",
         ),
         "hovmoeller": (
             hovmoeller(truth, coarse, 2.0 * float(diagnostics["lag"][-1]) or 10.0),

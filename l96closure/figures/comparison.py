@@ -144,8 +144,9 @@ def save_all(folder: str | os.PathLike[str], comparison: xr.Dataset) -> list[Pic
             scores(comparison),
             "Distances from the truth: the further left, the better, down to the floor; on a logarithmic scale where "
             "they span more than a decade. "
-            "Whiskers: 95 % intervals, by resampling blocks of time. Line and band: the same distance between two "
-            "stretches of truth, and its standard deviation; what a perfect closure would score.",
+            "Whiskers: 95 % intervals, by resampling blocks of time, where runs are long enough. Line and "
+            "band: the same distance between two stretches of truth, and its standard deviation; what a perfect "
+            "closure would score.",
         )
     }
     if any(f"density_{name}" in comparison for name in _BINNED):
@@ -159,7 +160,8 @@ def save_all(folder: str | os.PathLike[str], comparison: xr.Dataset) -> list[Pic
             forecasts(comparison),
             "Ensemble forecasts against lead. Left: fair continuous ranked probability score, the lower the better; "
             "climatology is what the distribution of z in the reference scores. Right: spread of the ensemble over the "
-            "error of its mean, 1 for a reliable one. Bands: 95 % intervals, by resampling the starts.",
+            "error of its mean, 1 for a reliable one. Bands: 95 % intervals, by resampling the starts, where "
+            "these are enough.",
         )
     return style.save_all(folder, pictures)
 

@@ -60,7 +60,7 @@ def rank_histograms(scores: xr.Dataset) -> Figure:
     for axes, lead in zip(panels, leads, strict=True):
         value, low, high = (scores[f"rank_histogram{part}"].sel(lead=lead).to_numpy() for part in ("", "_low", "_high"))
         axes.stairs(value, style.edges(rank), fill=True, color=COLOURS["coarse"], alpha=0.35)
-        # Percentiles need not hold the estimate where a rank was met hardly ever.
+        # The bounds meet at the estimate, up to round-off, where a rank was met by none or by all.
         bars = np.maximum([value - low, high - value], 0.0)
         axes.errorbar(rank, value, bars, fmt="none", ecolor=COLOURS["coarse"], elinewidth=1.0)
         axes.axhline(1.0 / rank.size, color=style.INK, linewidth=0.8, linestyle=(0, (1, 2)), label="reliable")
@@ -120,13 +120,15 @@ def save_all(folder: str | os.PathLike[str], forecast: xr.Dataset, scores: xr.Da
                 skill(scores),
                 "Ensemble forecasts from states of the reference, against lead. Left: error of the ensemble mean and "
                 "spread of the ensemble. Middle: their ratio, corrected for the size of the ensemble. Right: fair "
-                "continuous ranked probability score. Bands: 95 % intervals, by resampling the starts. Climatology is "
-                "what the distribution of z in the reference scores when it is the forecast.",
+                "continuous ranked probability score. Bands: 95 % intervals, by resampling the starts, "
+                "where these are enough. Climatology is what the distribution of z in the reference scores when "
+                "it is the forecast.",
             ),
             "rank_histograms": (
                 rank_histograms(scores),
                 "How many members lie below the truth. Flat: truth and members may come from one distribution; "
-                "U-shaped: too little spread, or a bias; dome-shaped: too much spread. Bars: 95 % intervals.",
+                "U-shaped: too little spread, or a bias; dome-shaped: too much spread. Bars: 95 % intervals, "
+                "where starts are enough.",
             ),
             "plumes": (
                 plumes(forecast),

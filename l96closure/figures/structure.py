@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from l96closure.diagnostics import intervals
 from l96closure.figures import style
 from l96closure.figures.sources import COLOURS, LABELS, PSI_LABEL, Z_LABEL
 
 __all__ = ["joint_density", "residual_autocorrelation", "spectra", "tails"]
 
-_NORMAL = 1.96  # standard errors on either side of a 95 % interval
 _ZOOM = 50  # time steps in the magnified part of the autocorrelation
 _MARKERS = {"truth": "o", "coarse": "s"}
 _SYMBOLS = {"z": "z", "psi": r"\psi"}
@@ -67,7 +67,12 @@ def residual_autocorrelation(diagnostics: xr.Dataset) -> Figure:
                 diagnostics[f"autocorrelation_residual{part}"].sel(source=source).values for part in ("", "_se")
             )
             axes.fill_between(
-                lag, value - _NORMAL * error, value + _NORMAL * error, color=colour, alpha=0.25, linewidth=0
+                lag,
+                value - intervals.SIDE * error,
+                value + intervals.SIDE * error,
+                color=colour,
+                alpha=0.25,
+                linewidth=0,
             )
             axes.plot(lag, value, color=colour, linewidth=1.5, linestyle="-" if source == "truth" else (0, (5, 2)),
                       label=LABELS[source])  # fmt: skip
@@ -95,7 +100,8 @@ def spectra(diagnostics: xr.Dataset) -> Figure:
     for ring, time, (name, symbol) in zip(rings, times, _SYMBOLS.items(), strict=True):
         for source, shift, width, alpha in (("truth", -0.06, 3.0, 0.5), ("coarse", 0.06, 1.3, 1.0)):
             values = diagnostics.sel(source=source)
-            ring.errorbar(wavenumber + shift, values[f"spectrum_{name}"], _NORMAL * values[f"spectrum_{name}_se"],
+            bars = intervals.SIDE * values[f"spectrum_{name}_se"]
+            ring.errorbar(wavenumber + shift, values[f"spectrum_{name}"], bars,
                           fmt=_MARKERS[source], color=COLOURS[source], markersize=5, capsize=2, linewidth=1,
                           label=LABELS[source])  # fmt: skip
             time.loglog(frequency[inside], values[f"power_{name}"][inside], color=COLOURS[source],

@@ -6,6 +6,7 @@ from functools import partial
 
 import xarray as xr
 
+from l96closure.diagnostics import intervals
 from l96closure.report import Row, Table, chains, with_error
 
 __all__ = ["headline", "score_table", "tables", "warnings"]
@@ -28,9 +29,10 @@ def headline(diagnostics: xr.Dataset) -> str:
     rates = diagnostics[["sign_changes", "sign_changes_se"]]
     given, given_error = (float(x) for x in rates.sel(source="training").values())
     sentences = [f"Trajectories of the training set change sign in {with_error(given, given_error)} of the intervals."]
+    sides = intervals.sides(rates["sign_changes_se"])
     for scheme in diagnostics["scheme"].values:
         value, error = (float(x) for x in rates.sel(source=scheme).values())
-        sentences.append(f"The {scheme} scheme gives {chains.judged(value, error, given, given_error)}.")
+        sentences.append(f"The {scheme} scheme gives {chains.judged(value, error, given, given_error, sides)}.")
     return " ".join(sentences)
 
 
@@ -48,7 +50,8 @@ def tables(diagnostics: xr.Dataset) -> tuple[Table, Table]:
                  for s in sources]  # fmt: skip
         rows.append(Row(label, tuple(cells), meaning))
     note = (
-        "After ± stands the standard error, over the trajectories of the training set and over the chains of a scheme."
+        "After ± stands the standard error, over the trajectories of the training set and over the chains of a scheme; "
+        f"none is given for fewer than {intervals.FEWEST_REPLICATES}."
     )
     return (
         Table("Trajectories", ("statistic", *sources), tuple(rows), note),

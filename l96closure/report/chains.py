@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from l96closure import bridge
+from l96closure.diagnostics import intervals
 from l96closure.report import Row, Table, as_text, with_error
 
 __all__ = ["chain_table", "score_table", "warnings"]
@@ -66,7 +67,7 @@ def warnings(diagnostics: xr.Dataset, scored: str) -> list[str]:
     """Say, in a sentence each, why the scores of a scheme may not mean what they say.
 
     A scheme is reported when it replays its training samples, when the effective sample size of a component is below
-    100, and when the last two points of its convergence curve differ by more than three standard errors.
+    100, and when the last two points of its convergence curve differ by more than three standard errors or have none.
 
     Parameters
     ----------
@@ -96,6 +97,11 @@ def warnings(diagnostics: xr.Dataset, scored: str) -> list[str]:
         if curve.sizes["length"] < 2:
             continue
         (before, after), error = curve["convergence"].values, float(np.hypot(*curve["convergence_se"].values))
+        if np.isnan(error):
+            found.append(
+                f"Whether the chains of the {scheme} scheme have converged is not told: fewer than "
+                f"{intervals.FEWEST_REPLICATES} of them have no standard error."
+            )
         if abs(after - before) > _CONVERGED * error:
             shorter, longer = curve["length"].values
             found.append(
@@ -111,18 +117,23 @@ def score_table(tables: Sequence[Table], warned: Sequence[str]) -> str:
     return "\n\n".join([*blocks, *(f"warning: {sentence}" for sentence in warned)])
 
 
-def judged(value: float, error: float, reference: float, reference_error: float) -> str:
-    """Say how a value compares with its reference: the same within two standard errors, or by how many per cent not.
+def judged(value: float, error: float, reference: float, reference_error: float, sides: float) -> str:
+    """Say how a value compares with its reference: the same within sampling error, or by how many per cent not.
 
     Parameters
     ----------
     value, error : the value and its standard error.
     reference, reference_error : what it should be.
+    sides : standard errors that make 95 %, :func:`l96closure.diagnostics.intervals.sides`.
     """
-    if abs(value - reference) <= 2 * np.hypot(error, reference_error):
+    both = float(np.hypot(error, reference_error))
+    if abs(value - reference) <= sides * both:
         return f"{with_error(value, error)}, the same within sampling error"
     percent = 100 * (value / reference - 1)
-    return f"{with_error(value, error)}, {abs(percent):.1f} % {'more' if percent > 0 else 'less'}"
+    difference = f"{abs(percent):.1f} % {'more' if percent > 0 else 'less'}"
+    if np.isnan(both):
+        difference += f", of unknown error (fewer than {intervals.FEWEST_REPLICATES} chains or training sets)"
+    return f"{with_error(value, error)}, {difference}"
 
 
 def _rounded(value: float) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import xarray as xr
 
+from l96closure.diagnostics import intervals
 from l96closure.report import Row, Table, as_text, with_error
 
 __all__ = ["headline", "score_table", "tables"]
@@ -30,7 +32,7 @@ _STEPS = (1, 10, 50)  # lags of the residual's autocorrelation, in steps between
 def headline(diagnostics: xr.Dataset) -> str:
     """Say in two sentences how good the coarse climate is, against what chance allows.
 
-    A difference of standard deviations counts from two standard errors on; a Hellinger distance counts as
+    A difference of standard deviations counts where its 95 % interval leaves out zero; a Hellinger distance counts as
     chance up to one standard deviation (over pairs of stretches of truth) above its floor.
 
     Parameters
@@ -40,10 +42,11 @@ def headline(diagnostics: xr.Dataset) -> str:
     truth, coarse = (diagnostics.sel(source=source) for source in ("truth", "coarse"))
     percent = 100 * (float(coarse["std"]) / float(truth["std"]) - 1)
     error = math.hypot(float(truth["std_se"]), float(coarse["std_se"]))
-    if abs(float(coarse["std"]) - float(truth["std"])) <= 2 * error:
+    if abs(float(coarse["std"]) - float(truth["std"])) <= intervals.SIDE * error:
         spread = "The coarse run varies as much as the truth, within sampling error"
     else:
         spread = f"The coarse run varies {abs(percent):.1f} % {'more' if percent > 0 else 'less'} than the truth"
+        spread += ", by chance or not: the runs are too short against their memory" if math.isnan(error) else ""
     score, floor, floor_std = _with_floor(diagnostics, "hellinger_z")
     if math.isnan(floor_std):
         verdict = f"{_ratio(score, floor)} times its floor, which rests on one pair of stretches and is uncertain"
@@ -91,8 +94,9 @@ def _scores_and_moments(diagnostics: xr.Dataset) -> tuple[Table, Table]:
             "Moments",
             ("moment", "coarse run", "truth", "difference", "in errors"),
             tuple(_moment(diagnostics, name) for name in _MOMENTS),
-            "After ± stands the standard error, by batch means; the last column is the difference over its error. All "
-            "quantities are dimensionless.",
+            "After ± stands the standard error, by batch means; the last column is the difference over its error, of "
+            f"which {intervals.SIDE:.1f} may be chance. All quantities are dimensionless."
+            f"{_unless_known(diagnostics, [f'{name}_se' for name in _MOMENTS])}",
         ),
     )
 
@@ -111,6 +115,7 @@ def _memory_table(diagnostics: xr.Dataset) -> Table:
     note = (
         "Autocorrelation of ψ less its mean given z, a polynomial of degree eight fitted to the truth. One step "
         f"between records is {step:g} time units; after ± stands the standard error, by batches of time."
+        f"{_unless_known(diagnostics, ['autocorrelation_residual_se'])}"
     )
     return Table("Memory of the residual of ψ", ("lag", "coarse run", "truth", "difference", "in errors"), rows, note)
 
@@ -124,8 +129,15 @@ def _extremes_table(diagnostics: xr.Dataset) -> Table:
     note = (
         "Mean time, in model time units, from one up-crossing of the level to the next at one site, with a 95 % "
         "interval. The levels are quantiles of the truth."
+        f"{_unless_known(diagnostics, ['return_period_z_low'], 'Intervals')}"
     )
     return Table("Return periods", ("level", "coarse run", "truth"), rows, note)
+
+
+def _unless_known(diagnostics: xr.Dataset, names: Sequence[str], what: str = "Standard errors") -> str:
+    """Say why some of these variables are missing, where they are."""
+    missing = any(bool(diagnostics[name].isnull().any()) for name in names)
+    return f" {what} are {intervals.REASON}." if missing else ""
 
 
 def _score(diagnostics: xr.Dataset, name: str) -> Row:
@@ -199,7 +211,10 @@ def _interval_note(attributes: dict[str, Any]) -> str:
     """Say what the intervals mean."""
     blocks = int(attributes["interval_blocks"])
     if not blocks:
-        return "Intervals are not given: the runs are too short against their memory."
+        why = str(attributes["interval_method"]).removeprefix("none: ")
+        return (
+            f"Intervals are not given, for they would not cover: the runs are too short against their memory ({why})."
+        )
     return (
         f"Interval: for what runs as long as these score on average, by resampling {blocks} blocks of "
         f"{float(attributes['interval_block_duration']):.3g} time units in each; a floor inside it means that the "

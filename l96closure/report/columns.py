@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from l96closure.diagnostics import ranking
+from l96closure.diagnostics import intervals, ranking
 from l96closure.report import with_error
 
 __all__ = [
@@ -35,7 +36,7 @@ MARK = "*"
 NONE = "–"
 """Stands for a score that is not there."""
 
-_NORMAL = 1.96  # standard errors on either side of a 95 % interval
+_UNTOLD = "not all runs have intervals"
 _LEADS = (0.5, 1.0, 2.0)  # shown as numbers, or the nearest there are
 _DISTANCES = {
     "hellinger_z": ("z", "H(z)"),
@@ -63,6 +64,8 @@ class Column:
     cells, short_cells : the score of each run in full and as one number; empty where there is none.
     truth, short_truth : what the truth has.
     best : the runs to be marked.
+    told : whether every run that has the score has an interval of it; else none is marked.
+    least : the number of the run that comes nearest to what is perfect; None where no run has the score.
     """
 
     head: str
@@ -72,6 +75,8 @@ class Column:
     truth: str
     short_truth: str
     best: npt.NDArray[np.bool_]
+    told: bool = True
+    least: int | None = None
 
     def marked(self, number: int, *, short: bool) -> str:
         """Return the cell of a run; on the terminal numbers stay one below the other."""
@@ -94,17 +99,18 @@ def distance(comparison: xr.Dataset, name: str) -> Column:
     value, low, high, floor, spread = (
         comparison[f"{name}{part}"].to_numpy() for part in ("", "_low", "_high", "_floor", "_floor_std")
     )
+    judged = _judged(value, low, high)
     known = np.isfinite(floor)
     same = np.unique(floor[known]).size == 1
     first = int(np.argmax(known))
     ends = f"{np.nanmin(floor):.4f} to {np.nanmax(floor):.4f}"
     return Column(
-        *_DISTANCES[name],
+        *_heads(_DISTANCES[name], judged),
         cells=_with_intervals(value, low, high, 4),
         short_cells=_numbers(value, ".4f"),
         truth=with_error(floor[first], spread[first]) if same else ends,
         short_truth=f"{floor[first]:.4f}" if same else f"{np.nanmean(floor):.4f}",
-        best=ranking.best(value, low, high) if ranked(comparison, name) else np.zeros(value.shape, dtype=bool),
+        **judged if ranked(comparison, name) else {**judged, "best": np.zeros(value.shape, dtype=bool)},
     )
 
 
@@ -112,15 +118,15 @@ def forecast(comparison: xr.Dataset, name: str, lead: float) -> Column:
     """Return a score of the forecasts at a lead."""
     at = comparison.sel(lead=lead)
     value, low, high = (at[f"{name}{part}"].to_numpy() for part in ("", "_low", "_high"))
+    judged = _judged(*ranking.departure(value, low, high, 1.0 if name == "spread_skill" else 0.0))
     truth = "1" if name == "spread_skill" else _between(comparison[f"{name}_climatology"].to_numpy())
     return Column(
-        f"lead {lead:g}",
-        f"{_FORECASTS[name][1]}({lead:g})",
+        *_heads((f"lead {lead:g}", f"{_FORECASTS[name][1]}({lead:g})"), judged),
         cells=_with_intervals(value, low, high, 3),
         short_cells=_numbers(value, ".3f"),
         truth=truth,
         short_truth="1" if name == "spread_skill" else "",
-        best=ranking.best(*ranking.departure(value, low, high, 1.0 if name == "spread_skill" else 0.0)),
+        **judged,
     )
 
 
@@ -130,10 +136,12 @@ def moments(comparison: xr.Dataset) -> list[Column]:
 
 
 def moment(comparison: xr.Dataset, name: str) -> Column:
-    """Return how far a moment is from the truth's, in standard errors."""
+    """Return how far a moment is from the truth's, in standard errors; itself, in brackets, where it has none."""
     difference, error = _difference(comparison, name)
-    cells = _numbers(np.divide(difference, error, out=np.full_like(error, np.nan), where=error > 0), "+.1f")
-    return Column(*_MOMENTS[name], cells, cells, "0", "0", _nearest_to_truth(difference, error))
+    judged = _nearest_to_truth(difference, error)
+    short = _numbers(np.divide(difference, error, out=np.full_like(error, np.nan), where=error > 0), "+.1f")
+    cells = [cell or (f"({d:+.3g})" if np.isfinite(d) else "") for cell, d in zip(short, difference, strict=True)]
+    return Column(*_heads(_MOMENTS[name], judged), cells, short, "0", "0", **judged)
 
 
 def memory(comparison: xr.Dataset) -> list[Column]:
@@ -145,16 +153,16 @@ def memory(comparison: xr.Dataset) -> list[Column]:
         difference, error = _difference(comparison.sel(lag=lag), "autocorrelation_residual")
         if np.isnan(difference).all():
             continue
+        judged = _nearest_to_truth(difference, error)
         steps = round(float(lag) / float(comparison.attrs["coarse_dt"]))
         columns.append(
             Column(
-                f"lag {lag:g}, {steps} step{'s' if steps > 1 else ''}",
-                f"r({lag:g})",
+                *_heads((f"lag {lag:g}, {steps} step{'s' if steps > 1 else ''}", f"r({lag:g})"), judged),
                 cells=_each(lambda d, e: with_error(d, e, signed=True), difference, error),
                 short_cells=_numbers(difference, "+.3f"),
                 truth="0",
                 short_truth="0",
-                best=_nearest_to_truth(difference, error),
+                **judged,
             )
         )
     return columns
@@ -177,9 +185,24 @@ def _difference(comparison: xr.Dataset, name: str) -> tuple[FloatArray, FloatArr
     return coarse - truth, np.hypot(truth_se, coarse_se)
 
 
-def _nearest_to_truth(difference: FloatArray, error: FloatArray) -> npt.NDArray[np.bool_]:
-    low, high = difference - _NORMAL * error, difference + _NORMAL * error
-    return ranking.best(*ranking.departure(difference, low, high, 0.0))
+def _nearest_to_truth(difference: FloatArray, error: FloatArray) -> dict[str, Any]:
+    low, high = difference - intervals.SIDE * error, difference + intervals.SIDE * error
+    return _judged(*ranking.departure(difference, low, high, 0.0))
+
+
+def _judged(value: FloatArray, low: FloatArray, high: FloatArray) -> dict[str, Any]:
+    """Return what :class:`Column` says about who is best by a score, smaller being better."""
+    return {
+        "best": ranking.best(value, low, high),
+        "told": ranking.comparable(value, low, high),
+        "least": int(np.nanargmin(value)) if np.isfinite(value).any() else None,
+    }
+
+
+def _heads(heads: tuple[str, str], judged: dict[str, Any]) -> tuple[str, str]:
+    """Return the heads of a column; the one on the page says where intervals are missing."""
+    head, short = heads
+    return (head if judged["told"] else f"{head} ({_UNTOLD})"), short
 
 
 def leads(comparison: xr.Dataset) -> list[float]:

@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 import xarray as xr
 
+from l96closure.diagnostics import intervals
 from l96closure.report import Row, Table, as_text, columns
 from l96closure.report.columns import MARK, NONE, Column
 
@@ -18,13 +19,15 @@ _MIDDLE = 1  # of the leads and of the lags, for the terminal
 _WIDTH = 120  # of what is said below the table on the terminal
 _MARKS = (
     f"{MARK} best, or not told from the best: the 95 % interval overlaps with that of the best, while those of runs "
-    f"without {MARK} do not. No {MARK} in a column: the intervals do not tell who is best."
+    f"without {MARK} do not. No {MARK} in a column: the intervals do not tell who is best, or are missing."
 )
 _AS_ABOVE = f"{MARK} as above."
 _FLOOR = (
     "Floor: the same distance between two stretches of truth, ± its standard deviation, which is what a perfect "
-    "closure scores. In brackets 95 % intervals, by resampling blocks of time."
+    "closure scores. In brackets 95 % intervals, by resampling blocks of time; "
+    f"{intervals.REASON}."
 )
+_FEW_STARTS = f"not given with fewer than {intervals.FEWEST} independent starts, for they would not cover"
 _FORECASTS = {
     "crps": (
         "Forecasts: CRPS",
@@ -39,6 +42,9 @@ _FORECASTS = {
     ),
     "rmse": ("Forecasts: RMSE", "climatology", "Error of the ensemble mean at a few leads."),
 }
+
+_SHORT = "runs are too short against their memory"
+_FEW = "their starts are too few or too alike"
 
 _T = TypeVar("_T")
 
@@ -57,11 +63,13 @@ def headline(comparison: xr.Dataset) -> str:
     name, of = ("hellinger_joint", "z and ψ together") if "hellinger_joint" in comparison else ("hellinger_z", "z")
     if columns.ranked(comparison, name):
         column = columns.distance(comparison, name)
-        sentences.append(_verdict(comparison, column, f"the Hellinger distance of {of}", f"; floor {column.truth}"))
+        sentences.append(
+            _verdict(comparison, column, f"the Hellinger distance of {of}", f"; floor {column.truth}", _SHORT)
+        )
     if "crps" in comparison:
         lead = _middle(columns.leads(comparison))
         column = columns.forecast(comparison, "crps", lead)
-        sentences.append(_verdict(comparison, column, f"the CRPS of forecasts of lead {lead:g}"))
+        sentences.append(_verdict(comparison, column, f"the CRPS of forecasts of lead {lead:g}", "", _FEW))
     return " ".join(sentences)
 
 
@@ -91,20 +99,21 @@ def tables(comparison: xr.Dataset) -> list[Table]:
             comparison,
             "Climate: moments",
             columns.moments(comparison),
-            "Coarse run less truth, over the standard error of that difference: what lies within 2 may be chance. "
-            f"{_AS_ABOVE}",
+            "Coarse run less truth, over the standard error of that difference: what lies within "
+            f"{intervals.SIDE:.1f} may be chance. In brackets the difference itself, where standard errors are "
+            f"{intervals.REASON}. {_AS_ABOVE}",
             "truth",
         ),
     ]
     if "crps" in comparison:
         for name, (heading, perfect, meaning) in _FORECASTS.items():
             by_lead = [columns.forecast(comparison, name, lead) for lead in columns.leads(comparison)]
-            note = f"{meaning} In brackets 95 % intervals, by resampling the starts. {_AS_ABOVE}"
+            note = f"{meaning} In brackets 95 % intervals, by resampling the starts; {_FEW_STARTS}. {_AS_ABOVE}"
             made.append(_table(comparison, heading, by_lead, note, perfect))
     if memory := columns.memory(comparison):
         note = (
-            "Autocorrelation of ψ less its mean given z, coarse run less truth, ± the standard error; – where the runs "
-            f"do not record that lag. {_AS_ABOVE}"
+            "Autocorrelation of ψ less its mean given z, coarse run less truth, ± the standard error, which is "
+            f"{intervals.REASON}; – where the runs do not record that lag. {_AS_ABOVE}"
         )
         made.append(_table(comparison, "Memory of the residual of ψ", memory, note, "truth"))
     note = "Wall time of the fit, and of the coarse run per step and member, with what starting up costs."
@@ -140,7 +149,13 @@ def text(comparison: xr.Dataset) -> str:
     truth = Row("floor or truth", tuple((column.short_truth or NONE) + " " for column in shown))
     heads = ("run", *(column.short_head + " " for column in shown))
     lines = [line.rstrip() for line in as_text([Table("", heads, (truth, *rows), "")]).splitlines()]
-    return "\n".join([*lines, "", *(textwrap.fill(words, _WIDTH) for words in (" ".join(meanings), _MARKS))])
+    said = [" ".join(meanings), _MARKS]
+    if untold := [column.short_head for column in shown if not column.told]:
+        said.append(
+            f"Without intervals of all runs, and so without {MARK}: {', '.join(untold)}. They are {intervals.REASON}; "
+            f"those of forecasts are {_FEW_STARTS}."
+        )
+    return "\n".join([*lines, "", *(textwrap.fill(words, _WIDTH) for words in said)])
 
 
 def _table(comparison: xr.Dataset, heading: str, shown: Sequence[Column], note: str, truth: str | None) -> Table:
@@ -158,9 +173,15 @@ def _middle(items: Sequence[_T]) -> _T:
     return items[min(_MIDDLE, len(items) - 1)]
 
 
-def _verdict(comparison: xr.Dataset, column: Column, what: str, more: str = "") -> str:
-    """Say who is best by a column."""
-    names = [str(run) for run in comparison["run"].to_numpy()[column.best]]
+def _verdict(comparison: xr.Dataset, column: Column, what: str, more: str, why: str) -> str:
+    """Say who is best by a column; ``why`` there may be no intervals."""
+    runs = comparison["run"].to_numpy()
+    names = [str(run) for run in runs[column.best]]
+    if not column.told and column.least is not None and comparison.sizes["run"] > 1:
+        return (
+            f"By {what} {runs[column.least]} comes first with {column.cells[column.least]}, but not all runs have "
+            f"intervals, which would tell whether by chance: {why}."
+        )
     if not names:
         return f"By {what} the intervals tell no run from the best."
     if len(names) > 1:

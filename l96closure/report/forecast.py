@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import xarray as xr
 
 from l96closure.diagnostics.forecast import headline_leads
@@ -9,13 +11,15 @@ from l96closure.report import Row, Table, as_text
 
 __all__ = ["headline", "score_table", "table"]
 
+_RIGHT = "as wide as their errors ask for"
 _SCORES = ("crps", "spread_skill", "rmse", "ensemble_spread")
 
 
 def headline(scores: xr.Dataset) -> str:
     """Say in one sentence how good the forecasts are at the middle one of the leads shown, and how reliable.
 
-    The spread counts as right when the interval of its ratio to the error holds 1.
+    The spread counts as right when the interval of its ratio to the error holds 1; nothing is said about it without an
+    interval.
 
     Parameters
     ----------
@@ -24,10 +28,13 @@ def headline(scores: xr.Dataset) -> str:
     leads = headline_leads(scores)
     at = scores.sel(lead=leads[len(leads) // 2])
     low, high = float(at["spread_skill_low"]), float(at["spread_skill_high"])
-    verdict = "too narrow" if high < 1 else "too wide" if low > 1 else "as wide as their errors ask for"
+    if math.isnan(low):
+        verdict = "whether the ensembles are as wide as their errors ask for is not told"
+    else:
+        verdict = f"the ensembles are {'too narrow' if high < 1 else 'too wide' if low > 1 else _RIGHT}"
     return (
         f"Forecasts of lead {float(at['lead']):g} have a CRPS of {_with_interval(at, 'crps')}, "
-        f"{_relative(at)} times that of climatology; the ensembles are {verdict} "
+        f"{_relative(at)} times that of climatology; {verdict} "
         f"(spread-skill ratio {_with_interval(at, 'spread_skill')})."
     )
 
@@ -52,8 +59,16 @@ def table(scores: xr.Dataset) -> Table:
         f"{float(scores['crps_climatology']):.3f}. Spread-skill: ratio of spread to error, corrected for the size of "
         f"the ensemble, 1 for a reliable one. RMSE: error of the ensemble mean; that of the climatological mean is "
         f"{float(scores['rmse_climatology']):.3f}. {scores.attrs['forecast_starts']} starts of "
-        f"{scores.attrs['forecast_members']} members; in brackets 95 % intervals, by resampling the starts.",
+        f"{scores.attrs['forecast_members']} members. {_interval_note(scores)}",
     )
+
+
+def _interval_note(scores: xr.Dataset) -> str:
+    """Say what stands in brackets, or why nothing does."""
+    method = str(scores.attrs["forecast_interval_method"])
+    if method.startswith("none"):
+        return f"Intervals are not given, for they would not cover: {method.removeprefix('none: ')}."
+    return f"In brackets 95 % intervals: {method.removesuffix(', 95 %')}."
 
 
 def score_table(scores: xr.Dataset) -> str:
@@ -69,7 +84,7 @@ def score_table(scores: xr.Dataset) -> str:
 
 def _with_interval(at: xr.Dataset, name: str) -> str:
     value, low, high = (float(at[name + part]) for part in ("", "_low", "_high"))
-    return f"{value:.3f} ({low:.3f} to {high:.3f})"
+    return f"{value:.3f}" if math.isnan(low) else f"{value:.3f} ({low:.3f} to {high:.3f})"
 
 
 def _relative(at: xr.Dataset) -> str:

@@ -6,6 +6,7 @@ from functools import partial
 
 import xarray as xr
 
+from l96closure.diagnostics import intervals
 from l96closure.report import Row, Table, chains, with_error
 
 __all__ = ["headline", "score_table", "tables", "warnings"]
@@ -25,9 +26,10 @@ def headline(diagnostics: xr.Dataset) -> str:
     variance = diagnostics[["covariance", "covariance_se"]].sel(offset=0)
     exact = float(variance["covariance"].sel(source="exact"))
     sentences = [f"The exact variance of a component is {exact:.4g}."]
+    sides = intervals.sides(diagnostics["covariance_se"])
     for scheme in diagnostics["scheme"].values:
         value, error = (float(x) for x in variance.sel(source=scheme).values())
-        sentence = f"The {scheme} scheme gives {chains.judged(value, error, exact, 0.0)}"
+        sentence = f"The {scheme} scheme gives {chains.judged(value, error, exact, 0.0, sides)}"
         if scheme == "split" and "predicted_covariance" in diagnostics:
             predicted = float(diagnostics["predicted_covariance"].sel(offset=0))
             sentence += f"; with infinitely many training samples it would give {predicted:.4g}"
@@ -63,7 +65,7 @@ def tables(diagnostics: xr.Dataset) -> tuple[Table, Table]:
     columns = ("covariance", *sources, *(["split, M → ∞"] if predicted is not None else []))
     note = (
         "Averages over the sites and the training sets. After ± stands the standard error over training sets, or over "
-        "chains if there is but one set."
+        f"chains if there is but one set; none is given for fewer than {intervals.FEWEST_REPLICATES}."
     )
     if predicted is not None:
         note += " M → ∞: what the split scheme would give after infinitely many training samples, in closed form."
