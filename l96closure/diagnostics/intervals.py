@@ -7,7 +7,9 @@ are too few of them, or they are not independent. So the rule is the same for al
 - An interval needs :data:`FEWEST` = 20 independent values: stretches of time, members, starts of forecasts. Ten blocks
   of time held the expected distance of two runs in 84 to 99 of 100 data sets instead of 95, and twenty, stretched by
   Student's distribution, in 90 or more; ten starts of strongly skewed scores in 86 to 94, twenty in 87 to 95, and of
-  normal ones in 92 or more. Two starts hold them in 40, however they are resampled.
+  normal ones in 92 or more. Two starts hold them in 40, however they are resampled. Where a few starts make the score,
+  as with errors that grow like w^2 exp(0.8 w) of a normal w, no number of starts that is usual is enough: twenty hold
+  a spread-skill ratio in 80 to 84, fifty in 84 to 89.
 - A standard error of a plain mean over values that are independent by construction (chains, training sets) needs
   :data:`FEWEST_REPLICATES` = 5. They are close to normal, so Student's distribution is exact: 2.8 errors on either side
   for five, see :func:`student`.
