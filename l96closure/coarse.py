@@ -14,7 +14,7 @@ from l96closure import checks
 from l96closure.closures import Closure
 from l96closure.progress import bar as progress_bar
 from l96closure.restart import Restart, generator_state, restore_generator
-from l96closure.series import time_step
+from l96closure.series import one_run, time_step
 
 __all__ = ["SCHEMES", "BlowUpError", "Tendency", "check_step", "euler", "forecast", "integrate", "rk4"]
 
@@ -211,7 +211,8 @@ def forecast(
     Raises
     ------
     ValueError
-        An argument is out of its range, or ``reference`` is too short or lacks the times.
+        An argument is out of its range, or ``reference`` is too short, lacks the times or looks like several runs
+        (:func:`l96closure.series.one_run`).
     BlowUpError
         A forecast stopped being finite; the message counts members through all starts, and time from the start.
     """
@@ -220,6 +221,7 @@ def forecast(
     leads = float(every) * np.arange(checks.multiple("lead", lead, "every", every) + 1, dtype=np.float64)
     truth = checks.variable("reference", reference, "z", ("time", "k"))
     after = checks.multiple("every", every, "the reference's time step", time_step("reference", reference))
+    one_run("reference.z", truth)
     times = _forecast_times(len(truth), starts, after * np.arange(leads.size))
     observation = truth[times]
     run = integrate(

@@ -14,7 +14,7 @@ import xarray as xr
 
 from l96closure import bridge, checks, store
 from l96closure.closures.parts import Parts
-from l96closure.series import time_step
+from l96closure.series import one_run, time_step
 from l96closure.training import prepare
 
 __all__ = ["Analog"]
@@ -101,7 +101,8 @@ class Analog:
         ------
         ValueError
             An argument is out of its range, ``truth`` is no usable training data, or, with ``memory``, its time is not
-            uniform, too short for ``step`` or has no interval that divides it.
+            uniform, too short for ``step`` or has no interval that divides it, or ``truth`` looks like several runs
+            (:func:`l96closure.series.one_run`).
         """
         data = prepare(truth)
         K = data.fields.sites
@@ -110,6 +111,8 @@ class Analog:
         seen = [z[lag:, np.stack(bridge.periodic(K, radius))].reshape(-1, 2 * radius + 1)]
         scale = [data.scale[0]] * seen[0].shape[1]
         if memory:
+            one_run("truth.z", z)
+            one_run("truth.psi", psi)
             change = z[lag:] - z[:-lag]
             if np.ptp(change) == 0.0:
                 checks.reject("change of truth.z", float(change[0, 0]), "an array of at least two distinct values")

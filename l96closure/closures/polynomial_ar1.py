@@ -14,7 +14,7 @@ import xarray as xr
 from l96closure import checks, store
 from l96closure.closures.parts import Parts
 from l96closure.closures.polynomial import Polynomial, polynomial
-from l96closure.series import autocorrelation, time_step
+from l96closure.series import autocorrelation, one_run, time_step
 from l96closure.training import PolynomialTrend, prepare
 
 __all__ = ["PolynomialAR1"]
@@ -81,7 +81,8 @@ class PolynomialAR1:
         ------
         ValueError
             An argument is out of its range, ``truth`` is no usable training data, its time is not uniform or too short
-            for ``step``, or a negative autocorrelation would have to be raised to a power.
+            for ``step``, it looks like several runs (:func:`l96closure.series.one_run`), or a negative autocorrelation
+            would have to be raised to a power.
         """
         interval = time_step("truth", truth)
         step = interval if step is None else step
@@ -173,6 +174,7 @@ def _phi(standardised: F64, interval: float, step: float) -> float:
     lag = max(1, round(step / interval))
     if lag >= len(standardised):
         checks.reject("step", step, f"less than {len(standardised) * interval:g}, the length of truth")
+    one_run("truth.psi", standardised)
     phi = float(autocorrelation(standardised, lag + 1)[lag])
     power = step / (lag * interval)
     if np.isclose(power, 1.0, rtol=1e-6):

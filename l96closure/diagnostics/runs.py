@@ -9,7 +9,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks
-from l96closure.series import time_step
+from l96closure.series import one_run, time_step
 
 __all__ = ["SOURCES", "Runs", "align"]
 
@@ -56,6 +56,8 @@ def align(truth: xr.Dataset, coarse: xr.Dataset) -> Runs:
     }
     if truth.sizes["k"] != coarse.sizes["k"]:
         checks.reject("coarse.sizes['k']", coarse.sizes["k"], f"the truth's, {truth.sizes['k']}")
+    for name in ("z", "psi"):
+        one_run(f"truth.{name}", fields["truth"][name][0])
     step, every = _common_step(time_step("truth", truth), time_step("coarse", coarse))
     z, psi = ({source: fields[source][name][:, :: every[source]] for source in SOURCES} for name in ("z", "psi"))
     runs = Runs(z, psi, step)
