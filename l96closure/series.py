@@ -11,7 +11,7 @@ import xarray as xr
 
 from l96closure import checks
 
-__all__ = ["autocorrelation", "lagged_products", "one_run", "time_step"]
+__all__ = ["autocorrelation", "dated", "lagged_products", "one_run", "time_step"]
 
 F64 = npt.NDArray[np.float64]
 
@@ -71,6 +71,11 @@ def time_step(name: str, dataset: xr.Dataset) -> float:
 _UNSTACKED = "the times of one run: unstack them, and give the columns as sites (`dim`) or one of them alone"
 
 
+def dated(dataset: xr.Dataset) -> bool:
+    """Tell whether the times of a Dataset are dates or durations, which count in seconds."""
+    return dataset["time"].dtype.kind in "MmO"
+
+
 def _spacing(time: npt.NDArray[Any]) -> float:
     return float(np.spacing(np.abs(time).max()))
 
@@ -118,7 +123,9 @@ def _name_the_break(name: str, shown: npt.NDArray[Any], time: F64, spacing: floa
     value = shown[first].item() if shown.dtype.kind in "iuf" else str(shown[first])
     before = f"{shown[first - 1]}"
     if (increments < 0.0).all():
-        allowed = f"later than the time before it, {before}; turn the record round: .isel(time=slice(None, None, -1))"
+        allowed = (
+            f"increasing: later than the time before it, {before}; turn it round: .isel(time=slice(None, None, -1))"
+        )
     elif increments[first - 1] == 0.0:
         allowed = (
             f"later than the time before it, {before}; drop repeated records, or, where columns or runs were stacked "

@@ -13,6 +13,7 @@ import scipy
 import xarray as xr
 
 from l96closure import bridge, checks, store
+from l96closure.closures.inputs import numbers, slow_variables
 from l96closure.closures.parts import Parts
 from l96closure.series import one_run, time_step
 from l96closure.training import prepare
@@ -73,6 +74,7 @@ class Analog:
 
     @classmethod
     @checks.arguments(
+        truth=checks.xarray_dataset,
         radius=partial(checks.integer, minimum=0),
         neighbours=partial(checks.integer, minimum=1),
         memory=checks.boolean,
@@ -137,7 +139,7 @@ class Analog:
         ValueError
             ``z`` is not (member, K) for the K the closure was fitted for.
         """
-        self._check(z)
+        z = slow_variables(z, (self.K,))
         if self.coarse_dt is None:
             return np.empty((z.shape[0], 0))
         of_z = slice(self._sites.shape[1])
@@ -165,7 +167,7 @@ class Analog:
         ValueError
             ``z`` is not (member, K) for the K the closure was fitted for, or ``state`` does not fit it.
         """
-        self._check(z)
+        z, state = slow_variables(z, (self.K,)), numbers("state", state)
         seen = z[:, self._sites]
         if self.coarse_dt is not None:
             if state.shape != (*z.shape, 2):
@@ -182,10 +184,6 @@ class Analog:
         chosen = rng.integers(self.neighbours, size=(*points.shape[:2], 1))
         drawn: npt.NDArray[np.intp] = np.take_along_axis(near, chosen, axis=2)[:, :, 0]
         return drawn
-
-    def _check(self, z: F64) -> None:
-        if z.ndim != 2 or z.shape[1] != self.K:
-            checks.reject("z.shape", z.shape, f"(member, {self.K}), the size the closure was fitted for")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the closure to a netCDF file; raises ``ValueError`` when the folder does not exist."""

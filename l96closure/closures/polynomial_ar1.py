@@ -12,6 +12,7 @@ import scipy
 import xarray as xr
 
 from l96closure import checks, store
+from l96closure.closures.inputs import numbers, slow_variables
 from l96closure.closures.parts import Parts
 from l96closure.closures.polynomial import Polynomial, polynomial
 from l96closure.series import autocorrelation, one_run, time_step
@@ -59,6 +60,7 @@ class PolynomialAR1:
 
     @classmethod
     @checks.arguments(
+        truth=checks.xarray_dataset,
         degree=partial(checks.integer, minimum=0),
         residual_degree=partial(checks.integer, minimum=0),
         step=checks.optional(partial(checks.number, above=0.0)),
@@ -95,7 +97,7 @@ class PolynomialAR1:
 
     def init(self, z: F64, rng: np.random.Generator | int) -> F64:
         """Draw e from its stationary distribution, N(0, 1), of the shape of ``z`` (member, K)."""
-        return np.random.default_rng(rng).standard_normal(z.shape)
+        return np.random.default_rng(rng).standard_normal(slow_variables(z).shape)
 
     def step(self, z: F64, state: F64, rng: np.random.Generator) -> tuple[F64, F64]:
         """Advance e by a step and add it to the polynomial.
@@ -113,8 +115,9 @@ class PolynomialAR1:
         Raises
         ------
         ValueError
-            ``state`` is not of the shape of ``z``.
+            ``z`` is not (member, K), or ``state`` not of its shape.
         """
+        z, state = slow_variables(z), numbers("state", state)
         if state.shape != z.shape:
             checks.reject("state.shape", state.shape, f"that of z, {z.shape}")
         following = self.phi * state + np.sqrt(1.0 - self.phi**2) * rng.standard_normal(z.shape)
