@@ -66,8 +66,8 @@ class BlowUpError(FloatingPointError):
         self.good = good.isel(time=slice(int(wild.argmax()) if wild.any() else None))
 
 
-_PUSHED = 1.01  # factor on the states of half of the members, to see whether the others notice
-_ROUNDING = 1e4  # spacings of its numbers, by which a tendency may differ where nothing it depends on does
+_PUSHED = 1e-3  # part by which the states of half of the members are changed, to see whether the others notice
+_ROUNDING = 1e2  # spacings of its numbers, by which a tendency may differ where nothing it depends on does
 
 SCHEMES: dict[str, Callable[[Tendency, F64, F64, float], F64]] = {"euler": euler, "rk4": rk4}
 
@@ -206,7 +206,7 @@ def check_tendency(tendency: Tendency, z: F64) -> None:
     for first in (0, 1) if len(z) > 1 else ():
         pushed, others = slice(first, None, 2), slice(1 - first, None, 2)
         near = z.copy()
-        near[pushed] = np.where(z[pushed].any(axis=1, keepdims=True), z[pushed] * _PUSHED, _PUSHED - 1.0)
+        near[pushed] += _PUSHED * (np.abs(z[pushed]) + (np.abs(z).max() or 1.0))
         noticed = np.abs(_field("tendency(z)", tendency(near), z) - usual)[others].max()
         if noticed > limit:
             random = np.abs(_field("tendency(z)", tendency(z.copy()), z) - usual).max()

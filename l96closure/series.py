@@ -11,7 +11,7 @@ import xarray as xr
 
 from l96closure import checks
 
-__all__ = ["autocorrelation", "dated", "lagged_products", "one_run", "time_step"]
+__all__ = ["autocorrelation", "dated", "lagged_products", "no_joint", "one_run", "time_step"]
 
 F64 = npt.NDArray[np.float64]
 
@@ -165,19 +165,30 @@ def one_run(name: str, series: F64) -> None:
         Most sites jump at once between times around which they change little, or the autocorrelation returns at a lag
         to what it lost before, as where columns are stacked with time.
     """
-    times = max(_FEWEST_TIMES, _MOST_VALUES // max(1, series.shape[1]))
-    series = series[:times]
+    no_joint(name, series)
+    _not_stacked(name, _standardised(series))
+
+
+def _standardised(series: F64) -> F64:
+    """Return the first two million values or so of a series (time, K), with mean 0 and variance 1 at every site.
+
+    Sites that are constant are left out.
+    """
+    series = series[: max(_FEWEST_TIMES, _MOST_VALUES // max(1, series.shape[1]))]
     spread = series.std(axis=0)
     varied = spread > 1e-12 * np.abs(series).max(axis=0, initial=0.0)
-    if len(series) < _FEWEST_TIMES or not varied.any():
+    standardised: F64 = (series[:, varied] - series[:, varied].mean(axis=0)) / spread[varied]
+    return standardised
+
+
+def no_joint(name: str, series: F64) -> None:
+    """Refuse a series in which one run seems to follow another; arguments and error as for :func:`one_run`.
+
+    Of the two tests there this is the one that a regular cycle cannot be mistaken in.
+    """
+    x = _standardised(series)
+    if len(x) < _FEWEST_TIMES or x.shape[1] == 0:
         return
-    standardised = (series[:, varied] - series[:, varied].mean(axis=0)) / spread[varied]
-    _no_joint(name, standardised)
-    _not_stacked(name, standardised)
-
-
-def _no_joint(name: str, x: F64) -> None:
-    """Refuse a jump at most sites at once; ``x`` (time, K) has mean 0 and variance 1 at every site."""
     change = np.diff(x, axis=0)
     increment = np.median(np.abs(change), axis=1)
     usual = float(np.median(increment))
@@ -189,7 +200,7 @@ def _no_joint(name: str, x: F64) -> None:
     around = np.pad(increment, 1)
     ratio = increment / np.maximum(np.maximum(around[:-2], around[2:]), usual)
     apart = next(limit for least, limit in _APART if sites >= least)
-    joints = np.flatnonzero((ratio > apart) & (increment > _JUMP))
+    joints = 1 + np.flatnonzero(((ratio > apart) & (increment > _JUMP))[1:-1])  # the first and last lack a neighbour
     if joints.size:
         first = int(joints[0]) + 1
         checks.reject(
@@ -208,8 +219,8 @@ def _independent(x: F64) -> float:
 
 
 def _not_stacked(name: str, x: F64) -> None:
-    """Refuse columns that take turns along time; ``x`` (time, K) as for :func:`_no_joint`."""
-    if len(x) < _FEWEST_FOR_LAGS:
+    """Refuse columns that take turns along time; ``x`` (time, K) is standardised."""
+    if len(x) < _FEWEST_FOR_LAGS or x.shape[1] == 0:
         return
     lags = len(x) // _FEWEST_CYCLES + 1
     correlation = autocorrelation(x, lags)

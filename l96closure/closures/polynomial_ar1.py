@@ -15,7 +15,7 @@ from l96closure import checks, store
 from l96closure.closures.inputs import numbers, slow_variables
 from l96closure.closures.parts import Parts
 from l96closure.closures.polynomial import Polynomial, polynomial
-from l96closure.series import autocorrelation, one_run, time_step
+from l96closure.series import autocorrelation, no_joint, one_run, time_step
 from l96closure.training import PolynomialTrend, prepare
 
 __all__ = ["PolynomialAR1"]
@@ -90,6 +90,7 @@ class PolynomialAR1:
         step = interval if step is None else step
         data = prepare(truth, trend_degree=degree)
         z, residual = np.split(data.samples, 2, axis=1)
+        no_joint("truth.z", z)
         log_variance = _fit_log_variance(z, residual, residual_degree)
         phi = _phi(residual * np.exp(-0.5 * log_variance(z)), interval, step)
         assert isinstance(data.trend, PolynomialTrend)
