@@ -18,6 +18,7 @@ from l96closure.report import with_error
 
 MODEL = lc.TwoScaleLorenz96(K=12, J=24, F=20.0)
 STEP = timedelta(seconds=5e-3)  # a model time unit is a second to sympl
+STAGES = 3  # of a Runge-Kutta step, over which psi is held
 SPINUP, STEPS = 1_000, 5_000  # 5 and 25 time units
 
 
@@ -35,7 +36,7 @@ class Resolved(sympl.TendencyComponent):
 
 def run(z0: np.ndarray, *components: sympl.TendencyComponent) -> np.ndarray:
     """Step the sum of the components from z0 (member, k); returns z (member, time, k) after the spin-up."""
-    stepper = sympl.SSPRungeKutta(*components, stages=3)
+    stepper = sympl.SSPRungeKutta(*components, stages=STAGES)
     state = {"time": timedelta(0), "z": sympl.DataArray(z0, dims=["member", "k"], attrs={"units": "1"})}
     kept = []
     for step in range(SPINUP + STEPS):
@@ -57,7 +58,7 @@ def main() -> None:
     runs = {
         "full model": judge[np.newaxis],
         "no closure": run(z0, Resolved()),
-        "closure": run(z0, Resolved(), ClosureTendency(closure, "z", rng=3)),
+        "closure": run(z0, Resolved(), ClosureTendency(closure, "z", rng=3, stages=STAGES)),
     }
     print(f"{'':12}{'mean of z':>18}{'std of z':>18}")
     for name, z in runs.items():

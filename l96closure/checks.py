@@ -267,7 +267,10 @@ def varied(name: str, array: npt.NDArray[np.float64], columns: npt.NDArray[np.in
 def xarray_dataset(name: str, value: Any) -> xr.Dataset:
     """Return ``value``; raise ``ValueError`` unless it is an xarray Dataset."""
     if not isinstance(value, xr.Dataset):
-        reject(name, f"{type(value).__module__}.{type(value).__qualname__}", "an xarray Dataset")
+        allowed = "an xarray Dataset"
+        if hasattr(value, "shape"):
+            allowed += "; it is made of arrays by xr.Dataset({'z': (('time', 'k'), z), 'psi': (('time', 'k'), psi)})"
+        reject(name, f"{type(value).__module__}.{type(value).__qualname__}", allowed)
     return value
 
 

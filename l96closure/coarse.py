@@ -14,9 +14,20 @@ from l96closure import checks
 from l96closure.closures import Closure
 from l96closure.progress import bar as progress_bar
 from l96closure.restart import Restart, generator_state, restore_generator
-from l96closure.series import time_step
+from l96closure.series import one_run, time_step
 
-__all__ = ["SCHEMES", "BlowUpError", "Tendency", "check_step", "euler", "forecast", "integrate", "rk4"]
+__all__ = [
+    "SCHEMES",
+    "BlowUpError",
+    "Tendency",
+    "check_step",
+    "check_tendency",
+    "euler",
+    "forecast",
+    "integrate",
+    "rk4",
+    "take_step",
+]
 
 F64 = npt.NDArray[np.float64]
 Tendency = Callable[[F64], F64]
@@ -71,6 +82,9 @@ class BlowUpError(FloatingPointError):
         return self.run.isel(time=slice(int(wild.argmax()) if wild.any() else None))
 
 
+_PUSHED = 1e-3  # part by which the states of half of the members are changed, to see whether the others notice
+_ROUNDING = 1e2  # spacings of its numbers, by which a tendency may differ where nothing it depends on does
+
 SCHEMES: dict[str, Callable[[Tendency, F64, F64, float], F64]] = {"euler": euler, "rk4": rk4}
 
 
@@ -90,7 +104,7 @@ def integrate(
 
     Parameters
     ----------
-    tendency : resolved tendency, any callable z (member, K) -> dz/dt (member, K); what it gives is checked once.
+    tendency : resolved tendency, any callable z (member, K) -> dz/dt (member, K); :func:`check_tendency` tries it.
     closure : obeys :class:`l96closure.closures.Closure`.
     z0 : initial slow variables (member, K).
     steps : number of coarse steps, >= 1.
@@ -110,8 +124,9 @@ def integrate(
     Raises
     ------
     ValueError
-        An argument is out of its range, ``z0`` or ``dt`` does not fit the closure, or the tendency or the closure gives
-        something else than an array of numbers of the shape of z.
+        An argument is out of its range, ``z0`` or ``dt`` does not fit the closure, the tendency or the closure gives
+        something else than an array of numbers of the shape of z or writes into its arguments, or the tendency of a
+        member depends on other members.
     BlowUpError
         The state stopped being finite; the message names the member and the time.
     """
@@ -133,9 +148,9 @@ def integrate(
             attrs={"scheme": scheme, "dt": dt, "steps": done, "save_every": save_every},
         )
 
-    _check_field("tendency(z)", tendency(z), z)
+    check_tendency(tendency, z)
     restart = restart and restart.of("coarse model", tendency, closure, z, steps, dt, scheme, save_every, rng)
-    state, first, kept = closure.init(z, rng), 0, 0
+    state, first, kept = closure.init(z.copy(), rng), 0, 0
     for part in [] if restart is None else restart.parts():
         new = slice(kept, kept + part.sizes["time"])
         out_z[:, new], out_psi[:, new] = part["z"], part["psi"]
@@ -156,9 +171,7 @@ def integrate(
                 restart.append(here.assign(now).assign_attrs(step=step, generator=generator_state(rng)))
                 kept += here.sizes["time"]
             with np.errstate(over="ignore", invalid="ignore"):  # a blow-up ends in the error below, not in warnings
-                psi, state = closure.step(z, state, rng)
-                if step == first:
-                    _check_field("psi of the closure", psi, z)
+                psi, state = take_step(closure, z, state, rng) if step == first else closure.step(z, state, rng)
                 following = advance(tendency, z, psi, dt)
             if step % save_every == 0:
                 out_z[:, step // save_every] = z
@@ -172,18 +185,77 @@ def integrate(
         return recorded(steps)
 
 
-def check_step(closure: Closure, dt: float) -> None:
-    """Raise ``ValueError`` if a closure remembers, and is right for another coarse step than ``dt``."""
+def check_step(closure: Closure, dt: float, rounding: float = 0.0) -> None:
+    """Raise ``ValueError`` if a closure remembers, and is right for another coarse step than ``dt``.
+
+    ``rounding`` is the error that ``dt`` may have where it was taken from times of limited resolution.
+    """
     right = getattr(closure, "coarse_dt", None)
-    if right is not None and not math.isclose(dt, right, rel_tol=1e-6):
+    if right is not None and not math.isclose(dt, right, rel_tol=1e-6, abs_tol=rounding):
         checks.reject("dt", dt, f"{right:g}, the coarse step the closure was fitted for")
 
 
-def _check_field(name: str, values: npt.ArrayLike, z: F64) -> None:
-    """Raise ``ValueError`` unless ``values`` are numbers, one for each of z."""
-    shape = checks.real_array(name, values).shape
-    if shape != z.shape:
-        checks.reject(f"{name}.shape", shape, f"that of z, {z.shape}")
+def check_tendency(tendency: Tendency, z: F64) -> None:
+    """Try a tendency at the start of a run, in at most four calls.
+
+    Parameters
+    ----------
+    tendency : resolved tendency, z (member, K) -> dz/dt (member, K).
+    z : slow variables to try it with.
+
+    Raises
+    ------
+    ValueError
+        It gives something else than an array of numbers of the shape of z, it writes into z, or what it gives for a
+        member changes with the states of other members.
+    """
+    given = z.copy()
+    gives = tendency(given)
+    usual = _field("tendency(z)", gives, z).copy()
+    _unchanged("z", given, z, "tendency(z)")
+    kind = getattr(gives, "dtype", usual.dtype)
+    limit = _ROUNDING * np.finfo(kind if kind.kind == "f" else usual.dtype).eps * np.abs(usual).max()
+    for first in (0, 1) if len(z) > 1 else ():
+        pushed, others = slice(first, None, 2), slice(1 - first, None, 2)
+        near = z.copy()
+        near[pushed] += _PUSHED * (np.abs(z[pushed]) + (np.abs(z).max() or 1.0))
+        noticed = np.abs(_field("tendency(z)", tendency(near), z) - usual)[others].max()
+        if noticed > limit:
+            random = np.abs(_field("tendency(z)", tendency(z.copy()), z) - usual).max()
+            if noticed > 10.0 * random:  # else it draws random numbers or counts its calls, which is no mistake here
+                checks.reject(
+                    "tendency(z) of a member",
+                    "changed by the others",
+                    "what it is for the member alone; members are rows of z, so a function along the sites needs its "
+                    "axis, e.g. np.roll(z, 1, axis=1)",
+                )
+
+
+def take_step(closure: Closure, z: F64, state: F64, rng: np.random.Generator) -> tuple[F64, F64]:
+    """Take the first step of a closure in a run: what ``closure.step`` gives, checked.
+
+    Raises ``ValueError`` when psi is no array of numbers of the shape of z, or the step writes into ``z`` or ``state``.
+    """
+    before, state_before = z.copy(), np.copy(state)
+    psi, following = closure.step(z, state, rng)
+    _field("psi of the closure", psi, z)
+    _unchanged("z", z, before, "closure.step(z, state, rng)")
+    _unchanged("state", state, state_before, "closure.step(z, state, rng)")
+    return psi, following
+
+
+def _unchanged(name: str, after: npt.ArrayLike, before: npt.ArrayLike, call: str) -> None:
+    """Raise ``ValueError`` if a call has written into its argument."""
+    if not np.array_equal(after, before, equal_nan=True):
+        checks.reject(f"{name} after {call}", "changed", "left as it was; work on a copy of it")
+
+
+def _field(name: str, values: npt.ArrayLike, z: F64) -> F64:
+    """Return ``values`` as an array; raise ``ValueError`` unless they are numbers, one for each of z."""
+    array = checks.real_array(name, values)
+    if array.shape != z.shape:
+        checks.reject(f"{name}.shape", array.shape, f"that of z, {z.shape}")
+    return array
 
 
 def forecast(
@@ -223,7 +295,8 @@ def forecast(
     Raises
     ------
     ValueError
-        An argument is out of its range, or ``reference`` is too short or lacks the times.
+        An argument is out of its range, or ``reference`` is too short, lacks the times or looks like several runs
+        (:func:`l96closure.series.one_run`).
     BlowUpError
         A forecast stopped being finite; the message counts members through all starts, and time from the start.
     """
@@ -232,6 +305,7 @@ def forecast(
     leads = float(every) * np.arange(checks.multiple("lead", lead, "every", every) + 1, dtype=np.float64)
     truth = checks.variable("reference", reference, "z", ("time", "k"))
     after = checks.multiple("every", every, "the reference's time step", time_step("reference", reference))
+    one_run("reference.z", truth)
     times = _forecast_times(len(truth), starts, after * np.arange(leads.size))
     observation = truth[times]
     run = integrate(

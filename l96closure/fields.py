@@ -60,6 +60,8 @@ class Fields:
         """
         checks.xarray_dataset("truth", truth)
         predictors, dim = _several("predictors", predictors), _several("dim", dim)
+        if not isinstance(target, str):
+            checks.reject("target", target, "one name; several targets are not supported yet, fit a closure for each")
         if target in predictors:
             checks.reject("target", target, f"none of the predictors {', '.join(predictors)}")
         wanted = ("time", *dim)

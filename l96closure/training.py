@@ -11,7 +11,7 @@ import xarray as xr
 
 from l96closure import checks
 from l96closure.fields import Fields
-from l96closure.series import autocorrelation
+from l96closure.series import autocorrelation, no_joint, one_run
 from l96closure.trends import Trend, removed
 
 __all__ = [
@@ -162,12 +162,20 @@ def residual_autocorrelation(truth: xr.Dataset, data: TrainingData, lags: int) -
     Returns
     -------
     (lags,)
+
+    Raises
+    ------
+    ValueError
+        The target looks like several runs, see :func:`l96closure.series.one_run`.
     """
     fields = data.fields
     stretch = truth.isel(time=slice(None, max(lags, _MOST_VALUES // fields.sites)))
     *z, psi = (_read(f"truth.{name}", stretch[name], 1) for name in (*fields.predictors, fields.target))
+    for name, field in zip((*fields.predictors, fields.target), (*z, psi), strict=True):
+        no_joint(f"truth.{name}", field)
     if data.trend is not None:
         psi = psi - data.trend(z[0] if len(z) == 1 else np.stack(z, axis=1))
+    one_run(f"truth.{fields.target}", psi)
     return autocorrelation(psi, lags)
 
 

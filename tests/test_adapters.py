@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import runpy
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -79,36 +79,34 @@ def test_a_missing_package_is_one_line_that_names_the_extra(package: str, monkey
         importlib.import_module(f"l96closure.adapters.{package}")
 
 
-def test_the_loop_of_the_plain_example_is_the_coarse_model(closure: Closure) -> None:
-    example = runpy.run_path(str(EXAMPLES / "plain.py"))
-    z = example["run"](closure, start(3), F, DT, STEPS, SEED)
-    np.testing.assert_array_equal(z.swapaxes(0, 1), expected(closure, 3))
+class Plain:
+    """Our own coarse model."""
+
+    def run(self, closure: Closure, z0: F64, dt: float = DT) -> F64:
+        return lc.integrate(tendency, closure, z0, steps=STEPS, dt=dt, rng=SEED)["z"].values
 
 
-class TestCarried:
-    def test_draws_once_for_each_time(self) -> None:
-        closure, z = RedNoise(), start(2)
-        carried = Carried(closure, SEED)
-        first, again, next_ = carried.psi(z, 0), carried.psi(z, 0), carried.psi(z, 1)
-        assert closure.steps == 2
-        np.testing.assert_array_equal(first, again)
-        assert (first != next_).all()
+class Example:
+    """The loop of examples/plain.py, which anyone may write."""
 
-    def test_rejects_another_number_of_members(self) -> None:
-        carried = Carried(RedNoise(), SEED)
-        carried.psi(start(2), 0)
-        with pytest.raises(ValueError, match=r"z\.shape = \(3, 6\) .*\(2, 6\), as at the first call"):
-            carried.psi(start(3), 1)
+    def run(self, closure: Closure, z0: F64, dt: float = DT) -> F64:
+        z: F64 = runpy.run_path(str(EXAMPLES / "plain.py"))["run"](closure, z0, F, dt, STEPS, SEED)
+        return z.swapaxes(0, 1)
 
 
-class TestSympl:
-    @pytest.fixture
-    def adapter(self) -> ModuleType:
-        return installed("sympl")
+class OfCarried:
+    """What the adapters of models without a place for the closure's state are made of."""
 
-    @pytest.fixture
-    def resolved(self, adapter: ModuleType) -> Any:
-        class Resolved(adapter.sympl.TendencyComponent):
+    def asker(self, closure: Closure) -> Callable[[F64, int], F64]:
+        return Carried(closure, SEED).psi
+
+
+class OfSympl:
+    def __init__(self) -> None:
+        self.adapter = installed("sympl")
+        self.sympl = self.adapter.sympl
+
+        class Resolved(self.sympl.TendencyComponent):  # type: ignore[name-defined,misc]
             input_properties = {"z": {"dims": ["*", "k"], "units": "1"}}  # noqa: RUF012
             tendency_properties = {"z": {"units": "1 s^-1"}}  # noqa: RUF012
             diagnostic_properties = {}  # noqa: RUF012
@@ -116,73 +114,58 @@ class TestSympl:
             def array_call(self, state: dict[str, Any]) -> Any:
                 return {"z": tendency(state["z"])}, {}
 
-        return Resolved()
+        self.resolved = Resolved()
 
-    def run(self, adapter: ModuleType, stepper: Any, z0: F64, dims: tuple[str, ...]) -> F64:
-        step = timedelta(seconds=DT)
-        state = {"time": timedelta(0), "z": adapter.sympl.DataArray(z0, dims=dims, attrs={"units": "1"})}
-        kept = []
+    def state(self, z: F64, seconds: float = 0.0) -> dict[str, Any]:
+        dims = ("member", "k")[-z.ndim :]
+        return {"time": timedelta(seconds=seconds), "z": self.sympl.DataArray(z, dims=dims, attrs={"units": "1"})}
+
+    def steps(self, stepper: Any, z0: F64, dt: float = DT) -> F64:
+        state, kept = self.state(z0), []
         for _ in range(STEPS):
             kept.append(state["z"].values)
-            state.update(stepper(state, step)[1])
-            state["time"] += step
+            state.update(stepper(state, timedelta(seconds=dt))[1])
+            state["time"] += timedelta(seconds=dt)
         return np.array(kept)
 
-    def test_its_euler_step_is_ours(self, adapter: ModuleType, resolved: Any, closure: Closure) -> None:
-        component = adapter.ClosureTendency(closure, "z", rng=SEED)
-        stepper = adapter.sympl.AdamsBashforth(resolved, component, order=1)
-        z = self.run(adapter, stepper, start(3), ("member", "k"))
-        np.testing.assert_array_equal(z.swapaxes(0, 1), expected(closure, 3))
+    def run(self, closure: Closure, z0: F64, dt: float = DT) -> F64:
+        component = self.adapter.ClosureTendency(closure, "z", rng=SEED)
+        return self.steps(self.sympl.AdamsBashforth(self.resolved, component, order=1), z0, dt).swapaxes(0, 1)
 
-    def test_a_state_without_members_is_one_member(self, adapter: ModuleType, resolved: Any) -> None:
-        component = adapter.ClosureTendency(RedNoise(), "z", rng=SEED)
-        z = self.run(adapter, adapter.sympl.AdamsBashforth(resolved, component, order=1), start(1)[0], ("k",))
-        np.testing.assert_array_equal(z, expected(RedNoise(), 1)[0])
-
-    def test_the_stages_of_a_step_see_one_psi(self, adapter: ModuleType, resolved: Any) -> None:
-        closure = RedNoise()
-        stepper = adapter.sympl.SSPRungeKutta(resolved, adapter.ClosureTendency(closure, "z"), stages=3)
-        assert np.isfinite(self.run(adapter, stepper, start(2), ("member", "k"))).all()
-        assert closure.steps == STEPS
-
-    def test_psi_has_its_own_units(self, adapter: ModuleType) -> None:
-        component = adapter.ClosureTendency(RedNoise(), "T", site="x", units="degK", time_unit="day", rng=SEED)
-        temperature = adapter.sympl.DataArray(start(2), dims=["y", "x"], attrs={"units": "degK"})
-        state = {"time": timedelta(0), "T": temperature}
-        _, following = adapter.sympl.AdamsBashforth(component, order=1)(state, timedelta(hours=6))
-        psi = Carried(RedNoise(), SEED).psi(start(2), 0)
-        np.testing.assert_allclose(following["T"].values, start(2) + 0.25 * psi, rtol=1e-12)
+    def asker(self, closure: Closure) -> Callable[[F64, int], F64]:
+        component = self.adapter.ClosureTendency(closure, "z", rng=SEED)
+        return lambda z, step: component(self.state(z, step * DT))[0]["z"].values  # type: ignore[no-any-return]
 
 
-@pytest.mark.filterwarnings("ignore:Cannot import:UserWarning")  # climlab's Fortran parts
-class TestClimlab:
+class OfClimlab:
     UNIT = 2.0**19  # s in a time unit: a power of two, so that changing units rounds nothing
+    members = 1
 
-    @pytest.fixture
-    def adapter(self) -> ModuleType:
-        return installed("climlab")
+    def __init__(self) -> None:
+        self.adapter = installed("climlab")
+        self.climlab = importlib.import_module("climlab")
 
-    def model(self, adapter: ModuleType) -> Any:
+    def model(self, dt: float = DT) -> Any:
         """Give Lorenz-96 on a ring of "latitudes", its resolved tendency as a process of the tree."""
-        climlab = importlib.import_module("climlab")
 
-        class Resolved(climlab.TimeDependentProcess):
+        class Resolved(self.climlab.TimeDependentProcess):  # type: ignore[name-defined,misc]
             def _compute(process) -> dict[str, F64]:
                 return {"Ts": tendency(np.array(process.Ts).T).T / self.UNIT}
 
-        state = climlab.surface_state(num_lat=K)
+        state = self.climlab.surface_state(num_lat=K)
         state.Ts[:] = start(1).T
-        tree = climlab.TimeDependentProcess(state=state, timestep=DT * self.UNIT)
+        tree = self.climlab.TimeDependentProcess(state=state, timestep=dt * self.UNIT)
         tree.add_subprocess("resolved", Resolved(state=state, timestep=tree.timestep))
         return tree
 
-    def attach(self, adapter: ModuleType, tree: Any, closure: Closure, every: int = 1) -> None:
-        process = adapter.ClosureProcess(
+    def attach(self, tree: Any, closure: Closure, every: int = 1) -> Any:
+        process = self.adapter.ClosureProcess(
             closure, time_unit=self.UNIT, rng=SEED, state={"Ts": tree.Ts}, timestep=every * tree.timestep
         )
         tree.add_subprocess("closure", process)
+        return process
 
-    def run(self, tree: Any, diagnose: bool = False) -> F64:
+    def steps(self, tree: Any, diagnose: bool = False) -> F64:
         kept = []
         for _ in range(STEPS):
             kept.append(np.array(tree.Ts).ravel())
@@ -191,36 +174,208 @@ class TestClimlab:
             tree.step_forward()
         return np.array(kept)
 
-    def test_its_step_is_our_euler_step(self, adapter: ModuleType, closure: Closure) -> None:
-        tree = self.model(adapter)
-        self.attach(adapter, tree, closure)
-        np.testing.assert_array_equal(self.run(tree), expected(closure, 1)[0])
+    def run(self, closure: Closure, z0: F64, dt: float = DT) -> F64:
+        tree = self.model(dt)
+        self.attach(tree, closure)
+        return self.steps(tree)[np.newaxis]
 
-    def test_diagnostic_calls_do_not_advance_the_closure(self, adapter: ModuleType) -> None:
-        closure, tree = RedNoise(), self.model(adapter)
-        self.attach(adapter, tree, closure)
-        # climlab adds and subtracts increments in every call, which rounds: not bit for bit.
-        np.testing.assert_allclose(self.run(tree, diagnose=True), expected(RedNoise(), 1)[0], atol=1e-9)
+    def asker(self, closure: Closure) -> Callable[[F64, int], F64]:
+        tree = self.model()
+        process = self.attach(tree, closure)
+
+        def ask(z: F64, step: int) -> F64:
+            tree.Ts[:] = z.T
+            process.time["steps"] = step
+            handed: F64 = process._compute()["Ts"]  # compute() makes arrays of climlab's own of it
+            handed *= self.UNIT
+            return handed.T
+
+        return ask
+
+
+class OfDapper:
+    def __init__(self) -> None:
+        self.adapter = installed("dapper")
+
+    def run(self, closure: Closure, z0: F64, dt: float = DT) -> F64:
+        forecast = self.adapter.Forecast(tendency, closure, K, rng=SEED)
+        x, kept = forecast.augment(z0), []
+        for step in range(STEPS):
+            kept.append(x[:, :K])
+            x = forecast(x, step * dt, dt)
+        return np.stack(kept, axis=1)
+
+
+DOORS: dict[str, type[Any]] = {
+    "integrate": Plain,
+    "a loop": Example,
+    "sympl": OfSympl,
+    "climlab": OfClimlab,
+    "dapper": OfDapper,
+    "carried": OfCarried,
+}
+
+
+@pytest.fixture
+def door(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("HOME", str(tmp_path))  # DAPPER makes a folder in it on import
+    return DOORS[request.param]()
+
+
+def through(*, without: tuple[str, ...] = (), having: str) -> pytest.MarkDecorator:
+    """Do a test through every way in that can, ``having`` the method it needs."""
+    return pytest.mark.parametrize(
+        "door", [name for name, of in DOORS.items() if hasattr(of, having) and name not in without], indirect=True
+    )
+
+
+class Writing(RedNoise):
+    """A closure that works in place on what it is handed."""
+
+    def step(self, z: F64, state: F64, rng: np.random.Generator) -> tuple[F64, F64]:
+        state *= 0.9
+        state += 0.4 * rng.standard_normal(z.shape)
+        return state - 0.3 * z, state
+
+
+@pytest.mark.filterwarnings("ignore:Cannot import:UserWarning")  # climlab's Fortran parts
+@pytest.mark.filterwarnings("ignore:unclosed file.*dpr_config:ResourceWarning")
+class TestEveryWayIn:
+    """What holds wherever a closure is run, and what a foreign model that asks for tendencies can rely on."""
+
+    @through(having="run")
+    def test_a_run_is_that_of_the_coarse_model(self, door: Any, closure: Closure) -> None:
+        members = getattr(door, "members", 3)
+        np.testing.assert_array_equal(door.run(closure, start(members)), expected(closure, members))
+
+    @through(having="run", without=("a loop",))
+    def test_a_step_the_closure_was_not_fitted_for(self, door: Any, bridge: SchrodingerBridge) -> None:
+        with pytest.raises(
+            ValueError, match=r"^dt = 0\.03125 .* 0\.015625, the coarse step the closure was fitted for"
+        ):
+            door.run(bridge, start(getattr(door, "members", 3)), 2 * DT)
+
+    @through(having="run", without=("a loop",))
+    def test_a_closure_that_writes_into_its_arguments(self, door: Any) -> None:
+        with pytest.raises(ValueError, match=r"^state after closure\.step\(z, state, rng\) = 'changed'"):
+            door.run(Writing(), start(getattr(door, "members", 3)))
+
+    @through(having="asker")
+    def test_one_time_and_state_have_one_psi(self, door: Any) -> None:
+        closure, z = RedNoise(), start(getattr(door, "members", 2))
+        ask = door.asker(closure)
+        first, again, later = ask(z, 0).copy(), ask(z, 0).copy(), ask(z, 1)
+        assert closure.steps == 2
+        np.testing.assert_array_equal(first, again)
+        assert (first != later).all()
+
+    @through(having="asker")
+    def test_what_is_handed_out_is_the_callers_own(self, door: Any) -> None:
+        z = start(getattr(door, "members", 2))
+        ask = door.asker(RedNoise())
+        handed = ask(z, 0)
+        first = handed.copy()
+        handed[:] = np.nan
+        np.testing.assert_array_equal(ask(z, 0), first)
+        np.testing.assert_array_equal(z, start(len(z)))
+
+    @through(having="asker")
+    def test_another_state_at_the_same_time(self, door: Any) -> None:
+        closure, z = RedNoise(), start(getattr(door, "members", 2))
+        ask = door.asker(closure)
+        ask(z, 0)
+        for other in (z + 1.0, z * (1.0 + 1e-9)):
+            with pytest.raises(ValueError, match=r"^z at time 0.* = 'state 2 of it' .* another adapter, .* stages=3"):
+                ask(other, 0)
+        assert closure.steps == 1
+
+    @through(having="asker")
+    def test_an_earlier_time(self, door: Any) -> None:
+        z = start(getattr(door, "members", 2))
+        ask = door.asker(RedNoise())
+        ask(z, 3)
+        with pytest.raises(ValueError, match=r"^time = '.*' .* at or after the last, .* another adapter"):
+            ask(z, 2)
+
+    @through(having="asker", without=("climlab",))
+    def test_another_number_of_members(self, door: Any) -> None:
+        ask = door.asker(RedNoise())
+        ask(start(2), 0)
+        with pytest.raises(ValueError, match=r"z\.shape = \(3, 6\) .*\(2, 6\), as at the first call"):
+            ask(start(3), 1)
+
+
+class TestSympl:
+    @pytest.fixture
+    def door(self) -> OfSympl:
+        return OfSympl()
+
+    def test_a_state_without_members_is_one_member(self, door: OfSympl) -> None:
+        component = door.adapter.ClosureTendency(RedNoise(), "z", rng=SEED)
+        z = door.steps(door.sympl.AdamsBashforth(door.resolved, component, order=1), start(1)[0])
+        np.testing.assert_array_equal(z, expected(RedNoise(), 1)[0])
+
+    @pytest.mark.parametrize("stages", [2, 3])
+    def test_the_stages_of_a_step_see_one_psi(self, door: OfSympl, stages: int) -> None:
+        closure = RedNoise()
+        component = door.adapter.ClosureTendency(closure, "z", stages=stages)
+        stepper = door.sympl.SSPRungeKutta(door.resolved, component, stages=stages)
+        assert np.isfinite(door.steps(stepper, start(2))).all()
         assert closure.steps == STEPS
 
-    def test_psi_is_held_over_a_longer_step_of_its_own(self, adapter: ModuleType) -> None:
-        closure, tree = RedNoise(), self.model(adapter)
-        self.attach(adapter, tree, closure, every=4)
-        self.run(tree)
+    def test_stages_that_it_was_not_told_of(self, door: OfSympl) -> None:
+        stepper = door.sympl.SSPRungeKutta(door.adapter.ClosureTendency(RedNoise(), "z"), stages=3)
+        with pytest.raises(ValueError, match=r"^z at time 0:00:00 = 'state 2 of it' .* stages=3"):
+            door.steps(stepper, start(2))
+
+    def test_psi_has_its_own_units(self, door: OfSympl) -> None:
+        component = door.adapter.ClosureTendency(RedNoise(), "T", site="x", units="degK", time_unit="day", rng=SEED)
+        temperature = door.sympl.DataArray(start(2), dims=["y", "x"], attrs={"units": "degK"})
+        state = {"time": timedelta(0), "T": temperature}
+        _, following = door.sympl.AdamsBashforth(component, order=1)(state, timedelta(hours=6))
+        psi = Carried(RedNoise(), SEED).psi(start(2), 0)
+        np.testing.assert_allclose(following["T"].values, start(2) + 0.25 * psi, rtol=1e-12)
+
+    def test_the_step_is_in_the_time_unit_of_psi(self, door: OfSympl, bridge: SchrodingerBridge) -> None:
+        component = door.adapter.ClosureTendency(bridge, "z", time_unit="day")
+        hours = 24 * DT
+        component(door.state(start(2)))
+        component(door.state(start(2), 3600 * hours))
+        with pytest.raises(ValueError, match=r"^dt = .* 0\.015625, the coarse step"):
+            component(door.state(start(2), 3600 * hours + DT))
+
+
+@pytest.mark.filterwarnings("ignore:Cannot import:UserWarning")  # climlab's Fortran parts
+class TestClimlab:
+    @pytest.fixture
+    def door(self) -> OfClimlab:
+        return OfClimlab()
+
+    def test_diagnostic_calls_do_not_advance_the_closure(self, door: OfClimlab) -> None:
+        closure, tree = RedNoise(), door.model()
+        door.attach(tree, closure)
+        # climlab adds and subtracts increments in every call, which rounds: not bit for bit.
+        np.testing.assert_allclose(door.steps(tree, diagnose=True), expected(RedNoise(), 1)[0], atol=1e-9)
+        assert closure.steps == STEPS
+
+    def test_psi_is_held_over_a_longer_step_of_its_own(self, door: OfClimlab) -> None:
+        closure, tree = RedNoise(), door.model()
+        door.attach(tree, closure, every=4)
+        door.steps(tree)
         assert closure.steps == STEPS // 4
 
-    def test_a_step_the_closure_was_not_fitted_for(self, adapter: ModuleType, bridge: SchrodingerBridge) -> None:
-        tree = self.model(adapter)
-        self.attach(adapter, tree, bridge, every=2)
+    def test_its_own_step_is_what_counts(self, door: OfClimlab, bridge: SchrodingerBridge) -> None:
+        tree = door.model()
+        door.attach(tree, bridge, every=2)
         with pytest.raises(ValueError, match=r"^dt = 0\.03125 .* 0\.015625, the coarse step"):
             tree.step_forward()
 
-    def test_takes_one_variable(self, adapter: ModuleType) -> None:
-        tree = self.model(adapter)
+    def test_takes_one_variable(self, door: OfClimlab) -> None:
+        tree = door.model()
         with pytest.raises(ValueError, match=r"state = \['Tatm', 'Ts'\] .*one variable"):
-            adapter.ClosureProcess(RedNoise(), state={"Ts": tree.Ts, "Tatm": tree.Ts})
+            door.adapter.ClosureProcess(RedNoise(), state={"Ts": tree.Ts, "Tatm": tree.Ts})
         with pytest.raises(ValueError, match="time_unit = 0"):
-            adapter.ClosureProcess(RedNoise(), time_unit=0, state={"Ts": tree.Ts})
+            door.adapter.ClosureProcess(RedNoise(), time_unit=0, state={"Ts": tree.Ts})
 
 
 @pytest.mark.filterwarnings("ignore:unclosed file.*dpr_config:ResourceWarning")
@@ -288,6 +443,9 @@ class TestDapper:
             adapter.Forecast(tendency, bridge, K + 1)
         with pytest.raises(ValueError, match=r"z\.shape = \(2, 5\)"):
             adapter.Forecast(tendency, RedNoise(), K).augment(start(2)[:, :5])
-        forecast = adapter.Forecast(tendency, bridge, K)
-        with pytest.raises(ValueError, match=r"^dt = 0\.01 .* 0\.015625, the coarse step the closure was fitted for"):
-            forecast(forecast.augment(start(2)), 0.0, 0.01)
+
+    def test_members_are_kept_apart_from_the_first_ensemble_on(self, adapter: ModuleType) -> None:
+        forecast = adapter.Forecast(lambda z: np.roll(z, 1) - z, RedNoise(), K)
+        forecast(forecast.augment(start(1)), 0.0, DT)  # alone it has no others to depend on
+        with pytest.raises(ValueError, match=r"^tendency\(z\) of a member = 'changed by the others'"):
+            forecast(forecast.augment(start(2)), 0.0, DT)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import l96closure as lc
+from l96closure import kuramoto_sivashinsky
 
 F64 = npt.NDArray[np.float64]
 K = 6
@@ -192,16 +195,201 @@ def test_what_is_no_dataset_is_named(given: Any) -> None:
             call(given)
 
 
-@pytest.mark.parametrize("defect", [np.nan, np.inf, "backwards", "uneven", "complex", "text"])
-def test_times_that_are_none(defect: Any) -> None:
+@pytest.mark.parametrize("name", [name for name in lc.closures.CLOSURES if name != "none"])
+def test_what_is_no_dataset_or_no_target_is_told_what_to_do(name: str) -> None:
     truth = lc.simulate(MODEL, samples=60, dt=1e-3, every=5, spinup=0.1)
-    time: Any = truth["time"].values.copy()
-    if isinstance(defect, float):
-        time[7] = defect
-    else:
-        time = {"backwards": time[::-1], "uneven": time**2, "complex": time + 1j, "text": time.astype(str)}[defect]
-    with pytest.raises(ValueError, match=r"^truth\['time'\].* is not allowed; it must be [^\n]*$"):
-        lc.closures.PolynomialAR1.fit(truth.assign_coords(time=("time", time)))
+    fit = lc.closures.CLOSURES[name].fit
+    for arrays in ((truth["z"].values, truth["psi"].values), (truth["z"], truth["psi"])):
+        with pytest.raises(ValueError, match=r"^truth = .* must be an xarray Dataset; .* xr\.Dataset\("):
+            fit(*arrays)
+
+
+@pytest.mark.parametrize("target", [["psi", "z"], ("psi",), np.array(["psi"]), None])
+def test_several_targets_are_not_supported_yet(target: Any) -> None:
+    truth = lc.simulate(MODEL, samples=60, dt=1e-3, every=5, spinup=0.1)
+    with pytest.raises(ValueError, match=r"^target = .* several targets are not supported yet"):
+        lc.closures.SchrodingerBridge.fit(truth, target=target)
+
+
+def dates(count: int, step: str, start: str = "2000-01-01") -> Any:
+    return np.datetime64(start, "s") + np.arange(count) * np.timedelta64(*step.split()).astype("timedelta64[s]")
+
+
+def of_cftime(count: int, days: float) -> Any:
+    cftime = pytest.importorskip("cftime")
+    return cftime.num2date(days * np.arange(count), "days since 0001-01-01", calendar="noleap")
+
+
+TIMES: dict[str, tuple[Callable[[int], Any], float]] = {
+    "integers": (lambda n: np.arange(n), 1.0),
+    "doubles": (lambda n: 0.005 * np.arange(n), 0.005),
+    "single precision": (lambda n: (0.005 * np.arange(n)).astype(np.float32), 0.005),
+    "single precision, late": (lambda n: (900.0 + 0.01 * np.arange(n)).astype(np.float32), 0.01),
+    "single precision once": (lambda n: (0.005 * np.arange(n)).astype(np.float32).astype(float), 0.005),
+    "durations": (lambda n: np.arange(n) * np.timedelta64(6, "h").astype("timedelta64[s]"), 21600.0),
+    "dates": (lambda n: dates(n, "6 h"), 21600.0),
+    "dates over 700 years": (lambda n: dates(n, "1000 D", "1500-01-01"), 86_400_000.0),
+    "dates of cftime": (lambda n: of_cftime(n, 0.25), 21600.0),
+    "dates of cftime over 2,000 years": (lambda n: of_cftime(n, 3650.0), 315_360_000.0),
+}
+
+
+@pytest.fixture(scope="module")
+def short() -> xr.Dataset:
+    return lc.simulate(MODEL, samples=250, dt=1e-3, every=5, spinup=0.1)
+
+
+@pytest.mark.parametrize("kind", TIMES)
+def test_times_of_every_kind_have_their_step(short: xr.Dataset, kind: str) -> None:
+    make, step = TIMES[kind]
+    closure = lc.closures.PolynomialAR1.fit(short.assign_coords(time=("time", make(short.sizes["time"]))))
+    assert closure.coarse_dt == pytest.approx(step, rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", TIMES)
+@pytest.mark.parametrize(
+    ("defect", "advice"),
+    [
+        ("repeated", r"later than the time before it, .*; drop repeated records"),
+        ("gap", r"a uniform step of .* after the time before it, .* \.isel\(time=slice\(100\)\)"),
+        ("again", r"later than the time before it, .* another run begins, .* \.isel\(time=slice\(100\)\)"),
+    ],
+)
+def test_a_break_in_times_is_named_by_its_index(short: xr.Dataset, kind: str, defect: str, advice: str) -> None:
+    time = TIMES[kind][0](short.sizes["time"] + 7)
+    index = {
+        "repeated": np.r_[:100, 99:249],
+        "gap": np.r_[:100, 107:257],
+        "again": np.r_[:100, :150],
+    }[defect]
+    with pytest.raises(ValueError, match=rf"^truth\['time'\]\[100\] = .* it must be {advice}"):
+        lc.closures.PolynomialAR1.fit(short.assign_coords(time=("time", time[index])))
+
+
+@pytest.mark.parametrize(
+    ("time", "message"),
+    [
+        (np.r_[np.arange(7.0), np.nan, np.arange(8.0, 250.0)], r"\['time'\]\[7\] = nan .* finite"),
+        (np.r_[np.arange(7.0), np.inf, np.arange(8.0, 250.0)], r"\['time'\]\[7\] = inf .* finite"),
+        (np.arange(250.0)[::-1], r"\['time'\]\[1\] = 248\.0 .* increasing.*slice\(None, None, -1\)"),
+        (np.arange(250.0) ** 2, r"\['time'\]\[\d+\] = .* uniform step"),
+        (np.repeat(np.arange(50.0), 5), r"\['time'\]\[1\] = 0\.0 .* columns or runs were stacked .* unstack"),
+        (np.arange(250) + 1j, r"\['time'\] = .* numbers"),
+        (np.arange(250).astype(str), r"\['time'\] = .* numbers"),
+        (np.r_[dates(9, "1 D"), np.datetime64("NaT"), dates(240, "1 D")], r"\['time'\]\[9\] = 'not a time'"),
+        ((1e5 + 0.005 * np.arange(250)).astype(np.float32), r"\['time'\] = 'float32 with a step .* must be float64"),
+    ],
+    ids=["NaN", "infinite", "backwards", "uneven", "stacked", "complex", "texts", "NaT", "too near"],
+)
+def test_times_that_are_none(short: xr.Dataset, time: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=rf"^truth{message}[^\n]*$"):
+        lc.closures.PolynomialAR1.fit(short.assign_coords(time=("time", time)))
+
+
+def test_a_stack_of_time_and_column_is_named(short: xr.Dataset) -> None:
+    several = xr.concat([short, short + 1.0], "column").rename(time="day").transpose("day", "column", "k")
+    for fit in (lc.closures.SchrodingerBridge.fit, lc.closures.PolynomialAR1.fit, lc.closures.Analog.fit):
+        with pytest.raises(ValueError, match=r"^truth\['time'\] = 'stack of day, column' .* unstack"):
+            fit(several.stack(time=("day", "column")).transpose("time", "k"))
+
+
+@pytest.mark.parametrize("max_lag", [np.timedelta64(2, "D"), timedelta(days=2), 172_800, 172_800.0])
+def test_the_longest_lag_of_dates(short: xr.Dataset, max_lag: Any) -> None:
+    dated = short.assign_coords(time=dates(250, "6 h"))
+    lag = lc.diagnose(dated, dated.expand_dims("member"), max_lag=max_lag)["lag"]
+    np.testing.assert_array_equal(lag, 21_600.0 * np.arange(9))
+
+
+def test_a_longest_lag_below_one_step_or_without_dates(short: xr.Dataset) -> None:
+    dated, run = short.assign_coords(time=dates(250, "6 h")), short.expand_dims("member")
+    for max_lag in (5.0, timedelta(hours=1)):
+        with pytest.raises(
+            ValueError, match=r"^max_lag = .* at least the common time step of the runs, 21600 s; .* dates"
+        ):
+            lc.diagnose(dated, dated.expand_dims("member"), max_lag=max_lag)
+    with pytest.raises(ValueError, match=r"^max_lag = .* at least the common time step of the runs, 0\.005$"):
+        lc.diagnose(short, run, max_lag=0.001)
+    with pytest.raises(ValueError, match=r"^max_lag = .* a number, in the unit of the truth's time"):
+        lc.diagnose(short, run, max_lag=np.timedelta64(1, "s"))
+
+
+CLOSURES: dict[str, Callable[[xr.Dataset], Any]] = {
+    "none": lc.closures.NoClosure.fit,
+    "polynomial": lc.closures.Polynomial.fit,
+    "polynomial_ar1": lc.closures.PolynomialAR1.fit,
+    "analog": lc.closures.Analog.fit,
+    "analog without memory": partial(lc.closures.Analog.fit, memory=False),
+    **{
+        f"bridge, {scheme}": partial(lc.closures.SchrodingerBridge.fit, scheme=scheme, thinning=1)
+        for scheme in ("quantile", "moments", "split", "euler", "sequential")
+    },
+}
+
+
+@pytest.fixture(scope="module", params=CLOSURES)
+def closure(request: pytest.FixtureRequest, short: xr.Dataset) -> Any:
+    return CLOSURES[request.param](short)
+
+
+LIKE: dict[str, Callable[[F64], Any]] = {
+    "big-endian": lambda x: x.astype(">f8"),
+    "single precision": lambda x: x.astype(np.float32),
+    "integers": lambda x: x.astype(np.int32),
+    "in another order": np.asfortranarray,
+    "every second": lambda x: np.repeat(x, 2, axis=1)[:, ::2],
+    "read-only": lambda x: np.broadcast_to(x, x.shape),
+    "a list": np.ndarray.tolist,
+    "a DataArray": lambda x: xr.DataArray(x, dims=["member", "k", "i"][: x.ndim]),
+    "masked nowhere": np.ma.masked_array,
+}
+
+
+@pytest.mark.parametrize("kind", LIKE)
+def test_a_closure_takes_any_real_numbers(closure: Any, short: xr.Dataset, kind: str) -> None:
+    z = np.round(short["z"].values[::80])  # numbers that every kind holds
+    state = closure.init(z, 0)
+    expected = closure.step(z, state, np.random.default_rng(1))
+    np.testing.assert_array_equal(closure.init(LIKE[kind](z), 0), state)
+    like = state if kind in ("integers", "single precision") or state.size == 0 else LIKE[kind](state)
+    found = closure.step(LIKE[kind](z), like, np.random.default_rng(1))
+    for one, other in zip(found, expected, strict=True):
+        assert np.asarray(one).dtype == np.float64
+        np.testing.assert_array_equal(one, other)
+    assert type(found[0]) is np.ndarray
+
+
+@pytest.mark.parametrize("bad", ["None", "a text", "ragged", "complex", "texts", "objects", "masked", "of one member"])
+def test_a_closure_refuses_in_one_line_what_is_none(closure: Any, short: xr.Dataset, bad: str) -> None:
+    z = short["z"].values[:3]
+    made = {**OF_VALUES, **OF_SHAPES, "of one member": OF_SHAPES["of fewer dimensions"]}[bad](
+        z, np.random.default_rng(0)
+    )
+    state = closure.init(z, 0)
+    for call in (lambda: closure.init(made, 0), lambda: closure.step(made, state, np.random.default_rng(1))):
+        with pytest.raises(ValueError, match=r"^z(\.shape)? = [^\n]+ is not allowed; it must be [^\n]+$"):
+            call()
+
+
+def test_underflow_is_no_error(short: xr.Dataset) -> None:
+    """Weights of far samples and damped waves vanish; a user may yet have asked NumPy to raise at everything."""
+    z, samples = short["z"].values[:3], short["z"].values
+    trajectories = xr.Dataset({"x": (("sample", "time"), samples[:60])})
+    with np.errstate(all="raise"):
+        for name, fit in CLOSURES.items():
+            learned = fit(short)
+            learned = type(learned).from_dataset(learned.to_dataset())
+            run = lc.integrate(tendency, learned, z, 60)
+            assert np.isfinite(run["z"]).all(), name
+        forecasts = lc.forecast(tendency, learned, short, starts=2, members=2, lead=0.1)
+        lc.verify(forecasts, short)
+        lc.diagnose(short, run, max_lag=0.1)
+        for epsilon in (0.5, 1e-3, "auto"):
+            fitted = lc.bridge.fit(samples, epsilon)
+            for scheme in ("split", "euler", "sequential"):
+                lc.bridge.sample(fitted, z, 3, 0, scheme)
+            fitted.conditional_mean(5.0 * z), fitted.effective_samples(5.0 * z)
+        lc.TemporalProcess.fit(trajectories).sample(2, 0)
+        kuramoto_sivashinsky.simulate(lc.KuramotoSivashinsky(), samples=5)
 
 
 @pytest.mark.parametrize(

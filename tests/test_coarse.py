@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -206,6 +207,70 @@ class TestIntegrate:
         with pytest.raises(ValueError, match=message) as caught:
             lc.integrate(**{"tendency": tendency, "closure": closure, "z0": start(), "steps": 2, **arguments})
         assert "\n" not in str(caught.value)
+
+
+MIXING: dict[str, Callable[[F64], F64]] = {
+    "np.roll without an axis": lambda z: np.roll(z, 1) - z,
+    "a mean over the members": lambda z: z.mean(axis=0) - z,
+    "a mean over all": lambda z: z.mean() - z,
+    "the first member for all": lambda z: z[0] - z,
+    "the last member for all": lambda z: z[-1] - z,
+    "in single precision": lambda z: np.roll(z.astype(np.float32), 1) - z.astype(np.float32),
+}
+NOISE = np.random.default_rng(0)
+KEEPING: dict[str, Callable[[F64], F64]] = {
+    "compiled": tendency,
+    "its argument": lambda z: z,
+    "an axis": lambda z: np.roll(z, 1, axis=1) - z,
+    "a matrix": lambda z: z @ np.linspace(-1.0, 1.0, K * K).reshape(K, K),
+    "a transform": lambda z: np.fft.irfft(np.arange(K // 2 + 1) ** 4 * np.fft.rfft(z), K),
+    "single precision": lambda z: np.tanh(z.astype(np.float32) @ np.full((K, K), 0.1, np.float32)),
+    "a forcing of each member": lambda z: np.arange(4.0)[:, np.newaxis] - z,
+    "noise of its own": lambda z: NOISE.standard_normal(z.shape) - z,
+    "not finite": lambda z: np.where(z > 0.0, np.inf, z),
+}
+
+
+class TestCallbacks:
+    """A model or closure that would make a wrong run without a word is named at the start."""
+
+    @pytest.mark.parametrize("which", MIXING)
+    @pytest.mark.parametrize("z0", [start(4), start(3), np.repeat(start(1), 4, axis=0), np.eye(2, K)])
+    def test_members_that_depend_on_each_other(self, which: str, z0: F64) -> None:
+        with pytest.raises(ValueError, match=r"^tendency\(z\) of a member = 'changed by the others' .* axis=1\)$"):
+            lc.integrate(MIXING[which], NoClosure(), z0, steps=2)
+
+    @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+    @pytest.mark.parametrize("which", KEEPING)
+    def test_members_that_do_not(self, which: str) -> None:
+        coarse.check_tendency(KEEPING[which], start(4))
+
+    def test_a_single_member_has_no_others(self) -> None:
+        run = lc.integrate(MIXING["np.roll without an axis"], NoClosure(), start(1), steps=2)
+        np.testing.assert_array_equal(run["z"], lc.integrate(KEEPING["an axis"], NoClosure(), start(1), steps=2)["z"])
+
+    @pytest.mark.parametrize("who", ["tendency", "closure's z", "closure's state"])
+    @pytest.mark.parametrize("forecast", [False, True])
+    def test_what_writes_into_its_arguments(self, who: str, forecast: bool, truth: xr.Dataset) -> None:
+        def writes(x: F64) -> F64:
+            x *= 0.5
+            return x
+
+        class Mine(NoClosure):
+            def init(self, z: F64, rng: Any) -> F64:
+                return np.ones((len(z), 1))
+
+            def step(self, z: F64, state: F64, rng: Any) -> tuple[F64, F64]:
+                return np.zeros_like(z), writes(state if who == "closure's state" else z)[:, :1]
+
+        model, closure = (writes, NoClosure()) if who == "tendency" else (tendency, Mine())
+        name = "state" if who == "closure's state" else "z"
+        if forecast:
+            run = partial(lc.forecast, model, closure, truth, starts=2, members=2, lead=0.1)
+        else:
+            run = partial(lc.integrate, model, closure, start(), steps=2)
+        with pytest.raises(ValueError, match=rf"^{name} after .* = 'changed' .* work on a copy"):
+            run()
 
 
 THREADS = """

@@ -2,62 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from l96closure import checks
 from l96closure.closures import Closure
+from l96closure.coarse import take_step
 
 __all__ = ["Carried"]
 
 F64 = npt.NDArray[np.float64]
 
+_ROUNDING = 1e-12  # in parts of the largest of z: climlab adds its increments and takes them off again
+
 
 class Carried:
-    """Draws psi once for each model time and returns it again when the same time is asked for again.
+    """Draws psi once for each model time and state, and returns it again when the same is asked for again.
 
-    The stages of a Runge-Kutta step and repeated diagnostic calls thus see one psi and leave the chain where it is.
+    Repeated diagnostic calls thus see one psi and leave the chain where it is, and so do the stages of a Runge-Kutta
+    step where there are several: psi belongs to the state that comes first at its time. It serves one run of one
+    ensemble, whose time goes on; another state at the same time, or an earlier time, is refused.
 
     Parameters
     ----------
     closure : obeys :class:`l96closure.closures.Closure`.
     rng : generator or seed of the closure's noise.
+    stages : states at which the model asks for psi in a step, >= 1.
 
     Attributes
     ----------
     state : what the closure carries from step to step, None before the first; with ``rng`` all that a restart needs.
+    time : of the last psi, None before the first.
+
+    Raises
+    ------
+    ValueError
+        ``stages`` is out of its range.
     """
 
-    def __init__(self, closure: Closure, rng: np.random.Generator | int) -> None:
+    def __init__(self, closure: Closure, rng: np.random.Generator | int, stages: int = 1) -> None:
         self.closure, self.rng = closure, np.random.default_rng(rng)
+        self.stages = checks.integer("stages", stages, 1)
         self.state: F64 | None = None
-        self._time: Hashable = None
+        self.time: Any = None
+        self._seen: list[F64] = []  # the states at this time, one for each stage
         self._psi: F64 | None = None
 
-    def psi(self, z: F64, time: Hashable) -> F64:
+    def psi(self, z: F64, time: Any) -> F64:
         """Subgrid tendency at ``time``.
 
         Parameters
         ----------
         z : slow variables (member, K), of the same shape at every call.
-        time : anything that is equal within a time step and differs from that of the step before.
+        time : anything that is equal within a time step and greater than that of the step before.
 
         Returns
         -------
-        psi (member, K) in the units of the closure, not to be changed.
+        psi (member, K) in the units of the closure; the caller's own.
 
         Raises
         ------
         ValueError
-            ``z`` has another shape than at the first call, or does not fit the closure.
+            ``z`` has another shape than at the first call, does not fit the closure, or is one state more at its time
+            than there are stages; ``time`` is before that of the last call.
         """
-        if self.state is None:
+        if self._psi is None or self.state is None:
             self.state = self.closure.init(z, self.rng)
-        if self._psi is not None and z.shape != self._psi.shape:
+            self._psi, self.state = take_step(self.closure, z, self.state, self.rng)
+            self.time, self._seen = time, [z.copy()]
+            return self._psi.copy()
+        if z.shape != self._psi.shape:
             checks.reject("z.shape", z.shape, f"{self._psi.shape}, as at the first call")
-        if self._psi is None or time != self._time:
+        if time < self.time:
+            checks.reject("time", str(time), f"at or after the last, {self.time}; another run needs another adapter")
+        if time != self.time:
             self._psi, self.state = self.closure.step(z, self.state, self.rng)
-            self._time = time
-        return self._psi
+            self.time, self._seen = time, []
+        self._take_down(z)
+        return self._psi.copy()
+
+    def _take_down(self, z: F64) -> None:
+        """Note a state at this time; refuse it if it is one too many."""
+        largest = np.abs(z).max()
+        if any(np.abs(z - seen).max() <= _ROUNDING * largest for seen in self._seen):
+            return
+        if len(self._seen) == self.stages:
+            checks.reject(
+                f"z at time {self.time}",
+                f"state {len(self._seen) + 1} of it",
+                f"one of {self.stages} (stages={self.stages}); another ensemble needs another adapter, and a scheme "
+                "that asks for psi at several stages of a step their number, stages=3 for sympl's SSPRungeKutta",
+            )
+        self._seen.append(z.copy())

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from l96closure import checks
 from l96closure.adapters import cannot_import
 from l96closure.closures import Closure
-from l96closure.coarse import SCHEMES, Tendency, check_step
+from l96closure.coarse import SCHEMES, Tendency, check_step, check_tendency, take_step
 
 try:
     from dapper.mods import Operator
@@ -61,6 +61,7 @@ class Forecast:
         self.tendency, self.closure, self.K = tendency, closure, checks.integer("K", K, 1)
         self.scheme = checks.one_of("scheme", scheme, SCHEMES)
         self.rng = np.random.default_rng(rng)
+        self._tried = 0  # members, two at most
         self._shape = closure.init(np.zeros((1, self.K)), 0).shape[1:]  # of one member's closure state
         self.M = self.K + int(np.prod(self._shape))
 
@@ -77,13 +78,20 @@ class Forecast:
     def __call__(self, x: F64, t: float, dt: float) -> F64:
         """Advance x, (M,) or (member, M), from time ``t`` by one coarse step ``dt``; the model does not depend on t.
 
-        Raises ``ValueError`` when the closure remembers and is right for another step.
+        Raises ``ValueError`` when the closure remembers and is right for another step, and on the first call when the
+        tendency or the closure is refused as by :func:`l96closure.integrate`.
         """
         check_step(self.closure, dt)
         members = np.atleast_2d(x)
         z = np.ascontiguousarray(members[:, : self.K])
         state = members[:, self.K :].reshape(len(z), *self._shape)
-        psi, state = self.closure.step(z, state, self.rng)
+        several = min(len(z), 2)
+        if self._tried < several:  # whether members are kept apart shows with two of them
+            check_tendency(self.tendency, z)
+            psi, state = take_step(self.closure, z, state, self.rng)
+            self._tried = several
+        else:
+            psi, state = self.closure.step(z, state, self.rng)
         advanced = self._joined(SCHEMES[self.scheme](self.tendency, z, psi, dt), state)
         return advanced.reshape(np.shape(x))
 

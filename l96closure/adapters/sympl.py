@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from l96closure.adapters import cannot_import
 from l96closure.adapters.carried import Carried
 from l96closure.closures import Closure
+from l96closure.coarse import check_step
 
 try:
     import sympl
@@ -25,9 +27,11 @@ class ClosureTendency(sympl.TendencyComponent):
     """The subgrid tendency psi of one quantity, to be added to other tendencies by any stepper of sympl.
 
     psi is drawn once for each value of ``state["time"]``, so the loop has to advance it, as every loop of sympl does.
-    The stages of ``SSPRungeKutta`` see the same psi, which suits a psi of the definition ``coupling``;
-    ``AdamsBashforth(order=1)`` is forward Euler and suits ``coarse``. Higher orders of Adams-Bashforth extrapolate psi
-    from the last steps and so change the variance of its noise: keep to order 1 with a stochastic closure.
+    A component serves one run of one ensemble. The stages of ``SSPRungeKutta`` see the same psi, which suits a psi of
+    the definition ``coupling``; their number is given as ``stages``, as without it another state at the same time is
+    refused. ``AdamsBashforth(order=1)`` is forward Euler and suits ``coarse``. Higher orders of Adams-Bashforth
+    extrapolate psi from the last steps and so change the variance of its noise: keep to order 1 with a stochastic
+    closure.
 
     Parameters
     ----------
@@ -37,6 +41,7 @@ class ClosureTendency(sympl.TendencyComponent):
     units : units of z, as the closure was fitted.
     time_unit : the time unit of psi, which is in ``units`` per ``time_unit``.
     rng : generator or seed of the closure's noise.
+    stages : states at which the stepper asks for a tendency in a step, >= 1: the stages of ``SSPRungeKutta``.
     **options : ``name`` and ``tendencies_in_diagnostics``, see ``sympl.TendencyComponent``.
 
     Attributes
@@ -46,7 +51,8 @@ class ClosureTendency(sympl.TendencyComponent):
     Raises
     ------
     ValueError
-        On a call: the quantity does not fit the closure, or changes its shape.
+        ``stages`` is out of its range. On a call: the quantity does not fit the closure, changes its shape, or is
+        another state at the same time; time goes back, or has gone on by another step than the closure was fitted for.
     """
 
     # Abstract in the base class; set for each instance.
@@ -62,9 +68,11 @@ class ClosureTendency(sympl.TendencyComponent):
         units: str = "1",
         time_unit: str = "s",
         rng: np.random.Generator | int = 0,
+        stages: int = 1,
         **options: Any,
     ) -> None:
-        self.carried, self._quantity = Carried(closure, rng), quantity
+        self.carried, self._quantity = Carried(closure, rng, stages), quantity
+        self._unit = float(sympl.DataArray(1.0, attrs={"units": time_unit}).to_units("s"))  # in s
         self.input_properties = {quantity: {"dims": ["*", site], "units": units}}
         self.tendency_properties = {quantity: {"units": f"{units} {time_unit}^-1"}}
         self.diagnostic_properties = {}
@@ -73,4 +81,8 @@ class ClosureTendency(sympl.TendencyComponent):
     def array_call(self, state: dict[str, Any]) -> tuple[dict[str, F64], dict[str, F64]]:
         """Tendency of plain arrays; sympl calls it with the quantity as (member, K), and with the time."""
         z = np.ascontiguousarray(state[self._quantity], dtype=np.float64)
-        return {self._quantity: self.carried.psi(z, state["time"])}, {}
+        time, before = state["time"], self.carried.time
+        if before is not None and time > before:
+            rounding = 2.0 * timedelta.resolution.total_seconds() / self._unit
+            check_step(self.carried.closure, (time - before).total_seconds() / self._unit, rounding)
+        return {self._quantity: self.carried.psi(z, time)}, {}

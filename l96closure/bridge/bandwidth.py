@@ -43,9 +43,9 @@ class Bandwidth(NamedTuple):
 
 def checked_epsilon(name: str, value: Any) -> float | str:
     """Return a bandwidth; raise ``ValueError`` unless it is a number > 0, or ``auto``, for :func:`choose_epsilon`."""
-    if value == "auto":
-        return "auto"
     if isinstance(value, str):
+        if value == "auto":
+            return value
         checks.reject(name, value, "auto or a finite number > 0")
     return checks.number(name, value, above=0.0)
 
@@ -100,6 +100,7 @@ def choose_epsilon(
     return Bandwidth(_peak(candidates, criterion), candidates, criterion)
 
 
+@np.errstate(under="ignore")  # weights of samples far away
 def _log_likelihood(x: F64, y: F64, candidates: F64) -> F64:
     """Mean leave-one-out log-likelihood of y (m,) given x (m, n) for every candidate epsilon."""
     design = np.column_stack([np.ones(len(y)), x])

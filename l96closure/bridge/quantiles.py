@@ -81,6 +81,7 @@ def _look_up(x: F64, noise: F64, table: F64, lowest: F64, spacing: F64, of: Inde
             out[n, k] = lower + row * (upper - lower)
 
 
+@np.errstate(under="ignore")  # weights of samples far away
 def tabulate(bridge: Bridge) -> ConditionalQuantiles:
     """Tabulate the conditional quantiles of a bridge each of whose components sees one coordinate.
 

@@ -13,8 +13,9 @@ import scipy
 import xarray as xr
 
 from l96closure import bridge, checks, store
+from l96closure.closures.inputs import numbers, slow_variables
 from l96closure.closures.parts import Parts
-from l96closure.series import time_step
+from l96closure.series import one_run, time_step
 from l96closure.training import prepare
 
 __all__ = ["Analog"]
@@ -73,6 +74,7 @@ class Analog:
 
     @classmethod
     @checks.arguments(
+        truth=checks.xarray_dataset,
         radius=partial(checks.integer, minimum=0),
         neighbours=partial(checks.integer, minimum=1),
         memory=checks.boolean,
@@ -101,7 +103,8 @@ class Analog:
         ------
         ValueError
             An argument is out of its range, ``truth`` is no usable training data, or, with ``memory``, its time is not
-            uniform, too short for ``step`` or has no interval that divides it.
+            uniform, too short for ``step`` or has no interval that divides it, or ``truth`` looks like several runs
+            (:func:`l96closure.series.one_run`).
         """
         data = prepare(truth)
         K = data.fields.sites
@@ -110,6 +113,8 @@ class Analog:
         seen = [z[lag:, np.stack(bridge.periodic(K, radius))].reshape(-1, 2 * radius + 1)]
         scale = [data.scale[0]] * seen[0].shape[1]
         if memory:
+            one_run("truth.z", z)
+            one_run("truth.psi", psi)
             change = z[lag:] - z[:-lag]
             if np.ptp(change) == 0.0:
                 checks.reject("change of truth.z", float(change[0, 0]), "an array of at least two distinct values")
@@ -134,7 +139,7 @@ class Analog:
         ValueError
             ``z`` is not (member, K) for the K the closure was fitted for.
         """
-        self._check(z)
+        z = slow_variables(z, (self.K,))
         if self.coarse_dt is None:
             return np.empty((z.shape[0], 0))
         of_z = slice(self._sites.shape[1])
@@ -162,7 +167,7 @@ class Analog:
         ValueError
             ``z`` is not (member, K) for the K the closure was fitted for, or ``state`` does not fit it.
         """
-        self._check(z)
+        z, state = slow_variables(z, (self.K,)), numbers("state", state)
         seen = z[:, self._sites]
         if self.coarse_dt is not None:
             if state.shape != (*z.shape, 2):
@@ -179,10 +184,6 @@ class Analog:
         chosen = rng.integers(self.neighbours, size=(*points.shape[:2], 1))
         drawn: npt.NDArray[np.intp] = np.take_along_axis(near, chosen, axis=2)[:, :, 0]
         return drawn
-
-    def _check(self, z: F64) -> None:
-        if z.ndim != 2 or z.shape[1] != self.K:
-            checks.reject("z.shape", z.shape, f"(member, {self.K}), the size the closure was fitted for")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the closure to a netCDF file; raises ``ValueError`` when the folder does not exist."""

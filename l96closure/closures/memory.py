@@ -210,7 +210,8 @@ def remembered(truth: xr.Dataset, data: TrainingData, oscillators: int, step: fl
     """Fit the memory of the noise to the residual of training data, which :func:`l96closure.training.prepare` made.
 
     Without ``step`` and a coordinate ``time`` of ``truth``, the unit of time is the interval of ``truth``.
-    Raises ``ValueError`` when ``truth`` is too short for so many oscillators.
+    Raises ``ValueError`` when ``truth`` is too short for so many oscillators, its times are not those of one run, or
+    its target looks like several (:func:`l96closure.series.one_run`).
     """
     interval = 1.0 if step is None and "time" not in truth.coords else time_step("truth", truth)
     lags = min(_LAGS, truth.sizes["time"] // 2)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import store
+from l96closure.closures.inputs import slow_variables
 
 __all__ = ["NoClosure"]
 
@@ -27,11 +28,11 @@ class NoClosure:
 
     def init(self, z: F64, rng: np.random.Generator | int) -> F64:
         """Return the empty state (member, 0)."""
-        return np.empty((z.shape[0], 0))
+        return np.empty((len(slow_variables(z)), 0))
 
     def step(self, z: F64, state: F64, rng: np.random.Generator) -> tuple[F64, F64]:
         """Return psi = 0 of the shape of ``z`` (member, K), and the state as it was."""
-        return np.zeros_like(z), state
+        return np.zeros_like(slow_variables(z)), state
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the closure to a netCDF file; raises ``ValueError`` when the folder does not exist."""

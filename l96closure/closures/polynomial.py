@@ -11,6 +11,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks, store
+from l96closure.closures.inputs import slow_variables
 from l96closure.closures.parts import Parts
 from l96closure.training import read_fields
 from l96closure.trends import PolynomialTrend, removed
@@ -38,7 +39,7 @@ class Polynomial:
     name = "polynomial"
 
     @classmethod
-    @checks.arguments(degree=partial(checks.integer, minimum=0))
+    @checks.arguments(truth=checks.xarray_dataset, degree=partial(checks.integer, minimum=0))
     def fit(cls, truth: xr.Dataset, degree: int = 4) -> Polynomial:
         """Fit the polynomial by least squares, all sites pooled.
 
@@ -59,11 +60,11 @@ class Polynomial:
 
     def init(self, z: F64, rng: np.random.Generator | int) -> F64:
         """Return the empty state (member, 0)."""
-        return np.empty((z.shape[0], 0))
+        return np.empty((len(slow_variables(z)), 0))
 
     def step(self, z: F64, state: F64, rng: np.random.Generator) -> tuple[F64, F64]:
         """Return psi = p(z) of the shape of ``z`` (member, K), in units of z per model time unit, and the state."""
-        return self.trend(z), state
+        return self.trend(slow_variables(z)), state
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the closure to a netCDF file; raises ``ValueError`` when the folder does not exist."""

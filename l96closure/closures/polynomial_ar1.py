@@ -12,9 +12,10 @@ import scipy
 import xarray as xr
 
 from l96closure import checks, store
+from l96closure.closures.inputs import numbers, slow_variables
 from l96closure.closures.parts import Parts
 from l96closure.closures.polynomial import Polynomial, polynomial
-from l96closure.series import autocorrelation, time_step
+from l96closure.series import autocorrelation, no_joint, one_run, time_step
 from l96closure.training import prepare
 from l96closure.trends import PolynomialTrend, on_unit_interval
 
@@ -60,6 +61,7 @@ class PolynomialAR1:
 
     @classmethod
     @checks.arguments(
+        truth=checks.xarray_dataset,
         degree=partial(checks.integer, minimum=0),
         residual_degree=partial(checks.integer, minimum=0),
         step=checks.optional(partial(checks.number, above=0.0)),
@@ -82,12 +84,14 @@ class PolynomialAR1:
         ------
         ValueError
             An argument is out of its range, ``truth`` is no usable training data, its time is not uniform or too short
-            for ``step``, or a negative autocorrelation would have to be raised to a power.
+            for ``step``, it looks like several runs (:func:`l96closure.series.one_run`), or a negative autocorrelation
+            would have to be raised to a power.
         """
         interval = time_step("truth", truth)
         step = interval if step is None else step
         data = prepare(truth, trend_degree=degree)
         z, residual = np.split(data.samples, 2, axis=1)
+        no_joint("truth.z", z)
         log_variance = _fit_log_variance(z, residual, residual_degree)
         phi = _phi(residual * np.exp(-0.5 * log_variance(z)), interval, step)
         assert isinstance(data.trend, PolynomialTrend)
@@ -95,7 +99,7 @@ class PolynomialAR1:
 
     def init(self, z: F64, rng: np.random.Generator | int) -> F64:
         """Draw e from its stationary distribution, N(0, 1), of the shape of ``z`` (member, K)."""
-        return np.random.default_rng(rng).standard_normal(z.shape)
+        return np.random.default_rng(rng).standard_normal(slow_variables(z).shape)
 
     def step(self, z: F64, state: F64, rng: np.random.Generator) -> tuple[F64, F64]:
         """Advance e by a step and add it to the polynomial.
@@ -113,8 +117,9 @@ class PolynomialAR1:
         Raises
         ------
         ValueError
-            ``state`` is not of the shape of ``z``.
+            ``z`` is not (member, K), or ``state`` not of its shape.
         """
+        z, state = slow_variables(z), numbers("state", state)
         if state.shape != z.shape:
             checks.reject("state.shape", state.shape, f"that of z, {z.shape}")
         following = self.phi * state + np.sqrt(1.0 - self.phi**2) * rng.standard_normal(z.shape)
@@ -177,6 +182,7 @@ def _phi(standardised: F64, interval: float, step: float) -> float:
     lag = max(1, round(step / interval))
     if lag >= len(standardised):
         checks.reject("step", step, f"less than {len(standardised) * interval:g}, the length of truth")
+    one_run("truth.psi", standardised)
     phi = float(autocorrelation(standardised, lag + 1)[lag])
     power = step / (lag * interval)
     if np.isclose(power, 1.0, rtol=1e-6):

@@ -22,6 +22,7 @@ from l96closure.bridge.sinkhorn import at_once
 from l96closure.closures import bridge_file
 from l96closure.closures.bridge_file import Learned
 from l96closure.closures.draws import DRIVEN, EXACT, SCHEMES, Draw, FromChain, FromNoise, chosen_scheme, usual_epsilon
+from l96closure.closures.inputs import numbers, slow_variables
 from l96closure.closures.memory import Memory, remembered
 from l96closure.closures.parts import Parts
 from l96closure.fields import Fields
@@ -79,6 +80,7 @@ class SchrodingerBridge:
 
     @classmethod
     @checks.arguments(
+        truth=checks.xarray_dataset,
         epsilon=checks.optional(bridge.checked_epsilon),
         radius=partial(checks.integer, minimum=0),
         scheme=partial(checks.one_of, allowed=SCHEMES),
@@ -245,7 +247,7 @@ class SchrodingerBridge:
         ValueError
             ``z`` is not of that shape for the P and K the closure was fitted for.
         """
-        self._check(z)
+        z = slow_variables(z, self.fields.input_shape)
         return self._draw.initial(len(z), np.random.default_rng(rng))
 
     def step(self, z: F64, state: F64, rng: np.random.Generator) -> tuple[F64, F64]:
@@ -266,16 +268,10 @@ class SchrodingerBridge:
         ValueError
             ``z`` is not of that shape for the P and K the closure was fitted for.
         """
-        self._check(z)
-        residual, following = self._draw(z.reshape(len(z), -1), state, rng)
+        z = slow_variables(z, self.fields.input_shape)
+        residual, following = self._draw(z.reshape(len(z), -1), numbers("state", state), rng)
         psi = residual if self.trend is None else residual + self.trend(z)
         return (psi - psi.mean(axis=1, keepdims=True) if self.conserve else psi), following
-
-    def _check(self, z: F64) -> None:
-        wanted = self.fields.input_shape
-        if z.shape[1:] != wanted:
-            shape = ", ".join(map(str, wanted))
-            checks.reject("z.shape", z.shape, f"(member, {shape}), the size the closure was fitted for")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the closure to a netCDF file; raises ``ValueError`` when the folder does not exist."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import numpy as np
 import xarray as xr
 
 from l96closure import checks
 from l96closure.diagnostics import resampling
-from l96closure.diagnostics.runs import align
+from l96closure.diagnostics.runs import align, lag_time
 from l96closure.diagnostics.scores import PARTS, SCORES, score
 from l96closure.diagnostics.statistics import grid, statistics
 
@@ -19,7 +21,7 @@ def diagnose(
     coarse: xr.Dataset,
     *,
     bins: int = 50,
-    max_lag: float = 5.0,
+    max_lag: float | timedelta | np.timedelta64 = 5.0,
     rng: np.random.Generator | int = 0,
 ) -> xr.Dataset:
     """Compare the climate of a coarse run with the truth's.
@@ -37,7 +39,8 @@ def diagnose(
         is a whole multiple of the other.
     bins : number of bins of z and of psi, >= 2; they span the truth's range and a tenth of it on either
         side. What lies outside counts in the Hellinger distance as two further bins.
-    max_lag : longest lag in model time units, > 0; cut to half of the shorter record.
+    max_lag : longest lag in model time units, one time step or more; cut to half of the shorter record. Where times
+        are dates a number counts in seconds, and a ``numpy.timedelta64`` or ``datetime.timedelta`` does as well.
     rng : generator or seed of the resampling behind the intervals.
 
     Returns
@@ -73,13 +76,13 @@ def diagnose(
     ------
     ValueError
         A variable or dimension is missing, a value is not finite (for the coarse run the message names
-        member and time), a time step is not uniform, neither step is a multiple of the other, or the sites
-        differ in number.
+        member and time), a time step is not uniform, neither step is a multiple of the other, the sites
+        differ in number, ``max_lag`` is shorter than a step, or the truth looks like several runs
+        (:func:`l96closure.series.one_run`).
     """
     bins = checks.integer("bins", bins, 2)
-    max_lag = checks.number("max_lag", max_lag, above=0.0)
     runs = align(truth, coarse)
-    on = grid(runs, bins, max_lag)
+    on = grid(runs, bins, lag_time(max_lag, truth, runs.step))
     described = statistics(runs, on)
     memory = max(
         resampling.decorrelation_time(correlation)

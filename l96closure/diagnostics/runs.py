@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import NamedTuple
 
 import numpy as np
@@ -9,9 +10,9 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks
-from l96closure.series import time_step
+from l96closure.series import dated, one_run, time_step
 
-__all__ = ["SOURCES", "Runs", "align"]
+__all__ = ["SOURCES", "Runs", "align", "lag_time"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -56,12 +57,41 @@ def align(truth: xr.Dataset, coarse: xr.Dataset) -> Runs:
     }
     if truth.sizes["k"] != coarse.sizes["k"]:
         checks.reject("coarse.sizes['k']", coarse.sizes["k"], f"the truth's, {truth.sizes['k']}")
+    for name in ("z", "psi"):
+        one_run(f"truth.{name}", fields["truth"][name][0])
     step, every = _common_step(time_step("truth", truth), time_step("coarse", coarse))
     z, psi = ({source: fields[source][name][:, :: every[source]] for source in SOURCES} for name in ("z", "psi"))
     runs = Runs(z, psi, step)
     if runs.shortest < 2:
         checks.reject("time", runs.shortest, f"two times or more of both runs at their common step {step:g}")
     return runs
+
+
+def lag_time(max_lag: float | timedelta | np.timedelta64, truth: xr.Dataset, step: float) -> float:
+    """Return the longest lag in the unit of the truth's time, which is seconds where times are dates.
+
+    Parameters
+    ----------
+    max_lag : as :func:`l96closure.diagnose` has it.
+    truth : has the coordinate ``time``.
+    step : common time step of the two runs.
+
+    Raises
+    ------
+    ValueError
+        ``max_lag`` is shorter than a step, or a duration where times are plain numbers.
+    """
+    in_seconds = dated(truth)
+    if isinstance(max_lag, (timedelta, np.timedelta64)):
+        if not in_seconds:
+            checks.reject("max_lag", max_lag, "a number, in the unit of the truth's time, which has no dates")
+        longest = float(np.timedelta64(max_lag) / np.timedelta64(1, "s"))
+    else:
+        longest = checks.number("max_lag", max_lag, above=0.0)
+    if not longest >= step * (1 - 1e-9):
+        unit = " s; as times are dates, give a numpy.timedelta64, a datetime.timedelta or seconds" if in_seconds else ""
+        checks.reject("max_lag", max_lag, f"at least the common time step of the runs, {step:g}{unit}")
+    return longest
 
 
 def _arrays(name: str, dataset: xr.Dataset, dims: tuple[str, ...]) -> dict[str, FloatArray]:
