@@ -31,6 +31,7 @@ from l96closure.bridge.kernel_plan import DISTANCE, KernelPlan
 from l96closure.bridge.neighbourhoods import padded
 from l96closure.bridge.shifted_sums import query_coordinates, weights
 from l96closure.bridge.vector import store, total
+from l96closure.compiled import cached, threaded
 
 if TYPE_CHECKING:
     from l96closure.bridge.conditional import Bridge
@@ -201,14 +202,14 @@ def _sweep_one(x: F64, uniforms: F64, plan: KernelPlan, intercept: F64, slope: F
             x[plan.targets[p, 0]] = value
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@cached
 def sweep(x: F64, uniforms: F64, plan: KernelPlan, intercept: F64, slope: F64, residual: F64) -> None:
     """Make ``uniforms.shape[0]`` sweeps in place, serially; x (n, d), uniforms (steps, n, P) in [0, 1)."""
     for n in range(x.shape[0]):
         _sweep_one(x[n], uniforms[:, n], plan, intercept, slope, residual)
 
 
-@numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
+@threaded
 def sweep_parallel(x: F64, uniforms: F64, plan: KernelPlan, intercept: F64, slope: F64, residual: F64) -> None:
     """Do so on all cores. Each state is one thread's own: the bits do not depend on their number."""
     for n in prange(x.shape[0]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 
 import numba
 import numpy as np
@@ -14,6 +15,7 @@ from l96closure.bridge import kernel_sums
 from l96closure.bridge.conditional import Bridge
 from l96closure.bridge.full_conditionals import FullConditionals, sweep, sweep_parallel
 from l96closure.bridge.kernel_plan import DISTANCE, KernelPlan
+from l96closure.compiled import cached, in_turn, threaded, threads
 from l96closure.progress import bar as progress_bar
 
 __all__ = ["CLAMPS", "NOISE_METRICS", "SCHEMES", "SEQUENTIAL", "Chain", "sample"]
@@ -79,10 +81,10 @@ def _steps(
     return steps  # type: ignore[no-any-return]
 
 
-_advance = numba.njit(cache=True)(_steps.py_func)
+_advance = cached(_steps)
 
 
-@numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
+@threaded
 def _advance_parallel(
     x: F64,
     normals: F64,
@@ -200,8 +202,11 @@ class Chain:
                 if parallel and x.shape[0] >= _MANY_STATES:
                     _advance_parallel(x, normals, *arguments, self._plan, double, made)
                 else:
-                    parts = numba.get_num_threads() if parallel else None
-                    made += _advance(x, normals[made[0] :], *arguments, self._plan, double, parts)
+                    parts = threads() if parallel else 1
+                    with in_turn() if parts > 1 else nullcontext():
+                        made += _advance(
+                            x, normals[made[0] :], *arguments, self._plan, double, parts if parts > 1 else None
+                        )
                 if made.min() == len(normals):
                     break
 

@@ -16,13 +16,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import scipy
 import xarray as xr
 
 from l96closure import checks
+from l96closure.compiled import cached
 from l96closure.series import time_step
 from l96closure.training import TrainingData, residual_autocorrelation
 
@@ -37,7 +37,7 @@ _LOWEST = 1e-3
 _STARTS = 8  # of the least-squares fit
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Memory:
     """A sum of damped oscillators, standard normal at every time; made by :func:`fit_memory`.
 
@@ -88,7 +88,7 @@ class Memory:
         return noise, following
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@cached
 def _advance(state: F64, normals: F64, recursion: F64, following: F64, noise: F64) -> None:
     m = normals.shape[2]
     for n in range(state.shape[0]):
