@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numba
 import numpy as np
 import numpy.typing as npt
+import scipy
 from numba import prange
 
 from l96closure import checks
@@ -36,13 +37,15 @@ from l96closure.compiled import cached, threaded
 if TYPE_CHECKING:
     from l96closure.bridge.conditional import Bridge
 
-__all__ = ["FullConditionals", "full_conditionals", "sweep", "sweep_parallel"]
+__all__ = ["FullConditionals", "check_sweeps", "full_conditionals", "sweep", "sweep_parallel"]
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 
 _SEARCH_BLOCK = 32  # weights per block of the search behind a draw
+_TRIALS, _TRIAL_SWEEPS = 256, 300
+_LARGEST_GROWTH = 1.5  # of the samples' standard deviation; sampling error alone makes some percent
 
 
 class FullConditionals(NamedTuple):
@@ -121,6 +124,52 @@ def full_conditionals(bridge: Bridge, causal: bool) -> FullConditionals:
         slope,
         np.stack([one.residual for one in fitted]),
     )
+
+
+def check_sweeps(bridge: Bridge, conditionals: FullConditionals) -> None:
+    """Raise ``ValueError`` where repeated sweeps leave the samples behind.
+
+    Conditionals of neighbourhoods that are too small for the correlations belong to no joint distribution: on a smooth
+    ring each component is the mean of its two neighbours plus the more, the smoother, b_1 + b_2 > 1, and every sweep
+    makes the state larger. What is drawn about the linear part is bounded, so that the linear part alone decides. It is
+    swept with normal residuals from zero; with conditionals that belong together it comes to rest at the samples'
+    variance, or below where components are held fixed.
+    """
+    one_set = bridge.dictionaries[0].values.shape[1] == bridge.components.size
+    spread = np.concatenate([one.values.std(axis=0) for one in bridge.dictionaries])
+    of_component = np.zeros(bridge.d)
+    of_component[bridge.components] = spread if one_set else spread[bridge.dictionary_of]
+    drawn = conditionals.plan.targets[:, 0]
+    if drawn.size == 0:
+        return
+    before, after = _linear_sweep(conditionals, bridge.d)
+    noise = conditionals.residual.std(axis=1)[conditionals.plan.head][:, None]
+    unit, rng = of_component[drawn][:, None], np.random.default_rng(0)
+    x = np.zeros((drawn.size, _TRIALS))
+    for _ in range(_TRIAL_SWEEPS):
+        x = before.solve(after @ x + noise * rng.standard_normal(x.shape))
+        growth = float(np.sqrt(np.mean((x / unit) ** 2)))
+        if growth > _LARGEST_GROWTH:
+            checks.reject(
+                "scheme",
+                "sequential",
+                "another, or have larger neighbourhoods: each component given so few others belongs to no joint "
+                f"distribution, and its draws grow to {growth:.2g} standard deviations of the samples and beyond",
+            )
+
+
+def _linear_sweep(conditionals: FullConditionals, d: int) -> tuple[Any, Any]:
+    """Factored I - L and U of a sweep x <- L x_new + U x + noise of the drawn components, in their order."""
+    plan, slope = conditionals.plan, conditionals.slope
+    P = plan.head.size
+    place = np.full(d, -1)
+    place[plan.targets[:, 0]] = np.arange(P)
+    b = np.where(np.arange(plan.gather.shape[1]) < plan.size[plan.head][:, None], slope[plan.head], 0.0)
+    row, column = np.repeat(np.arange(P), plan.gather.shape[1]), place[plan.gather].ravel()
+    kept = column >= 0  # components that are held fixed add the same to every state
+    whole = scipy.sparse.csc_array((b.ravel()[kept], (row[kept], column[kept])), shape=(P, P))
+    lower = scipy.sparse.eye_array(P, format="csc") - scipy.sparse.tril(whole, format="csc")
+    return scipy.sparse.linalg.splu(lower, permc_spec="NATURAL"), scipy.sparse.triu(whole, format="csr")
 
 
 class _Conditional(NamedTuple):

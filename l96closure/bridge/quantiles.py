@@ -33,7 +33,7 @@ __all__ = ["ConditionalQuantiles", "tabulate"]
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 
-_SPACING = 0.5  # of the coordinates of the table, in standard deviations of the kernel
+_SPACING, _FINEST = 0.5, 0.05  # of the coordinates of the table, in standard deviations of the kernel
 _MOST_NODES = 1024  # coordinates of the table
 _LEVELS = 129  # probabilities
 _FARTHEST = 4.0  # standard normal quantile of the last; beyond, the quantile stays as it is
@@ -160,8 +160,8 @@ class _Sorted(NamedTuple):
 
     def nodes(self, spacing: float) -> F64:
         """Of an even lattice of coordinates, those on either side of a sample; ``spacing`` in kernel widths."""
-        lowest, length = self.x.min(), np.ptp(self.x)
         width = 1.0 / (self.factor * np.sqrt(2.0 * np.log(2.0)))
+        lowest, length = self.x.min(), np.ptp(self.x) or width
         count = max(np.ceil(length / (spacing * width)), 1.0)
         below = np.unique(np.minimum(np.floor((self.x - lowest) * (count / length)), count - 1.0))
         places: F64 = lowest + np.union1d(below, below + 1.0) * (length / count)
@@ -199,7 +199,7 @@ def _table(samples: _Sorted) -> _Table:
         error = float(np.sqrt(square.mean()) / samples.values.std())
         spacing *= 0.5
         finer = samples.nodes(spacing)
-        if error <= _GOOD_ERROR or finer.size > _MOST_NODES:
+        if error <= _GOOD_ERROR or spacing < _FINEST or finer.size > _MOST_NODES:
             return _Table(nodes, table, error)
         nodes = finer
 

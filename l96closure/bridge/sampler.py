@@ -13,7 +13,7 @@ from numba import prange
 from l96closure import checks
 from l96closure.bridge import kernel_sums
 from l96closure.bridge.conditional import Bridge
-from l96closure.bridge.full_conditionals import FullConditionals, sweep, sweep_parallel
+from l96closure.bridge.full_conditionals import FullConditionals, check_sweeps, sweep, sweep_parallel
 from l96closure.bridge.kernel_plan import DISTANCE, KernelPlan
 from l96closure.compiled import cached, in_turn, threaded, threads
 from l96closure.progress import bar as progress_bar
@@ -127,7 +127,8 @@ class Chain:
     Raises
     ------
     ValueError
-        An argument is not one of those allowed, or a component is neither sampled nor given.
+        An argument is not one of those allowed, a component is neither sampled nor given, or draws of the scheme
+        ``sequential`` would grow without bound.
     """
 
     def __init__(
@@ -159,6 +160,7 @@ class Chain:
         self._conditionals: FullConditionals | None = None
         if scheme == "sequential":
             self._conditionals = bridge.full_conditionals.without(fixed)
+            check_sweeps(bridge, self._conditionals)
         elif scheme == "ancestral":
             if free.size and fixed.size and fixed.max() > free.min():
                 checks.reject("given", fixed.tolist(), f"components before {free.min()}, the first that is drawn")
