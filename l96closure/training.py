@@ -30,7 +30,7 @@ _BLOCK = 2**21  # values before thinning that are read at a time
 _MOST_TREND_VALUES = 2_000_000  # of each field that the trend is fitted to
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PolynomialTrend:
     """A polynomial in one variable, the deterministic parametrization of Wilks (2005).
 
@@ -120,7 +120,7 @@ def fit_additive_trend(z: F64, psi: F64, degree: int) -> AdditiveTrend:
     return AdditiveTrend(tuple(PolynomialTrend(own, *bounds) for own, bounds in zip(coefficients, ranges, strict=True)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrainingData:
     """Samples ready for the bridge.
 

@@ -40,7 +40,7 @@ _FARTHEST = 4.0  # standard normal quantile of the last; beyond, the quantile st
 _BUCKETS = 4096  # at most, of equal width, in which a coordinate finds the nodes around it
 _LIGHTEST = 60.0  # weights smaller by so many powers of two are left out
 _TRIALS = 256  # training states at which the error is measured
-_GOOD_ERROR = 0.02  # down to which the nodes are brought closer
+_GOOD_ERROR = 0.01  # down to which the nodes are brought closer
 _LARGEST_ERROR = 0.05  # that goes without a warning
 
 
