@@ -14,10 +14,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import pickle
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -67,7 +66,9 @@ class _Cache(FunctionCache):  # type: ignore[misc]
     def load_overload(self, signature: Any, context: Any) -> Any:
         try:
             return super().load_overload(signature, context)
-        except (OSError, EOFError, pickle.PickleError):  # a full or failing disk leaves files that are cut short
+        except Exception:  # a full or failing disk leaves anything in a file, and unpickling it may do so
+            with suppress(OSError):
+                self.flush()
             return None
 
     def save_overload(self, signature: Any, data: Any) -> None:
@@ -97,10 +98,8 @@ def cached(function: _Function | None = None, *, parallel: bool = False, **optio
     if numba.config.DISABLE_JIT:
         return _interpreted(plain)
     compiled = numba.njit(parallel=parallel, **options)(plain)
-    try:
+    with suppress(OSError, RuntimeError):  # nowhere to write, or no sources to read
         compiled._cache = _Cache(plain, parallel)
-    except (OSError, RuntimeError):  # nowhere to write, or no sources to read
-        pass
     return compiled
 
 
@@ -119,7 +118,7 @@ def threaded(function: _Function) -> _Function:
 
 
 def threads() -> int:
-    """Number of threads that compiled functions may use: numba's, and one in a forked child."""
+    """Return how many threads compiled functions may use: numba's number, and one in a forked child."""
     return 1 if _forked() else int(numba.get_num_threads())
 
 

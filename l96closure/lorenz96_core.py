@@ -85,7 +85,7 @@ def _rk4_average(slopes: FloatArray) -> None:
         slopes[0, i] = (slopes[0, i] + 2.0 * (slopes[1, i] + slopes[2, i]) + slopes[3, i]) / 6.0
 
 
-@cached(fastmath={"contract", "nsz"}, error_model="numpy")
+@cached(fastmath={"contract", "nsz"}, error_model="numpy")  # type: ignore[untyped-decorator]
 def rk4_steps(
     z: FloatArray,
     y: FloatArray,

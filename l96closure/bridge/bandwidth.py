@@ -131,12 +131,12 @@ def _memory(x: F64, y: F64) -> int:
 
 
 def _block(memory: int, M: int) -> int:
-    """Samples on either side, with the one itself, that are left out."""
+    """Return how many samples on either side, with the one itself, are left out."""
     return 1 if memory == 1 else max(min(3 * memory, M // _FEWEST_BLOCKS), 1)
 
 
 def _log_likelihood(x: F64, y: F64, candidates: F64, near: npt.NDArray[np.bool_]) -> F64:
-    """Mean log-likelihood of y (m,) given x (m, n) and the samples that are not ``near``, for every candidate epsilon."""
+    """Mean log-likelihood of y (m,) given x (m, n) and samples that are not ``near``, for every candidate epsilon."""
     residual = _residual(x, y)[:, None]
     between = scipy.spatial.distance.cdist(x, x, "sqeuclidean") if x.shape[1] else np.zeros((len(y), len(y)))
     apart = scipy.spatial.distance.cdist(residual, residual, "sqeuclidean")

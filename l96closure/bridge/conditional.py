@@ -209,7 +209,7 @@ def fit(
         Where only some look the same, a label for each of ``components``: those of one label pool theirs.
     centres : keep only this many samples of each dictionary, drawn without replacement; None keeps all, or as many
         as the smallest dictionary has.
-    rng : generator or seed that draws the centres, those of one dictionary after the other's, and what ``auto`` looks at.
+    rng : generator or seed that draws what ``auto`` looks at and then the centres of one dictionary after the other.
     tolerance : the Sinkhorn iteration stops at max |v o (T v) - 1| <= tolerance.
     max_iterations : it also stops after so many evaluations of T v, with a warning.
     progress : show progress bars.

@@ -121,9 +121,7 @@ def from_dataset(dataset: xr.Dataset) -> Learned:
         numbers = (parts.integer(f"compression_{name}", 1, 2**53) for name in ("centres", "samples"))
         lost = (parts.number(f"compression_{name}_error") for name in ("mean", "variance"))
         compression = bridge.Compression(*numbers, *lost)
-    fitted = bridge.Bridge(
-        state, kernel, scale, components, sets, dictionaries, of_site, compression=compression
-    )
+    fitted = bridge.Bridge(state, kernel, scale, components, sets, dictionaries, of_site, compression=compression)
     return Learned(fields, _trend(parts, len(fields.predictors)), fitted, _memory(parts))
 
 
