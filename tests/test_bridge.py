@@ -343,7 +343,9 @@ def test_what_holds_arrays_is_equal_to_itself_alone():
             continue
         for cls in vars(importlib.import_module(module.name)).values():
             if isinstance(cls, type) and is_dataclass(cls) and cls.__module__ == module.name:
-                kinds = " ".join(str(one.type) for one in fields(cls) if one.compare)
+                kinds = " ".join(
+                    str(one.type) for one in fields(cls) if one.compare and "Callable" not in str(one.type)
+                )
                 if any(kind in kinds for kind in ("F64", "F32", "NDArray", "Index", "Array", "Dataset")):
                     found.append(cls.__name__)
                     assert cls.__eq__ is object.__eq__, cls

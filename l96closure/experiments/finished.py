@@ -22,7 +22,7 @@ _SCORES = "diagnostics"
 _NOTES = Path(".hydra", "config.yaml")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """What is left of a run.
 
