@@ -119,7 +119,7 @@ def test_the_table_is_as_good_wherever_the_samples_are(name, epsilon):
     rng = np.random.default_rng(2)
     fitted = responding(PREDICTORS[name](rng.standard_normal(4000)), epsilon, rng)
     quantiles, dictionary = bridge.tabulate(fitted), fitted.dictionaries[0]
-    x, std = dictionary.coordinates[:200, 0], dictionary.values.std()
+    x, std = dictionary.coordinates[::4, 0], dictionary.values.std()
     noise = np.linspace(-4, 4, 161)
     density = np.exp(-0.5 * noise**2) / np.exp(-0.5 * noise**2).sum()
     pairs = [axis.reshape(-1, 1) for axis in np.meshgrid(x, noise, indexing="ij")]
@@ -137,7 +137,7 @@ def test_the_table_is_as_good_wherever_the_samples_are(name, epsilon):
     error = np.sqrt(((found - exact) ** 2 @ density).mean()) / std
     assert error < 0.03
     assert quantiles.error[0] < 0.03
-    assert error < 1.5 * quantiles.error[0] + 1e-3
+    assert error < 2.0 * quantiles.error[0] + 1e-3  # which is told by fewer states of a tail
 
 
 def test_several_dictionaries_are_looked_up_as_if_each_were_alone():
@@ -158,4 +158,4 @@ def test_a_table_that_cannot_be_fine_enough_says_so():
     fitted = bridge.fit(np.stack([x, rng.standard_normal(3000)], axis=1), 1e-7, [[0], [0]], components=[1])
     with pytest.warns(bridge.AccuracyWarning, match=r"quantiles is wrong by 0\.\d+ standard deviations"):
         quantiles = bridge.tabulate(fitted)
-    assert quantiles.error[0] > 0.05
+    assert quantiles.error[0] > 0.1
