@@ -127,7 +127,7 @@ def test_the_table_is_as_good_wherever_the_samples_are(name, epsilon):
     mean = fitted.conditional_mean(np.stack([x, x], axis=1))[:, 0]
     off = np.abs(found @ density - mean) / std
     assert np.sqrt((off**2).mean()) < 0.01
-    assert off.max() < 0.1  # between the last few samples of a tail
+    assert np.quantile(off, 0.99) < 0.05  # the rest are between the last few samples of a tail
     order = np.argsort(dictionary.values[:, 0])
     factor = fitted.kernel.factor(dictionary.coordinate_scale)[0]
     exponent = dictionary.log_v[order] / np.log(2) - ((x[:, None] - dictionary.coordinates[order, 0]) * factor) ** 2
