@@ -6,6 +6,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from l96closure.compiled import cached
+
 __all__ = ["Integration", "padded", "resolved", "resolved_from_python", "rk4_steps", "tendency_from_python"]
 
 FloatArray = npt.NDArray[np.float64]
@@ -22,7 +24,7 @@ def resolved(z: FloatArray, F: float, out: FloatArray) -> None:
 
 # Python calls this one. Only such functions are cached on disk: one that comes from the cache is optimised into its
 # compiled caller in another way than one compiled along with it, and the last bits would depend on which ran first.
-resolved_from_python = numba.njit(cache=True)(resolved.py_func)
+resolved_from_python = cached(resolved)
 
 
 # The rings are stored with halos, so that the inner loops have no modulo and vectorise:
@@ -61,7 +63,7 @@ def _tendency(
         dy[i] -= c * y[i + 1] + cb * y[i + 2] * (y[i + 3] - y[i])
 
 
-tendency_from_python = numba.njit(cache=True)(_tendency.py_func)
+tendency_from_python = cached(_tendency)
 
 
 @numba.njit(fastmath={"contract", "nsz"}, error_model="numpy", forceinline=True)  # type: ignore[untyped-decorator]
@@ -83,7 +85,7 @@ def _rk4_average(slopes: FloatArray) -> None:
         slopes[0, i] = (slopes[0, i] + 2.0 * (slopes[1, i] + slopes[2, i]) + slopes[3, i]) / 6.0
 
 
-@numba.njit(cache=True, fastmath={"contract", "nsz"}, error_model="numpy")  # type: ignore[untyped-decorator]
+@cached(fastmath={"contract", "nsz"}, error_model="numpy")  # type: ignore[untyped-decorator]
 def rk4_steps(
     z: FloatArray,
     y: FloatArray,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import scipy
+
+from l96closure.compiled import cached
 
 __all__ = ["double_well", "ring_covariance", "ring_gaussian"]
 
@@ -81,7 +82,7 @@ def _ring_precision(d: int, precision_scale: float) -> F64:
     return precision_scale * np.asarray(scipy.linalg.circulant(first), dtype=np.float64)
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@cached
 def _euler_maruyama(z: F64, normals: F64, dt: float, amplitude: float) -> None:
     """Advance each z (n,) in place by as many steps as it has normals (n, steps)."""
     for i in range(z.size):

@@ -14,7 +14,7 @@ from l96closure import bridge, checks
 __all__ = ["TemporalProcess"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TemporalProcess:
     """A Markov process learned from trajectories with localization in time, eqs. (56)-(57); made by :meth:`fit`.
 

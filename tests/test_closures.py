@@ -30,7 +30,7 @@ BRIDGES: dict[str, dict[str, Any]] = {
     "pooled, radius 0": {"centres": 80, "radius": 0, "scheme": "conditional_variance"},
     "pooled, compressed": {"centres": 400, "compressed": 40, "scheme": "conditional_variance"},
     "moments, compressed": {"centres": 400, "compressed": 40, "scheme": "moments"},
-    "per site, compressed": {"centres": 300, "compressed": 30, "pooled": False, "radius": 1},
+    "per site, compressed": {"centres": 300, "compressed": 30, "pooled": False, "scheme": "moments"},
     "sequential": {"centres": 200, "compressed": None, "scheme": "sequential", "radius": 1},
     "all samples": {"centres": None, "thinning": 60, "decorrelation_steps": 3},
     "per site": {"centres": 60, "pooled": False, "radius": 1},

@@ -8,6 +8,13 @@ import pytest
 from l96closure import bridge
 
 
+def smooth_ring(M, K, rng):
+    """Two fields on a ring, whose neighbouring sites are alike."""
+    noise = rng.standard_normal((2, M, K))
+    smooth = sum(np.roll(noise, shift, axis=2) for shift in range(-2, 3)) / np.sqrt(5.0)
+    return np.hstack([smooth[0], 0.8 * smooth[0] + 0.6 * smooth[1]])
+
+
 @pytest.fixture(scope="module")
 def full():
     rng = np.random.default_rng(0)
@@ -25,6 +32,28 @@ def test_the_stated_error_is_that_of_the_moments_at_the_samples(full):
     # over 4,000 of the 8,000 samples: their root mean square scatters by a few percent
     assert stated.mean_error == pytest.approx(np.sqrt(np.mean((few_mean - mean) ** 2)), rel=0.15)
     assert stated.variance_error == pytest.approx(np.sqrt(np.mean((few_variance - variance) ** 2)), rel=0.15)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("radius", [0, 1])
+def test_the_stated_error_is_that_at_states_that_occur(radius, shared):
+    """Neighbourhoods that overlap, one dictionary for all sites or one each: states are the training samples."""
+    K = 5
+    x = smooth_ring(1500, K, np.random.default_rng(8))
+    fitted = bridge.fit(x, 0.1, bridge.stacked(2, K, radius), components=range(K, 2 * K), shared=shared, tolerance=1e-3)
+    small = bridge.compress(fitted, 24, 9)
+    (mean, variance), (few_mean, few_variance) = fitted.moments(x), small.moments(x)
+    assert small.compression.mean_error == pytest.approx(np.sqrt(np.mean((few_mean - mean) ** 2)), rel=0.1)
+    measured = np.sqrt(np.mean((few_variance - variance) ** 2))
+    assert small.compression.variance_error == pytest.approx(measured, rel=0.2)
+
+
+def test_as_many_centres_are_kept_as_the_error_asks_for(full):
+    for error in (0.1, 0.03):
+        small = bridge.compress_within(full, 8, error, 3)
+        assert small.compression.mean_error <= error
+    assert bridge.compress(full, 8, 3).compression.mean_error > 0.1
+    assert bridge.compress_within(full, 8, 1e-9, 3) is full
 
 
 def test_the_error_falls_with_the_square_of_the_number_of_centres(full):

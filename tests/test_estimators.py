@@ -239,6 +239,56 @@ def test_the_criterion_is_a_leave_one_out_likelihood():
     assert found.criterion[12] == pytest.approx(total / 30, abs=2e-3)
 
 
+@pytest.mark.parametrize("memory", [1, 8, 25])
+def test_choose_epsilon_does_not_find_the_near_copies_of_a_record(memory):
+    """However finely a record is sampled, its bandwidth is right for states of another one.
+
+    Out-of-sample log-likelihood against the best of a range of bandwidths; where the samples next to one in time stay,
+    25 steps of memory lose more than ten.
+    """
+    rng, n = np.random.default_rng(19), 2
+    u = np.zeros((1600 + 20 * memory, n + 1))
+    decay = 0.0 if memory == 1 else np.exp(-1.0 / memory)
+    for _ in range(2):  # twice, so that the record is smooth
+        e = rng.standard_normal(u.shape) + u
+        for i in range(1, len(u)):
+            e[i] += decay * e[i - 1]
+        u = (e / e.std(axis=0))[-1600 - 10 * memory :] if u.any() else e / e.std(axis=0)
+    u = np.concatenate([u[-1600:] / u[-1600:].std(axis=0), rng.standard_normal((800, n + 1))])
+    x, y = u[:, :n], np.sin(1.5 * u[:, 0]) + 0.5 * u[:, 1] + 0.5 * u[:, n]
+    sets = [[0, 1]] * n + [[0, 1, 2]]
+    found = bridge.choose_epsilon(np.column_stack([x, y])[:1600], sets, components=[n])
+
+    def likelihood(epsilon):
+        exponent = -cdist(x[1600:], x[:1600], "sqeuclidean") / (4 * epsilon)
+        exponent += np.log(bridge.fit(x[:1600], epsilon, tolerance=1e-3).weights)
+        joint = logsumexp(exponent - (y[1600:, None] - y[:1600]) ** 2 / (4 * epsilon), axis=1)
+        return (joint - logsumexp(exponent, axis=1)).mean() - 0.5 * np.log(4 * np.pi * epsilon)
+
+    best = max(map(likelihood, np.geomspace(0.005, 1.0, 9)))
+    assert likelihood(found.epsilon) > best - 0.15
+
+
+@pytest.mark.parametrize(("width", "radius", "grows"), [(0.0, 1, False), (0.6, 1, False), (2.0, 1, True)])
+def test_sequential_draws_that_would_grow_are_refused(width, radius, grows):
+    """A Gaussian ring with correlation exp(-distance^2 / 2 width^2), the smoother the wider, seen ``radius`` sites far.
+
+    Where it is not refused, the standard deviation after many sweeps is that of the samples within a tenth.
+    """
+    d, rng = 16, np.random.default_rng(20)
+    lag = np.minimum(np.arange(d), d - np.arange(d))
+    first = np.exp(-0.5 * (lag / max(width, 1e-3)) ** 2)
+    spectrum = np.maximum(np.fft.fft(first).real, 0.0) + 1e-3
+    x = np.fft.ifft(np.sqrt(spectrum) * np.fft.fft(rng.standard_normal((1500, d)))).real
+    fitted = bridge.fit(x, 0.1, bridge.periodic(d, radius), shared=True, centres=1500, tolerance=1e-3)
+    if grows:
+        with pytest.raises(ValueError, match=r"^scheme = 'sequential' .* larger neighbourhoods: .* grow to 1\.\d+ "):
+            bridge.Chain(fitted, "sequential")
+    else:
+        out = bridge.sample(fitted, x[:200], 60, 21, "sequential")
+        assert out.std() == pytest.approx(x.std(), rel=0.1)
+
+
 def test_mixing_of_an_autoregression():
     """Integrated autocorrelation time (1 + a) / (1 - a), within a tenth."""
     rng, a = np.random.default_rng(17), 0.8

@@ -25,7 +25,9 @@ CLOSURES: dict[str, tuple[Any, dict[str, Any]]] = {
     "compressed": (SchrodingerBridge, {"centres": 1500, "scheme": "moments", "compressed": 100}),
     "auto": (SchrodingerBridge, {"centres": 600, "epsilon": "auto", "scheme": "moments", "compressed": None}),
     "split": (SchrodingerBridge, {"centres": 600, "radius": 1, "scheme": "split", "compressed": None}),
+    "sequential": (SchrodingerBridge, {"centres": 600, "radius": 1, "scheme": "sequential"}),
 }
+DRAWN = "sequential"  # draws samples: rounding makes it another one where a random number is next to a boundary
 
 
 class Unit(NamedTuple):
@@ -86,7 +88,10 @@ def test_psi_of_every_closure(
     psi = drawn(of.fit(data, **how), data["z"].values[::500])
     scale, shift = change.of_psi
     difference = np.abs(psi / scale - shift * spread["psi"] - plain[name]) / spread["psi"]
-    assert difference.max() < 1e-6
+    if name == DRAWN:
+        assert (difference[0] < 1e-6).mean() > 0.9  # what it draws next starts from there
+    else:
+        assert difference.max() < 1e-6
 
 
 @pytest.mark.parametrize("unit", UNITS)

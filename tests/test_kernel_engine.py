@@ -11,7 +11,6 @@ import pytest
 
 from l96closure import TwoScaleLorenz96, bridge, simulate
 from l96closure.bridge import groups, kernel_sums, recombination, sinkhorn, tolerant_sums
-from l96closure.bridge.conditional import assemble
 from l96closure.bridge.row_sums import RowSums
 
 EPSILON = 0.1
@@ -55,15 +54,7 @@ def problem(request):
 
 def with_sums(fitted, sums, rtol=1e-4):
     kernel = replace(fitted.kernel, sums=sums, rtol=rtol)
-    return assemble(
-        fitted.d,
-        kernel,
-        fitted.scale,
-        fitted.components,
-        fitted.neighbourhoods,
-        fitted.dictionaries,
-        fitted.dictionary_of,
-    )
+    return replace(fitted, kernel=kernel)
 
 
 def evaluations(fitted, states):

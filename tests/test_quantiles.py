@@ -34,12 +34,12 @@ def test_the_table_holds_the_quantiles_of_the_weighted_samples(fitted):
     quantiles = bridge.tabulate(fitted)
     dictionary = fitted.dictionaries[0]
     values = dictionary.values[:, 0]
-    for g in (3, 40, 64, 120):
-        x = quantiles.lowest[0] + g * quantiles.spacing[0]
+    for g in np.linspace(3, quantiles.nodes.size - 3, 4).astype(int):
+        x = quantiles.nodes[g]
         w = dictionary.v * np.exp(-((x - dictionary.coordinates[:, 0]) ** 2) / (4 * 0.005))
         w /= w.sum()
         for level in (32, 64, 90):
-            found = quantiles.table[0, g, level]
+            found = quantiles.table[g, level]
             probability = ndtr(-4 + level / 16)
             assert w[values < found - 1e-12].sum() <= probability + w.max()
             assert w[values <= found + 1e-12].sum() >= probability - w.max()
@@ -47,7 +47,7 @@ def test_the_table_holds_the_quantiles_of_the_weighted_samples(fitted):
 
 def test_quantiles_average_to_the_conditional_mean_and_lie_within_the_samples(fitted):
     quantiles = bridge.tabulate(fitted)
-    x = quantiles.lowest + quantiles.spacing * np.arange(30, 90, 7)[:, None]
+    x = quantiles.nodes[quantiles.nodes.size // 4 : -quantiles.nodes.size // 4 : 9, None]
     levels = np.linspace(-4, 4, 4001)
     weight = np.exp(-0.5 * levels**2)
     pairs = [axis.reshape(-1, 1) for axis in np.meshgrid(x, levels, indexing="ij")]
@@ -72,3 +72,90 @@ def test_more_than_one_coordinate_or_a_compressed_bridge_is_refused(fitted):
         bridge.tabulate(fitted)(np.zeros((3, 2)), np.zeros((3, 2)))
     with pytest.raises(ValueError, match="compression"):
         bridge.tabulate(bridge.compress(fitted, 20))
+
+
+def normal(x):
+    return x
+
+
+def one_outlier(x):
+    return np.append(x[:-1], 100.0)
+
+
+def one_far_outlier(x):
+    return np.append(x[:-1], 1e6)
+
+
+def two_clusters(x):
+    return x + 40.0 * (np.arange(x.size) % 2)
+
+
+def offset(x):
+    return 1e6 + 1e-3 * x
+
+
+PREDICTORS = {
+    "normal": normal,
+    "lognormal": np.exp,
+    "one_outlier": one_outlier,
+    "one_far_outlier": one_far_outlier,
+    "two_clusters": two_clusters,
+    "offset": offset,
+}
+
+
+def responding(x, epsilon, rng):
+    """A bridge of a value that varies over three standard deviations of the samples' middle half, given ``x``."""
+    middle = x - np.median(x)
+    y = np.sin(2.0 * middle / np.abs(middle).mean()) + 0.3 * rng.standard_normal(x.size)
+    scale = np.subtract(*np.percentile(x, [75, 25]))
+    return bridge.fit(np.stack([x, y], axis=1), epsilon, [[0], [0]], [scale, 1.0], components=[1])
+
+
+@pytest.mark.parametrize("name", PREDICTORS)
+@pytest.mark.parametrize("epsilon", [0.005, 0.1])
+def test_the_table_is_as_good_wherever_the_samples_are(name, epsilon):
+    """Its mean is the bridge's own, and its error is what it says, at every kind of states that were trained on."""
+    rng = np.random.default_rng(2)
+    fitted = responding(PREDICTORS[name](rng.standard_normal(4000)), epsilon, rng)
+    quantiles, dictionary = bridge.tabulate(fitted), fitted.dictionaries[0]
+    x, std = dictionary.coordinates[::4, 0], dictionary.values.std()
+    noise = np.linspace(-4, 4, 161)
+    density = np.exp(-0.5 * noise**2) / np.exp(-0.5 * noise**2).sum()
+    pairs = [axis.reshape(-1, 1) for axis in np.meshgrid(x, noise, indexing="ij")]
+    found = quantiles(*pairs).reshape(x.size, noise.size)
+    mean = fitted.conditional_mean(np.stack([x, x], axis=1))[:, 0]
+    off = np.abs(found @ density - mean) / std
+    assert np.sqrt((off**2).mean()) < 0.01
+    assert np.quantile(off, 0.99) < 0.05  # the rest are between the last few samples of a tail
+    order = np.argsort(dictionary.values[:, 0])
+    factor = fitted.kernel.factor(dictionary.coordinate_scale)[0]
+    exponent = dictionary.log_v[order] / np.log(2) - ((x[:, None] - dictionary.coordinates[order, 0]) * factor) ** 2
+    w = np.exp2(exponent - exponent.max(axis=1, keepdims=True))
+    below = (np.cumsum(w, axis=1) - 0.5 * w) / w.sum(axis=1, keepdims=True)
+    exact = np.array([np.interp(ndtr(noise), one, dictionary.values[order, 0]) for one in below])
+    error = np.sqrt(((found - exact) ** 2 @ density).mean()) / std
+    assert error < 0.03
+    assert quantiles.error[0] < 0.03
+    assert error < 2.0 * quantiles.error[0] + 1e-3  # which is told by fewer states of a tail
+
+
+def test_several_dictionaries_are_looked_up_as_if_each_were_alone():
+    rng = np.random.default_rng(3)
+    x = np.stack([rng.standard_normal(500), np.exp(2 * rng.standard_normal(500)), rng.standard_normal(500)], axis=1)
+    together = bridge.tabulate(bridge.fit(x, 0.01, [[0], [1], [0]]))
+    states, noise = x[:100].copy(), rng.standard_normal((100, 3))
+    states[:2] = [-1e9], [1e9]
+    found = together(states[:, [0, 1, 0]].copy(), noise)
+    for alpha, seen in enumerate([0, 1, 0]):
+        alone = bridge.tabulate(bridge.fit(x, 0.01, [[0], [1], [0]], components=[alpha]))
+        np.testing.assert_allclose(found[:, [alpha]], alone(states[:, [seen]].copy(), noise[:, [alpha]].copy()))
+
+
+def test_a_table_that_cannot_be_fine_enough_says_so():
+    rng = np.random.default_rng(4)
+    x = rng.standard_normal(3000)
+    fitted = bridge.fit(np.stack([x, rng.standard_normal(3000)], axis=1), 1e-7, [[0], [0]], components=[1])
+    with pytest.warns(bridge.AccuracyWarning, match=r"quantiles is wrong by 0\.\d+ standard deviations"):
+        quantiles = bridge.tabulate(fitted)
+    assert quantiles.error[0] > 0.1

@@ -1,5 +1,6 @@
 """The localized Schrödinger bridge sampler on plain arrays; it knows nothing of climate."""
 
+from l96closure.bridge.accuracy import FEWEST_EFFECTIVE, AccuracyWarning, median_effective_samples
 from l96closure.bridge.bandwidth import (
     REPLAY_WARNING,
     Bandwidth,
@@ -9,7 +10,7 @@ from l96closure.bridge.bandwidth import (
     mixing,
     replay_score,
 )
-from l96closure.bridge.compression import compress
+from l96closure.bridge.compression import compress, compress_within
 from l96closure.bridge.conditional import Bridge, Compression, fit
 from l96closure.bridge.dictionary import Kernel
 from l96closure.bridge.neighbourhoods import everywhere, grid, in_every_field, markov, periodic, stacked
@@ -18,7 +19,9 @@ from l96closure.bridge.sampler import Chain, sample
 from l96closure.bridge.sinkhorn import SinkhornWarning
 
 __all__ = [
+    "FEWEST_EFFECTIVE",
     "REPLAY_WARNING",
+    "AccuracyWarning",
     "Bandwidth",
     "Bridge",
     "Chain",
@@ -30,11 +33,13 @@ __all__ = [
     "checked_epsilon",
     "choose_epsilon",
     "compress",
+    "compress_within",
     "everywhere",
     "fit",
     "grid",
     "in_every_field",
     "markov",
+    "median_effective_samples",
     "mixing",
     "periodic",
     "replay_score",

@@ -17,6 +17,7 @@ from l96closure.bridge.neighbourhoods import checked, checked_components, checke
 __all__ = ["REPLAY_WARNING", "Bandwidth", "Mixing", "checked_epsilon", "choose_epsilon", "mixing", "replay_score"]
 
 F64 = npt.NDArray[np.float64]
+Index = npt.NDArray[np.intp]
 
 REPLAY_WARNING = 0.5
 """A replay score below this says that the sampler repeats its training samples rather than their distribution."""
@@ -24,6 +25,7 @@ REPLAY_WARNING = 0.5
 _CANDIDATES = np.geomspace(1e-3, 1.0, 19)  # in units of the mean variance of the scaled samples: six to a decade
 _MOST_SAMPLES = 800
 _MOST_COMPONENTS = 6
+_FEWEST_BLOCKS = 8  # that a record is made of, however slowly it forgets
 
 
 class Bandwidth(NamedTuple):
@@ -33,7 +35,7 @@ class Bandwidth(NamedTuple):
     ----------
     epsilon : the choice.
     candidates : the bandwidths tried (n,), for as many samples as the choice is made for.
-    criterion : mean leave-one-out conditional log-likelihood of each (n,); higher is better.
+    criterion : mean conditional log-likelihood of samples that were left out, for each (n,); higher is better.
     """
 
     epsilon: float
@@ -59,16 +61,20 @@ def choose_epsilon(
     size: int | None = None,
     rng: np.random.Generator | int = 0,
 ) -> Bandwidth:
-    """Choose epsilon by leave-one-out conditional likelihood (Hall, Racine & Li 2004) of the bridge's own weights.
+    """Choose epsilon by cross-validated conditional likelihood (Hall, Racine & Li 2004) of the bridge's own weights.
 
     For component alpha with neighbours n = Lambda(alpha) without alpha, residual r about the least-squares linear
     part of x_alpha in x_n, and the Sinkhorn weights v of T on the neighbours, the criterion is the mean over j of
 
-        log sum_{k != j} w_k N(r^(j); r^(k), 2 epsilon),   w_k ~ v^(k) exp(-|x_n^(j) - x_n^(k)|^2 / 4 epsilon),
+        log sum_k w_k N(r^(j); r^(k), 2 epsilon),   w_k ~ v^(k) exp(-|x_n^(j) - x_n^(k)|^2 / 4 epsilon),
 
-    averaged over at most six components and 800 samples drawn at random. A parabola in log epsilon through the best
-    candidate and its neighbours gives the choice; it is then scaled from the samples used to all, as the optimal
-    bandwidth of a conditional density scales: epsilon ~ M^(-2 / (|n| + 5)) (same source).
+    over those k that tell nothing of j: samples are taken to be in the order of time, and a block about j is left out,
+    three times as long on either side as r keeps an autocorrelation of 1/e (h-block cross-validation, Burman, Chow &
+    Nolan 1994); j alone where r forgets at once. Else a record of near-copies asks for a bandwidth that finds the copy.
+    The mean is averaged over at most six components and 800 samples drawn at random. A parabola in log epsilon through
+    the best candidate and its neighbours gives the choice; it is then scaled from the samples used to all, as the
+    optimal bandwidth of a conditional density scales: epsilon ~ M^(-2 / (|n| + 5)) (same source), where those that r
+    remembers count as one.
 
     Parameters
     ----------
@@ -87,24 +93,54 @@ def choose_epsilon(
         checks.reject("samples.shape", samples.shape, "(M, d) with M >= 20 to choose epsilon from")
     sets, scales, wanted = checked(neighbourhoods, d), checked_scale(scale, d), checked_components(components, d)
     checks.varied("samples", samples, wanted)
-    kept = np.random.default_rng(rng).choice(M, min(M, _MOST_SAMPLES), replace=False)
-    x = samples[np.sort(kept)] / scales
+    kept = np.sort(np.random.default_rng(rng).choice(M, min(M, _MOST_SAMPLES), replace=False))
+    x = samples[kept] / scales
     chosen = wanted[np.unique(np.linspace(0, wanted.size - 1, _MOST_COMPONENTS).round().astype(int))]
     candidates = _CANDIDATES * x[:, wanted].var(axis=0).mean()
     neighbours = [sets[alpha][sets[alpha] != alpha] for alpha in chosen]
+    both = list(zip(chosen, neighbours, strict=True))
+    memory = np.array([_memory(samples[:, n], samples[:, alpha]) for alpha, n in both])
+    apart = np.abs(kept[:, None] - kept)
     criterion = np.mean(
-        [_log_likelihood(x[:, n], x[:, alpha], candidates) for alpha, n in zip(chosen, neighbours, strict=True)], axis=0
+        [
+            _log_likelihood(x[:, n], x[:, alpha], candidates, apart < _block(lags, M))
+            for (alpha, n), lags in zip(both, memory, strict=True)
+        ],
+        axis=0,
     )
     rate = -2.0 / (np.mean([n.size for n in neighbours]) + 5.0)
-    candidates = candidates * ((M if size is None else size) / len(x)) ** rate
+    lags = memory.mean()
+    independent, used = (M if size is None else size) / lags, len(x) / max(1.0, lags * len(x) / M)
+    candidates = candidates * (independent / used) ** rate
     return Bandwidth(_peak(candidates, criterion), candidates, criterion)
 
 
+def _residual(x: F64, y: F64) -> F64:
+    """Residual of y (m,) about its least-squares linear part in x (m, n)."""
+    centred = x - x.mean(axis=0)
+    spread = centred.std(axis=0)
+    design = np.column_stack([np.ones(len(y)), centred / np.where(spread > 0.0, spread, 1.0)])
+    residual: F64 = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
+    return residual
+
+
+def _memory(x: F64, y: F64) -> int:
+    """Lag at which the autocorrelation of the residual of a record y (M,) given x (M, n) is below 1/e; at least 1."""
+    r = _residual(x, y)
+    autocorrelation = scipy.signal.correlate(r, r, method="fft")[len(r) - 1 :]
+    below = autocorrelation < np.exp(-1.0) * autocorrelation[0]
+    return max(int(below.argmax()), 1)
+
+
+def _block(memory: int, M: int) -> int:
+    """Return how many samples on either side, with the one itself, are left out."""
+    return 1 if memory == 1 else max(min(3 * memory, M // _FEWEST_BLOCKS), 1)
+
+
 @np.errstate(under="ignore")  # weights of samples far away
-def _log_likelihood(x: F64, y: F64, candidates: F64) -> F64:
-    """Mean leave-one-out log-likelihood of y (m,) given x (m, n) for every candidate epsilon."""
-    design = np.column_stack([np.ones(len(y)), x])
-    residual = (y - design @ np.linalg.lstsq(design, y, rcond=None)[0])[:, None]
+def _log_likelihood(x: F64, y: F64, candidates: F64, near: npt.NDArray[np.bool_]) -> F64:
+    """Mean log-likelihood of y (m,) given x (m, n) and samples that are not ``near``, for every candidate epsilon."""
+    residual = _residual(x, y)[:, None]
     between = scipy.spatial.distance.cdist(x, x, "sqeuclidean") if x.shape[1] else np.zeros((len(y), len(y)))
     apart = scipy.spatial.distance.cdist(residual, residual, "sqeuclidean")
     out = np.empty(candidates.size)
@@ -116,7 +152,7 @@ def _log_likelihood(x: F64, y: F64, candidates: F64) -> F64:
             return np.log(T @ np.exp(u))
 
         exponent += sinkhorn.solve(log_row_sums, len(y), tolerance=1e-3).log_v
-        np.fill_diagonal(exponent, -np.inf)
+        exponent[near] = -np.inf
         joint = scipy.special.logsumexp(exponent - apart / (4.0 * epsilon), axis=1)
         out[i] = (joint - scipy.special.logsumexp(exponent, axis=1)).mean() - 0.5 * np.log(4.0 * np.pi * epsilon)
     return out

@@ -9,16 +9,20 @@ import numpy.typing as npt
 import scipy
 
 from l96closure import checks
-from l96closure.bridge.conditional import Bridge, Compression, assemble
+from l96closure.bridge import kernel_sums
+from l96closure.bridge.conditional import Bridge, Compression
 from l96closure.bridge.dictionary import Dictionary
 
-__all__ = ["compress"]
+__all__ = ["compress", "compress_within"]
 
 F64 = npt.NDArray[np.float64]
 
 _MOST_CLUSTERED = 20_000  # samples that place the centres; all of them are then gathered into these
 _CLUSTER_SWEEPS = 30
-_MOST_QUERIES = 4_000  # samples at which the error is measured
+_MOST_SPREAD = 256  # centres up to which they start spread out; beyond, at random, as that takes their square
+_MOST_CENTRES = 4_096
+_GROWTH = 4
+_MOST_QUERIES, _FEWEST_QUERIES = 4_000, 32  # samples at which the error is measured: of all dictionaries, of each
 
 
 def compress(bridge: Bridge, centres: int, rng: np.random.Generator | int = 0) -> Bridge:
@@ -55,18 +59,30 @@ def compress(bridge: Bridge, centres: int, rng: np.random.Generator | int = 0) -
         checks.reject("centres", centres, f"at most the number of samples, {samples}")
     rng = np.random.default_rng(rng)
     few = tuple(_clustered(one, bridge.kernel.epsilon_of_kernel, centres, rng) for one in bridge.dictionaries)
-    small = assemble(
-        bridge.d,
-        bridge.kernel,
-        bridge.scale,
-        bridge.components,
-        bridge.neighbourhoods,
-        few,
-        bridge.dictionary_of,
-        bridge.tolerance,
-        bridge.max_iterations,
-    )
+    small = replace(bridge, dictionaries=few)
     return replace(small, compression=Compression(centres, samples, *_errors(bridge, small, rng)))
+
+
+def compress_within(bridge: Bridge, centres: int, error: float, rng: np.random.Generator | int = 0) -> Bridge:
+    """Compress to so many centres as change the conditional means by no more than ``error``.
+
+    Parameters
+    ----------
+    bridge, centres, rng : as for :func:`compress`; ``centres`` is what is tried first, then four times as many.
+    error : largest ``mean_error`` that is accepted, in units of the component's scale.
+
+    Returns
+    -------
+    The compressed bridge; or ``bridge`` as it is, where that takes more than a quarter of the samples or 4,096 centres.
+    """
+    rng, tried = np.random.default_rng(rng), centres
+    samples = bridge.dictionaries[0].coordinates.shape[0]
+    while tried == centres or tried <= min(_MOST_CENTRES, samples // _GROWTH):
+        small = compress(bridge, tried, rng)
+        if small.compression is not None and small.compression.mean_error <= error:
+            return small
+        tried *= _GROWTH
+    return bridge
 
 
 def _clustered(source: Dictionary, epsilon: float, centres: int, rng: np.random.Generator) -> Dictionary:
@@ -74,7 +90,8 @@ def _clustered(source: Dictionary, epsilon: float, centres: int, rng: np.random.
     size = max(centres, min(len(x) // 2, _MOST_CLUSTERED))
     places = np.unique(x[rng.choice(len(x), size, replace=False, p=v / v.sum())], axis=0)
     if len(places) > centres:
-        places, _ = scipy.cluster.vq.kmeans2(places, centres, iter=_CLUSTER_SWEEPS, minit="++", seed=rng)
+        start = "++" if centres <= _MOST_SPREAD else "points"
+        places, _ = scipy.cluster.vq.kmeans2(places, centres, iter=_CLUSTER_SWEEPS, minit=start, seed=rng)
     nearest = scipy.spatial.KDTree(places).query(x)[1]
     _, label = np.unique(nearest, return_inverse=True)  # a centre may have been left without samples
     weight = np.bincount(label, v)
@@ -98,21 +115,20 @@ def _clustered(source: Dictionary, epsilon: float, centres: int, rng: np.random.
 
 
 def _errors(bridge: Bridge, small: Bridge, rng: np.random.Generator) -> tuple[float, float]:
-    """Root-mean-square difference of mean and variance, over training states, in units of each component's scale."""
-    x = _training_states(bridge, rng)
-    scale = bridge.scale[bridge.components]
-    (mean, variance), (few_mean, few_variance) = bridge.moments(x), small.moments(x)
-    return (
-        float(np.sqrt(np.mean(((few_mean - mean) / scale) ** 2))),
-        float(np.sqrt(np.mean(((few_variance - variance) / scale**2) ** 2))),
-    )
+    """Root-mean-square difference of mean and variance, over training states, in units of each component's scale.
 
-
-def _training_states(bridge: Bridge, rng: np.random.Generator) -> F64:
-    """States whose neighbourhoods hold training samples, of each component its own, one component after the other."""
-    samples = bridge.dictionaries[0].coordinates.shape[0]
-    kept = rng.choice(samples, min(samples, _MOST_QUERIES), replace=False)
-    x = np.zeros((len(kept), bridge.d))
-    for which, members in zip(bridge.dictionary_of, bridge.neighbourhoods, strict=True):
-        x[:, members] = bridge.dictionaries[which].coordinates[kept]
-    return x
+    Each dictionary is asked at samples of its own: states of its neighbourhood as they occur.
+    """
+    each = max(-(-_MOST_QUERIES // len(bridge.dictionaries)), _FEWEST_QUERIES)
+    squares = np.zeros((2, len(bridge.dictionaries)))
+    for h, one in enumerate(bridge.dictionaries):
+        samples = len(one.coordinates)
+        x = one.coordinates[rng.choice(samples, min(samples, each), replace=False)]
+        mean, variance, _ = kernel_sums.moments_given(x, bridge.plan, h)
+        few_mean, few_variance, _ = kernel_sums.moments_given(x, small.plan, h)
+        squares[:, h] = (
+            np.mean(((few_mean - mean) / one.value_scale) ** 2),
+            np.mean(((few_variance - variance) / one.value_scale**2) ** 2),
+        )
+    mean_error, variance_error = np.sqrt(np.mean(squares[:, bridge.dictionary_of], axis=1)).tolist()
+    return mean_error, variance_error

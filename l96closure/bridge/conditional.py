@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -24,8 +23,9 @@ from l96closure.bridge.neighbourhoods import (
     checked_scale,
     padded,
 )
+from l96closure.compiled import threads
 
-__all__ = ["ESTIMATORS", "Bridge", "Compression", "assemble", "fit"]
+__all__ = ["ESTIMATORS", "Bridge", "Compression", "fit"]
 
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
@@ -48,7 +48,7 @@ class Compression(NamedTuple):
     variance_error: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Bridge:
     """A fitted (localized) Schrödinger bridge: x -> m(x) and c(x).
 
@@ -61,7 +61,9 @@ class Bridge:
     scale : what each component is divided by in the distances (d,).
     components : the components whose moments the bridge gives, (C,).
     neighbourhoods : Lambda(alpha) of each of ``components``.
-    dictionaries : the sample sets; as many as ``components``, or fewer that several of them share.
+    dictionaries : the sample sets; as many as ``components``, or fewer that several of them share. Either one gives all
+        components (it has as many value columns), or each has a single value column.
+    dictionary_of : which of ``dictionaries`` each of ``components`` has its moments from, (C,).
     tolerance, max_iterations : of the Sinkhorn iteration.
     compression : what :func:`l96closure.bridge.compress` did to it; None is nothing.
     """
@@ -72,9 +74,9 @@ class Bridge:
     components: Index
     neighbourhoods: Neighbourhoods
     dictionaries: tuple[Dictionary, ...]
-    tolerance: float
-    max_iterations: int
-    plan: KernelPlan = field(repr=False)
+    dictionary_of: Index
+    tolerance: float = 1e-6
+    max_iterations: int = 200
     compression: Compression | None = None
 
     @property
@@ -88,11 +90,6 @@ class Bridge:
         if len(self.dictionaries) == 1:
             return self.dictionaries[0].v
         return [dictionary.v for dictionary in self.dictionaries]
-
-    @property
-    def dictionary_of(self) -> Index:
-        """Which of ``dictionaries`` each of ``components`` has its moments from, (C,)."""
-        return np.broadcast_to(self.plan.head, self.components.shape)
 
     @property
     def residual(self) -> F64:
@@ -140,6 +137,18 @@ class Bridge:
         return np.broadcast_to(1.0 / concentration, (len(concentration), self.components.size)).copy()
 
     @cached_property
+    def plan(self) -> KernelPlan:
+        """Dictionaries and queries as the compiled loops read them; laid out on first use.
+
+        Raises ``ValueError`` when there are fewer samples than ``kernel.nearest`` asks for.
+        """
+        one_for_all = self.dictionaries[0].values.shape[1] == len(self.components)
+        targets = self.components[None, :] if one_for_all else self.components[:, None]
+        sets = self.neighbourhoods[:1] if one_for_all else self.neighbourhoods
+        head = np.zeros(1, np.intp) if one_for_all else self.dictionary_of
+        return plan(self.dictionaries, self.kernel, head, padded(sets), targets)
+
+    @cached_property
     def full_conditionals(self) -> FullConditionals:
         """Every component given the others of its neighbourhood, for the scheme ``sequential``; found on first use."""
         return full_conditionals(self, causal=False)
@@ -159,7 +168,7 @@ class Bridge:
         """Conditional mean and, for ``order`` 2, variance at the states x (n, d): two arrays (n, C)."""
         x = self._checked(x)
         mean, variance = np.empty_like(x), np.empty_like(x)
-        parts = numba.get_num_threads() if kernel_sums.runs_in_parallel(self.plan, x.shape[0]) else 1
+        parts = threads() if kernel_sums.runs_in_parallel(self.plan, x.shape[0]) else 1
         kernel_sums.moments(x, self.plan, order, mean, variance, parts)
         return mean[:, self.components], variance[:, self.components]
 
@@ -200,7 +209,7 @@ def fit(
         Where only some look the same, a label for each of ``components``: those of one label pool theirs.
     centres : keep only this many samples of each dictionary, drawn without replacement; None keeps all, or as many
         as the smallest dictionary has.
-    rng : generator or seed that draws the centres; unused otherwise.
+    rng : generator or seed that draws what ``auto`` looks at and then the centres of one dictionary after the other.
     tolerance : the Sinkhorn iteration stops at max |v o (T v) - 1| <= tolerance.
     max_iterations : it also stops after so many evaluations of T v, with a warning.
     progress : show progress bars.
@@ -226,6 +235,7 @@ def fit(
     if M < 2:
         checks.reject("samples.shape", samples.shape, "(M, d) with M >= 2")
     checks.varied("samples", samples, wanted)
+    rng = np.random.default_rng(rng)  # one stream for all that is drawn, whether a seed is given or a generator
     epsilon = bandwidth.checked_epsilon("epsilon", epsilon)
     if isinstance(epsilon, str):
         size = centres if centres is not None else M * (wanted.size if shared else 1)
@@ -257,40 +267,16 @@ def fit(
         return (*at, kernel, tolerance, max_iterations, label, progress, remember)
 
     dictionaries = tuple(each(_weigh, map(gathered, range(pools.max() + 1))))
-    return assemble(d, kernel, scales, wanted, wanted_sets, dictionaries, pools, tolerance, max_iterations)
-
-
-def assemble(
-    d: int,
-    kernel: Kernel,
-    scale: F64,
-    components: Index,
-    neighbourhoods: Neighbourhoods,
-    dictionaries: tuple[Dictionary, ...],
-    dictionary_of: Index,
-    tolerance: float = 1e-6,
-    max_iterations: int = 200,
-) -> Bridge:
-    """Put a bridge together from dictionaries that are already fitted (from a file, say); no argument is checked.
-
-    Either there is one dictionary with one set that gives all components (as many value columns as components), or each
-    dictionary has a single value column, ``dictionary_of`` tells which of them each component has its moments from
-    (C,), and each component gathers its own neighbourhood.
-    """
-    one_for_all = dictionaries[0].values.shape[1] == len(components)
-    targets = components[None, :] if one_for_all else components[:, None]
-    sets = neighbourhoods[:1] if one_for_all else neighbourhoods
-    head = np.zeros(1, np.intp) if one_for_all else dictionary_of
-    laid_out = plan(dictionaries, kernel, head, padded(sets), targets)
-    return Bridge(d, kernel, scale, components, neighbourhoods, dictionaries, tolerance, max_iterations, laid_out)
+    of = np.broadcast_to(pools, wanted.shape)
+    return Bridge(d, kernel, scales, wanted, wanted_sets, dictionaries, of, tolerance, max_iterations)
 
 
 def _weigh(arguments: tuple[Any, ...]) -> Dictionary:
     return weigh(*arguments)
 
 
-def _kept(samples: int, centres: int, rng: np.random.Generator | int) -> Index | slice:
+def _kept(samples: int, centres: int, rng: np.random.Generator) -> Index | slice:
     """Which samples of a dictionary are kept, in order."""
     if centres == samples:
         return slice(None)
-    return np.sort(np.random.default_rng(rng).choice(samples, centres, replace=False))
+    return np.sort(rng.choice(samples, centres, replace=False))

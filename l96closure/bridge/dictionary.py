@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -86,7 +85,7 @@ class Kernel:
         return np.sqrt(math.log2(math.e) / (4.0 * self.epsilon_of_kernel)) / scale  # type: ignore[no-any-return]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dictionary:
     """The samples one conditional mean is a weighted average of, in physical units.
 
@@ -218,14 +217,11 @@ def _pays(plan: KernelPlan) -> bool:
     It is asked of states as the sampler meets them: samples, evenly spaced in order, moved by the noise
     sqrt(2 epsilon), which is sqrt(log2(e) / 2) in kernel units.
     """
-    samples, size, targets = plan.charge.shape[1], plan.size[0], plan.targets.shape[1]
+    samples, size = plan.charge.shape[1], plan.size[0]
     some = np.linspace(0, samples - 1, _TRIALS).astype(np.intp)
     noise = np.sqrt(0.5 * math.log2(math.e)) * np.random.default_rng(0).standard_normal((_TRIALS, size))
-    x = np.zeros((_TRIALS, max(size, targets)))
-    x[:, :size] = (plan.table[0, :size, some] + noise) / plan.factor[0, :size] + plan.centre[0, :size]
-    alone = plan._replace(head=np.zeros(1, np.intp), gather=np.arange(size)[None], targets=np.arange(targets)[None])
-    evaluations = kernel_sums.moments(x, alone, 1, np.empty_like(x), np.empty_like(x), numba.get_num_threads())
-    return bool(evaluations < 0.5 * samples * _TRIALS)
+    x = (plan.table[0, :size, some] + noise) / plan.factor[0, :size] + plan.centre[0, :size]
+    return bool(kernel_sums.moments_given(x, plan, 0, order=1)[2] < 0.5 * samples * _TRIALS)
 
 
 def _table(dictionary: Dictionary, kernel: Kernel) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numba
 import numpy as np
 import numpy.typing as npt
+import scipy
 from numba import prange
 
 from l96closure import checks
@@ -31,17 +32,20 @@ from l96closure.bridge.kernel_plan import DISTANCE, KernelPlan
 from l96closure.bridge.neighbourhoods import padded
 from l96closure.bridge.shifted_sums import query_coordinates, weights
 from l96closure.bridge.vector import store, total
+from l96closure.compiled import cached, threaded
 
 if TYPE_CHECKING:
     from l96closure.bridge.conditional import Bridge
 
-__all__ = ["FullConditionals", "full_conditionals", "sweep", "sweep_parallel"]
+__all__ = ["FullConditionals", "check_sweeps", "full_conditionals", "sweep", "sweep_parallel"]
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 
 _SEARCH_BLOCK = 32  # weights per block of the search behind a draw
+_TRIALS, _TRIAL_SWEEPS = 256, 300
+_LARGEST_GROWTH = 1.5  # of the samples' standard deviation; sampling error alone makes some percent
 
 
 class FullConditionals(NamedTuple):
@@ -122,6 +126,52 @@ def full_conditionals(bridge: Bridge, causal: bool) -> FullConditionals:
     )
 
 
+def check_sweeps(bridge: Bridge, conditionals: FullConditionals) -> None:
+    """Raise ``ValueError`` where repeated sweeps leave the samples behind.
+
+    Conditionals of neighbourhoods that are too small for the correlations belong to no joint distribution: on a smooth
+    ring each component is the mean of its two neighbours plus the more, the smoother, b_1 + b_2 > 1, and every sweep
+    makes the state larger. What is drawn about the linear part is bounded, so that the linear part alone decides. It is
+    swept with normal residuals from zero; with conditionals that belong together it comes to rest at the samples'
+    variance, or below where components are held fixed.
+    """
+    one_set = bridge.dictionaries[0].values.shape[1] == bridge.components.size
+    spread = np.concatenate([one.values.std(axis=0) for one in bridge.dictionaries])
+    of_component = np.zeros(bridge.d)
+    of_component[bridge.components] = spread if one_set else spread[bridge.dictionary_of]
+    drawn = conditionals.plan.targets[:, 0]
+    if drawn.size == 0:
+        return
+    before, after = _linear_sweep(conditionals, bridge.d)
+    noise = conditionals.residual.std(axis=1)[conditionals.plan.head][:, None]
+    unit, rng = of_component[drawn][:, None], np.random.default_rng(0)
+    x = np.zeros((drawn.size, _TRIALS))
+    for _ in range(_TRIAL_SWEEPS):
+        x = before.solve(after @ x + noise * rng.standard_normal(x.shape))
+        growth = float(np.sqrt(np.mean((x / unit) ** 2)))
+        if growth > _LARGEST_GROWTH:
+            checks.reject(
+                "scheme",
+                "sequential",
+                "another, or have larger neighbourhoods: each component given so few others belongs to no joint "
+                f"distribution, and its draws grow to {growth:.2g} standard deviations of the samples and beyond",
+            )
+
+
+def _linear_sweep(conditionals: FullConditionals, d: int) -> tuple[Any, Any]:
+    """Factored I - L and U of a sweep x <- L x_new + U x + noise of the drawn components, in their order."""
+    plan, slope = conditionals.plan, conditionals.slope
+    P = plan.head.size
+    place = np.full(d, -1)
+    place[plan.targets[:, 0]] = np.arange(P)
+    b = np.where(np.arange(plan.gather.shape[1]) < plan.size[plan.head][:, None], slope[plan.head], 0.0)
+    row, column = np.repeat(np.arange(P), plan.gather.shape[1]), place[plan.gather].ravel()
+    kept = column >= 0  # components that are held fixed add the same to every state
+    whole = scipy.sparse.csc_array((b.ravel()[kept], (row[kept], column[kept])), shape=(P, P))
+    lower = scipy.sparse.eye_array(P, format="csc") - scipy.sparse.tril(whole, format="csc")
+    return scipy.sparse.linalg.splu(lower, permc_spec="NATURAL"), scipy.sparse.triu(whole, format="csr")
+
+
 class _Conditional(NamedTuple):
     intercept: float
     slope: F64
@@ -134,10 +184,12 @@ def _linear_part(coordinates: F64, values: F64) -> tuple[float, F64, F64]:
     M, size = coordinates.shape
     if size + 1 >= M:
         checks.reject("samples.shape", (M, "d"), f"more than {size + 1} samples for a sequential scheme")
-    centre = coordinates.mean(axis=0)
-    slope = np.linalg.lstsq(coordinates - centre, values - values.mean(), rcond=None)[0]
+    centre, unit = coordinates.mean(axis=0), coordinates.std(axis=0)
+    unit[unit == 0.0] = 1.0
+    centred = coordinates - centre
+    slope = np.linalg.lstsq(centred / unit, values - values.mean(), rcond=None)[0] / unit
     intercept = float(values.mean() - slope @ centre)
-    residual = values - intercept - coordinates @ slope
+    residual = values - values.mean() - centred @ slope
     return intercept, slope, residual * np.sqrt(M / (M - size - 1))
 
 
@@ -201,14 +253,14 @@ def _sweep_one(x: F64, uniforms: F64, plan: KernelPlan, intercept: F64, slope: F
             x[plan.targets[p, 0]] = value
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@cached
 def sweep(x: F64, uniforms: F64, plan: KernelPlan, intercept: F64, slope: F64, residual: F64) -> None:
     """Make ``uniforms.shape[0]`` sweeps in place, serially; x (n, d), uniforms (steps, n, P) in [0, 1)."""
     for n in range(x.shape[0]):
         _sweep_one(x[n], uniforms[:, n], plan, intercept, slope, residual)
 
 
-@numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
+@threaded
 def sweep_parallel(x: F64, uniforms: F64, plan: KernelPlan, intercept: F64, slope: F64, residual: F64) -> None:
     """Do so on all cores. Each state is one thread's own: the bits do not depend on their number."""
     for n in prange(x.shape[0]):

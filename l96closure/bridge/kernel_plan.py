@@ -79,6 +79,12 @@ class KernelPlan(NamedTuple):
     rho_unit: F64
     nearest: int
 
+    def of_one(self, h: int) -> KernelPlan:
+        """Return the plan with one query of dictionary ``h``, of states made of its coordinates and then its values."""
+        here = np.arange(self.gather.shape[1])[None]
+        values = np.intp(self.size[h]) + np.arange(self.targets.shape[1])[None]
+        return self._replace(head=np.full(1, h, np.intp), gather=here, targets=values)
+
 
 class Scratch(NamedTuple):
     """Memory of one thread's queries: coordinates in both precisions, sums, groups; and for queries side by side."""

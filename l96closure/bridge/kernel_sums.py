@@ -39,8 +39,9 @@ from l96closure.bridge.kernel_plan import DISTANCE, KernelPlan, Scratch, scratch
 from l96closure.bridge.shifted_sums import query_coordinates, sums_shifted
 from l96closure.bridge.tolerant_sums import tolerant
 from l96closure.bridge.vector import LANES
+from l96closure.compiled import cached, threaded, threads
 
-__all__ = ["compiled_moments", "compiled_moments_parallel", "moments", "runs_in_parallel"]
+__all__ = ["compiled_moments", "compiled_moments_parallel", "moments", "moments_given", "runs_in_parallel"]
 
 F64 = npt.NDArray[np.float64]
 
@@ -167,8 +168,7 @@ def compiled_moments_parallel(
     return work, left
 
 
-_moments = numba.njit(cache=True)(compiled_moments.py_func)
-_moments_parallel = numba.njit(cache=True, parallel=True)(compiled_moments_parallel.py_func)
+_moments, _moments_parallel = cached(compiled_moments), threaded(compiled_moments_parallel)
 
 
 def moments(x: F64, plan: KernelPlan, order: int, mean: F64, variance: F64, parts: int = 1) -> int:
@@ -194,6 +194,16 @@ def moments(x: F64, plan: KernelPlan, order: int, mean: F64, variance: F64, part
         if not left:
             break
     return work
+
+
+def moments_given(coordinates: F64, plan: KernelPlan, h: int, order: int = 2) -> tuple[F64, F64, int]:
+    """Mean and variance (n, C) of the values of dictionary ``h`` given its coordinates (n, size), and evaluations."""
+    size, values = plan.size[h], plan.targets.shape[1]
+    x = np.zeros((len(coordinates), size + values))
+    x[:, :size] = coordinates
+    alone, mean, variance = plan.of_one(h), np.empty_like(x), np.empty_like(x)
+    work = moments(x, alone, order, mean, variance, threads() if runs_in_parallel(alone, len(x)) else 1)
+    return mean[:, size:], variance[:, size:], work
 
 
 def runs_in_parallel(plan: KernelPlan, n: int) -> bool:

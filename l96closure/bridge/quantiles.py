@@ -7,48 +7,65 @@ component given its neighbourhood but its whole distribution,
 
 A draw is the quantile Q(u | x) = F^{-1}(u | x) of a uniform u: the ancestral draw by inversion, the same whether u is
 fresh or correlated with the last one. Where a single coordinate is given, Q is a function of two numbers; it is
-tabulated at evenly spaced coordinates and at probabilities Phi(xi) with evenly spaced xi, so that the argument can be
-the standard normal noise itself, and read off with linear interpolation.
+tabulated at probabilities Phi(xi) with evenly spaced xi, so that the argument can be the standard normal noise itself,
+and at coordinates half a kernel's width or less apart wherever there are samples: Q varies over that width, however far
+apart samples are elsewhere. It is read off with linear interpolation, and the table knows its own error.
 """
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
+from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import scipy
 
 from l96closure import checks
+from l96closure.bridge.accuracy import AccuracyWarning
 from l96closure.bridge.conditional import Bridge
-from l96closure.bridge.dictionary import Dictionary
+from l96closure.bridge.dictionary import Dictionary, Kernel
+from l96closure.compiled import cached
 
 __all__ = ["ConditionalQuantiles", "tabulate"]
 
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 
-_NODES = 128  # coordinates of the table
+_SPACING, _FINEST = 0.5, 0.05  # of the coordinates of the table, in standard deviations of the kernel
+_MOST_NODES = 1024  # coordinates of the table
 _LEVELS = 129  # probabilities
 _FARTHEST = 4.0  # standard normal quantile of the last; beyond, the quantile stays as it is
+_BUCKETS = 4096  # at most, of equal width, in which a coordinate finds the nodes around it
+_LIGHTEST = 60.0  # weights smaller by so many powers of two are left out
+_TRIALS = 256  # training states at which the error is measured
+_GOOD_ERROR = 0.01  # down to which the nodes are brought closer
+_LARGEST_ERROR = 0.1  # that goes without a warning
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ConditionalQuantiles:
     """Quantiles of one value given one coordinate, for each of D dictionaries; made by :func:`tabulate`.
 
     Attributes
     ----------
-    table : Q(Phi(xi) | x) in the units of the samples (D, G, L).
-    lowest, spacing : of the G coordinates of each dictionary (D,).
+    table : Q(Phi(xi) | x) in the units of the samples (N, L), at the nodes of one dictionary after the other's.
+    nodes : the coordinates x (N,), ascending within each dictionary.
+    bucket : of each dictionary's buckets of coordinates, and the end, the last node at or below its start (D, B + 1).
+    lowest, per_unit : start of the first bucket and buckets per unit of the coordinate (D,).
     of : dictionary of each of K sites (K,).
+    error : root mean square, over training states and noise, of the table less a direct evaluation, in standard
+        deviations of the values of each dictionary (D,).
     """
 
     table: F64
+    nodes: F64
+    bucket: Index
     lowest: F64
-    spacing: F64
+    per_unit: F64
     of: Index
+    error: F64
 
     def __call__(self, x: F64, noise: F64) -> F64:
         """Quantiles at the coordinates ``x`` (n, K) and the standard normal ``noise`` (n, K); (n, K).
@@ -59,31 +76,43 @@ class ConditionalQuantiles:
         if x.shape[1:] != self.of.shape or noise.shape != x.shape:
             checks.reject("shapes of x and noise", (x.shape, noise.shape), f"(n, {self.of.size}), both")
         out = np.empty_like(x)
-        _look_up(x, noise, self.table, self.lowest, self.spacing, self.of, out)
+        _look_up(x, noise, self.table, self.nodes, self.bucket, self.lowest, self.per_unit, self.of, out)
         return out
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def _look_up(x: F64, noise: F64, table: F64, lowest: F64, spacing: F64, of: Index, out: F64) -> None:
-    G, L = table.shape[1:]
+@cached
+def _look_up(
+    x: F64, noise: F64, table: F64, nodes: F64, bucket: Index, lowest: F64, per_unit: F64, of: Index, out: F64
+) -> None:
+    L, B = table.shape[1], bucket.shape[1] - 1
     for n in range(x.shape[0]):
         for k in range(x.shape[1]):
             if not np.isfinite(x[n, k]):  # a run that is blowing up
                 out[n, k] = np.nan
                 continue
             h = of[k]
-            row = min(max((x[n, k] - lowest[h]) / spacing[h], 0.0), G - 1.0)
+            b = int(min(max((x[n, k] - lowest[h]) * per_unit[h], 0.0), B - 1.0))
+            g, above = bucket[h, b], min(bucket[h, b + 1] + 1, bucket[h, B])
+            while above - g > 1:  # mostly at once: few nodes share a bucket
+                middle = (g + above) // 2
+                if nodes[middle] <= x[n, k]:
+                    g = middle
+                else:
+                    above = middle
+            row = min(max((x[n, k] - nodes[g]) / (nodes[g + 1] - nodes[g]), 0.0), 1.0)
             column = min(max((noise[n, k] + _FARTHEST) * ((L - 1) / (2.0 * _FARTHEST)), 0.0), L - 1.0)
-            g, c = min(int(row), G - 2), min(int(column), L - 2)
-            row, column = row - g, column - c
-            lower = table[h, g, c] + column * (table[h, g, c + 1] - table[h, g, c])
-            upper = table[h, g + 1, c] + column * (table[h, g + 1, c + 1] - table[h, g + 1, c])
+            c = min(int(column), L - 2)
+            column -= c
+            lower = table[g, c] + column * (table[g, c + 1] - table[g, c])
+            upper = table[g + 1, c] + column * (table[g + 1, c + 1] - table[g + 1, c])
             out[n, k] = lower + row * (upper - lower)
 
 
 @np.errstate(under="ignore")  # weights of samples far away
 def tabulate(bridge: Bridge) -> ConditionalQuantiles:
     """Tabulate the conditional quantiles of a bridge each of whose components sees one coordinate.
+
+    An :class:`~l96closure.bridge.AccuracyWarning` is issued where the ``error`` of the table exceeds 0.1.
 
     Raises
     ------
@@ -95,26 +124,102 @@ def tabulate(bridge: Bridge) -> ConditionalQuantiles:
             checks.reject(f"neighbourhoods[{alpha}]", members.tolist(), "a single component, for a table of quantiles")
     if bridge.compression is not None:
         checks.reject("compression", bridge.compression.centres, "None; quantiles need every sample")
-    levels = scipy.special.ndtr(np.linspace(-_FARTHEST, _FARTHEST, _LEVELS))
-    ends = np.array([[one.coordinates.min(), one.coordinates.max()] for one in bridge.dictionaries])
-    tables = [
-        _quantiles(one, np.linspace(end[0], end[1], _NODES), bridge.kernel.factor(one.coordinate_scale)[0], levels)
-        for one, end in zip(bridge.dictionaries, ends, strict=True)
-    ]
+    tables = [_table(_Sorted.of(one, bridge.kernel)) for one in bridge.dictionaries]
+    made = _joined(tables, bridge.dictionary_of)
+    if made.error.max() > _LARGEST_ERROR:
+        warnings.warn(
+            f"the table of conditional quantiles is wrong by {made.error.max():.2g} standard deviations (root mean "
+            f"square at the training states): epsilon = {bridge.epsilon:g} is too small for {_MOST_NODES} nodes or "
+            "for so few samples",
+            AccuracyWarning,
+            stacklevel=2,
+        )
+    return made
+
+
+class _Table(NamedTuple):
+    """Of one dictionary: nodes (G,), quantiles (G, L), error."""
+
+    nodes: F64
+    quantiles: F64
+    error: float
+
+
+class _Sorted(NamedTuple):
+    """Samples in the order of their values: coordinates and values (M,), log2 of the weights, kernel units of 1."""
+
+    x: F64
+    values: F64
+    log_weight: F64
+    factor: float
+
+    @classmethod
+    def of(cls, dictionary: Dictionary, kernel: Kernel) -> _Sorted:
+        order = np.argsort(dictionary.values[:, 0], kind="stable")
+        log_weight, factor = dictionary.log_v[order] / np.log(2.0), kernel.factor(dictionary.coordinate_scale)[0]
+        return cls(dictionary.coordinates[order, 0], dictionary.values[order, 0], log_weight, factor)
+
+    def nodes(self, spacing: float) -> F64:
+        """Of an even lattice of coordinates, those on either side of a sample; ``spacing`` in kernel widths."""
+        width = 1.0 / (self.factor * np.sqrt(2.0 * np.log(2.0)))
+        lowest, length = self.x.min(), np.ptp(self.x) or width
+        count = max(np.ceil(length / (spacing * width)), 1.0)
+        below = np.unique(np.minimum(np.floor((self.x - lowest) * (count / length)), count - 1.0))
+        places: F64 = lowest + np.union1d(below, below + 1.0) * (length / count)
+        return np.unique(places)  # far from zero, two may be one number
+
+    def quantiles(self, nodes: F64, noise: F64) -> F64:
+        """Q(Phi(xi) | x) of each coordinate and noise (G, L); linear between the midpoints of the steps of F."""
+        levels, table = scipy.special.ndtr(noise), np.empty((nodes.size, noise.size))
+        for row, node in zip(table, nodes, strict=True):
+            exponent = self.log_weight - ((node - self.x) * self.factor) ** 2
+            largest = exponent.max()
+            heavy = np.flatnonzero(exponent > largest - _LIGHTEST)
+            w = np.exp2(exponent[heavy] - largest)
+            below = np.cumsum(w) - 0.5 * w
+            row[:] = np.interp(levels, below / (below[-1] + 0.5 * w[-1]), self.values[heavy])
+        return table
+
+
+def _table(samples: _Sorted) -> _Table:
+    """Tabulate one dictionary, as finely as its error asks for and the number of nodes allows."""
+    noise = np.linspace(-_FARTHEST, _FARTHEST, _LEVELS)
+    middles = 0.5 * (noise[1:] + noise[:-1])
+    x = np.sort(samples.x)[np.linspace(0, samples.x.size - 1, _TRIALS).round().astype(int)]
+    exact, density = samples.quantiles(x, middles), np.exp(-0.5 * middles**2)
+    spacing, nodes = _SPACING, samples.nodes(_SPACING)
+    while nodes.size > _MOST_NODES:
+        spacing *= 2.0
+        nodes = samples.nodes(spacing)
+    while True:
+        table = samples.quantiles(nodes, noise)
+        g = np.clip(np.searchsorted(nodes, x, side="right") - 1, 0, nodes.size - 2)
+        row = ((x - nodes[g]) / (nodes[g + 1] - nodes[g]))[:, None]
+        along = table[g] + row * (table[g + 1] - table[g])
+        square = (0.5 * (along[:, 1:] + along[:, :-1]) - exact) ** 2 @ density / density.sum()
+        error = float(np.sqrt(square.mean()) / samples.values.std())
+        spacing *= 0.5
+        finer = samples.nodes(spacing)
+        if error <= _GOOD_ERROR or spacing < _FINEST or finer.size > _MOST_NODES:
+            return _Table(nodes, table, error)
+        nodes = finer
+
+
+def _joined(tables: list[_Table], of: Index) -> ConditionalQuantiles:
+    """Put the tables of several dictionaries one after the other, and find the nodes of each bucket."""
+    start = np.cumsum([0, *(one.nodes.size for one in tables)])
+    closest = max(float(np.ptp(one.nodes) / np.diff(one.nodes).min()) for one in tables)
+    buckets = int(min(2.0 * closest, _BUCKETS)) + 1
+    bucket = np.empty((len(tables), buckets + 1), np.intp)
+    for row, one, first in zip(bucket, tables, start, strict=False):
+        edges = np.linspace(one.nodes[0], one.nodes[-1], buckets + 1)
+        row[:] = first + np.searchsorted(one.nodes, edges, side="right") - 1
     return ConditionalQuantiles(
-        np.stack(tables), ends[:, 0].copy(), np.ptp(ends, axis=1) / (_NODES - 1), bridge.dictionary_of
+        table=np.concatenate([one.quantiles for one in tables]),
+        nodes=np.concatenate([one.nodes for one in tables]),
+        bucket=bucket,
+        lowest=np.array([one.nodes[0] for one in tables]),
+        per_unit=buckets / np.array([np.ptp(one.nodes) for one in tables]),
+        of=of,
+        error=np.array([one.error for one in tables]),
     )
-
-
-def _quantiles(dictionary: Dictionary, nodes: F64, factor: float, levels: F64) -> F64:
-    """Q(u | x) for each coordinate and probability (G, L); linear between the midpoints of the steps of F."""
-    order = np.argsort(dictionary.values[:, 0], kind="stable")
-    values, x = dictionary.values[order, 0], dictionary.coordinates[order, 0]
-    log_weight = dictionary.log_v[order] / np.log(2.0)
-    table = np.empty((nodes.size, levels.size))
-    for row, node in zip(table, nodes, strict=True):
-        exponent = log_weight - ((node - x) * factor) ** 2
-        w = np.exp2(exponent - exponent.max())
-        below = np.cumsum(w) - 0.5 * w
-        row[:] = np.interp(levels, below / (below[-1] + 0.5 * w[-1]), values)
-    return table

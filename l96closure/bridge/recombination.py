@@ -31,12 +31,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 from numba import prange
 
 from l96closure.bridge.exp2 import exp2_double
+from l96closure.compiled import threaded
 
 __all__ = ["Rules", "gauss_nodes", "recombine", "run_edges"]
 
@@ -127,7 +127,7 @@ def gauss_nodes(rows: F64, v: F64, t: F64, count: int) -> tuple[F64, F64]:
     return coefficients @ (vectors / (np.sqrt(mass)[:, None] * vectors[:, 0])[:, None]), weights
 
 
-@numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
+@threaded
 def _forms(points: F64, size: int, charges: F64, sharpness: float, out: F64) -> None:
     """Write c' K c of B sets of points (B, R, L) for each of their charges (B, K, L) into ``out`` (B, K).
 

@@ -23,6 +23,7 @@ from l96closure.bridge.shifted_sums import (
 )
 from l96closure.bridge.tolerant_sums import HUGE, list_near, share_below
 from l96closure.bridge.vector import LANES, exp2, fma, fnma, larger, load, splat, store, total, whole_lines
+from l96closure.compiled import threaded
 
 __all__ = ["RowSums", "log_row_sums", "nearest_squared", "weight_concentration"]
 
@@ -130,7 +131,7 @@ def _add_double(near: Index, found: int, wide: F64, charge: F64, queries: F64, t
             totals[i] += total(sums)
 
 
-@numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
+@threaded
 def _row_sums(
     source: Groups, wide: F64, charge: F64, target: Groups, wide_target: F64, double: bool, share: float, out: F64
 ) -> Index:
@@ -168,7 +169,7 @@ def _row_sums(
     return work
 
 
-@numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
+@threaded
 def log_row_sums(plan: KernelPlan, h: int) -> F64:
     """log2 (T v)_j for every sample j of dictionary ``h`` (M,), for any kernel, with shifted exponents."""
     size, M = plan.size[h], plan.charge.shape[1]
@@ -181,7 +182,7 @@ def log_row_sums(plan: KernelPlan, h: int) -> F64:
     return out
 
 
-@numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
+@threaded
 def nearest_squared(table: F64, nearest: int) -> F64:
     """Squared distance of every sample (D, M) to its ``nearest``-th sample, itself being the first; (M,)."""
     M = table.shape[1]
@@ -193,7 +194,7 @@ def nearest_squared(table: F64, nearest: int) -> F64:
     return out
 
 
-@numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
+@threaded
 def weight_concentration(x: F64, plan: KernelPlan) -> F64:
     """sum_j (w^(j))^2 of the probability vector behind every query; x (n, d), result (n, P)."""
     P = plan.head.size

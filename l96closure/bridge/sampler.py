@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 
 import numba
 import numpy as np
@@ -12,8 +13,9 @@ from numba import prange
 from l96closure import checks
 from l96closure.bridge import kernel_sums
 from l96closure.bridge.conditional import Bridge
-from l96closure.bridge.full_conditionals import FullConditionals, sweep, sweep_parallel
+from l96closure.bridge.full_conditionals import FullConditionals, check_sweeps, sweep, sweep_parallel
 from l96closure.bridge.kernel_plan import DISTANCE, KernelPlan
+from l96closure.compiled import cached, in_turn, threaded, threads
 from l96closure.progress import bar as progress_bar
 
 __all__ = ["CLAMPS", "NOISE_METRICS", "SCHEMES", "SEQUENTIAL", "Chain", "sample"]
@@ -79,10 +81,10 @@ def _steps(
     return steps  # type: ignore[no-any-return]
 
 
-_advance = numba.njit(cache=True)(_steps.py_func)
+_advance = cached(_steps)
 
 
-@numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
+@threaded
 def _advance_parallel(
     x: F64,
     normals: F64,
@@ -125,7 +127,8 @@ class Chain:
     Raises
     ------
     ValueError
-        An argument is not one of those allowed, or a component is neither sampled nor given.
+        An argument is not one of those allowed, a component is neither sampled nor given, or draws of the scheme
+        ``sequential`` would grow without bound.
     """
 
     def __init__(
@@ -157,6 +160,7 @@ class Chain:
         self._conditionals: FullConditionals | None = None
         if scheme == "sequential":
             self._conditionals = bridge.full_conditionals.without(fixed)
+            check_sweeps(bridge, self._conditionals)
         elif scheme == "ancestral":
             if free.size and fixed.size and fixed.max() > free.min():
                 checks.reject("given", fixed.tolist(), f"components before {free.min()}, the first that is drawn")
@@ -200,8 +204,11 @@ class Chain:
                 if parallel and x.shape[0] >= _MANY_STATES:
                     _advance_parallel(x, normals, *arguments, self._plan, double, made)
                 else:
-                    parts = numba.get_num_threads() if parallel else None
-                    made += _advance(x, normals[made[0] :], *arguments, self._plan, double, parts)
+                    parts = threads() if parallel else 1
+                    with in_turn() if parts > 1 else nullcontext():
+                        made += _advance(
+                            x, normals[made[0] :], *arguments, self._plan, double, parts if parts > 1 else None
+                        )
                 if made.min() == len(normals):
                     break
 

@@ -25,7 +25,7 @@ F64 = npt.NDArray[np.float64]
 _FAR = 1e100  # standard deviations, beyond which the square of a distance is no number
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Analog:
     """Draws psi from the training samples that are nearest in z, with memory also in the step before; sites pooled.
 

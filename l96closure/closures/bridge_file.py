@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +11,6 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import bridge, checks
-from l96closure.bridge.conditional import assemble
 from l96closure.bridge.dictionary import Dictionary, Kernel
 from l96closure.bridge.neighbourhoods import around_sites, checked_pools
 from l96closure.closures.memory import Memory
@@ -123,11 +121,12 @@ def from_dataset(dataset: xr.Dataset) -> Learned:
         for i, site in enumerate(np.unique(of_site, return_index=True)[1])
     )
     kernel = Kernel(epsilon=parts.number("epsilon", above=0.0))
-    fitted = assemble(state, kernel, scale, components, sets, dictionaries, of_site)
+    compression = None
     if compressed:
         numbers = (parts.integer(f"compression_{name}", 1, 2**53) for name in ("centres", "samples"))
         lost = (parts.number(f"compression_{name}_error") for name in ("mean", "variance"))
-        fitted = replace(fitted, compression=bridge.Compression(*numbers, *lost))
+        compression = bridge.Compression(*numbers, *lost)
+    fitted = bridge.Bridge(state, kernel, scale, components, sets, dictionaries, of_site, compression=compression)
     return Learned(fields, _trend(parts, len(fields.predictors)), fitted, _memory(parts))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,7 +14,19 @@ from l96closure.bridge.sampler import SCHEMES as OF_A_CHAIN
 from l96closure.bridge.sampler import SEQUENTIAL
 from l96closure.closures.memory import Memory
 
-__all__ = ["DRIVEN", "EXACT", "SCHEMES", "Draw", "FromChain", "FromNoise", "chosen_scheme", "usual_epsilon"]
+__all__ = [
+    "DRIVEN",
+    "EXACT",
+    "LARGEST_ERROR",
+    "SCHEMES",
+    "Draw",
+    "FromChain",
+    "FromNoise",
+    "chosen_scheme",
+    "usual_epsilon",
+    "warn_of_few",
+    "warn_of_loss",
+]
 
 F64 = npt.NDArray[np.float64]
 
@@ -23,6 +36,9 @@ DRIVEN = (_QUANTILE, _MOMENTS)
 
 EXACT = (_QUANTILE, *SEQUENTIAL)
 """Schemes that need every sample."""
+
+LARGEST_ERROR = 0.1
+"""Of a compressed bridge's conditional mean, in standard deviations, without a word."""
 
 SCHEMES = (_AUTO, *DRIVEN, *OF_A_CHAIN)
 """Schemes that a closure can be asked for; ``auto`` is one of ``DRIVEN``."""
@@ -38,6 +54,31 @@ def chosen_scheme(scheme: str, alone: bool) -> str:
 def usual_epsilon(scheme: str) -> float:
     """Return the bandwidth where none is given: a table of quantiles can be sharp, averages cannot."""
     return 0.005 if scheme == _QUANTILE else 0.1
+
+
+def warn_of_few(fitted: bridge.Bridge) -> None:
+    """Warn where few samples stand behind the conditional means of a fitted bridge."""
+    effective = bridge.median_effective_samples(fitted)
+    if effective < bridge.FEWEST_EFFECTIVE:
+        warnings.warn(
+            f"only {effective:.2g} effective samples stand behind the median conditional mean, and "
+            f"{bridge.FEWEST_EFFECTIVE} are few: what is drawn varies too little. Take a larger epsilon than "
+            f"{fitted.epsilon:.3g}, fewer coordinates than {max(map(len, fitted.neighbourhoods))}, or more data",
+            bridge.AccuracyWarning,
+            stacklevel=4,  # whoever called fit, which checks its arguments in between
+        )
+
+
+def warn_of_loss(compressed: bridge.Bridge) -> None:
+    """Warn where compression has changed the conditional means."""
+    lost = compressed.compression
+    if lost is not None and lost.mean_error > LARGEST_ERROR:
+        warnings.warn(
+            f"compression to {lost.centres} centres changes the conditional mean by {lost.mean_error:.2g} standard "
+            f"deviations; keep more centres",
+            bridge.AccuracyWarning,
+            stacklevel=3,
+        )
 
 
 class Draw(Protocol):

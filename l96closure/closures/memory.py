@@ -17,13 +17,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import scipy
 import xarray as xr
 
 from l96closure import checks
+from l96closure.compiled import cached
 from l96closure.series import time_step
 from l96closure.training import TrainingData, residual_autocorrelation
 
@@ -41,7 +41,7 @@ _AT_BOUND = 1e-3  # part of its range by which a parameter is from a bound that 
 _AS_GOOD = 1.001  # cost over the least, up to which fits are equally good
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Memory:
     """A sum of damped oscillators, standard normal at every time; made by :func:`fit_memory`.
 
@@ -92,7 +92,7 @@ class Memory:
         return noise, following
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@cached
 def _advance(state: F64, normals: F64, recursion: F64, following: F64, noise: F64) -> None:
     m = normals.shape[2]
     for n in range(state.shape[0]):

@@ -19,7 +19,7 @@ F64 = npt.NDArray[np.float64]
 _LARGEST = 1e15  # of numbers that single precision can square
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Parts:
     """Variables and attributes of a Dataset; those that are missing or not as asked for raise ``ValueError``.
 

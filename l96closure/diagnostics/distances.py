@@ -91,7 +91,7 @@ def ks(a: FloatArray, b: FloatArray) -> float:
     return float(scipy.stats.ks_2samp(a.ravel(), b.ravel(), method="asymp").statistic)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stretches:
     """Truth and coarse run cut into pieces of one duration, the only fair basis of a distance and its floor.
 

@@ -23,7 +23,7 @@ _NOTES = Path(".hydra", "config.yaml")
 _SECTIONS = ("model", "training", "reference", "coarse", "diagnostics")  # of the settings, that a comparison looks into
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """What is left of a run.
 

@@ -54,7 +54,7 @@ _MOMENTS = {
 _FORECASTS = {"crps": ("CRPS", "CRPS"), "spread_skill": ("spread-skill", "S/S"), "rmse": ("RMSE", "RMSE")}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Column:
     """A score of all runs, ready to be shown.
 

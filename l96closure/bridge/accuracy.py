@@ -1,0 +1,34 @@
+"""What a bridge can be trusted with: how many samples stand behind its means."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from l96closure.bridge import row_sums
+from l96closure.bridge.conditional import Bridge
+
+__all__ = ["FEWEST_EFFECTIVE", "AccuracyWarning", "median_effective_samples"]
+
+FEWEST_EFFECTIVE = 30
+"""With fewer effective samples behind a conditional mean, its variance and quantiles are little more than theirs."""
+
+_MOST_QUERIES = 400  # over all dictionaries
+
+
+class AccuracyWarning(UserWarning):
+    """A result is less accurate than its use suggests; the message has the number."""
+
+
+def median_effective_samples(bridge: Bridge) -> float:
+    """Median over training states of the effective number of samples 1 / sum_j (w^(j))^2 behind a conditional mean.
+
+    A state is itself one of the samples, so that it is never below one. Every dictionary is asked at samples of its
+    own, evenly spaced in their order.
+    """
+    each = max(-(-_MOST_QUERIES // len(bridge.dictionaries)), 8)
+    found = []
+    for h, one in enumerate(bridge.dictionaries):
+        some = np.unique(np.linspace(0, len(one.coordinates) - 1, each).round().astype(int))
+        concentration = row_sums.weight_concentration(one.coordinates[some], bridge.plan.of_one(h))
+        found.append(1.0 / concentration[:, 0])
+    return float(np.median(np.concatenate(found)))

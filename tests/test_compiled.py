@@ -1,0 +1,134 @@
+"""Compiled code in processes of other kinds: forked, with threads, without a cache, without a compiler."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import l96closure
+
+ROOT = Path(l96closure.__file__).parents[1]
+GENEROUS = 600  # seconds: to tell a hang from a busy machine
+
+
+def python(script, root=ROOT, **environment):
+    """Run a script in a process of its own; return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": str(root), **environment},
+        cwd=root,  # which comes first on the path
+        capture_output=True,
+        text=True,
+        timeout=GENEROUS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """A copy of the package, without caches, whose file system we may spoil."""
+    shutil.copytree(ROOT / "l96closure", tmp_path / "l96closure", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+def test_a_process_forked_after_a_fit_computes_what_its_parent_does():
+    """Fits and moments, in children of a parent whose threads have run."""
+    script = """
+import multiprocessing, warnings
+import numpy as np
+from l96closure import bridge
+from l96closure.bridge import kernel_sums
+warnings.simplefilter("ignore", DeprecationWarning)  # Python's own about forks beside threads
+x = np.random.default_rng(0).standard_normal((1500, 4))
+def work(_):
+    fitted = bridge.fit(x, 0.1, bridge.periodic(4, 1), sums="brute", tolerance=1e-3)
+    assert kernel_sums.runs_in_parallel(fitted.plan, 100)
+    return np.stack(fitted.weights), fitted.conditional_mean(x[:100])
+here = work(0)
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    for there in pool.map(work, range(2)):
+        for mine, its in zip(here, there):
+            np.testing.assert_array_equal(mine, its)
+print("done")
+"""
+    assert python(script) == "done\n"
+
+
+@pytest.mark.parametrize("layer", ["workqueue", "default"])
+def test_threads_of_python_may_ask_one_bridge_at_a_time(layer):
+    script = """
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+from l96closure import bridge
+x = np.random.default_rng(0).standard_normal((1500, 4))
+fitted = bridge.fit(x, 0.1, bridge.periodic(4, 1), sums="brute", tolerance=1e-3)
+expected = bridge.sample(fitted, x[:200], 3, 0)
+with ThreadPoolExecutor(4) as pool:
+    for found in pool.map(lambda _: bridge.sample(fitted, x[:200], 3, 0), range(24)):
+        np.testing.assert_array_equal(found, expected)
+print("done")
+"""
+    assert python(script, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS="2") == "done\n"
+
+
+CACHED = """
+import numpy as np
+from l96closure.lorenz96_core import resolved_from_python as compiled
+out = np.empty((1, 4))
+compiled(np.arange(4.0)[None], 8.0, out)
+print(out.tolist(), sum(compiled.stats.cache_hits.values()))
+"""
+
+
+def test_a_change_in_any_source_of_compiled_code_drops_all_of_its_cache(copy):
+    first, again = python(CACHED, copy), python(CACHED, copy)
+    assert first.endswith(" 0\n")
+    assert again.endswith(" 1\n")
+    with open(copy / "l96closure" / "bridge" / "vector.py", "a", encoding="utf-8") as source:
+        source.write("\nCHANGED = True\n")
+    assert python(CACHED, copy) == first
+    assert python(CACHED, copy) == again
+
+
+def test_a_damaged_cache_is_compiled_anew(copy):
+    first = python(CACHED, copy)
+    for ending, left in (("nbc", 1000), ("nbi", 20)):
+        files = list(copy.rglob(f"*.{ending}"))
+        assert files
+        for file in files:
+            file.write_bytes(file.read_bytes()[:left])
+        assert python(CACHED, copy) == first
+
+
+def test_without_a_place_to_write_everything_is_compiled_anew(copy):
+    for folder in [copy / "l96closure", *(copy / "l96closure").rglob("*/")]:
+        if folder.is_dir():
+            (folder / "__pycache__").touch()  # a file in the way, which stops an administrator too
+    nowhere = {"HOME": os.devnull, "XDG_CACHE_HOME": os.devnull, "NUMBA_CACHE_DIR": ""}
+    settings = {"MPLCONFIGDIR": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    assert python(CACHED, copy, **nowhere, **settings).endswith(" 0\n")
+
+
+def test_without_a_compiler_what_can_runs_and_what_cannot_says_so():
+    script = """
+import numpy as np
+from l96closure import TwoScaleLorenz96, bridge, simulate
+truth = simulate(TwoScaleLorenz96(K=4, J=2), samples=20, dt=1e-3, spinup=0.01, seed=3)
+assert np.isfinite(truth["psi"]).all()
+try:
+    bridge.fit(np.random.default_rng(0).standard_normal((50, 2)), 0.1)
+except ValueError as error:
+    print(error)
+"""
+    told = python(script, NUMBA_DISABLE_JIT="1")
+    assert told.startswith("NUMBA_DISABLE_JIT = 1 must be 0: ")
+    assert told.count("\n") == 1
