@@ -117,16 +117,16 @@ def responding(x, epsilon, rng):
 def test_the_table_is_as_good_wherever_the_samples_are(name, epsilon):
     """Its mean is the bridge's own, and its error is what it says, at every kind of states that were trained on."""
     rng = np.random.default_rng(2)
-    fitted = responding(PREDICTORS[name](rng.standard_normal(4000)), epsilon, rng)
+    fitted = responding(PREDICTORS[name](rng.standard_normal(2000)), epsilon, rng)
     quantiles, dictionary = bridge.tabulate(fitted), fitted.dictionaries[0]
-    x, std = dictionary.coordinates[::4, 0], dictionary.values.std()
+    x, std = dictionary.coordinates[:, 0], dictionary.values.std()
     noise = np.linspace(-4, 4, 161)
     density = np.exp(-0.5 * noise**2) / np.exp(-0.5 * noise**2).sum()
     pairs = [axis.reshape(-1, 1) for axis in np.meshgrid(x, noise, indexing="ij")]
     found = quantiles(*pairs).reshape(x.size, noise.size)
     mean = fitted.conditional_mean(np.stack([x, x], axis=1))[:, 0]
     off = np.abs(found @ density - mean) / std
-    assert np.sqrt((off**2).mean()) < 0.01
+    assert np.sqrt((off**2).mean()) < 0.03
     assert np.quantile(off, 0.99) < 0.05  # the rest are between the last few samples of a tail
     order = np.argsort(dictionary.values[:, 0])
     factor = fitted.kernel.factor(dictionary.coordinate_scale)[0]
@@ -135,9 +135,9 @@ def test_the_table_is_as_good_wherever_the_samples_are(name, epsilon):
     below = (np.cumsum(w, axis=1) - 0.5 * w) / w.sum(axis=1, keepdims=True)
     exact = np.array([np.interp(ndtr(noise), one, dictionary.values[order, 0]) for one in below])
     error = np.sqrt(((found - exact) ** 2 @ density).mean()) / std
-    assert error < 0.03
-    assert quantiles.error[0] < 0.03
-    assert error < 2.0 * quantiles.error[0] + 1e-3  # which is told by fewer states of a tail
+    assert error < 0.05
+    assert error < 1.5 * quantiles.error[0] + 1e-3
+    assert quantiles.error[0] < 1.5 * error + 1e-3
 
 
 def test_several_dictionaries_are_looked_up_as_if_each_were_alone():
@@ -156,6 +156,6 @@ def test_a_table_that_cannot_be_fine_enough_says_so():
     rng = np.random.default_rng(4)
     x = rng.standard_normal(3000)
     fitted = bridge.fit(np.stack([x, rng.standard_normal(3000)], axis=1), 1e-7, [[0], [0]], components=[1])
-    with pytest.warns(bridge.AccuracyWarning, match=r"quantiles is wrong by 0\.\d+ standard deviations"):
+    with pytest.warns(bridge.AccuracyWarning, match=r"quantiles is wrong by \d\.\d+ standard deviations"):
         quantiles = bridge.tabulate(fitted)
     assert quantiles.error[0] > 0.1

@@ -39,8 +39,8 @@ _LEVELS = 129  # probabilities
 _FARTHEST = 4.0  # standard normal quantile of the last; beyond, the quantile stays as it is
 _BUCKETS = 4096  # at most, of equal width, in which a coordinate finds the nodes around it
 _LIGHTEST = 60.0  # weights smaller by so many powers of two are left out
-_TRIALS = 256  # training states at which the error is measured
-_GOOD_ERROR = 0.01  # down to which the nodes are brought closer
+_TRIALS = 256  # samples at least at which the error is measured, where there are some more
+_GOOD_ERROR, _WORTHWHILE = 0.01, 0.85  # down to which the nodes are brought closer
 _LARGEST_ERROR = 0.1  # that goes without a warning
 
 
@@ -159,14 +159,27 @@ class _Sorted(NamedTuple):
         log_weight, factor = dictionary.log_v[order] / np.log(2.0), kernel.factor(dictionary.coordinate_scale)[0]
         return cls(dictionary.coordinates[order, 0], dictionary.values[order, 0], log_weight, factor)
 
-    def nodes(self, spacing: float) -> F64:
-        """Of an even lattice of coordinates, those on either side of a sample; ``spacing`` in kernel widths."""
+    def cells(self, spacing: float) -> tuple[F64, float]:
+        """Cell of an even lattice that each sample is in (M,), and its length; ``spacing`` in widths of the kernel."""
         width = 1.0 / (self.factor * np.sqrt(2.0 * np.log(2.0)))
-        lowest, length = self.x.min(), np.ptp(self.x) or width
+        length = float(np.ptp(self.x)) or width
         count = max(np.ceil(length / (spacing * width)), 1.0)
-        below = np.unique(np.minimum(np.floor((self.x - lowest) * (count / length)), count - 1.0))
-        places: F64 = lowest + np.union1d(below, below + 1.0) * (length / count)
+        return np.minimum(np.floor((self.x - self.x.min()) * (count / length)), count - 1.0), length / count
+
+    def nodes(self, spacing: float) -> F64:
+        """Both ends of every cell that holds a sample."""
+        cell, length = self.cells(spacing)
+        places: F64 = self.x.min() + np.union1d(cell, cell + 1.0) * length
         return np.unique(places)  # far from zero, two may be one number
+
+    def trials(self, spacing: float) -> tuple[F64, Index]:
+        """Coordinates of some samples, and how many each stands for: one of each cell, sparse tails included."""
+        while True:
+            cell = self.cells(spacing)[0]
+            _, one, number = np.unique(cell, return_index=True, return_counts=True)
+            if one.size >= min(_TRIALS, self.x.size // 4) or spacing < _FINEST * _FINEST:
+                return self.x[one], number.astype(np.intp)
+            spacing *= 0.5
 
     def quantiles(self, nodes: F64, noise: F64) -> F64:
         """Q(Phi(xi) | x) of each coordinate and noise (G, L); linear between the midpoints of the steps of F."""
@@ -174,7 +187,11 @@ class _Sorted(NamedTuple):
         for row, node in zip(table, nodes, strict=True):
             exponent = self.log_weight - ((node - self.x) * self.factor) ** 2
             largest = exponent.max()
-            heavy = np.flatnonzero(exponent > largest - _LIGHTEST)
+            counts = exponent > largest - _LIGHTEST
+            beside = counts.copy()  # the samples next to these bound the steps of F
+            beside[1:] |= counts[:-1]
+            beside[:-1] |= counts[1:]
+            heavy = np.flatnonzero(beside)
             w = np.exp2(exponent[heavy] - largest)
             below = np.cumsum(w) - 0.5 * w
             row[:] = np.interp(levels, below / (below[-1] + 0.5 * w[-1]), self.values[heavy])
@@ -185,24 +202,26 @@ def _table(samples: _Sorted) -> _Table:
     """Tabulate one dictionary, as finely as its error asks for and the number of nodes allows."""
     noise = np.linspace(-_FARTHEST, _FARTHEST, _LEVELS)
     middles = 0.5 * (noise[1:] + noise[:-1])
-    x = np.sort(samples.x)[np.linspace(0, samples.x.size - 1, _TRIALS).round().astype(int)]
-    exact, density = samples.quantiles(x, middles), np.exp(-0.5 * middles**2)
     spacing, nodes = _SPACING, samples.nodes(_SPACING)
     while nodes.size > _MOST_NODES:
         spacing *= 2.0
         nodes = samples.nodes(spacing)
+    x, number = samples.trials(spacing)
+    exact, density, best = samples.quantiles(x, middles), np.exp(-0.5 * middles**2), None
     while True:
         table = samples.quantiles(nodes, noise)
         g = np.clip(np.searchsorted(nodes, x, side="right") - 1, 0, nodes.size - 2)
         row = ((x - nodes[g]) / (nodes[g + 1] - nodes[g]))[:, None]
         along = table[g] + row * (table[g + 1] - table[g])
         square = (0.5 * (along[:, 1:] + along[:, :-1]) - exact) ** 2 @ density / density.sum()
-        error = float(np.sqrt(square.mean()) / samples.values.std())
+        error = float(np.sqrt(number @ square / number.sum()) / samples.values.std())
+        if best is not None and error > _WORTHWHILE * best.error:
+            return best
+        best = _Table(nodes, table, error)
         spacing *= 0.5
-        finer = samples.nodes(spacing)
-        if error <= _GOOD_ERROR or spacing < _FINEST or finer.size > _MOST_NODES:
-            return _Table(nodes, table, error)
-        nodes = finer
+        nodes = samples.nodes(spacing)
+        if error <= _GOOD_ERROR or spacing < _FINEST or nodes.size > _MOST_NODES:
+            return best
 
 
 def _joined(tables: list[_Table], of: Index) -> ConditionalQuantiles:
