@@ -19,7 +19,7 @@ OLD_WARNINGS := -W ignore::DeprecationWarning -W ignore::PendingDeprecationWarni
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: $(VENV)/.installed ## Run the default experiment with the recommended closure (about a minute)
@@ -32,6 +32,10 @@ paper: $(VENV)/.installed ## Run the published settings literally (a few minutes
 .PHONY: test
 test: $(VENV)/.installed-test ## Run the tests, all of them with the coverage of the package
 	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal $(if $(ARGS),$(ARGS),--cov --cov-report=term:skip-covered --cov-fail-under=90)
+
+.PHONY: test-quick
+test-quick: $(VENV)/.installed-test ## Run the tests that are not slow: for every commit
+	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal -m 'not slow' $(ARGS)
 
 .PHONY: test-oldest
 test-oldest: .venv-oldest/.installed ## Run the tests with the oldest versions of the dependencies that pyproject.toml allows
