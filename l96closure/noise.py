@@ -1,13 +1,13 @@
 """Counter-based noise: every normal number is a function of a key and of where it is used.
 
-The bits come from Philox4x32-10 (Salmon, Moraes, Dror & Shaw 2011, *Parallel random numbers: as easy as 1, 2, 3*, SC'11),
-which maps a key of 64 bits and a counter of four words to four words. The counter is
+The bits come from Philox4x32-10 (Salmon, Moraes, Dror & Shaw 2011, *Parallel random numbers: as easy as 1, 2, 3*,
+SC'11), which maps a key of 64 bits and a counter of four words to four words. The counter is
 
     (site // 4,  65536 target + draw,  member,  step),
 
-and a site takes the word of number site % 4: four neighbouring sites share an evaluation, and a normal depends on nothing
-but its own six numbers. So it does not matter in which batch, thread, tile of a domain or order it is drawn, nor whether
-the run was stopped in between.
+and a site takes the word of number site % 4: four neighbouring sites share an evaluation, and a normal depends on
+nothing but its own six numbers. So it does not matter in which batch, thread, tile of a domain or order it is drawn,
+nor whether the run was stopped in between.
 
 Words become normals by the transform of Box and Muller (1958) in pairs, w_0 and w_1, w_2 and w_3:
 

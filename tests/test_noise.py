@@ -62,7 +62,7 @@ def test_the_transform_is_that_of_box_and_muller() -> None:
 
 
 def test_numbers_are_standard_normal_and_independent_along_every_word_of_the_counter() -> None:
-    shape = (10, 20, 3, 2, 41)  # member, step, draw, target, site
+    shape = (10, 20, 3, 3, 41)  # member, step, draw, target, site
     x = noise.normals(noise.key_of(3), *np.ogrid[tuple(map(slice, shape))])
     assert x.shape == shape
     size = x.size
