@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from l96closure.bridge import recombination
 from l96closure.bridge.groups import GROUP
+from l96closure.bridge.line_sums import LineSums
 from l96closure.bridge.row_sums import RowSums
 from l96closure.progress import bar as progress_bar
 
@@ -140,6 +141,8 @@ def solve_samples(
 
         v_j (v_j + sum_(k != j) T_jk u_k) = 1.
 
+    Samples of one coordinate need none of this, see :mod:`l96closure.bridge.line_sums`.
+
     Memory is proportional to M.
 
     Parameters
@@ -149,6 +152,13 @@ def solve_samples(
     remember : evaluates the products T v, or knows them from an earlier, identical call that did not end.
     """
     M = samples.shape[1]
+    if len(samples) == 1 and LineSums.suit(samples[0]):
+        line = LineSums(samples[0])
+
+        def along(u: F64, share: float, double: bool) -> F64:
+            return remember(lambda: line.log(u))
+
+        return solve(along, M, tolerance, max_iterations, label, progress)
     product = RowSums(samples)
 
     def over(sums: RowSums, shift: F64 | float = 0.0) -> Callable[..., F64]:
