@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
-from l96closure import checks
+from l96closure import checks, progress
 from l96closure.bridge import sinkhorn
 from l96closure.bridge.neighbourhoods import checked, checked_components, checked_scale
 
@@ -100,6 +100,7 @@ def choose_epsilon(
     return Bandwidth(_peak(candidates, criterion), candidates, criterion)
 
 
+@progress.shown(False)  # many small problems
 @np.errstate(under="ignore")  # weights of samples far away
 def _log_likelihood(x: F64, y: F64, candidates: F64) -> F64:
     """Mean leave-one-out log-likelihood of y (m,) given x (m, n) for every candidate epsilon."""

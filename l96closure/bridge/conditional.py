@@ -181,7 +181,6 @@ def fit(
     rng: np.random.Generator | int = 0,
     tolerance: float = 1e-6,
     max_iterations: int = 200,
-    progress: bool = False,
     remember: sinkhorn.Remember = sinkhorn.at_once,
     each: Callable[..., Iterable[Dictionary]] = map,
 ) -> Bridge:
@@ -203,7 +202,6 @@ def fit(
     rng : generator or seed that draws the centres; unused otherwise.
     tolerance : the Sinkhorn iteration stops at max |v o (T v) - 1| <= tolerance.
     max_iterations : it also stops after so many evaluations of T v, with a warning.
-    progress : show progress bars.
     remember : evaluates the products T v, or knows them from an earlier call (:class:`l96closure.restart.Journal`).
     each : applies the function that finds weights to the samples of every dictionary, like ``map``.
 
@@ -254,7 +252,7 @@ def fit(
             values = samples[row, wanted[of_pool][which]][:, None]
         label = f"of component {targets[0]}" if pools.max() > 0 else ""
         at = coordinates, values, scales[members], scales[targets]
-        return (*at, kernel, tolerance, max_iterations, label, progress, remember)
+        return (*at, kernel, tolerance, max_iterations, label, remember)
 
     dictionaries = tuple(each(_weigh, map(gathered, range(pools.max() + 1))))
     return assemble(d, kernel, scales, wanted, wanted_sets, dictionaries, pools, tolerance, max_iterations)
