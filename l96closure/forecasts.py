@@ -66,8 +66,8 @@ def forecast(
         A forecast stopped being finite; the message counts members through all starts, and time from the start.
     """
     starts, members = checks.integer("starts", starts, 2), checks.integer("members", members, 2)
-    dt = step_of(closure, dt)
     truth = checks.variable("reference", reference, "z", ("time", "k"))
+    dt = step_of(closure, dt)
     leads, save_every, after = _checked_leads(leads, dt, time_step("reference", reference))
     one_run("reference.z", truth)
     times = _forecast_times(len(truth), starts, after * np.arange(leads.size))
