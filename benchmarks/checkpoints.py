@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     model = lc.TwoScaleLorenz96()
-    truth = lc.simulate(model, samples=20_000, every=10, subgrid="coupling")
+    truth = model.simulate(samples=20_000)
     closure = lc.closures.SchrodingerBridge.fit(truth)
     z0 = truth["z"].values[:: len(truth["time"]) // options.members][: options.members]
     seconds: dict[bool, list[float]] = {False: [], True: []}
@@ -44,14 +44,12 @@ def main() -> None:
                 started = time.perf_counter()
                 results.append(
                     lc.integrate(
-                        lambda z: lc.resolved_tendency(z, model.F),
+                        model,
                         closure,
                         z0,
                         options.steps,
-                        DT,
-                        "rk4",
-                        save_every=options.save_every,
                         rng=1,
+                        save_every=options.save_every,
                         restart=restart,
                     )
                 )

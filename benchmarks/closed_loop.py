@@ -32,7 +32,7 @@ def main() -> None:
 
     model = lc.TwoScaleLorenz96()
     K = model.K
-    truth = lc.simulate(model, samples=SAMPLES, seed=1)
+    truth = model.simulate(samples=SAMPLES, rng=1, every=1, subgrid="fine")
     samples = np.hstack([truth["z"].values, truth["psi"].values])
     scale = np.repeat([truth["z"].values.std(), truth["psi"].values.std()], K)
     sets = lc.bridge.stacked(2, K, 1)

@@ -31,7 +31,7 @@ def main() -> None:
     given = arguments.parse_args()
 
     model = lc.TwoScaleLorenz96()
-    truth = lc.simulate(model, samples=40_000, every=FINE_STEPS, subgrid="coupling", seed=1)
+    truth = model.simulate(samples=40_000, every=FINE_STEPS, subgrid="coupling", rng=1)
     closure = lc.closures.SchrodingerBridge.fit(truth)
     rng = np.random.default_rng(0)
     z = truth["z"].values[np.linspace(0, 39_999, given.members).astype(int)].copy()

@@ -32,8 +32,9 @@ def main() -> None:
     arguments.add_argument("--every", type=int, default=1, help="fine steps between samples (default 1, as the paper)")
     arguments.add_argument("--progress", action="store_true", help="show the residual")
     given = arguments.parse_args()
-    fit(30_000, given.every, False)  # compiles all that the others need
-    results = [fit(samples, given.every, given.progress) for samples in sorted(given.samples)]
+    fit(30_000, given.every)  # compiles all that the others need
+    with lc.progress.shown(given.progress):
+        results = [fit(samples, given.every) for samples in sorted(given.samples)]
     print(f"{'samples':>10}{'seconds':>10}{'passes':>8}{'residual':>10}{'checked':>10}{'peak GB':>9}")
     for r in results:
         print(
@@ -53,16 +54,14 @@ def main() -> None:
     )
 
 
-def fit(samples: int, every: int, progress: bool) -> dict[str, float]:
+def fit(samples: int, every: int) -> dict[str, float]:
     model = lc.TwoScaleLorenz96()
-    truth = lc.simulate(model, samples=-(-samples // model.K), every=every, seed=1)
+    truth = model.simulate(samples=-(-samples // model.K), every=every, rng=1, subgrid="fine")
     x = np.hstack([truth["z"].values, truth["psi"].values])
     scale = np.repeat([truth["z"].values.std(), truth["psi"].values.std()], model.K)
     sets, sites = lc.bridge.stacked(2, model.K, 1), range(model.K, 2 * model.K)
     start = time.perf_counter()
-    bridge = lc.bridge.fit(
-        x, EPSILON, sets, scale, components=sites, shared=True, tolerance=TOLERANCE, progress=progress
-    )
+    bridge = lc.bridge.fit(x, EPSILON, sets, scale, components=sites, shared=True, tolerance=TOLERANCE)
     seconds = time.perf_counter() - start
     dictionary = bridge.dictionaries[0]
     points, v = dictionary.coordinates / dictionary.coordinate_scale, dictionary.v

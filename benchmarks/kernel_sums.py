@@ -90,7 +90,7 @@ def main() -> None:
 def ours(count: int) -> dict[str, tuple[Contestant, Problem]]:
     """Fit the bridges; each comes with the problem it solves, which has its weights."""
     model = lc.TwoScaleLorenz96()
-    truth = lc.simulate(model, samples=SAMPLES, seed=1)
+    truth = model.simulate(samples=SAMPLES, rng=1, every=1, subgrid="fine")
     samples = np.hstack([truth["z"].values, truth["psi"].values])
     scale, centre, component = samples.std(axis=0), samples.mean(axis=0), model.K
     rng = np.random.default_rng(0)

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from common import in_turns, print_record
 
-from l96closure import TwoScaleLorenz96, simulate
+from l96closure import TwoScaleLorenz96
 
 try:
     with redirect_stdout(sys.stderr):  # DAPPER greets on standard output
@@ -51,7 +51,7 @@ def main() -> None:
         model.step(z, y, DT, steps=steps)
 
     def ours_recorded(steps: int) -> None:
-        simulate(model, samples=steps, dt=DT, every=1, spinup=0.0)
+        model.simulate(samples=steps, dt=DT, every=1, spinup=0.0, subgrid="fine")
 
     def theirs(steps: int) -> None:
         state = x

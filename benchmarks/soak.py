@@ -53,13 +53,12 @@ def main() -> None:
             truth, _ = experiment.simulate(settings)
             closure = experiment.fit(settings, truth)
             z0 = truth["z"].values[np.linspace(0, truth.sizes["time"] - 1, options.members).astype(int)]
-            tendency = settings.system.tendency(settings.model)
-            dt, scheme = settings.coarse.dt, settings.coarse.scheme
-            lc.integrate(tendency, closure, z0, 100, dt, scheme, rng=1)
+            how = {"rng": 1, "dt": settings.coarse.dt, "scheme": settings.coarse.scheme}
+            lc.integrate(settings.model, closure, z0, 100, **how)
             memory, started, end = Memory(), time.perf_counter(), "finite"
             memory.start()
             try:
-                run = lc.integrate(tendency, closure, z0, options.steps, dt, scheme, save_every=1000, rng=1)
+                run = lc.integrate(settings.model, closure, z0, options.steps, save_every=1000, **how)
                 assert np.isfinite(run["z"]).all()
             except BlowUpError as error:
                 end = str(error)
@@ -74,7 +73,7 @@ def main() -> None:
                 closure=name,
                 steps=options.steps,
                 members=options.members,
-                scheme=scheme,
+                scheme=settings.coarse.scheme,
                 end=end,
                 seconds=round(seconds, 1),
                 peak_mb_first_half=round(float(early), 1),

@@ -25,14 +25,9 @@ INFLATIONS = (1.0, 1.01, 1.02, 1.05, 1.1, 1.2, 1.3, 1.4, 1.5, 1.7)
 MEMBERS = 50
 
 
-def resolved(z: np.ndarray) -> np.ndarray:
-    """Tendency that the forecast model knows."""
-    return lc.resolved_tendency(z, MODEL.F)
-
-
 def twin(analyses: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Give a truth at every coarse step, z (time, k), and its observations (analysis, k)."""
-    truth = lc.simulate(MODEL, analyses * EVERY + 1, every=10, subgrid="coupling", seed=seed)["z"].values
+    truth = MODEL.simulate(analyses * EVERY + 1, rng=seed)["z"].values
     seen = truth[EVERY::EVERY]
     return truth, seen + np.random.default_rng(seed).standard_normal(seen.shape)
 
@@ -41,7 +36,7 @@ def assimilate(
     closure: lc.closures.Closure, truth: np.ndarray, seen: np.ndarray, inflation: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Run the filter; returns RMSE and spread of z at the analyses after the spin-up."""
-    forecast = Forecast(resolved, closure, MODEL.K, scheme="rk4", rng=5)
+    forecast = Forecast(MODEL, closure, MODEL.K, rng=5)
     start = np.random.default_rng(6)
     hmm = HiddenMarkovModel(
         forecast.operator(),
@@ -60,7 +55,7 @@ def assimilate(
 def main() -> None:
     """Print the analysis error of each forecast model, and how much it exceeds that of the last."""
     dapper.tools.progressbar.disable_progbar = True
-    training = lc.simulate(MODEL, samples=20_000, every=10, subgrid="coupling", seed=1)
+    training = MODEL.simulate(samples=20_000, rng=1)
     kinds = (lc.closures.NoClosure, lc.closures.PolynomialAR1, lc.closures.SchrodingerBridge)
     tuning, judged = twin(TUNING, seed=2), twin(JUDGED, seed=3)
     rows = {}

@@ -12,7 +12,9 @@ import l96closure as lc
 DT = 5e-3  # the coarse step, in model time units
 
 
-def run(closure: lc.closures.Closure, z: np.ndarray, F: float, dt: float, steps: int, seed: int) -> np.ndarray:
+def run(
+    model: lc.TwoScaleLorenz96, closure: lc.closures.Closure, z: np.ndarray, dt: float, steps: int, seed: int
+) -> np.ndarray:
     """Integrate the coarse model from z (member, K) by forward Euler; returns z (step, member, K)."""
     rng = np.random.default_rng(seed)
     state = closure.init(z, rng)
@@ -20,7 +22,7 @@ def run(closure: lc.closures.Closure, z: np.ndarray, F: float, dt: float, steps:
     for _ in range(steps):
         history.append(z)
         psi, state = closure.step(z, state, rng)  # the subgrid tendency, and what the closure wants to remember
-        z = z + (lc.resolved_tendency(z, F) + psi) * dt
+        z = z + (model.resolved_tendency(z) + psi) * dt
     return np.array(history)
 
 
@@ -28,9 +30,9 @@ def main() -> None:
     """Compare the standard deviation of z with that of the full model."""
     model = lc.TwoScaleLorenz96(K=12, J=24, F=20.0)
     # psi of the definition "coarse" belongs to forward Euler with the same step.
-    truth = lc.simulate(model, samples=20_000, every=10, subgrid="coarse", coarse_dt=DT, seed=1)
+    truth = model.simulate(samples=20_000, subgrid="coarse", coarse_dt=DT, rng=1)
     closure = lc.closures.SchrodingerBridge.fit(truth)
-    z = run(closure, truth["z"].values[::5_000], model.F, DT, steps=10_000, seed=2)
+    z = run(model, closure, truth["z"].values[::5_000], DT, steps=10_000, seed=2)
     print(f"std of z: full model {float(truth['z'].std()):.2f}, coarse model with closure {z.std():.2f}")
 
 

@@ -31,7 +31,7 @@ class Resolved(sympl.TendencyComponent):
 
     def array_call(self, state):
         """Give G(z) for z (member, k)."""
-        return {"z": lc.resolved_tendency(state["z"], MODEL.F)}, {}
+        return {"z": MODEL.resolved_tendency(state["z"])}, {}
 
 
 def run(z0: np.ndarray, *components: sympl.TendencyComponent) -> np.ndarray:
@@ -51,8 +51,8 @@ def run(z0: np.ndarray, *components: sympl.TendencyComponent) -> np.ndarray:
 
 def main() -> None:
     """Print the climate of z of the full model, of the bare coarse model and of the one with a closure."""
-    truth = lc.simulate(MODEL, samples=20_000, every=10, subgrid="coupling", seed=1)
-    judge = lc.simulate(MODEL, samples=40_000, every=50, subgrid="coupling", seed=2)["z"].values
+    truth = MODEL.simulate(samples=20_000, rng=1)
+    judge = MODEL.simulate(samples=40_000, every=50, rng=2)["z"].values
     closure = lc.closures.SchrodingerBridge.fit(truth)
     z0 = truth["z"].values[:: 20_000 // 16]  # sixteen members
     runs = {

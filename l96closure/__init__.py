@@ -1,15 +1,21 @@
 """Stochastic closures for coarse models, learned with the conditional localized Schrödinger bridge sampler."""
 
-from l96closure import bridge, closures
-from l96closure.coarse import forecast, integrate
+from typing import Any
+
+from l96closure import bridge, closures, noise, progress, systems
+from l96closure.coarse import BlowUpError, SchemeWarning, integrate
 from l96closure.diagnostics import diagnose
 from l96closure.diagnostics.forecast import verify
-from l96closure.kuramoto_sivashinsky import KuramotoSivashinsky
-from l96closure.lorenz96 import TwoScaleLorenz96, resolved_tendency, simulate
+from l96closure.forecasts import forecast
+from l96closure.restart import Restart
+from l96closure.systems import KuramotoSivashinsky, TwoScaleLorenz96
 from l96closure.temporal import TemporalProcess
 
 __all__ = [
+    "BlowUpError",
     "KuramotoSivashinsky",
+    "Restart",
+    "SchemeWarning",
     "TemporalProcess",
     "TwoScaleLorenz96",
     "bridge",
@@ -17,7 +23,17 @@ __all__ = [
     "diagnose",
     "forecast",
     "integrate",
-    "resolved_tendency",
-    "simulate",
+    "noise",
+    "progress",
+    "systems",
     "verify",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Look the version up when it is asked for."""
+    if name == "__version__":
+        from l96closure.store import package_version
+
+        return package_version()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -19,6 +19,7 @@ __all__ = [
     "by_rules",
     "decoded",
     "finite_array",
+    "generator",
     "integer",
     "multiple",
     "number",
@@ -109,6 +110,19 @@ def integer(name: str, value: Any, minimum: int, below: float = _MOST) -> int:
     if value >= below:
         reject(name, value, f"an integer below {below:.2g}")
     return int(value)
+
+
+def generator(name: str, value: Any) -> np.random.Generator:
+    """Return the generator of random numbers that ``numpy.random.default_rng`` makes of a seed or a generator.
+
+    Raises ``ValueError`` unless it is an integer >= 0, a Generator, BitGenerator or SeedSequence of ``numpy.random``,
+    or None, which stands for another seed every time.
+    """
+    if value is None or isinstance(value, (np.random.Generator, np.random.BitGenerator, np.random.SeedSequence)):
+        return np.random.default_rng(value)
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < 0:
+        reject(name, value, "an integer >= 0 or a numpy.random.Generator")
+    return np.random.default_rng(int(value))
 
 
 def steps(name: str, duration: float, dt: float) -> int:

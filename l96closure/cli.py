@@ -34,7 +34,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from l96closure import checks
+from l96closure import checks, progress
 from l96closure.experiments import WORKFLOWS
 from l96closure.experiments.run_folder import locked
 from l96closure.experiments.stored import read_settings, read_yaml, to_yaml
@@ -161,9 +161,8 @@ def _job(config: DictConfig, folders: _Folders) -> None:
                     settings, overrides = _resumed(settings, folder / _NOTES, overrides)
             workflow = WORKFLOWS[checks.one_of("workflow", settings.get("workflow"), WORKFLOWS)]
             write_notes = partial(_write_notes, folder / _NOTES, settings, overrides)
-            workflow.run(
-                settings, folder, settings.get("stages"), command=command, progress=True, once_checked=write_notes
-            )
+            with progress.shown():
+                workflow.run(settings, folder, settings.get("stages"), command=command, once_checked=write_notes)
     except (KeyboardInterrupt, _Terminated):
         folders.remove_unused(folder)
         raise

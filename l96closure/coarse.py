@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,25 +13,22 @@ import xarray as xr
 
 from l96closure import checks
 from l96closure.closures import Closure
+from l96closure.pairing import SchemeWarning, Tendency, mismatch, scheme_of, step_of, tendency_of
 from l96closure.progress import bar as progress_bar
 from l96closure.restart import Restart, generator_state, restore_generator
-from l96closure.series import one_run, time_step
 
 __all__ = [
     "SCHEMES",
     "BlowUpError",
-    "Tendency",
-    "check_step",
+    "SchemeWarning",
     "check_tendency",
     "euler",
-    "forecast",
     "integrate",
     "rk4",
     "take_step",
 ]
 
 F64 = npt.NDArray[np.float64]
-Tendency = Callable[[F64], F64]
 
 
 def euler(tendency: Tendency, z: F64, psi: F64, dt: float) -> F64:
@@ -89,30 +87,30 @@ SCHEMES: dict[str, Callable[[Tendency, F64, F64, float], F64]] = {"euler": euler
 
 
 def integrate(
-    tendency: Tendency,
+    model: Any,
     closure: Closure,
     z0: npt.ArrayLike,
     steps: int = 40_000,
-    dt: float = 5e-3,
-    scheme: str = "euler",
+    rng: np.random.Generator | int | None = 0,
+    dt: float | None = None,
+    scheme: str | None = None,
     save_every: int = 1,
-    rng: np.random.Generator | int = 0,
-    progress: bool = False,
     restart: Restart | None = None,
 ) -> xr.Dataset:
     """Integrate dz/dt = G(z) + psi, eq. (60), with psi drawn from a closure once a step.
 
     Parameters
     ----------
-    tendency : resolved tendency, any callable z (member, K) -> dz/dt (member, K); :func:`check_tendency` tries it.
+    model : a system, an object with ``resolved_tendency``, or any function z (member, K) -> dz/dt (member, K), which
+        :func:`check_tendency` tries.
     closure : obeys :class:`l96closure.closures.Closure`.
     z0 : initial slow variables (member, K).
     steps : number of coarse steps, >= 1.
-    dt : coarse step in model time units, > 0.
-    scheme : ``euler`` (the paper's) or ``rk4`` (psi held over the step).
-    save_every : keep every n-th step, counted from the initial state, >= 1.
     rng : generator or seed of the closure's noise.
-    progress : show a progress bar.
+    dt : coarse step in model time units, > 0; None is the step that the closure was fitted for.
+    scheme : ``rk4``, with psi held over the step, or ``euler``; None is the one that the definition of psi in the
+        closure's training data is consistent with: ``euler`` for ``coarse``, ``rk4`` for all else.
+    save_every : keep every n-th step, counted from the initial state, >= 1.
     restart : where the run is kept, to be taken up again by the same call after it was stopped; the result has the
         same bits.
 
@@ -124,18 +122,24 @@ def integrate(
     Raises
     ------
     ValueError
-        An argument is out of its range, ``z0`` or ``dt`` does not fit the closure, the tendency or the closure gives
-        something else than an array of numbers of the shape of z or writes into its arguments, or the tendency of a
-        member depends on other members.
+        An argument is out of its range, ``dt`` is given neither here nor by the closure, ``z0`` or ``dt`` does not fit
+        the closure, the tendency or the closure gives something else than an array of numbers of the shape of z or
+        writes into its arguments, or the tendency of a member depends on other members.
     BlowUpError
         The state stopped being finite; the message names the member and the time.
+
+    Warns
+    -----
+    SchemeWarning
+        The scheme is not the one that the closure's definition of psi is consistent with.
     """
     z = checks.finite_array("z0", z0, 2).copy()
     steps, save_every = checks.integer("steps", steps, 1), checks.integer("save_every", save_every, 1)
-    dt = checks.number("dt", dt, above=0.0)
-    check_step(closure, dt)
-    advance = SCHEMES[checks.one_of("scheme", scheme, SCHEMES)]
-    rng = np.random.default_rng(rng)
+    tendency, dt = tendency_of(model), step_of(closure, dt)
+    scheme = scheme_of(closure) if scheme is None else checks.one_of("scheme", scheme, SCHEMES)
+    advance, rng = SCHEMES[scheme], checks.generator("rng", rng)
+    if (why := mismatch(closure, scheme)) is not None:
+        warnings.warn(why, SchemeWarning, stacklevel=2)
     members, K = z.shape
     saved = (steps - 1) // save_every + 1
     out_z, out_psi = np.empty((members, saved, K)), np.empty((members, saved, K))
@@ -149,7 +153,7 @@ def integrate(
         )
 
     check_tendency(tendency, z)
-    restart = restart and restart.of("coarse model", tendency, closure, z, steps, dt, scheme, save_every, rng)
+    restart = restart and restart.of("coarse model", model, closure, z, steps, dt, scheme, save_every, rng)
     state, first, kept = closure.init(z.copy(), rng), 0, 0
     for part in [] if restart is None else restart.parts():
         new = slice(kept, kept + part.sizes["time"])
@@ -159,7 +163,7 @@ def integrate(
     label = f"coarse model ({scheme})"
     with (
         restart or nullcontext(),
-        progress_bar(steps, label, show=progress, initial=first) as bar,
+        progress_bar(steps, label, initial=first) as bar,
     ):
         for step in range(first, steps):
             if restart is not None and restart.due and step > first:
@@ -183,16 +187,6 @@ def integrate(
             z = following
             bar.update()
         return recorded(steps)
-
-
-def check_step(closure: Closure, dt: float, rounding: float = 0.0) -> None:
-    """Raise ``ValueError`` if a closure remembers, and is right for another coarse step than ``dt``.
-
-    ``rounding`` is the error that ``dt`` may have where it was taken from times of limited resolution.
-    """
-    right = getattr(closure, "coarse_dt", None)
-    if right is not None and not math.isclose(dt, right, rel_tol=1e-6, abs_tol=rounding):
-        checks.reject("dt", dt, f"{right:g}, the coarse step the closure was fitted for")
 
 
 def check_tendency(tendency: Tendency, z: F64) -> None:
@@ -256,90 +250,3 @@ def _field(name: str, values: npt.ArrayLike, z: F64) -> F64:
     if array.shape != z.shape:
         checks.reject(f"{name}.shape", array.shape, f"that of z, {z.shape}")
     return array
-
-
-def forecast(
-    tendency: Tendency,
-    closure: Closure,
-    reference: xr.Dataset,
-    *,
-    starts: int = 200,
-    members: int = 20,
-    lead: float = 2.0,
-    every: float = 0.05,
-    dt: float = 5e-3,
-    scheme: str = "euler",
-    rng: np.random.Generator | int = 0,
-    progress: bool = False,
-    restart: Restart | None = None,
-) -> xr.Dataset:
-    """Make ensemble forecasts from states of a reference run, and set beside each the truth it should meet.
-
-    All members of a start begin with its exact z; their closures begin with what ``closure.init`` gives for it. They
-    differ by the closure's noise alone.
-
-    Parameters
-    ----------
-    tendency, closure, dt, scheme, rng, progress, restart : as for :func:`integrate`.
-    reference : ``z`` (time, k) at a uniform time step, a run that the closure was not fitted to.
-    starts : number of initial states, >= 2, spread evenly over the reference; no two forecasts share a stretch of it.
-    members : ensemble members of each start, >= 2.
-    lead : longest lead time in model time units, a multiple of ``every``.
-    every : model time between two records, a multiple of ``dt`` and of the reference's time step.
-
-    Returns
-    -------
-    Dataset with the forecasts z (start, member, lead, k) and the truth, observation (start, lead, k). The coordinate
-    ``start`` is the initial time in the reference; ``lead`` goes from 0 to the longest.
-
-    Raises
-    ------
-    ValueError
-        An argument is out of its range, or ``reference`` is too short, lacks the times or looks like several runs
-        (:func:`l96closure.series.one_run`).
-    BlowUpError
-        A forecast stopped being finite; the message counts members through all starts, and time from the start.
-    """
-    starts, members = checks.integer("starts", starts, 2), checks.integer("members", members, 2)
-    save_every = checks.multiple("every", every, "dt", checks.number("dt", dt, above=0.0))
-    leads = float(every) * np.arange(checks.multiple("lead", lead, "every", every) + 1, dtype=np.float64)
-    truth = checks.variable("reference", reference, "z", ("time", "k"))
-    after = checks.multiple("every", every, "the reference's time step", time_step("reference", reference))
-    one_run("reference.z", truth)
-    times = _forecast_times(len(truth), starts, after * np.arange(leads.size))
-    observation = truth[times]
-    run = integrate(
-        tendency,
-        closure,
-        np.repeat(observation[:, 0], members, axis=0),
-        steps=(leads.size - 1) * save_every + 1,
-        dt=dt,
-        scheme=scheme,
-        save_every=save_every,
-        rng=rng,
-        progress=progress,
-        restart=restart,
-    )
-    return xr.Dataset(
-        {
-            "z": (("start", "member", "lead", "k"), run["z"].to_numpy().reshape(starts, members, leads.size, -1)),
-            "observation": (("start", "lead", "k"), observation),
-        },
-        coords={
-            "start": reference["time"].to_numpy()[times[:, 0]],
-            "member": np.arange(members),
-            "lead": leads,
-            "k": run["k"].to_numpy(),
-        },
-        attrs={"scheme": scheme, "dt": dt},
-    )
-
-
-def _forecast_times(times: int, starts: int, after: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-    """Return indices (start, lead) of starts spread evenly over a run, and of the leads, indices ``after`` each."""
-    most = (times - 1) // int(after[-1])
-    if starts > most:
-        checks.reject("starts", starts, f"at most {most}, so that no two forecasts share a stretch of the reference")
-    first = np.linspace(0, times - 1 - after[-1], starts).round().astype(np.intp)
-    index: npt.NDArray[np.intp] = first[:, np.newaxis] + after
-    return index

@@ -1,16 +1,19 @@
-"""Progress of long work: a bar on a terminal, plain lines in the log elsewhere."""
+"""Progress of long work, shown inside the context :func:`shown`: a bar on a terminal, lines in the log elsewhere."""
 
 from __future__ import annotations
 
 import logging
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from io import StringIO
 from typing import Any
 
 from tqdm import tqdm
 
-__all__ = ["bar"]
+__all__ = ["bar", "shown"]
 
 _log = logging.getLogger(__name__)
 
@@ -18,6 +21,26 @@ _SECONDS = 30.0  # between two lines
 _LINE = (
     "{desc}: {percentage:.0f} %, {n_fmt} of {total_fmt} {unit}, {elapsed} so far, {remaining} left, {rate_fmt}{postfix}"
 )
+
+
+_SHOWN = ContextVar("shown", default=False)
+
+
+@contextmanager
+def shown(show: bool = True) -> Iterator[None]:
+    """Show the progress of all that is done in this context and takes long; nothing is shown outside of it.
+
+    Other threads and processes show nothing of their own.
+
+    Parameters
+    ----------
+    show : False shows nothing within an outer context.
+    """
+    before = _SHOWN.set(show)
+    try:
+        yield
+    finally:
+        _SHOWN.reset(before)
 
 
 class _Lines(tqdm):  # type: ignore[type-arg]
@@ -35,14 +58,15 @@ class _Lines(tqdm):  # type: ignore[type-arg]
             _log.info("%s", self)
 
 
-def bar(total: int, desc: str, unit: str = "step", *, show: bool, **more: Any) -> tqdm[Any]:
-    """Return a tqdm bar with rate and remaining time, to be used as a context.
+def bar(total: int, desc: str, unit: str = "step", *, show: bool = False, **more: Any) -> tqdm[Any]:
+    """Return a tqdm bar with rate and remaining time, to be used as a context; it is seen inside :func:`shown`.
 
     Parameters
     ----------
     total, desc, unit, more : see tqdm.
-    show : False shows nothing.
+    show : True shows it anywhere.
     """
+    show = show or _SHOWN.get()
     if show and not sys.stderr.isatty():
         lines = {"mininterval": 1.0, "smoothing": 0.0, "leave": False, "bar_format": _LINE, "file": StringIO()}
         return _Lines(total=total, desc=desc, unit=unit, **{**more, **lines})

@@ -63,7 +63,7 @@ def prepare(
 
     Parameters
     ----------
-    truth : Dataset with predictors and target of dims (time, *``dim``), as :func:`l96closure.simulate` gives it.
+    truth : Dataset with predictors and target of dims (time, *``dim``), as a system's ``simulate`` gives it.
     thinning : keep every n-th time, >= 1; consecutive fine steps are nearly copies of each other.
     trend_degree : degree of the polynomial in the predictor at the same site that is removed from the target; of
         several predictors, of the sum of polynomials in each. None removes nothing.

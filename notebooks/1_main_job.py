@@ -33,20 +33,13 @@ from l96closure.figures import climate
 
 # %%
 model = lc.TwoScaleLorenz96(K=12, J=24, F=20.0)
-truth = lc.simulate(model, samples=20_000, every=10, subgrid="coupling", seed=1)
-judge = lc.simulate(model, samples=40_000, every=50, subgrid="coupling", seed=2)
+truth = model.simulate(samples=20_000, rng=1)
+judge = model.simulate(samples=40_000, every=50, rng=2)
 closure = lc.closures.SchrodingerBridge.fit(truth)
-
-
-def tendency(z):
-    """Give the part of dz/dt that the coarse model knows."""
-    return lc.resolved_tendency(z, F=model.F)
-
-
 start = truth["z"].values[::5_000]  # four members, 25 time units apart
-run = {"steps": 10_000, "dt": 5e-3, "scheme": "rk4", "save_every": 5, "rng": 3}
-coarse = lc.integrate(tendency, closure, start, **run)
-bare = lc.integrate(tendency, lc.closures.NoClosure(), start, **run)
+run = {"steps": 10_000, "save_every": 5, "rng": 3}
+coarse = lc.integrate(model, closure, start, **run)
+bare = lc.integrate(model, lc.closures.NoClosure(), start, dt=5e-3, **run)
 scores = lc.diagnose(judge, coarse)
 without = lc.diagnose(judge, bare)
 

@@ -35,25 +35,25 @@
 
 # %%
 # %matplotlib inline
+import warnings
+
 import l96closure as lc
 from l96closure.figures import climate, style
+from l96closure.subgrid import DEFINITIONS
+
+# What does not go together is what we want to see.
+warnings.filterwarnings("ignore", category=lc.SchemeWarning)
 
 model = lc.TwoScaleLorenz96()
-judge = lc.simulate(model, samples=80_000, every=50, subgrid="coupling", seed=1)  # 2,000 time units
-
-
-def tendency(z):
-    """Give the part of dz/dt that the coarse model knows."""
-    return lc.resolved_tendency(z, F=model.F)
-
+judge = model.simulate(samples=80_000, every=50, rng=1)  # 2,000 time units
 
 runs, scores = {}, {}
-for subgrid in lc.lorenz96.SUBGRID_DEFINITIONS:
-    truth = lc.simulate(model, samples=20_000, every=10, subgrid=subgrid, coarse_dt=5e-3, seed=2)
+for subgrid in DEFINITIONS:
+    truth = model.simulate(samples=20_000, subgrid=subgrid, rng=2)
     closure = lc.closures.SchrodingerBridge.fit(truth)
     start = truth["z"].values[::1_250]  # sixteen members
     for scheme in lc.coarse.SCHEMES:
-        run = lc.integrate(tendency, closure, start, 5_000, 5e-3, scheme, save_every=5, rng=3)
+        run = lc.integrate(model, closure, start, 5_000, rng=3, scheme=scheme, save_every=5)
         runs[subgrid, scheme], scores[subgrid, scheme] = run, lc.diagnose(judge, run)
 
 # %% [markdown]

@@ -15,15 +15,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import l96closure as lc
-from l96closure import kuramoto_sivashinsky
 
 F64 = npt.NDArray[np.float64]
 K = 6
 MODEL = lc.TwoScaleLorenz96(K=K, J=4)
 
 
+LEADS = [0.0, 0.05, 0.1]
+
+
 def tendency(z: F64) -> F64:
-    return lc.resolved_tendency(z, 20.0)
+    return MODEL.resolved_tendency(z)
 
 
 class Case(NamedTuple):
@@ -87,11 +89,11 @@ OF_SEVERAL_SHAPES = {
 
 @pytest.fixture(scope="module")
 def cases() -> dict[str, Case]:
-    truth = lc.simulate(MODEL, samples=400, dt=1e-3, every=5, spinup=1.0, subgrid="coupling")
+    truth = MODEL.simulate(samples=400, dt=1e-3, every=5, spinup=1.0, subgrid="coupling")
     polynomial = lc.closures.Polynomial.fit(truth)
     learned = lc.closures.SchrodingerBridge.fit(truth)
     run = lc.integrate(tendency, polynomial, truth["z"].values[:3], steps=200)
-    ensemble = lc.forecast(tendency, polynomial, truth, starts=4, members=3, lead=0.1, every=0.05)
+    ensemble = lc.forecast(tendency, polynomial, truth, starts=4, members=3, leads=LEADS)
     samples, few = truth["z"].values[::4], truth["z"].values[:3]
     bridge = lc.bridge.fit(samples, 0.5)
     process = xr.Dataset({"x": (("sample", "time"), truth["z"].values[:60])})
@@ -124,7 +126,7 @@ def cases() -> dict[str, Case]:
         made[f"{variable} of the truth"] = of(truth, variable, "truth", lambda x: lc.diagnose(x, run))
         made[f"{variable} of the run"] = of(run, variable, "coarse", lambda x: lc.diagnose(truth, x))
     made["start of forecasts"] = of(
-        truth, "z", "reference", lambda x: lc.forecast(tendency, polynomial, x, starts=2, members=2, lead=0.1)
+        truth, "z", "reference", lambda x: lc.forecast(tendency, polynomial, x, starts=2, members=2, leads=LEADS)
     )
     made["forecasts"] = of(ensemble, "z", "forecast", lambda x: lc.verify(x, truth))
     made["observations"] = of(ensemble, "observation", "forecast", lambda x: lc.verify(x, truth))
@@ -181,7 +183,7 @@ def test_shapes_that_do_not_fit(cases: dict[str, Case], name: str, defect: str) 
 
 @pytest.mark.parametrize("given", [None, 1, "truth.nc", {}, np.zeros((3, 3)), xr.DataArray([1.0], dims="time")])
 def test_what_is_no_dataset_is_named(given: Any) -> None:
-    truth = lc.simulate(MODEL, samples=60, dt=1e-3, every=5, spinup=0.1)
+    truth = MODEL.simulate(samples=60, dt=1e-3, every=5, spinup=0.1, subgrid="fine")
     calls: list[Callable[[Any], Any]] = [
         *(closure.fit for name, closure in lc.closures.CLOSURES.items() if name != "none"),
         lambda x: lc.diagnose(x, truth),
@@ -197,7 +199,7 @@ def test_what_is_no_dataset_is_named(given: Any) -> None:
 
 @pytest.mark.parametrize("name", [name for name in lc.closures.CLOSURES if name != "none"])
 def test_what_is_no_dataset_or_no_target_is_told_what_to_do(name: str) -> None:
-    truth = lc.simulate(MODEL, samples=60, dt=1e-3, every=5, spinup=0.1)
+    truth = MODEL.simulate(samples=60, dt=1e-3, every=5, spinup=0.1, subgrid="fine")
     fit = lc.closures.CLOSURES[name].fit
     for arrays in ((truth["z"].values, truth["psi"].values), (truth["z"], truth["psi"])):
         with pytest.raises(ValueError, match=r"^truth = .* must be an xarray Dataset; .* xr\.Dataset\("):
@@ -206,7 +208,7 @@ def test_what_is_no_dataset_or_no_target_is_told_what_to_do(name: str) -> None:
 
 @pytest.mark.parametrize("target", [["psi", "z"], ("psi",), np.array(["psi"]), None])
 def test_several_targets_are_not_supported_yet(target: Any) -> None:
-    truth = lc.simulate(MODEL, samples=60, dt=1e-3, every=5, spinup=0.1)
+    truth = MODEL.simulate(samples=60, dt=1e-3, every=5, spinup=0.1, subgrid="fine")
     with pytest.raises(ValueError, match=r"^target = .* several targets are not supported yet"):
         lc.closures.SchrodingerBridge.fit(truth, target=target)
 
@@ -236,7 +238,7 @@ TIMES: dict[str, tuple[Callable[[int], Any], float]] = {
 
 @pytest.fixture(scope="module")
 def short() -> xr.Dataset:
-    return lc.simulate(MODEL, samples=250, dt=1e-3, every=5, spinup=0.1)
+    return MODEL.simulate(samples=250, dt=1e-3, every=5, spinup=0.1, subgrid="fine")
 
 
 @pytest.mark.parametrize("kind", TIMES)
@@ -378,9 +380,9 @@ def test_underflow_is_no_error(short: xr.Dataset) -> None:
         for name, fit in CLOSURES.items():
             learned = fit(short)
             learned = type(learned).from_dataset(learned.to_dataset())
-            run = lc.integrate(tendency, learned, z, 60)
+            run = lc.integrate(tendency, learned, z, 60, dt=5e-3)
             assert np.isfinite(run["z"]).all(), name
-        forecasts = lc.forecast(tendency, learned, short, starts=2, members=2, lead=0.1)
+        forecasts = lc.forecast(tendency, learned, short, starts=2, members=2, leads=LEADS, dt=5e-3)
         lc.verify(forecasts, short)
         lc.diagnose(short, run, max_lag=0.1)
         for epsilon in (0.5, 1e-3, "auto"):
@@ -389,7 +391,7 @@ def test_underflow_is_no_error(short: xr.Dataset) -> None:
                 lc.bridge.sample(fitted, z, 3, 0, scheme)
             fitted.conditional_mean(5.0 * z), fitted.effective_samples(5.0 * z)
         lc.TemporalProcess.fit(trajectories).sample(2, 0)
-        kuramoto_sivashinsky.simulate(lc.KuramotoSivashinsky(), samples=5)
+        lc.KuramotoSivashinsky().simulate(samples=5)
 
 
 @pytest.mark.parametrize(
@@ -412,4 +414,4 @@ def test_a_model_or_closure_that_gives_something_else(gives: Callable[[F64], Any
 
     arguments: Any = (gives, lc.closures.NoClosure()) if who == "tendency" else (tendency, Mine())
     with pytest.raises(ValueError, match=r"^(tendency\(z\)|psi of the closure).* is not allowed; it must be [^\n]+$"):
-        lc.integrate(*arguments, np.ones((3, K)), 5)
+        lc.integrate(*arguments, np.ones((3, K)), 5, dt=5e-3)

@@ -30,7 +30,7 @@ K = 5
 
 @pytest.fixture(scope="module")
 def truth() -> xr.Dataset:
-    return lc.simulate(lc.TwoScaleLorenz96(K=K, J=4), samples=300, dt=1e-3, every=5, spinup=1.0, subgrid="coupling")
+    return lc.TwoScaleLorenz96(K=K, J=4).simulate(samples=300, dt=1e-3, every=5, spinup=1.0, subgrid="coupling")
 
 
 @pytest.fixture(scope="module")

@@ -83,7 +83,7 @@ def test_a_wrong_setting_is_named_or_good(experiment: str, path: tuple[str, ...]
 
 @pytest.fixture(scope="module")
 def truth() -> xr.Dataset:
-    return lc.simulate(lc.TwoScaleLorenz96(K=6, J=4), samples=300, dt=1e-3, every=5, spinup=1.0, subgrid="coupling")
+    return lc.TwoScaleLorenz96(K=6, J=4).simulate(samples=300, dt=1e-3, every=5, spinup=1.0, subgrid="coupling")
 
 
 ARGUMENTS = [
@@ -108,13 +108,13 @@ def test_a_wrong_argument_of_a_closure_is_named_or_good(truth: xr.Dataset, name:
     assert refused >= 5
 
 
-@pytest.mark.parametrize("argument", ["samples", "dt", "every", "spinup", "subgrid", "coarse_dt", "seed"])
+@pytest.mark.parametrize("argument", ["samples", "dt", "every", "spinup", "subgrid", "coarse_dt", "rng", "members"])
 def test_a_wrong_argument_of_a_simulation_is_named_or_good(argument: str) -> None:
     refused = 0
     short = {"samples": 10, "dt": 1e-3, "every": 2, "spinup": 0.1, "subgrid": "coarse", "coarse_dt": 5e-3}
     for value in VALUES:
         try:
-            run = lc.simulate(lc.TwoScaleLorenz96(K=6, J=4), **{**short, argument: value})
+            run = lc.TwoScaleLorenz96(K=6, J=4).simulate(**{**short, argument: value})
         except (ValueError, FloatingPointError) as error:
             refused += one_line(error).count(argument) > 0 or "dt" in str(error)
         else:

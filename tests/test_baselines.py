@@ -22,15 +22,14 @@ from l96closure.store import seal
 
 F64 = npt.NDArray[np.float64]
 K, F = 5, 10.0
+MODEL = lc.TwoScaleLorenz96(K, 3, F)
 INTERVAL = 5e-3
 BASELINES = [Polynomial, PolynomialAR1, Analog]
 REMEMBERING = [PolynomialAR1, Analog]
 
 
 def simulated(**settings: Any) -> xr.Dataset:
-    return lc.simulate(
-        lc.TwoScaleLorenz96(K, 3, F), **{"samples": 2000, "dt": 1e-3, "every": 5, "spinup": 3.0, **settings}
-    )
+    return MODEL.simulate(**{"samples": 2000, "dt": 1e-3, "every": 5, "spinup": 3.0, **settings})
 
 
 @pytest.fixture(scope="module")
@@ -179,8 +178,7 @@ class TestAnalog:
         # Every state it comes to is a training sample but for round-off, so the coarse model replays the record.
         truth = simulated(subgrid="coarse", coarse_dt=INTERVAL)
         closure, z = Analog.fit(truth, neighbours=1), truth["z"].values
-        tendency = partial(lc.resolved_tendency, F=F)
-        run = lc.integrate(tendency, closure, z[1:2], steps=100, dt=INTERVAL, scheme="euler")
+        run = lc.integrate(MODEL, closure, z[1:2], steps=100)
         np.testing.assert_allclose(run["z"].values[0], z[1:101], rtol=0, atol=1e-9)
 
     def test_commutes_with_shifts_of_the_sites(self, truth: xr.Dataset) -> None:
@@ -196,7 +194,7 @@ class TestAnalog:
 class TestCoarseStep:
     def test_another_one_is_refused(self, truth: xr.Dataset, of: Any) -> None:
         closure, z0 = of.fit(truth, step=2 * INTERVAL), truth["z"].values[:2]
-        run = partial(lc.integrate, partial(lc.resolved_tendency, F=F), z0=z0, steps=3)
+        run = partial(lc.integrate, MODEL, z0=z0, steps=3)
         run(closure=closure, dt=2 * INTERVAL)
         run(closure=NoClosure(), dt=INTERVAL)
         with pytest.raises(ValueError, match=r"^dt = 0\.005 .* 0\.01, the coarse step the closure was fitted for"):
@@ -293,7 +291,7 @@ def test_z_of_another_size(truth: xr.Dataset, shape: tuple[int, ...]) -> None:
 
 PARTS = [
     *((Polynomial, part) for part in ("trend", "trend_range")),
-    *((PolynomialAR1, part) for part in ("trend", "log_variance", "phi", "coarse_dt")),
+    *((PolynomialAR1, part) for part in ("trend", "log_variance", "phi", "dt")),
     *((Analog, part) for part in ("coordinates", "coordinate_scale", "psi", "K", "radius", "neighbours")),
 ]
 
@@ -313,7 +311,7 @@ def test_a_file_without_one_of_its_parts(truth: xr.Dataset, tmp_path: Path, of: 
 
 @pytest.mark.parametrize(
     ("phi", "coarse_dt", "message"),
-    [(1.0, 0.1, r"^phi = 1\.0 .* < 1"), (np.nan, 0.1, r"^phi = nan"), (0.5, 0.0, r"^coarse_dt = 0\.0 .* > 0")],
+    [(1.0, 0.1, r"^phi = 1\.0 .* < 1"), (np.nan, 0.1, r"^phi = nan"), (0.5, 0.0, r"^dt = 0\.0 .* > 0")],
 )
 def test_a_process_that_is_not_stationary(truth: xr.Dataset, phi: float, coarse_dt: float, message: str) -> None:
     trend = Polynomial.fit(truth).trend

@@ -60,7 +60,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.fixture(scope="module")
 def truth() -> xr.Dataset:
-    return lc.simulate(lc.TwoScaleLorenz96(K, 3, 10.0), samples=6000, dt=1e-3, every=5, spinup=3.0, subgrid="coupling")
+    return lc.TwoScaleLorenz96(K, 3, 10.0).simulate(samples=6000, dt=1e-3, every=5, spinup=3.0, subgrid="coupling")
 
 
 @pytest.fixture(scope="module", params=CASES.values(), ids=CASES.keys())
@@ -140,10 +140,8 @@ class TestContract:
         assert sorted(file.name for file in tmp_path.iterdir()) == ["again.nc", "closure.nc"]
 
     def test_runs_in_the_coarse_model(self, closure: Closure, truth: xr.Dataset) -> None:
-        def tendency(z: F64) -> F64:
-            return lc.resolved_tendency(z, 10.0)
-
-        run = lc.integrate(tendency, closure, ensemble(truth, 2), steps=40, dt=5e-3, scheme="rk4", rng=1)
+        model = lc.TwoScaleLorenz96(K, 3, 10.0)
+        run = lc.integrate(model, closure, ensemble(truth, 2), steps=40, dt=5e-3, rng=1)
         assert np.isfinite(run["z"].values).all()
         assert np.array_equal(run["psi"].values[:, 0], draw(closure, ensemble(truth, 2), 1, seed=1)[1])
 

@@ -24,11 +24,12 @@ from l96closure.closures import NoClosure, SchrodingerBridge
 
 F64 = npt.NDArray[np.float64]
 K, F = 6, 8.0
-tendency = partial(lc.resolved_tendency, F=F)
+MODEL = lc.TwoScaleLorenz96(K, 4, F)
+tendency = MODEL.resolved_tendency
 
 PAPER = lc.TwoScaleLorenz96()
 STEP = 5e-3  # its coarse step, ten fine ones
-resolved = partial(lc.resolved_tendency, F=PAPER.F)
+resolved = PAPER.resolved_tendency
 
 
 def start(members: int = 2, sites: int = K) -> F64:
@@ -37,13 +38,12 @@ def start(members: int = 2, sites: int = K) -> F64:
 
 @pytest.fixture(scope="module")
 def truth() -> xr.Dataset:
-    model = lc.TwoScaleLorenz96(K, 4, F)
-    return lc.simulate(model, samples=2000, dt=1e-3, spinup=5.0, subgrid="coarse", coarse_dt=5e-3)
+    return MODEL.simulate(samples=2000, dt=1e-3, spinup=5.0, subgrid="coarse", coarse_dt=5e-3, every=1)
 
 
 @pytest.fixture(scope="module")
 def paper_run() -> xr.Dataset:
-    return lc.simulate(PAPER, samples=2000, spinup=5.0, subgrid="coarse", coarse_dt=STEP)
+    return PAPER.simulate(samples=2000, spinup=5.0, subgrid="coarse", coarse_dt=STEP, every=1)
 
 
 class Stored:
@@ -103,9 +103,9 @@ class TestBareModel:
 
     def test_members_do_not_see_each_other(self) -> None:
         z0 = start(4)
-        together = lc.integrate(tendency, NoClosure(), z0, steps=50)
+        together = lc.integrate(tendency, NoClosure(), z0, steps=50, dt=STEP)
         for member in range(4):
-            alone = lc.integrate(tendency, NoClosure(), z0[member : member + 1], steps=50)
+            alone = lc.integrate(tendency, NoClosure(), z0[member : member + 1], steps=50, dt=STEP)
             assert np.array_equal(together["z"].values[member], alone["z"].values[0])
 
 
@@ -127,12 +127,13 @@ class TestFedWithStoredPsi:
         assert np.array_equal(chain["psi"].values[0], psi[:101])
 
     def test_fine_psi_does_not_do_it(self) -> None:
-        run = lc.simulate(PAPER, samples=2000, spinup=5.0, subgrid="fine")
+        run = PAPER.simulate(samples=2000, spinup=5.0, subgrid="fine", every=1)
         z, psi = run["z"].values, run["psi"].values
         assert np.abs(coarse.euler(resolved, z[:-10], psi[:-10], STEP) - z[10:]).max() > 1e-3
 
 
 class TestIntegrate:
+    @pytest.mark.filterwarnings("ignore::l96closure.SchemeWarning")
     @pytest.mark.parametrize("save_every", [2, 3, 7, 100])
     @pytest.mark.parametrize("scheme", ["euler", "rk4"])
     def test_save_every_is_the_full_run_thinned(self, truth: xr.Dataset, scheme: str, save_every: int) -> None:
@@ -159,10 +160,10 @@ class TestIntegrate:
         closure.save(tmp_path / "closure.nc")
         for one in (closure, lc.closures.load(tmp_path / "closure.nc")):
             with pytest.raises(ValueError, match=r"^dt = 0\.005 .* 0\.01, the coarse step the closure was fitted for"):
-                lc.integrate(tendency, one, start())
+                lc.integrate(tendency, one, start(), dt=STEP)
         without_times = SchrodingerBridge.fit(truth.drop_vars("time"), centres=60)
         assert without_times.coarse_dt is None
-        lc.integrate(tendency, without_times, start(), steps=2)
+        lc.integrate(tendency, without_times, start(), steps=2, dt=STEP)
 
     def test_leaves_z0_alone_and_starts_from_it(self) -> None:
         z0 = start()
@@ -172,6 +173,7 @@ class TestIntegrate:
         assert run["z"].dims == run["psi"].dims == ("member", "time", "k")
         np.testing.assert_allclose(run["time"], [0.0, 0.01, 0.02, 0.03, 0.04])
 
+    @pytest.mark.filterwarnings("ignore::l96closure.SchemeWarning")
     @pytest.mark.parametrize("scheme", ["euler", "rk4"])
     @pytest.mark.parametrize("bare", [True, False])
     def test_a_member_that_blows_up_is_named_with_its_time(self, truth: xr.Dataset, scheme: str, bare: bool) -> None:
@@ -191,7 +193,13 @@ class TestIntegrate:
             ({"z0": np.ones((0, K))}, r"^z0\.shape = .* not empty"),
             ({"z0": [[1.0, np.nan, 1.0, 1.0, 1.0, 1.0]]}, r"^z0\[0, 1\] = nan .* finite"),
             ({"z0": "here"}, r"^z0 = 'here' .* numbers"),
-            ({"z0": np.ones((2, K + 1))}, r"^z\.shape = \(2, 7\) .* \(member, 6\)"),
+            ({"z0": np.ones((2, K + 1))}, r"^z\.shape = \(2, 7\) .* \(\.\.\., 6\)"),
+            ({"z0": np.ones((2, K + 1)), "model": np.negative}, r"^z\.shape = \(2, 7\) .* \(member, 6\)"),
+            ({"model": 8.0}, r"^model = 8\.0 .* an object with resolved_tendency\(z\), or a function"),
+            ({"model": lc.TwoScaleLorenz96}, r"^model = .* an object with resolved_tendency\(z\), or a function"),
+            ({"closure": NoClosure()}, r"^dt = None .* fitted for no step"),
+            ({"rng": -1}, r"^rng = -1 .* >= 0"),
+            ({"rng": "today"}, r"^rng = 'today' .* an integer >= 0 or a numpy\.random\.Generator"),
             ({"steps": 0}, r"^steps = 0 .* >= 1"),
             ({"steps": 10.0}, r"^steps = 10\.0 .* integer"),
             ({"dt": 0.0}, r"^dt = 0\.0 .* > 0"),
@@ -205,7 +213,7 @@ class TestIntegrate:
     def test_bad_arguments(self, truth: xr.Dataset, arguments: dict[str, Any], message: str) -> None:
         closure = SchrodingerBridge.fit(truth, centres=20, step=STEP)
         with pytest.raises(ValueError, match=message) as caught:
-            lc.integrate(**{"tendency": tendency, "closure": closure, "z0": start(), "steps": 2, **arguments})
+            lc.integrate(**{"model": MODEL, "closure": closure, "z0": start(), "steps": 2, **arguments})
         assert "\n" not in str(caught.value)
 
 
@@ -238,7 +246,7 @@ class TestCallbacks:
     @pytest.mark.parametrize("z0", [start(4), start(3), np.repeat(start(1), 4, axis=0), np.eye(2, K)])
     def test_members_that_depend_on_each_other(self, which: str, z0: F64) -> None:
         with pytest.raises(ValueError, match=r"^tendency\(z\) of a member = 'changed by the others' .* axis=1\)$"):
-            lc.integrate(MIXING[which], NoClosure(), z0, steps=2)
+            lc.integrate(MIXING[which], NoClosure(), z0, steps=2, dt=STEP)
 
     @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
     @pytest.mark.parametrize("which", KEEPING)
@@ -246,8 +254,10 @@ class TestCallbacks:
         coarse.check_tendency(KEEPING[which], start(4))
 
     def test_a_single_member_has_no_others(self) -> None:
-        run = lc.integrate(MIXING["np.roll without an axis"], NoClosure(), start(1), steps=2)
-        np.testing.assert_array_equal(run["z"], lc.integrate(KEEPING["an axis"], NoClosure(), start(1), steps=2)["z"])
+        run = lc.integrate(MIXING["np.roll without an axis"], NoClosure(), start(1), steps=2, dt=STEP)
+        np.testing.assert_array_equal(
+            run["z"], lc.integrate(KEEPING["an axis"], NoClosure(), start(1), steps=2, dt=STEP)["z"]
+        )
 
     @pytest.mark.parametrize("who", ["tendency", "closure's z", "closure's state"])
     @pytest.mark.parametrize("forecast", [False, True])
@@ -266,21 +276,21 @@ class TestCallbacks:
         model, closure = (writes, NoClosure()) if who == "tendency" else (tendency, Mine())
         name = "state" if who == "closure's state" else "z"
         if forecast:
-            run = partial(lc.forecast, model, closure, truth, starts=2, members=2, lead=0.1)
+            run = partial(lc.forecast, model, closure, truth, starts=2, members=2, leads=[0.0, 0.05, 0.1], dt=STEP)
         else:
-            run = partial(lc.integrate, model, closure, start(), steps=2)
+            run = partial(lc.integrate, model, closure, start(), steps=2, dt=STEP)
         with pytest.raises(ValueError, match=rf"^{name} after .* = 'changed' .* work on a copy"):
             run()
 
 
 THREADS = """
 import hashlib
-from functools import partial
 import numpy as np
 import l96closure as lc
 from l96closure.bridge import kernel_sums
 
-truth = lc.simulate(lc.TwoScaleLorenz96(), samples=3000, spinup=1.0, every=3)
+model = lc.TwoScaleLorenz96()
+truth = model.simulate(samples=3000, spinup=1.0, every=3, subgrid="fine")
 literal = lc.closures.SchrodingerBridge.fit(
     truth, epsilon=0.1, decorrelation_steps=2, scheme="split", clamp="state", pooled=False,
     thinning=1, centres=None, compressed=None, trend_degree=None, tolerance=1e-4,
@@ -294,7 +304,7 @@ for moments in recommended.fitted.moments(np.hstack([truth["z"], truth["psi"]])[
     result.update(moments.tobytes())
 for closure in (literal, recommended, sequential):
     for members in (len(z0), 1):
-        run = lc.integrate(partial(lc.resolved_tendency, F=20.0), closure, z0[:members], steps=20, rng=5)
+        run = lc.integrate(model, closure, z0[:members], steps=20, rng=5, dt=5e-3)
         result.update(run["z"].values.tobytes() + run["psi"].values.tobytes())
 print(result.hexdigest())
 """
@@ -322,7 +332,7 @@ import numpy as np
 x = np.random.default_rng(0).standard_normal((400, 3))
 fitted = lc.bridge.fit(x, 0.1)
 fitted.conditional_mean(x[:3])
-lc.resolved_tendency(np.ones((2, 4)), 8.0)
+lc.TwoScaleLorenz96(K=4).resolved_tendency(np.ones((2, 4)))
 """
 
 
@@ -345,7 +355,7 @@ PAPER_FIT = """
 from pathlib import Path
 import l96closure as lc
 
-truth = lc.simulate(lc.TwoScaleLorenz96(), samples=40_000)
+truth = lc.TwoScaleLorenz96().simulate(samples=40_000, every=1, subgrid="fine")
 closure = lc.closures.SchrodingerBridge.fit(
     truth, epsilon=0.1, decorrelation_steps=100, scheme="split", clamp="state", pooled=False, thinning=1,
     centres=None, compressed=None, trend_degree=None, tolerance=0.5,
@@ -378,12 +388,12 @@ def moments(z: F64) -> tuple[F64, F64]:
 
 def test_the_closure_mends_the_climate_of_z() -> None:
     """Mean and spread within four standard errors of the truth's, where the bare model misses the spread by ten."""
-    training = lc.simulate(PAPER, samples=4000, every=10, subgrid="coupling")
-    truth = lc.simulate(PAPER, samples=20_000, every=10, subgrid="coupling", seed=1)["z"].values
+    training = PAPER.simulate(samples=4000, every=10, subgrid="coupling")
+    truth = PAPER.simulate(samples=20_000, every=10, subgrid="coupling", rng=1)["z"].values
     expected, expected_error = moments(truth[None])
 
     def distance(closure: Any) -> F64:
-        run = lc.integrate(resolved, closure, truth[:20_000:5000], steps=5000, scheme="rk4", rng=2)
+        run = lc.integrate(resolved, closure, truth[:20_000:5000], steps=5000, rng=2, dt=STEP)
         found, error = moments(run["z"].values)
         return np.abs(found - expected) / np.hypot(error, expected_error)
 

@@ -58,7 +58,7 @@ def test_pieces_are_done_in_order_by_several_processes(two_workers: Any) -> None
 
 @pytest.mark.slow
 def test_a_fit_over_sites_has_the_same_bits_on_a_cluster(two_workers: Any) -> None:
-    truth = lc.simulate(lc.TwoScaleLorenz96(K=6, J=4), samples=400, dt=1e-3, every=5, spinup=2.0, subgrid="coupling")
+    truth = lc.TwoScaleLorenz96(K=6, J=4).simulate(samples=400, dt=1e-3, every=5, spinup=2.0, subgrid="coupling")
     arguments: dict[str, Any] = {"pooled": False, "scheme": "split", "radius": 1, "memory": None, "compressed": None}
     here = SchrodingerBridge.fit(truth, **arguments)
     with Compute("dask", two_workers.scheduler_address).each() as each:

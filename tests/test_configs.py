@@ -122,7 +122,7 @@ def test_the_settings_of_a_closure_are_what_fit_does_without_arguments(composed:
     defaults = {name: given.default for name, given in inspect.signature(CLOSURES[name].fit).parameters.items()}
     settings = Settings.from_config(composed(f"closure={name}")).closure_arguments
     assert settings == {name: defaults[name] for name in settings}
-    ours = {"truth", "seed", "progress", "step", "restart", "each"}
+    ours = {"truth", "seed", "step", "restart", "each"}
     of_other_grids = {"predictors", "target", "dim", "periodic", "neighbourhoods"}
     assert set(defaults) - set(settings) <= ours | of_other_grids
 

@@ -23,7 +23,7 @@ from l96closure.report import forecast as report
 
 F64 = npt.NDArray[np.float64]
 K, F = 6, 8.0
-tendency = partial(lc.resolved_tendency, F=F)
+tendency = lc.TwoScaleLorenz96(K, F=F).resolved_tendency
 STEP, EVERY = 0.01, 0.05
 BOUNDS = ("", "_low", "_high")
 
@@ -72,7 +72,7 @@ climate = xr.Dataset({"z": (("time", "k"), np.random.default_rng(9).standard_nor
 
 def test_the_model_that_made_the_reference_forecasts_it_exactly(reference: xr.Dataset) -> None:
     made = lc.forecast(
-        tendency, lc.closures.NoClosure(), reference, starts=4, members=2, lead=2.0, every=0.1, dt=STEP, scheme="rk4"
+        tendency, lc.closures.NoClosure(), reference, starts=4, members=2, leads=np.linspace(0.0, 2.0, 21), dt=STEP
     )
     for member in range(2):
         assert np.array_equal(made["z"].isel(member=member).values, made["observation"].values)
@@ -82,7 +82,7 @@ def test_the_model_that_made_the_reference_forecasts_it_exactly(reference: xr.Da
 
 
 def test_starts_are_spread_evenly_and_observations_follow_them(reference: xr.Dataset) -> None:
-    made = lc.forecast(tendency, White(), reference, starts=5, members=3, lead=1.5, every=0.25, dt=STEP)
+    made = lc.forecast(tendency, White(), reference, starts=5, members=3, leads=0.25 * np.arange(7), dt=STEP)
     assert dict(made.sizes) == {"start": 5, "member": 3, "lead": 7, "k": K}
     np.testing.assert_allclose(made["lead"], 0.25 * np.arange(7))
     gaps = np.diff(made["start"])
@@ -98,7 +98,7 @@ def test_starts_are_spread_evenly_and_observations_follow_them(reference: xr.Dat
 
 
 def test_members_are_runs_of_the_coarse_model_that_differ_by_their_noise(reference: xr.Dataset) -> None:
-    made = lc.forecast(tendency, White(), reference, starts=2, members=3, lead=0.5, every=EVERY, dt=STEP, rng=4)
+    made = lc.forecast(tendency, White(), reference, starts=2, members=3, leads=EVERY * np.arange(11), dt=STEP, rng=4)
     z0 = np.repeat(made["observation"].isel(lead=0).values, 3, axis=0)
     run = lc.integrate(tendency, White(), z0, steps=51, dt=STEP, save_every=5, rng=4)
     assert np.array_equal(made["z"].values.reshape(6, 11, K), run["z"].values)
@@ -111,24 +111,28 @@ def test_members_are_runs_of_the_coarse_model_that_differ_by_their_noise(referen
         ({"starts": 1}, r"^starts = 1 .* >= 2"),
         ({"members": 1}, r"^members = 1 .* >= 2"),
         ({"dt": 0.0}, r"^dt = 0\.0 .* > 0"),
-        ({"every": 0.054}, r"^every = 0\.054 .* a multiple of dt = 0\.01"),
-        ({"every": 0.06, "lead": 0.6}, r"^every = 0\.06 .* a multiple of the reference's time step = 0\.05"),
-        ({"lead": 0.99}, r"^lead = 0\.99 .* a multiple of every = 0\.05"),
-        ({"lead": 0.0}, r"^lead = 0\.0 .* > 0"),
-        ({"lead": "long"}, r"^lead = 'long' .* a finite number"),
+        ({"dt": None}, r"^dt = None .* fitted for no step"),
+        ({"leads": [0.0, 0.054]}, r"^spacing of leads = 0\.054 .* a multiple of dt = 0\.01"),
+        ({"leads": [0.0, 0.06]}, r"^spacing of leads = 0\.06 .* a multiple of the reference's time step = 0\.05"),
+        ({"leads": [0.0, 0.05, 0.15]}, r"^leads = .* evenly spaced from 0 on"),
+        ({"leads": [0.05, 0.1]}, r"^leads = .* evenly spaced from 0 on"),
+        ({"leads": [0.0, -0.05]}, r"^leads = .* evenly spaced from 0 on"),
+        ({"leads": [0.0]}, r"^leads = .* two lead times or more"),
+        ({"leads": 1.0}, r"^leads\.shape = \(\) .* 1-dimensional"),
+        ({"leads": "long"}, r"^leads = 'long' .* numbers"),
         ({"starts": 20}, r"^starts = 20 .* at most 19, so that no two forecasts share"),
         ({"scheme": "leapfrog"}, r"^scheme = 'leapfrog' .* euler, rk4"),
     ],
 )
 def test_bad_arguments_of_a_forecast(reference: xr.Dataset, arguments: dict[str, Any], message: str) -> None:
-    usual = {"starts": 2, "members": 2, "lead": 1.0, "every": EVERY, "dt": STEP}
+    usual = {"starts": 2, "members": 2, "leads": EVERY * np.arange(21), "dt": STEP}
     with pytest.raises(ValueError, match=message) as caught:
         lc.forecast(tendency, White(), reference, **{**usual, **arguments})
     assert "\n" not in str(caught.value)
 
 
 def test_bad_references_are_refused(reference: xr.Dataset) -> None:
-    make = partial(lc.forecast, tendency, White(), starts=2, members=2, lead=1.0, every=EVERY, dt=STEP)
+    make = partial(lc.forecast, tendency, White(), starts=2, members=2, leads=EVERY * np.arange(21), dt=STEP)
     with pytest.raises(ValueError, match=r"^reference = .* a Dataset with z \(time, k\)"):
         make(reference.drop_vars("z"))
     with pytest.raises(ValueError, match=r"^reference = .* a Dataset with z \(time, k\)"):
@@ -144,11 +148,10 @@ def test_bad_references_are_refused(reference: xr.Dataset) -> None:
 
 def test_the_closure_forecasts_better_than_none() -> None:
     model = lc.TwoScaleLorenz96()
-    training, judge = (lc.simulate(model, samples=4000, every=10, subgrid="coupling", seed=seed) for seed in (0, 1))
-    made = partial(lc.forecast, starts=30, members=5, lead=0.5, every=0.1, scheme="rk4", rng=2)
-    resolved = partial(lc.resolved_tendency, F=model.F)
-    bridge = lc.verify(made(resolved, lc.closures.SchrodingerBridge.fit(training, thinning=1), judge), judge)
-    none = lc.verify(made(resolved, lc.closures.NoClosure(), judge), judge)
+    training, judge = (model.simulate(samples=4000, every=10, subgrid="coupling", rng=seed) for seed in (0, 1))
+    made = partial(lc.forecast, starts=30, members=5, leads=np.linspace(0.0, 0.5, 6), dt=5e-3, rng=2)
+    bridge = lc.verify(made(model, lc.closures.SchrodingerBridge.fit(training, thinning=1), judge), judge)
+    none = lc.verify(made(model, lc.closures.NoClosure(), judge), judge)
     assert bridge["crps_high"][-1] < none["crps_low"][-1]
     assert none["spread_skill"][-1] < 1e-12
 

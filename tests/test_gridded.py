@@ -427,7 +427,7 @@ class TestSitesThatDiffer:
         height = np.broadcast_to(self.PROFILE, (400, 8))
         data = made_of(("k",), z=self.WEATHER, height=height, psi=self.WEATHER + noise(400, 8, seed=1))
         SchrodingerBridge.fit(data, predictors=("z", "height"), thinning=1)
-        short = lc.simulate(lc.TwoScaleLorenz96(8, 4, 12.0), samples=300, dt=1e-3, spinup=3.0)
+        short = lc.TwoScaleLorenz96(8, 4, 12.0).simulate(samples=300, dt=1e-3, spinup=3.0, every=1, subgrid="fine")
         SchrodingerBridge.fit(short, thinning=1)
 
 

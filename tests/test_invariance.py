@@ -44,6 +44,7 @@ class Unit(NamedTuple):
         )
 
 
+MODEL = lc.TwoScaleLorenz96(6, 3, 12.0)
 UNITS = {
     "kelvin": Unit((1 / 6, 300.0), (1.0, 0.0)),
     "far": Unit((1.0, 1e6), (1.0, -1e6)),
@@ -54,8 +55,7 @@ UNITS = {
 
 @pytest.fixture(scope="module")
 def truth() -> xr.Dataset:
-    model = lc.TwoScaleLorenz96(6, 3, 12.0)
-    return lc.simulate(model, samples=2500, dt=1e-3, every=5, spinup=3.0, subgrid="coupling")
+    return MODEL.simulate(samples=2500, dt=1e-3, every=5, spinup=3.0, subgrid="coupling")
 
 
 @pytest.fixture(scope="module")
@@ -113,12 +113,8 @@ def test_psi_of_several_predictors(truth: xr.Dataset, spread: dict[str, float], 
 def runs(truth: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
     """A coarse run of a closure and a forecast."""
     closure = Polynomial.fit(truth)
-
-    def tendency(z: F64) -> F64:
-        return lc.resolved_tendency(z, F=12.0)
-
-    run = lc.integrate(tendency, closure, truth["z"].values[:3], steps=1500, dt=5e-3, scheme="rk4")
-    return run, lc.forecast(tendency, closure, truth, starts=5, members=4, lead=0.2, scheme="rk4", dt=5e-3)
+    run = lc.integrate(MODEL, closure, truth["z"].values[:3], steps=1500)
+    return run, lc.forecast(MODEL, closure, truth, starts=5, members=4, leads=np.linspace(0.0, 0.2, 5))
 
 
 @pytest.mark.parametrize("unit", UNITS)

@@ -9,7 +9,7 @@ import numba
 import numpy as np
 import pytest
 
-from l96closure import TwoScaleLorenz96, bridge, simulate
+from l96closure import TwoScaleLorenz96, bridge
 from l96closure.bridge import groups, kernel_sums, recombination, sinkhorn, tolerant_sums
 from l96closure.bridge.row_sums import RowSums
 
@@ -31,7 +31,8 @@ def clustered(M):
 
 def lorenz96(M):
     """Consecutive steps of the two-scale model: neighbours in time are nearly copies of each other."""
-    truth = simulate(TwoScaleLorenz96(K=SITES, J=8), samples=M, dt=1e-3, spinup=5.0, seed=3)
+    model = TwoScaleLorenz96(K=SITES, J=8)
+    truth = model.simulate(samples=M, dt=1e-3, every=1, spinup=5.0, subgrid="fine", rng=3)
     x = np.hstack([truth["z"].values, truth["psi"].values])
     return (x - x.mean(axis=0)) / np.repeat([truth["z"].values.std(), truth["psi"].values.std()], SITES)
 

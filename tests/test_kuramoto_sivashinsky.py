@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,12 +11,11 @@ import scipy
 import xarray as xr
 from command_line import Call
 
-from l96closure import kuramoto_sivashinsky as ks
-from l96closure.kuramoto_sivashinsky import KuramotoSivashinsky, etdrk4, resolved_tendency
+from l96closure.systems.kuramoto_sivashinsky import KuramotoSivashinsky, etdrk4
 
 F64 = npt.NDArray[np.float64]
 MODEL = KuramotoSivashinsky(L=32.0, K=24, J=3)
-COARSE = partial(resolved_tendency, L=MODEL.L)
+COARSE = MODEL.resolved_tendency
 
 
 def advance(u: F64, dt: float, steps: int, model: KuramotoSivashinsky = MODEL) -> F64:
@@ -55,7 +53,7 @@ class TestTendency:
             (model.tendency, lambda x: np.roll(x, 7)),
             (model.tendency, lambda x: -x[..., ::-1]),
             (lambda x: advance(x, 0.1, 20, model), lambda x: np.roll(x, 7)),
-            (lambda x: resolved_tendency(model.average(x), model.L), lambda x: -x[..., ::-1]),
+            (lambda x: model.resolved_tendency(model.average(x)), lambda x: -x[..., ::-1]),
         ):
             np.testing.assert_allclose(function(symmetry(u)), symmetry(function(u)), rtol=0, atol=1e-9)
         z, psi = model.resolve(scipy.fft.rfft(u))
@@ -82,22 +80,25 @@ class TestCoarseTendency:
                 - (after - 2 * here + before) / width**2
                 - (far_after - 4 * after + 6 * here - 4 * before + far_before) / width**4
             )
-        np.testing.assert_allclose(resolved_tendency(z, 12.0), expected, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(KuramotoSivashinsky(12.0, 9).resolved_tendency(z), expected, rtol=0, atol=1e-12)
 
     def test_converges_to_the_equation(self) -> None:
         errors, sizes = [], np.array([100, 200, 400])
         for size in sizes:
             x = 2 * np.pi * np.arange(size) / size
             exact = -(np.sin(x) + 0.5) * np.cos(x)  # u = sin x + 1/2: the second and the fourth derivative cancel
-            errors.append(np.abs(resolved_tendency(np.sin(x) + 0.5, 2 * np.pi) - exact).max())
+            errors.append(
+                np.abs(KuramotoSivashinsky(2 * np.pi, int(size)).resolved_tendency(np.sin(x) + 0.5) - exact).max()
+            )
         assert np.polyfit(np.log(sizes), np.log(errors), 1)[0] == pytest.approx(-2.0, abs=0.05)
 
     def test_advection_conserves_sum_and_energy(self) -> None:
         z = np.random.default_rng(1).standard_normal((3, 20))
-        advection = 0.5 * (resolved_tendency(z, 10.0) + resolved_tendency(-z, 10.0))  # what is left is even in z
+        resolved_tendency = KuramotoSivashinsky(10.0, 20).resolved_tendency
+        advection = 0.5 * (resolved_tendency(z) + resolved_tendency(-z))  # what is left is even in z
         assert np.abs(advection.sum(axis=1)).max() < 1e-12
         assert np.abs((z * advection).sum(axis=1)).max() < 1e-12
-        assert np.abs(resolved_tendency(z, 10.0).sum(axis=1)).max() < 1e-10
+        assert np.abs(resolved_tendency(z).sum(axis=1)).max() < 1e-10
 
 
 class TestIntegrator:
@@ -145,7 +146,7 @@ class TestPsiCloses:
     @pytest.mark.parametrize("J", [1, 3])
     def test_to_the_accuracy_of_the_truth(self, J: int) -> None:
         model = KuramotoSivashinsky(MODEL.L, MODEL.K, J)
-        truth = ks.simulate(model, samples=257, dt=0.0125, every=1, spinup=100.0, seed=1)
+        truth = model.simulate(samples=257, dt=0.0125, every=1, spinup=100.0, rng=1)
         z, psi = truth["z"].values, truth["psi"].values
         errors = [np.abs(follow(z[0], psi[::n], 0.025 * n) - z[-1]).max() for n in (16, 8, 4)]
         assert errors[-1] < 2e-5
@@ -156,18 +157,18 @@ class TestPsiCloses:
 
 class TestSimulate:
     def test_records_are_those_of_the_run(self) -> None:
-        arguments: dict[str, Any] = {"dt": 0.1, "spinup": 20.0, "seed": 4}
-        often = ks.simulate(MODEL, samples=41, every=1, **arguments)
-        seldom = ks.simulate(MODEL, samples=11, every=4, **arguments)
+        arguments: dict[str, Any] = {"dt": 0.1, "spinup": 20.0, "rng": 4}
+        often = MODEL.simulate(samples=41, every=1, **arguments)
+        seldom = MODEL.simulate(samples=11, every=4, **arguments)
         xr.testing.assert_equal(seldom, often.isel(time=slice(None, None, 4)))
-        late = ks.simulate(MODEL, samples=1, every=1, dt=0.1, spinup=24.0, seed=4)
+        late = MODEL.simulate(samples=1, every=1, dt=0.1, spinup=24.0, rng=4)
         assert np.array_equal(late["z"].values[0], often["z"].values[-1])
-        assert not np.array_equal(ks.simulate(MODEL, samples=1, spinup=1.0, seed=5)["z"], late["z"])
+        assert not np.array_equal(MODEL.simulate(samples=1, spinup=1.0, rng=5)["z"], late["z"])
         assert often.attrs["model_L"] == 32.0
 
     def test_a_blow_up_is_told(self) -> None:
         with pytest.raises(FloatingPointError, match=r"Kuramoto-Sivashinsky equation stopped .* dt = 5;"):
-            ks.simulate(KuramotoSivashinsky(L=200.0, K=200), samples=50, dt=5.0, spinup=5e4)
+            KuramotoSivashinsky(L=200.0, K=200).simulate(samples=50, dt=5.0, spinup=5e4)
 
     @pytest.mark.parametrize(
         ("call", "message"),
@@ -176,11 +177,11 @@ class TestSimulate:
             (lambda: KuramotoSivashinsky(K=4), r"^K = 4 .* >= 5"),
             (lambda: KuramotoSivashinsky(J=0), r"^J = 0 .* >= 1"),
             (lambda: MODEL.tendency(np.ones(7)), r"^u\.shape = \(7,\) .* \(\.\.\., 72\)"),
-            (lambda: resolved_tendency(np.ones(4), 1.0), r"^z\.shape = \(4,\) .* K >= 5"),
-            (lambda: ks.simulate(MODEL, samples=0), r"^samples = 0 .* >= 1"),
-            (lambda: ks.simulate(MODEL, dt=0.0), r"^dt = 0\.0 .* > 0"),
-            (lambda: ks.simulate(MODEL, every=0), r"^every = 0 .* >= 1"),
-            (lambda: ks.simulate(MODEL, spinup=-1.0), r"^spinup = -1\.0 .* >= 0"),
+            (lambda: MODEL.resolved_tendency(np.ones(4)), rf"^z\.shape = \(4,\) .* \(\.\.\., {MODEL.K}\)"),
+            (lambda: MODEL.simulate(samples=0), r"^samples = 0 .* >= 1"),
+            (lambda: MODEL.simulate(dt=0.0), r"^dt = 0\.0 .* > 0"),
+            (lambda: MODEL.simulate(every=0), r"^every = 0 .* >= 1"),
+            (lambda: MODEL.simulate(spinup=-1.0), r"^spinup = -1\.0 .* >= 0"),
         ],
     )
     def test_bad_arguments(self, call: Any, message: str) -> None:

@@ -10,7 +10,8 @@ import pytest
 from oracles import order_of_convergence, resolved, rk4_step, tendency, trajectory
 from scipy.integrate import solve_ivp
 
-from l96closure import TwoScaleLorenz96, lorenz96, resolved_tendency, simulate
+from l96closure import TwoScaleLorenz96
+from l96closure.systems import lorenz96
 
 SIZES = [(12, 24), (8, 32), (4, 1), (5, 3), (7, 2), (4, 2)]
 
@@ -51,13 +52,14 @@ class TestTendency:
     def test_resolved_part_agrees_with_scalar_loops(self, leading: tuple[int, ...], K: int) -> None:
         z = np.random.default_rng(K).normal(3.0, 5.0, (*leading, K))
         expected = np.apply_along_axis(resolved, -1, z, 7.5)
-        found = resolved_tendency(z, 7.5)
+        found = TwoScaleLorenz96(K, F=7.5).resolved_tendency(z)
         assert found.shape == z.shape
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13 * np.abs(expected).max())
 
     def test_resolved_part_takes_a_view(self) -> None:
         z = np.random.default_rng(0).normal(size=(12, 5))
-        assert np.array_equal(resolved_tendency(z.T, 1.0), resolved_tendency(z.T.copy(), 1.0))
+        resolved_tendency = TwoScaleLorenz96(12).resolved_tendency
+        assert np.array_equal(resolved_tendency(z.T), resolved_tendency(z.T.copy()))
 
     @pytest.mark.parametrize(("K", "J"), SIZES)
     def test_advection_and_coupling_conserve_the_sum_of_squares(self, K: int, J: int) -> None:
@@ -118,7 +120,7 @@ class TestSimulate:
     @pytest.mark.parametrize("subgrid", ["fine", "coarse", "coupling"])
     def test_agrees_with_scalar_loops(self, K_J: tuple[int, int], subgrid: str) -> None:
         model, dt, lead = TwoScaleLorenz96(*K_J), 5e-4, {"fine": 1, "coarse": 4, "coupling": 0}[subgrid]
-        truth = simulate(model, samples=9, dt=dt, spinup=0.0, subgrid=subgrid, coarse_dt=4 * dt, seed=7)
+        truth = model.simulate(samples=9, dt=dt, every=1, spinup=0.0, subgrid=subgrid, coarse_dt=4 * dt, rng=7)
         z, y = trajectory(model, 7, dt, 8 + lead)
         if subgrid == "coupling":
             psi = -(model.h * model.c / model.b) * y[:9].sum(axis=2)
@@ -128,7 +130,7 @@ class TestSimulate:
         np.testing.assert_allclose(truth["psi"], psi, rtol=0, atol=1e-9)  # z differences are divided by dt
 
     def test_fine_is_the_difference_quotient_of_the_paper(self) -> None:
-        truth = simulate(TwoScaleLorenz96(), samples=500, spinup=2.0, subgrid="fine", seed=1)
+        truth = TwoScaleLorenz96().simulate(samples=500, spinup=2.0, every=1, subgrid="fine", rng=1)
         z, dt = truth["z"].values, truth.attrs["dt"]
         expected = (z[1:] - z[:-1]) / dt - np.apply_along_axis(resolved, 1, z[:-1], 20.0)
         np.testing.assert_allclose(truth["psi"].values[:-1], expected, rtol=0, atol=1e-9)
@@ -136,9 +138,9 @@ class TestSimulate:
     @pytest.mark.parametrize("every", [2, 3, 7, 10, 25])
     @pytest.mark.parametrize("subgrid", ["fine", "coarse", "coupling"])
     def test_every_nth_sample_is_the_full_run_thinned(self, subgrid: str, every: int) -> None:
-        arguments: dict[str, Any] = {"dt": 1e-3, "spinup": 0.5, "subgrid": subgrid, "coarse_dt": 5e-3, "seed": 2}
-        full = simulate(self.MODEL, samples=20 * every, **arguments)
-        thin = simulate(self.MODEL, samples=20, every=every, **arguments)
+        arguments: dict[str, Any] = {"dt": 1e-3, "spinup": 0.5, "subgrid": subgrid, "coarse_dt": 5e-3, "rng": 2}
+        full = self.MODEL.simulate(samples=20 * every, every=1, **arguments)
+        thin = self.MODEL.simulate(samples=20, every=every, **arguments)
         for name in ("z", "psi"):
             assert np.array_equal(thin[name].values, full[name].values[::every])
         np.testing.assert_allclose(thin["time"], full["time"].values[::every], rtol=1e-14)
@@ -149,25 +151,25 @@ class TestSimulate:
         self, monkeypatch: pytest.MonkeyPatch, subgrid: str, steps_per_call: int
     ) -> None:
         arguments: dict[str, Any] = {"samples": 13, "dt": 1e-3, "every": 4, "spinup": 0.06, "subgrid": subgrid}
-        whole = simulate(self.MODEL, **arguments)
+        whole = self.MODEL.simulate(**arguments)
         monkeypatch.setattr(lorenz96, "_STEPS_PER_CALL", steps_per_call)
-        assert simulate(self.MODEL, **arguments).identical(whole)
+        assert self.MODEL.simulate(**arguments).identical(whole)
 
     def test_same_seed_same_bits_other_seed_other_run(self) -> None:
-        runs = [simulate(self.MODEL, samples=50, spinup=1.0, seed=seed) for seed in (3, 3, 4)]
+        runs = [self.MODEL.simulate(samples=50, spinup=1.0, rng=seed) for seed in (3, 3, 4)]
         assert runs[0].identical(runs[1])
         assert not np.any(runs[0]["z"].values == runs[2]["z"].values)
 
     def test_spinup_is_integrated_and_dropped(self) -> None:
-        arguments: dict[str, Any] = {"dt": 1e-3, "subgrid": "coupling", "seed": 5}
-        whole = simulate(self.MODEL, samples=300, spinup=0.0, **arguments)
-        late = simulate(self.MODEL, samples=100, spinup=0.2, **arguments)
+        arguments: dict[str, Any] = {"dt": 1e-3, "every": 1, "subgrid": "coupling", "rng": 5}
+        whole = self.MODEL.simulate(samples=300, spinup=0.0, **arguments)
+        late = self.MODEL.simulate(samples=100, spinup=0.2, **arguments)
         assert np.array_equal(late["z"].values, whole["z"].values[200:])
         assert np.array_equal(late["psi"].values, whole["psi"].values[200:])
         assert late["time"].values[0] == 0.0
 
     def test_says_what_it_did(self) -> None:
-        truth = simulate(self.MODEL, samples=4, dt=1e-3, every=2, subgrid="coarse", coarse_dt=5e-3, seed=9)
+        truth = self.MODEL.simulate(samples=4, dt=1e-3, every=2, subgrid="coarse", coarse_dt=5e-3, rng=9)
         assert truth["z"].dims == truth["psi"].dims == ("time", "k")
         assert truth.sizes == {"time": 4, "k": 5}
         np.testing.assert_allclose(truth["time"], [0.0, 2e-3, 4e-3, 6e-3])
@@ -181,19 +183,19 @@ class TestSimulate:
             "subgrid": "coarse",
         }
         assert expected.items() <= truth.attrs.items()
-        assert "coarse_dt" not in simulate(self.MODEL, samples=1, subgrid="fine").attrs
+        assert "coarse_dt" not in self.MODEL.simulate(samples=1, subgrid="fine").attrs
 
     @pytest.mark.parametrize("spinup", [0.0, 5.0])
     def test_an_unstable_run_names_the_time_and_the_step(self, spinup: float) -> None:
         with pytest.raises(FloatingPointError, match=r"time -?[\d.e+-]+ .*dt = 0\.05") as caught:
-            simulate(TwoScaleLorenz96(), samples=1000, dt=0.05, spinup=spinup)
+            TwoScaleLorenz96().simulate(samples=1000, dt=0.05, spinup=spinup)
         assert "\n" not in str(caught.value)
 
     def test_memory_holds_the_samples_alone(self) -> None:
-        simulate(self.MODEL, samples=2, spinup=0.0)  # compiled before anything is measured
+        self.MODEL.simulate(samples=2, spinup=0.0)  # compiled before anything is measured
         tracemalloc.start()
         try:
-            simulate(self.MODEL, samples=100, every=1000, spinup=5.0)
+            self.MODEL.simulate(samples=100, every=1000, spinup=5.0)
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -242,13 +244,16 @@ def test_bad_parameters(arguments: dict[str, Any], message: str) -> None:
         ({"subgrid": "coarse", "coarse_dt": 2.5e-3}, r"^coarse_dt = 0\.0025 .* multiple of dt = 0\.001"),
         ({"subgrid": "coarse", "coarse_dt": 4e-4}, r"^coarse_dt = 0\.0004 .* multiple of dt = 0\.001"),
         ({"subgrid": "coarse", "coarse_dt": -1e-3}, r"^coarse_dt = -0\.001 .* > 0"),
-        ({"seed": -1}, r"^seed = -1 .* >= 0"),
-        ({"seed": 0.5}, r"^seed = 0\.5 .* integer"),
+        ({"rng": -1}, r"^rng = -1 .* >= 0"),
+        ({"rng": 0.5}, r"^rng = 0\.5 .* integer"),
+        ({"rng": True}, r"^rng = True .* integer"),
+        ({"members": 0}, r"^members = 0 .* >= 1"),
+        ({"members": 2.0}, r"^members = 2\.0 .* integer"),
     ],
 )
 def test_bad_arguments_of_simulate(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
-        simulate(TwoScaleLorenz96(4, 1), **{**GOOD, **arguments})
+        TwoScaleLorenz96(4, 1).simulate(**{**GOOD, **arguments})
     assert "\n" not in str(caught.value)
 
 
@@ -278,7 +283,7 @@ def test_bad_step(dt: float, steps: int, message: str) -> None:
         TwoScaleLorenz96(4, 1).step(np.ones(4), np.ones((4, 1)), dt, steps)
 
 
-@pytest.mark.parametrize("shape", [(), (3,), (12, 3)])
-def test_resolved_tendency_needs_four_sites(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"^z\.shape = .* K >= 4"):
-        resolved_tendency(np.ones(shape), 20.0)
+@pytest.mark.parametrize("shape", [(), (4,), (12, 6)])
+def test_resolved_tendency_is_that_of_the_models_sites(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"^z\.shape = .* \(\.\.\., 5\)"):
+        TwoScaleLorenz96(5, 3).resolved_tendency(np.ones(shape))

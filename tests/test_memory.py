@@ -13,7 +13,7 @@ import xarray as xr
 from scipy.signal import lfilter
 
 import l96closure as lc
-from l96closure import kuramoto_sivashinsky, targets
+from l96closure import targets
 from l96closure.closures.memory import Memory, fit_memory
 from l96closure.series import one_run
 
@@ -74,8 +74,8 @@ def test_a_step_changes_neither_its_arguments_nor_with_the_seed():
 def runs(number: int = 8, samples: int = 800) -> xr.Dataset:
     """Give runs of the Lorenz-96 model (run, time, k)."""
     model = lc.TwoScaleLorenz96(12, 24, 20.0)
-    simulate = partial(lc.simulate, model, samples, every=10, spinup=3.0, subgrid="coupling")
-    return xr.concat([simulate(seed=seed) for seed in range(number)], "run")
+    simulate = partial(model.simulate, samples, every=10, spinup=3.0, subgrid="coupling")
+    return xr.concat([simulate(rng=seed) for seed in range(number)], "run")
 
 
 TOGETHER: dict[str, Callable[[xr.Dataset], xr.Dataset]] = {
@@ -90,7 +90,9 @@ REMEMBERING: dict[str, Callable[[xr.Dataset], Any]] = {
     "polynomial_ar1": lc.closures.PolynomialAR1.fit,
     "analog": lc.closures.Analog.fit,
     "diagnose": lambda x: lc.diagnose(x, x.expand_dims("member"), max_lag=0.1),
-    "forecast": lambda x: lc.forecast(np.negative, lc.closures.NoClosure(), x, starts=2, members=2, lead=0.1),
+    "forecast": lambda x: lc.forecast(
+        np.negative, lc.closures.NoClosure(), x, starts=2, members=2, leads=[0.0, 0.05, 0.1], dt=5e-3
+    ),
 }
 
 
@@ -162,13 +164,13 @@ def test_one_run_of_a_model_is_not_taken_for_several(every: int) -> None:
 def _models() -> list[xr.Dataset]:
     """Give chaotic and periodic regimes, another equation and a double well."""
     lorenz = [
-        lc.simulate(lc.TwoScaleLorenz96(K, J, F), 20_000, dt=1e-3, every=5, spinup=20.0, subgrid=subgrid)
+        lc.TwoScaleLorenz96(K, J, F).simulate(20_000, dt=1e-3, every=5, spinup=20.0, subgrid=subgrid)
         for K, J, F in ((4, 4, 8.0), (6, 4, 8.0), (12, 24, 20.0))
         for subgrid in ("coupling", "coarse")
     ]
     well = targets.double_well(1, 5000, 1.0, 0.2, 0.02, np.random.default_rng(0)).T
     wells = xr.Dataset({name: (("time", "k"), well) for name in ("z", "psi")})
-    return [*lorenz, kuramoto_sivashinsky.simulate(lc.KuramotoSivashinsky(), samples=2000), wells]
+    return [*lorenz, lc.KuramotoSivashinsky().simulate(samples=2000), wells]
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,7 @@ def test_console_script_from_a_wheel(wheel: Path, tmp_path: Path) -> None:
 
     where = call(python, "-c", "import l96closure; print(l96closure.__file__)", cwd=tmp_path).strip()
     assert Path(where).is_relative_to(site)
+    assert (Path(where).parent / "py.typed").is_file()
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     script = environment / "bin" / "l96closure"

@@ -11,7 +11,7 @@ from l96closure import progress
 
 
 def work(show: bool, capsys: pytest.CaptureFixture[str]) -> str:
-    with progress.bar(3, "work", "piece", show=show, leave=False) as bar:
+    with progress.shown(show), progress.bar(3, "work", "piece", leave=False) as bar:
         for _ in range(3):
             bar.update()
     return capsys.readouterr().err
@@ -26,7 +26,7 @@ def test_a_log_gets_lines_with_rate_and_remaining_time(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(progress, "_SECONDS", 0.0)
-    with caplog.at_level(logging.INFO), progress.bar(3, "work", "piece", show=True) as bar:
+    with caplog.at_level(logging.INFO), progress.shown(), progress.bar(3, "work", "piece") as bar:
         for number in range(3):
             bar.update()
             bar.set_postfix(residual=number)
@@ -39,7 +39,7 @@ def test_a_log_gets_lines_with_rate_and_remaining_time(
 
 
 def test_lines_are_few(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO), progress.bar(3, "work", "piece", show=True, leave=False) as bar:
+    with caplog.at_level(logging.INFO), progress.shown(), progress.bar(3, "work", "piece", leave=False) as bar:
         for number in range(3):
             bar.update()
             bar.set_postfix(residual=number)

@@ -15,7 +15,6 @@ from mortal import Killed, Mortal, MortalRestart, dying
 from test_bad_settings import composed
 
 import l96closure as lc
-from l96closure import kuramoto_sivashinsky, lorenz96, lorenz96_core
 from l96closure.bridge import sinkhorn
 from l96closure.closures import Analog, PolynomialAR1, SchrodingerBridge
 from l96closure.coarse import BlowUpError
@@ -23,17 +22,17 @@ from l96closure.experiments import closure
 from l96closure.experiments.chains import Lengths, Sampling, generate
 from l96closure.experiments.settings import Settings
 from l96closure.restart import Journal, Restart, generator_state, restore_generator
+from l96closure.systems import kuramoto_sivashinsky, lorenz96, lorenz96_core
 
 F64 = npt.NDArray[np.float64]
 
 
 @pytest.fixture(scope="module")
 def truth() -> xr.Dataset:
-    return lc.simulate(lc.TwoScaleLorenz96(K=6, J=4), samples=1500, dt=1e-3, every=5, spinup=5.0, subgrid="coupling")
+    return lc.TwoScaleLorenz96(K=6, J=4).simulate(samples=1500, dt=1e-3, every=5, spinup=5.0, subgrid="coupling")
 
 
-def tendency(z: F64) -> F64:
-    return lc.resolved_tendency(z, 20.0)
+tendency = lc.TwoScaleLorenz96(K=6, J=4).resolved_tendency
 
 
 def start() -> F64:
@@ -66,13 +65,13 @@ def test_a_run_killed_again_and_again_is_the_uninterrupted_one(
     truth: xr.Dataset, tmp_path: Path, of: Any, steps: int, save_every: int
 ) -> None:
     closure = of.fit(truth)
-    whole = lc.integrate(tendency, closure, start(), 80, save_every=save_every, rng=5)
+    whole = lc.integrate(tendency, closure, start(), 80, dt=5e-3, save_every=save_every, rng=5)
     deaths = 0
     while True:
         try:
             mortal: Any = Mortal(closure, steps)
             restart = Restart(tmp_path / "run", 0.0)
-            run = lc.integrate(tendency, mortal, start(), 80, save_every=save_every, rng=5, restart=restart)
+            run = lc.integrate(tendency, mortal, start(), 80, dt=5e-3, save_every=save_every, rng=5, restart=restart)
             break
         except Killed:
             deaths += 1
@@ -82,7 +81,7 @@ def test_a_run_killed_again_and_again_is_the_uninterrupted_one(
 
 def test_forecasts_go_on(truth: xr.Dataset, tmp_path: Path) -> None:
     closure = PolynomialAR1.fit(truth)
-    how: dict[str, Any] = {"starts": 3, "members": 2, "lead": 0.5, "every": 0.05, "rng": 3}
+    how: dict[str, Any] = {"starts": 3, "members": 2, "leads": np.linspace(0.0, 0.5, 11), "rng": 3}
     whole = lc.forecast(tendency, closure, truth, **how)
     with pytest.raises(Killed):
         lc.forecast(tendency, closure, truth, **how, restart=MortalRestart(tmp_path, 60))
@@ -129,24 +128,27 @@ def test_the_nested_scaling_of_many_samples_goes_on(tmp_path: Path, consecutive:
 SIMULATIONS: dict[str, Callable[..., xr.Dataset]] = {
     **{
         subgrid: partial(
-            lc.simulate, lc.TwoScaleLorenz96(K=5, J=3), 23, 1e-3, every=4, spinup=0.031, subgrid=subgrid, seed=3
+            lc.TwoScaleLorenz96(K=5, J=3).simulate, 23, 1e-3, every=4, spinup=0.031, subgrid=subgrid, rng=3
         )
         for subgrid in ("fine", "coarse", "coupling")
     },
-    "one sample": partial(lc.simulate, lc.TwoScaleLorenz96(K=5, J=3), 1, spinup=0.02, subgrid="coupling"),
-    "Kuramoto-Sivashinsky": partial(
-        kuramoto_sivashinsky.simulate, lc.KuramotoSivashinsky(L=20.0, K=8, J=8), 23, every=3, spinup=4.0
+    "one sample": partial(lc.TwoScaleLorenz96(K=5, J=3).simulate, 1, spinup=0.02, subgrid="coupling"),
+    "Kuramoto-Sivashinsky": partial(lc.KuramotoSivashinsky(L=20.0, K=8, J=8).simulate, 23, every=3, spinup=4.0),
+    "members": partial(lc.TwoScaleLorenz96(K=5, J=3).simulate, 9, 1e-3, every=4, spinup=0.031, members=3, rng=3),
+    "members of Kuramoto-Sivashinsky": partial(
+        lc.KuramotoSivashinsky(L=20.0, K=8, J=8).simulate, 9, every=3, spinup=1.0, members=3
     ),
 }
 
 
 @pytest.mark.parametrize("name", SIMULATIONS)
 def test_a_truth_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(lorenz96, "_STEPS_PER_CALL", 7)
+    for module in (lorenz96, kuramoto_sivashinsky):
+        monkeypatch.setattr(module, "_STEPS_PER_CALL", 7)
     whole, deaths = SIMULATIONS[name](), 0
     while True:
         try:
-            run = SIMULATIONS[name](restart=MortalRestart(tmp_path / "run", parts=4 if "Kura" in name else 1))
+            run = SIMULATIONS[name](restart=MortalRestart(tmp_path / "run", parts=1))
             break
         except Killed:
             deaths += 1
@@ -227,13 +229,13 @@ def test_a_finished_piece_stays_until_all_are(tmp_path: Path, monkeypatch: pytes
 def test_a_blow_up_keeps_the_last_state_and_what_was_good() -> None:
     z0, dt = start(), 0.01
     with pytest.raises(BlowUpError, match=r"in member \d at time ") as caught:
-        lc.integrate(tendency, lc.closures.NoClosure(), z0, 10_000, dt=dt, save_every=2)
+        lc.integrate(tendency, lc.closures.NoClosure(), z0, 10_000, dt=dt, scheme="euler", save_every=2)
     last, good = caught.value.last, caught.value.good
     steps, member = last.attrs["step"], last.attrs["member"]
     assert np.isfinite(last["z"]).all()
     with np.errstate(over="ignore", invalid="ignore"):
         assert not np.isfinite(lc.coarse.euler(tendency, last["z"].values, last["psi"].values, dt)[member]).all()
-    before = lc.integrate(tendency, lc.closures.NoClosure(), z0, steps - 1, dt=dt, save_every=2)
+    before = lc.integrate(tendency, lc.closures.NoClosure(), z0, steps - 1, dt=dt, scheme="euler", save_every=2)
     assert 10 < good.sizes["time"] < before.sizes["time"]
     assert good["z"].equals(before["z"].isel(time=slice(good.sizes["time"])))
     assert np.abs(good["z"]).max() < 200.0

@@ -144,7 +144,7 @@ def enter(restart: Restart) -> None:
 
 
 def simulate(restart: Restart) -> None:
-    lc.simulate(lc.TwoScaleLorenz96(K=4, J=1), 3, spinup=0.0, restart=restart)
+    lc.TwoScaleLorenz96(K=4, J=1).simulate(3, spinup=0.0, restart=restart)
 
 
 CALLS: dict[str, Callable[[Restart], Any]] = {

@@ -17,19 +17,21 @@ import xarray as xr
 from mortal import Killed, MortalRestart
 
 import l96closure as lc
-from l96closure import fingerprint, kuramoto_sivashinsky, lorenz96
+from l96closure import fingerprint
 from l96closure.closures import NoClosure, Polynomial, SchrodingerBridge
 from l96closure.restart import Restart
+from l96closure.systems import KuramotoSivashinsky, TwoScaleLorenz96, kuramoto_sivashinsky, lorenz96
 
 F64 = npt.NDArray[np.float64]
+pytestmark = pytest.mark.filterwarnings("ignore::l96closure.SchemeWarning")
 Arguments = dict[str, Any]
 REFUSED = r"^.* belongs to another computation: other arguments, settings, data or versions; clear it to begin anew$"
-NOT_OF_THE_RESULT = {"progress", "restart", "each"}
+NOT_OF_THE_RESULT = {"restart", "each"}
 
 
 def made(seed: int) -> xr.Dataset:
-    model = lc.TwoScaleLorenz96(K=6, J=4)
-    truth = lc.simulate(model, 300, 1e-3, every=5, spinup=1.0, subgrid="coupling", seed=seed)
+    model = TwoScaleLorenz96(K=6, J=4)
+    truth = model.simulate(300, 1e-3, every=5, spinup=1.0, subgrid="coupling", rng=seed)
     rng = np.random.default_rng(seed)
     return truth.assign(w=truth["z"] + rng.standard_normal(truth["z"].shape), other=truth["psi"] ** 2)
 
@@ -38,7 +40,7 @@ TRUTH, OTHER = made(1), made(2)
 
 
 def forced(z: F64, F: float) -> F64:
-    return lc.resolved_tendency(z, F)
+    return TwoScaleLorenz96(6, F=F).resolved_tendency(z)
 
 
 def tendency(z: F64) -> F64:
@@ -51,7 +53,10 @@ def of_a_variable(F: float) -> Callable[[F64], F64]:
 
 _Z0 = np.random.default_rng(0).normal(2.0, 3.0, (3, 6))
 _COARSE: dict[str, list[Arguments]] = {
-    "tendency": [{"tendency": of_a_variable(20.5)}, {"tendency": partial(forced, F=19.0)}],
+    "model": [
+        *({"model": of_a_variable(20.5)}, {"model": partial(forced, F=19.0)}),
+        *({"model": TwoScaleLorenz96(6, F=F)} for F in (19.0, 20.0)),
+    ],
     "closure": [{"closure": Polynomial.fit(OTHER)}, {"closure": NoClosure()}],
     "dt": [{"dt": 4e-3}],
     "scheme": [{"scheme": "rk4"}],
@@ -62,38 +67,43 @@ _COARSE: dict[str, list[Arguments]] = {
 # What is called, with what, and each argument of it changed in one way or more
 CALLS: dict[str, tuple[Callable[..., Any], Arguments, dict[str, list[Arguments]]]] = {
     "two-scale model": (
-        lc.simulate,
+        TwoScaleLorenz96.simulate,
         {
-            **{"model": lc.TwoScaleLorenz96(K=5, J=3), "samples": 23, "dt": 1e-3, "every": 4, "spinup": 0.031},
-            **{"subgrid": "coarse", "coarse_dt": 5e-3, "seed": 3},
+            **{"self": TwoScaleLorenz96(K=5, J=3), "samples": 23, "dt": 1e-3, "every": 4, "spinup": 0.031},
+            **{"subgrid": "coarse", "coarse_dt": 5e-3, "rng": 3, "members": 2},
         },
         {
-            "model": [{"model": lc.TwoScaleLorenz96(K=5, J=3, F=8.0)}, {"model": lc.TwoScaleLorenz96(K=5, J=4)}],
+            "self": [{"self": TwoScaleLorenz96(K=5, J=3, F=8.0)}, {"self": TwoScaleLorenz96(K=5, J=4)}],
             "samples": [{"samples": 24}],
             "dt": [{"dt": 5e-4}],
             "every": [{"every": 3}],
             "spinup": [{"spinup": 0.03}],
             "subgrid": [{"subgrid": "coupling"}, {"subgrid": "fine"}],
             "coarse_dt": [{"coarse_dt": 4e-3}],
-            "seed": [{"seed": 4}],
+            "rng": [{"rng": 4}, {"rng": np.random.default_rng(7)}],
+            "members": [{"members": 1}, {"members": 3}, {"members": None}],
         },
     ),
     "Kuramoto-Sivashinsky": (
-        kuramoto_sivashinsky.simulate,
-        {"model": lc.KuramotoSivashinsky(20.0, 8, 8), "samples": 23, "dt": 0.1, "every": 3, "spinup": 0.5, "seed": 0},
+        KuramotoSivashinsky.simulate,
         {
-            "model": [{"model": lc.KuramotoSivashinsky(21.0, 8, 8)}],
+            **{"self": KuramotoSivashinsky(20.0, 8, 8), "samples": 23, "dt": 0.1, "every": 3, "spinup": 0.5},
+            **{"rng": 0, "members": None},
+        },
+        {
+            "self": [{"self": KuramotoSivashinsky(21.0, 8, 8)}],
             "samples": [{"samples": 22}],
             "dt": [{"dt": 0.05}],
             "every": [{"every": 4}],
             "spinup": [{"spinup": 0.6}],
-            "seed": [{"seed": 1}],
+            "rng": [{"rng": 1}],
+            "members": [{"members": 1}],
         },
     ),
     "coarse model": (
         lc.integrate,
         {
-            **{"tendency": tendency, "closure": Polynomial.fit(TRUTH), "z0": _Z0, "steps": 20, "dt": 5e-3},
+            **{"model": tendency, "closure": Polynomial.fit(TRUTH), "z0": _Z0, "steps": 20, "dt": 5e-3},
             **{"scheme": "euler", "save_every": 3, "rng": 5},
         },
         {
@@ -106,16 +116,15 @@ CALLS: dict[str, tuple[Callable[..., Any], Arguments, dict[str, list[Arguments]]
     "forecasts": (
         lc.forecast,
         {
-            **{"tendency": tendency, "closure": Polynomial.fit(TRUTH), "reference": TRUTH, "starts": 3, "members": 2},
-            **{"lead": 0.1, "every": 0.02, "dt": 5e-3, "scheme": "euler", "rng": 3},
+            **{"model": tendency, "closure": Polynomial.fit(TRUTH), "reference": TRUTH, "starts": 3, "members": 2},
+            **{"leads": [0.0, 0.02, 0.04], "dt": 5e-3, "scheme": "euler", "rng": 3},
         },
         {
             **_COARSE,
             "reference": [{"reference": OTHER}, {"reference": TRUTH.isel(time=slice(1, None))}],
             "starts": [{"starts": 4}],
             "members": [{"members": 3}],
-            "lead": [{"lead": 0.12}],
-            "every": [{"every": 0.05}],
+            "leads": [{"leads": [0.0, 0.02, 0.04, 0.06]}, {"leads": [0.0, 0.05, 0.1]}],
             "dt": [{"dt": 1e-2}],
         },
     ),
@@ -158,7 +167,8 @@ CHANGES = [(name, argument) for name, (_, _, changes) in CALLS.items() for argum
 
 @pytest.fixture(autouse=True)
 def short_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lorenz96, "_STEPS_PER_CALL", 7)
+    for module in (lorenz96, kuramoto_sivashinsky):
+        monkeypatch.setattr(module, "_STEPS_PER_CALL", 7)
 
 
 def fresh(arguments: Arguments) -> Arguments:
@@ -240,9 +250,9 @@ def test_the_user_can_tell_what_cannot_be_told(tmp_path: Path) -> None:
 def test_another_version_does_not_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     base = CALLS["two-scale model"][1]
     with pytest.raises(Killed):
-        lc.simulate(**base, restart=MortalRestart(tmp_path, 1))
+        TwoScaleLorenz96.simulate(**base, restart=MortalRestart(tmp_path, 1))
     monkeypatch.setattr(fingerprint, "version", lambda name: "99" if name == package else "1")
     fingerprint._versions.cache_clear()
     with pytest.raises(ValueError, match=REFUSED):
-        lc.simulate(**base, restart=Restart(tmp_path))
+        TwoScaleLorenz96.simulate(**base, restart=Restart(tmp_path))
     fingerprint._versions.cache_clear()

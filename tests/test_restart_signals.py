@@ -112,8 +112,8 @@ assert signal.getsignal(signal.SIGTERM) is signal.getsignal(signal.SIGUSR1) is N
 import l96closure as lc
 from l96closure.restart import Restart
 model = lc.TwoScaleLorenz96(K=5, J=3)
-run = lc.simulate(model, 9, spinup=0.0, restart=Restart({str(tmp_path / "run")!r}, 0.0))
-assert run.identical(lc.simulate(model, 9, spinup=0.0))
+run = model.simulate(9, spinup=0.0, every=1, subgrid="fine", restart=Restart({str(tmp_path / "run")!r}, 0.0))
+assert run.identical(model.simulate(9, spinup=0.0, every=1, subgrid="fine"))
 os.kill(os.getpid(), signal.SIGTERM)
 """
     subprocess.run([sys.executable, "-c", program], check=True)
@@ -133,7 +133,8 @@ def tendency(z):
     if next(steps) == 50:
         os.kill(os.getpid(), {int(number)})
     return -z
-lc.integrate(tendency, lc.closures.NoClosure(), np.ones((1, 4)), 99, restart=Restart({str(tmp_path / "run")!r}, 1e6))
+restart = Restart({str(tmp_path / "run")!r}, 1e6)
+lc.integrate(tendency, lc.closures.NoClosure(), np.ones((1, 4)), 99, dt=5e-3, scheme="euler", restart=restart)
 """
     done = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE, check=False)
     assert done.returncode == -number

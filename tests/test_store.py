@@ -383,13 +383,13 @@ def _check(path: Path) -> subprocess.CompletedProcess[str]:
 
 def test_every_kind_of_file_passes_the_cf_checker(tmp_path: Path) -> None:
     model = lc.TwoScaleLorenz96(K=5, J=4)
-    truth = lc.simulate(model, samples=600, dt=2e-3, every=5, spinup=1.0, subgrid="coupling", seed=1)
+    truth = model.simulate(samples=600, dt=2e-3, every=5, spinup=1.0, subgrid="coupling", rng=1)
     coarse = xr.Dataset(
         {name: (("member", "time", "k"), truth[name].values.reshape(2, 300, 5)) for name in ("z", "psi")},
         coords={"member": [0, 1], "time": truth["time"].values[:300], "k": truth["k"]},
     )
     none = lc.closures.NoClosure()
-    forecast = lc.forecast(lambda z: -z, none, truth, starts=5, members=3, lead=0.5, every=0.1, dt=0.01)
+    forecast = lc.forecast(lambda z: -z, none, truth, starts=5, members=3, leads=np.linspace(0.0, 0.5, 6), dt=0.01)
     diagnostics = xr.merge([lc.diagnose(truth, coarse), lc.verify(forecast, truth)], combine_attrs="no_conflicts")
     kinds = {"truth": truth, "coarse": coarse, "forecast": forecast, "diagnostics": diagnostics}
     for kind, dataset in kinds.items():

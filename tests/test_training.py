@@ -14,7 +14,7 @@ from l96closure import training, trends
 
 @pytest.fixture(scope="module")
 def truth() -> xr.Dataset:
-    return lc.simulate(lc.TwoScaleLorenz96(5, 3, 10.0), samples=600, dt=1e-3, every=5, spinup=3.0, subgrid="coupling")
+    return lc.TwoScaleLorenz96(5, 3, 10.0).simulate(samples=600, dt=1e-3, every=5, spinup=3.0, subgrid="coupling")
 
 
 def made_of(z: Any, psi: Any) -> xr.Dataset:

@@ -74,11 +74,11 @@ ENTRIES: dict[str, Callable[[xr.Dataset], object]] = {
         lambda z: -z,
         lc.closures.NoClosure(),
         data.assign(z=data["psi"]),
-        starts=2, members=2, lead=0.2, every=0.1, dt=0.1,
+        starts=2, members=2, leads=[0.0, 0.1, 0.2], dt=0.1,
     ),
     "verify": lambda data: lc.verify(
         lc.forecast(
-            lambda z: -z, lc.closures.NoClosure(), sound(), starts=2, members=2, lead=0.2, every=0.1, dt=0.1
+            lambda z: -z, lc.closures.NoClosure(), sound(), starts=2, members=2, leads=[0.0, 0.1, 0.2], dt=0.1
         ),
         data.assign(z=data["psi"]),
     ),

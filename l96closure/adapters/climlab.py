@@ -11,7 +11,7 @@ from l96closure import checks
 from l96closure.adapters import cannot_import
 from l96closure.adapters.carried import Carried
 from l96closure.closures import Closure
-from l96closure.coarse import check_step
+from l96closure.pairing import check_step
 
 try:
     from climlab.process import TimeDependentProcess

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +12,8 @@ import numpy.typing as npt
 from l96closure import checks
 from l96closure.adapters import cannot_import
 from l96closure.closures import Closure
-from l96closure.coarse import SCHEMES, Tendency, check_step, check_tendency, take_step
+from l96closure.coarse import SCHEMES, check_tendency, take_step
+from l96closure.pairing import SchemeWarning, check_step, mismatch, scheme_of, tendency_of
 
 try:
     from dapper.mods import Operator
@@ -34,10 +37,10 @@ class Forecast:
 
     Parameters
     ----------
-    tendency : resolved tendency, any callable z (member, K) -> dz/dt (member, K).
+    model : a system, or any function z (member, K) -> dz/dt (member, K), see :func:`l96closure.integrate`.
     closure : obeys :class:`l96closure.closures.Closure`.
     K : number of slow variables, >= 1.
-    scheme : ``euler`` or ``rk4``, see :func:`l96closure.integrate`.
+    scheme : ``euler`` or ``rk4``; None is the one that fits the closure, see :func:`l96closure.integrate`.
     rng : generator or seed of the closure's noise.
 
     Attributes
@@ -52,14 +55,16 @@ class Forecast:
 
     def __init__(
         self,
-        tendency: Tendency,
+        model: Any,
         closure: Closure,
         K: int,
-        scheme: str = "euler",
+        scheme: str | None = None,
         rng: np.random.Generator | int = 0,
     ) -> None:
-        self.tendency, self.closure, self.K = tendency, closure, checks.integer("K", K, 1)
-        self.scheme = checks.one_of("scheme", scheme, SCHEMES)
+        self.tendency, self.closure, self.K = tendency_of(model), closure, checks.integer("K", K, 1)
+        self.scheme = scheme_of(closure) if scheme is None else checks.one_of("scheme", scheme, SCHEMES)
+        if (why := mismatch(closure, self.scheme)) is not None:
+            warnings.warn(why, SchemeWarning, stacklevel=2)
         self.rng = np.random.default_rng(rng)
         self._tried = 0  # members, two at most
         self._shape = closure.init(np.zeros((1, self.K)), 0).shape[1:]  # of one member's closure state

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from l96closure.adapters import cannot_import
 from l96closure.adapters.carried import Carried
 from l96closure.closures import Closure
-from l96closure.coarse import check_step
+from l96closure.pairing import check_step
 
 try:
     import sympl

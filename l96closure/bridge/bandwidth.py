@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
-from l96closure import checks
+from l96closure import checks, progress
 from l96closure.bridge import sinkhorn
 from l96closure.bridge.neighbourhoods import checked, checked_components, checked_scale
 
@@ -137,6 +137,7 @@ def _block(memory: int, M: int) -> int:
     return 1 if memory == 1 else max(min(3 * memory, M // _FEWEST_BLOCKS), 1)
 
 
+@progress.shown(False)  # many small problems
 @np.errstate(under="ignore")  # weights of samples far away
 def _log_likelihood(x: F64, y: F64, candidates: F64, near: npt.NDArray[np.bool_]) -> F64:
     """Mean log-likelihood of y (m,) given x (m, n) and samples that are not ``near``, for every candidate epsilon."""

@@ -190,7 +190,6 @@ def fit(
     rng: np.random.Generator | int = 0,
     tolerance: float = 1e-6,
     max_iterations: int = 200,
-    progress: bool = False,
     remember: sinkhorn.Remember = sinkhorn.at_once,
     each: Callable[..., Iterable[Dictionary]] = map,
 ) -> Bridge:
@@ -212,7 +211,6 @@ def fit(
     rng : generator or seed that draws what ``auto`` looks at and then the centres of one dictionary after the other.
     tolerance : the Sinkhorn iteration stops at max |v o (T v) - 1| <= tolerance.
     max_iterations : it also stops after so many evaluations of T v, with a warning.
-    progress : show progress bars.
     remember : evaluates the products T v, or knows them from an earlier call (:class:`l96closure.restart.Journal`).
     each : applies the function that finds weights to the samples of every dictionary, like ``map``.
 
@@ -264,7 +262,7 @@ def fit(
             values = samples[row, wanted[of_pool][which]][:, None]
         label = f"of component {targets[0]}" if pools.max() > 0 else ""
         at = coordinates, values, scales[members], scales[targets]
-        return (*at, kernel, tolerance, max_iterations, label, progress, remember)
+        return (*at, kernel, tolerance, max_iterations, label, remember)
 
     dictionaries = tuple(each(_weigh, map(gathered, range(pools.max() + 1))))
     of = np.broadcast_to(pools, wanted.shape)

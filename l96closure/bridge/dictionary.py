@@ -124,7 +124,6 @@ def weigh(
     tolerance: float,
     max_iterations: int,
     label: str = "",
-    progress: bool = False,
     remember: sinkhorn.Remember = sinkhorn.at_once,
 ) -> Dictionary:
     """Find the weights of a set of samples; arguments as for :class:`Dictionary` and :func:`sinkhorn.solve_samples`.
@@ -139,7 +138,7 @@ def weigh(
         scaling = sinkhorn.Scaling(np.full(M, -0.5 * np.log(M)), 0.0, 0)
     elif kernel.estimator == "bridge":
         table = np.ascontiguousarray(((coordinates - coordinates.mean(axis=0)) * kernel.factor(coordinate_scale)).T)
-        scaling = sinkhorn.solve_samples(table, tolerance, max_iterations, label, progress, remember)
+        scaling = sinkhorn.solve_samples(table, tolerance, max_iterations, label, remember)
     else:
         nothing = np.zeros((1, 0), np.intp)
         bare = plan([unweighted], kernel, np.zeros(1, np.intp), nothing, nothing)
@@ -148,7 +147,7 @@ def weigh(
             weighted = {"offset": u[None, :] / np.log(2.0)} if bare.kind == DOT_PRODUCT else {"charge": np.exp(u)[None]}
             return remember(lambda: row_sums.log_row_sums(bare._replace(**weighted), 0) * np.log(2.0))
 
-        scaling = sinkhorn.solve(log_row_sums, M, tolerance, max_iterations, label, progress)
+        scaling = sinkhorn.solve(log_row_sums, M, tolerance, max_iterations, label)
     return Dictionary(coordinates, values, coordinate_scale, value_scale, *scaling)
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from l96closure.bridge import recombination
 from l96closure.bridge.groups import GROUP
+from l96closure.bridge.line_sums import LineSums
 from l96closure.bridge.row_sums import RowSums
 from l96closure.progress import bar as progress_bar
 
@@ -51,7 +52,6 @@ def solve(
     tolerance: float = 1e-6,
     max_iterations: int = 200,
     label: str = "",
-    progress: bool = False,
     start: F64 | None = None,
     share: float = 1e-2,
 ) -> Scaling:
@@ -72,7 +72,6 @@ def solve(
     tolerance : stop once max|v o (T v) - 1| is at most this, > 0.
     max_iterations : stop after this many evaluations of T v.
     label : what the progress bar and the warning call this problem.
-    progress : show a progress bar with the residual.
     start : log v to start from (M,); None is (T 1)^(-1/2).
     share : what the first evaluation may leave out; later ones may leave out less, by the residual.
 
@@ -88,7 +87,7 @@ def solve(
     best_u, best = u, np.inf
     step, rho = None, 0.0
     name = f"Sinkhorn {label}".strip()
-    with progress_bar(max_iterations, name, "iteration", show=progress, leave=False) as bar:
+    with progress_bar(max_iterations, name, "iteration", leave=False) as bar:
         for iteration in range(1, max_iterations + 1):
             g = u + log_row_sums(u, share, double)
             residual = float(np.abs(np.expm1(g)).max())
@@ -127,7 +126,6 @@ def solve_samples(
     tolerance: float = 1e-6,
     max_iterations: int = 200,
     label: str = "",
-    progress: bool = False,
     remember: Remember = at_once,
 ) -> Scaling:
     """Find v > 0 with v o (T v) = 1 for T_jk = 2^(-|x_j - x_k|^2), which is not formed.
@@ -140,23 +138,32 @@ def solve_samples(
 
         v_j (v_j + sum_(k != j) T_jk u_k) = 1.
 
+    Samples of one coordinate need none of this, see :mod:`l96closure.bridge.line_sums`.
+
     Memory is proportional to M.
 
     Parameters
     ----------
     samples : x (D, M) in kernel units, trajectories one after the other.
-    tolerance, max_iterations, label, progress : see :func:`solve`.
+    tolerance, max_iterations, label : see :func:`solve`.
     remember : evaluates the products T v, or knows them from an earlier, identical call that did not end.
     """
     M = samples.shape[1]
+    if len(samples) == 1 and LineSums.suit(samples[0]):
+        line = LineSums(samples[0])
+
+        def along(u: F64, share: float, double: bool) -> F64:
+            return remember(lambda: line.log(u))
+
+        return solve(along, M, tolerance, max_iterations, label)
     product = RowSums(samples)
 
     def over(sums: RowSums, shift: F64 | float = 0.0) -> Callable[..., F64]:
         return lambda u, share, double=False, at=None: remember(lambda: sums.log(u + shift, share, double, at))
 
     if M <= _DIRECT:
-        return solve(over(product), M, tolerance, max_iterations, label, progress)
-    rest = max_iterations, label, progress
+        return solve(over(product), M, tolerance, max_iterations, label)
+    rest = max_iterations, label
     rules = recombination.recombine(
         samples, np.ones(M), samples.shape[0], np.empty(0, np.intp), GROUP, _RULE_SHARE * max(tolerance, _DOUBLE)
     )

@@ -11,6 +11,7 @@ import xarray as xr
 
 from l96closure import checks, store
 from l96closure.closures.analog import Analog
+from l96closure.closures.files import save
 from l96closure.closures.no_closure import NoClosure
 from l96closure.closures.polynomial import Polynomial
 from l96closure.closures.polynomial_ar1 import PolynomialAR1
@@ -25,6 +26,7 @@ __all__ = [
     "PolynomialAR1",
     "SchrodingerBridge",
     "load",
+    "save",
 ]
 
 F64 = npt.NDArray[np.float64]
@@ -35,9 +37,11 @@ class Closure(Protocol):
 
     ``init(z, rng)`` gives the state a run starts with; ``step(z, state, rng)`` gives the subgrid tendency psi
     (member, K) for the slow variables z (member, K), and the next state. The state is one float64 array whose first
-    dimension is the member. Neither changes its arguments, apart from advancing ``rng``. A closure that remembers from
-    one step to the next may have the attribute ``coarse_dt``: the coarse step it is right for, the only one that
-    :func:`l96closure.integrate` then takes.
+    dimension is the member. Neither changes its arguments, apart from advancing ``rng``. A closure may have the
+    attributes ``dt``, the coarse step it was fitted for, which :func:`l96closure.integrate` takes unless it is told
+    another; ``coarse_dt``, where it remembers from one step to the next, the only step that it then takes; and
+    ``subgrid``, the definition of psi it was fitted to (:data:`l96closure.subgrid.DEFINITIONS`), from which the scheme
+    follows.
     """
 
     def init(self, z: F64, rng: np.random.Generator | int) -> F64:

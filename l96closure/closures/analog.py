@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -12,7 +11,9 @@ import numpy.typing as npt
 import scipy
 import xarray as xr
 
-from l96closure import bridge, checks, store
+from l96closure import bridge, checks
+from l96closure.closures import origin
+from l96closure.closures.files import save
 from l96closure.closures.inputs import numbers, slow_variables
 from l96closure.closures.parts import Parts
 from l96closure.series import one_run, time_step
@@ -30,7 +31,7 @@ class Analog:
     """Draws psi from the training samples that are nearest in z, with memory also in the step before; sites pooled.
 
     Of the ``neighbours`` nearest samples one is drawn, each as likely as the others; psi is its own, so it never leaves
-    the range of the training data. With memory the nearness counts the change of z over the coarse step ``coarse_dt``
+    the range of the training data. With memory the nearness counts the change of z over the coarse step ``dt``
     that led to it, and the psi before that step; :func:`l96closure.integrate` refuses any other. Without the change of
     z, psi where z rises would be mixed with psi where it falls.
 
@@ -44,33 +45,43 @@ class Analog:
     K : number of slow variables it was fitted for.
     radius : a site sees z of so many neighbours on either side.
     neighbours : samples that one is drawn from.
-    coarse_dt : coarse step in model time units over which it remembers; None without memory.
+    memory : the change of z over a coarse step and the psi before it count too.
     coordinates : what a sample is found by (M, C): z at the 2 ``radius`` + 1 sites, with memory also the change of z
         and the previous psi at the site itself.
     coordinate_scale : standard deviation that each is divided by in the distances (C,).
     psi : what is drawn (M,).
+    subgrid : definition of psi in the training data, see :data:`l96closure.subgrid.DEFINITIONS`; None if unknown.
+    dt : coarse step in model time units it was fitted for, with ``memory`` the only one it is right for.
     """
 
     K: int
     radius: int
     neighbours: int
-    coarse_dt: float | None
+    memory: bool
     coordinates: F64
     coordinate_scale: F64
     psi: F64
+    subgrid: str | None = None
+    dt: float | None = None
     _tree: Any = field(init=False, repr=False, compare=False)
     _sites: npt.NDArray[np.intp] = field(init=False, repr=False, compare=False)
 
-    name = "analog"
+    name, title = "analog", "Analog closure"
+    save = save
 
     def __post_init__(self) -> None:
         if checks.integer("neighbours", self.neighbours, 1) > self.psi.size:
             checks.reject("neighbours", self.neighbours, f"at most the {self.psi.size} samples")
-        seen = 2 * self.radius + (1 if self.coarse_dt is None else 3)
+        seen = 2 * self.radius + (3 if self.memory else 1)
         if self.coordinates.shape != (self.psi.size, seen):
             checks.reject("coordinates.shape", self.coordinates.shape, f"({self.psi.size}, {seen})")
         object.__setattr__(self, "_sites", np.stack(bridge.periodic(self.K, self.radius)))
         object.__setattr__(self, "_tree", scipy.spatial.cKDTree(self.coordinates / self.coordinate_scale))
+
+    @property
+    def coarse_dt(self) -> float | None:
+        """The one coarse step it is right for; None without memory."""
+        return self.dt if self.memory else None
 
     @classmethod
     @checks.arguments(
@@ -92,7 +103,7 @@ class Analog:
 
         Parameters
         ----------
-        truth : Dataset with z(time, k) and psi(time, k), from :func:`l96closure.simulate`.
+        truth : Dataset with z(time, k) and psi(time, k), from a system's ``simulate``.
         radius : a site sees z of so many neighbours on either side; 2 ``radius`` + 1 <= K.
         neighbours : samples that one is drawn from, >= 1.
         memory : draw given the change of z and the previous psi too.
@@ -109,7 +120,7 @@ class Analog:
         data = prepare(truth)
         K = data.fields.sites
         z, psi = np.split(data.samples, 2, axis=1)
-        lag, coarse_dt = _lag(truth, step) if memory else (0, None)
+        lag, step = _lag(truth, step) if memory else (0, step)
         seen = [z[lag:, np.stack(bridge.periodic(K, radius))].reshape(-1, 2 * radius + 1)]
         scale = [data.scale[0]] * seen[0].shape[1]
         if memory:
@@ -120,7 +131,8 @@ class Analog:
                 checks.reject("change of truth.z", float(change[0, 0]), "an array of at least two distinct values")
             seen += [change.reshape(-1, 1), psi[:-lag].reshape(-1, 1)]
             scale += [float(change.std()), data.scale[-1]]
-        return cls(K, radius, neighbours, coarse_dt, np.hstack(seen), np.array(scale), psi[lag:].ravel())
+        learned = np.hstack(seen), np.array(scale), psi[lag:].ravel()
+        return cls(K, radius, neighbours, memory, *learned, **origin.of(truth, step))
 
     def init(self, z: F64, rng: np.random.Generator | int) -> F64:
         """Draw what came before z from the samples that are nearest in z.
@@ -140,7 +152,7 @@ class Analog:
             ``z`` is not (member, K) for the K the closure was fitted for.
         """
         z = slow_variables(z, (self.K,))
-        if self.coarse_dt is None:
+        if not self.memory:
             return np.empty((z.shape[0], 0))
         of_z = slice(self._sites.shape[1])
         scale = self.coordinate_scale[of_z]
@@ -169,13 +181,13 @@ class Analog:
         """
         z, state = slow_variables(z, (self.K,)), numbers("state", state)
         seen = z[:, self._sites]
-        if self.coarse_dt is not None:
+        if self.memory:
             if state.shape != (*z.shape, 2):
                 checks.reject("state.shape", state.shape, f"{(*z.shape, 2)}, that of z and 2")
             change = z - state[:, :, 1]
             seen = np.concatenate([seen, change[:, :, None], state[:, :, :1]], axis=2)
         psi: F64 = self.psi[self._drawn(self._tree, seen / self.coordinate_scale, rng)]
-        return psi, state if self.coarse_dt is None else np.stack([psi, z], axis=2)
+        return psi, np.stack([psi, z], axis=2) if self.memory else state
 
     def _drawn(self, tree: Any, points: F64, rng: np.random.Generator) -> npt.NDArray[np.intp]:
         """Draw one of the samples nearest to each of the points (member, K, coordinate); its number (member, K)."""
@@ -184,10 +196,6 @@ class Analog:
         chosen = rng.integers(self.neighbours, size=(*points.shape[:2], 1))
         drawn: npt.NDArray[np.intp] = np.take_along_axis(near, chosen, axis=2)[:, :, 0]
         return drawn
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the closure to a netCDF file; raises ``ValueError`` when the folder does not exist."""
-        store.write(self.to_dataset(), path, kind="closure", title="Analog closure", history="l96closure.closures")
 
     def to_dataset(self) -> xr.Dataset:
         """Everything :meth:`from_dataset` needs, and nothing that can be derived from it."""
@@ -202,7 +210,8 @@ class Analog:
                 "K": self.K,
                 "radius": self.radius,
                 "neighbours": self.neighbours,
-                **({} if self.coarse_dt is None else {"coarse_dt": self.coarse_dt}),
+                "memory": np.int8(self.memory),
+                **origin.attributes(self),
             },
         )
 
@@ -212,15 +221,18 @@ class Analog:
         parts = Parts(dataset)
         samples = parts.size("sample")
         K = parts.integer("K", 1, below=samples + 1)  # every site has given samples
-        coarse_dt = parts.number("coarse_dt", above=0.0) if "coarse_dt" in parts else None
+        memory, found = bool(parts.integer("memory", 0, below=2)), origin.read(parts)
+        if memory and found["dt"] is None:
+            checks.reject("dt", None, "the coarse step of the memory")
         return cls(
             K,
             parts.integer("radius", 0, below=K),
             parts.integer("neighbours", 1, below=samples + 1),
-            coarse_dt,
+            memory,
             parts.array("coordinates", "sample", "coordinate"),
             parts.array("coordinate_scale", "coordinate", positive=True),
             parts.array("psi", "sample"),
+            **found,
         )
 
 

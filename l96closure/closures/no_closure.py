@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from l96closure import store
+from l96closure.closures.files import save
 from l96closure.closures.inputs import slow_variables
 
 __all__ = ["NoClosure"]
@@ -19,7 +17,8 @@ F64 = npt.NDArray[np.float64]
 class NoClosure:
     """psi = 0 everywhere: what the coarse model does when nothing stands in for the fast variables."""
 
-    name = "none"
+    name, title = "none", "No closure"
+    save = save
 
     @classmethod
     def fit(cls, truth: xr.Dataset) -> NoClosure:
@@ -33,10 +32,6 @@ class NoClosure:
     def step(self, z: F64, state: F64, rng: np.random.Generator) -> tuple[F64, F64]:
         """Return psi = 0 of the shape of ``z`` (member, K), and the state as it was."""
         return np.zeros_like(slow_variables(z)), state
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the closure to a netCDF file; raises ``ValueError`` when the folder does not exist."""
-        store.write(self.to_dataset(), path, kind="closure", title="No closure", history="l96closure.closures")
 
     def to_dataset(self) -> xr.Dataset:
         """Everything :meth:`from_dataset` needs."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from l96closure import checks, store
+from l96closure import checks
+from l96closure.closures import origin
+from l96closure.closures.files import save
 from l96closure.closures.inputs import slow_variables
 from l96closure.closures.parts import Parts
 from l96closure.training import read_fields
@@ -32,11 +33,16 @@ class Polynomial:
     Attributes
     ----------
     trend : the polynomial p.
+    subgrid : definition of psi in the training data, see :data:`l96closure.subgrid.DEFINITIONS`; None if unknown.
+    dt : interval of the training data, the step that :func:`l96closure.integrate` takes unless told another.
     """
 
     trend: PolynomialTrend
+    subgrid: str | None = None
+    dt: float | None = None
 
-    name = "polynomial"
+    name, title = "polynomial", "Polynomial closure"
+    save = save
 
     @classmethod
     @checks.arguments(truth=checks.xarray_dataset, degree=partial(checks.integer, minimum=0))
@@ -45,7 +51,7 @@ class Polynomial:
 
         Parameters
         ----------
-        truth : Dataset with z(time, k) and psi(time, k), from :func:`l96closure.simulate`.
+        truth : Dataset with z(time, k) and psi(time, k), from a system's ``simulate``.
         degree : of the polynomial, >= 0.
 
         Raises
@@ -56,7 +62,7 @@ class Polynomial:
         _, (z, psi) = read_fields(truth)
         trend, _ = removed([z], psi, degree)
         assert isinstance(trend, PolynomialTrend)
-        return cls(trend)
+        return cls(trend, **origin.of(truth))
 
     def init(self, z: F64, rng: np.random.Generator | int) -> F64:
         """Return the empty state (member, 0)."""
@@ -66,10 +72,6 @@ class Polynomial:
         """Return psi = p(z) of the shape of ``z`` (member, K), in units of z per model time unit, and the state."""
         return self.trend(slow_variables(z)), state
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the closure to a netCDF file; raises ``ValueError`` when the folder does not exist."""
-        store.write(self.to_dataset(), path, kind="closure", title="Polynomial closure", history="l96closure.closures")
-
     def to_dataset(self) -> xr.Dataset:
         """Everything :meth:`from_dataset` needs."""
         return xr.Dataset(
@@ -77,13 +79,14 @@ class Polynomial:
                 "trend": ("degree", self.trend.coefficients),
                 "trend_range": ("bound", np.array([self.trend.lower, self.trend.upper])),
             },
-            attrs={"closure": self.name},
+            attrs={"closure": self.name, **origin.attributes(self)},
         )
 
     @classmethod
     def from_dataset(cls, dataset: xr.Dataset) -> Polynomial:
         """Inverse of :meth:`to_dataset`; raises ``ValueError`` when something is missing or wrong."""
-        return cls(polynomial(Parts(dataset), "trend", "degree"))
+        parts = Parts(dataset)
+        return cls(polynomial(parts, "trend", "degree"), **origin.read(parts))
 
 
 def polynomial(parts: Parts, name: str, dim: str) -> PolynomialTrend:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,7 +10,9 @@ import numpy.typing as npt
 import scipy
 import xarray as xr
 
-from l96closure import checks, store
+from l96closure import checks
+from l96closure.closures import origin
+from l96closure.closures.files import save
 from l96closure.closures.inputs import numbers, slow_variables
 from l96closure.closures.parts import Parts
 from l96closure.closures.polynomial import Polynomial, polynomial
@@ -31,7 +32,7 @@ class PolynomialAR1:
     """psi = p(z) + s(z) e, with e a first-order autoregressive process of its own at every site.
 
     The process e(n+1) = phi e(n) + sqrt(1 - phi^2) xi, xi ~ N(0, 1), has variance 1, so that s(z) is the standard
-    deviation of psi about p(z). The coefficient phi belongs to one coarse step, ``coarse_dt``;
+    deviation of psi about p(z). The coefficient phi belongs to one coarse step, ``dt``;
     :func:`l96closure.integrate` refuses any other. One closure serves all sites, and rings of any size K. Beyond the
     range of z they were fitted on, p and s are constant.
 
@@ -44,20 +45,28 @@ class PolynomialAR1:
     trend : the polynomial p.
     log_variance : the polynomial log s(z)^2.
     phi : correlation of e from one coarse step to the next, -1 < phi < 1.
-    coarse_dt : that step in model time units.
+    dt : that step in model time units.
+    subgrid : definition of psi in the training data, see :data:`l96closure.subgrid.DEFINITIONS`; None if unknown.
     """
 
     trend: PolynomialTrend
     log_variance: PolynomialTrend
     phi: float
-    coarse_dt: float
+    dt: float
+    subgrid: str | None = None
 
-    name = "polynomial_ar1"
+    name, title = "polynomial_ar1", "Polynomial closure with AR(1) noise"
+    save = save
 
     def __post_init__(self) -> None:
-        checks.number("coarse_dt", self.coarse_dt, above=0.0)
+        checks.number("dt", self.dt, above=0.0)
         if not -1.0 < self.phi < 1.0:
             checks.reject("phi", self.phi, "> -1 and < 1; the residual of psi has no stationary AR(1) process")
+
+    @property
+    def coarse_dt(self) -> float:
+        """The one coarse step it is right for, ``dt``."""
+        return self.dt
 
     @classmethod
     @checks.arguments(
@@ -73,7 +82,7 @@ class PolynomialAR1:
 
         Parameters
         ----------
-        truth : Dataset with z(time, k) and psi(time, k), from :func:`l96closure.simulate`.
+        truth : Dataset with z(time, k) and psi(time, k), from a system's ``simulate``.
         degree : of the polynomial p, fitted by least squares, >= 0.
         residual_degree : of the polynomial log s(z)^2, >= 0; 0 makes the noise the same at every z.
         step : coarse step the closure is to be used with, in the unit of ``truth``'s time, > 0; None is the interval of
@@ -95,7 +104,7 @@ class PolynomialAR1:
         log_variance = _fit_log_variance(z, residual, residual_degree)
         phi = _phi(residual * np.exp(-0.5 * log_variance(z)), interval, step)
         assert isinstance(data.trend, PolynomialTrend)
-        return cls(data.trend, log_variance, phi, step)
+        return cls(data.trend, log_variance, phi, **origin.of(truth, step))
 
     def init(self, z: F64, rng: np.random.Generator | int) -> F64:
         """Draw e from its stationary distribution, N(0, 1), of the shape of ``z`` (member, K)."""
@@ -125,16 +134,11 @@ class PolynomialAR1:
         following = self.phi * state + np.sqrt(1.0 - self.phi**2) * rng.standard_normal(z.shape)
         return self.trend(z) + np.exp(0.5 * self.log_variance(z)) * following, following
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the closure to a netCDF file; raises ``ValueError`` when the folder does not exist."""
-        title = "Polynomial closure with AR(1) noise"
-        store.write(self.to_dataset(), path, kind="closure", title=title, history="l96closure.closures")
-
     def to_dataset(self) -> xr.Dataset:
         """Everything :meth:`from_dataset` needs."""
         trend = Polynomial(self.trend).to_dataset()
         return trend.assign(log_variance=("log_variance_degree", self.log_variance.coefficients)).assign_attrs(
-            closure=self.name, phi=self.phi, coarse_dt=self.coarse_dt
+            closure=self.name, phi=self.phi, **origin.attributes(self)
         )
 
     @classmethod
@@ -145,7 +149,8 @@ class PolynomialAR1:
         log_variance = polynomial(parts, "log_variance", "log_variance_degree")
         if log_variance(np.linspace(trend.lower, trend.upper, 1000)).max() > _LARGEST_LOG:
             checks.reject("log_variance", log_variance.coefficients.tolist(), f"at most {_LARGEST_LOG:g} everywhere")
-        return cls(trend, log_variance, parts.number("phi"), parts.number("coarse_dt", above=0.0))
+        found = origin.read(parts) | {"dt": parts.number("dt", above=0.0)}
+        return cls(trend, log_variance, parts.number("phi"), **found)
 
 
 def _fit_log_variance(z: F64, residual: F64, degree: int) -> PolynomialTrend:

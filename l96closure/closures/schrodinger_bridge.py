@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -14,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from l96closure import bridge, checks, store
+from l96closure import bridge, checks
 from l96closure.bridge.neighbourhoods import alike, around_sites
 from l96closure.bridge.sampler import CLAMPS, NOISE_METRICS
 from l96closure.bridge.sampler import SCHEMES as OF_A_CHAIN
 from l96closure.bridge.sinkhorn import at_once
-from l96closure.closures import bridge_file
+from l96closure.closures import bridge_file, origin
 from l96closure.closures.bridge_file import Learned
 from l96closure.closures.draws import (
     DRIVEN,
@@ -34,6 +33,7 @@ from l96closure.closures.draws import (
     warn_of_few,
     warn_of_loss,
 )
+from l96closure.closures.files import save
 from l96closure.closures.inputs import numbers, slow_variables
 from l96closure.closures.memory import Memory, remembered
 from l96closure.closures.parts import Parts
@@ -63,7 +63,9 @@ class SchrodingerBridge:
     memory : of the noise, or None.
     scheme, decorrelation_steps, clamp, noise_metric : see :meth:`fit`.
     conserve : the mean over the sites is taken off every psi.
-    coarse_dt : coarse step that the memory is for; None without memory, or where the training data had no times.
+    subgrid : definition of psi in the training data, see :data:`l96closure.subgrid.DEFINITIONS`; None if unknown.
+    dt : coarse step it was fitted for, with ``memory`` the only one it is right for; None where the training data had
+        no times.
     """
 
     fields: Fields
@@ -75,13 +77,17 @@ class SchrodingerBridge:
     clamp: str
     noise_metric: str
     conserve: bool = False
-    coarse_dt: float | None = None
+    subgrid: str | None = None
+    dt: float | None = None
     _draw: Draw = field(init=False, repr=False, compare=False)
 
-    name = "schrodinger_bridge"
+    name, title = "schrodinger_bridge", "Schrödinger bridge closure"
+    save = save
 
     def __post_init__(self) -> None:
         checks.integer("decorrelation_steps", self.decorrelation_steps, 1)
+        if self.memory is not None and self.dt not in (None, self.memory.step):
+            checks.reject("dt", self.dt, f"{self.memory.step}, the step of the memory")
         if self.scheme in DRIVEN:
             draw: Draw = FromNoise.of(self.fitted, self.scheme, self.memory)
         else:
@@ -89,6 +95,11 @@ class SchrodingerBridge:
             chain = bridge.Chain(self.fitted, self.scheme, given, self.clamp, self.noise_metric)
             draw = FromChain(chain, self.fitted, self.decorrelation_steps)
         object.__setattr__(self, "_draw", draw)
+
+    @property
+    def coarse_dt(self) -> float | None:
+        """The one coarse step it is right for; None without memory, or where the training data had no times."""
+        return None if self.memory is None else self.dt
 
     @classmethod
     @checks.arguments(
@@ -128,7 +139,6 @@ class SchrodingerBridge:
         trend_degree: int | None = 8,
         tolerance: float = 1e-6,
         seed: int = 0,
-        progress: bool = False,
         restart: Restart | None = None,
         each: Callable[..., Iterable[Any]] = map,
         predictors: str | Sequence[str] = "z",
@@ -142,7 +152,7 @@ class SchrodingerBridge:
 
         Parameters
         ----------
-        truth : Dataset with predictors and target of dims (time, *``dim``), from :func:`l96closure.simulate` or from
+        truth : Dataset with predictors and target of dims (time, *``dim``), from a system's ``simulate`` or from
             anywhere else; lazy data are read as :func:`l96closure.training.prepare` says.
         epsilon : bandwidth in the scaled metric, > 0, or ``auto``, see :func:`l96closure.bridge.choose_epsilon`;
             None is 0.005 for the scheme ``quantile`` and 0.1 for others.
@@ -175,7 +185,6 @@ class SchrodingerBridge:
             several predictors, of the sum of polynomials in each.
         tolerance : of the Sinkhorn iteration, max |v o (T v) - 1|.
         seed : seed of the draw of the centres and of the clustering.
-        progress : show progress bars.
         restart : where the Sinkhorn iteration is kept, to be taken up again by the same call after it was stopped.
         each : see :func:`l96closure.bridge.fit`.
         predictors : name or names of what psi is drawn given.
@@ -221,13 +230,12 @@ class SchrodingerBridge:
             "tolerance": tolerance,
         }
         with nullcontext(at_once) if restart is None else Journal(restart, problem) as remember:
-            fitted = bridge.fit(**problem, progress=progress, remember=remember, each=each)
-        timed = step is not None or "time" in truth.coords
-        how = scheme, decorrelation_steps, clamp, noise_metric, conserve, noise.step if noise and timed else None
+            fitted = bridge.fit(**problem, remember=remember, each=each)
         warn_of_few(fitted)
         if compressed is not None and compressed < samples and scheme not in EXACT:
             fitted = bridge.compress_within(fitted, compressed, LARGEST_ERROR, seed)
-        return cls(fields, data.trend, fitted, noise, *how)
+        how = scheme, decorrelation_steps, clamp, noise_metric, conserve
+        return cls(fields, data.trend, fitted, noise, *how, **origin.of(truth, step))
 
     def compress(self, centres: int, rng: np.random.Generator | int = 0) -> SchrodingerBridge:
         """Return the same closure with fewer centres, a few percent of its cost a step.
@@ -300,11 +308,6 @@ class SchrodingerBridge:
         psi = residual if self.trend is None else residual + self.trend(z)
         return (psi - psi.mean(axis=1, keepdims=True) if self.conserve else psi), following
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the closure to a netCDF file; raises ``ValueError`` when the folder does not exist."""
-        title = "Schrödinger bridge closure"
-        store.write(self.to_dataset(), path, kind="closure", title=title, history="l96closure.closures")
-
     def to_dataset(self) -> xr.Dataset:
         """Everything :meth:`from_dataset` needs, and nothing that can be derived from it."""
         return bridge_file.to_dataset(Learned(self.fields, self.trend, self.fitted, self.memory)).assign_attrs(
@@ -314,7 +317,7 @@ class SchrodingerBridge:
             clamp=self.clamp,
             noise_metric=self.noise_metric,
             conserve=np.int8(self.conserve),
-            **({} if self.coarse_dt is None else {"coarse_dt": self.coarse_dt}),
+            **origin.attributes(self),
         )
 
     @classmethod
@@ -327,6 +330,6 @@ class SchrodingerBridge:
             clamp=parts.text("clamp", CLAMPS),
             noise_metric=parts.text("noise_metric", NOISE_METRICS),
             conserve=bool(parts.integer("conserve", 0, below=2)),
-            coarse_dt=parts.number("coarse_dt", above=0.0) if "coarse_dt" in parts else None,
+            **origin.read(parts),
             **bridge_file.from_dataset(dataset)._asdict(),
         )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 
@@ -11,12 +14,20 @@ import xarray as xr
 
 from l96closure import checks
 from l96closure.closures import Closure
-from l96closure.coarse import BlowUpError, integrate
+from l96closure.coarse import BlowUpError, SchemeWarning, integrate
 from l96closure.compute import Each
 from l96closure.experiments.settings import Settings
 from l96closure.restart import Restart
 
-__all__ = ["run_batches"]
+__all__ = ["chosen_scheme", "run_batches"]
+
+
+@contextmanager
+def chosen_scheme() -> Iterator[None]:
+    """Do not warn of a scheme that does not fit the closure: it is a setting, and the log says so once for the run."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SchemeWarning)
+        yield
 
 
 class _Batch(NamedTuple):
@@ -27,7 +38,6 @@ class _Batch(NamedTuple):
     first: int
     z0: npt.NDArray[np.float64]
     seed: np.random.SeedSequence
-    progress: bool
     restart: Restart | None
 
 
@@ -35,7 +45,6 @@ def run_batches(
     settings: Settings,
     z0: npt.NDArray[np.float64],
     closure: Closure,
-    progress: bool,
     restart: Restart | None,
     each: Each,
 ) -> xr.Dataset:
@@ -55,7 +64,7 @@ def run_batches(
     seed, groups = np.random.SeedSequence(settings.seeds["coarse"]), np.array_split(z0, coarse.batches)
     first = np.cumsum([0, *map(len, groups)]).tolist()
     batches = [
-        _Batch(settings, closure, first[number], z, sequence, progress, restart and restart.of_piece(number))
+        _Batch(settings, closure, first[number], z, sequence, restart and restart.of_piece(number))
         for number, (z, sequence) in enumerate(zip(groups, seed.spawn(coarse.batches), strict=True))
     ]
     if coarse.batches == 1:
@@ -76,18 +85,11 @@ def run_batches(
     return together
 
 
+@chosen_scheme()
 def _run(batch: _Batch) -> xr.Dataset | BlowUpError:
     settings, z = batch.settings, batch.z0
     coarse, rng = settings.coarse, np.random.default_rng(batch.seed)
-    advance = partial(
-        integrate,
-        settings.system.tendency(settings.judged),
-        batch.closure,
-        dt=coarse.dt,
-        scheme=coarse.scheme,
-        rng=rng,
-        progress=batch.progress,
-    )
+    advance = partial(integrate, settings.judged, batch.closure, dt=coarse.dt, scheme=coarse.scheme, rng=rng)
     spinup = settings.reference.spinup if settings.reference.model else 0.0
     dropped = checks.steps("reference.spinup", spinup, coarse.dt)
     try:

@@ -154,9 +154,7 @@ def simulate(settings: Settings) -> xr.Dataset:
     )
 
 
-def sample(
-    settings: Settings, training: xr.Dataset, progress: bool = False, remember: Remember = at_once
-) -> xr.Dataset:
+def sample(settings: Settings, training: xr.Dataset, remember: Remember = at_once) -> xr.Dataset:
     """Fit a bridge to the trajectories and run its chains.
 
     Returns
@@ -167,7 +165,7 @@ def sample(
     samples = training["x"].values
     fitted = bridge.fit(samples, settings.bridge.epsilon, settings.neighbourhoods, remember=remember)
     generated = generate(
-        [(fitted, samples)], settings.sampling, diagnostics.sign_changes, settings.seeds["chains"], progress, remember
+        [(fitted, samples)], settings.sampling, diagnostics.sign_changes, settings.seeds["chains"], remember
     )
     return _over_time(generated.squeeze("realisation", drop=True), training)
 

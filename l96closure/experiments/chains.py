@@ -104,7 +104,6 @@ def generate(
     sampling: Sampling,
     score: Callable[[F64], F64],
     seed: int,
-    progress: bool = False,
     remember: Remember = at_once,
 ) -> xr.Dataset:
     """Run every scheme's chains of fitted bridges from training samples.
@@ -115,7 +114,6 @@ def generate(
     sampling : the schemes and how long to run them.
     score : states (chain, d) -> the scored quantity of each (chain,), for the convergence curve.
     seed : of the starts and of all noise.
-    progress : show progress bars.
     remember : makes the chains, or knows them from an earlier call (:class:`l96closure.restart.Journal`).
 
     Returns
@@ -139,7 +137,7 @@ def generate(
     by_scheme = []
     for scheme_number, scheme in enumerate(sampling.schemes):
         runs = [
-            _run(*fit, sampling, scheme, score, np.random.default_rng([seed, which, scheme_number]), progress, remember)
+            _run(*fit, sampling, scheme, score, np.random.default_rng([seed, which, scheme_number]), remember)
             for which, fit in enumerate(fits)
         ]
         by_scheme.append(xr.concat(runs, xr.Variable("realisation", np.arange(len(fits)))))
@@ -163,7 +161,6 @@ def _run(
     scheme: str,
     score: Callable[[F64], F64],
     rng: np.random.Generator,
-    progress: bool,
     remember: Remember,
 ) -> xr.Dataset:
     lengths = sampling.schemes[scheme]
@@ -177,7 +174,7 @@ def _run(
 
     burn_in = np.diff(lengths.scored, prepend=0).tolist()
     curve, records = [], []
-    with progress_bar(sum(burn_in) + sampling.records * lengths.thin, f"{scheme} chains", show=progress) as bar:
+    with progress_bar(sum(burn_in) + sampling.records * lengths.thin, f"{scheme} chains") as bar:
         for number, stretch in enumerate([*burn_in, *[lengths.thin] * sampling.records]):
             for start in range(0, stretch, _STEPS_AT_ONCE):
                 steps = min(_STEPS_AT_ONCE, stretch - start)

@@ -16,16 +16,17 @@ import xarray as xr
 
 from l96closure import checks, closures, report
 from l96closure.coarse import BlowUpError
-from l96closure.coarse import forecast as forecast_coarse
 from l96closure.compute import Each
 from l96closure.diagnostics import diagnose
 from l96closure.diagnostics.forecast import verify
-from l96closure.experiments.batches import run_batches
+from l96closure.experiments.batches import chosen_scheme, run_batches
 from l96closure.experiments.run_folder import File, RunFolder
 from l96closure.experiments.settings import Settings
 from l96closure.experiments.workflow import Stage, Workflow
 from l96closure.figures import climate as figures
 from l96closure.figures import forecast as forecast_figures
+from l96closure.forecasts import forecast as forecast_coarse
+from l96closure.pairing import mismatch
 from l96closure.report import climate
 from l96closure.report import forecast as forecast_report
 from l96closure.restart import Restart
@@ -38,41 +39,27 @@ BLOW_UP = "blow_up"
 """Name and kind of the file that holds the last good state of a coarse run that blew up."""
 
 
-def simulate(
-    settings: Settings, progress: bool = False, restart: Restart | None = None
-) -> tuple[xr.Dataset, xr.Dataset]:
+def simulate(settings: Settings, restart: Restart | None = None) -> tuple[xr.Dataset, xr.Dataset]:
     """Run the truth twice, from different seeds.
 
     Returns
     -------
-    The training truth and the reference, as the system's ``simulate`` returns them.
+    The training truth and the reference, as the model's ``simulate`` returns them.
     """
     seeds = settings.seeds
-    truth = settings.system.simulate(
-        settings.model,
-        **settings.training,
-        seed=seeds["truth"],
-        progress=progress,
-        restart=restart and restart.of_piece(0),
-    )
-    reference = settings.system.simulate(
-        settings.judged,
-        **{
-            **settings.training,
-            "samples": settings.reference_samples,
-            "every": settings.reference_every,
-            "spinup": settings.reference.spinup,
-        },
-        seed=seeds["reference"],
-        progress=progress,
-        restart=restart and restart.of_piece(1),
+    truth = settings.model.simulate(**settings.training, rng=seeds["truth"], restart=restart and restart.of_piece(0))
+    recorded = {
+        "samples": settings.reference_samples,
+        "every": settings.reference_every,
+        "spinup": settings.reference.spinup,
+    }
+    reference = settings.judged.simulate(
+        **{**settings.training, **recorded}, rng=seeds["reference"], restart=restart and restart.of_piece(1)
     )
     return truth, reference
 
 
-def fit(
-    settings: Settings, truth: xr.Dataset, progress: bool = False, restart: Restart | None = None, each: Each = map
-) -> Any:
+def fit(settings: Settings, truth: xr.Dataset, restart: Restart | None = None, each: Each = map) -> Any:
     """Fit the closure to the training truth, for the step of the coarse run where it asks for one.
 
     Returns
@@ -80,13 +67,7 @@ def fit(
     An instance of the class of :data:`l96closure.closures.CLOSURES` that the settings name.
     """
     method = closures.CLOSURES[settings.closure].fit
-    ours = {
-        "seed": settings.seeds["fit"],
-        "step": settings.coarse.dt,
-        "progress": progress,
-        "restart": restart,
-        "each": each,
-    }
+    ours = {"seed": settings.seeds["fit"], "step": settings.coarse.dt, "restart": restart, "each": each}
     taken = {name: value for name, value in ours.items() if name in inspect.signature(method).parameters}
     return method(truth, **settings.closure_arguments, **taken)
 
@@ -95,7 +76,6 @@ def integrate(
     settings: Settings,
     truth: xr.Dataset,
     closure: closures.Closure,
-    progress: bool = False,
     restart: Restart | None = None,
     each: Each = map,
 ) -> xr.Dataset:
@@ -115,7 +95,7 @@ def integrate(
     if coarse.members > truth.sizes["time"]:
         checks.reject("coarse.members", coarse.members, f"at most the {truth.sizes['time']} training samples")
     starts = np.linspace(0, truth.sizes["time"] - 1, coarse.members).round().astype(int)
-    return _described(run_batches(settings, truth["z"].to_numpy()[starts], closure, progress, restart, each), truth)
+    return _described(run_batches(settings, truth["z"].to_numpy()[starts], closure, restart, each), truth)
 
 
 def _described(run: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
@@ -129,7 +109,6 @@ def forecast(
     settings: Settings,
     reference: xr.Dataset,
     closure: closures.Closure,
-    progress: bool = False,
     restart: Restart | None = None,
 ) -> xr.Dataset:
     """Make ensemble forecasts from states of the reference.
@@ -138,29 +117,31 @@ def forecast(
     -------
     The forecasts and the truth they should meet, as :func:`l96closure.forecast` returns them, in single precision.
     """
-    ensemble = forecast_coarse(
-        settings.system.tendency(settings.judged),
-        closure,
-        reference,
-        **asdict(settings.forecast),
-        dt=settings.coarse.dt,
-        scheme=settings.coarse.scheme,
-        rng=settings.seeds["forecast"],
-        progress=progress,
-        restart=restart,
-    )
+    with chosen_scheme():
+        ensemble = forecast_coarse(
+            settings.judged,
+            closure,
+            reference,
+            starts=settings.forecast.starts,
+            members=settings.forecast.members,
+            leads=settings.forecast.leads,
+            rng=settings.seeds["forecast"],
+            dt=settings.coarse.dt,
+            scheme=settings.coarse.scheme,
+            restart=restart,
+        )
     return ensemble.astype(np.float32)
 
 
-def _simulate_stage(settings: Settings, folder: RunFolder, progress: bool, restart: Restart) -> dict[str, xr.Dataset]:
-    truth, reference = simulate(settings, progress, restart)
+def _simulate_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
+    truth, reference = simulate(settings, restart)
     return {"truth": truth, "reference": reference}
 
 
-def _fit_stage(settings: Settings, folder: RunFolder, progress: bool, restart: Restart) -> dict[str, xr.Dataset]:
+def _fit_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
     with settings.compute.each() as each:
         kept = restart if settings.compute.engine == "local" else None  # a cluster does a piece again that it has lost
-        fitted = fit(settings, folder.read("truth"), progress, kept, each).to_dataset()
+        fitted = fit(settings, folder.read("truth"), kept, each).to_dataset()
     if "sinkhorn_residual" in fitted:
         _log.info(
             "Sinkhorn: residual at most %.1e after at most %d iterations, %d samples",
@@ -171,13 +152,15 @@ def _fit_stage(settings: Settings, folder: RunFolder, progress: bool, restart: R
     return {"closure": fitted}
 
 
-def _integrate_stage(settings: Settings, folder: RunFolder, progress: bool, restart: Restart) -> dict[str, xr.Dataset]:
+def _integrate_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
     truth, closure = folder.read("truth"), closures.load(folder.file("closure"))
     folder.file(BLOW_UP).unlink(missing_ok=True)
+    if (why := mismatch(closure, settings.coarse.scheme)) is not None:
+        _log.warning("note: %s", why)
     kept = restart if settings.compute.engine == "local" else None
     try:
         with settings.compute.each() as each:
-            run = integrate(settings, truth, closure, progress, kept, each)
+            run = integrate(settings, truth, closure, kept, each)
     except BlowUpError as error:
         folder.write_aside(BLOW_UP, error.last, kind=BLOW_UP, title="Last good state of a coarse run that blew up")
         good = error.good
@@ -189,12 +172,12 @@ def _integrate_stage(settings: Settings, folder: RunFolder, progress: bool, rest
     return {"coarse": run}
 
 
-def _forecast_stage(settings: Settings, folder: RunFolder, progress: bool, restart: Restart) -> dict[str, xr.Dataset]:
+def _forecast_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
     reference, closure = folder.read("reference"), closures.load(folder.file("closure"))
-    return {"forecast": forecast(settings, reference, closure, progress, restart)}
+    return {"forecast": forecast(settings, reference, closure, restart)}
 
 
-def _diagnose_stage(settings: Settings, folder: RunFolder, progress: bool, restart: Restart) -> dict[str, xr.Dataset]:
+def _diagnose_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
     reference, coarse, ensemble = (folder.read(name) for name in ("reference", "coarse", "forecast"))
     climate_scores = diagnose(reference, coarse, **asdict(settings.diagnostics))
     forecast_scores = verify(ensemble, reference, rng=settings.seeds["intervals"])

@@ -155,9 +155,7 @@ def simulate(settings: Settings) -> xr.Dataset:
     )
 
 
-def sample(
-    settings: Settings, training: xr.Dataset, progress: bool = False, remember: Remember = at_once
-) -> xr.Dataset:
+def sample(settings: Settings, training: xr.Dataset, remember: Remember = at_once) -> xr.Dataset:
     """Fit a bridge to each training set and run its chains.
 
     Returns
@@ -170,7 +168,7 @@ def sample(
     for samples in training["x"].values:
         fits.append((bridge.fit(samples, epsilon, settings.neighbourhoods, remember=remember), samples))
         epsilon = fits[0][0].epsilon
-    return generate(fits, settings.sampling, diagnostics.variances, settings.seeds["chains"], progress, remember)
+    return generate(fits, settings.sampling, diagnostics.variances, settings.seeds["chains"], remember)
 
 
 def diagnose(settings: Settings, training: xr.Dataset, generated: xr.Dataset) -> xr.Dataset:

@@ -42,7 +42,7 @@ def sampling_workflow(
     name: str,
     settings: Callable[[Mapping[str, Any]], _S],
     simulate: Callable[[_S], xr.Dataset],
-    sample: Callable[[_S, xr.Dataset, bool, Journal], xr.Dataset],
+    sample: Callable[[_S, xr.Dataset, Journal], xr.Dataset],
     diagnose: Callable[[_S, xr.Dataset, xr.Dataset], xr.Dataset],
     *,
     words: _Words,
@@ -57,7 +57,7 @@ def sampling_workflow(
     name : what the kinds of its files begin with.
     settings : reads and checks a configuration.
     simulate : settings -> training set.
-    sample : settings, training set, whether to show progress, memory of costly steps -> generated samples.
+    sample : settings, training set, memory of costly steps -> generated samples.
     diagnose : settings, training set, generated samples -> diagnostics.
     words : headline, warnings and tables of the page and the table for the terminal.
     save_figures : folder, diagnostics -> the pictures of the page.
@@ -65,15 +65,15 @@ def sampling_workflow(
     file_titles : of the training set, the generated samples and the diagnostics.
     """
 
-    def run_simulate(given: _S, folder: RunFolder, progress: bool, restart: Restart) -> dict[str, xr.Dataset]:
+    def run_simulate(given: _S, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
         return {"training": simulate(given)}
 
-    def run_sample(given: _S, folder: RunFolder, progress: bool, restart: Restart) -> dict[str, xr.Dataset]:
+    def run_sample(given: _S, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
         training = folder.read("training")
         with Journal(restart, (given, training)) as remember:
-            return {"generated": sample(given, training, progress, remember)}
+            return {"generated": sample(given, training, remember)}
 
-    def run_diagnose(given: _S, folder: RunFolder, progress: bool, restart: Restart) -> dict[str, xr.Dataset]:
+    def run_diagnose(given: _S, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
         return {"diagnostics": diagnose(given, folder.read("training"), folder.read("generated"))}
 
     def write_report(folder: RunFolder) -> None:

@@ -8,15 +8,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from l96closure import bridge, checks, closures
 from l96closure.coarse import SCHEMES
 from l96closure.compute import Compute
 from l96closure.experiments import sections
-from l96closure.experiments.systems import SYSTEMS, System
+from l96closure.systems import SYSTEMS
 
 __all__ = ["Coarse", "Diagnostics", "Forecast", "Reference", "Settings"]
 
-_OURS = ("truth", "seed", "progress", "step", "restart", "each")  # arguments of a closure's fit that are no settings
+_NO_SETTINGS = {  # arguments that the experiment gives itself
+    "fit": ("truth", "seed", "step", "restart", "each"),
+    "simulate": ("self", "rng", "members", "restart"),
+}
 
 
 @dataclass(frozen=True)
@@ -120,6 +126,12 @@ class Forecast:
         checks.number("forecast.every", self.every, above=0.0)
         checks.multiple("forecast.lead", self.lead, "forecast.every", self.every)
 
+    @property
+    def leads(self) -> npt.NDArray[np.float64]:
+        """Lead times of the records."""
+        records = checks.multiple("forecast.lead", self.lead, "forecast.every", self.every)
+        return float(self.every) * np.arange(records + 1, dtype=np.float64)
+
 
 @dataclass(frozen=True)
 class Diagnostics:
@@ -150,9 +162,8 @@ class Settings:
 
     Parameters
     ----------
-    system : the truth and its coarse model.
-    model : parameters of both.
-    training : arguments of the system's ``simulate`` for the training truth.
+    model : the system, both truth and coarse model.
+    training : arguments of its ``simulate`` for the training truth.
     reference : the truth that judges.
     closure : name of the closure, a key of :data:`l96closure.closures.CLOSURES`.
     closure_arguments : arguments of its ``fit``.
@@ -163,7 +174,6 @@ class Settings:
     seed : every random number of the run follows from it.
     """
 
-    system: System
     model: Any
     training: Mapping[str, Any]
     reference: Reference
@@ -208,14 +218,13 @@ class Settings:
         arguments = dict(config["closure"])
         closure = checks.one_of("closure.name", arguments.pop("name", None), closures.CLOSURES)
         return cls(
-            system=system,
-            model=sections.build("model", system.model, model),
-            training=sections.arguments(
-                "training", system.simulate, config["training"], "model", "seed", "progress", "restart"
-            ),
+            model=sections.build("model", system, model),
+            training=sections.arguments("training", system.simulate, config["training"], *_NO_SETTINGS["simulate"]),
             reference=sections.build("reference", Reference, config["reference"]),
             closure=closure,
-            closure_arguments=sections.arguments("closure", closures.CLOSURES[closure].fit, arguments, *_OURS),
+            closure_arguments=sections.arguments(
+                "closure", closures.CLOSURES[closure].fit, arguments, *_NO_SETTINGS["fit"]
+            ),
             coarse=sections.build("coarse", Coarse, config["coarse"]),
             forecast=sections.build("forecast", Forecast, config["forecast"]),
             diagnostics=sections.build("diagnostics", Diagnostics, config["diagnostics"]),
@@ -225,7 +234,7 @@ class Settings:
 
     def _training(self, name: str) -> Any:
         """Return a setting of the training truth, or what its function takes without it."""
-        return self.training.get(name, inspect.signature(self.system.simulate).parameters[name].default)
+        return self.training.get(name, inspect.signature(type(self.model).simulate).parameters[name].default)
 
     @property
     def judged(self) -> Any:

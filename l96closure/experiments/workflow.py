@@ -41,12 +41,12 @@ class Stage(Generic[_S]):
     Attributes
     ----------
     needs : names of the files it reads.
-    run : makes datasets, by name of file, from the settings, the folder with those files, whether to show progress, and
-        where to keep what it has done until it is finished.
+    run : makes datasets, by name of file, from the settings, the folder with those files, and where to keep what it has
+        done until it is finished.
     """
 
     needs: tuple[str, ...]
-    run: Callable[[_S, RunFolder, bool, Restart], dict[str, xr.Dataset]]
+    run: Callable[[_S, RunFolder, Restart], dict[str, xr.Dataset]]
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,6 @@ class Workflow(Generic[_S]):
         stages: Sequence[str] | None = None,
         *,
         command: str = "l96closure.experiments",
-        progress: bool = False,
         once_checked: Callable[[], None] | None = None,
     ) -> None:
         """Run stages of the experiment in a folder; print the scores once the run has been diagnosed.
@@ -91,7 +90,6 @@ class Workflow(Generic[_S]):
         run_dir : the run folder, made when missing; a stage reads there what a stage left out has made earlier.
         stages : names of stages, run in the order the experiment has; None is all of them.
         command : the command that the files are to name as their origin.
-        progress : show progress bars.
         once_checked : called after all that can be checked has been, and before anything is written or removed.
 
         Raises
@@ -113,28 +111,28 @@ class Workflow(Generic[_S]):
             if once_checked is not None:
                 once_checked()
             for name in chosen:
-                self._run_stage(name, settings, folder, progress, force)
+                self._run_stage(name, settings, folder, force)
             if REPORT in chosen or self.files["diagnostics"].made_by in chosen:
                 tell(self.table(folder.read("diagnostics")))
 
-    def _run_stage(self, name: str, settings: _S, folder: RunFolder, progress: bool, force: bool) -> None:
+    def _run_stage(self, name: str, settings: _S, folder: RunFolder, force: bool) -> None:
         """Run a stage unless its files are up to date, and say so."""
         started = time.perf_counter()
         if name == REPORT:
             self.write_report(folder)
         elif force or not folder.up_to_date(name):
-            self._make_files(name, settings, folder, progress, force)
+            self._make_files(name, settings, folder, force)
         else:
             _log.info("%-9s is up to date", name)
             return
         _log.info("%-9s %6.1f s", name, time.perf_counter() - started)
 
-    def _make_files(self, name: str, settings: _S, folder: RunFolder, progress: bool, force: bool) -> None:
+    def _make_files(self, name: str, settings: _S, folder: RunFolder, force: bool) -> None:
         """Run a stage that makes files, and write them."""
         started = time.perf_counter()
         if force:
             folder.forget(name)
-        products = self.stages[name].run(settings, folder, progress, folder.restart(name))
+        products = self.stages[name].run(settings, folder, folder.restart(name))
         seconds = time.perf_counter() - started
         for file, data in products.items():
             folder.write(file, data, seconds)

@@ -1,0 +1,225 @@
+"""Counter-based noise: every normal number is a function of a key and of where it is used.
+
+The bits come from Philox4x32-10 (Salmon, Moraes, Dror & Shaw 2011, *Parallel random numbers: as easy as 1, 2, 3*,
+SC'11), which maps a key of 64 bits and a counter of four words to four words. The counter is
+
+    (site // 4,  65536 target + draw,  member,  step),
+
+and a site takes the word of number site % 4: four neighbouring sites share an evaluation, and a normal depends on
+nothing but its own six numbers. So it does not matter in which batch, thread, tile of a domain or order it is drawn,
+nor whether the run was stopped in between.
+
+Words become normals by the transform of Box and Muller (1958) in pairs, w_0 and w_1, w_2 and w_3:
+
+    u = (w_0 + 1/2) / 2^32,  v = (w_1 + 1/2) / 2^32,  sqrt(-2 log u) cos(2 pi v)  and  sqrt(-2 log u) sin(2 pi v).
+
+Logarithm, cosine and sine are series of our own whose every multiply-add is fused, so that the same code in another
+language gives the same bits on any machine; they are exact to a few units in the last place. The normals reach 6.8.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+from numba import types
+from numba.extending import intrinsic
+
+from l96closure import checks
+from l96closure.compiled import cached
+
+__all__ = ["key_of", "normals", "philox4x32", "uniforms"]
+
+F64 = npt.NDArray[np.float64]
+U64 = npt.NDArray[np.uint64]
+
+_WORD = 2**32
+_TARGETS = _DRAWS = 2**16
+_MULTIPLIERS = 0xD2511F53, 0xCD9E8D57  # of the rounds, and what the key grows by (Salmon et al. 2011)
+_WEYL = 0x9E3779B9, 0xBB67AE85
+_ROUNDS = 10
+
+_LOG_2 = math.log(2.0)
+_ATANH = tuple(1.0 / (2 * n + 1) for n in range(12))  # log((1 + s) / (1 - s)) = 2 s sum_n s^2n / (2 n + 1)
+_SIN = tuple((-1.0) ** n / math.factorial(2 * n + 1) for n in range(8))
+_COS = tuple((-1.0) ** n / math.factorial(2 * n) for n in range(9))
+_ANGLE = 2.0 * math.pi * 2.0**-33
+
+
+def key_of(rng: np.random.Generator | int | None) -> int:
+    """Return the key, of 64 bits, that a seed or a generator stands for; a generator is advanced by one draw."""
+    return int(np.random.default_rng(rng).integers(2**64, dtype=np.uint64))
+
+
+def philox4x32(counter: npt.ArrayLike, key: npt.ArrayLike) -> npt.NDArray[np.uint32]:
+    """Ten rounds of Philox4x32, in plain NumPy: what the compiled form is held against.
+
+    Parameters
+    ----------
+    counter : words (..., 4), integers from 0 to 2^32 - 1.
+    key : words (..., 2).
+
+    Returns
+    -------
+    words (..., 4)
+    """
+    mask, half = np.uint64(_WORD - 1), np.uint64(32)
+    c, k = np.asarray(counter, np.uint64), np.asarray(key, np.uint64)
+    c0, c1, c2, c3, k0, k1 = np.broadcast_arrays(*np.moveaxis(c, -1, 0), *np.moveaxis(k, -1, 0))
+    for _ in range(_ROUNDS):
+        first, second = (np.uint64(m) * word for m, word in zip(_MULTIPLIERS, (c0, c2), strict=True))
+        c0, c1, c2, c3 = (second >> half) ^ c1 ^ k0, second & mask, (first >> half) ^ c3 ^ k1, first & mask
+        k0, k1 = (k0 + np.uint64(_WEYL[0])) & mask, (k1 + np.uint64(_WEYL[1])) & mask
+    return np.stack([c0, c1, c2, c3], axis=-1).astype(np.uint32)
+
+
+def normals(
+    key: int,
+    member: npt.ArrayLike,
+    step: npt.ArrayLike,
+    draw: npt.ArrayLike = 0,
+    target: npt.ArrayLike = 0,
+    site: npt.ArrayLike = 0,
+) -> F64:
+    """Independent standard normal numbers, each a function of its own arguments alone.
+
+    Parameters
+    ----------
+    key : of the ensemble, from :func:`key_of`; 0 <= key < 2^64.
+    member, step, site : numbers of ensemble member, time step and site of the whole grid, from 0 to 2^32 - 1 (the site
+        to 2^34 - 1).
+    draw, target : numbers of a draw within a step and of the target, from 0 to 2^16 - 1.
+
+    Returns
+    -------
+    Of the shape that the arguments have together.
+
+    Raises
+    ------
+    ValueError
+        A number is out of its range or no integer, or the shapes do not fit each other.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> noise = normals(key_of(0), np.arange(3)[:, None], step=7, site=np.arange(5))
+    >>> noise.shape
+    (3, 5)
+    >>> bool(noise[2, 4] == normals(key_of(0), 2, 7, site=4))
+    True
+    """
+    return _drawn(_normals, key, member, step, draw, target, site)
+
+
+def uniforms(
+    key: int,
+    member: npt.ArrayLike,
+    step: npt.ArrayLike,
+    draw: npt.ArrayLike = 0,
+    target: npt.ArrayLike = 0,
+    site: npt.ArrayLike = 0,
+) -> F64:
+    """Independent numbers uniform on (0, 1), (w + 1/2) / 2^32; arguments and errors as for :func:`normals`."""
+    return _drawn(_uniforms, key, member, step, draw, target, site)
+
+
+def _drawn(function: Any, key: int, *numbers: npt.ArrayLike) -> F64:
+    checks.integer("key", key, 0, below=2**64)
+    limits = {"member": _WORD, "step": _WORD, "draw": _DRAWS, "target": _TARGETS, "site": 4 * _WORD}
+    arrays = [_counted(name, given, below) for (name, below), given in zip(limits.items(), numbers, strict=True)]
+    try:
+        together = np.broadcast_arrays(*arrays)
+    except ValueError:
+        checks.reject("shapes of member, step, draw, target, site", [a.shape for a in arrays], "ones that fit together")
+    flat = [np.ascontiguousarray(array).reshape(-1) for array in together]
+    out = np.empty(flat[0].size)
+    function(np.uint64(key), *flat, out)
+    return out.reshape(together[0].shape)
+
+
+def _counted(name: str, given: npt.ArrayLike, below: int) -> U64:
+    array = np.asarray(given)
+    if array.dtype.kind not in "iu" or (array.size and (array.min() < 0 or array.max() >= below)):
+        checks.reject(name, given, f"integers from 0 to {below - 1}")
+    return array.astype(np.uint64)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def fma(context: Any, a: Any, b: Any, c: Any) -> Any:
+    """Return a b + c, rounded once; by the processor's instruction or, where it has none, by software."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.fma(*arguments)
+
+    return types.float64(types.float64, types.float64, types.float64), generate
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def words(key: int, site: int, target: int, draw: int, member: int, step: int) -> tuple[int, int, int, int]:
+    """Return the four words of the block of a site; all integers unsigned, of 64 bits."""
+    mask, half = np.uint64(0xFFFFFFFF), np.uint64(32)
+    c0, c1, c2, c3 = site >> np.uint64(2), (target << np.uint64(16)) | draw, member, step
+    k0, k1 = key & mask, key >> half
+    for _ in range(_ROUNDS):
+        first, second = np.uint64(_MULTIPLIERS[0]) * c0, np.uint64(_MULTIPLIERS[1]) * c2
+        c0, c1, c2, c3 = (second >> half) ^ c1 ^ k0, second & mask, (first >> half) ^ c3 ^ k1, first & mask
+        k0, k1 = (k0 + np.uint64(_WEYL[0])) & mask, (k1 + np.uint64(_WEYL[1])) & mask
+    return c0, c1, c2, c3
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def logarithm(word: int) -> float:
+    """Return log((word + 1/2) / 2^32) of a word, to a unit in the last place."""
+    m, e = math.frexp(np.float64(np.int64(2 * np.int64(word) + 1)))
+    if m < 0.7071067811865476:
+        m, e = 2.0 * m, e - 1
+    s = (m - 1.0) / (m + 1.0)
+    square, series = s * s, _ATANH[11]
+    for n in range(10, -1, -1):
+        series = fma(series, square, _ATANH[n])
+    return fma(np.float64(e - 33), _LOG_2, 2.0 * s * series)  # type: ignore[no-any-return]
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def pair(first: int, second: int) -> tuple[float, float]:
+    """Return the two normals of two words."""
+    radius = math.sqrt(-2.0 * logarithm(first))
+    turn = (np.int64(second) + np.int64(1 << 29)) >> np.int64(30)  # the nearest quarter
+    angle = np.float64(2 * (np.int64(second) - (turn << np.int64(30))) + 1) * _ANGLE
+    square, sine, cosine = angle * angle, _SIN[7], _COS[8]
+    for n in range(6, -1, -1):
+        sine = fma(sine, square, _SIN[n])
+    for n in range(7, -1, -1):
+        cosine = fma(cosine, square, _COS[n])
+    sine *= angle
+    quarter = turn & np.int64(3)
+    if quarter == 0:
+        x, y = cosine, sine
+    elif quarter == 1:
+        x, y = -sine, cosine
+    elif quarter == 2:
+        x, y = -cosine, -sine
+    else:
+        x, y = sine, -cosine
+    return radius * x, radius * y
+
+
+@cached
+def _normals(key: int, member: U64, step: U64, draw: U64, target: U64, site: U64, out: F64) -> None:
+    for i in range(out.size):
+        a, b, c, d = words(key, site[i], target[i], draw[i], member[i], step[i])
+        lane = site[i] & np.uint64(3)
+        x, y = pair(a, b) if lane < 2 else pair(c, d)
+        out[i] = y if lane & np.uint64(1) else x
+
+
+@cached
+def _uniforms(key: int, member: U64, step: U64, draw: U64, target: U64, site: U64, out: F64) -> None:
+    for i in range(out.size):
+        a, b, c, d = words(key, site[i], target[i], draw[i], member[i], step[i])
+        lane = site[i] & np.uint64(3)
+        word = a if lane == 0 else b if lane == 1 else c if lane == 2 else d
+        out[i] = (np.float64(word) + 0.5) * 2.0**-32

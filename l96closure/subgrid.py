@@ -1,0 +1,29 @@
+"""Definitions of the subgrid tendency psi that a record may follow, and the scheme of the coarse model each is for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import xarray as xr
+
+__all__ = ["DEFINITIONS", "FITTING_SCHEME", "definition_of"]
+
+DEFINITIONS = {
+    "fine": "(z(t + dt) - z(t)) / dt - G(z(t))",
+    "coarse": "(z(t + coarse_dt) - z(t)) / coarse_dt - G(z(t))",
+    "coupling": "-(h c / b) sum_j y_{j,k}(t)",
+}
+"""The definitions by name, as formulas of the two-scale Lorenz-96 model with resolved tendency G."""
+
+FITTING_SCHEME = {"fine": "rk4", "coarse": "euler", "coupling": "rk4"}
+"""The scheme of the coarse model that each is consistent with.
+
+A forward Euler step with the difference over that step returns the truth; the tendency at one instant, of ``coupling``
+and in the limit of ``fine``, wants an accurate integration.
+"""
+
+
+def definition_of(truth: xr.Dataset) -> str | None:
+    """Return the definition that the attribute ``subgrid`` of a record names; None where it names none of ours."""
+    named: Any = truth.attrs.get("subgrid")
+    return named if isinstance(named, str) and named in DEFINITIONS else None

@@ -1,0 +1,309 @@
+"""The two-scale Lorenz-96 model: parameters, tendencies, compiled RK4, training truth."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from l96closure import checks
+from l96closure.restart import Restart
+from l96closure.subgrid import DEFINITIONS
+from l96closure.systems import lorenz96_core as core
+from l96closure.systems import recording
+
+__all__ = ["TwoScaleLorenz96"]
+
+FloatArray = npt.NDArray[np.float64]
+
+_STEPS_PER_CALL = 20_000  # fine steps between two updates of the progress bar
+
+
+@dataclass(frozen=True)
+class TwoScaleLorenz96:
+    """Parameters of the two-scale Lorenz-96 model (Lorenz 1996; eq. 59 of Gottwald & Reich 2024).
+
+        dz_k/dt     = -z_{k-1} (z_{k-2} - z_{k+1}) - z_k + F - (h c / b) sum_j y_{j,k}
+        dy_{j,k}/dt = -c b y_{j+1,k} (y_{j+2,k} - y_{j-1,k}) - c y_{j,k} + (h c / b) z_k
+
+    All quantities are dimensionless. The K J fast variables form one ring: y_{j+J,k} = y_{j,k+1}.
+
+    Parameters
+    ----------
+    K : number of slow variables, >= 4.
+    J : number of fast variables per slow one, >= 1.
+    F : forcing.
+    h : coupling strength.
+    b : ratio of amplitudes, > 0.
+    c : ratio of time scales, > 0.
+
+    Raises
+    ------
+    ValueError
+        A parameter is out of its range.
+    """
+
+    K: int = 12
+    J: int = 24
+    F: float = 20.0
+    h: float = 1.0
+    b: float = 10.0
+    c: float = 10.0
+
+    def __post_init__(self) -> None:
+        checks.integer("K", self.K, 4)
+        checks.integer("J", self.J, 1)
+        checks.number("F", self.F)
+        checks.number("h", self.h)
+        checks.number("b", self.b, above=0.0)
+        checks.number("c", self.c, above=0.0)
+
+    @property
+    def coupling(self) -> float:
+        """The coupling coefficient h c / b."""
+        return self.h * self.c / self.b
+
+    def tendency(self, z: npt.ArrayLike, y: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+        """Time derivatives of one state, eq. (59).
+
+        Parameters
+        ----------
+        z : slow variables (K,).
+        y : fast variables (K, J).
+
+        Returns
+        -------
+        dz/dt (K,) and dy/dt (K, J).
+
+        Raises
+        ------
+        ValueError
+            A shape does not fit the model, or a value is not finite.
+        """
+        z, y = self._state(z, y)
+        padded_z, padded_y = core.padded(z, y)
+        dz, dy = np.empty(self.K), np.empty(self.K * self.J)
+        core.tendency_from_python(padded_z, padded_y, self.J, self.F, self.coupling, self.b, self.c, dz, dy)
+        return dz, dy.reshape(self.K, self.J)
+
+    def step(self, z: npt.ArrayLike, y: npt.ArrayLike, dt: float, steps: int = 1) -> tuple[FloatArray, FloatArray]:
+        """Advance one state by ``steps`` classical RK4 steps of length ``dt``.
+
+        Parameters
+        ----------
+        z : slow variables (K,).
+        y : fast variables (K, J).
+        dt : time step in model time units, > 0.
+        steps : number of steps, >= 1.
+
+        Returns
+        -------
+        z (K,) and y (K, J) after ``steps`` steps; non-finite if the step was unstable.
+
+        Raises
+        ------
+        ValueError
+            A shape does not fit the model, or an argument is out of its range.
+        """
+        z, y = self._state(z, y)
+        dt = checks.number("dt", dt, above=0.0)
+        state = self._integration(z, y, dt)
+        state.advance(checks.integer("steps", steps, 1))
+        return state.z.copy(), state.y.copy()
+
+    def resolved_tendency(self, z: npt.ArrayLike) -> FloatArray:
+        """Tendency of the resolved variables, G_k(z) = -z_{k-1} (z_{k-2} - z_{k+1}) - z_k + F.
+
+        The part of eq. (60) of Gottwald & Reich (2024) that a coarse model knows.
+
+        Parameters
+        ----------
+        z : slow variables (..., K); any leading dimensions.
+
+        Returns
+        -------
+        G(z) of the shape of ``z``, in units of z per model time unit.
+
+        Raises
+        ------
+        ValueError
+            ``z`` does not fit the model.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> TwoScaleLorenz96(K=4, F=8.0).resolved_tendency(np.ones((2, 4)))
+        array([[7., 7., 7., 7.],
+               [7., 7., 7., 7.]])
+        """
+        z = np.ascontiguousarray(z, dtype=np.float64)
+        if z.ndim == 0 or z.shape[-1] != self.K:
+            checks.reject("z.shape", z.shape, f"(..., {self.K})")
+        out = np.empty_like(z)
+        rows = (-1, self.K)
+        core.resolved_from_python(z.reshape(rows), float(self.F), out.reshape(rows))
+        return out
+
+    @checks.arguments(
+        samples=partial(checks.integer, minimum=1),
+        dt=partial(checks.number, above=0.0),
+        every=partial(checks.integer, minimum=1),
+        spinup=partial(checks.number, minimum=0.0),
+        subgrid=partial(checks.one_of, allowed=DEFINITIONS),
+        coarse_dt=partial(checks.number, above=0.0),
+        members=checks.optional(partial(checks.integer, minimum=1)),
+    )
+    def simulate(
+        self,
+        samples: int = 40_000,
+        dt: float = 5e-4,
+        every: int = 10,
+        spinup: float = 10.0,
+        subgrid: str = "coupling",
+        coarse_dt: float = 5e-3,
+        rng: np.random.Generator | int | None = 0,
+        members: int | None = None,
+        restart: Restart | None = None,
+    ) -> xr.Dataset:
+        """Run the two-scale model and record the slow variables with their subgrid tendency.
+
+        Without arguments it makes the training data we recommend: 200 time units, recorded once a coarse step.
+
+        Three definitions of the subgrid tendency psi are offered (:data:`l96closure.subgrid.DEFINITIONS`):
+        ``coupling`` is the exact term of eq. (59), consistent with an accurate integration (RK4) of the coarse model;
+        ``fine`` is eq. (61) of Gottwald & Reich (2024); ``coarse`` is the same difference over a coarse step,
+        consistent with a forward Euler coarse model by construction. Memory holds the samples and ``coarse_dt / dt``
+        states, nothing else.
+
+        Parameters
+        ----------
+        samples : number of samples to record, >= 1.
+        dt : fine RK4 time step in model time units, > 0.
+        every : record every n-th fine step, >= 1.
+        spinup : model time that is integrated and dropped first, >= 0.
+        subgrid : ``coupling``, ``fine`` or ``coarse``.
+        coarse_dt : the coarse step of the ``coarse`` definition, a whole multiple of ``dt``; unused otherwise.
+        rng : generator or seed of the random initial states.
+        members : number of independent runs, each from a stream of its own spawned from ``rng``, so that a member does
+            not depend on how many there are; None makes one, straight from ``rng``.
+        restart : where the run is kept, to be taken up again by the same call after it was stopped; the result has the
+            same bits.
+
+        Returns
+        -------
+        Dataset with ``z`` and ``psi`` of dims (time, k), or (member, time, k) with ``members``; time is in model time
+        units from the first sample on. The arguments are attributes.
+
+        Raises
+        ------
+        ValueError
+            An argument is out of its range.
+        FloatingPointError
+            The state stopped being finite; the message names the time and the step.
+        """
+        dt, spinup = float(dt), float(spinup)  # an integer would be another compilation
+        lead = {"fine": 1, "coupling": 0}.get(subgrid) if subgrid != "coarse" else _whole_steps(coarse_dt, dt)
+        assert lead is not None
+        plan = _Plan(self, dt, every, lead, checks.steps("spinup", spinup, dt))
+        generators = recording.streams(rng, members)
+        step_of_psi = {"coarse_dt": float(coarse_dt)} if subgrid == "coarse" else {}
+
+        def begin(number: int, z: FloatArray, psi: FloatArray, part: xr.Dataset | None) -> _Member:
+            return _Member(plan, z, psi, generators[number], part)
+
+        z, psi = recording.record(
+            "two-scale model",
+            begin,
+            (len(generators), samples, self.K),
+            plan.spinup + (samples - 1) * every + lead,
+            _STEPS_PER_CALL,
+            restart and restart.of("two scales", self, samples, dt, every, spinup, subgrid, step_of_psi, generators),
+        )
+        return recording.dataset(z, psi, members, every * dt).assign_attrs(
+            **{f"model_{name}": value for name, value in asdict(self).items()},
+            subgrid=subgrid,
+            subgrid_definition=DEFINITIONS[subgrid],
+            **step_of_psi,
+            **{"dt": dt, "every": every, "spinup": spinup, **recording.seed(rng)},
+        )
+
+    def _integration(self, z: FloatArray, y: FloatArray, dt: float, step: int = 0) -> core.Integration:
+        return core.Integration(z, y, dt, (self.J, float(self.F), self.coupling, float(self.b), float(self.c)), step)
+
+    def _state(self, z: npt.ArrayLike, y: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+        z, y = checks.finite_array("z", z, 1), checks.finite_array("y", y, 2)
+        if z.shape != (self.K,):
+            checks.reject("z.shape", z.shape, f"({self.K},)")
+        if y.shape != (self.K, self.J):
+            checks.reject("y.shape", y.shape, f"({self.K}, {self.J})")
+        return z, y
+
+
+class _Plan(NamedTuple):
+    """How a member is run: fine step, fine steps from record to record, from z to psi, and of the spin-up."""
+
+    model: TwoScaleLorenz96
+    dt: float
+    every: int
+    lead: int
+    spinup: int
+
+
+class _Member:
+    """A run of the two-scale model that writes its records into z and psi (samples, K).
+
+    Parameters
+    ----------
+    plan : how it is run.
+    z, psi : where it writes to.
+    rng : of the initial state.
+    part : the last part kept of it, if it goes on.
+    """
+
+    def __init__(
+        self, plan: _Plan, z: FloatArray, psi: FloatArray, rng: np.random.Generator, part: xr.Dataset | None
+    ) -> None:
+        self._plan, self._z, self._psi = plan, z, psi
+        model = plan.model
+        self.step, self.emitted = 0, 0
+        self._history = np.empty((plan.lead + 1, model.K))
+        if part is None:
+            z_now = model.F / 4 + rng.standard_normal(model.K)
+            y_now = 0.1 * rng.standard_normal((model.K, model.J))
+        else:
+            self.step, self.emitted = int(part.attrs["step"]), int(part.attrs["emitted"])
+            self._history[:] = part["z_before"]
+            z_now, y_now = part["z_now"].to_numpy(), part["y_now"].to_numpy()
+        self._run = model._integration(z_now, y_now, plan.dt, max(self.step - plan.spinup, 0))
+
+    def advance(self, steps: int) -> None:
+        """Make so many fine steps, fewer where the spin-up ends; those after it are recorded."""
+        plan, before = self._plan, self.step - self._plan.spinup
+        if before < 0:
+            done = self._run.advance(min(steps, -before))
+        else:
+            done, self.emitted = self._run.sample(
+                steps, plan.lead, plan.every, self._history, self._z, self._psi, self.emitted
+            )
+        self.step += done
+        checks.still_finite("the two-scale model", self._run.z, (before + done) * plan.dt, plan.dt)
+
+    def state(self) -> dict[str, Any]:
+        """All that its further steps depend on."""
+        return {
+            "z_before": (("lag", "k"), self._history),
+            "z_now": ("k", self._run.z),
+            "y_now": (("k", "j"), self._run.y),
+        }
+
+
+def _whole_steps(coarse_dt: float, dt: float) -> int:
+    lead = checks.steps("coarse_dt", coarse_dt, dt)
+    if lead < 1 or not math.isclose(lead * dt, coarse_dt, rel_tol=1e-9):
+        checks.reject("coarse_dt", coarse_dt, f"a whole multiple of dt = {dt:g}")
+    return lead
