@@ -30,7 +30,7 @@ from numba.extending import intrinsic
 
 from l96closure import checks
 
-__all__ = ["key_of", "normals", "philox4x32", "uniforms"]
+__all__ = ["block", "fma", "key_of", "normals", "pair", "philox4x32", "uniform", "uniforms", "words"]
 
 F64 = npt.NDArray[np.float64]
 U64 = npt.NDArray[np.uint64]
@@ -125,6 +125,35 @@ def uniforms(
     return _drawn(_uniforms, key, member, step, draw, target, site)
 
 
+def block(
+    key: int,
+    member: U64,
+    step: int,
+    draws: int,
+    sites: int,
+    *,
+    draw: int = 0,
+    target: int = 0,
+    normal: bool = True,
+) -> F64:
+    """Draw for several members and sites at once: :func:`normals`, or :func:`uniforms`, four of them at their price.
+
+    Parameters
+    ----------
+    key, step, target : one number each, as for :func:`normals`.
+    member : numbers of the members (n,), of the type uint64.
+    draws, sites : how many; the draws are numbered from ``draw`` on, the sites from 0 on.
+    normal : False gives uniform numbers.
+
+    Returns
+    -------
+    (draws, n, sites)
+    """
+    out = np.empty((draws, len(member), sites))
+    _block(np.uint64(key), member, np.uint64(step), np.uint64(draw), np.uint64(target), normal, out)
+    return out
+
+
 def _drawn(function: Any, key: int, *numbers: npt.ArrayLike) -> F64:
     checks.integer("key", key, 0, below=2**64)
     limits = {"member": _WORD, "step": _WORD, "draw": _DRAWS, "target": _TARGETS, "site": 4 * _WORD}
@@ -206,6 +235,12 @@ def pair(first: int, second: int) -> tuple[float, float]:
     return radius * x, radius * y
 
 
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def uniform(word: int) -> float:
+    """Return the number of a word, (w + 1/2) / 2^32."""
+    return (np.float64(word) + 0.5) * 2.0**-32  # type: ignore[no-any-return]
+
+
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
 def _normals(key: int, member: U64, step: U64, draw: U64, target: U64, site: U64, out: F64) -> None:
     for i in range(out.size):
@@ -220,5 +255,21 @@ def _uniforms(key: int, member: U64, step: U64, draw: U64, target: U64, site: U6
     for i in range(out.size):
         a, b, c, d = words(key, site[i], target[i], draw[i], member[i], step[i])
         lane = site[i] & np.uint64(3)
-        word = a if lane == 0 else b if lane == 1 else c if lane == 2 else d
-        out[i] = (np.float64(word) + 0.5) * 2.0**-32
+        out[i] = uniform(a if lane == 0 else b if lane == 1 else c if lane == 2 else d)
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def _block(key: int, member: U64, step: int, draw: int, target: int, normal: bool, out: F64) -> None:
+    draws, members, sites = out.shape
+    four = np.empty(4)
+    for i in range(draws):
+        for n in range(members):
+            for first in range(0, sites, 4):
+                a, b, c, d = words(key, np.uint64(first), target, draw + np.uint64(i), member[n], step)
+                if normal:
+                    four[0], four[1] = pair(a, b)
+                    four[2], four[3] = pair(c, d)
+                else:
+                    four[0], four[1], four[2], four[3] = uniform(a), uniform(b), uniform(c), uniform(d)
+                for k in range(min(4, sites - first)):
+                    out[i, n, first + k] = four[k]
