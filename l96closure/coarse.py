@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
+from copy import deepcopy
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +14,9 @@ import xarray as xr
 
 from l96closure import checks
 from l96closure.closures import Closure
+from l96closure.closures import state as states
 from l96closure.progress import bar as progress_bar
-from l96closure.restart import Restart, generator_state, restore_generator
+from l96closure.restart import Restart
 from l96closure.series import one_run, time_step
 
 __all__ = [
@@ -97,6 +100,7 @@ def integrate(
     scheme: str = "euler",
     save_every: int = 1,
     rng: np.random.Generator | int = 0,
+    member: npt.ArrayLike = 0,
     progress: bool = False,
     restart: Restart | None = None,
 ) -> xr.Dataset:
@@ -111,7 +115,8 @@ def integrate(
     dt : coarse step in model time units, > 0.
     scheme : ``euler`` (the paper's) or ``rk4`` (psi held over the step).
     save_every : keep every n-th step, counted from the initial state, >= 1.
-    rng : generator or seed of the closure's noise.
+    rng : seed or generator, which give the key of the closure's noise.
+    member : number of the first member, or the numbers of all: some members of an ensemble run as they do in it.
     progress : show a progress bar.
     restart : where the run is kept, to be taken up again by the same call after it was stopped; the result has the
         same bits.
@@ -135,7 +140,6 @@ def integrate(
     dt = checks.number("dt", dt, above=0.0)
     check_step(closure, dt)
     advance = SCHEMES[checks.one_of("scheme", scheme, SCHEMES)]
-    rng = np.random.default_rng(rng)
     members, K = z.shape
     saved = (steps - 1) // save_every + 1
     out_z, out_psi = np.empty((members, saved, K)), np.empty((members, saved, K))
@@ -149,13 +153,13 @@ def integrate(
         )
 
     check_tendency(tendency, z)
-    restart = restart and restart.of("coarse model", tendency, closure, z, steps, dt, scheme, save_every, rng)
-    state, first, kept = closure.init(z.copy(), rng), 0, 0
+    state, first, kept = closure.init(z.copy(), rng, member), 0, 0
+    restart = restart and restart.of("coarse model", tendency, closure, z, steps, dt, scheme, save_every, state)
     for part in [] if restart is None else restart.parts():
         new = slice(kept, kept + part.sizes["time"])
         out_z[:, new], out_psi[:, new] = part["z"], part["psi"]
-        z, state, first, kept = part["z_now"].to_numpy(), part["closure_state"].to_numpy(), part.attrs["step"], new.stop
-        restore_generator(rng, part.attrs["generator"])
+        z, state = part["z_now"].to_numpy(), states.restored(part, state)
+        first, kept = part.attrs["step"], new.stop
     label = f"coarse model ({scheme})"
     with (
         restart or nullcontext(),
@@ -164,14 +168,11 @@ def integrate(
         for step in range(first, steps):
             if restart is not None and restart.due and step > first:
                 here = recorded(step).isel(time=slice(kept, None)).reset_coords(drop=True)
-                now = {
-                    "z_now": (("member", "k"), z),
-                    "closure_state": (["member", *map(str, range(1, state.ndim))], state),
-                }
-                restart.append(here.assign(now).assign_attrs(step=step, generator=generator_state(rng)))
+                now = {"z_now": (("member", "k"), z), **states.variables(state)}
+                restart.append(here.assign(now).assign_attrs(step=step))
                 kept += here.sizes["time"]
             with np.errstate(over="ignore", invalid="ignore"):  # a blow-up ends in the error below, not in warnings
-                psi, state = take_step(closure, z, state, rng) if step == first else closure.step(z, state, rng)
+                psi, state = take_step(closure, z, state) if step == first else closure.step(z, state)
                 following = advance(tendency, z, psi, dt)
             if step % save_every == 0:
                 out_z[:, step // save_every] = z
@@ -231,16 +232,17 @@ def check_tendency(tendency: Tendency, z: F64) -> None:
                 )
 
 
-def take_step(closure: Closure, z: F64, state: F64, rng: np.random.Generator) -> tuple[F64, F64]:
+def take_step(closure: Closure, z: F64, state: Any) -> tuple[F64, Any]:
     """Take the first step of a closure in a run: what ``closure.step`` gives, checked.
 
     Raises ``ValueError`` when psi is no array of numbers of the shape of z, or the step writes into ``z`` or ``state``.
     """
-    before, state_before = z.copy(), np.copy(state)
-    psi, following = closure.step(z, state, rng)
+    before, state_before = z.copy(), deepcopy(state)
+    psi, following = closure.step(z, state)
     _field("psi of the closure", psi, z)
-    _unchanged("z", z, before, "closure.step(z, state, rng)")
-    _unchanged("state", state, state_before, "closure.step(z, state, rng)")
+    _unchanged("z", z, before, "closure.step(z, state)")
+    for name, part in states.parts(state).items():
+        _unchanged(name, part, states.parts(state_before)[name], "closure.step(z, state)")
     return psi, following
 
 

@@ -126,7 +126,7 @@ def uniforms(
 
 
 def block(
-    key: int,
+    key: int | np.uint64,
     member: U64,
     step: int,
     draws: int,
@@ -148,7 +148,14 @@ def block(
     Returns
     -------
     (draws, n, sites)
+
+    Raises
+    ------
+    ValueError
+        There are more steps, or draws in one, than can be told apart.
     """
+    checks.integer("step", step, 0, below=_WORD)
+    checks.integer("draws of a step", draw + draws, 0, below=_DRAWS + 1)
     out = np.empty((draws, len(member), sites))
     _block(np.uint64(key), member, np.uint64(step), np.uint64(draw), np.uint64(target), normal, out)
     return out
@@ -186,7 +193,7 @@ def fma(context: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def words(key: int, site: int, target: int, draw: int, member: int, step: int) -> tuple[int, int, int, int]:
+def words(key: Any, site: Any, target: Any, draw: Any, member: Any, step: Any) -> Any:
     """Return the four words of the block of a site; all integers unsigned, of 64 bits."""
     mask, half = np.uint64(0xFFFFFFFF), np.uint64(32)
     c0, c1, c2, c3 = site >> np.uint64(2), (target << np.uint64(16)) | draw, member, step
@@ -199,25 +206,28 @@ def words(key: int, site: int, target: int, draw: int, member: int, step: int) -
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def logarithm(word: int) -> float:
+def logarithm(word: Any) -> Any:
     """Return log((word + 1/2) / 2^32) of a word, to a unit in the last place."""
-    m, e = math.frexp(np.float64(np.int64(2 * np.int64(word) + 1)))
+    m, e = math.frexp(np.float64(2 * np.int64(word) + 1))
     if m < 0.7071067811865476:
         m, e = 2.0 * m, e - 1
     s = (m - 1.0) / (m + 1.0)
-    square, series = s * s, _ATANH[11]
+    square: Any = s * s
+    series: Any = _ATANH[11]
     for n in range(10, -1, -1):
         series = fma(series, square, _ATANH[n])
-    return fma(np.float64(e - 33), _LOG_2, 2.0 * s * series)  # type: ignore[no-any-return]
+    return fma(np.float64(e - 33), _LOG_2, 2.0 * s * series)
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def pair(first: int, second: int) -> tuple[float, float]:
+def pair(first: Any, second: Any) -> Any:
     """Return the two normals of two words."""
     radius = math.sqrt(-2.0 * logarithm(first))
     turn = (np.int64(second) + np.int64(1 << 29)) >> np.int64(30)  # the nearest quarter
     angle = np.float64(2 * (np.int64(second) - (turn << np.int64(30))) + 1) * _ANGLE
-    square, sine, cosine = angle * angle, _SIN[7], _COS[8]
+    square: Any = angle * angle
+    sine: Any = _SIN[7]
+    cosine: Any = _COS[8]
     for n in range(6, -1, -1):
         sine = fma(sine, square, _SIN[n])
     for n in range(7, -1, -1):
@@ -236,9 +246,9 @@ def pair(first: int, second: int) -> tuple[float, float]:
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def uniform(word: int) -> float:
+def uniform(word: Any) -> Any:
     """Return the number of a word, (w + 1/2) / 2^32."""
-    return (np.float64(word) + 0.5) * 2.0**-32  # type: ignore[no-any-return]
+    return (np.float64(word) + 0.5) * 2.0**-32
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]

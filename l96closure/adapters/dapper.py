@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -60,10 +61,11 @@ class Forecast:
     ) -> None:
         self.tendency, self.closure, self.K = tendency, closure, checks.integer("K", K, 1)
         self.scheme = checks.one_of("scheme", scheme, SCHEMES)
-        self.rng = np.random.default_rng(rng)
+        self._rng = np.random.default_rng(rng)
         self._tried = 0  # members, two at most
-        self._shape = closure.init(np.zeros((1, self.K)), 0).shape[1:]  # of one member's closure state
-        self.M = self.K + int(np.prod(self._shape))
+        self._states: dict[int, Any] = {}  # of an ensemble of so many members, but for what stands in its state vector
+        one = self._state(np.zeros((1, self.K)))
+        self.M = self.K + sum(array[0].size for array in _carried(one).values())
 
     def augment(self, z: F64) -> F64:
         """Put fresh closure states behind the slow variables z (member, K); returns (member, M).
@@ -73,7 +75,8 @@ class Forecast:
         z = checks.finite_array("z", z, 2)
         if z.shape[1] != self.K:
             checks.reject("z.shape", z.shape, f"(member, {self.K})")
-        return self._joined(z, self.closure.init(z, self.rng))
+        self._states.pop(len(z), None)
+        return self._joined(z, self._state(z))
 
     def __call__(self, x: F64, t: float, dt: float) -> F64:
         """Advance x, (M,) or (member, M), from time ``t`` by one coarse step ``dt``; the model does not depend on t.
@@ -84,14 +87,15 @@ class Forecast:
         check_step(self.closure, dt)
         members = np.atleast_2d(x)
         z = np.ascontiguousarray(members[:, : self.K])
-        state = members[:, self.K :].reshape(len(z), *self._shape)
+        state = self._split(self._state(z), members[:, self.K :])
         several = min(len(z), 2)
         if self._tried < several:  # whether members are kept apart shows with two of them
             check_tendency(self.tendency, z)
-            psi, state = take_step(self.closure, z, state, self.rng)
+            psi, state = take_step(self.closure, z, state)
             self._tried = several
         else:
-            psi, state = self.closure.step(z, state, self.rng)
+            psi, state = self.closure.step(z, state)
+        self._states[len(z)] = state
         advanced = self._joined(SCHEMES[self.scheme](self.tendency, z, psi, dt), state)
         return advanced.reshape(np.shape(x))
 
@@ -103,5 +107,29 @@ class Forecast:
         """X0 of a ``HiddenMarkovModel``: slow variables ``sample(N)`` (N, K), with closure states put behind them."""
         return RV(M=self.M, func=lambda N: self.augment(sample(N)))
 
-    def _joined(self, z: F64, state: F64) -> F64:
-        return np.concatenate([z, state.reshape(len(z), self.M - self.K)], axis=1)
+    def _state(self, z: F64) -> Any:
+        """Return the state of the ensemble of this size; the first has one of its own, with noise of its own."""
+        if len(z) not in self._states:
+            self._states[len(z)] = self.closure.init(z, self._rng)
+        return self._states[len(z)]
+
+    def _joined(self, z: F64, state: Any) -> F64:
+        return np.concatenate([z, *(array.reshape(len(z), -1) for array in _carried(state).values())], axis=1)
+
+    def _split(self, state: Any, x: F64) -> Any:
+        """Put what stands in state vectors (member, M - K) into the state."""
+        carried, taken = _carried(state), 0
+        for name, array in carried.items():
+            size = array[0].size
+            carried[name] = np.ascontiguousarray(x[:, taken : taken + size]).reshape(array.shape)
+            taken += size
+        return state._replace(**carried) if hasattr(state, "_replace") else carried["state"]
+
+
+def _carried(state: Any) -> dict[str, F64]:
+    """Return those parts of a state that a member carries in its state vector: arrays of real numbers, member first."""
+    if not hasattr(state, "_asdict"):
+        return {"state": state}
+    return {
+        name: part for name, part in state._asdict().items() if isinstance(part, np.ndarray) and part.dtype.kind == "f"
+    }
