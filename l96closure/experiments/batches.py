@@ -1,4 +1,4 @@
-"""The coarse run in batches of members, which have noise of their own and can be run anywhere."""
+"""The coarse run in batches of members, which can be run anywhere; the result does not depend on their number."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ class _Batch(NamedTuple):
     closure: Closure
     first: int
     z0: npt.NDArray[np.float64]
-    seed: np.random.SeedSequence
     progress: bool
     restart: Restart | None
 
@@ -52,14 +51,14 @@ def run_batches(
         first record is negative; ``run`` is then empty.
     """
     coarse = settings.coarse
-    seed, groups = np.random.SeedSequence(settings.seeds["coarse"]), np.array_split(z0, coarse.batches)
+    groups = np.array_split(z0, coarse.batches)
     first = np.cumsum([0, *map(len, groups)]).tolist()
     batches = [
-        _Batch(settings, closure, first[number], z, sequence, progress, restart and restart.of_piece(number))
-        for number, (z, sequence) in enumerate(zip(groups, seed.spawn(coarse.batches), strict=True))
+        _Batch(settings, closure, first[number], z, progress, restart and restart.of_piece(number))
+        for number, z in enumerate(groups)
     ]
     if coarse.batches == 1:
-        batches = [batches[0]._replace(seed=seed, restart=restart)]
+        batches = [batches[0]._replace(restart=restart)]
     runs, errors = [], []
     for outcome in each(_run, batches):
         if isinstance(outcome, BlowUpError):
@@ -78,7 +77,7 @@ def run_batches(
 
 def _run(batch: _Batch) -> xr.Dataset | BlowUpError:
     settings, z = batch.settings, batch.z0
-    coarse, rng = settings.coarse, np.random.default_rng(batch.seed)
+    coarse, rng = settings.coarse, np.random.default_rng(settings.seeds["coarse"])
     advance = partial(
         integrate,
         settings.system.tendency(settings.judged),
@@ -86,6 +85,7 @@ def _run(batch: _Batch) -> xr.Dataset | BlowUpError:
         dt=coarse.dt,
         scheme=coarse.scheme,
         rng=rng,
+        member=batch.first,
         progress=batch.progress,
     )
     spinup = settings.reference.spinup if settings.reference.model else 0.0
