@@ -55,8 +55,8 @@ class BlowUpError(FloatingPointError):
 
     Attributes
     ----------
-    last : Dataset with z and psi (member, k) of the step that led to it, and the attributes member and step, of the
-        first state that is not finite.
+    last : Dataset with z and psi (member, k) of the step that led to it, and the attributes member (its number) and
+        step, of the first state that is not finite.
     run : Dataset of :func:`integrate` with all records before that.
     """
 
@@ -124,7 +124,8 @@ def integrate(
     Returns
     -------
     Dataset with z and psi of dims (member, time, k): the state at step 0, save_every, ... < steps, and the subgrid
-    tendency it was advanced with. Memory holds the saved steps alone.
+    tendency it was advanced with; the coordinate ``member`` is the numbers of the members. Memory holds the saved
+    steps alone.
 
     Raises
     ------
@@ -141,6 +142,7 @@ def integrate(
     check_step(closure, dt)
     advance = SCHEMES[checks.one_of("scheme", scheme, SCHEMES)]
     members, K = z.shape
+    numbers = states.member_numbers(member, members).astype(np.int64)
     saved = (steps - 1) // save_every + 1
     out_z, out_psi = np.empty((members, saved, K)), np.empty((members, saved, K))
 
@@ -148,12 +150,12 @@ def integrate(
         n = (done - 1) // save_every + 1  # records of the first steps
         return xr.Dataset(
             {"z": (("member", "time", "k"), out_z[:, :n]), "psi": (("member", "time", "k"), out_psi[:, :n])},
-            coords={"member": np.arange(members), "time": np.arange(n) * (save_every * dt), "k": np.arange(K)},
+            coords={"member": numbers, "time": np.arange(n) * (save_every * dt), "k": np.arange(K)},
             attrs={"scheme": scheme, "dt": dt, "steps": done, "save_every": save_every},
         )
 
     check_tendency(tendency, z)
-    state, first, kept = closure.init(z.copy(), rng, member), 0, 0
+    state, first, kept = closure.init(z.copy(), np.random.default_rng(rng), member=member), 0, 0
     restart = restart and restart.of("coarse model", tendency, closure, z, steps, dt, scheme, save_every, state)
     for part in [] if restart is None else restart.parts():
         new = slice(kept, kept + part.sizes["time"])
@@ -178,9 +180,9 @@ def integrate(
                 out_z[:, step // save_every] = z
                 out_psi[:, step // save_every] = psi
             if not np.isfinite(following).all():
-                member = int(np.argwhere(~np.isfinite(following))[0, 0])
-                last = {"z": (("member", "k"), z), "psi": (("member", "k"), psi)}
-                raise BlowUpError(xr.Dataset(last, attrs={"member": member, "step": step + 1}), recorded(step + 1))
+                wild = int(numbers[np.argwhere(~np.isfinite(following))[0, 0]])
+                last = xr.Dataset({"z": (("member", "k"), z), "psi": (("member", "k"), psi)}, {"member": numbers})
+                raise BlowUpError(last.assign_attrs(member=wild, step=step + 1), recorded(step + 1))
             z = following
             bar.update()
         return recorded(steps)
@@ -278,7 +280,7 @@ def forecast(
     """Make ensemble forecasts from states of a reference run, and set beside each the truth it should meet.
 
     All members of a start begin with its exact z; their closures begin with what ``closure.init`` gives for it. They
-    differ by the closure's noise alone.
+    differ by the closure's noise alone, which does not depend on how many members there are.
 
     Parameters
     ----------
@@ -300,7 +302,8 @@ def forecast(
         An argument is out of its range, or ``reference`` is too short, lacks the times or looks like several runs
         (:func:`l96closure.series.one_run`).
     BlowUpError
-        A forecast stopped being finite; the message counts members through all starts, and time from the start.
+        A forecast stopped being finite; the message numbers the first members of all starts, then the second, and so
+        on, and counts time from the start.
     """
     starts, members = checks.integer("starts", starts, 2), checks.integer("members", members, 2)
     save_every = checks.multiple("every", every, "dt", checks.number("dt", dt, above=0.0))
@@ -314,6 +317,7 @@ def forecast(
         tendency,
         closure,
         np.repeat(observation[:, 0], members, axis=0),
+        member=np.arange(starts * members).reshape(members, starts).T.ravel(),
         steps=(leads.size - 1) * save_every + 1,
         dt=dt,
         scheme=scheme,

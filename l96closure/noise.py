@@ -157,7 +157,15 @@ def block(
     checks.integer("step", step, 0, below=_WORD)
     checks.integer("draws of a step", draw + draws, 0, below=_DRAWS + 1)
     out = np.empty((draws, len(member), sites))
-    _block(np.uint64(key), member, np.uint64(step), np.uint64(draw), np.uint64(target), normal, out)
+    _block(
+        np.uint64(key),
+        np.ascontiguousarray(member, np.uint64),
+        np.uint64(step),
+        np.uint64(draw),
+        np.uint64(target),
+        normal,
+        out,
+    )
     return out
 
 

@@ -33,7 +33,8 @@ class Carried:
 
     Attributes
     ----------
-    state : what the closure carries from step to step, None before the first; all of its that a restart needs.
+    state : what the closure carries from step to step, None before the first; put into a new one before its first
+        call, it goes on with the run.
     time : of the last psi, None before the first.
 
     Raises
@@ -43,7 +44,7 @@ class Carried:
     """
 
     def __init__(self, closure: Closure, rng: np.random.Generator | int, stages: int = 1) -> None:
-        self.closure, self._rng = closure, rng
+        self.closure, self._rng = closure, np.random.default_rng(rng)
         self.stages = checks.integer("stages", stages, 1)
         self.state: Any = None
         self.time: Any = None
@@ -68,8 +69,9 @@ class Carried:
             ``z`` has another shape than at the first call, does not fit the closure, or is one state more at its time
             than there are stages; ``time`` is before that of the last call.
         """
-        if self._psi is None or self.state is None:
-            self.state = self.closure.init(z, self._rng)
+        if self._psi is None:
+            if self.state is None:
+                self.state = self.closure.init(z, self._rng)
             self._psi, self.state = take_step(self.closure, z, self.state)
             self.time, self._seen = time, [z.copy()]
             return self._psi.copy()

@@ -15,7 +15,7 @@ import xarray as xr
 from l96closure import bridge, checks, store
 from l96closure.closures.inputs import slow_variables
 from l96closure.closures.parts import Parts
-from l96closure.closures.state import State, begin
+from l96closure.closures.state import State, begin, following
 from l96closure.series import one_run, time_step
 from l96closure.training import prepare
 
@@ -169,10 +169,11 @@ class Analog:
         ValueError
             ``z`` is not (member, K) for the K the closure was fitted for, or ``state`` does not fit it.
         """
-        z, state = slow_variables(z, (self.K,)), state.advanced()
+        z = slow_variables(z, (self.K,))
+        state = following(state, len(z), *(0,) if self.coarse_dt is None else (self.K, 2))
         seen = z[:, self._sites]
         if self.coarse_dt is not None:
-            before = state.remembering(self.K, 2)
+            before = state.memory
             seen = np.concatenate([seen, (z - before[:, :, 1])[:, :, None], before[:, :, :1]], axis=2)
         psi: F64 = self.psi[self._drawn(self._tree, seen / self.coordinate_scale, state)]
         return psi, state if self.coarse_dt is None else state._replace(memory=np.stack([psi, z], axis=2))

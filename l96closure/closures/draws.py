@@ -45,6 +45,10 @@ def usual_epsilon(scheme: str) -> float:
 class Draw(Protocol):
     """Draws residuals with the noise of a state, and says what it is to remember next."""
 
+    @property
+    def remembers(self) -> tuple[int, ...]:
+        """Shape of what there is to remember of a member."""
+
     def initial(self, state: State) -> F64:
         """Return what there is to remember at the start."""
 
@@ -67,6 +71,11 @@ class FromChain:
     fitted: bridge.Bridge
     steps: int
 
+    @property
+    def remembers(self) -> tuple[int, ...]:
+        """The sites."""
+        return (self.fitted.components.size,)
+
     def initial(self, state: State) -> F64:
         """Residuals of training samples; where every site has a dictionary of its own, all sites from one time."""
         of = self.fitted.dictionary_of
@@ -77,7 +86,7 @@ class FromChain:
 
     def __call__(self, z: F64, state: State) -> tuple[F64, F64]:
         """Draw; the residual is what to remember."""
-        x = np.concatenate([z, state.remembering(self.fitted.components.size)], axis=1)
+        x = np.concatenate([z, state.memory], axis=1)
         self.chain.advance(x, self.steps, partial(self._noise, state))
         residual = x[:, z.shape[1] :]
         return residual.copy(), residual
@@ -108,6 +117,11 @@ class FromNoise:
     def of(cls, fitted: bridge.Bridge, scheme: str, memory: Memory | None) -> FromNoise:
         """Make it for a scheme of ``DRIVEN``."""
         return cls(fitted, bridge.tabulate(fitted) if scheme == _QUANTILE else None, memory)
+
+    @property
+    def remembers(self) -> tuple[int, ...]:
+        """The sites and their oscillators, or nothing."""
+        return (0,) if self.memory is None else (self.fitted.components.size, 2 * self.memory.weight.size)
 
     def initial(self, state: State) -> F64:
         """Noise as it is at any time."""

@@ -82,13 +82,9 @@ class Memory:
         return np.concatenate([last, together * last + np.sqrt(1.0 - together**2) * before], axis=2)
 
     def advance(self, state: State, sites: int) -> tuple[F64, F64]:
-        """Make a step; return the noise (member, K), standard normal, and what to remember next (member, K, 2 m).
-
-        Raises ``ValueError`` when the state remembers something of another shape.
-        """
-        before = state.remembering(sites, 2 * self.weight.size)
-        following, noise = np.empty_like(before), np.empty(before.shape[:2])
-        _advance(before, state.normals(self.weight.size, sites), self._recursion, following, noise)
+        """Make a step; return the noise (member, K), standard normal, and what to remember next (member, K, 2 m)."""
+        following, noise = np.empty_like(state.memory), np.empty(state.memory.shape[:2])
+        _advance(state.memory, state.normals(self.weight.size, sites), self._recursion, following, noise)
         return noise, following
 
 

@@ -10,7 +10,7 @@ import xarray as xr
 
 from l96closure import store
 from l96closure.closures.inputs import slow_variables
-from l96closure.closures.state import State, begin
+from l96closure.closures.state import State, begin, following
 
 __all__ = ["NoClosure"]
 
@@ -33,7 +33,8 @@ class NoClosure:
 
     def step(self, z: F64, state: State) -> tuple[F64, State]:
         """Return psi = 0 of the shape of ``z`` (member, K), and the next state."""
-        return np.zeros_like(slow_variables(z)), state.advanced()
+        z = slow_variables(z)
+        return np.zeros_like(z), following(state, len(z), 0)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the closure to a netCDF file; raises ``ValueError`` when the folder does not exist."""

@@ -13,7 +13,7 @@ import xarray as xr
 from l96closure import checks, store
 from l96closure.closures.inputs import slow_variables
 from l96closure.closures.parts import Parts
-from l96closure.closures.state import State, begin
+from l96closure.closures.state import State, begin, following
 from l96closure.training import read_fields
 from l96closure.trends import PolynomialTrend, removed
 
@@ -65,7 +65,8 @@ class Polynomial:
 
     def step(self, z: F64, state: State) -> tuple[F64, State]:
         """Return psi = p(z) of the shape of ``z`` (member, K), in units of z per time unit, and the next state."""
-        return self.trend(slow_variables(z)), state.advanced()
+        z = slow_variables(z)
+        return self.trend(z), following(state, len(z), 0)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the closure to a netCDF file; raises ``ValueError`` when the folder does not exist."""

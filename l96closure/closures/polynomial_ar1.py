@@ -15,7 +15,7 @@ from l96closure import checks, store
 from l96closure.closures.inputs import slow_variables
 from l96closure.closures.parts import Parts
 from l96closure.closures.polynomial import Polynomial, polynomial
-from l96closure.closures.state import State, begin
+from l96closure.closures.state import State, begin, following
 from l96closure.series import autocorrelation, no_joint, one_run, time_step
 from l96closure.training import prepare
 from l96closure.trends import PolynomialTrend, on_unit_interval
@@ -128,8 +128,9 @@ class PolynomialAR1:
         ValueError
             ``z`` is not (member, K), or ``state`` does not fit it.
         """
-        z, state = slow_variables(z), state.advanced()
-        e = self.phi * state.remembering(z.shape[1]) + np.sqrt(1.0 - self.phi**2) * state.normals(1, z.shape[1])[0]
+        z = slow_variables(z)
+        state = following(state, len(z), z.shape[1])
+        e = self.phi * state.memory + np.sqrt(1.0 - self.phi**2) * state.normals(1, z.shape[1])[0]
         return self.trend(z) + np.exp(0.5 * self.log_variance(z)) * e, state._replace(memory=e)
 
     def save(self, path: str | os.PathLike[str]) -> None:

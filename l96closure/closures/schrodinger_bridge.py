@@ -25,7 +25,7 @@ from l96closure.closures.draws import DRIVEN, EXACT, SCHEMES, Draw, FromChain, F
 from l96closure.closures.inputs import slow_variables
 from l96closure.closures.memory import Memory, remembered
 from l96closure.closures.parts import Parts
-from l96closure.closures.state import State, begin
+from l96closure.closures.state import State, begin, following
 from l96closure.fields import Fields
 from l96closure.restart import Journal, Restart
 from l96closure.training import prepare
@@ -269,7 +269,8 @@ class SchrodingerBridge:
         ValueError
             ``z`` is not of that shape for the P and K the closure was fitted for, or ``state`` does not fit it.
         """
-        z, state = slow_variables(z, self.fields.input_shape), state.advanced()
+        z = slow_variables(z, self.fields.input_shape)
+        state = following(state, len(z), *self._draw.remembers)
         residual, memory = self._draw(z.reshape(len(z), -1), state)
         psi = residual if self.trend is None else residual + self.trend(z)
         psi = psi - psi.mean(axis=1, keepdims=True) if self.conserve else psi

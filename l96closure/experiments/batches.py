@@ -68,7 +68,6 @@ def run_batches(
         runs.append(outcome.run if isinstance(outcome, BlowUpError) else outcome)
     shortest = min(run.sizes["time"] for run in runs)
     together: xr.Dataset = xr.concat([run.isel(time=slice(shortest)) for run in runs], "member")
-    together = together.assign_coords(member=np.arange(len(z0)))
     if errors:
         last = min((error.last for error in errors), key=lambda last: last.attrs["step"])
         raise BlowUpError(last, together.assign_attrs(steps=last.attrs["step"]))
@@ -94,15 +93,10 @@ def _run(batch: _Batch) -> xr.Dataset | BlowUpError:
         if dropped:
             z = advance(z, steps=dropped + 1, save_every=dropped)["z"].to_numpy()[:, -1]
     except BlowUpError as error:
-        return _numbered(error.last, error.run.isel(time=slice(0)), batch.first, dropped)
+        step = error.last.attrs["step"] - dropped  # counted from the first record
+        return BlowUpError(error.last.assign_attrs(step=step), error.run.isel(time=slice(0)))
     try:
         run: xr.Dataset = advance(z, steps=coarse.steps, save_every=coarse.save_every, restart=batch.restart)
     except BlowUpError as error:
-        return _numbered(error.last, error.run, batch.first)
+        return error
     return run
-
-
-def _numbered(last: xr.Dataset, run: xr.Dataset, first: int, dropped: int = 0) -> BlowUpError:
-    """Return the blow-up of members from number ``first`` on, whose run begins after so many steps are dropped."""
-    where = {"member": first + last.attrs["member"], "step": last.attrs["step"] - dropped}
-    return BlowUpError(last.assign_coords(member=first + np.arange(last.sizes["member"])).assign_attrs(where), run)
