@@ -44,7 +44,7 @@ def main() -> None:
     def closed(coarse_steps: int) -> None:
         following = state
         for _ in range(coarse_steps):
-            _, following = closure.step(z, following, rng)
+            _, following = closure.step(z, following)
 
     contestants = {"ten fine steps": (fine, 20), "closure, one step": (closed, 20)}
     per_step = in_turns(contestants, given.repeats)

@@ -95,13 +95,13 @@ class Standardized:
         )
         return cls(fitted, mean, std)
 
-    def init(self, z, rng):
+    def init(self, z, rng, member=0):
         """Start the inner closure."""
-        return self.inner.init(self._anomaly(z), rng)
+        return self.inner.init(self._anomaly(z), rng, member)
 
-    def step(self, z, state, rng):
+    def step(self, z, state):
         """Draw psi in K per day."""
-        psi, state = self.inner.step(self._anomaly(z), state, rng)
+        psi, state = self.inner.step(self._anomaly(z), state)
         return self.mean["psi"].values + self.std["psi"].values * psi, state
 
     def _anomaly(self, z):

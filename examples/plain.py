@@ -16,12 +16,11 @@ def run(
     model: lc.TwoScaleLorenz96, closure: lc.closures.Closure, z: np.ndarray, dt: float, steps: int, seed: int
 ) -> np.ndarray:
     """Integrate the coarse model from z (member, K) by forward Euler; returns z (step, member, K)."""
-    rng = np.random.default_rng(seed)
-    state = closure.init(z, rng)
+    state = closure.init(z, seed)
     history = []
     for _ in range(steps):
         history.append(z)
-        psi, state = closure.step(z, state, rng)  # the subgrid tendency, and what the closure wants to remember
+        psi, state = closure.step(z, state)  # the subgrid tendency, and what the closure wants to remember
         z = z + (model.resolved_tendency(z) + psi) * dt
     return np.array(history)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,10 @@ import xarray as xr
 
 from l96closure import checks
 from l96closure.closures import Closure
+from l96closure.closures import state as states
 from l96closure.pairing import SchemeWarning, Tendency, mismatch, scheme_of, step_of, tendency_of
 from l96closure.progress import bar as progress_bar
-from l96closure.restart import Restart, generator_state, restore_generator
+from l96closure.restart import Restart
 
 __all__ = [
     "SCHEMES",
@@ -50,8 +52,8 @@ class BlowUpError(FloatingPointError):
 
     Attributes
     ----------
-    last : Dataset with z and psi (member, k) of the step that led to it, and the attributes member and step, of the
-        first state that is not finite.
+    last : Dataset with z and psi (member, k) of the step that led to it, and the attributes member (its number) and
+        step, of the first state that is not finite.
     run : Dataset of :func:`integrate` with all records before that.
     """
 
@@ -95,6 +97,7 @@ def integrate(
     dt: float | None = None,
     scheme: str | None = None,
     save_every: int = 1,
+    member: npt.ArrayLike = 0,
     restart: Restart | None = None,
 ) -> xr.Dataset:
     """Integrate dz/dt = G(z) + psi, eq. (60), with psi drawn from a closure once a step.
@@ -106,18 +109,20 @@ def integrate(
     closure : obeys :class:`l96closure.closures.Closure`.
     z0 : initial slow variables (member, K).
     steps : number of coarse steps, >= 1.
-    rng : generator or seed of the closure's noise.
+    rng : seed or generator, which give the key of the closure's noise.
     dt : coarse step in model time units, > 0; None is the step that the closure was fitted for.
     scheme : ``rk4``, with psi held over the step, or ``euler``; None is the one that the definition of psi in the
         closure's training data is consistent with: ``euler`` for ``coarse``, ``rk4`` for all else.
     save_every : keep every n-th step, counted from the initial state, >= 1.
+    member : number of the first member, or the numbers of all: some members of an ensemble run as they do in it.
     restart : where the run is kept, to be taken up again by the same call after it was stopped; the result has the
         same bits.
 
     Returns
     -------
     Dataset with z and psi of dims (member, time, k): the state at step 0, save_every, ... < steps, and the subgrid
-    tendency it was advanced with. Memory holds the saved steps alone.
+    tendency it was advanced with; the coordinate ``member`` is the numbers of the members. Memory holds the saved
+    steps alone.
 
     Raises
     ------
@@ -137,10 +142,11 @@ def integrate(
     steps, save_every = checks.integer("steps", steps, 1), checks.integer("save_every", save_every, 1)
     tendency, dt = tendency_of(model), step_of(closure, dt)
     scheme = scheme_of(closure) if scheme is None else checks.one_of("scheme", scheme, SCHEMES)
-    advance, rng = SCHEMES[scheme], checks.generator("rng", rng)
+    advance = SCHEMES[scheme]
     if (why := mismatch(closure, scheme)) is not None:
         warnings.warn(why, SchemeWarning, stacklevel=2)
     members, K = z.shape
+    numbers = states.member_numbers(member, members).astype(np.int64)
     saved = (steps - 1) // save_every + 1
     out_z, out_psi = np.empty((members, saved, K)), np.empty((members, saved, K))
 
@@ -148,18 +154,18 @@ def integrate(
         n = (done - 1) // save_every + 1  # records of the first steps
         return xr.Dataset(
             {"z": (("member", "time", "k"), out_z[:, :n]), "psi": (("member", "time", "k"), out_psi[:, :n])},
-            coords={"member": np.arange(members), "time": np.arange(n) * (save_every * dt), "k": np.arange(K)},
+            coords={"member": numbers, "time": np.arange(n) * (save_every * dt), "k": np.arange(K)},
             attrs={"scheme": scheme, "dt": dt, "steps": done, "save_every": save_every},
         )
 
     check_tendency(tendency, z)
-    restart = restart and restart.of("coarse model", model, closure, z, steps, dt, scheme, save_every, rng)
-    state, first, kept = closure.init(z.copy(), rng), 0, 0
+    state, first, kept = closure.init(z.copy(), checks.generator("rng", rng), member=member), 0, 0
+    restart = restart and restart.of("coarse model", model, closure, z, steps, dt, scheme, save_every, state)
     for part in [] if restart is None else restart.parts():
         new = slice(kept, kept + part.sizes["time"])
         out_z[:, new], out_psi[:, new] = part["z"], part["psi"]
-        z, state, first, kept = part["z_now"].to_numpy(), part["closure_state"].to_numpy(), part.attrs["step"], new.stop
-        restore_generator(rng, part.attrs["generator"])
+        z, state = part["z_now"].to_numpy(), states.restored(part, state)
+        first, kept = part.attrs["step"], new.stop
     label = f"coarse model ({scheme})"
     with (
         restart or nullcontext(),
@@ -168,22 +174,19 @@ def integrate(
         for step in range(first, steps):
             if restart is not None and restart.due and step > first:
                 here = recorded(step).isel(time=slice(kept, None)).reset_coords(drop=True)
-                now = {
-                    "z_now": (("member", "k"), z),
-                    "closure_state": (["member", *map(str, range(1, state.ndim))], state),
-                }
-                restart.append(here.assign(now).assign_attrs(step=step, generator=generator_state(rng)))
+                now = {"z_now": (("member", "k"), z), **states.variables(state)}
+                restart.append(here.assign(now).assign_attrs(step=step))
                 kept += here.sizes["time"]
             with np.errstate(over="ignore", invalid="ignore"):  # a blow-up ends in the error below, not in warnings
-                psi, state = take_step(closure, z, state, rng) if step == first else closure.step(z, state, rng)
+                psi, state = take_step(closure, z, state) if step == first else closure.step(z, state)
                 following = advance(tendency, z, psi, dt)
             if step % save_every == 0:
                 out_z[:, step // save_every] = z
                 out_psi[:, step // save_every] = psi
             if not np.isfinite(following).all():
-                member = int(np.argwhere(~np.isfinite(following))[0, 0])
-                last = {"z": (("member", "k"), z), "psi": (("member", "k"), psi)}
-                raise BlowUpError(xr.Dataset(last, attrs={"member": member, "step": step + 1}), recorded(step + 1))
+                wild = int(numbers[np.argwhere(~np.isfinite(following))[0, 0]])
+                last = xr.Dataset({"z": (("member", "k"), z), "psi": (("member", "k"), psi)}, {"member": numbers})
+                raise BlowUpError(last.assign_attrs(member=wild, step=step + 1), recorded(step + 1))
             z = following
             bar.update()
         return recorded(steps)
@@ -225,16 +228,17 @@ def check_tendency(tendency: Tendency, z: F64) -> None:
                 )
 
 
-def take_step(closure: Closure, z: F64, state: F64, rng: np.random.Generator) -> tuple[F64, F64]:
+def take_step(closure: Closure, z: F64, state: Any) -> tuple[F64, Any]:
     """Take the first step of a closure in a run: what ``closure.step`` gives, checked.
 
     Raises ``ValueError`` when psi is no array of numbers of the shape of z, or the step writes into ``z`` or ``state``.
     """
-    before, state_before = z.copy(), np.copy(state)
-    psi, following = closure.step(z, state, rng)
+    before, state_before = z.copy(), deepcopy(state)
+    psi, following = closure.step(z, state)
     _field("psi of the closure", psi, z)
-    _unchanged("z", z, before, "closure.step(z, state, rng)")
-    _unchanged("state", state, state_before, "closure.step(z, state, rng)")
+    _unchanged("z", z, before, "closure.step(z, state)")
+    for name, part in states.parts(state).items():
+        _unchanged(name, part, states.parts(state_before)[name], "closure.step(z, state)")
     return psi, following
 
 

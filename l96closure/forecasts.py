@@ -41,7 +41,7 @@ def forecast(
     """Make ensemble forecasts from states of a reference run, and set beside each the truth it should meet.
 
     All members of a start begin with its exact z; their closures begin with what ``closure.init`` gives for it. They
-    differ by the closure's noise alone.
+    differ by the closure's noise alone, which does not depend on how many members there are.
 
     Parameters
     ----------
@@ -63,7 +63,8 @@ def forecast(
         An argument is out of its range, or ``reference`` is too short, lacks the times or looks like several runs
         (:func:`l96closure.series.one_run`).
     BlowUpError
-        A forecast stopped being finite; the message counts members through all starts, and time from the start.
+        A forecast stopped being finite; the message numbers the first members of all starts, then the second, and so
+        on, and counts time from the start.
     """
     starts, members = checks.integer("starts", starts, 2), checks.integer("members", members, 2)
     truth = checks.variable("reference", reference, "z", ("time", "k"))
@@ -76,6 +77,7 @@ def forecast(
         model,
         closure,
         np.repeat(observation[:, 0], members, axis=0),
+        member=np.arange(starts * members).reshape(members, starts).T.ravel(),
         steps=(leads.size - 1) * save_every + 1,
         dt=dt,
         scheme=scheme,

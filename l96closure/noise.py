@@ -31,7 +31,7 @@ from numba.extending import intrinsic
 from l96closure import checks
 from l96closure.compiled import cached
 
-__all__ = ["key_of", "normals", "philox4x32", "uniforms"]
+__all__ = ["block", "fma", "key_of", "normals", "pair", "philox4x32", "uniform", "uniforms", "words"]
 
 F64 = npt.NDArray[np.float64]
 U64 = npt.NDArray[np.uint64]
@@ -126,6 +126,50 @@ def uniforms(
     return _drawn(_uniforms, key, member, step, draw, target, site)
 
 
+def block(
+    key: int | np.uint64,
+    member: U64,
+    step: int,
+    draws: int,
+    sites: int,
+    *,
+    draw: int = 0,
+    target: int = 0,
+    normal: bool = True,
+) -> F64:
+    """Draw for several members and sites at once: :func:`normals`, or :func:`uniforms`, four of them at their price.
+
+    Parameters
+    ----------
+    key, step, target : one number each, as for :func:`normals`.
+    member : numbers of the members (n,), of the type uint64.
+    draws, sites : how many; the draws are numbered from ``draw`` on, the sites from 0 on.
+    normal : False gives uniform numbers.
+
+    Returns
+    -------
+    (draws, n, sites)
+
+    Raises
+    ------
+    ValueError
+        There are more steps, or draws in one, than can be told apart.
+    """
+    checks.integer("step", step, 0, below=_WORD)
+    checks.integer("draws of a step", draw + draws, 0, below=_DRAWS + 1)
+    out = np.empty((draws, len(member), sites))
+    _block(
+        np.uint64(key),
+        np.ascontiguousarray(member, np.uint64),
+        np.uint64(step),
+        np.uint64(draw),
+        np.uint64(target),
+        normal,
+        out,
+    )
+    return out
+
+
 def _drawn(function: Any, key: int, *numbers: npt.ArrayLike) -> F64:
     checks.integer("key", key, 0, below=2**64)
     limits = {"member": _WORD, "step": _WORD, "draw": _DRAWS, "target": _TARGETS, "site": 4 * _WORD}
@@ -158,7 +202,7 @@ def fma(context: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def words(key: int, site: int, target: int, draw: int, member: int, step: int) -> tuple[int, int, int, int]:
+def words(key: Any, site: Any, target: Any, draw: Any, member: Any, step: Any) -> Any:
     """Return the four words of the block of a site; all integers unsigned, of 64 bits."""
     mask, half = np.uint64(0xFFFFFFFF), np.uint64(32)
     c0, c1, c2, c3 = site >> np.uint64(2), (target << np.uint64(16)) | draw, member, step
@@ -171,25 +215,28 @@ def words(key: int, site: int, target: int, draw: int, member: int, step: int) -
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def logarithm(word: int) -> float:
+def logarithm(word: Any) -> Any:
     """Return log((word + 1/2) / 2^32) of a word, to a unit in the last place."""
-    m, e = math.frexp(np.float64(np.int64(2 * np.int64(word) + 1)))
+    m, e = math.frexp(np.float64(2 * np.int64(word) + 1))
     if m < 0.7071067811865476:
         m, e = 2.0 * m, e - 1
     s = (m - 1.0) / (m + 1.0)
-    square, series = s * s, _ATANH[11]
+    square: Any = s * s
+    series: Any = _ATANH[11]
     for n in range(10, -1, -1):
         series = fma(series, square, _ATANH[n])
-    return fma(np.float64(e - 33), _LOG_2, 2.0 * s * series)  # type: ignore[no-any-return]
+    return fma(np.float64(e - 33), _LOG_2, 2.0 * s * series)
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def pair(first: int, second: int) -> tuple[float, float]:
+def pair(first: Any, second: Any) -> Any:
     """Return the two normals of two words."""
     radius = math.sqrt(-2.0 * logarithm(first))
     turn = (np.int64(second) + np.int64(1 << 29)) >> np.int64(30)  # the nearest quarter
     angle = np.float64(2 * (np.int64(second) - (turn << np.int64(30))) + 1) * _ANGLE
-    square, sine, cosine = angle * angle, _SIN[7], _COS[8]
+    square: Any = angle * angle
+    sine: Any = _SIN[7]
+    cosine: Any = _COS[8]
     for n in range(6, -1, -1):
         sine = fma(sine, square, _SIN[n])
     for n in range(7, -1, -1):
@@ -207,6 +254,12 @@ def pair(first: int, second: int) -> tuple[float, float]:
     return radius * x, radius * y
 
 
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def uniform(word: Any) -> Any:
+    """Return the number of a word, (w + 1/2) / 2^32."""
+    return (np.float64(word) + 0.5) * 2.0**-32
+
+
 @cached
 def _normals(key: int, member: U64, step: U64, draw: U64, target: U64, site: U64, out: F64) -> None:
     for i in range(out.size):
@@ -221,5 +274,21 @@ def _uniforms(key: int, member: U64, step: U64, draw: U64, target: U64, site: U6
     for i in range(out.size):
         a, b, c, d = words(key, site[i], target[i], draw[i], member[i], step[i])
         lane = site[i] & np.uint64(3)
-        word = a if lane == 0 else b if lane == 1 else c if lane == 2 else d
-        out[i] = (np.float64(word) + 0.5) * 2.0**-32
+        out[i] = uniform(a if lane == 0 else b if lane == 1 else c if lane == 2 else d)
+
+
+@cached
+def _block(key: int, member: U64, step: int, draw: int, target: int, normal: bool, out: F64) -> None:
+    draws, members, sites = out.shape
+    four = np.empty(4)
+    for i in range(draws):
+        for n in range(members):
+            for first in range(0, sites, 4):
+                a, b, c, d = words(key, np.uint64(first), target, draw + np.uint64(i), member[n], step)
+                if normal:
+                    four[0], four[1] = pair(a, b)
+                    four[2], four[3] = pair(c, d)
+                else:
+                    four[0], four[1], four[2], four[3] = uniform(a), uniform(b), uniform(c), uniform(d)
+                for k in range(min(4, sites - first)):
+                    out[i, n, first + k] = four[k]

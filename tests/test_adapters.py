@@ -6,16 +6,18 @@ import importlib
 import runpy
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 import l96closure as lc
+from l96closure import noise
 from l96closure.adapters.carried import Carried
 from l96closure.closures import Closure, NoClosure, SchrodingerBridge
 
@@ -28,19 +30,45 @@ tendency = MODEL.resolved_tendency
 pytestmark = pytest.mark.filterwarnings("ignore::l96closure.SchemeWarning")  # every scheme is compared, fitting or not
 
 
-class RedNoise:
-    """A closure with a state and a use for random numbers; counts its steps."""
+class Red(NamedTuple):
+    """Red noise, with all that its next values follow from."""
+
+    key: int
+    step: int
+    member: npt.NDArray[np.int64]
+    e: F64
+
+
+class NamedNoise:
+    """A user's closure with a NamedTuple for a state and a use for random numbers; counts its steps."""
 
     def __init__(self) -> None:
         self.steps = 0
 
-    def init(self, z: F64, rng: Any) -> F64:
-        return np.random.default_rng(rng).standard_normal(z.shape)
+    def init(self, z: F64, rng: Any, member: Any = 0) -> Any:
+        key, numbers = noise.key_of(rng), np.arange(len(z)) + member
+        return Red(key, 0, numbers, noise.normals(key, numbers[:, None], 0, site=np.arange(z.shape[1])))
 
-    def step(self, z: F64, state: F64, rng: np.random.Generator) -> tuple[F64, F64]:
+    def step(self, z: F64, state: Any) -> tuple[F64, Any]:
         self.steps += 1
-        state = 0.9 * state + 0.4 * rng.standard_normal(z.shape)
-        return state - 0.3 * z, state
+        key, step, member, e = state
+        e = 0.9 * e + 0.4 * noise.normals(key, member[:, None], step + 1, site=np.arange(z.shape[1]))
+        return e - 0.3 * z, Red(key, step + 1, member, e)
+
+
+class RedNoise(NamedNoise):
+    """The same noise with one plain array (member, 2 + K) for a state: number and step of each member stand before."""
+
+    KEY = 12345
+
+    def init(self, z: F64, rng: Any, member: Any = 0) -> Any:
+        _, _, numbers, e = NamedNoise.init(self, z, rng, member)
+        return np.concatenate([np.stack([numbers, 0 * numbers], axis=1), e], axis=1)
+
+    def step(self, z: F64, state: Any) -> tuple[F64, Any]:
+        numbers, steps = state[:, :2].T.round().astype(int)
+        psi, now = NamedNoise.step(self, z, Red(self.KEY, int(steps[0]), numbers, state[:, 2:]))
+        return psi, np.concatenate([np.stack([numbers, steps + 1], axis=1), now.e], axis=1)
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +79,10 @@ def bridge() -> SchrodingerBridge:
     return fitted
 
 
-@pytest.fixture(params=["none", "red noise", "bridge"])
+@pytest.fixture(params=["none", "an array", "a NamedTuple", "bridge", "a chain"])
 def closure(request: pytest.FixtureRequest, bridge: SchrodingerBridge) -> Any:
-    return {"none": NoClosure(), "red noise": RedNoise(), "bridge": bridge}[request.param]
+    of = {"none": NoClosure(), "an array": RedNoise(), "a NamedTuple": NamedNoise(), "bridge": bridge}
+    return of[request.param] if request.param in of else replace(bridge, scheme="euler", memory=None, coarse_dt=None)
 
 
 def start(members: int) -> F64:
@@ -230,13 +259,23 @@ def through(*, without: tuple[str, ...] = (), having: str) -> pytest.MarkDecorat
     )
 
 
+ODD: list[Any] = [None, "red", [1.0, 2.0], {"e": np.ones(3)}, np.array(["red"]), NamedNoise().init(np.ones((2, 2)), 0)]
+ODD[-1] = ODD[-1]._replace(member="first")
+
+
 class Writing(RedNoise):
     """A closure that works in place on what it is handed."""
 
-    def step(self, z: F64, state: F64, rng: np.random.Generator) -> tuple[F64, F64]:
+    def step(self, z: F64, state: Any) -> tuple[F64, Any]:
         state *= 0.9
-        state += 0.4 * rng.standard_normal(z.shape)
-        return state - 0.3 * z, state
+        return state[:, 2:] - 0.3 * z, state
+
+
+class WritingNamed(NamedNoise):
+    def step(self, z: F64, state: Any) -> tuple[F64, Any]:
+        e = state.e
+        e *= 0.9
+        return e - 0.3 * z, state
 
 
 @pytest.mark.filterwarnings("ignore:Cannot import:UserWarning")  # climlab's Fortran parts
@@ -257,9 +296,25 @@ class TestEveryWayIn:
             door.run(bridge, start(getattr(door, "members", 3)), 2 * DT)
 
     @through(having="run", without=("a loop",))
-    def test_a_closure_that_writes_into_its_arguments(self, door: Any) -> None:
-        with pytest.raises(ValueError, match=r"^state after closure\.step\(z, state, rng\) = 'changed'"):
-            door.run(Writing(), start(getattr(door, "members", 3)))
+    @pytest.mark.parametrize(("closure", "part"), [(Writing(), "state"), (WritingNamed(), r"state\.e")])
+    def test_a_closure_that_writes_into_its_arguments(self, door: Any, closure: Any, part: str) -> None:
+        with pytest.raises(ValueError, match=rf"^{part} after closure\.step\(z, state\) = 'changed'"):
+            door.run(closure, start(getattr(door, "members", 3)))
+
+    @through(having="run", without=("a loop",))
+    @pytest.mark.parametrize(
+        "state", [None, "red", [1.0, 2.0], {"e": np.ones(3)}, np.array(["red"]), Red(1, 2, "a", "b")]
+    )  # type: ignore[arg-type]
+    def test_a_state_that_no_file_could_hold(self, door: Any, state: Any) -> None:
+        class Odd(NoClosure):
+            def init(self, z: F64, rng: Any, member: Any = 0) -> Any:
+                return state
+
+            def step(self, z: F64, state: Any) -> tuple[F64, Any]:
+                return np.zeros_like(z), state
+
+        with pytest.raises(ValueError, match=r"^state(\.member)? = .* must be an array of numbers, or a NamedTuple"):
+            door.run(Odd(), start(getattr(door, "members", 3)))
 
     @through(having="asker")
     def test_one_time_and_state_have_one_psi(self, door: Any) -> None:
@@ -289,6 +344,16 @@ class TestEveryWayIn:
             with pytest.raises(ValueError, match=r"^z at time 0.* = 'state 2 of it' .* another adapter, .* stages=3"):
                 ask(other, 0)
         assert closure.steps == 1
+
+    def test_a_state_put_into_a_new_one_goes_on_with_the_run(self, closure: Closure) -> None:
+        whole, first, again = (Carried(closure, SEED) for _ in range(3))
+        z = start(3)
+        expected = [whole.psi(z + step, step) for step in range(6)]
+        for step in range(3):
+            first.psi(z + step, step)
+        again.state = first.state
+        found = [again.psi(z + step, step) for step in range(3, 6)]
+        np.testing.assert_array_equal(found, expected[3:])
 
     @through(having="asker")
     def test_an_earlier_time(self, door: Any) -> None:
@@ -412,10 +477,10 @@ class TestDapper:
 
     def test_the_state_of_the_closure_goes_with_its_member(self, adapter: ModuleType) -> None:
         class Growing:
-            def init(self, z: F64, rng: Any) -> F64:
+            def init(self, z: F64, rng: Any, member: Any = 0) -> F64:
                 return np.arange(2.0 * len(z)).reshape(-1, 2, 1)  # of another shape than z
 
-            def step(self, z: F64, state: F64, rng: Any) -> tuple[F64, F64]:
+            def step(self, z: F64, state: F64) -> tuple[F64, F64]:
                 return np.zeros_like(z) + state[:, 0], state + 1.0
 
         forecast = adapter.Forecast(tendency, Growing(), K)
@@ -425,9 +490,49 @@ class TestDapper:
         np.testing.assert_array_equal(forecast(ensemble[order], 0.0, DT), forecast(ensemble, 0.0, DT)[order])
         np.testing.assert_array_equal(forecast(ensemble, 0.0, DT)[:, K:], ensemble[:, K:] + 1.0)
 
+    def test_what_stands_in_no_state_vector(self, adapter: ModuleType) -> None:
+        """Key, step, numbers of members, and what belongs to none, also where it is as long as there are members."""
+
+        class Phased(NamedTuple):
+            phase: F64
+            red: F64
+            regime: npt.NDArray[np.int64]
+
+        class Mine:
+            def init(self, z: F64, rng: Any, member: Any = 0) -> Any:
+                return Phased(np.zeros(1), np.ones((len(z), 2)), np.arange(len(z)))
+
+            def step(self, z: F64, state: Any) -> tuple[F64, Any]:
+                psi = np.cos(state.phase) + state.red[:, :1] + np.zeros_like(z) + state.regime[:, None]
+                return psi, state._replace(phase=state.phase + 0.1, red=0.5 * state.red)
+
+        for members in (1, 3):
+            forecast = adapter.Forecast(tendency, Mine(), K)
+            assert forecast.M == K + 2
+            x, kept = forecast.augment(start(members)), []
+            for step in range(STEPS):
+                kept.append(x[:, :K])
+                x = forecast(x, step * DT, DT)
+            np.testing.assert_array_equal(np.stack(kept, axis=1), expected(Mine(), members))  # type: ignore[arg-type]
+
+    def test_each_ensemble_begins_with_noise_of_its_own(self, adapter: ModuleType) -> None:
+        forecast = adapter.Forecast(tendency, NamedNoise(), K, rng=SEED)
+        first, again = (forecast.augment(start(4)) for _ in range(2))
+        assert (first[:, K:] != again[:, K:]).all()
+        assert (forecast(again, 0.0, DT)[:2] != forecast(forecast.augment(start(4)), 0.0, DT)[:2]).all()
+        same = adapter.Forecast(tendency, NamedNoise(), K, rng=SEED)
+        np.testing.assert_array_equal(same.augment(start(4)), first)
+
+    def test_members_made_of_one_member_have_noise_of_their_own(self, adapter: ModuleType, bridge: Any) -> None:
+        """As after resampling, or the update of an ensemble without spread."""
+        forecast = adapter.Forecast(tendency, bridge, K)
+        x = np.repeat(forecast.augment(start(3))[:1], 3, axis=0)
+        after = forecast(forecast(x, 0.0, DT), DT, DT)
+        assert len(np.unique(after[:, 0])) == 3
+
     def test_a_filter_updates_the_state_of_the_closure(self, adapter: ModuleType) -> None:
         methods = importlib.import_module("dapper.da_methods")
-        model = self.hidden_markov_model(adapter.Forecast(tendency, RedNoise(), K, rng=SEED), start(20))
+        model = self.hidden_markov_model(adapter.Forecast(tendency, NamedNoise(), K, rng=SEED), start(20))
         states, seen = model.simulate()
         filtered = methods.EnKF("Sqrt", N=20, infl=1.0)
         filtered.assimilate(model, states, seen)

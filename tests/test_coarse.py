@@ -52,10 +52,10 @@ class Stored:
     def __init__(self, psi: F64) -> None:
         self.psi = psi
 
-    def init(self, z: F64, rng: Any) -> F64:
+    def init(self, z: F64, rng: Any, member: Any = 0) -> F64:
         return np.zeros((z.shape[0], 1))
 
-    def step(self, z: F64, state: F64, rng: Any) -> tuple[F64, F64]:
+    def step(self, z: F64, state: F64) -> tuple[F64, F64]:
         return self.psi[state[:, 0].astype(int)], state + 1
 
 
@@ -267,10 +267,10 @@ class TestCallbacks:
             return x
 
         class Mine(NoClosure):
-            def init(self, z: F64, rng: Any) -> F64:
+            def init(self, z: F64, rng: Any, member: Any = 0) -> Any:
                 return np.ones((len(z), 1))
 
-            def step(self, z: F64, state: F64, rng: Any) -> tuple[F64, F64]:
+            def step(self, z: F64, state: Any) -> tuple[F64, Any]:
                 return np.zeros_like(z), writes(state if who == "closure's state" else z)[:, :1]
 
         model, closure = (writes, NoClosure()) if who == "tendency" else (tendency, Mine())

@@ -105,16 +105,22 @@ def test_a_run_outlives_one_of_its_workers(call: Call, two_workers: Any) -> None
     assert content(there.folder / "coarse.nc").identical(content(here.folder / "coarse.nc"))
 
 
-def test_batches_have_noise_of_their_own_and_can_be_resumed(call: Call) -> None:
-    run = [*TINY, "closure=polynomial_ar1", "stages=[simulate,fit,integrate]"]
-    one = xr.load_dataset(call(*run, "run_dir=one").folder / "coarse.nc", decode_times=False)
-    two = xr.load_dataset(call(*run, "run_dir=two", "coarse.batches=2").folder / "coarse.nc", decode_times=False)
-    kept = [*run, "coarse.batches=2", "checkpoint_every=0"]
-    parts = xr.load_dataset(call(*kept, "run_dir=three").folder / "coarse.nc", decode_times=False)
-    assert two["z"].equals(parts["z"])
-    assert two["member"].values.tolist() == [0, 1]
-    assert np.array_equal(one["z"][:, 0], two["z"][:, 0])
-    assert not np.array_equal(one["z"][:, 1:], two["z"][:, 1:])
+SHIFTED = ["+reference.model.F=9", "reference.spinup=1"]  # the coarse run spins up before its first record
+
+
+@pytest.mark.parametrize("shifted", [False, True], ids=["", "spin-up"])
+@pytest.mark.parametrize("closure", ["polynomial_ar1", "analog", "schrodinger_bridge"])
+def test_batches_change_no_bit(call: Call, closure: str, shifted: bool) -> None:
+    run = [*TINY, "training.every=10", "coarse.members=3", f"closure={closure}", "stages=[simulate,fit,integrate]"]
+    run += SHIFTED if shifted else []
+    outcomes = [call(*run, f"run_dir={n}", f"coarse.batches={n}") for n in (1, 2, 3)]
+    outcomes.append(call(*run, "run_dir=resumable", "coarse.batches=2", "checkpoint_every=0"))
+    assert all(outcome.status == 0 for outcome in outcomes), outcomes
+    one, *others = (xr.load_dataset(outcome.folder / "coarse.nc", decode_times=False) for outcome in outcomes)
+    assert one["member"].values.tolist() == [0, 1, 2]
+    assert not np.array_equal(one["z"][:, 0], one["z"][:, 1])
+    for other in others:
+        assert other.equals(one)
 
 
 def test_dask_is_asked_for_and_not_there(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ import xarray as xr
 from scipy import signal, stats
 
 import l96closure as lc
+from l96closure.closures.state import State, begin, following
 from l96closure.diagnostics import forecast as diagnostics
 from l96closure.figures import forecast as figures
 from l96closure.report import forecast as report
@@ -37,13 +38,14 @@ def reference() -> xr.Dataset:
 
 
 class White:
-    """psi is white noise of unit standard deviation; there is no state."""
+    """psi is white noise of unit standard deviation."""
 
-    def init(self, z: F64, rng: Any) -> F64:
-        return np.empty((len(z), 0))
+    def init(self, z: F64, rng: Any, member: Any = 0) -> State:
+        return begin(len(z), rng, member)
 
-    def step(self, z: F64, state: F64, rng: Any) -> tuple[F64, F64]:
-        return rng.standard_normal(z.shape), state
+    def step(self, z: F64, state: State) -> tuple[F64, State]:
+        state = following(state, len(z), 0)
+        return state.normals(1, z.shape[1])[0], state
 
 
 def ensemble(starts: int, members: int, leads: int, sites: int, spread: float = 1.0, seed: int = 0) -> xr.Dataset:
@@ -99,10 +101,17 @@ def test_starts_are_spread_evenly_and_observations_follow_them(reference: xr.Dat
 
 def test_members_are_runs_of_the_coarse_model_that_differ_by_their_noise(reference: xr.Dataset) -> None:
     made = lc.forecast(tendency, White(), reference, starts=2, members=3, leads=EVERY * np.arange(11), dt=STEP, rng=4)
-    z0 = np.repeat(made["observation"].isel(lead=0).values, 3, axis=0)
+    z0 = np.tile(made["observation"].isel(lead=0).values, (3, 1))  # the first members of all starts, then the second
     run = lc.integrate(tendency, White(), z0, steps=51, dt=STEP, save_every=5, rng=4)
-    assert np.array_equal(made["z"].values.reshape(6, 11, K), run["z"].values)
+    assert np.array_equal(made["z"].transpose("member", "start", ...).values.reshape(6, 11, K), run["z"].values)
     assert (made["z"].isel(lead=-1).std("member") > 0).all()
+
+
+def test_members_do_not_depend_on_how_many_there_are(reference: xr.Dataset) -> None:
+    few, many = (
+        lc.forecast(tendency, White(), reference, starts=4, members=n, lead=0.5, every=EVERY, dt=STEP) for n in (2, 5)
+    )
+    assert few.identical(many.isel(member=slice(2)))
 
 
 @pytest.mark.parametrize(

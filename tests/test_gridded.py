@@ -43,7 +43,7 @@ def draw(closure: SchrodingerBridge, z: F64, steps: int = 3) -> list[F64]:
     rng = np.random.default_rng(5)
     state, drawn = closure.init(z, rng), []
     for _ in range(steps):
-        psi, state = closure.step(z, state, rng)
+        psi, state = closure.step(z, state)
         drawn += [psi, state]
     return drawn
 
@@ -71,7 +71,7 @@ class TestPredictors:
             settings = {"epsilon": 0.03, "compressed": None, "centres": 3000}
             closure = SchrodingerBridge.fit(data, predictors=names, dim="x", thinning=1, **settings)
             inputs = z[:, 0] if len(names) == 1 else z
-            psi, _ = closure.step(inputs, closure.init(inputs, 0), np.random.default_rng(0))
+            psi, _ = closure.step(inputs, closure.init(inputs, 0))
             explained[len(names)] = np.corrcoef(psi.ravel(), (z[:, 0] * z[:, 1]).ravel())[0, 1]
         assert explained[2] > 0.8
         assert abs(explained[1]) < 0.3
@@ -246,7 +246,7 @@ class TestPlanes:
         here = self.plane().isel(time=slice(3)).rename(time="member")
         z = closure.fields.inputs(here.transpose("x", "member", "y"))
         assert np.array_equal(z, here["z"].values.reshape(3, -1))
-        psi = closure.step(z, closure.init(z, 0), np.random.default_rng(0))[0]
+        psi = closure.step(z, closure.init(z, 0))[0]
         labelled = closure.fields.output(psi)
         assert labelled.name == "psi"
         assert labelled.dims == ("member", "y", "x")

@@ -67,7 +67,7 @@ def drawn(closure: Any, z: F64, steps: int = 8) -> F64:
     rng = np.random.default_rng(5)
     state, out = closure.init(z, rng), []
     for _ in range(steps):
-        psi, state = closure.step(z, state, rng)
+        psi, state = closure.step(z, state)
         out.append(psi)
     return np.array(out)
 

@@ -85,6 +85,15 @@ def test_each_number_depends_on_its_own_place_alone() -> None:
     assert noise.normals(key + 1, 4, 3, 1, 2, 10) != whole[4, 10]
 
 
+@pytest.mark.parametrize(("sites", "draw"), [(1, 0), (4, 3), (11, 7)])
+def test_blocks_hold_the_same_numbers(sites: int, draw: int) -> None:
+    key, member = noise.key_of(2), np.array([5, 2, 2**32 - 1], np.uint64)
+    places = member[:, None], 2**31, np.arange(draw, draw + 3)[:, None, None], 9, np.arange(sites)
+    for normal, drawn in ((True, noise.normals), (False, noise.uniforms)):
+        found = noise.block(key, member, 2**31, 3, sites, draw=draw, target=9, normal=normal)
+        assert np.array_equal(found, drawn(key, *places))
+
+
 def test_keys_follow_from_seeds_and_generators() -> None:
     assert noise.key_of(5) == noise.key_of(5) != noise.key_of(6)
     generator = np.random.default_rng(5)

@@ -104,11 +104,12 @@ CALLS: dict[str, tuple[Callable[..., Any], Arguments, dict[str, list[Arguments]]
         lc.integrate,
         {
             **{"model": tendency, "closure": Polynomial.fit(TRUTH), "z0": _Z0, "steps": 20, "dt": 5e-3},
-            **{"scheme": "euler", "save_every": 3, "rng": 5},
+            **{"scheme": "euler", "save_every": 3, "rng": 5, "member": 0},
         },
         {
             **_COARSE,
             "z0": [{"z0": _Z0 + 1e-9}, {"z0": _Z0[:2]}],
+            "member": [{"member": 1}, {"member": [1, 0, 2]}],
             "steps": [{"steps": 21}],
             "save_every": [{"save_every": 4}],
         },

@@ -28,12 +28,13 @@ class Carried:
     Parameters
     ----------
     closure : obeys :class:`l96closure.closures.Closure`.
-    rng : generator or seed of the closure's noise.
+    rng : seed or generator, which give the key of the closure's noise.
     stages : states at which the model asks for psi in a step, >= 1.
 
     Attributes
     ----------
-    state : what the closure carries from step to step, None before the first; with ``rng`` all that a restart needs.
+    state : what the closure carries from step to step, None before the first; put into a new one before its first
+        call, it goes on with the run.
     time : of the last psi, None before the first.
 
     Raises
@@ -43,9 +44,9 @@ class Carried:
     """
 
     def __init__(self, closure: Closure, rng: np.random.Generator | int, stages: int = 1) -> None:
-        self.closure, self.rng = closure, np.random.default_rng(rng)
+        self.closure, self._rng = closure, np.random.default_rng(rng)
         self.stages = checks.integer("stages", stages, 1)
-        self.state: F64 | None = None
+        self.state: Any = None
         self.time: Any = None
         self._seen: list[F64] = []  # the states at this time, one for each stage
         self._psi: F64 | None = None
@@ -68,9 +69,10 @@ class Carried:
             ``z`` has another shape than at the first call, does not fit the closure, or is one state more at its time
             than there are stages; ``time`` is before that of the last call.
         """
-        if self._psi is None or self.state is None:
-            self.state = self.closure.init(z, self.rng)
-            self._psi, self.state = take_step(self.closure, z, self.state, self.rng)
+        if self._psi is None:
+            if self.state is None:
+                self.state = self.closure.init(z, self._rng)
+            self._psi, self.state = take_step(self.closure, z, self.state)
             self.time, self._seen = time, [z.copy()]
             return self._psi.copy()
         if z.shape != self._psi.shape:
@@ -78,7 +80,7 @@ class Carried:
         if time < self.time:
             checks.reject("time", str(time), f"at or after the last, {self.time}; another run needs another adapter")
         if time != self.time:
-            self._psi, self.state = self.closure.step(z, self.state, self.rng)
+            self._psi, self.state = self.closure.step(z, self.state)
             self.time, self._seen = time, []
         self._take_down(z)
         return self._psi.copy()

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from l96closure import checks
 from l96closure.adapters import cannot_import
 from l96closure.closures import Closure
+from l96closure.closures.state import parts, with_parts
 from l96closure.coarse import SCHEMES, check_tendency, take_step
 from l96closure.pairing import SchemeWarning, check_step, mismatch, scheme_of, tendency_of
 
@@ -29,10 +30,12 @@ F64 = npt.NDArray[np.float64]
 class Forecast:
     """Advances ensembles of the augmented state (z, closure state) by one coarse step a call.
 
-    The closure's state is part of each member's state vector, behind the K slow variables, unobserved. It so passes
-    through analyses, resampling and restarts with the member it belongs to, and an ensemble Kalman filter corrects it
-    through its covariance with z. That asks for a state that may be averaged, such as the residual of psi which
-    ``SchrodingerBridge`` carries; a closure whose state is an index must not be carried this way in such a filter.
+    What the closure remembers of a member, the arrays of real numbers in its state, is part of the member's state
+    vector, behind the K slow variables, unobserved. It so passes through analyses and resampling with the member it
+    belongs to, and an ensemble Kalman filter corrects it through its covariance with z. That asks for a memory that may
+    be averaged, such as the noise of ``SchrodingerBridge``; a closure that remembers an index in a plain array must not
+    be carried this way in such a filter. The rest of the state stays here: key and step of the noise, the numbers of
+    the members, by which each has noise of its own whatever it is made from.
     The psi of a step is drawn at its beginning and held over it, as in :func:`l96closure.integrate`.
 
     Parameters
@@ -41,16 +44,18 @@ class Forecast:
     closure : obeys :class:`l96closure.closures.Closure`.
     K : number of slow variables, >= 1.
     scheme : ``euler`` or ``rk4``; None is the one that fits the closure, see :func:`l96closure.integrate`.
-    rng : generator or seed of the closure's noise.
+    rng : seed or generator, which give each ensemble the key of its closure's noise.
 
     Attributes
     ----------
-    M : length of the augmented state vector, K + the size of a member's closure state.
+    M : length of the augmented state vector, K + the size of what the closure remembers of a member.
+    states : of the closure, by number of members of the ensemble; with the state vectors all that a restart needs.
 
     Raises
     ------
     ValueError
-        An argument is out of its range, or K is not that of the closure.
+        An argument is out of its range, K is not that of the closure, or its state is made of something else than
+        numbers.
     """
 
     def __init__(
@@ -65,20 +70,23 @@ class Forecast:
         self.scheme = scheme_of(closure) if scheme is None else checks.one_of("scheme", scheme, SCHEMES)
         if (why := mismatch(closure, self.scheme)) is not None:
             warnings.warn(why, SchemeWarning, stacklevel=2)
-        self.rng = np.random.default_rng(rng)
+        self._rng = np.random.default_rng(rng)
         self._tried = 0  # members, two at most
-        self._shape = closure.init(np.zeros((1, self.K)), 0).shape[1:]  # of one member's closure state
-        self.M = self.K + int(np.prod(self._shape))
+        self.states: dict[int, Any] = {}
+        one, two = (parts(closure.init(np.zeros((members, self.K)), 0)) for members in (1, 2))
+        self._carried = [name for name, part in one.items() if _grows(part, two[name], alone=len(one) == 1)]
+        self.M = self.K + sum(np.asarray(one[name]).size for name in self._carried)
 
     def augment(self, z: F64) -> F64:
-        """Put fresh closure states behind the slow variables z (member, K); returns (member, M).
+        """Begin an ensemble: put what a fresh closure state remembers behind z (member, K); returns (member, M).
 
         Raises ``ValueError`` when ``z`` is not (member, K).
         """
         z = checks.finite_array("z", z, 2)
         if z.shape[1] != self.K:
             checks.reject("z.shape", z.shape, f"(member, {self.K})")
-        return self._joined(z, self.closure.init(z, self.rng))
+        self.states.pop(len(z), None)
+        return self._joined(z, self._state(z))
 
     def __call__(self, x: F64, t: float, dt: float) -> F64:
         """Advance x, (M,) or (member, M), from time ``t`` by one coarse step ``dt``; the model does not depend on t.
@@ -89,14 +97,15 @@ class Forecast:
         check_step(self.closure, dt)
         members = np.atleast_2d(x)
         z = np.ascontiguousarray(members[:, : self.K])
-        state = members[:, self.K :].reshape(len(z), *self._shape)
+        state = self._split(self._state(z), members[:, self.K :])
         several = min(len(z), 2)
         if self._tried < several:  # whether members are kept apart shows with two of them
             check_tendency(self.tendency, z)
-            psi, state = take_step(self.closure, z, state, self.rng)
+            psi, state = take_step(self.closure, z, state)
             self._tried = several
         else:
-            psi, state = self.closure.step(z, state, self.rng)
+            psi, state = self.closure.step(z, state)
+        self.states[len(z)] = state
         advanced = self._joined(SCHEMES[self.scheme](self.tendency, z, psi, dt), state)
         return advanced.reshape(np.shape(x))
 
@@ -108,5 +117,29 @@ class Forecast:
         """X0 of a ``HiddenMarkovModel``: slow variables ``sample(N)`` (N, K), with closure states put behind them."""
         return RV(M=self.M, func=lambda N: self.augment(sample(N)))
 
-    def _joined(self, z: F64, state: F64) -> F64:
-        return np.concatenate([z, state.reshape(len(z), self.M - self.K)], axis=1)
+    def _state(self, z: F64) -> Any:
+        """Return the state of the ensemble of this size, which has a key of its own."""
+        if len(z) not in self.states:
+            self.states[len(z)] = self.closure.init(z, self._rng)
+        return self.states[len(z)]
+
+    def _joined(self, z: F64, state: Any) -> F64:
+        remembered = parts(state)
+        return np.concatenate([z, *(remembered[name].reshape(len(z), -1) for name in self._carried)], axis=1)
+
+    def _split(self, state: Any, x: F64) -> Any:
+        """Put what stands in state vectors (member, M - K) into the state."""
+        remembered, taken = parts(state), 0
+        for name in self._carried:
+            like = remembered[name]
+            size = like[0].size
+            remembered[name] = x[:, taken : taken + size].reshape(like.shape).astype(like.dtype)
+            taken += size
+        return with_parts(state, remembered)
+
+
+def _grows(part: Any, of_two: Any, alone: bool) -> bool:
+    """Whether a part of a state has an entry of real numbers for each member; ``alone`` if it is the whole state."""
+    if not isinstance(part, np.ndarray) or np.shape(part)[:1] != (1,) or np.shape(of_two)[:1] != (2,):
+        return False
+    return alone or part.dtype.kind == "f"

@@ -45,6 +45,7 @@ __all__ = ["compiled_moments", "compiled_moments_parallel", "moments", "moments_
 
 F64 = npt.NDArray[np.float64]
 
+_FEWEST_SIDE_BY_SIDE = LANES // 2  # queries of a state, from which on a vector beats one after another
 _PARALLEL_WORK = 400_000  # kernel evaluations (0.1 ms) that are worth waking a second thread for
 
 
@@ -100,7 +101,7 @@ def _several_queries(
 ) -> tuple[int, int]:
     """Do as :func:`_one_query` for the tasks ``start`` to ``stop``, task n P + p being query p of state n."""
     P, work, left = plan.head.size, 0, 0
-    lanes = LANES if _suits_lanes(x.shape[0] * P, plan) else 1
+    lanes = LANES if _suits_lanes(plan) else 1
     size, row, groups = plan.size[0], plan.value_rows[0, 0], plan.first[0, 1]
     centre, factor, sums = plan.centre[0, row], plan.factor[0, row], scratch.lane_sums
     for begin in range(start, stop, lanes):
@@ -129,10 +130,10 @@ def _several_queries(
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def _suits_lanes(tasks: int, plan: KernelPlan) -> bool:
-    """Whether so many queries are summed side by side; a function of the work alone."""
+def _suits_lanes(plan: KernelPlan) -> bool:
+    """Whether queries are summed side by side; not a function of how many states there are, each has its own bits."""
     one = plan.charge.shape[0] == 1 and plan.value_rows.shape[1] == 1 and plan.size[0] > 0
-    return one and plan.kind == DISTANCE and plan.rtol[0] == 0.0 and tasks >= LANES
+    return one and plan.kind == DISTANCE and plan.rtol[0] == 0.0 and plan.head.size >= _FEWEST_SIDE_BY_SIDE
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]

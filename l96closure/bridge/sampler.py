@@ -27,6 +27,9 @@ SEQUENTIAL = ("sequential", "ancestral")  # schemes that draw samples where the 
 SCHEMES = ("split", "euler", "conditional_variance", *SEQUENTIAL)
 CLAMPS = ("query", "state")
 NOISE_METRICS = ("scaled", "physical")
+Noise = Callable[[int, int], F64]
+"""Random numbers of a chain: (first step, steps) -> (steps, n, numbers of a step)."""
+
 _SPLIT, _EULER, _VARIANCE = range(3)
 _NUMBERS_PER_CALL = 1_000_000
 _MANY_STATES = 8  # from here on threads share out the states, for all steps at once, and not the queries of each step
@@ -172,14 +175,33 @@ class Chain:
             targets=bridge.plan.targets[needed],
         )
 
-    def advance(self, x: F64, steps: int, rng: np.random.Generator, drift: F64 | None = None) -> None:
+    @property
+    def numbers(self) -> int:
+        """How many random numbers a step of one state takes."""
+        return int(self._noisy.size if self._conditionals is None else self._conditionals.plan.head.size)
+
+    @property
+    def normal(self) -> bool:
+        """Whether these are standard normal; else they are uniform on [0, 1)."""
+        return self._conditionals is None
+
+    def drawn_from(self, rng: np.random.Generator, n: int) -> Noise:
+        """Let a generator give the random numbers of ``n`` states, step by step: splitting a run changes nothing."""
+
+        def drawn(first: int, steps: int) -> F64:
+            shape = steps, n, self.numbers
+            return rng.standard_normal(shape) if self.normal else rng.random(shape)
+
+        return drawn
+
+    def advance(self, x: F64, steps: int, noise: Noise, drift: F64 | None = None) -> None:
         """Make ``steps`` steps in place.
 
         Parameters
         ----------
         x : states (n, d), C-ordered float64; the fixed components hold their values and keep them.
         steps : number of steps.
-        rng : the noise is drawn from this generator step by step, so that splitting a run changes nothing.
+        noise : gives the random numbers, see :attr:`numbers` and :attr:`normal`.
         drift : (n, d), added after each denoising; None is zero.
 
         Raises
@@ -190,7 +212,7 @@ class Chain:
         if self._conditionals is not None:
             if drift is not None:
                 checks.reject("grad_log_likelihood", "given", f"None for the scheme {SCHEMES[self._scheme]}")
-            self._sweep(x, steps, rng, self._conditionals)
+            self._sweep(x, steps, noise, self._conditionals)
             return
         if drift is None:
             drift = np.zeros_like(x)
@@ -198,7 +220,7 @@ class Chain:
         block = max(1, _NUMBERS_PER_CALL // max(1, x.shape[0] * self._noisy.size))
         arguments = self._noisy, self._fixed, self._amplitude, drift, self._scheme
         for start in range(0, steps, block):
-            normals = rng.standard_normal((min(block, steps - start), x.shape[0], self._noisy.size))
+            normals = noise(start, min(block, steps - start))
             made = np.zeros(x.shape[0], np.intp)
             for double in (None, True) if self._plan.kind == DISTANCE else (True,):
                 if parallel and x.shape[0] >= _MANY_STATES:
@@ -212,12 +234,12 @@ class Chain:
                 if made.min() == len(normals):
                     break
 
-    def _sweep(self, x: F64, steps: int, rng: np.random.Generator, conditionals: FullConditionals) -> None:
+    def _sweep(self, x: F64, steps: int, noise: Noise, conditionals: FullConditionals) -> None:
         parallel = kernel_sums.runs_in_parallel(conditionals.plan, x.shape[0])
         size = conditionals.plan.head.size
         block = max(1, _NUMBERS_PER_CALL // max(1, x.shape[0] * size))
         for start in range(0, steps, block):
-            uniforms = rng.random((min(block, steps - start), x.shape[0], size))
+            uniforms = noise(start, min(block, steps - start))
             (sweep_parallel if parallel else sweep)(x, uniforms, *conditionals)
 
 
@@ -275,14 +297,15 @@ def sample(
         checks.finite_array(f"given[{component}]", held, held.ndim)
         x[:, component] = held
 
+    drawn = chain.drawn_from(rng, len(x))
     kept = np.empty((x.shape[0], steps // stride, bridge.d))
     with progress_bar(steps, f"{scheme} chain", show=progress) as bar:
         for i in range(kept.shape[1]):
             if grad_log_likelihood is None:
-                chain.advance(x, stride, rng)
+                chain.advance(x, stride, drawn)
             else:
                 for _ in range(stride):
-                    chain.advance(x, 1, rng, chain.drift_scale * grad_log_likelihood(x))
+                    chain.advance(x, 1, drawn, chain.drift_scale * grad_log_likelihood(x))
             kept[:, i] = x
             bar.update(stride)
     return x if keep_every is None else kept

@@ -35,19 +35,20 @@ F64 = npt.NDArray[np.float64]
 class Closure(Protocol):
     """What the coarse model asks of a closure: a pure init and a pure step, and to be kept in a file.
 
-    ``init(z, rng)`` gives the state a run starts with; ``step(z, state, rng)`` gives the subgrid tendency psi
-    (member, K) for the slow variables z (member, K), and the next state. The state is one float64 array whose first
-    dimension is the member. Neither changes its arguments, apart from advancing ``rng``. A closure may have the
+    ``init(z, rng, member)`` gives the state a run starts with, ``step(z, state)`` the subgrid tendency psi (member, K)
+    for the slow variables z (member, K), and the next state. Ours is a :class:`~l96closure.closures.state.State`; a
+    closure of your own may have an array, or any NamedTuple of arrays and numbers. All randomness follows from the
+    state (:func:`l96closure.noise.normals`), and neither function changes its arguments. A closure may have the
     attributes ``dt``, the coarse step it was fitted for, which :func:`l96closure.integrate` takes unless it is told
     another; ``coarse_dt``, where it remembers from one step to the next, the only step that it then takes; and
     ``subgrid``, the definition of psi it was fitted to (:data:`l96closure.subgrid.DEFINITIONS`), from which the scheme
     follows.
     """
 
-    def init(self, z: F64, rng: np.random.Generator | int) -> F64:
-        """State for the ensemble ``z`` (member, K)."""
+    def init(self, z: F64, rng: np.random.Generator | int, member: npt.ArrayLike = 0) -> Any:
+        """State for the ensemble ``z`` (member, K), whose first member has the number ``member``."""
 
-    def step(self, z: F64, state: F64, rng: np.random.Generator) -> tuple[F64, F64]:
+    def step(self, z: F64, state: Any) -> tuple[F64, Any]:
         """Subgrid tendency psi (member, K) and the next state."""
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -14,8 +14,9 @@ import xarray as xr
 from l96closure import bridge, checks
 from l96closure.closures import origin
 from l96closure.closures.files import save
-from l96closure.closures.inputs import numbers, slow_variables
+from l96closure.closures.inputs import slow_variables
 from l96closure.closures.parts import Parts
+from l96closure.closures.state import State, begin, following
 from l96closure.series import one_run, time_step
 from l96closure.training import prepare
 
@@ -134,17 +135,18 @@ class Analog:
         learned = np.hstack(seen), np.array(scale), psi[lag:].ravel()
         return cls(K, radius, neighbours, memory, *learned, **origin.of(truth, step))
 
-    def init(self, z: F64, rng: np.random.Generator | int) -> F64:
+    def init(self, z: F64, rng: np.random.Generator | int, member: npt.ArrayLike = 0) -> State:
         """Draw what came before z from the samples that are nearest in z.
 
         Parameters
         ----------
         z : slow variables (member, K).
-        rng : generator or seed.
+        rng : seed or generator, which give the key of the noise.
+        member : number of the first member, or the numbers of all, see :func:`l96closure.closures.state.begin`.
 
         Returns
         -------
-        psi and z of the step before (member, K, 2); the empty state (member, 0) without memory.
+        A state that remembers psi and z of the step before (member, K, 2), or nothing without memory.
 
         Raises
         ------
@@ -152,23 +154,23 @@ class Analog:
             ``z`` is not (member, K) for the K the closure was fitted for.
         """
         z = slow_variables(z, (self.K,))
+        state = begin(len(z), rng, member)
         if not self.memory:
-            return np.empty((z.shape[0], 0))
+            return state
         of_z = slice(self._sites.shape[1])
         scale = self.coordinate_scale[of_z]
         tree = scipy.spatial.cKDTree(self.coordinates[:, of_z] / scale)
-        drawn = self._drawn(tree, z[:, self._sites] / scale, np.random.default_rng(rng))
+        drawn = self._drawn(tree, z[:, self._sites] / scale, state)
         change, previous = np.moveaxis(self.coordinates[drawn, -2:], -1, 0)
-        return np.stack([previous, z - change], axis=2)
+        return state._replace(memory=np.stack([previous, z - change], axis=2))
 
-    def step(self, z: F64, state: F64, rng: np.random.Generator) -> tuple[F64, F64]:
+    def step(self, z: F64, state: State) -> tuple[F64, State]:
         """Draw psi from the samples that are nearest.
 
         Parameters
         ----------
         z : slow variables (member, K), finite.
-        state : psi and z of the step before (member, K, 2), from :meth:`init` or that step.
-        rng : source of the draws.
+        state : from :meth:`init` or the previous step.
 
         Returns
         -------
@@ -179,22 +181,21 @@ class Analog:
         ValueError
             ``z`` is not (member, K) for the K the closure was fitted for, or ``state`` does not fit it.
         """
-        z, state = slow_variables(z, (self.K,)), numbers("state", state)
+        z = slow_variables(z, (self.K,))
+        state = following(state, len(z), *(self.K, 2) if self.memory else (0,))
         seen = z[:, self._sites]
         if self.memory:
-            if state.shape != (*z.shape, 2):
-                checks.reject("state.shape", state.shape, f"{(*z.shape, 2)}, that of z and 2")
-            change = z - state[:, :, 1]
-            seen = np.concatenate([seen, change[:, :, None], state[:, :, :1]], axis=2)
-        psi: F64 = self.psi[self._drawn(self._tree, seen / self.coordinate_scale, rng)]
-        return psi, np.stack([psi, z], axis=2) if self.memory else state
+            before = state.memory
+            seen = np.concatenate([seen, (z - before[:, :, 1])[:, :, None], before[:, :, :1]], axis=2)
+        psi: F64 = self.psi[self._drawn(self._tree, seen / self.coordinate_scale, state)]
+        return psi, state._replace(memory=np.stack([psi, z], axis=2)) if self.memory else state
 
-    def _drawn(self, tree: Any, points: F64, rng: np.random.Generator) -> npt.NDArray[np.intp]:
+    def _drawn(self, tree: Any, points: F64, state: State) -> npt.NDArray[np.intp]:
         """Draw one of the samples nearest to each of the points (member, K, coordinate); its number (member, K)."""
         points = checks.finite_array("z", points.clip(-_FAR, _FAR), 3)
         _, near = tree.query(points, k=range(1, self.neighbours + 1))
-        chosen = rng.integers(self.neighbours, size=(*points.shape[:2], 1))
-        drawn: npt.NDArray[np.intp] = np.take_along_axis(near, chosen, axis=2)[:, :, 0]
+        chosen = (self.neighbours * state.uniforms(1, self.K)[0]).astype(np.intp)
+        drawn: npt.NDArray[np.intp] = np.take_along_axis(near, chosen[:, :, None], axis=2)[:, :, 0]
         return drawn
 
     def to_dataset(self) -> xr.Dataset:

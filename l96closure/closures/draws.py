@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from l96closure import bridge
+from l96closure import bridge, noise
 from l96closure.bridge.sampler import SCHEMES as OF_A_CHAIN
 from l96closure.bridge.sampler import SEQUENTIAL
 from l96closure.closures.memory import Memory
+from l96closure.closures.state import State
 
 __all__ = [
     "DRIVEN",
@@ -82,18 +84,22 @@ def warn_of_loss(compressed: bridge.Bridge) -> None:
 
 
 class Draw(Protocol):
-    """Draws residuals: ``initial`` gives the state to start from, a call the residual and the next state."""
+    """Draws residuals with the noise of a state, and says what it is to remember next."""
 
-    def initial(self, members: int, rng: np.random.Generator) -> F64:
-        """State of so many members."""
+    @property
+    def remembers(self) -> tuple[int, ...]:
+        """Shape of what there is to remember of a member."""
 
-    def __call__(self, z: F64, state: F64, rng: np.random.Generator) -> tuple[F64, F64]:
-        """Residual (member, K) given the predictors ``z`` (member, P K), and the next state."""
+    def initial(self, state: State) -> F64:
+        """Return what there is to remember at the start."""
+
+    def __call__(self, z: F64, state: State) -> tuple[F64, F64]:
+        """Return the residual (member, K) given the predictors ``z`` (member, P K), and what to remember."""
 
 
 @dataclass(frozen=True)
 class FromChain:
-    """The noising/denoising chain, started from the last residual (member, K), which is the state.
+    """The noising/denoising chain, started from the last residual (member, K), which is what it remembers.
 
     Attributes
     ----------
@@ -106,20 +112,31 @@ class FromChain:
     fitted: bridge.Bridge
     steps: int
 
-    def initial(self, members: int, rng: np.random.Generator) -> F64:
+    @property
+    def remembers(self) -> tuple[int, ...]:
+        """The sites."""
+        return (self.fitted.components.size,)
+
+    def initial(self, state: State) -> F64:
         """Residuals of training samples; where every site has a dictionary of its own, all sites from one time."""
         of = self.fitted.dictionary_of
         values = np.stack([dictionary.values[:, 0] for dictionary in self.fitted.dictionaries])
-        chosen = rng.integers(values.shape[1], size=(members, 1 if len(values) == of.size else of.size))
-        first: F64 = values[of, chosen]
+        uniform = state.uniforms(1, 1 if len(values) == of.size else of.size)[0]
+        first: F64 = values[of, (values.shape[1] * uniform).astype(np.intp)]
         return first
 
-    def __call__(self, z: F64, state: F64, rng: np.random.Generator) -> tuple[F64, F64]:
-        """Draw; the residual is the next state."""
-        x = np.concatenate([z, state], axis=1)
-        self.chain.advance(x, self.steps, rng)
+    def __call__(self, z: F64, state: State) -> tuple[F64, F64]:
+        """Draw; the residual is what to remember."""
+        x = np.concatenate([z, state.memory], axis=1)
+        self.chain.advance(x, self.steps, partial(self._noise, state))
         residual = x[:, z.shape[1] :]
         return residual.copy(), residual
+
+    def _noise(self, state: State, first: int, steps: int) -> F64:
+        """Noise of some steps of the chain, which are the draws of a step of the closure."""
+        return noise.block(
+            state.key, state.member, state.step, steps, self.chain.numbers, draw=first, normal=self.chain.normal
+        )
 
 
 @dataclass(frozen=True)
@@ -130,7 +147,7 @@ class FromNoise:
     ----------
     fitted : the bridge, whose neighbourhoods hold predictors only.
     quantiles : Q(Phi(xi) | z), which keeps the shape of the distribution; None for m(z) + sqrt(c(z)) xi.
-    memory : of the noise, whose oscillators are the state; None for fresh noise each time, and no state.
+    memory : of the noise, whose oscillators are remembered; None for fresh noise each time.
     """
 
     fitted: bridge.Bridge
@@ -142,19 +159,23 @@ class FromNoise:
         """Make it for a scheme of ``DRIVEN``."""
         return cls(fitted, bridge.tabulate(fitted) if scheme == _QUANTILE else None, memory)
 
-    def initial(self, members: int, rng: np.random.Generator) -> F64:
-        """Noise as it is at any time."""
-        if self.memory is None:
-            return np.empty((members, 0))
-        return self.memory.initial(members, self.fitted.components.size, rng)
+    @property
+    def remembers(self) -> tuple[int, ...]:
+        """The sites and their oscillators, or nothing."""
+        return (0,) if self.memory is None else (self.fitted.components.size, 2 * self.memory.weight.size)
 
-    def __call__(self, z: F64, state: F64, rng: np.random.Generator) -> tuple[F64, F64]:
+    def initial(self, state: State) -> F64:
+        """Noise as it is at any time."""
+        return state.memory if self.memory is None else self.memory.initial(state, self.fitted.components.size)
+
+    def __call__(self, z: F64, state: State) -> tuple[F64, F64]:
         """Draw, with the next values of the noise."""
+        sites = self.fitted.components.size
         if self.memory is None:
-            noise, following = rng.standard_normal((len(z), self.fitted.components.size)), state
+            xi, following = state.normals(1, sites)[0], state.memory
         else:
-            noise, following = self.memory.advance(state, rng)
+            xi, following = self.memory.advance(state, sites)
         if self.quantiles is not None:
-            return self.quantiles(z, noise), following
-        mean, variance = self.fitted.moments(np.concatenate([z, noise], axis=1))  # it reads the predictors alone
-        return mean + np.sqrt(variance) * noise, following
+            return self.quantiles(z, xi), following
+        mean, variance = self.fitted.moments(np.concatenate([z, xi], axis=1))  # it reads the predictors alone
+        return mean + np.sqrt(variance) * xi, following

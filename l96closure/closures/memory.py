@@ -23,6 +23,7 @@ import scipy
 import xarray as xr
 
 from l96closure import checks
+from l96closure.closures.state import State
 from l96closure.compiled import cached
 from l96closure.series import time_step
 from l96closure.training import TrainingData, residual_autocorrelation
@@ -72,36 +73,31 @@ class Memory:
         """Autocorrelation of the noise at the lags 0, 1, ... ``lags`` - 1 steps (lags,)."""
         return _autocorrelations(self.damping * self.step, self.frequency * self.step, lags).T @ self.weight
 
-    def initial(self, members: int, sites: int, rng: np.random.Generator) -> F64:
+    def initial(self, state: State, sites: int) -> F64:
         """Draw the last two values of every oscillator from their stationary distribution (member, K, 2 m)."""
         first, second, *_ = self._recursion
-        last, before = rng.standard_normal((2, members, sites, self.weight.size))
+        normals = state.normals(2 * self.weight.size, sites)
+        last, before = (np.moveaxis(half, 0, 2) for half in np.split(normals, 2))
         together = first / (1.0 - second)  # correlation of one value with the next
         return np.concatenate([last, together * last + np.sqrt(1.0 - together**2) * before], axis=2)
 
-    def advance(self, state: F64, rng: np.random.Generator) -> tuple[F64, F64]:
-        """Make a step; return the noise (member, K), standard normal, and the next state (member, K, 2 m).
-
-        Raises ``ValueError`` when ``state`` has another shape.
-        """
-        if state.ndim != 3 or state.shape[2] != 2 * self.weight.size:
-            checks.reject("state.shape", state.shape, f"(member, K, {2 * self.weight.size})")
-        normals = rng.standard_normal((*state.shape[:2], self.weight.size))
-        following, noise = np.empty_like(state), np.empty(state.shape[:2])
-        _advance(state, normals, self._recursion, following, noise)
+    def advance(self, state: State, sites: int) -> tuple[F64, F64]:
+        """Make a step; return the noise (member, K), standard normal, and what to remember next (member, K, 2 m)."""
+        following, noise = np.empty_like(state.memory), np.empty(state.memory.shape[:2])
+        _advance(state.memory, state.normals(self.weight.size, sites), self._recursion, following, noise)
         return noise, following
 
 
 @cached
 def _advance(state: F64, normals: F64, recursion: F64, following: F64, noise: F64) -> None:
-    m = normals.shape[2]
+    m = normals.shape[0]
     for n in range(state.shape[0]):
         for k in range(state.shape[1]):
             total = 0.0
             for i in range(m):
                 last = state[n, k, i]
                 value = (
-                    recursion[0, i] * last + recursion[1, i] * state[n, k, m + i] + recursion[2, i] * normals[n, k, i]
+                    recursion[0, i] * last + recursion[1, i] * state[n, k, m + i] + recursion[2, i] * normals[i, n, k]
                 )
                 following[n, k, i], following[n, k, m + i] = value, last
                 total += recursion[3, i] * value

@@ -8,6 +8,7 @@ import xarray as xr
 
 from l96closure.closures.files import save
 from l96closure.closures.inputs import slow_variables
+from l96closure.closures.state import State, begin, following
 
 __all__ = ["NoClosure"]
 
@@ -25,13 +26,14 @@ class NoClosure:
         """Nothing is learned from ``truth``; here so that every closure is made in the same way."""
         return cls()
 
-    def init(self, z: F64, rng: np.random.Generator | int) -> F64:
-        """Return the empty state (member, 0)."""
-        return np.empty((len(slow_variables(z)), 0))
+    def init(self, z: F64, rng: np.random.Generator | int, member: npt.ArrayLike = 0) -> State:
+        """Return a state that remembers nothing."""
+        return begin(len(slow_variables(z)), rng, member)
 
-    def step(self, z: F64, state: F64, rng: np.random.Generator) -> tuple[F64, F64]:
-        """Return psi = 0 of the shape of ``z`` (member, K), and the state as it was."""
-        return np.zeros_like(slow_variables(z)), state
+    def step(self, z: F64, state: State) -> tuple[F64, State]:
+        """Return psi = 0 of the shape of ``z`` (member, K), and the next state."""
+        z = slow_variables(z)
+        return np.zeros_like(z), following(state, len(z), 0)
 
     def to_dataset(self) -> xr.Dataset:
         """Everything :meth:`from_dataset` needs."""

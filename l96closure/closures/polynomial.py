@@ -14,6 +14,7 @@ from l96closure.closures import origin
 from l96closure.closures.files import save
 from l96closure.closures.inputs import slow_variables
 from l96closure.closures.parts import Parts
+from l96closure.closures.state import State, begin, following
 from l96closure.training import read_fields
 from l96closure.trends import PolynomialTrend, removed
 
@@ -64,13 +65,14 @@ class Polynomial:
         assert isinstance(trend, PolynomialTrend)
         return cls(trend, **origin.of(truth))
 
-    def init(self, z: F64, rng: np.random.Generator | int) -> F64:
-        """Return the empty state (member, 0)."""
-        return np.empty((len(slow_variables(z)), 0))
+    def init(self, z: F64, rng: np.random.Generator | int, member: npt.ArrayLike = 0) -> State:
+        """Return a state that remembers nothing."""
+        return begin(len(slow_variables(z)), rng, member)
 
-    def step(self, z: F64, state: F64, rng: np.random.Generator) -> tuple[F64, F64]:
-        """Return psi = p(z) of the shape of ``z`` (member, K), in units of z per model time unit, and the state."""
-        return self.trend(slow_variables(z)), state
+    def step(self, z: F64, state: State) -> tuple[F64, State]:
+        """Return psi = p(z) of the shape of ``z`` (member, K), in units of z per time unit, and the next state."""
+        z = slow_variables(z)
+        return self.trend(z), following(state, len(z), 0)
 
     def to_dataset(self) -> xr.Dataset:
         """Everything :meth:`from_dataset` needs."""

@@ -13,9 +13,10 @@ import xarray as xr
 from l96closure import checks
 from l96closure.closures import origin
 from l96closure.closures.files import save
-from l96closure.closures.inputs import numbers, slow_variables
+from l96closure.closures.inputs import slow_variables
 from l96closure.closures.parts import Parts
 from l96closure.closures.polynomial import Polynomial, polynomial
+from l96closure.closures.state import State, begin, following
 from l96closure.series import autocorrelation, no_joint, one_run, time_step
 from l96closure.training import prepare
 from l96closure.trends import PolynomialTrend, on_unit_interval
@@ -106,33 +107,40 @@ class PolynomialAR1:
         assert isinstance(data.trend, PolynomialTrend)
         return cls(data.trend, log_variance, phi, **origin.of(truth, step))
 
-    def init(self, z: F64, rng: np.random.Generator | int) -> F64:
-        """Draw e from its stationary distribution, N(0, 1), of the shape of ``z`` (member, K)."""
-        return np.random.default_rng(rng).standard_normal(slow_variables(z).shape)
+    def init(self, z: F64, rng: np.random.Generator | int, member: npt.ArrayLike = 0) -> State:
+        """Draw e (member, K), which the state remembers, from its stationary distribution, N(0, 1).
 
-    def step(self, z: F64, state: F64, rng: np.random.Generator) -> tuple[F64, F64]:
+        Parameters
+        ----------
+        z : slow variables (member, K).
+        rng : seed or generator, which give the key of the noise.
+        member : number of the first member, or the numbers of all, see :func:`l96closure.closures.state.begin`.
+        """
+        z = slow_variables(z)
+        state = begin(len(z), rng, member)
+        return state._replace(memory=state.normals(1, z.shape[1])[0])
+
+    def step(self, z: F64, state: State) -> tuple[F64, State]:
         """Advance e by a step and add it to the polynomial.
 
         Parameters
         ----------
         z : slow variables (member, K).
-        state : e (member, K), from :meth:`init` or the previous step.
-        rng : source of the noise.
+        state : from :meth:`init` or the previous step.
 
         Returns
         -------
-        psi (member, K) in units of z per model time unit, and the next e.
+        psi (member, K) in units of z per model time unit, and the next state.
 
         Raises
         ------
         ValueError
-            ``z`` is not (member, K), or ``state`` not of its shape.
+            ``z`` is not (member, K), or ``state`` does not fit it.
         """
-        z, state = slow_variables(z), numbers("state", state)
-        if state.shape != z.shape:
-            checks.reject("state.shape", state.shape, f"that of z, {z.shape}")
-        following = self.phi * state + np.sqrt(1.0 - self.phi**2) * rng.standard_normal(z.shape)
-        return self.trend(z) + np.exp(0.5 * self.log_variance(z)) * following, following
+        z = slow_variables(z)
+        state = following(state, len(z), z.shape[1])
+        e = self.phi * state.memory + np.sqrt(1.0 - self.phi**2) * state.normals(1, z.shape[1])[0]
+        return self.trend(z) + np.exp(0.5 * self.log_variance(z)) * e, state._replace(memory=e)
 
     def to_dataset(self) -> xr.Dataset:
         """Everything :meth:`from_dataset` needs."""

@@ -34,9 +34,10 @@ from l96closure.closures.draws import (
     warn_of_loss,
 )
 from l96closure.closures.files import save
-from l96closure.closures.inputs import numbers, slow_variables
+from l96closure.closures.inputs import slow_variables
 from l96closure.closures.memory import Memory, remembered
 from l96closure.closures.parts import Parts
+from l96closure.closures.state import State, begin, following
 from l96closure.fields import Fields
 from l96closure.restart import Journal, Restart
 from l96closure.training import prepare
@@ -265,34 +266,34 @@ class SchrodingerBridge:
         warn_of_loss(small)
         return replace(self, fitted=small)
 
-    def init(self, z: F64, rng: np.random.Generator | int) -> F64:
+    def init(self, z: F64, rng: np.random.Generator | int, member: npt.ArrayLike = 0) -> State:
         """Start each member from the noise, or from the residual psi of a training sample, see :meth:`fit`.
 
         Parameters
         ----------
         z : predictors (member, K), or (member, P, K) for several.
-        rng : generator or seed.
+        rng : seed or generator, which give the key of the noise.
+        member : number of the first member, or the numbers of all, see :func:`l96closure.closures.state.begin`.
 
         Returns
         -------
-        State of the noise (member, K, 2 ``memory``) or of the chain (member, K).
+        A state that remembers the noise (member, K, 2 ``memory``), or of a chain the residual (member, K).
 
         Raises
         ------
         ValueError
             ``z`` is not of that shape for the P and K the closure was fitted for.
         """
-        z = slow_variables(z, self.fields.input_shape)
-        return self._draw.initial(len(z), np.random.default_rng(rng))
+        state = begin(len(slow_variables(z, self.fields.input_shape)), rng, member)
+        return state._replace(memory=self._draw.initial(state))
 
-    def step(self, z: F64, state: F64, rng: np.random.Generator) -> tuple[F64, F64]:
+    def step(self, z: F64, state: State) -> tuple[F64, State]:
         """Draw psi given z: the residual by the scheme, then the trend.
 
         Parameters
         ----------
         z : predictors (member, K), or (member, P, K) for several, in the units of the training data.
         state : from :meth:`init` or the previous step.
-        rng : source of the noise.
 
         Returns
         -------
@@ -301,12 +302,14 @@ class SchrodingerBridge:
         Raises
         ------
         ValueError
-            ``z`` is not of that shape for the P and K the closure was fitted for.
+            ``z`` is not of that shape for the P and K the closure was fitted for, or ``state`` does not fit it.
         """
         z = slow_variables(z, self.fields.input_shape)
-        residual, following = self._draw(z.reshape(len(z), -1), numbers("state", state), rng)
+        state = following(state, len(z), *self._draw.remembers)
+        residual, memory = self._draw(z.reshape(len(z), -1), state)
         psi = residual if self.trend is None else residual + self.trend(z)
-        return (psi - psi.mean(axis=1, keepdims=True) if self.conserve else psi), following
+        psi = psi - psi.mean(axis=1, keepdims=True) if self.conserve else psi
+        return psi, state._replace(memory=memory)
 
     def to_dataset(self) -> xr.Dataset:
         """Everything :meth:`from_dataset` needs, and nothing that can be derived from it."""

@@ -1,4 +1,4 @@
-"""The coarse run in batches of members, which have noise of their own and can be run anywhere."""
+"""The coarse run in batches of members, which can be run anywhere; the result does not depend on their number."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +37,6 @@ class _Batch(NamedTuple):
     closure: Closure
     first: int
     z0: npt.NDArray[np.float64]
-    seed: np.random.SeedSequence
     restart: Restart | None
 
 
@@ -61,14 +60,14 @@ def run_batches(
         first record is negative; ``run`` is then empty.
     """
     coarse = settings.coarse
-    seed, groups = np.random.SeedSequence(settings.seeds["coarse"]), np.array_split(z0, coarse.batches)
+    groups = np.array_split(z0, coarse.batches)
     first = np.cumsum([0, *map(len, groups)]).tolist()
     batches = [
-        _Batch(settings, closure, first[number], z, sequence, restart and restart.of_piece(number))
-        for number, (z, sequence) in enumerate(zip(groups, seed.spawn(coarse.batches), strict=True))
+        _Batch(settings, closure, first[number], z, restart and restart.of_piece(number))
+        for number, z in enumerate(groups)
     ]
     if coarse.batches == 1:
-        batches = [batches[0]._replace(seed=seed, restart=restart)]
+        batches = [batches[0]._replace(restart=restart)]
     runs, errors = [], []
     for outcome in each(_run, batches):
         if isinstance(outcome, BlowUpError):
@@ -78,7 +77,6 @@ def run_batches(
         runs.append(outcome.run if isinstance(outcome, BlowUpError) else outcome)
     shortest = min(run.sizes["time"] for run in runs)
     together: xr.Dataset = xr.concat([run.isel(time=slice(shortest)) for run in runs], "member")
-    together = together.assign_coords(member=np.arange(len(z0)))
     if errors:
         last = min((error.last for error in errors), key=lambda last: last.attrs["step"])
         raise BlowUpError(last, together.assign_attrs(steps=last.attrs["step"]))
@@ -88,23 +86,19 @@ def run_batches(
 @chosen_scheme()
 def _run(batch: _Batch) -> xr.Dataset | BlowUpError:
     settings, z = batch.settings, batch.z0
-    coarse, rng = settings.coarse, np.random.default_rng(batch.seed)
-    advance = partial(integrate, settings.judged, batch.closure, dt=coarse.dt, scheme=coarse.scheme, rng=rng)
+    coarse, rng = settings.coarse, np.random.default_rng(settings.seeds["coarse"])
+    how: dict[str, Any] = {"dt": coarse.dt, "scheme": coarse.scheme, "rng": rng, "member": batch.first}
+    advance = partial(integrate, settings.judged, batch.closure, **how)
     spinup = settings.reference.spinup if settings.reference.model else 0.0
     dropped = checks.steps("reference.spinup", spinup, coarse.dt)
     try:
         if dropped:
             z = advance(z, steps=dropped + 1, save_every=dropped)["z"].to_numpy()[:, -1]
     except BlowUpError as error:
-        return _numbered(error.last, error.run.isel(time=slice(0)), batch.first, dropped)
+        step = error.last.attrs["step"] - dropped  # counted from the first record
+        return BlowUpError(error.last.assign_attrs(step=step), error.run.isel(time=slice(0)))
     try:
         run: xr.Dataset = advance(z, steps=coarse.steps, save_every=coarse.save_every, restart=batch.restart)
     except BlowUpError as error:
-        return _numbered(error.last, error.run, batch.first)
+        return error
     return run
-
-
-def _numbered(last: xr.Dataset, run: xr.Dataset, first: int, dropped: int = 0) -> BlowUpError:
-    """Return the blow-up of members from number ``first`` on, whose run begins after so many steps are dropped."""
-    where = {"member": first + last.attrs["member"], "step": last.attrs["step"] - dropped}
-    return BlowUpError(last.assign_coords(member=first + np.arange(last.sizes["member"])).assign_attrs(where), run)

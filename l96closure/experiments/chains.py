@@ -169,7 +169,7 @@ def _run(
 
     def after(steps: int) -> F64:
         following = states.copy()
-        chain.advance(following, steps, rng)
+        chain.advance(following, steps, chain.drawn_from(rng, len(following)))
         return following.ravel()
 
     burn_in = np.diff(lengths.scored, prepend=0).tolist()

@@ -63,8 +63,8 @@ class Coarse:
     steps : number of steps of every member, >= 1.
     members : ensemble members, >= 1.
     save_every : record every n-th step, 1 <= n <= ``steps``.
-    batches : members are run in so many parts, each with noise of its own, 1 <= n <= ``members``; the results depend on
-        it, and a cluster runs them at the same time.
+    batches : members are run in so many parts, 1 <= n <= ``members``, which a cluster runs at the same time; the
+        results do not depend on it.
     keep_good : where a member stops being finite, go on with the records before that instead of ending the experiment.
 
     Raises

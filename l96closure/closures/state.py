@@ -1,0 +1,132 @@
+"""What a closure carries from step to step: where its noise comes from, and what it remembers."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from l96closure import checks, noise
+from l96closure.closures.inputs import numbers
+
+__all__ = ["State", "begin", "following", "member_numbers", "parts", "restored", "variables", "with_parts"]
+
+F64 = npt.NDArray[np.float64]
+U64 = npt.NDArray[np.uint64]
+
+_MOST_MEMBERS = 2**32  # that the noise can tell apart
+
+
+class State(NamedTuple):
+    """The state of an ensemble of one closure; made by :func:`begin`, never changed in place.
+
+    The noise of a step is a function of key, step and member number (:mod:`l96closure.noise`): a copy of a state draws
+    the same numbers again, members may be split into batches or put into another order, and a run that was stopped
+    needs nothing but its state.
+
+    Attributes
+    ----------
+    key : of the ensemble's noise, of 64 bits.
+    step : steps made so far; the noise of ``init`` is that of step 0.
+    member : numbers of the members (n,).
+    memory : what the closure remembers (n, ...), of a shape of its own.
+    """
+
+    key: np.uint64
+    step: int
+    member: U64
+    memory: F64
+
+    def normals(self, draws: int, sites: int) -> F64:
+        """Return the standard normals of this step (draws, n, sites)."""
+        return noise.block(self.key, self.member, self.step, draws, sites)
+
+    def uniforms(self, draws: int, sites: int) -> F64:
+        """Return the uniform numbers of this step (draws, n, sites), of the same words as the normals."""
+        return noise.block(self.key, self.member, self.step, draws, sites, normal=False)
+
+
+def begin(members: int, rng: np.random.Generator | int, member: npt.ArrayLike = 0) -> State:
+    """Return the state, at step 0 and with nothing to remember, that an ensemble starts from.
+
+    Parameters
+    ----------
+    members : how many.
+    rng : seed or generator, which give the key; a generator is advanced.
+    member : number of the first member, or the numbers of all of them (members,): a batch of a larger ensemble draws
+        what its members draw there.
+
+    Raises
+    ------
+    ValueError
+        ``member`` holds no numbers from 0 to 2^32 - 1, or not so many.
+    """
+    return State(np.uint64(noise.key_of(rng)), 0, member_numbers(member, members), np.empty((members, 0)))
+
+
+def member_numbers(member: npt.ArrayLike, members: int) -> U64:
+    """Return the numbers (members,) of the members of which ``member`` gives the first, or all.
+
+    Raises ``ValueError`` when these are no integers from 0 to 2^32 - 1, or not so many.
+    """
+    given = np.asarray(member)
+    most = _MOST_MEMBERS - members if given.ndim == 0 else _MOST_MEMBERS - 1
+    if given.dtype.kind not in "iu" or given.shape not in ((), (members,)) or ((given < 0) | (given > most)).any():
+        checks.reject("member", member, f"an integer from 0 to {_MOST_MEMBERS - members}, or {members} of them")
+    return given.astype(np.uint64) + (np.arange(members, dtype=np.uint64) if given.ndim == 0 else np.uint64(0))
+
+
+def following(state: Any, members: int, *memory: int) -> State:
+    """Return a state with the number of the next step; what it remembers is still that of the last.
+
+    Raises ``ValueError`` when it is no :class:`State` of so many members, each with a memory of this shape.
+    """
+    if not isinstance(state, State):
+        checks.reject("state", type(state).__qualname__, "a State, as init makes it")
+    if len(state.member) != members:
+        checks.reject("state.member.shape", state.member.shape, f"({members},), one number for each member of z")
+    remembered = numbers("state.memory", state.memory)
+    if remembered.shape != (members, *memory):
+        checks.reject("state.memory.shape", remembered.shape, f"{(members, *memory)}, as init makes it")
+    return state._replace(step=state.step + 1, memory=remembered)
+
+
+def parts(state: Any) -> dict[str, Any]:
+    """Return the parts of a closure's state by name: of a NamedTuple its fields, of an array itself.
+
+    Raises ``ValueError`` when a state is neither, or a part is no number or array of numbers.
+    """
+    tuple_of = {f"state.{name}": part for name, part in state._asdict().items()} if hasattr(state, "_asdict") else None
+    named = {"state": state} if tuple_of is None else tuple_of
+    for name, part in named.items():
+        if not isinstance(part, np.ndarray | np.generic | int | float) or np.asarray(part).dtype.kind not in "biuf":
+            checks.reject(name, type(part).__qualname__, "an array of numbers, or a NamedTuple of such")
+    return named
+
+
+def variables(state: Any) -> dict[str, Any]:
+    """Return the parts of a state as variables of a file."""
+    arrays = {name: np.asarray(part) for name, part in parts(state).items()}
+    return {
+        f"closure_{name}": (
+            [f"{name}_{axis}" for axis in range(array.ndim)],
+            array,
+            {"long_name": f"{name} of the closure"},
+        )
+        for name, array in arrays.items()
+    }
+
+
+def restored(stored: xr.Dataset, like: Any) -> Any:
+    """Return the state in a file, inverse of :func:`variables`; ``like`` is one of the same closure."""
+    arrays = {name: stored[f"closure_{name}"].to_numpy() for name in parts(like)}
+    return with_parts(like, {n: a if isinstance(parts(like)[n], np.ndarray) else a[()] for n, a in arrays.items()})
+
+
+def with_parts(state: Any, named: dict[str, Any]) -> Any:
+    """Return a state like another with these :func:`parts`, numbers of the type that they have there."""
+    before = parts(state)
+    values = [part if isinstance(part, np.ndarray) else type(before[name])(part) for name, part in named.items()]
+    return type(state)(*values) if hasattr(state, "_asdict") else values[0]
