@@ -23,7 +23,8 @@ from l96closure.restart import Restart
 
 F64 = npt.NDArray[np.float64]
 K, MEMBERS = 8, 19
-tendency = partial(lc.resolved_tendency, F=10.0)
+MODEL = lc.TwoScaleLorenz96(K, 3, 10.0)
+tendency = MODEL.resolved_tendency
 
 BRIDGES: dict[str, dict[str, Any]] = {
     "moments": {"centres": 80, "radius": 1, "compressed": None},
@@ -67,7 +68,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.fixture(scope="module")
 def truth() -> xr.Dataset:
-    return lc.simulate(lc.TwoScaleLorenz96(K, 3, 10.0), samples=6000, dt=1e-3, every=5, spinup=3.0, subgrid="coupling")
+    return MODEL.simulate(samples=6000, dt=1e-3, every=5, spinup=3.0, subgrid="coupling")
 
 
 @pytest.fixture(scope="module", params=CASES.values(), ids=CASES.keys())

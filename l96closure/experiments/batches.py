@@ -93,12 +93,12 @@ def _run(batch: _Batch) -> xr.Dataset | BlowUpError:
     dropped = checks.steps("reference.spinup", spinup, coarse.dt)
     try:
         if dropped:
-            z = advance(z, steps=dropped + 1, save_every=dropped)["z"].to_numpy()[:, -1]
+            z = advance(z0=z, steps=dropped + 1, save_every=dropped)["z"].to_numpy()[:, -1]
     except BlowUpError as error:
         step = error.last.attrs["step"] - dropped  # counted from the first record
         return BlowUpError(error.last.assign_attrs(step=step), error.run.isel(time=slice(0)))
     try:
-        run: xr.Dataset = advance(z, steps=coarse.steps, save_every=coarse.save_every, restart=batch.restart)
+        run: xr.Dataset = advance(z0=z, steps=coarse.steps, save_every=coarse.save_every, restart=batch.restart)
     except BlowUpError as error:
         return error
     return run
