@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import inspect
 import warnings
 from pathlib import Path
@@ -222,6 +224,13 @@ def test_save_is_the_method_of_every_closure(name: str, truth: xr.Dataset, tmp_p
     one, two = (store.read(tmp_path / f"{file}.nc", kind="closure") for file in ("one", "two"))
     xr.testing.assert_equal(one, two)
     assert one.attrs["title"] == two.attrs["title"] == closure.title
+
+
+@pytest.mark.parametrize("module", ["coarse", "noise", "systems.kuramoto_sivashinsky", "systems.lorenz96"])
+def test_the_examples_of_docstrings(module: str) -> None:
+    found = doctest.testmod(importlib.import_module(f"l96closure.{module}"), extraglobs={"lc": lc})
+    assert found.attempted
+    assert not found.failed
 
 
 def test_the_version_is_that_of_the_package() -> None:
