@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import xarray as xr
+from command_line import Call
+from test_cli import TINY
 
 import l96closure as lc
 from l96closure import store, subgrid
@@ -214,6 +216,14 @@ class TestWhatAClosureTells:
         data = fitted("schrodinger_bridge", truth).to_dataset()
         with pytest.raises(ValueError, match=r"^dt = 0\.01 .* 0\.005, the step of the memory"):
             SchrodingerBridge.from_dataset(data.assign_attrs(dt=0.01))
+
+
+def test_a_command_tells_once_what_does_not_fit(call: Call) -> None:
+    run = [*TINY, "closure=polynomial", "stages=[simulate,fit,integrate,forecast]"]
+    outcome = call(*run, "coarse.scheme=euler", "coarse.batches=2")
+    assert outcome.status == 0, outcome.err
+    assert outcome.err.count("scheme = 'euler' does not fit") == 1
+    assert "does not fit" not in call(*run).err
 
 
 @pytest.mark.parametrize("name", CLOSURES)
