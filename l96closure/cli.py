@@ -23,6 +23,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import hydra
+from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import (
     ConfigCompositionException,
@@ -35,7 +36,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from l96closure import checks, progress
-from l96closure.experiments import WORKFLOWS
+from l96closure.experiments import WORKFLOWS, schema
 from l96closure.experiments.run_folder import locked
 from l96closure.experiments.stored import read_settings, read_yaml, to_yaml
 from l96closure.store import atomic_path
@@ -48,6 +49,11 @@ _FULL_ERROR = "HYDRA_FULL_ERROR"
 _NOTES, _NOTES_OF_SWEEP = ".hydra", "multirun.yaml"
 _OF_ONE_COMMAND = ("run_dir", "resume", "force")  # settings that the next command does not take over
 _FREE = (*_OF_ONE_COMMAND, "stages", "checkpoint_every", "compute")  # settings that a resumed run may change
+
+
+for _group, _options in schema.options().items():  # beside the YAML files of the group
+    for _name, _node in _options.items():
+        ConfigStore.instance().store(group=_group, name=_name, node=_node)
 
 
 class _Stop(BaseException):

@@ -137,6 +137,15 @@ def integrate(
     -----
     SchemeWarning
         The scheme is not the one that the closure's definition of psi is consistent with.
+
+    Examples
+    --------
+    >>> model = lc.TwoScaleLorenz96(K=8, J=4)
+    >>> truth = model.simulate(samples=1000, rng=1)
+    >>> closure = lc.closures.PolynomialAR1.fit(truth)
+    >>> run = lc.integrate(model, closure, truth["z"].values[:3], steps=100, rng=2)
+    >>> dict(run.sizes), run.attrs["dt"], run.attrs["scheme"]
+    ({'member': 3, 'time': 100, 'k': 8}, 0.005, 'rk4')
     """
     z = checks.finite_array("z0", z0, 2).copy()
     steps, save_every = checks.integer("steps", steps, 1), checks.integer("save_every", save_every, 1)

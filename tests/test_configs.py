@@ -15,12 +15,31 @@ from omegaconf import OmegaConf
 
 from l96closure.cli import config_folder
 from l96closure.closures import CLOSURES
-from l96closure.experiments import WORKFLOWS
-from l96closure.experiments.settings import Coarse, Forecast, Reference, Settings
+from l96closure.experiments import WORKFLOWS, schema
+from l96closure.experiments.settings import NO_SETTINGS, Coarse, Forecast, Reference, Settings
+from l96closure.systems import SYSTEMS
+
+
+def files(group: str) -> list[str]:
+    return sorted(file.stem for file in (config_folder() / group).glob("*.yaml"))
 
 
 def options(group: str) -> list[str]:
-    return sorted(file.stem for file in (config_folder() / group).glob("*.yaml"))
+    return sorted({*files(group), *schema.options().get(group, ())} - {"kuramoto_sivashinsky"})  # it takes two groups
+
+
+def read(group: str, option: str) -> tuple[list[Any], dict[str, Any]]:
+    """Return what a file is based on, and what it says itself."""
+    body = yaml.safe_load((config_folder() / group / f"{option}.yaml").read_text(encoding="utf-8"))
+    return body.pop("defaults", []), body
+
+
+def leaves(config: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, value in config.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, (*above, key))
+        else:
+            yield (*above, key), value
 
 
 def workflow(experiment: str) -> str:
@@ -75,6 +94,40 @@ def test_every_option_builds(composed: Any, option: str) -> None:
     Settings.from_config(composed(option))
 
 
+@pytest.mark.parametrize(
+    ("group", "option"), [(group, option) for group in schema.options() for option in files(group)]
+)
+def test_an_option_lists_differences_from_the_defaults_in_code_only(composed: Any, group: str, option: str) -> None:
+    bases, body = read(group, option)
+    (base,) = (base for base in bases if base != "_self_")
+    assert "_self_" in bases or not body
+    before = dict(leaves(composed(f"{group}={base}")[group]))
+    for path, value in leaves(body):
+        assert before[path] != value, f"{group}={option} repeats {'.'.join(path)} = {value} of {base}"
+
+
+@pytest.mark.parametrize("experiment", files("experiment"))
+def test_an_experiment_lists_differences_only(composed: Any, experiment: str) -> None:
+    bases, body = read("experiment", experiment)
+    groups = {
+        key.removeprefix("override /"): value for base in bases if isinstance(base, dict) for key, value in base.items()
+    }
+    based_on = [f"experiment={base}" for base in bases if base in files("experiment")]
+    chosen = [f"{group}={option}" if option else f"~{group}" for group, option in groups.items()]
+    before = dict(leaves(composed(*based_on, *chosen)))
+    for path, value in leaves(body):
+        if path != ("experiment_name",) and path in before:
+            assert before[path] != value, f"experiment={experiment} repeats {'.'.join(path)} = {value}"
+
+
+@pytest.mark.parametrize(
+    ("group", "option"), [(group, name) for group, named in schema.options().items() for name in named]
+)
+def test_the_defaults_in_code_can_all_be_overridden(composed: Any, group: str, option: str) -> None:
+    for key in schema.options()[group][option]:
+        assert composed(f"{group}={option}", f"{group}.{key}=7")[group][key] == 7
+
+
 def test_the_default_experiment_is_l96(composed: Any) -> None:
     assert composed() == composed("experiment=l96")
 
@@ -122,9 +175,15 @@ def test_the_settings_of_a_closure_are_what_fit_does_without_arguments(composed:
     defaults = {name: given.default for name, given in inspect.signature(CLOSURES[name].fit).parameters.items()}
     settings = Settings.from_config(composed(f"closure={name}")).closure_arguments
     assert settings == {name: defaults[name] for name in settings}
-    ours = {"truth", "seed", "step", "restart", "each"}
-    of_other_grids = {"predictors", "target", "dim", "periodic", "neighbourhoods"}
-    assert set(defaults) - set(settings) <= ours | of_other_grids
+    assert set(defaults) - set(settings) <= set(NO_SETTINGS["fit"])
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_the_training_is_what_simulate_does_without_arguments(composed: Any, name: str) -> None:
+    defaults = {name: given.default for name, given in inspect.signature(SYSTEMS[name].simulate).parameters.items()}
+    assert composed(f"training={name}")["training"].items() <= defaults.items()
+    model = composed(f"model={name}")["model"]
+    assert SYSTEMS[name](**{key: value for key, value in model.items() if key != "name"}) == SYSTEMS[name]()
 
 
 def test_the_recommended_closure_is_the_bridge(composed: Any) -> None:

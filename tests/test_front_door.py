@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import inspect
 import warnings
 from pathlib import Path
@@ -11,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import xarray as xr
+from command_line import Call
+from test_cli import TINY
 
 import l96closure as lc
 from l96closure import store, subgrid
@@ -214,6 +218,14 @@ class TestWhatAClosureTells:
             SchrodingerBridge.from_dataset(data.assign_attrs(dt=0.01))
 
 
+def test_a_command_tells_once_what_does_not_fit(call: Call) -> None:
+    run = [*TINY, "closure=polynomial", "stages=[simulate,fit,integrate,forecast]"]
+    outcome = call(*run, "coarse.scheme=euler", "coarse.batches=2")
+    assert outcome.status == 0, outcome.err
+    assert outcome.err.count("scheme = 'euler' does not fit") == 1
+    assert "does not fit" not in call(*run).err
+
+
 @pytest.mark.parametrize("name", CLOSURES)
 def test_save_is_the_method_of_every_closure(name: str, truth: xr.Dataset, tmp_path: Path) -> None:
     closure = fitted(name, truth) if name != "none" else NoClosure()
@@ -222,6 +234,13 @@ def test_save_is_the_method_of_every_closure(name: str, truth: xr.Dataset, tmp_p
     one, two = (store.read(tmp_path / f"{file}.nc", kind="closure") for file in ("one", "two"))
     xr.testing.assert_equal(one, two)
     assert one.attrs["title"] == two.attrs["title"] == closure.title
+
+
+@pytest.mark.parametrize("module", ["coarse", "noise", "systems.kuramoto_sivashinsky", "systems.lorenz96"])
+def test_the_examples_of_docstrings(module: str) -> None:
+    found = doctest.testmod(importlib.import_module(f"l96closure.{module}"), extraglobs={"lc": lc})
+    assert found.attempted
+    assert not found.failed
 
 
 def test_the_version_is_that_of_the_package() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,16 @@ from l96closure.compute import Compute
 from l96closure.experiments import sections
 from l96closure.systems import SYSTEMS
 
-__all__ = ["Coarse", "Diagnostics", "Forecast", "Reference", "Settings"]
+__all__ = ["NO_SETTINGS", "Coarse", "Diagnostics", "Forecast", "Reference", "Settings"]
 
-_NO_SETTINGS = {  # arguments that the experiment gives itself
-    "fit": ("truth", "seed", "step", "restart", "each"),
+NO_SETTINGS = {
+    "fit": (
+        *("truth", "seed", "step", "restart", "each"),
+        *("predictors", "target", "dim", "periodic", "neighbourhoods"),  # of other data than the experiment's
+    ),
     "simulate": ("self", "rng", "members", "restart"),
 }
+"""Arguments of a closure's ``fit`` and of a system's ``simulate`` that the experiment gives, or leaves, itself."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,9 @@ class Reference:
         A field is out of its range.
     """
 
-    duration: float
-    spinup: float
-    model: Mapping[str, Any]
+    duration: float = 2000.0  # five times the coarse run gives ten pairs of stretches for the floors
+    spinup: float = 10.0
+    model: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         checks.number("reference.duration", self.duration, above=0.0)
@@ -73,13 +77,13 @@ class Coarse:
         A field is out of its range.
     """
 
-    scheme: str
-    dt: float
-    steps: int
-    members: int
-    save_every: int
-    batches: int
-    keep_good: bool
+    scheme: str = "rk4"
+    dt: float = 5e-3
+    steps: int = 20_000  # 100 time units ...
+    members: int = 4  # ... each
+    save_every: int = 5
+    batches: int = 1
+    keep_good: bool = False
 
     def __post_init__(self) -> None:
         checks.boolean("coarse.keep_good", self.keep_good)
@@ -115,10 +119,10 @@ class Forecast:
         A field is out of its range.
     """
 
-    starts: int
-    members: int
-    lead: float
-    every: float
+    starts: int = 200
+    members: int = 20
+    lead: float = 2.0
+    every: float = 0.05
 
     def __post_init__(self) -> None:
         checks.integer("forecast.starts", self.starts, 2)
@@ -148,8 +152,8 @@ class Diagnostics:
         A field is out of its range.
     """
 
-    bins: int
-    max_lag: float
+    bins: int = 100
+    max_lag: float = 5.0
 
     def __post_init__(self) -> None:
         checks.integer("diagnostics.bins", self.bins, 2)
@@ -219,11 +223,11 @@ class Settings:
         closure = checks.one_of("closure.name", arguments.pop("name", None), closures.CLOSURES)
         return cls(
             model=sections.build("model", system, model),
-            training=sections.arguments("training", system.simulate, config["training"], *_NO_SETTINGS["simulate"]),
+            training=sections.arguments("training", system.simulate, config["training"], *NO_SETTINGS["simulate"]),
             reference=sections.build("reference", Reference, config["reference"]),
             closure=closure,
             closure_arguments=sections.arguments(
-                "closure", closures.CLOSURES[closure].fit, arguments, *_NO_SETTINGS["fit"]
+                "closure", closures.CLOSURES[closure].fit, arguments, *NO_SETTINGS["fit"]
             ),
             coarse=sections.build("coarse", Coarse, config["coarse"]),
             forecast=sections.build("forecast", Forecast, config["forecast"]),

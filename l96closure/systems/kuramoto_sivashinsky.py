@@ -135,8 +135,8 @@ class KuramotoSivashinsky:
         Examples
         --------
         >>> import numpy as np
-        >>> KuramotoSivashinsky(L=5.0, K=5).resolved_tendency(np.array([1.0, 0.0, 0.0, 0.0, 0.0])).sum()
-        np.float64(0.0)
+        >>> KuramotoSivashinsky(L=5.0, K=5).resolved_tendency(np.array([1.0, 0.0, 0.0, 0.0, 0.0])).round(3)
+        array([-4.   ,  3.167, -1.   , -1.   ,  2.833])
         """
         z = np.asarray(z, dtype=np.float64)
         if z.ndim == 0 or z.shape[-1] != self.K:
