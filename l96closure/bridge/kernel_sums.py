@@ -44,9 +44,7 @@ __all__ = ["compiled_moments", "compiled_moments_parallel", "moments", "runs_in_
 
 F64 = npt.NDArray[np.float64]
 
-_FEWEST_SIDE_BY_SIDE = (
-    LANES // 2
-)  # queries of a state, from which on a vector beats one after another
+_FEWEST_SIDE_BY_SIDE = LANES // 2  # queries of a state, from which on a vector beats one after another
 _PARALLEL_WORK = 400_000  # kernel evaluations (0.1 ms) that are worth waking a second thread for
 
 

@@ -14,6 +14,7 @@ the standard normal noise itself, and read off with linear interpolation.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numba
 import numpy as np
@@ -50,6 +51,16 @@ class ConditionalQuantiles:
     spacing: F64
     of: Index
 
+    def tables(self) -> dict[str, npt.NDArray[Any]]:
+        """Return what is read off, as plain arrays by name."""
+        return {
+            "quantile": self.table,
+            "quantile_lowest": self.lowest,
+            "quantile_spacing": self.spacing,
+            "quantile_noise": np.array([-_FARTHEST, _FARTHEST]),
+            "dictionary_of_site": self.of,
+        }
+
     def __call__(self, x: F64, noise: F64) -> F64:
         """Quantiles at the coordinates ``x`` (n, K) and the standard normal ``noise`` (n, K); (n, K).
 
@@ -68,7 +79,7 @@ def _look_up(x: F64, noise: F64, table: F64, lowest: F64, spacing: F64, of: Inde
     G, L = table.shape[1:]
     for n in range(x.shape[0]):
         for k in range(x.shape[1]):
-            if not np.isfinite(x[n, k]):  # a run that is blowing up
+            if not np.isfinite(x[n, k]) or np.isnan(noise[n, k]):  # a run that is blowing up
                 out[n, k] = np.nan
                 continue
             h = of[k]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,10 @@ class NoClosure:
         """Return psi = 0 of the shape of ``z`` (member, K), and the next state."""
         z = slow_variables(z)
         return np.zeros_like(z), following(state, len(z), 0)
+
+    def tables(self) -> dict[str, npt.NDArray[Any]]:
+        """Everything a step needs: nothing."""
+        return {}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the closure to a netCDF file; raises ``ValueError`` when the folder does not exist."""
