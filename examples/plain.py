@@ -18,7 +18,7 @@ def run(closure: lc.closures.Closure, z: np.ndarray, F: float, dt: float, steps:
     history = []
     for _ in range(steps):
         history.append(z)
-        psi, state = closure.step(z, state)  # the subgrid tendency, and what the closure wants to remember
+        psi, state = closure.step(z, state)  # the subgrid tendency, and the state of the next step
         z = z + (lc.resolved_tendency(z, F) + psi) * dt
     return np.array(history)
 

@@ -1,6 +1,6 @@
 """Stochastic closures for coarse models, learned with the conditional localized Schrödinger bridge sampler."""
 
-from l96closure import bridge, closures
+from l96closure import bridge, closures, noise
 from l96closure.coarse import forecast, integrate
 from l96closure.diagnostics import diagnose
 from l96closure.diagnostics.forecast import verify
@@ -17,6 +17,7 @@ __all__ = [
     "diagnose",
     "forecast",
     "integrate",
+    "noise",
     "resolved_tendency",
     "simulate",
     "verify",
