@@ -47,7 +47,7 @@ def main() -> None:
 
     def closed(steps: int) -> None:
         for start in starts:
-            chain.advance(start[None].copy(), steps // len(starts), np.random.default_rng(0))
+            chain.advance(start[None].copy(), steps // len(starts), chain.drawn_from(np.random.default_rng(0), 1))
 
     def with_numpy(steps: int) -> None:
         rng = np.random.default_rng(0)

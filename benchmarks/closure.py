@@ -33,9 +33,8 @@ def main() -> None:
     model = lc.TwoScaleLorenz96()
     truth = model.simulate(samples=40_000, every=FINE_STEPS, subgrid="coupling", rng=1)
     closure = lc.closures.SchrodingerBridge.fit(truth)
-    rng = np.random.default_rng(0)
     z = truth["z"].values[np.linspace(0, 39_999, given.members).astype(int)].copy()
-    state = closure.init(z, rng)
+    state = closure.init(z, 0)
     fine_z, fine_y = model.step(z[0], np.zeros((model.K, model.J)), DT, steps=20_000)
 
     def fine(coarse_steps: int) -> None:

@@ -20,7 +20,7 @@ def run(
     history = []
     for _ in range(steps):
         history.append(z)
-        psi, state = closure.step(z, state)  # the subgrid tendency, and what the closure wants to remember
+        psi, state = closure.step(z, state)  # the subgrid tendency, and the state of the next step
         z = z + (model.resolved_tendency(z) + psi) * dt
     return np.array(history)
 

@@ -19,6 +19,7 @@ __all__ = [
     "AdditiveTrend",
     "PolynomialTrend",
     "Trend",
+    "as_arrays",
     "fit_additive_trend",
     "fit_trend",
     "on_unit_interval",
@@ -75,6 +76,14 @@ class AdditiveTrend:
 
 
 Trend = PolynomialTrend | AdditiveTrend
+
+
+def as_arrays(trend: Trend | None) -> tuple[F64, F64]:
+    """Return coefficients (P, degree + 1) and range (P, 2) of the polynomial in each of P predictors, of None no P."""
+    if trend is None:
+        return np.empty((0, 0)), np.empty((0, 2))
+    parts = trend.parts if isinstance(trend, AdditiveTrend) else (trend,)
+    return np.stack([part.coefficients for part in parts]), np.array([(part.lower, part.upper) for part in parts])
 
 
 def fit_trend(z: F64, psi: F64, degree: int) -> PolynomialTrend:

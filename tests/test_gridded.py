@@ -40,11 +40,10 @@ def noise(*shape: int, seed: int = 0) -> F64:
 
 
 def draw(closure: SchrodingerBridge, z: F64, steps: int = 3) -> list[F64]:
-    rng = np.random.default_rng(5)
-    state, drawn = closure.init(z, rng), []
+    state, drawn = closure.init(z, 5), []
     for _ in range(steps):
         psi, state = closure.step(z, state)
-        drawn += [psi, state]
+        drawn += [psi, state.memory]
     return drawn
 
 

@@ -64,8 +64,7 @@ def spread(truth: xr.Dataset) -> dict[str, float]:
 
 
 def drawn(closure: Any, z: F64, steps: int = 8) -> F64:
-    rng = np.random.default_rng(5)
-    state, out = closure.init(z, rng), []
+    state, out = closure.init(z, 5), []
     for _ in range(steps):
         psi, state = closure.step(z, state)
         out.append(psi)

@@ -103,8 +103,28 @@ def test_a_chain_that_meets_far_queries_makes_each_step_once(members):
         mean, variance = fitted.moments(expected)
         expected[:, 1:] = mean[:, 1:] + np.sqrt(variance[:, 1:]) * step
     chain = bridge.Chain(fitted, "conditional_variance", given=[0])
-    chain.advance(state, 4, np.random.default_rng(6))
+    chain.advance(state, 4, chain.drawn_from(np.random.default_rng(6), members))
     np.testing.assert_array_equal(state, expected)
+
+
+@pytest.mark.parametrize("sums", ["brute", "tree"])
+@pytest.mark.parametrize("components", [1, 7, 8, 17])
+def test_the_bits_of_a_state_do_not_depend_on_how_many_there_are(components, sums):
+    x = np.random.default_rng(1).standard_normal((800, 17))
+    fitted = bridge.fit(
+        x,
+        EPSILON,
+        bridge.periodic(17, 1),
+        components=range(components),
+        shared=[0] * components,
+        tolerance=1e-3,
+        sums=sums,
+    )
+    states = np.concatenate([x[:20], x[:3] + 40.0])  # the last are far from every sample
+    together = fitted.moments(states)
+    for some in (slice(1), slice(3, 5), slice(5, 17), slice(19, None)):
+        for one, all_ in zip(fitted.moments(states[some]), together, strict=True):
+            np.testing.assert_array_equal(one, all_[some])
 
 
 def test_work_is_saved_on_a_trajectory_and_never_more_than_repeated():

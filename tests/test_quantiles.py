@@ -62,6 +62,7 @@ def test_quantiles_average_to_the_conditional_mean_and_lie_within_the_samples(fi
 def test_a_state_that_is_no_number_gives_none(fitted):
     quantiles = bridge.tabulate(fitted)
     assert np.isnan(quantiles(np.array([[np.nan], [np.inf]]), np.zeros((2, 1)))).all()
+    assert np.isnan(quantiles(np.zeros((1, 1)), np.array([[np.nan]]))).all()
 
 
 def test_more_than_one_coordinate_or_a_compressed_bridge_is_refused(fitted):

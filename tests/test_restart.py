@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from mortal import Killed, Mortal, MortalRestart, dying
 from test_bad_settings import composed
 
 import l96closure as lc
+from l96closure import noise
 from l96closure.bridge import sinkhorn
 from l96closure.closures import Analog, PolynomialAR1, SchrodingerBridge
 from l96closure.coarse import BlowUpError
@@ -77,6 +78,58 @@ def test_a_run_killed_again_and_again_is_the_uninterrupted_one(
             deaths += 1
     assert run.identical(whole)
     assert deaths >= 79 // steps
+
+
+class Mixed(NamedTuple):
+    """A state of parts of every kind."""
+
+    key: int
+    step: np.int64
+    word: np.uint64
+    on: bool
+    gain: float
+    member: npt.NDArray[np.int32]
+    flags: npt.NDArray[np.bool_]
+    nothing: F64
+    red: npt.NDArray[np.float32]
+
+
+class Users:
+    """A user's closure; its state is one array, or a NamedTuple, and what it gives depends on all of that."""
+
+    def __init__(self, named: bool) -> None:
+        self.named = named
+
+    def init(self, z: F64, rng: Any, member: Any = 0) -> Any:
+        if not self.named:
+            return np.stack([np.zeros_like(z), np.ones_like(z)], axis=1)
+        flags, member = z > 0, np.arange(len(z), dtype=np.int32)
+        key = noise.key_of(rng)
+        return Mixed(key, np.int64(0), np.uint64(key), True, 0.5, member, flags, np.empty((0, 2)), z.astype(np.float32))
+
+    def step(self, z: F64, state: Any) -> tuple[F64, Any]:
+        if not self.named:
+            return state[:, 0] - z, state @ np.eye(z.shape[1]) + 0.1 * z[:, None] * np.array([[1.0], [0.0]])
+        assert [type(part) for part in state] == [int, np.int64, np.uint64, bool, float, *[np.ndarray] * 4]
+        assert [part.dtype for part in state[5:]] == [np.int32, np.bool_, np.float64, np.float32]
+        assert state.nothing.shape == (0, 2)
+        assert state.word == state.key
+        e = noise.normals(state.key, state.member[:, None], state.step, site=np.arange(z.shape[1]))
+        red = (0.9 * state.red + e).astype(np.float32)
+        psi = np.where(state.flags == state.on, state.gain * red, -z)
+        return psi, state._replace(
+            step=state.step + 1, on=not state.on, gain=0.99 * state.gain, flags=~state.flags, red=red
+        )
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["an array", "a NamedTuple"])
+def test_a_users_own_closure_goes_on_from_its_state(tmp_path: Path, named: bool) -> None:
+    run = partial(lc.integrate, tendency, Users(named), start(), 30, save_every=4, rng=3)
+    whole = run()
+    for parts in (3, 1, 9):
+        with pytest.raises(Killed):
+            run(restart=MortalRestart(tmp_path / "run", parts))
+    assert run(restart=Restart(tmp_path / "run", 0.0)).identical(whole)
 
 
 def test_forecasts_go_on(truth: xr.Dataset, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A closure with its state and its random numbers, for models that ask for a tendency and keep nothing."""
+"""A closure with its state, for models that ask for a tendency and keep nothing."""
 
 from __future__ import annotations
 

@@ -36,13 +36,13 @@ class ClosureProcess(TimeDependentProcess):
     ----------
     closure : obeys :class:`l96closure.closures.Closure`.
     time_unit : length of the time unit of psi in s, > 0; psi is in units of the state variable per ``time_unit``.
-    rng : generator or seed of the closure's noise.
+    rng : seed or generator, which give the key of the closure's noise.
     **options : ``state``, ``timestep`` and what else climlab's ``TimeDependentProcess`` takes. The state holds one
         variable; its K values in C order, e.g. the latitudes of (lat, depth = 1), are the sites of a single member.
 
     Attributes
     ----------
-    carried : closure, state and generator, see :class:`l96closure.adapters.carried.Carried`.
+    carried : the closure and its state, see :class:`l96closure.adapters.carried.Carried`.
 
     Raises
     ------

@@ -40,13 +40,13 @@ class ClosureTendency(sympl.TendencyComponent):
     site : its dimension of K sites; the others, in their order, are taken together as the closure's members.
     units : units of z, as the closure was fitted.
     time_unit : the time unit of psi, which is in ``units`` per ``time_unit``.
-    rng : generator or seed of the closure's noise.
+    rng : seed or generator, which give the key of the closure's noise.
     stages : states at which the stepper asks for a tendency in a step, >= 1: the stages of ``SSPRungeKutta``.
     **options : ``name`` and ``tendencies_in_diagnostics``, see ``sympl.TendencyComponent``.
 
     Attributes
     ----------
-    carried : closure, state and generator, see :class:`l96closure.adapters.carried.Carried`.
+    carried : the closure and its state, see :class:`l96closure.adapters.carried.Carried`.
 
     Raises
     ------

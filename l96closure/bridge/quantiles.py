@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +67,16 @@ class ConditionalQuantiles:
     of: Index
     error: F64
 
+    def tables(self) -> dict[str, npt.NDArray[Any]]:
+        """Return what is read off, as plain arrays by name."""
+        return {
+            "quantile": self.table,
+            "quantile_node": self.nodes,
+            "quantile_nodes_of": self.bucket[:, [0, -1]],
+            "quantile_noise": np.array([-_FARTHEST, _FARTHEST]),
+            "dictionary_of_site": self.of,
+        }
+
     def __call__(self, x: F64, noise: F64) -> F64:
         """Quantiles at the coordinates ``x`` (n, K) and the standard normal ``noise`` (n, K); (n, K).
 
@@ -87,7 +97,7 @@ def _look_up(
     L, B = table.shape[1], bucket.shape[1] - 1
     for n in range(x.shape[0]):
         for k in range(x.shape[1]):
-            if not np.isfinite(x[n, k]):  # a run that is blowing up
+            if not np.isfinite(x[n, k]) or np.isnan(noise[n, k]):  # a run that is blowing up
                 out[n, k] = np.nan
                 continue
             h = of[k]

@@ -17,7 +17,7 @@ from l96closure.closures.memory import Memory
 from l96closure.closures.parts import Parts
 from l96closure.closures.polynomial import polynomial
 from l96closure.fields import Fields
-from l96closure.trends import AdditiveTrend, Trend
+from l96closure.trends import AdditiveTrend, Trend, as_arrays
 
 __all__ = ["Learned", "from_dataset", "to_dataset"]
 
@@ -44,12 +44,7 @@ def to_dataset(learned: Learned) -> xr.Dataset:
     sees_target = any((members >= fitted.d - fields.sites).any() for members in fitted.neighbourhoods)
     seen = len(fields.predictors) + sees_target
     sites = [members[: members.size // seen] for members in fitted.neighbourhoods]
-    if trend is None:
-        coefficients, bounds = np.empty((0, 0)), np.empty((0, 2))
-    else:
-        parts = trend.parts if isinstance(trend, AdditiveTrend) else (trend,)
-        coefficients = np.stack([part.coefficients for part in parts])
-        bounds = np.array([(part.lower, part.upper) for part in parts])
+    coefficients, bounds = as_arrays(trend)
     variables = {
         "grid_size": ("dim", np.array(fields.shape, np.int32)),
         "neighbour": (("site", "place"), _ragged(sites, -1).astype(np.int32)),

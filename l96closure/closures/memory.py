@@ -32,6 +32,7 @@ __all__ = ["Memory", "fit_memory", "remembered"]
 
 F64 = npt.NDArray[np.float64]
 
+_RECURSION = "last", "before", "noise", "weight"  # names of what each oscillator takes
 _LAGS = 150  # of the training interval, at which the memory is fitted
 _SLOWEST, _FASTEST = 5e-3, 2.0  # damping, per interval
 _HIGHEST = 0.5 * np.pi  # angular frequency, per interval; the lowest is _LOWEST, for the formula's sake
@@ -72,6 +73,13 @@ class Memory:
     def autocorrelation(self, lags: int) -> F64:
         """Autocorrelation of the noise at the lags 0, 1, ... ``lags`` - 1 steps (lags,)."""
         return _autocorrelations(self.damping * self.step, self.frequency * self.step, lags).T @ self.weight
+
+    def tables(self) -> dict[str, F64]:
+        """Return the recursion of the oscillators (m,): what each takes of its last value and of the one before.
+
+        ``memory_noise`` is what it takes of the step's normals, one draw for each; ``memory_weight`` its weight in xi.
+        """
+        return {f"memory_{name}": row for name, row in zip(_RECURSION, self._recursion.copy(), strict=True)}
 
     def initial(self, state: State, sites: int) -> F64:
         """Draw the last two values of every oscillator from their stationary distribution (member, K, 2 m)."""

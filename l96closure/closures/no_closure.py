@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
@@ -34,6 +36,10 @@ class NoClosure:
         """Return psi = 0 of the shape of ``z`` (member, K), and the next state."""
         z = slow_variables(z)
         return np.zeros_like(z), following(state, len(z), 0)
+
+    def tables(self) -> dict[str, npt.NDArray[Any]]:
+        """Everything a step needs: nothing."""
+        return {}
 
     def to_dataset(self) -> xr.Dataset:
         """Everything :meth:`from_dataset` needs."""

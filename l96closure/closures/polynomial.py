@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from l96closure.closures.inputs import slow_variables
 from l96closure.closures.parts import Parts
 from l96closure.closures.state import State, begin, following
 from l96closure.training import read_fields
-from l96closure.trends import PolynomialTrend, removed
+from l96closure.trends import PolynomialTrend, as_arrays, removed
 
 __all__ = ["Polynomial"]
 
@@ -73,6 +74,17 @@ class Polynomial:
         """Return psi = p(z) of the shape of ``z`` (member, K), in units of z per time unit, and the next state."""
         z = slow_variables(z)
         return self.trend(z), following(state, len(z), 0)
+
+    def tables(self) -> dict[str, npt.NDArray[Any]]:
+        """Everything a step needs, as plain arrays by name: what a step in another language is made of.
+
+        Returns
+        -------
+        ``trend`` (1, degree + 1), coefficients of the Chebyshev polynomials of z mapped from ``trend_range`` (1, 2) to
+        [-1, 1], beyond which z is held at the ends.
+        """
+        coefficients, bounds = as_arrays(self.trend)
+        return {"trend": coefficients, "trend_range": bounds}
 
     def to_dataset(self) -> xr.Dataset:
         """Everything :meth:`from_dataset` needs."""

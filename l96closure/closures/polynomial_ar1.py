@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ from l96closure.closures.polynomial import Polynomial, polynomial
 from l96closure.closures.state import State, begin, following
 from l96closure.series import autocorrelation, no_joint, one_run, time_step
 from l96closure.training import prepare
-from l96closure.trends import PolynomialTrend, on_unit_interval
+from l96closure.trends import PolynomialTrend, as_arrays, on_unit_interval
 
 __all__ = ["PolynomialAR1"]
 
@@ -141,6 +142,21 @@ class PolynomialAR1:
         state = following(state, len(z), z.shape[1])
         e = self.phi * state.memory + np.sqrt(1.0 - self.phi**2) * state.normals(1, z.shape[1])[0]
         return self.trend(z) + np.exp(0.5 * self.log_variance(z)) * e, state._replace(memory=e)
+
+    def tables(self) -> dict[str, npt.NDArray[Any]]:
+        """Everything a step needs, as plain arrays by name: what a step in another language is made of.
+
+        Returns
+        -------
+        ``trend`` and ``trend_range`` as of :class:`~l96closure.closures.Polynomial`; ``log_variance`` (1, degree + 1),
+        in the same range; ``phi`` and ``coarse_dt`` (). The noise of step n is the draw 0 of that step, the state at
+        the start that of step 0 (:func:`l96closure.noise.normals`).
+        """
+        return Polynomial(self.trend).tables() | {
+            "log_variance": as_arrays(self.log_variance)[0],
+            "phi": np.array(self.phi),
+            "coarse_dt": np.array(self.coarse_dt),
+        }
 
     def to_dataset(self) -> xr.Dataset:
         """Everything :meth:`from_dataset` needs."""

@@ -41,7 +41,7 @@ from l96closure.closures.state import State, begin, following
 from l96closure.fields import Fields
 from l96closure.restart import Journal, Restart
 from l96closure.training import prepare
-from l96closure.trends import Trend
+from l96closure.trends import Trend, as_arrays
 
 __all__ = ["SchrodingerBridge"]
 
@@ -310,6 +310,36 @@ class SchrodingerBridge:
         psi = residual if self.trend is None else residual + self.trend(z)
         psi = psi - psi.mean(axis=1, keepdims=True) if self.conserve else psi
         return psi, state._replace(memory=memory)
+
+    def tables(self) -> dict[str, npt.NDArray[Any]]:
+        """Everything a step needs, as plain arrays by name: what a step in another language is made of.
+
+        Returns
+        -------
+        ``trend`` (P, degree + 1) and ``trend_range`` (P, 2), see :class:`~l96closure.closures.Polynomial`, the
+        polynomials of P predictors being added up, none without a trend; ``quantile`` (N, L), at the values
+        ``quantile_node`` (N,) of z, of which dictionary d has those from the first to the last that
+        ``quantile_nodes_of`` (D, 2) counts, and at L of the noise, evenly spaced from the first to the last of
+        ``quantile_noise`` (2,), to be interpolated linearly in both and held at the ends;
+        ``dictionary_of_site`` (K,); ``conserve`` (), whether the mean over the sites is taken off;
+        and, with memory, ``coarse_dt`` () and the arrays of :meth:`l96closure.closures.memory.Memory.tables`.
+
+        Raises
+        ------
+        ValueError
+            The scheme is another one than ``quantile``, which sums over samples at every step.
+        """
+        if not isinstance(self._draw, FromNoise) or self._draw.quantiles is None:
+            checks.reject("scheme", self.scheme, "quantile, for tables of a step")
+        coefficients, bounds = as_arrays(self.trend)
+        return {
+            "trend": coefficients,
+            "trend_range": bounds,
+            **self._draw.quantiles.tables(),
+            "conserve": np.array(self.conserve),
+            **({} if self.memory is None else self.memory.tables()),
+            **({} if self.coarse_dt is None else {"coarse_dt": np.array(self.coarse_dt)}),
+        }
 
     def to_dataset(self) -> xr.Dataset:
         """Everything :meth:`from_dataset` needs, and nothing that can be derived from it."""
