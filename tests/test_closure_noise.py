@@ -87,7 +87,7 @@ WITH_MEMORY = ("quantile with memory", "moments with memory")
 
 @pytest.fixture(scope="module")
 def truth() -> xr.Dataset:
-    return lc.simulate(lc.TwoScaleLorenz96(K, 3, 10.0), samples=6000, dt=1e-3, every=5, spinup=3.0, subgrid="coupling")
+    return lc.TwoScaleLorenz96(K, 3, 10.0).simulate(samples=6000, dt=1e-3, every=5, spinup=3.0, subgrid="coupling")
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -82,7 +82,7 @@ print("done")
 
 CACHED = """
 import numpy as np
-from l96closure.lorenz96_core import resolved_from_python as compiled
+from l96closure.systems.lorenz96_core import resolved_from_python as compiled
 out = np.empty((1, 4))
 compiled(np.arange(4.0)[None], 8.0, out)
 print(out.tolist(), sum(compiled.stats.cache_hits.values()))
