@@ -82,7 +82,7 @@ def bridge() -> SchrodingerBridge:
 @pytest.fixture(params=["none", "an array", "a NamedTuple", "bridge", "a chain"])
 def closure(request: pytest.FixtureRequest, bridge: SchrodingerBridge) -> Any:
     of = {"none": NoClosure(), "an array": RedNoise(), "a NamedTuple": NamedNoise(), "bridge": bridge}
-    return of[request.param] if request.param in of else replace(bridge, scheme="euler", memory=None, coarse_dt=None)
+    return of[request.param] if request.param in of else replace(bridge, scheme="euler", memory=None)
 
 
 def start(members: int) -> F64:
