@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from l96closure import bridge, checks, store
+from l96closure import bridge, checks, noise, store
 from l96closure.bridge.neighbourhoods import alike, around_sites
 from l96closure.bridge.sampler import CLAMPS, NOISE_METRICS
 from l96closure.bridge.sampler import SCHEMES as OF_A_CHAIN
@@ -34,6 +34,8 @@ from l96closure.trends import Trend, as_arrays
 __all__ = ["SchrodingerBridge"]
 
 F64 = npt.NDArray[np.float64]
+
+_chain_steps = partial(checks.integer, minimum=1, below=noise.MOST_DRAWS + 1)  # each is a draw of the coarse step
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class SchrodingerBridge:
     name = "schrodinger_bridge"
 
     def __post_init__(self) -> None:
-        checks.integer("decorrelation_steps", self.decorrelation_steps, 1)
+        _chain_steps("decorrelation_steps", self.decorrelation_steps)
         if self.scheme in DRIVEN:
             draw: Draw = FromNoise.of(self.fitted, self.scheme, self.memory)
         else:
@@ -87,7 +89,7 @@ class SchrodingerBridge:
         scheme=partial(checks.one_of, allowed=SCHEMES),
         memory=checks.optional(partial(checks.integer, minimum=1)),
         step=checks.optional(partial(checks.number, above=0.0)),
-        decorrelation_steps=partial(checks.integer, minimum=1),
+        decorrelation_steps=_chain_steps,
         clamp=partial(checks.one_of, allowed=CLAMPS),
         noise_metric=partial(checks.one_of, allowed=NOISE_METRICS),
         pooled=checks.boolean,
@@ -147,7 +149,7 @@ class SchrodingerBridge:
             ``quantile`` and ``moments``; a chain has only the memory that few steps leave.
         step : coarse step in the unit of ``truth``'s time, > 0, for the memory (seconds where times are dates); None is
             the interval of ``truth``, which then needs no coordinate ``time``.
-        decorrelation_steps : steps of the chain per coarse step, n_c >= 1.
+        decorrelation_steps : steps of the chain per coarse step, 1 <= n_c <= 2^16.
         clamp, noise_metric : of the chain, see :class:`l96closure.bridge.Chain`.
         pooled : one dictionary of the samples of all sites that look the same (translation symmetry) instead of one
             for each site. All do on a periodic grid. Sites so near to an edge that their neighbourhoods are cut pool
@@ -187,7 +189,7 @@ class SchrodingerBridge:
         if centres is not None and centres < samples:
             samples = centres
         scheme = chosen_scheme(scheme, len(fields.predictors) == 1 and all(members.size == 1 for members in sites))
-        noise = remembered(truth, data, memory, step) if memory is not None and scheme in DRIVEN else None
+        xi = remembered(truth, data, memory, step) if memory is not None and scheme in DRIVEN else None
         state = data.scale.size
         seen = len(fields.predictors) + (scheme not in DRIVEN)  # the chain sees the last psi too
         problem: dict[str, Any] = {
@@ -204,8 +206,15 @@ class SchrodingerBridge:
         with nullcontext(at_once) if restart is None else Journal(restart, problem) as remember:
             fitted = bridge.fit(**problem, progress=progress, remember=remember, each=each)
             timed = step is not None or "time" in truth.coords
-            how = scheme, decorrelation_steps, clamp, noise_metric, conserve, noise.step if noise and timed else None
-            closure = cls(fields, data.trend, fitted, noise, *how)
+            how = (
+                scheme,
+                decorrelation_steps,
+                clamp,
+                noise_metric,
+                conserve,
+                xi.step if xi and timed else None,
+            )
+            closure = cls(fields, data.trend, fitted, xi, *how)
             if compressed is None or compressed >= samples or scheme in EXACT:
                 return closure
             return closure.compress(compressed, seed)
@@ -327,7 +336,7 @@ class SchrodingerBridge:
         """Inverse of :meth:`to_dataset`; raises ``ValueError`` when something is missing or wrong."""
         parts = Parts(dataset)
         return cls(
-            decorrelation_steps=parts.integer("decorrelation_steps", 1, below=2**53),
+            decorrelation_steps=parts.integer("decorrelation_steps", 1, below=noise.MOST_DRAWS + 1),
             scheme=parts.text("scheme", (*DRIVEN, *OF_A_CHAIN)),
             clamp=parts.text("clamp", CLAMPS),
             noise_metric=parts.text("noise_metric", NOISE_METRICS),
