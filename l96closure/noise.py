@@ -31,13 +31,13 @@ from numba.extending import intrinsic
 from l96closure import checks
 from l96closure.compiled import cached
 
-__all__ = ["block", "fma", "key_of", "normals", "pair", "philox4x32", "uniform", "uniforms", "words"]
+__all__ = ["MOST_DRAWS", "block", "fma", "key_of", "normals", "pair", "philox4x32", "uniform", "uniforms", "words"]
 
 F64 = npt.NDArray[np.float64]
 U64 = npt.NDArray[np.uint64]
 
 _WORD = 2**32
-_TARGETS = _DRAWS = 2**16
+_TARGETS = MOST_DRAWS = 2**16
 _MULTIPLIERS = 0xD2511F53, 0xCD9E8D57  # of the rounds, and what the key grows by (Salmon et al. 2011)
 _WEYL = 0x9E3779B9, 0xBB67AE85
 _ROUNDS = 10
@@ -156,7 +156,7 @@ def block(
         There are more steps, or draws in one, than can be told apart.
     """
     checks.integer("step", step, 0, below=_WORD)
-    checks.integer("draws of a step", draw + draws, 0, below=_DRAWS + 1)
+    checks.integer("draws of a step", draw + draws, 0, below=MOST_DRAWS + 1)
     out = np.empty((draws, len(member), sites))
     _block(
         np.uint64(key),
@@ -172,7 +172,7 @@ def block(
 
 def _drawn(function: Any, key: int, *numbers: npt.ArrayLike) -> F64:
     checks.integer("key", key, 0, below=2**64)
-    limits = {"member": _WORD, "step": _WORD, "draw": _DRAWS, "target": _TARGETS, "site": 4 * _WORD}
+    limits = {"member": _WORD, "step": _WORD, "draw": MOST_DRAWS, "target": _TARGETS, "site": 4 * _WORD}
     arrays = [_counted(name, given, below) for (name, below), given in zip(limits.items(), numbers, strict=True)]
     try:
         together = np.broadcast_arrays(*arrays)

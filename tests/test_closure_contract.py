@@ -39,7 +39,8 @@ BRIDGES: dict[str, dict[str, Any]] = {
     "per site, compressed": {"centres": 300, "compressed": 30, "pooled": False, "radius": 1},
     "sequential": {"centres": 200, "compressed": None, "scheme": "sequential", "radius": 1},
     "all samples": {"centres": None, "thinning": 60, "decorrelation_steps": 3},
-    "a tolerance": {"centres": 9000, "radius": 1, "scheme": "moments", "compressed": None},
+    "sums under a tolerance": {"centres": 9000, "epsilon": 0.02, "radius": 1, "scheme": "moments", "compressed": None},
+    "chain under a tolerance": {"centres": 9000, "epsilon": 0.02, "radius": 1, "scheme": "split", "compressed": None},
     "per site": {"centres": 60, "pooled": False, "radius": 1},
     "per site without trend": {"centres": 60, "pooled": False, "trend_degree": None, "radius": 2},
     **{
@@ -74,8 +75,9 @@ def truth() -> xr.Dataset:
 @pytest.fixture(scope="module", params=CASES.values(), ids=CASES.keys())
 def closure(request: pytest.FixtureRequest, truth: xr.Dataset) -> Closure:
     name, settings = request.param
-    fitted: Closure = CLOSURES[name].fit(truth, **settings)
-    return fitted
+    fitted: Any = CLOSURES[name].fit(truth, **settings)
+    assert "epsilon" not in settings or fitted.fitted.plan.rtol.all()  # else nothing is summed under a tolerance
+    return fitted  # type: ignore[no-any-return]
 
 
 def ensemble(truth: xr.Dataset, members: int) -> F64:

@@ -97,6 +97,7 @@ def test_bad_training_data(truth: xr.Dataset, damage: Callable[[xr.Dataset], xr.
         ({"radius": -1}, r"^radius = -1 .* >= 0"),
         ({"radius": 0.5}, r"^radius = 0\.5 .* integer"),
         ({"decorrelation_steps": 0}, r"^decorrelation_steps = 0 .* >= 1"),
+        ({"decorrelation_steps": 2**16 + 1}, r"^decorrelation_steps = 65537 .* below 6\.6e\+04"),
         ({"scheme": "leapfrog"}, r"^scheme = 'leapfrog' .* ancestral, auto, conditional_variance, euler, moments"),
         ({"clamp": "vice"}, r"^clamp = 'vice' .* query, state"),
         ({"noise_metric": "imperial"}, r"^noise_metric = 'imperial' .* physical, scaled"),

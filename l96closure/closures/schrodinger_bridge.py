@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from l96closure import bridge, checks
+from l96closure import bridge, checks, noise
 from l96closure.bridge.neighbourhoods import alike, around_sites
 from l96closure.bridge.sampler import CLAMPS, NOISE_METRICS
 from l96closure.bridge.sampler import SCHEMES as OF_A_CHAIN
@@ -46,6 +46,8 @@ from l96closure.trends import Trend, as_arrays
 __all__ = ["SchrodingerBridge"]
 
 F64 = npt.NDArray[np.float64]
+
+_chain_steps = partial(checks.integer, minimum=1, below=noise.MOST_DRAWS + 1)  # each is a draw of the coarse step
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class SchrodingerBridge:
     save = save
 
     def __post_init__(self) -> None:
-        checks.integer("decorrelation_steps", self.decorrelation_steps, 1)
+        _chain_steps("decorrelation_steps", self.decorrelation_steps)
         if self.memory is not None and self.dt not in (None, self.memory.step):
             checks.reject("dt", self.dt, f"{self.memory.step}, the step of the memory")
         if self.scheme in DRIVEN:
@@ -110,7 +112,7 @@ class SchrodingerBridge:
         scheme=partial(checks.one_of, allowed=SCHEMES),
         memory=checks.optional(partial(checks.integer, minimum=1)),
         step=checks.optional(partial(checks.number, above=0.0)),
-        decorrelation_steps=partial(checks.integer, minimum=1),
+        decorrelation_steps=_chain_steps,
         clamp=partial(checks.one_of, allowed=CLAMPS),
         noise_metric=partial(checks.one_of, allowed=NOISE_METRICS),
         pooled=checks.boolean,
@@ -169,7 +171,7 @@ class SchrodingerBridge:
             ``quantile`` and ``moments``; a chain has only the memory that few steps leave.
         step : coarse step in the unit of ``truth``'s time, > 0, for the memory (seconds where times are dates); None is
             the interval of ``truth``, which then needs no coordinate ``time``.
-        decorrelation_steps : steps of the chain per coarse step, n_c >= 1.
+        decorrelation_steps : steps of the chain per coarse step, 1 <= n_c <= 2^16.
         clamp, noise_metric : of the chain, see :class:`l96closure.bridge.Chain`.
         pooled : one dictionary of the samples of all sites that look the same (translation symmetry) instead of one
             for each site. All do on a periodic grid. Sites so near to an edge that their neighbourhoods are cut pool
@@ -216,7 +218,7 @@ class SchrodingerBridge:
         if centres is not None and centres < samples:
             samples = centres
         scheme = chosen_scheme(scheme, len(fields.predictors) == 1 and all(members.size == 1 for members in sites))
-        noise = remembered(truth, data, memory, step) if memory is not None and scheme in DRIVEN else None
+        xi = remembered(truth, data, memory, step) if memory is not None and scheme in DRIVEN else None
         state = data.scale.size
         seen = len(fields.predictors) + (scheme not in DRIVEN)  # the chain sees the last psi too
         problem: dict[str, Any] = {
@@ -236,7 +238,7 @@ class SchrodingerBridge:
         if compressed is not None and compressed < samples and scheme not in EXACT:
             fitted = bridge.compress_within(fitted, compressed, LARGEST_ERROR, seed)
         how = scheme, decorrelation_steps, clamp, noise_metric, conserve
-        return cls(fields, data.trend, fitted, noise, *how, **origin.of(truth, step))
+        return cls(fields, data.trend, fitted, xi, *how, **origin.of(truth, step))
 
     def compress(self, centres: int, rng: np.random.Generator | int = 0) -> SchrodingerBridge:
         """Return the same closure with fewer centres, a few percent of its cost a step.
@@ -358,7 +360,7 @@ class SchrodingerBridge:
         """Inverse of :meth:`to_dataset`; raises ``ValueError`` when something is missing or wrong."""
         parts = Parts(dataset)
         return cls(
-            decorrelation_steps=parts.integer("decorrelation_steps", 1, below=2**53),
+            decorrelation_steps=parts.integer("decorrelation_steps", 1, below=noise.MOST_DRAWS + 1),
             scheme=parts.text("scheme", (*DRIVEN, *OF_A_CHAIN)),
             clamp=parts.text("clamp", CLAMPS),
             noise_metric=parts.text("noise_metric", NOISE_METRICS),

@@ -86,7 +86,7 @@ def following(state: Any, members: int, *memory: int) -> State:
     if not isinstance(state, State):
         checks.reject("state", type(state).__qualname__, "a State, as init makes it")
     if len(state.member) != members:
-        checks.reject("state.member.shape", state.member.shape, f"({members},), one number for each member of z")
+        checks.reject("state.member.shape", np.shape(state.member), f"({members},), one number for each member of z")
     remembered = numbers("state.memory", state.memory)
     if remembered.shape != (members, *memory):
         checks.reject("state.memory.shape", remembered.shape, f"{(members, *memory)}, as init makes it")
