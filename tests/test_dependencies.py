@@ -40,7 +40,7 @@ RUNS = {
     "gaussian": GAUSSIAN,
     "bistable": BISTABLE,
 }
-NAMES = {"closure": "closure.name", "closure_arguments": "closure", "system": "model.name"}  # of fields as settings
+NAMES = {"closure": "closure.name", "closure_arguments": "closure"}  # of fields as settings
 DECIDE_NOTHING = ("compute",)  # sections that no result depends on
 
 
@@ -49,9 +49,7 @@ def recorded(settings: Any) -> Iterator[set[str]]:
     """Record by their full names the settings that are read, and "config" when the configuration itself is."""
     read: set[str] = set()
     values = {field.name: getattr(settings, field.name) for field in fields(settings)}
-    sections = {
-        name: value for name, value in values.items() if is_dataclass(value) and name not in ("system", "model")
-    }
+    sections = {name: value for name, value in values.items() if is_dataclass(value) and name != "model"}
     names: dict[type, dict[str, str]] = {
         RunFolder: {"config": "config"},
         type(settings): {name: NAMES.get(name, name) for name in values if name not in sections},
@@ -82,7 +80,7 @@ def reads_of(workflow: Workflow[Any], config: Mapping[str, Any], path: Path) -> 
     for name, stage in workflow.stages.items():
         restart = folder.restart(name)
         with recorded(settings) as read:
-            made = stage.run(settings, folder, False, restart)
+            made = stage.run(settings, folder, restart)
         assert set(made) == {file for file, what in workflow.files.items() if what.made_by == name}
         for file, data in made.items():
             folder.write(file, data, 0.0)

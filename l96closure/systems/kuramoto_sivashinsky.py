@@ -41,6 +41,9 @@ class KuramotoSivashinsky:
     356-369; Sivashinsky 1977, Acta Astronautica 4, 1177-1206). All quantities are dimensionless. The fine grid has K J
     points, K boxes of J. Products are not dealiased: the spectrum falls off exponentially.
 
+    The chaos of a short domain is a long transient: a run on L = 64 came to rest in the steady state of eight cells
+    after some 115,000 time units. Judge by shorter runs, or look whether they still move.
+
     Parameters
     ----------
     L : length of the domain, > 0; chaos begins at about 20.
