@@ -271,9 +271,14 @@ def _one_line(error: BaseException | None) -> str:
     if cause is not None:
         message += f" ({cause})"
     if message.startswith("Config group override must be"):  # it does not say which
-        groups = [given for given in sys.argv[1:] if (config_folder() / given.partition("=")[0]).is_dir()]
+        groups = [given for given in sys.argv[1:] if _is_group(given.partition("=")[0])]
         message += f" ({' '.join(groups)})"
     return " ".join(line.strip() for line in message.splitlines() if line.strip() and not line.startswith("See http"))
+
+
+def _is_group(name: str) -> bool:
+    """Tell whether a setting is a group of options, of files or of the code's own."""
+    return name in schema.options() or (config_folder() / name).is_dir()
 
 
 def _leave(message: str, status: int) -> NoReturn:
