@@ -58,15 +58,14 @@ class _Lines(tqdm):  # type: ignore[type-arg]
             _log.info("%s", self)
 
 
-def bar(total: int, desc: str, unit: str = "step", *, show: bool = False, **more: Any) -> tqdm[Any]:
+def bar(total: int, desc: str, unit: str = "step", **more: Any) -> tqdm[Any]:
     """Return a tqdm bar with rate and remaining time, to be used as a context; it is seen inside :func:`shown`.
 
     Parameters
     ----------
     total, desc, unit, more : see tqdm.
-    show : True shows it anywhere.
     """
-    show = show or _SHOWN.get()
+    show = _SHOWN.get()
     if show and not sys.stderr.isatty():
         lines = {"mininterval": 1.0, "smoothing": 0.0, "leave": False, "bar_format": _LINE, "file": StringIO()}
         return _Lines(total=total, desc=desc, unit=unit, **{**more, **lines})

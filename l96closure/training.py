@@ -24,7 +24,11 @@ __all__ = [
 F64 = npt.NDArray[np.float64]
 
 _BLOCK = 2**21  # values before thinning that are read at a time
-_FEWEST_CROSSINGS = 10  # of its own median by a site, on average, from which on the sites can be told from each other
+_BLOCKS, _CLEAR = (
+    10,
+    5.0,
+)  # blocks of time whose means tell how well those of the sites are known, and errors that count
+_FEWEST_CROSSINGS = 3  # of the mean by the means of blocks, on average over the sites; independent ones make 4.5
 _MOST_TIMES = 4000  # at which they are looked at
 _NORMAL_RANGE = 3.29  # standard deviations between the 5 % and the 95 % quantile of a normal distribution
 _MOST_UNEQUAL = 10.0  # largest over smallest standard deviation of sites that share a scale
@@ -131,20 +135,26 @@ def _check_sites(name: str, values: F64) -> None:
     state of a site for the same, and a trend fits the profile. A record that is short against its memory cannot tell a
     profile from weather, nor one that does not change in time: it is let through.
     """
-    some = values[:: -(-len(values) // _MOST_TIMES)]
-    low, centres, high = np.quantile(some, [0.05, 0.5, 0.95], axis=0)  # which no outlier moves
-    above = some > centres
-    if (above[1:] != above[:-1]).sum() < _FEWEST_CROSSINGS * centres.size:
+    if len(values) < 2 * _BLOCKS:
         return
+    some = values[:: -(-len(values) // _MOST_TIMES)]
+    low, high = np.quantile(some, [0.05, 0.95], axis=0)
     spreads = (high - low) / _NORMAL_RANGE
-    between, within = float(centres.std()), float(np.sqrt((spreads**2).mean()))
-    if between > within:
+    blocks = np.stack([part.mean(axis=0) for part in np.array_split(some.clip(low, high), _BLOCKS)])  # without outliers
+    centres, within = blocks.mean(axis=0), float(np.sqrt((spreads**2).mean()))
+    between, error = float(centres.std()), float(np.sqrt(blocks.var(axis=0, ddof=1).mean() / _BLOCKS))
+    above = blocks > centres
+    if (above[1:] != above[:-1]).sum() < _FEWEST_CROSSINGS * centres.size:  # the blocks themselves remember
+        return
+    if between > max(within, _CLEAR * error) and within > 0.0:
         checks.reject(
-            f"medians of {name} at its sites",
+            f"means of {name} at its sites",
             [float(f"{extreme:.5g}") for extreme in (centres.min(), centres.max())],
             f"nearer to each other than the sites vary (std {within:.3g}): all have one scale and one trend; "
             "fit to departures from the mean of each site",
         )
+    if error > within / _CLEAR:
+        return
     varied = spreads[spreads > 0.0]  # a site may be mostly zero
     if varied.size and varied.max() > _MOST_UNEQUAL * varied.min():
         checks.reject(

@@ -74,7 +74,7 @@ class TestSchrodingerBridge:
     [
         (lambda t: t.assign(z=t["z"].where(t["k"] != 3)), r"^truth\.z\[0, 3\] = nan .* finite"),
         (lambda t: t.assign(psi=xr.zeros_like(t["psi"])), r"^truth\.psi = 0\.0 .* two distinct"),
-        (lambda t: t.assign(psi=t["psi"].where(t["k"] != 3, 1.0)), r"^medians of truth\.psi at its sites = "),
+        (lambda t: t.assign(psi=t["psi"].where(t["k"] != 3, 1.0)), r"^means of truth\.psi at its sites = "),
         (lambda t: t.drop_vars("psi"), r"^truth = \['z'\] .* variable psi"),
         (lambda t: t.transpose(), r"^truth\.z\.dims = \('k', 'time'\) .* \('time', 'k'\)"),
         (lambda t: t.isel(time=slice(1)), r"^truth\.sizes\['time'\] = 1 .* two times"),

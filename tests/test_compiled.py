@@ -121,8 +121,8 @@ def test_without_a_place_to_write_everything_is_compiled_anew(copy):
 def test_without_a_compiler_what_can_runs_and_what_cannot_says_so():
     script = """
 import numpy as np
-from l96closure import TwoScaleLorenz96, bridge, simulate
-truth = simulate(TwoScaleLorenz96(K=4, J=2), samples=20, dt=1e-3, spinup=0.01, seed=3)
+from l96closure import TwoScaleLorenz96, bridge
+truth = TwoScaleLorenz96(K=4, J=2).simulate(samples=20, dt=1e-3, spinup=0.01, rng=3)
 assert np.isfinite(truth["psi"]).all()
 try:
     bridge.fit(np.random.default_rng(0).standard_normal((50, 2)), 0.1)

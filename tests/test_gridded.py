@@ -414,7 +414,7 @@ class TestSitesThatDiffer:
         how = {"pooled": pooled, "thinning": 1} if of == "schrodinger_bridge" else {}
         fit = lc.closures.CLOSURES[of].fit
         profile = data.assign({which: data[which] + self.PROFILE})
-        with pytest.raises(ValueError, match=rf"^medians of truth\.{which} at its sites = \[\d+\.\d*, .* \(std "):
+        with pytest.raises(ValueError, match=rf"^means of truth\.{which} at its sites = \[\d+\.\d*, .* \(std "):
             fit(profile, **how)
         fit(profile - profile.mean("time"), **how)
         uneven = data.assign({which: data[which] * np.geomspace(1.0, 30.0, 8)})

@@ -124,7 +124,7 @@ class Users:
 
 @pytest.mark.parametrize("named", [False, True], ids=["an array", "a NamedTuple"])
 def test_a_users_own_closure_goes_on_from_its_state(tmp_path: Path, named: bool) -> None:
-    run = partial(lc.integrate, tendency, Users(named), start(), 30, save_every=4, rng=3)
+    run = partial(lc.integrate, tendency, Users(named), start(), 30, dt=5e-3, save_every=4, rng=3)
     whole = run()
     for parts in (3, 1, 9):
         with pytest.raises(Killed):

@@ -254,7 +254,6 @@ def sample(
     grad_log_likelihood: Callable[[F64], F64] | None = None,
     keep_every: int | None = None,
     noise_metric: str = "scaled",
-    progress: bool = False,
 ) -> F64:
     """Run the noising/denoising chain of a bridge from given states (the paper's Algorithm 1).
 
@@ -269,7 +268,6 @@ def sample(
     grad_log_likelihood : x (n, d) -> (n, d), the gradient of log pi(y | x); adds epsilon times it (times scale^2 in
         the scaled metric) to each step, eq. (6). The printed sign is minus; the posterior needs plus.
     keep_every : also return the states after every so many steps; it divides ``steps``.
-    progress : show a progress bar.
 
     Returns
     -------
@@ -299,7 +297,7 @@ def sample(
 
     drawn = chain.drawn_from(rng, len(x))
     kept = np.empty((x.shape[0], steps // stride, bridge.d))
-    with progress_bar(steps, f"{scheme} chain", show=progress) as bar:
+    with progress_bar(steps, f"{scheme} chain") as bar:
         for i in range(kept.shape[1]):
             if grad_log_likelihood is None:
                 chain.advance(x, stride, drawn)
