@@ -9,6 +9,8 @@ import xarray as xr
 from l96closure.bridge import AccuracyWarning
 from l96closure.closures import SchrodingerBridge
 
+pytestmark = pytest.mark.slow  # whole runs, or many of them
+
 
 def smooth_ring(times, K, seed):
     rng = np.random.default_rng(seed)

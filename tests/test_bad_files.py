@@ -25,6 +25,8 @@ from l96closure import store
 from l96closure.closures import CLOSURES, load
 from l96closure.experiments import WORKFLOWS, finished
 
+pytestmark = pytest.mark.slow  # whole runs, or many of them
+
 K = 5
 
 

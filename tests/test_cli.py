@@ -18,6 +18,8 @@ from command_line import Call
 from l96closure.experiments import WORKFLOWS
 from l96closure.experiments.workflow import Stage
 
+pytestmark = pytest.mark.slow  # whole runs, or many of them
+
 TINY = [
     "training.samples=3000",
     "training.every=20",

@@ -21,6 +21,8 @@ from l96closure.closures import CLOSURES, Closure, load
 from l96closure.closures.state import State
 from l96closure.restart import Restart
 
+pytestmark = pytest.mark.slow  # whole runs, or many of them
+
 F64 = npt.NDArray[np.float64]
 K, MEMBERS = 8, 19
 MODEL = lc.TwoScaleLorenz96(K, 3, 10.0)

@@ -338,17 +338,17 @@ lc.TwoScaleLorenz96(K=4).resolved_tendency(np.ones((2, 4)))
 
 @pytest.mark.slow
 def test_the_bits_do_not_depend_on_what_was_compiled_before(tmp_path: Path) -> None:
-    """Compile all at once, find all of it in the cache of an earlier process, or part of it."""
+    """Find all of it in the cache of earlier processes, or compile the rest beside a part that is there."""
     digests = []
-    for name, programs in (("fresh", [THREADS]), ("fresh", [THREADS]), ("warm", [WARM_UP, THREADS])):
-        environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / name)}
+    for cache, programs in (({}, [THREADS]), ({"NUMBA_CACHE_DIR": str(tmp_path)}, [WARM_UP, THREADS])):
         for program in programs:
+            environment = {**os.environ, **cache}
             done = subprocess.run(
                 [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
             )
             assert done.returncode == 0, done.stderr
         digests.append(done.stdout)
-    assert digests[0] == digests[1] == digests[2]
+    assert digests[0] == digests[1]
 
 
 PAPER_FIT = """

@@ -32,6 +32,8 @@ from l96closure.figures import comparison as figures
 from l96closure.figures import style
 from l96closure.report import comparison as report
 
+pytestmark = pytest.mark.slow  # whole runs, or many of them
+
 STAGES = ["simulate", "fit", "integrate", "forecast", "diagnose"]
 
 

@@ -12,6 +12,8 @@ import pytest
 
 import l96closure
 
+pytestmark = pytest.mark.slow  # whole runs, or many of them
+
 ROOT = Path(l96closure.__file__).parents[1]
 GENEROUS = 600  # seconds: to tell a hang from a busy machine
 

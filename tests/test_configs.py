@@ -19,6 +19,8 @@ from l96closure.experiments import WORKFLOWS, schema
 from l96closure.experiments.settings import NO_SETTINGS, Coarse, Forecast, Reference, Settings
 from l96closure.systems import SYSTEMS
 
+pytestmark = pytest.mark.slow  # whole runs, or many of them
+
 
 def files(group: str) -> list[str]:
     return sorted(file.stem for file in (config_folder() / group).glob("*.yaml"))

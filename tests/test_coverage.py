@@ -18,6 +18,8 @@ import l96closure as lc
 from l96closure.diagnostics import SCORES, climate, intervals, resampling, scores, spectra, tails
 from l96closure.diagnostics.runs import Runs
 
+pytestmark = pytest.mark.slow  # whole runs, or many of them
+
 F64 = npt.NDArray[np.float64]
 
 _PHI = 0.8

@@ -23,6 +23,8 @@ from l96closure.experiments import WORKFLOWS
 from l96closure.experiments.run_folder import RunFolder
 from l96closure.experiments.workflow import Workflow
 
+pytestmark = pytest.mark.slow  # whole runs, or many of them
+
 RUNS = {
     "closure": (*TINY, "closure=polynomial_ar1", "+reference.model.F=18.0"),
     "ks": (

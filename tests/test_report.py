@@ -27,6 +27,8 @@ from l96closure.figures import structure, style
 from l96closure.figures.style import Picture
 from l96closure.report import climate
 
+pytestmark = pytest.mark.slow  # whole runs, or many of them
+
 
 @pytest.fixture(scope="module")
 def runs() -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:

@@ -25,6 +25,8 @@ from l96closure.experiments.settings import Settings
 from l96closure.restart import Journal, Restart, generator_state, restore_generator
 from l96closure.systems import kuramoto_sivashinsky, lorenz96, lorenz96_core
 
+pytestmark = pytest.mark.slow  # whole runs, or many of them
+
 F64 = npt.NDArray[np.float64]
 
 

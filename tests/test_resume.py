@@ -20,6 +20,8 @@ from test_cli import FILES, TINY
 from l96closure import cli, store
 from l96closure.experiments.run_folder import LOCK, locked
 
+pytestmark = pytest.mark.slow  # whole runs, or many of them
+
 NO_REPORT = "stages=[simulate,fit,integrate,forecast,diagnose]"
 
 

@@ -12,6 +12,8 @@ from command_line import Call
 
 from l96closure import targets
 
+pytestmark = pytest.mark.slow  # whole runs, or many of them
+
 FILES = {"training.nc", "generated.nc", "diagnostics.nc"}
 GAUSSIAN = (
     "experiment=gaussian",

@@ -20,6 +20,8 @@ from l96closure import store
 from l96closure.attributes import ATTRIBUTES
 from l96closure.experiments import WORKFLOWS
 
+pytestmark = pytest.mark.slow  # whole runs, or many of them
+
 
 def _coarse() -> xr.Dataset:
     rng = np.random.default_rng(0)
