@@ -23,9 +23,12 @@ from l96closure.closures import SchrodingerBridge
 from l96closure.compute import Compute
 
 NO_REPORT = "stages=[simulate,fit,integrate,forecast,diagnose]"
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
-)  # of the cluster, when it ends
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings(
+        "ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+    ),
+]  # of the cluster, when it ends
 
 
 @pytest.fixture(scope="module")
