@@ -373,6 +373,7 @@ def test_a_closure_refuses_in_one_line_what_is_none(closure: Any, short: xr.Data
             call()
 
 
+@pytest.mark.slow
 def test_underflow_is_no_error(short: xr.Dataset) -> None:
     """Weights of far samples and damped waves vanish; a user may yet have asked NumPy to raise at everything."""
     z, samples = short["z"].values[:3], short["z"].values

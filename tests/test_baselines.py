@@ -315,6 +315,7 @@ def test_a_process_that_is_not_stationary(truth: xr.Dataset, phi: float, coarse_
 
 
 @pytest.mark.parametrize("of", BASELINES)
+@pytest.mark.slow
 def test_on_the_command_line(call: Call, of: Any) -> None:
     run = [*TINY, "training.every=10", f"closure={of.name}", "run_dir=mine"]
     stages = [] if of is PolynomialAR1 else ["stages=[simulate,fit,integrate]"]

@@ -77,6 +77,7 @@ def test_variable_bandwidth_against_a_dense_evaluation(x, queries):
     np.testing.assert_allclose(fitted.conditional_mean(queries), w @ x, atol=1e-9 * np.abs(x).max())
 
 
+@pytest.mark.slow
 def test_variable_bandwidth_with_coinciding_samples_stays_finite():
     x = np.repeat(np.random.default_rng(3).standard_normal((40, 2)), 20, axis=0)
     fitted = bridge.fit(x, 0.1, estimator="variable", nearest=16)
@@ -111,6 +112,7 @@ def ring(d, M, rng):
     return rng.multivariate_normal(np.zeros(d), covariance, M, method="cholesky"), covariance
 
 
+@pytest.mark.slow
 def test_sequential_draws_keep_the_law_of_a_gaussian_ring():
     """Stationary variance and covariance over independent data sets, within three standard errors.
 
@@ -193,6 +195,7 @@ def test_draws_follow_the_weights_whichever_path_makes_them():
             assert chisquare(groups[kept], wanted[kept]).pvalue > 1e-4, (estimator, query)
 
 
+@pytest.mark.slow
 def test_sweeps_do_not_depend_on_the_number_of_threads():
     x = two_clusters(np.random.default_rng(12), 300, 4)
     conditionals = bridge.fit(x, 0.1, bridge.periodic(4, 1)).full_conditionals

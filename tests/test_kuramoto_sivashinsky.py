@@ -203,6 +203,7 @@ TINY = [
 
 
 class TestExperiment:
+    @pytest.mark.slow
     def test_runs_to_the_report(self, call: Call) -> None:
         outcome = call(*TINY, "closure.thinning=1", "closure.centres=400", "closure.compressed=50")
         assert outcome.status == 0, outcome.err

@@ -21,6 +21,7 @@ def autoregression(rng, M, steps, A, spread):
 
 
 @pytest.mark.parametrize(("sided", "epsilon"), [("causal", "auto"), ("two_sided", 1.0)])
+@pytest.mark.slow
 def test_a_vector_process_keeps_its_covariances_in_time(sided, epsilon):
     """Two coupled components: covariance at lags 0 and 1 within three standard errors of the training data's."""
     rng = np.random.default_rng(0)
