@@ -84,6 +84,7 @@ def test_variable_bandwidth_with_coinciding_samples_stays_finite():
     assert np.isfinite(fitted.conditional_mean(x)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ["bridge", "kde", "dot_product", "variable"])
 def test_every_estimator_keeps_lemma_1_and_runs_every_scheme(x, estimator):
     fitted = bridge.fit(x, 0.1, bridge.periodic(4, 1), x.std(axis=0), estimator)
@@ -168,6 +169,7 @@ def test_sequential_conditioning_on_a_gaussian():
     assert given[:, 1].var() == pytest.approx(0.64, abs=3 * 0.64 * np.sqrt(2 * (1 / n + 10 / 4000)))
 
 
+@pytest.mark.slow
 def test_draws_follow_the_weights_whichever_path_makes_them():
     """Frequencies of the drawn sample against w(x), by chi-squared, near and far from the samples."""
     from scipy.stats import chisquare
@@ -242,6 +244,7 @@ def test_the_criterion_is_a_leave_one_out_likelihood():
     assert found.criterion[12] == pytest.approx(total / 30, abs=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory", [1, 8, 25])
 def test_choose_epsilon_does_not_find_the_near_copies_of_a_record(memory):
     """However finely a record is sampled, its bandwidth is right for states of another one.

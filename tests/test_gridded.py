@@ -133,6 +133,7 @@ def data() -> xr.Dataset:
     return made_of(z=z, psi=np.hstack([-z[:, 1:2], z[:, :-1]]) + 0.1 * noise(800, 6, seed=1))
 
 
+@pytest.mark.slow
 class TestEdges:
     def test_edge_sites_have_a_law_of_their_own(self, data: xr.Dataset) -> None:
         closure = SchrodingerBridge.fit(
@@ -333,6 +334,7 @@ class TestUnits:
             assert file["field_units"].values.tolist() == ["1", "1"]
 
 
+@pytest.mark.slow
 class TestGrid:
     """The sites of a closure are those of its training data, wherever they stand in what it is given."""
 
@@ -399,6 +401,7 @@ class TestGrid:
         assert np.array_equal(closure.fields.inputs(backwards), here["z"].values.reshape(2, -1))
 
 
+@pytest.mark.slow
 class TestSitesThatDiffer:
     WEATHER = noise(400, 8)
     PROFILE = np.linspace(300.0, 200.0, 8)
@@ -509,6 +512,7 @@ def test_a_closure_of_a_coarse_run_of_another_system_runs_in_the_coarse_model() 
     assert np.isfinite(run["z"].values).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("calendar", ["standard", "360_day"])
 @pytest.mark.parametrize("closure", ["schrodinger_bridge", "polynomial_ar1", "analog"])
 def test_dates_count_in_seconds(closure: str, calendar: str) -> None:

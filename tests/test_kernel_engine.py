@@ -13,6 +13,8 @@ from l96closure import TwoScaleLorenz96, bridge
 from l96closure.bridge import groups, kernel_sums, recombination, sinkhorn, tolerant_sums
 from l96closure.bridge.row_sums import RowSums
 
+pytestmark = pytest.mark.slow  # every path of the kernel sums against dense ones; test_bridge has some of each
+
 EPSILON = 0.1
 UNIT = np.sqrt(np.log2(np.e) / (4 * EPSILON))  # kernel units per standard deviation
 SITES = 4

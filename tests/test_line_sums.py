@@ -9,6 +9,8 @@ from scipy.special import logsumexp
 from l96closure import bridge
 from l96closure.bridge.line_sums import LineSums
 
+pytestmark = pytest.mark.slow  # dense sums of thousands of samples
+
 EPSILON = 0.005
 
 

@@ -129,6 +129,7 @@ def red(n: int, K: int, kept: float, draw: Any) -> npt.NDArray[np.float64]:
     return drawn
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("K", [1, 2, 4, 12, 30])
 @pytest.mark.parametrize("seed", range(3))
 def test_one_run_of_noise_is_not_taken_for_several(K: int, seed: int) -> None:
@@ -156,6 +157,7 @@ def test_one_run_of_noise_is_not_taken_for_several(K: int, seed: int) -> None:
             one_run("series", np.broadcast_to(part, (len(part), K)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [1, 2, 5, 10, 37, 50, 80, 160])
 def test_one_run_of_a_model_is_not_taken_for_several(every: int) -> None:
     for name in ("z", "psi"):

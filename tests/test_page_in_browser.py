@@ -16,6 +16,8 @@ from test_cli import TINY
 from l96closure import cli, compare, report
 from l96closure.figures import style
 
+pytestmark = pytest.mark.slow  # a browser opens every page
+
 REQUIRED = "L96CLOSURE_REQUIRE_CHROMIUM"
 FLAGS = [
     "--headless=new",

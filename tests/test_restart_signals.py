@@ -69,9 +69,12 @@ def test_a_second_stop_is_not_held_back(tmp_path: Path, handlers: list[int]) -> 
     assert handlers == [signal.SIGINT] * 2
 
 
-def test_a_signal_that_no_part_followed_comes_at_the_end_and_leaves_the_parts(tmp_path: Path) -> None:
+def test_a_signal_that_no_part_followed_comes_at_the_end_and_leaves_the_parts(
+    tmp_path: Path, handlers: list[int]
+) -> None:
     restart = Restart(tmp_path / "work", 1e6)
     restart.append(xr.Dataset({"z": 1.0}))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a shell ignores it
 
     def interrupted() -> None:
         with restart:
@@ -128,6 +131,7 @@ import os, signal
 import numpy as np
 import l96closure as lc
 from l96closure.restart import Restart
+signal.signal(signal.SIGINT, signal.default_int_handler)
 steps = iter(range(1000))
 def tendency(z):
     if next(steps) == 50:
