@@ -6,13 +6,16 @@ from l96closure import bridge, closures, noise, progress, systems
 from l96closure.coarse import BlowUpError, SchemeWarning, integrate
 from l96closure.diagnostics import diagnose
 from l96closure.diagnostics.forecast import verify
+from l96closure.fields import Fields
 from l96closure.forecasts import forecast
+from l96closure.history import history, replay
 from l96closure.restart import Restart
 from l96closure.systems import KuramotoSivashinsky, TwoScaleLorenz96
 from l96closure.temporal import TemporalProcess
 
 __all__ = [
     "BlowUpError",
+    "Fields",
     "KuramotoSivashinsky",
     "Restart",
     "SchemeWarning",
@@ -22,9 +25,11 @@ __all__ = [
     "closures",
     "diagnose",
     "forecast",
+    "history",
     "integrate",
     "noise",
     "progress",
+    "replay",
     "systems",
     "verify",
 ]

@@ -20,6 +20,7 @@ __all__ = [
     "decoded",
     "finite_array",
     "generator",
+    "instance",
     "integer",
     "multiple",
     "number",
@@ -158,6 +159,14 @@ def multiple(name: str, value: Any, of: str, unit: float) -> int:
     if times < 1 or not math.isclose(times * unit, value, rel_tol=1e-9):
         reject(name, value, f"a multiple of {of} = {unit:g}")
     return times
+
+
+def instance(name: str, value: Any, of: type | tuple[type, ...]) -> Any:
+    """Return ``value``; raise ``ValueError`` unless it is an instance of a class, or of one of several."""
+    if not isinstance(value, of):
+        names = [one.__name__ for one in (of if isinstance(of, tuple) else (of,))]
+        reject(name, value, f"made by {' or '.join(names)}")
+    return value
 
 
 def one_of(name: str, value: Any, allowed: Collection[str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from contextlib import nullcontext
 from copy import deepcopy
 from typing import Any
@@ -15,36 +14,22 @@ import xarray as xr
 from l96closure import checks
 from l96closure.closures import Closure
 from l96closure.closures import state as states
+from l96closure.history import starts_from
 from l96closure.pairing import SchemeWarning, Tendency, mismatch, scheme_of, step_of, tendency_of
 from l96closure.progress import bar as progress_bar
 from l96closure.restart import Restart
+from l96closure.schemes import SCHEMES
 
 __all__ = [
     "SCHEMES",
     "BlowUpError",
     "SchemeWarning",
     "check_tendency",
-    "euler",
     "integrate",
-    "rk4",
     "take_step",
 ]
 
 F64 = npt.NDArray[np.float64]
-
-
-def euler(tendency: Tendency, z: F64, psi: F64, dt: float) -> F64:
-    """Forward Euler, z + (G(z) + psi) dt, eq. (62); order 1."""
-    return z + (tendency(z) + psi) * dt
-
-
-def rk4(tendency: Tendency, z: F64, psi: F64, dt: float) -> F64:
-    """Classical Runge-Kutta of G(z) + psi with psi held over the step; order 4 for constant psi."""
-    k1 = tendency(z) + psi
-    k2 = tendency(z + 0.5 * dt * k1) + psi
-    k3 = tendency(z + 0.5 * dt * k2) + psi
-    k4 = tendency(z + dt * k3) + psi
-    return z + (dt / 6.0) * (k1 + 2.0 * (k2 + k3) + k4)
 
 
 class BlowUpError(FloatingPointError):
@@ -85,13 +70,10 @@ class BlowUpError(FloatingPointError):
 _PUSHED = 1e-3  # part by which the states of half of the members are changed, to see whether the others notice
 _ROUNDING = 1e2  # spacings of its numbers, by which a tendency may differ where nothing it depends on does
 
-SCHEMES: dict[str, Callable[[Tendency, F64, F64, float], F64]] = {"euler": euler, "rk4": rk4}
-
-
 def integrate(
     model: Any,
     closure: Closure,
-    z0: npt.ArrayLike,
+    z0: npt.ArrayLike | xr.Dataset,
     steps: int = 40_000,
     rng: np.random.Generator | int | None = 0,
     dt: float | None = None,
@@ -107,7 +89,8 @@ def integrate(
     model : a system, an object with ``resolved_tendency``, or any function z (member, K) -> dz/dt (member, K), which
         :func:`check_tendency` tries.
     closure : obeys :class:`l96closure.closures.Closure`.
-    z0 : initial slow variables (member, K).
+    z0 : initial slow variables (member, K); or, where more is known of their past, what :func:`l96closure.history`
+        returns: the closure then starts from it, else from a past that it draws.
     steps : number of coarse steps, >= 1.
     rng : seed or generator, which give the key of the closure's noise.
     dt : coarse step in model time units, > 0; None is the step that the closure was fitted for.
@@ -147,7 +130,7 @@ def integrate(
     >>> dict(run.sizes), run.attrs["dt"], run.attrs["scheme"]
     ({'member': 3, 'time': 100, 'k': 8}, 0.005, 'rk4')
     """
-    z = checks.finite_array("z0", z0, 2).copy()
+    z, past = starts_from(z0)
     steps, save_every = checks.integer("steps", steps, 1), checks.integer("save_every", save_every, 1)
     tendency, dt = tendency_of(model), step_of(closure, dt)
     scheme = scheme_of(closure) if scheme is None else checks.one_of("scheme", scheme, SCHEMES)
@@ -168,7 +151,8 @@ def integrate(
         )
 
     check_tendency(tendency, z)
-    state, first, kept = closure.init(z.copy(), checks.generator("rng", rng), member=member), 0, 0
+    known = {} if past is None else {"history": past}
+    state, first, kept = closure.init(z.copy(), checks.generator("rng", rng), member=member, **known), 0, 0
     restart = restart and restart.of("coarse model", model, closure, z, steps, dt, scheme, save_every, state)
     for part in [] if restart is None else restart.parts():
         new = slice(kept, kept + part.sizes["time"])

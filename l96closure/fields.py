@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks
+from l96closure.bridge.neighbourhoods import Neighbourhoods, around_sites
 
 __all__ = ["Fields"]
 
@@ -19,59 +20,110 @@ F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 
 _ROUNDING = 4 * float(np.finfo(np.float32).eps)  # of coordinates that went through single precision
+_POOLS = ("auto", ())
 
 
 @dataclass(frozen=True, eq=False)
 class Fields:
-    """Names, units and grid of predictors and target; made by :meth:`of`.
+    """What a closure's numbers are and where they live; the defaults are those of the Lorenz-96 model.
 
-    Attributes
+    Parameters
     ----------
-    predictors : names of the variables that the target is drawn given, (P,).
-    target : name of the variable that is drawn.
+    predictors : names of the variables that the target is drawn given; one name or several, (P,).
+    targets : name of the variable that is drawn.
     dim : dimensions of the grid; its K sites are counted in C order.
-    shape : sites along each of them.
-    units : of the predictors and then of the target, (P + 1,); "1" where a variable had none, as CF reads it.
-    coordinates : those of the training data along ``dim``, numbers or texts, as a Dataset without data; may be empty.
+    sample_dim : dimensions whose entries are independent samples, such as the members of an ensemble; those that the
+        data lack are not looked for. Memory is computed within each entry.
+    periodic : whether the grid is a ring; one answer, or one for each of ``dim``. Unused with ``neighbourhoods``.
+    radius : a site sees so many neighbours on either side, along every axis of the grid; 2 ``radius`` + 1 <= the size
+        of every periodic axis. None is chosen on held-out data. Unused with ``neighbourhoods``.
+    lags : times before now at which the predictors are seen too, > 0 in the unit of the data's time (seconds where
+        times are dates); () sees the present alone. None is chosen on held-out data.
+    pool : ``auto``, sites that look the same learn together: all on a periodic grid; those whose neighbourhoods are cut
+        by an edge with those at the same distances from the same edges alone. (): each site for itself.
+    neighbourhoods : a set of sites for each site, itself among them, for any other grid (masked, unstructured, on a
+        sphere: stack it into one ``dim`` of its sites); in place of ``radius``. Sites pool where their sets have one
+        size and the site itself stands at one place in them: list them so that one place means one relative neighbour.
+    conserve : take the mean over the sites, which stand for equal volumes, off every psi: for a quantity that the
+        unresolved scales move about but do not make. Else its mean drifts by the errors of all sites.
+    shape, units, coordinates : sites along each of ``dim``; units of the predictors and then of the target, "1" where a
+        variable had none, as CF reads it; and numbers and texts along ``dim``. These are the data's own: leave them.
+
+    Raises
+    ------
+    ValueError
+        A field is out of its range, or something that is not supported yet: several targets.
     """
 
-    predictors: tuple[str, ...]
-    target: str
-    dim: tuple[str, ...]
-    shape: tuple[int, ...]
-    units: tuple[str, ...]
+    predictors: str | Sequence[str] = "z"
+    targets: str | Sequence[str] = "psi"
+    dim: str | Sequence[str] = "k"
+    sample_dim: str | Sequence[str] = "member"
+    periodic: bool | Sequence[bool] = True
+    radius: int | None = None
+    lags: Sequence[float] | None = None
+    pool: str | Sequence[str] = "auto"
+    neighbourhoods: Sequence[Iterable[int]] | None = None
+    conserve: bool = False
+    shape: tuple[int, ...] = ()
+    units: tuple[str, ...] = ()
     coordinates: xr.Dataset = field(default_factory=xr.Dataset)
 
-    @classmethod
-    def of(cls, truth: xr.Dataset, predictors: str | Sequence[str], target: str, dim: str | Sequence[str]) -> Fields:
-        """Describe the variables of a training Dataset.
+    def __post_init__(self) -> None:
+        for name in ("predictors", "targets", "dim", "sample_dim"):
+            object.__setattr__(self, name, _several(name, getattr(self, name), empty=name == "sample_dim"))
+        if len(self.targets) > 1:
+            checks.reject("targets", self.targets, "one name; several targets are not supported yet, fit one by one")
+        if self.target in self.predictors:
+            checks.reject("targets", self.target, f"none of the predictors {', '.join(self.predictors)}")
+        if self.radius is not None:
+            checks.integer("radius", self.radius, 0)
+        if self.lags is not None:
+            object.__setattr__(self, "lags", _checked_lags(self.lags))
+        pool = self.pool if isinstance(self.pool, str) else tuple(self.pool)
+        if pool not in _POOLS:
+            checks.reject("pool", self.pool, "'auto' or ()")
+        object.__setattr__(self, "pool", pool)
+        checks.boolean("conserve", self.conserve)
+
+    def of(self, truth: xr.Dataset) -> Fields:
+        """Return the same with shape, units and coordinates of a training Dataset.
 
         Parameters
         ----------
-        truth : Dataset in which each variable has the dims (time, *``dim``).
-        predictors : one name or several.
-        target : name of the target, which is no predictor.
-        dim : dimension of the sites; or several, which are stacked.
+        truth : Dataset in which each variable has the dims time and ``dim``, and perhaps those of ``sample_dim``.
 
         Raises
         ------
         ValueError
-            A variable is missing, named twice or has other dims.
+            A variable is missing or has other dims.
         """
         checks.xarray_dataset("truth", truth)
-        predictors, dim = _several("predictors", predictors), _several("dim", dim)
-        if not isinstance(target, str):
-            checks.reject("target", target, "one name; several targets are not supported yet, fit a closure for each")
-        if target in predictors:
-            checks.reject("target", target, f"none of the predictors {', '.join(predictors)}")
-        wanted = ("time", *dim)
-        for name in (*predictors, target):
+        for name in (*self.predictors, self.target):
             if name not in truth:
                 checks.reject("truth", sorted(map(str, truth.data_vars)), f"a Dataset with the variable {name}")
-            if truth[name].dims != wanted:
+        first = truth[self.target].dims
+        wanted = (*(name for name in self.sample_dim if name in first), "time", *self.dim)
+        for name in (*self.predictors, self.target):
+            if set(truth[name].dims) != set(wanted):
                 checks.reject(f"truth.{name}.dims", truth[name].dims, repr(wanted))
-        units = tuple(_units(truth[name]) for name in (*predictors, target))
-        return cls(predictors, target, dim, tuple(truth.sizes[name] for name in dim), units, _coordinates(truth, dim))
+        units = tuple(_units(truth[name]) for name in (*self.predictors, self.target))
+        shape = tuple(truth.sizes[name] for name in self.dim)
+        return replace(self, shape=shape, units=units, coordinates=_coordinates(truth, tuple(self.dim)))
+
+    @property
+    def target(self) -> str:
+        """Name of the variable that is drawn."""
+        return self.targets[0]
+
+    @property
+    def ring(self) -> bool:
+        """Whether the sites are those of one ring, all alike."""
+        return len(self.dim) == 1 and self.periodic in (True, (True,), [True]) and self.neighbourhoods is None
+
+    def around(self, radius: int) -> Neighbourhoods:
+        """Return the sites that each site sees within a radius, or its ``neighbourhoods``."""
+        return around_sites(self.neighbourhoods, self.shape, radius, self.periodic)  # type: ignore[arg-type]
 
     @property
     def sites(self) -> int:
@@ -189,11 +241,18 @@ def _same(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     return (np.abs(a - b) <= tolerance) | (np.isnan(a) & np.isnan(b))  # type: ignore[no-any-return]
 
 
-def _several(name: str, given: str | Sequence[str]) -> tuple[str, ...]:
+def _several(name: str, given: str | Sequence[str], empty: bool = False) -> tuple[str, ...]:
     names = (given,) if isinstance(given, str) else tuple(given)
-    if not names or not all(isinstance(one, str) for one in names) or len(set(names)) != len(names):
+    if not (names or empty) or not all(isinstance(one, str) for one in names) or len(set(names)) != len(names):
         checks.reject(name, given, "a name or several different names")
     return names
+
+
+def _checked_lags(given: Sequence[float]) -> tuple[float, ...]:
+    lags = tuple(sorted(checks.number("lags", lag, above=0.0) for lag in given))
+    if len(set(lags)) != len(lags):
+        checks.reject("lags", given, "different times > 0")
+    return lags
 
 
 def _units(variable: xr.DataArray) -> str:

@@ -13,7 +13,8 @@ import xarray as xr
 from l96closure import checks
 from l96closure.closures import Closure
 from l96closure.coarse import integrate
-from l96closure.pairing import step_of
+from l96closure.history import of_states
+from l96closure.pairing import scheme_of, step_of
 from l96closure.restart import Restart
 from l96closure.series import one_run, time_step
 
@@ -33,29 +34,33 @@ def forecast(
     starts: int = 200,
     members: int = 20,
     leads: npt.ArrayLike | None = None,
+    past: bool = True,
     rng: np.random.Generator | int | None = 0,
-    dt: float | None = None,
     scheme: str | None = None,
     restart: Restart | None = None,
 ) -> xr.Dataset:
     """Make ensemble forecasts from states of a reference run, and set beside each the truth it should meet.
 
-    All members of a start begin with its exact z; their closures begin with what ``closure.init`` gives for it. They
-    differ by the closure's noise alone, which does not depend on how many members there are.
+    All members of a start begin with its exact z, and with its past where a closure remembers and the reference was
+    recorded at its steps or more often (:func:`l96closure.history`); else their closures draw one. They differ by the
+    closure's noise alone, which does not depend on how many members there are.
 
     Parameters
     ----------
-    model, closure, rng, dt, scheme, restart : as for :func:`integrate`.
+    model, closure, rng, scheme, restart : as for :func:`integrate`; the step is the closure's.
     reference : ``z`` (time, k) at a uniform time step, a run that the closure was not fitted to.
-    starts : number of initial states, >= 2, spread evenly over the reference; no two forecasts share a stretch of it.
+    starts : number of initial states, >= 2, spread evenly over the reference, the first of them one longest lead after
+        its beginning; no two forecasts share a stretch of it.
     members : ensemble members of each start, >= 2.
-    leads : lead times in model time units, evenly spaced from 0 on; the spacing is a multiple of ``dt`` and of the
-        reference's time step. None is 0 and forty more, spaced by the shortest such multiple of ten steps or more.
+    leads : lead times in model time units, evenly spaced from 0 on; the spacing is a multiple of the closure's step and
+        of the reference's. None is 0 and forty more, spaced by the shortest such multiple of ten steps or more.
+    past : whether the recorded past of a start may be used.
 
     Returns
     -------
     Dataset with the forecasts z (start, member, lead, k) and the truth, observation (start, lead, k). The coordinate
-    ``start`` is the initial time in the reference; ``lead`` goes from 0 to the longest.
+    ``start`` is the initial time in the reference; ``lead`` goes from 0 to the longest. The attribute ``past`` says
+    whether the past was ``known`` or ``drawn``.
 
     Raises
     ------
@@ -68,15 +73,16 @@ def forecast(
     """
     starts, members = checks.integer("starts", starts, 2), checks.integer("members", members, 2)
     truth = checks.variable("reference", reference, "z", ("time", "k"))
-    dt = step_of(closure, dt)
-    leads, save_every, after = _checked_leads(leads, dt, time_step("reference", reference))
+    dt, interval = step_of(closure, None), time_step("reference", reference)
+    leads, save_every, after = _checked_leads(leads, dt, interval)
     one_run("reference.z", truth)
     times = _forecast_times(len(truth), starts, after * np.arange(leads.size))
     observation = truth[times]
+    known = _past(model, closure, truth, times[:, 0], (dt, interval)) if past else None
     run = integrate(
         model,
         closure,
-        np.repeat(observation[:, 0], members, axis=0),
+        np.repeat(observation[:, 0], members, axis=0) if known is None else known.isel(member=_repeated(starts, members)),
         member=np.arange(starts * members).reshape(members, starts).T.ravel(),
         steps=(leads.size - 1) * save_every + 1,
         dt=dt,
@@ -96,8 +102,24 @@ def forecast(
             "lead": leads,
             "k": run["k"].to_numpy(),
         },
-        attrs={name: run.attrs[name] for name in ("scheme", "dt")},
+        attrs={name: run.attrs[name] for name in ("scheme", "dt")} | {"past": "drawn" if known is None else "known"},
     )
+
+
+def _repeated(starts: int, members: int) -> npt.NDArray[np.intp]:
+    return np.repeat(np.arange(starts), members)
+
+
+def _past(
+    model: Any, closure: Closure, truth: F64, first: npt.NDArray[np.intp], steps: tuple[float, float]
+) -> xr.Dataset | None:
+    """Return the history of every start; None where the closure needs none, or the record is too coarse or short."""
+    needed, (dt, interval) = getattr(closure, "past_steps", 0), steps
+    every = round(dt / interval)
+    if not needed or every < 1 or not math.isclose(every * interval, dt, rel_tol=1e-6) or first[0] < needed * every:
+        return None
+    backwards = truth[first[:, None] - every * np.arange(needed + 1)]
+    return of_states(model, backwards, dt, scheme_of(closure))
 
 
 def _checked_leads(leads: npt.ArrayLike | None, dt: float, interval: float) -> tuple[F64, int, int]:
@@ -117,9 +139,9 @@ def _checked_leads(leads: npt.ArrayLike | None, dt: float, interval: float) -> t
 
 def _forecast_times(times: int, starts: int, after: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
     """Return indices (start, lead) of starts spread evenly over a run, and of the leads, indices ``after`` each."""
-    most = (times - 1) // int(after[-1])
+    most = (times - 1) // int(after[-1]) - 1
     if starts > most:
         checks.reject("starts", starts, f"at most {most}, so that no two forecasts share a stretch of the reference")
-    first = np.linspace(0, times - 1 - after[-1], starts).round().astype(np.intp)
+    first = np.linspace(after[-1], times - 1 - after[-1], starts).round().astype(np.intp)
     index: npt.NDArray[np.intp] = first[:, np.newaxis] + after
     return index

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from l96closure import checks
+from l96closure.schemes import Tendency
 from l96closure.subgrid import FITTING_SCHEME
 
 __all__ = ["SchemeWarning", "Tendency", "check_step", "mismatch", "scheme_of", "step_of", "tendency_of"]
-
-Tendency = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
-
 
 class SchemeWarning(UserWarning):
     """The scheme of the coarse model is not the one that the closure's definition of psi is consistent with."""

@@ -6,21 +6,25 @@ from typing import Any
 
 import xarray as xr
 
-__all__ = ["DEFINITIONS", "FITTING_SCHEME", "definition_of"]
+__all__ = ["DEFINITIONS", "FITTING_SCHEME", "HELD", "definition_of"]
 
 DEFINITIONS = {
     "fine": "(z(t + dt) - z(t)) / dt - G(z(t))",
     "coarse": "(z(t + coarse_dt) - z(t)) / coarse_dt - G(z(t))",
     "coupling": "-(h c / b) sum_j y_{j,k}(t)",
+    "step": "held over coarse_dt, it takes an RK4 step with G from z(t) to z(t + coarse_dt)",
 }
 """The definitions by name, as formulas of the two-scale Lorenz-96 model with resolved tendency G."""
 
-FITTING_SCHEME = {"fine": "rk4", "coarse": "euler", "coupling": "rk4"}
+FITTING_SCHEME = {"fine": "rk4", "coarse": "euler", "coupling": "rk4", "step": "rk4"}
 """The scheme of the coarse model that each is consistent with.
 
-A forward Euler step with the difference over that step returns the truth; the tendency at one instant, of ``coupling``
-and in the limit of ``fine``, wants an accurate integration.
+A forward Euler step with the difference over that step returns the truth, and so does an RK4 step with ``step``; the
+tendency at one instant, of ``coupling`` and in the limit of ``fine``, wants an accurate integration.
 """
+
+HELD = ("coarse", "step")
+"""Definitions over a whole coarse step: with psi of one instant the coarse model is off by what psi does in a step."""
 
 
 def definition_of(truth: xr.Dataset) -> str | None:

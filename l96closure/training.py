@@ -1,8 +1,8 @@
-"""From gridded data to training samples: reading, thinning, the trend, climatological scales, stacking."""
+"""From gridded data to training samples: reading and checking, one segment for each independent run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,15 +11,9 @@ import xarray as xr
 
 from l96closure import checks
 from l96closure.fields import Fields
-from l96closure.series import autocorrelation, no_joint, one_run
-from l96closure.trends import Trend, removed
+from l96closure.series import no_joint, time_step
 
-__all__ = [
-    "TrainingData",
-    "prepare",
-    "read_fields",
-    "residual_autocorrelation",
-]
+__all__ = ["Record", "read"]
 
 F64 = npt.NDArray[np.float64]
 
@@ -32,100 +26,102 @@ _FEWEST_CROSSINGS = 3  # of the mean by the means of blocks, on average over the
 _MOST_TIMES = 4000  # at which they are looked at
 _NORMAL_RANGE = 3.29  # standard deviations between the 5 % and the 95 % quantile of a normal distribution
 _MOST_UNEQUAL = 10.0  # largest over smallest standard deviation of sites that share a scale
-_MOST_VALUES = 2_000_000  # of each field that the autocorrelation is taken of
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingData:
-    """Samples ready for the bridge.
+class Record:
+    """Training data as arrays, at the steps of the closure.
 
     Attributes
     ----------
-    samples : (M, (P + 1) K), the predictors one after the other, followed by the target less its trend.
-    scale : ((P + 1) K,), one climatological standard deviation for each predictor and one for the residual
-        (Section 5.1).
-    trend : what was taken off the target, or None.
-    fields : names, units and grid of predictors and target.
+    fields : names, units and grid.
+    series : predictors of each segment (time, P, K).
+    target : of each segment (time, K).
+    step : time between two values; None where the data had no times.
     """
 
-    samples: F64
-    scale: F64
-    trend: Trend | None
     fields: Fields
+    series: list[F64]
+    target: list[F64]
+    step: float | None
+
+    def scales(self) -> F64:
+        """Climatological standard deviation of each predictor (P,), one for all sites (Section 5.1)."""
+        return np.array([np.std(np.concatenate([one[:, p] for one in self.series])) for p in range(self.predictors)])
+
+    @property
+    def predictors(self) -> int:
+        """Number of predictors, P."""
+        return len(self.fields.predictors)
+
+    def steps(self, times: tuple[float, ...]) -> list[int]:
+        """Return times as whole numbers of steps; ``ValueError`` where one is none."""
+        unit = 1.0 if self.step is None else self.step
+        return [checks.multiple("lags", time, "the closure's step", unit) for time in times]
+
+    def one_run_each(self) -> None:
+        """Refuse segments in which one run seems to follow another, see :func:`l96closure.series.no_joint`."""
+        for one, of in zip(self.series, self.target, strict=True):
+            for p, name in enumerate(self.fields.predictors):
+                no_joint(f"truth.{name}", one[:, p])
+            no_joint(f"truth.{self.fields.target}", of)
 
 
-def prepare(
-    truth: xr.Dataset,
-    thinning: int = 1,
-    trend_degree: int | None = None,
-    predictors: str | Sequence[str] = "z",
-    target: str = "psi",
-    dim: str | Sequence[str] = "k",
-) -> TrainingData:
-    """Turn gridded data into samples x^(j) = (z^(j), psi^(j)) for the bridge.
+def read(truth: xr.Dataset, fields: Fields, dt: float | None = None, *, ordered: bool = False) -> Record:
+    """Read and check predictors and target.
 
-    Lazy data (dask or a file) are thinned first and read in blocks: memory holds what is left of them a few times, and
-    one block.
-
-    Parameters
-    ----------
-    truth : Dataset with predictors and target of dims (time, *``dim``), as a system's ``simulate`` gives it.
-    thinning : keep every n-th time, >= 1; consecutive fine steps are nearly copies of each other.
-    trend_degree : degree of the polynomial in the predictor at the same site that is removed from the target; of
-        several predictors, of the sum of polynomials in each. None removes nothing.
-    predictors : names of the variables the target is to be drawn given.
-    target : name of the variable to be drawn.
-    dim : dimension of the sites; or several, which are stacked.
-
-    Raises
-    ------
-    ValueError
-        A variable is missing, has other dimensions, holds a value that is not finite or not decoded, has fewer than
-        two distinct values or no variance; sites differ by more than their spread; the trend makes the target vary more
-        than it does; an argument is out of its range.
-    """
-    fields, (*z, psi) = read_fields(truth, thinning, predictors, target, dim)
-    trend, residual = removed(z, psi, trend_degree)
-    spread = float(residual.std())
-    if not spread > 1e-12 * float(psi.std()):
-        checks.reject(f"std of {target} about its trend", spread, "> 0; there is nothing left to learn")
-    scale = np.repeat([*(float(values.std()) for values in z), spread], fields.sites)
-    return TrainingData(np.concatenate([*z, residual], axis=1), scale, trend, fields)
-
-
-def read_fields(
-    truth: xr.Dataset,
-    thinning: int = 1,
-    predictors: str | Sequence[str] = "z",
-    target: str = "psi",
-    dim: str | Sequence[str] = "k",
-) -> tuple[Fields, list[F64]]:
-    """Read and check predictors and target of every n-th time.
+    Lazy data (dask or a file) are read in blocks: memory holds what is used of them, and one block.
 
     Parameters
     ----------
-    truth, thinning, predictors, target, dim : as in :func:`prepare`.
-
-    Returns
-    -------
-    Names, units and grid of the fields, and each of them (M, K), the target last.
+    truth : Dataset with predictors and target of dims time and ``fields.dim``, as a system's ``simulate`` gives it,
+        perhaps with ``fields.sample_dim``; of any order.
+    fields : which variables are what.
+    dt : step of the closure in the unit of ``truth``'s time; None is the interval of ``truth``.
+    ordered : the closure remembers: the times have to be uniform, of one run in each segment, and divide ``dt``.
 
     Raises
     ------
     ValueError
         A variable is missing, has other dimensions, holds a value that is not finite or not decoded, or has fewer than
-        two distinct values; sites differ by more than their spread; an argument is out of its range.
+        two distinct values; sites differ by more than their spread; where ``ordered``, the times do not fit.
     """
-    fields = Fields.of(truth, predictors, target, dim)
-    thinning = checks.integer("thinning", thinning, 1)
+    fields = fields.of(truth)
+    every, step = _steps(truth, dt) if ordered else (1, dt)
+    samples = [name for name in fields.sample_dim if name in truth[fields.target].dims]
     arrays = []
-    for name in (*fields.predictors, target):
-        values = _read(f"truth.{name}", truth[name], thinning)
-        if np.ptp(values) == 0.0:
-            checks.reject(f"truth.{name}", float(values.flat[0]), "an array of at least two distinct values")
-        _check_sites(f"truth.{name}", values)
+    for name in (*fields.predictors, fields.target):
+        variable = truth[name].transpose(*samples, "time", *fields.dim)
+        label = f"truth.{name}"
+        if samples:
+            flat = variable.stack(segment_of_data=samples) if len(samples) > 1 else variable
+            along = "segment_of_data" if len(samples) > 1 else samples[0]
+            values = [_read(label, flat.isel({along: i}), every) for i in range(flat.sizes[along])]
+        else:
+            values = [_read(label, variable, every)]
+        together = np.concatenate(values)
+        if np.ptp(together) == 0.0:
+            checks.reject(label, float(together.flat[0]), "an array of at least two distinct values")
+        _check_sites(label, together)
         arrays.append(values)
-    return fields, arrays
+    series = [np.stack(parts, axis=1) for parts in zip(*arrays[:-1], strict=True)]
+    record = Record(fields, series, arrays[-1], step)
+    if ordered:
+        record.one_run_each()
+    return record
+
+
+def _steps(truth: xr.Dataset, dt: float | None) -> tuple[int, float | None]:
+    """Return how many intervals of ``truth`` make a step of the closure, and that step."""
+    if dt is None and "time" not in truth.coords:
+        return 1, None
+    interval = time_step("truth", truth)
+    if dt is None:
+        return 1, interval
+    every = round(dt / interval)
+    if every < 1 or not np.isclose(every * interval, dt, rtol=1e-6, atol=0.0):
+        checks.reject("dt", dt, f"a whole multiple of {interval:g}, the interval of truth")
+    return every, dt
 
 
 def _check_sites(name: str, values: F64) -> None:
@@ -164,44 +160,15 @@ def _check_sites(name: str, values: F64) -> None:
         )
 
 
-def residual_autocorrelation(truth: xr.Dataset, data: TrainingData, lags: int) -> F64:
-    """Autocorrelation of the target less its trend, averaged over the sites, at lags of the interval of ``truth``.
-
-    Parameters
-    ----------
-    truth : what ``data`` was made of; as many of its first times are read as make two million values of a field.
-    data : result of :func:`prepare`.
-    lags : number of lags; the first is 0.
-
-    Returns
-    -------
-    (lags,)
-
-    Raises
-    ------
-    ValueError
-        The target looks like several runs, see :func:`l96closure.series.one_run`.
-    """
-    fields = data.fields
-    stretch = truth.isel(time=slice(None, max(lags, _MOST_VALUES // fields.sites)))
-    *z, psi = (_read(f"truth.{name}", stretch[name], 1) for name in (*fields.predictors, fields.target))
-    for name, field in zip((*fields.predictors, fields.target), (*z, psi), strict=True):
-        no_joint(f"truth.{name}", field)
-    if data.trend is not None:
-        psi = psi - data.trend(z[0] if len(z) == 1 else np.stack(z, axis=1))
-    one_run(f"truth.{fields.target}", psi)
-    return autocorrelation(psi, lags)
-
-
-def _read(name: str, variable: xr.DataArray, thinning: int) -> F64:
+def _read(name: str, variable: xr.DataArray, every: int) -> F64:
     """Read every n-th time of a variable (time, ...) as (time, K), a block at a time."""
     times = variable.sizes["time"]
     if variable.dtype.kind not in "biuf":
         checks.reject(name, variable.dtype, "an array of numbers")
-    out = np.empty((len(range(0, times, thinning)), *variable.shape[1:]))
+    out = np.empty((len(range(0, times, every)), *variable.shape[1:]))
     for start, stop in _blocks(variable):
-        first = -(-start // thinning)
-        block = variable.isel(time=slice(first * thinning, stop, thinning))
+        first = -(-start // every)
+        block = variable.isel(time=slice(first * every, stop, every))
         out[first : first + block.sizes["time"]] = block.values
     return checks.finite_array(name, checks.decoded(name, variable, out), out.ndim).reshape(len(out), -1)
 

@@ -18,6 +18,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
 import numpy.typing as npt
 import scipy
@@ -67,6 +68,18 @@ class ConditionalQuantiles:
     of: Index
     error: F64
 
+    @classmethod
+    def of_nodes(cls, table: F64, nodes: F64, ends: Index, of: Index, error: F64) -> ConditionalQuantiles:
+        """Find the nodes of each bucket, where ``ends`` (D, 2) are the first and the last node of each dictionary."""
+        own = [nodes[first : last + 1] for first, last in ends]
+        spans = np.array([np.ptp(one) for one in own])
+        closest = max(float(span / np.diff(one).min()) for span, one in zip(spans, own, strict=True))
+        buckets = int(min(2.0 * closest, _BUCKETS)) + 1
+        bucket = np.empty((len(own), buckets + 1), np.intp)
+        for row, one, (first, _) in zip(bucket, own, ends, strict=True):
+            row[:] = first + np.searchsorted(one, np.linspace(one[0], one[-1], buckets + 1), side="right") - 1
+        return cls(table, nodes, bucket, np.array([one[0] for one in own]), buckets / spans, of, error)
+
     def tables(self) -> dict[str, npt.NDArray[Any]]:
         """Return what is read off, as plain arrays by name."""
         return {
@@ -86,36 +99,77 @@ class ConditionalQuantiles:
         if x.shape[1:] != self.of.shape or noise.shape != x.shape:
             checks.reject("shapes of x and noise", (x.shape, noise.shape), f"(n, {self.of.size}), both")
         out = np.empty_like(x)
-        _look_up(x, noise, self.table, self.nodes, self.bucket, self.lowest, self.per_unit, self.of, out)
+        _look_up(x, noise, *self._arrays(), out)
         return out
+
+    def scores(self, x: F64, values: F64) -> F64:
+        """Inverse of the call: the noise (n, K) that makes ``values`` (n, K) at ``x`` (n, K), within +-4."""
+        out = np.empty_like(x)
+        _invert(x, values, *self._arrays(), out)
+        return out
+
+    def _arrays(self) -> tuple[npt.NDArray[Any], ...]:
+        return self.table, self.nodes, self.bucket, self.lowest, self.per_unit, self.of
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def _place(x: float, nodes: F64, bucket: Index, lowest: float, per_unit: float) -> tuple[int, float]:
+    """Return the last node at or below ``x``, and how far ``x`` is on the way to the next, from 0 to 1."""
+    B = bucket.size - 1
+    b = int(min(max((x - lowest) * per_unit, 0.0), B - 1.0))
+    g, above = bucket[b], min(bucket[b + 1] + 1, bucket[B])
+    while above - g > 1:  # mostly at once: few nodes share a bucket
+        middle = (g + above) // 2
+        if nodes[middle] <= x:
+            g = middle
+        else:
+            above = middle
+    return g, min(max((x - nodes[g]) / (nodes[g + 1] - nodes[g]), 0.0), 1.0)
 
 
 @cached
 def _look_up(
     x: F64, noise: F64, table: F64, nodes: F64, bucket: Index, lowest: F64, per_unit: F64, of: Index, out: F64
 ) -> None:
-    L, B = table.shape[1], bucket.shape[1] - 1
+    L = table.shape[1]
     for n in range(x.shape[0]):
         for k in range(x.shape[1]):
             if not np.isfinite(x[n, k]) or np.isnan(noise[n, k]):  # a run that is blowing up
                 out[n, k] = np.nan
                 continue
             h = of[k]
-            b = int(min(max((x[n, k] - lowest[h]) * per_unit[h], 0.0), B - 1.0))
-            g, above = bucket[h, b], min(bucket[h, b + 1] + 1, bucket[h, B])
-            while above - g > 1:  # mostly at once: few nodes share a bucket
-                middle = (g + above) // 2
-                if nodes[middle] <= x[n, k]:
-                    g = middle
-                else:
-                    above = middle
-            row = min(max((x[n, k] - nodes[g]) / (nodes[g + 1] - nodes[g]), 0.0), 1.0)
+            g, row = _place(x[n, k], nodes, bucket[h], lowest[h], per_unit[h])
             column = min(max((noise[n, k] + _FARTHEST) * ((L - 1) / (2.0 * _FARTHEST)), 0.0), L - 1.0)
             c = min(int(column), L - 2)
             column -= c
             lower = table[g, c] + column * (table[g, c + 1] - table[g, c])
             upper = table[g + 1, c] + column * (table[g + 1, c + 1] - table[g + 1, c])
             out[n, k] = lower + row * (upper - lower)
+
+
+@cached
+def _invert(
+    x: F64, values: F64, table: F64, nodes: F64, bucket: Index, lowest: F64, per_unit: F64, of: Index, out: F64
+) -> None:
+    L = table.shape[1]
+    for n in range(x.shape[0]):
+        for k in range(x.shape[1]):
+            h, wanted = of[k], values[n, k]
+            if not np.isfinite(x[n, k]) or np.isnan(wanted):
+                out[n, k] = np.nan
+                continue
+            g, row = _place(x[n, k], nodes, bucket[h], lowest[h], per_unit[h])
+            first, last = 0, L - 1  # of the columns between which it lies
+            while last - first > 1:
+                c = (first + last) // 2
+                if table[g, c] + row * (table[g + 1, c] - table[g, c]) <= wanted:
+                    first = c
+                else:
+                    last = c
+            lower = table[g, first] + row * (table[g + 1, first] - table[g, first])
+            upper = table[g, last] + row * (table[g + 1, last] - table[g, last])
+            part = 0.5 if upper <= lower else min(max((wanted - lower) / (upper - lower), 0.0), 1.0)
+            out[n, k] = (first + part) * (2.0 * _FARTHEST / (L - 1)) - _FARTHEST
 
 
 @np.errstate(under="ignore")  # weights of samples far away
@@ -235,20 +289,12 @@ def _table(samples: _Sorted) -> _Table:
 
 
 def _joined(tables: list[_Table], of: Index) -> ConditionalQuantiles:
-    """Put the tables of several dictionaries one after the other, and find the nodes of each bucket."""
+    """Put the tables of several dictionaries one after the other."""
     start = np.cumsum([0, *(one.nodes.size for one in tables)])
-    closest = max(float(np.ptp(one.nodes) / np.diff(one.nodes).min()) for one in tables)
-    buckets = int(min(2.0 * closest, _BUCKETS)) + 1
-    bucket = np.empty((len(tables), buckets + 1), np.intp)
-    for row, one, first in zip(bucket, tables, start, strict=False):
-        edges = np.linspace(one.nodes[0], one.nodes[-1], buckets + 1)
-        row[:] = first + np.searchsorted(one.nodes, edges, side="right") - 1
-    return ConditionalQuantiles(
-        table=np.concatenate([one.quantiles for one in tables]),
-        nodes=np.concatenate([one.nodes for one in tables]),
-        bucket=bucket,
-        lowest=np.array([one.nodes[0] for one in tables]),
-        per_unit=buckets / np.array([np.ptp(one.nodes) for one in tables]),
-        of=of,
-        error=np.array([one.error for one in tables]),
+    return ConditionalQuantiles.of_nodes(
+        np.concatenate([one.quantiles for one in tables]),
+        np.concatenate([one.nodes for one in tables]),
+        np.stack([start[:-1], start[1:] - 1], axis=1),
+        of,
+        np.array([one.error for one in tables]),
     )

@@ -10,11 +10,11 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks, store
-from l96closure.closures.analog import Analog
 from l96closure.closures.files import save
+from l96closure.closures.laws import Chain, Moments, Quantiles
 from l96closure.closures.no_closure import NoClosure
-from l96closure.closures.polynomial import Polynomial
-from l96closure.closures.polynomial_ar1 import PolynomialAR1
+from l96closure.closures.patterns import Noise
+from l96closure.closures.regression import Trend
 from l96closure.closures.schrodinger_bridge import SchrodingerBridge
 
 __all__ = [
@@ -59,7 +59,7 @@ class Closure(Protocol):
 
 
 CLOSURES: dict[str, Any] = {
-    closure.name: closure for closure in (NoClosure, Polynomial, PolynomialAR1, Analog, SchrodingerBridge)
+    closure.name: closure for closure in (NoClosure, SchrodingerBridge)
 }
 """The closures by the name they have in files and configurations."""
 

@@ -1,10 +1,10 @@
-"""The fitted bridge of a closure, its fields and its trend, as the variables of a file."""
+"""A fitted bridge and the fields of a closure, as the variables of a file."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,42 +12,69 @@ import xarray as xr
 
 from l96closure import bridge, checks
 from l96closure.bridge.dictionary import Dictionary, Kernel
-from l96closure.bridge.neighbourhoods import around_sites, checked_pools
-from l96closure.closures.memory import Memory
+from l96closure.bridge.neighbourhoods import Neighbourhoods, checked_pools
 from l96closure.closures.parts import Parts
-from l96closure.closures.polynomial import polynomial
 from l96closure.fields import Fields
-from l96closure.trends import AdditiveTrend, Trend, as_arrays
 
-__all__ = ["Learned", "from_dataset", "to_dataset"]
+__all__ = ["bridge_from", "bridge_variables", "field_variables", "fields_from"]
 
 F64 = npt.NDArray[np.float64]
 
 _COORDINATE = "grid_coordinate_"  # before the names of coordinates, which may be any
 _LARGEST_LOG = 600.0  # of a weight that a double can hold, with room for sums
+_OF_FIELDS = ("coordinates", "coordinate_scale", "scale", "value", "value_spread")  # in the units of several fields
 
 
-class Learned(NamedTuple):
-    """What a closure has learned: names and grid of its fields, the trend, the bridge of the residual, its memory."""
+def field_variables(fields: Fields) -> xr.Dataset:
+    """Everything :func:`fields_from` needs."""
+    dataset = xr.Dataset(
+        {"grid_size": ("dim", np.array(fields.shape, np.int32)), "periodic": ("dim", _rings(fields))},
+        coords={
+            "field": [*fields.predictors, fields.target],
+            "field_units": ("field", list(fields.units)),
+            "dim": list(fields.dim),
+        },
+        attrs={"conserve": np.int8(fields.conserve)},
+    )
+    for key, coordinate in fields.coordinates.variables.items():
+        dims = [f"grid_{dim}" for dim in coordinate.dims]
+        named = {"long_name": f"{key} of the sites", **({} if coordinate.dtype.kind == "U" else {"units": "1"})}
+        dataset[f"{_COORDINATE}{key}"] = dims, coordinate.values, named | coordinate.attrs
+    return dataset
 
-    fields: Fields
-    trend: Trend | None
-    fitted: bridge.Bridge
-    memory: Memory | None
+
+def _rings(fields: Fields) -> npt.NDArray[np.int8]:
+    """Tell which dims are rings; none is where the sites have sets of their own."""
+    given = fields.periodic if fields.neighbourhoods is None else False
+    return np.array([given] * len(fields.dim) if isinstance(given, bool) else list(given), np.int8)
 
 
-def to_dataset(learned: Learned) -> xr.Dataset:
-    """Everything :func:`from_dataset` needs, and nothing that can be derived from it."""
-    fields, trend, fitted, memory = learned
-    compression = fitted.compression
-    dictionaries = fitted.dictionaries
-    sees_target = any((members >= fitted.d - fields.sites).any() for members in fitted.neighbourhoods)
-    seen = len(fields.predictors) + sees_target
-    sites = [members[: members.size // seen] for members in fitted.neighbourhoods]
-    coefficients, bounds = as_arrays(trend)
-    variables = {
-        "grid_size": ("dim", np.array(fields.shape, np.int32)),
-        "neighbour": (("site", "place"), _ragged(sites, -1).astype(np.int32)),
+def fields_from(parts: Parts) -> Fields:
+    """Inverse of :func:`field_variables`; raises ``ValueError`` when something is missing or does not fit the rest."""
+    names, units, dim = parts.texts("field", "field"), parts.texts("field_units", "field"), parts.texts("dim", "dim")
+    shape = tuple(parts.indices("grid_size", "dim", low=1, high=2**31 - 1).tolist())
+    rings = parts.indices("periodic", "dim", low=0, high=1).astype(bool).tolist()
+    if len(set(names)) < max(len(names), 2) or len(set(dim)) < len(dim):
+        checks.reject("field, dim", (names, dim), "a predictor, a target and dimensions, each named once")
+    if math.prod(shape) > parts.size("site"):
+        checks.reject("grid_size", shape, f"a grid of {parts.size('site')} sites")
+    return Fields(
+        names[:-1],
+        names[-1],
+        dim,
+        periodic=rings,
+        conserve=bool(parts.integer("conserve", 0, below=2)),
+        shape=shape,
+        units=units,
+        coordinates=_grid_coordinates(parts.dataset, dim, shape),
+    )
+
+
+def bridge_variables(fitted: bridge.Bridge) -> xr.Dataset:
+    """Everything :func:`bridge_from` needs, but for the neighbourhoods, and nothing that can be derived from it."""
+    compression, dictionaries = fitted.compression, fitted.dictionaries
+    last = fitted.d - fitted.components.size
+    variables: dict[str, Any] = {
         "dictionary_of_site": ("site", fitted.dictionary_of.astype(np.int32)),
         "coordinates": (
             ("dictionary", "sample", "coordinate"),
@@ -58,52 +85,30 @@ def to_dataset(learned: Learned) -> xr.Dataset:
         "sinkhorn_residual": ("dictionary", fitted.residual),
         "sinkhorn_iterations": ("dictionary", fitted.iterations.astype(np.int32)),
         "scale": ("component", fitted.scale),
-        "trend": (("predictor", "degree"), coefficients),
-        "trend_range": (("predictor", "bound"), bounds),
     }
-    if not sees_target:  # else the value is one of the coordinates
+    if not any((members >= last).any() for members in fitted.neighbourhoods):  # else the value is a coordinate
         variables["value"] = (("dictionary", "sample"), np.stack([one.values[:, 0] for one in dictionaries]))
-    if memory is not None:
-        for name in ("damping", "frequency", "weight"):
-            variables[f"memory_{name}"] = ("oscillator", getattr(memory, name))
     if compression is not None:
         spreads = [one.spread[:, 0] for one in dictionaries if one.spread is not None]
         variables["value_spread"] = (("dictionary", "sample"), np.stack(spreads))
-    dataset = xr.Dataset(
-        variables,
-        coords={
-            "field": list((*fields.predictors, fields.target)),
-            "field_units": ("field", list(fields.units)),
-            "dim": list(fields.dim),
-        },
-        attrs={
-            "epsilon": fitted.epsilon,
-            **({} if memory is None else {"memory_step": memory.step}),
-            **({} if compression is None else {f"compression_{k}": v for k, v in compression._asdict().items()}),
-        },
-    )
-    for key, coordinate in fields.coordinates.variables.items():
-        dims = [f"grid_{dim}" for dim in coordinate.dims]
-        named = {"long_name": f"{key} of the sites", **({} if coordinate.dtype.kind == "U" else {"units": "1"})}
-        dataset[f"{_COORDINATE}{key}"] = dims, coordinate.values, named | coordinate.attrs
-    if set(fields.units) != {"1"}:  # one array holds several fields: its unit is not one
-        for name in ("coordinates", "coordinate_scale", "scale", "trend", "trend_range", "value", "value_spread"):
-            if name in dataset:
-                dataset[name].attrs |= {"units": None, "comment": "in the units of each field, see field_units"}
+    dataset = xr.Dataset(variables, attrs={"epsilon": fitted.epsilon})
+    for name in _OF_FIELDS:
+        if name in dataset:
+            dataset[name].attrs |= {"comment": "in the units of each field, see field_units"}
+    if compression is not None:
+        dataset = dataset.assign_attrs({f"compression_{k}": v for k, v in compression._asdict().items()})
     return dataset
 
 
-def from_dataset(dataset: xr.Dataset) -> Learned:
-    """Inverse of :func:`to_dataset`; raises ``ValueError`` when something is missing or does not fit the rest."""
+def bridge_from(dataset: xr.Dataset, sets: Neighbourhoods, state: int) -> bridge.Bridge:
+    """Inverse of :func:`bridge_variables` for the neighbourhoods of the last components of a state of some size.
+
+    Raises ``ValueError`` when something is missing or does not fit the rest.
+    """
     parts = Parts(dataset)
-    fields = _fields(parts)
-    size, state, stored = fields.sites, fields.sites * len(fields.units), parts.size("dictionary")
-    neighbours = parts.indices("neighbour", "site", "place", low=-1, high=size - 1)
-    sites = around_sites([row[row >= 0] for row in neighbours], fields.shape, 0, False)
-    of_site = parts.indices("dictionary_of_site", "site", low=0, high=stored - 1)
+    size = len(sets)
+    of_site = parts.indices("dictionary_of_site", "site", low=0, high=parts.size("dictionary") - 1)
     components = np.arange(state - size, state)
-    seen = len(fields.predictors) if "value" in parts else len(fields.units)
-    sets = bridge.in_every_field(seen, sites)[:size]
     pools = checked_pools(of_site.tolist(), sets)
     scale = parts.array("scale", "component", positive=True)
     if scale.size != state or not np.array_equal(pools, of_site):
@@ -115,24 +120,13 @@ def from_dataset(dataset: xr.Dataset) -> Learned:
         _dictionary(Parts(dataset.isel(dictionary=i)), sets[site], components[site], scale, compressed)
         for i, site in enumerate(np.unique(of_site, return_index=True)[1])
     )
-    kernel = Kernel(epsilon=parts.number("epsilon", above=0.0))
     compression = None
     if compressed:
         numbers = (parts.integer(f"compression_{name}", 1, 2**53) for name in ("centres", "samples"))
         lost = (parts.number(f"compression_{name}_error") for name in ("mean", "variance"))
         compression = bridge.Compression(*numbers, *lost)
-    fitted = bridge.Bridge(state, kernel, scale, components, sets, dictionaries, of_site, compression=compression)
-    return Learned(fields, _trend(parts, len(fields.predictors)), fitted, _memory(parts))
-
-
-def _fields(parts: Parts) -> Fields:
-    names, units, dim = parts.texts("field", "field"), parts.texts("field_units", "field"), parts.texts("dim", "dim")
-    shape = tuple(parts.indices("grid_size", "dim", low=1, high=parts.size("site")).tolist())
-    if len(set(names)) < max(len(names), 2) or len(set(dim)) < len(dim):
-        checks.reject("field, dim", (names, dim), "a predictor, a target and dimensions, each named once")
-    if math.prod(shape) != parts.size("site"):
-        checks.reject("grid_size", shape, f"a grid of {parts.size('site')} sites")
-    return Fields(names[:-1], names[-1], dim, shape, units, _grid_coordinates(parts.dataset, dim, shape))
+    kernel = Kernel(epsilon=parts.number("epsilon", above=0.0))
+    return bridge.Bridge(state, kernel, scale, components, sets, dictionaries, of_site, compression=compression)
 
 
 def _grid_coordinates(dataset: xr.Dataset, dim: tuple[str, ...], shape: tuple[int, ...]) -> xr.Dataset:
@@ -181,30 +175,6 @@ def _dictionary(one: Parts, members: npt.NDArray[np.intp], alpha: int, scale: F6
         iterations=int(one.array("sinkhorn_iterations").item()),
         spread=spread,
     )
-
-
-def _memory(parts: Parts) -> Memory | None:
-    if "memory_step" not in parts:
-        return None
-    damping, frequency, weight = (
-        parts.array(f"memory_{name}", "oscillator", positive=name != "frequency")
-        for name in ("damping", "frequency", "weight")
-    )
-    if not math.isclose(weight.sum(), 1.0, rel_tol=1e-6):
-        checks.reject("memory_weight", weight.tolist(), "a sum of 1")
-    return Memory(damping, frequency, weight, parts.number("memory_step", above=0.0))
-
-
-def _trend(parts: Parts, predictors: int) -> Trend | None:
-    coefficients = parts.array("trend", "predictor", "degree")
-    if coefficients.size == 0:
-        return None
-    if len(coefficients) != predictors:
-        checks.reject("trend.shape", coefficients.shape, f"({predictors}, degrees)")
-    each = tuple(
-        polynomial(Parts(parts.dataset.isel(predictor=i)), "trend", "degree") for i in range(len(coefficients))
-    )
-    return each[0] if len(each) == 1 else AdditiveTrend(each)
 
 
 def _ragged(arrays: Iterable[npt.NDArray[np.generic]], fill: float) -> npt.NDArray[np.generic]:

@@ -15,6 +15,7 @@ __all__ = ["State", "begin", "following", "member_numbers", "parts", "restored",
 
 F64 = npt.NDArray[np.float64]
 U64 = npt.NDArray[np.uint64]
+Index = npt.NDArray[np.int64]
 
 _MOST_MEMBERS = 2**32  # that the noise can tell apart
 
@@ -32,12 +33,16 @@ class State(NamedTuple):
     step : steps made so far; the noise of ``init`` is that of step 0.
     member : numbers of the members (n,).
     memory : what the closure remembers (n, ...), of a shape of its own.
+    history : predictors of the steps before (n, H, P, K), the last first; (n, 0) for closures that see the present.
+    outside : how many features were outside of the range of the training data so far (n,).
     """
 
     key: np.uint64
     step: int
     member: U64
     memory: F64
+    history: F64
+    outside: Index
 
     def normals(self, draws: int, sites: int) -> F64:
         """Return the standard normals of this step (draws, n, sites)."""
@@ -63,7 +68,9 @@ def begin(members: int, rng: np.random.Generator | int, member: npt.ArrayLike = 
     ValueError
         ``member`` holds no numbers from 0 to 2^32 - 1, or not so many.
     """
-    return State(np.uint64(noise.key_of(rng)), 0, member_numbers(member, members), np.empty((members, 0)))
+    empty = np.empty((members, 0))
+    numbers_of = member_numbers(member, members)
+    return State(np.uint64(noise.key_of(rng)), 0, numbers_of, empty, empty, np.zeros(members, np.int64))
 
 
 def member_numbers(member: npt.ArrayLike, members: int) -> U64:
@@ -78,19 +85,21 @@ def member_numbers(member: npt.ArrayLike, members: int) -> U64:
     return given.astype(np.uint64) + (np.arange(members, dtype=np.uint64) if given.ndim == 0 else np.uint64(0))
 
 
-def following(state: Any, members: int, *memory: int) -> State:
+def following(state: Any, members: int, *memory: int, history: tuple[int, ...] = (0,)) -> State:
     """Return a state with the number of the next step; what it remembers is still that of the last.
 
-    Raises ``ValueError`` when it is no :class:`State` of so many members, each with a memory of this shape.
+    Raises ``ValueError`` when it is no :class:`State` of so many members, each with memory and history of these shapes.
     """
     if not isinstance(state, State):
         checks.reject("state", type(state).__qualname__, "a State, as init makes it")
     if len(state.member) != members:
         checks.reject("state.member.shape", np.shape(state.member), f"({members},), one number for each member of z")
-    remembered = numbers("state.memory", state.memory)
-    if remembered.shape != (members, *memory):
-        checks.reject("state.memory.shape", remembered.shape, f"{(members, *memory)}, as init makes it")
-    return state._replace(step=state.step + 1, memory=remembered)
+    kept = {}
+    for name, shape in (("memory", memory), ("history", history)):
+        kept[name] = numbers(f"state.{name}", getattr(state, name))
+        if kept[name].shape != (members, *shape):
+            checks.reject(f"state.{name}.shape", kept[name].shape, f"{(members, *shape)}, as init makes it")
+    return state._replace(step=state.step + 1, **kept)
 
 
 def parts(state: Any) -> dict[str, Any]:

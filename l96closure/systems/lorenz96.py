@@ -13,7 +13,8 @@ import xarray as xr
 
 from l96closure import checks
 from l96closure.restart import Restart
-from l96closure.subgrid import DEFINITIONS
+from l96closure.schemes import held
+from l96closure.subgrid import DEFINITIONS, HELD
 from l96closure.systems import lorenz96_core as core
 from l96closure.systems import recording
 
@@ -164,7 +165,7 @@ class TwoScaleLorenz96:
         dt: float = 5e-4,
         every: int = 10,
         spinup: float = 10.0,
-        subgrid: str = "coupling",
+        subgrid: str = "step",
         coarse_dt: float = 5e-3,
         rng: np.random.Generator | int | None = 0,
         members: int | None = None,
@@ -174,10 +175,11 @@ class TwoScaleLorenz96:
 
         Without arguments it makes the training data we recommend: 200 time units, recorded once a coarse step.
 
-        Three definitions of the subgrid tendency psi are offered (:data:`l96closure.subgrid.DEFINITIONS`):
-        ``coupling`` is the exact term of eq. (59), consistent with an accurate integration (RK4) of the coarse model;
-        ``fine`` is eq. (61) of Gottwald & Reich (2024); ``coarse`` is the same difference over a coarse step,
-        consistent with a forward Euler coarse model by construction. Memory holds the samples and ``coarse_dt / dt``
+        Four definitions of the subgrid tendency psi are offered (:data:`l96closure.subgrid.DEFINITIONS`): ``step`` is
+        what, held over a coarse step, takes the coarse model's RK4 from z to the next z of the truth: with it the
+        coarse model replays the truth. ``coupling`` is the exact term of eq. (59) at the instant, consistent with an
+        accurate integration of the coarse model; ``fine`` is eq. (61) of Gottwald & Reich (2024); ``coarse`` is the
+        same difference over a coarse step, consistent with a forward Euler coarse model by construction. Memory holds the samples and ``coarse_dt / dt``
         states, nothing else.
 
         Parameters
@@ -186,8 +188,9 @@ class TwoScaleLorenz96:
         dt : fine RK4 time step in model time units, > 0.
         every : record every n-th fine step, >= 1.
         spinup : model time that is integrated and dropped first, >= 0.
-        subgrid : ``coupling``, ``fine`` or ``coarse``.
-        coarse_dt : the coarse step of the ``coarse`` definition, a whole multiple of ``dt``; unused otherwise.
+        subgrid : ``step``, ``coupling``, ``fine`` or ``coarse``.
+        coarse_dt : the coarse step of the definitions ``step`` and ``coarse``, a whole multiple of ``dt``; unused
+            otherwise.
         rng : generator or seed of the random initial states.
         members : number of independent runs, each from a stream of its own spawned from ``rng``, so that a member does
             not depend on how many there are; None makes one, straight from ``rng``.
@@ -207,11 +210,10 @@ class TwoScaleLorenz96:
             The state stopped being finite; the message names the time and the step.
         """
         dt, spinup = float(dt), float(spinup)  # an integer would be another compilation
-        lead = {"fine": 1, "coupling": 0}.get(subgrid) if subgrid != "coarse" else _whole_steps(coarse_dt, dt)
-        assert lead is not None
+        lead = _whole_steps(coarse_dt, dt) if subgrid in HELD else {"fine": 1, "coupling": 0}[subgrid]
         plan = _Plan(self, dt, every, lead, checks.steps("spinup", spinup, dt))
         generators = recording.streams(rng, members)
-        step_of_psi = {"coarse_dt": float(coarse_dt)} if subgrid == "coarse" else {}
+        step_of_psi = {"coarse_dt": float(coarse_dt)} if subgrid in HELD else {}
 
         def begin(number: int, z: FloatArray, psi: FloatArray, part: xr.Dataset | None) -> _Member:
             return _Member(plan, z, psi, generators[number], part)
@@ -224,6 +226,8 @@ class TwoScaleLorenz96:
             _STEPS_PER_CALL,
             restart and restart.of("two scales", self, samples, dt, every, spinup, subgrid, step_of_psi, generators),
         )
+        if subgrid == "step":  # what was recorded is the difference over the step
+            psi = held(self.resolved_tendency, z, z + coarse_dt * (psi + self.resolved_tendency(z)), coarse_dt)
         return recording.dataset(z, psi, members, every * dt).assign_attrs(
             **{f"model_{name}": value for name, value in asdict(self).items()},
             subgrid=subgrid,

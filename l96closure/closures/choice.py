@@ -1,0 +1,147 @@
+"""What a closure is left to choose by itself, on held-out blocks of time: features, and what its law is given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtri
+
+from l96closure import bridge, checks
+from l96closure.closures.composed import TREND
+from l96closure.closures.features import Features
+from l96closure.closures.laws import Quantiles
+from l96closure.closures.regression import Trend, fit_trend
+from l96closure.series import autocorrelation
+from l96closure.training import Record
+
+if TYPE_CHECKING:
+    from l96closure.closures.fitting import Residual
+
+__all__ = ["coordinate", "features", "given", "quantiles"]
+
+F64 = npt.NDArray[np.float64]
+Index = npt.NDArray[np.intp]
+
+_STRETCHES = 10  # of time, every other of which judges a law fitted to the rest
+_TRIALS = 20_000  # samples of such a law
+_ROWS, _ORDER = 30_000, 2  # of the regressions that compare features
+_BETTER = 0.97  # part of the held-out mean square that more features must come below
+_SHORTEST = 2  # steps
+_LEVELS = (np.arange(20) + 0.5) / 20
+
+
+def features(record: Record, options: Trend | None) -> Features:
+    """Return the features that ``fields`` asks for; what it leaves open is chosen.
+
+    Candidates are radii of 0 and 1, and lags of none or of once, twice and four times the time in which the residual
+    of a one-site trend forgets (its autocorrelation falls to 1/e). Among them the simplest is taken beyond which the
+    held-out error of the trend falls by less than a few percent. Wider stencils and shorter lags are not tried: with
+    both, the past of the predictors holds their time derivative, hence psi itself, and a coarse model that is told its
+    own psi runs away.
+    """
+    fields = record.fields
+    if options is None:
+        return of(record, fields.radius or 0, record.steps(fields.lags or ()))
+    wide = fields.ring and fields.sites >= 3
+    radii = (0, 1) if fields.radius is None and wide else (fields.radius or 0,)
+    best: tuple[float, Features] | None = None
+    for lags in _candidate_lags(record, options) if fields.lags is None else [record.steps(fields.lags)]:
+        for radius in radii:
+            candidate = of(record, radius, lags)
+            if best is None and radius == radii[-1] and fields.lags is not None:
+                return candidate
+            error = fit_trend(record.series, record.target, candidate, replace(options, order=_ORDER), _ROWS).held_out
+            if best is None or error < _BETTER * best[0]:
+                best = error, candidate
+    assert best is not None
+    return best[1]
+
+
+def _candidate_lags(record: Record, options: Trend) -> list[list[int]]:
+    """Return no lags, and those that follow from the memory of the residual, where there is one."""
+    local = of(record, 0, ())
+    trend = fit_trend(record.series, record.target, local, options, _ROWS).trend
+    longest, target = max(zip(record.series, record.target, strict=True), key=lambda pair: len(pair[0]))
+    left = target - trend.of_series(longest, np.arange(len(longest)))
+    correlation = autocorrelation(left, max(2, len(left) // 20))
+    below = np.flatnonzero(correlation < math.exp(-1.0))
+    if not below.size or below[0] < _SHORTEST:
+        return [[]]
+    lags = [int(below[0]) * times for times in (1, 2, 4)]
+    return [[], lags] if 20 * lags[-1] < len(longest) else [[]]
+
+
+def of(record: Record, radius: int, lags: Sequence[int]) -> Features:
+    """Return the features of a radius and lags in steps."""
+    sets = record.fields.around(radius)
+    places = max(members.size for members in sets)
+    padded = [
+        [site, *members[members != site], *[site] * (places - members.size)] for site, members in enumerate(sets)
+    ]
+    columns = [np.concatenate([one[:, p] for one in record.series]) for p in range(record.predictors)]
+    lower, upper = (np.array([extreme(column) for column in columns]) for extreme in (np.min, np.max))
+    return Features(np.array(padded, np.intp), np.array([0, *lags]), lower, upper)
+
+
+def given(record: Record, residual: Residual, name: str) -> list[F64]:
+    """Return the coordinate of a law for each segment (time, K)."""
+    if name == TREND:
+        return residual.mean
+    p = record.fields.predictors.index(name)
+    return [np.ascontiguousarray(one[residual.features.longest :, p]) for one in record.series]
+
+
+def quantiles(
+    x: list[F64], left: list[F64], labels: Index, centres: int, kernel: bridge.Kernel, rng: np.random.Generator | int
+) -> bridge.ConditionalQuantiles:
+    """Tabulate the quantiles of residuals given one coordinate, both of each segment (time, K)."""
+    together = np.concatenate([np.concatenate(x), np.concatenate(left)], axis=1)
+    K = labels.size
+    fitted = bridge.fit(
+        together,
+        kernel.epsilon,
+        [[k] for k in range(K)] * 2,
+        np.repeat([together[:, :K].std(), together[:, K:].std()], K),
+        components=range(K, 2 * K),
+        shared=labels.tolist(),
+        centres=min(centres, len(together) * int(np.bincount(labels).min())),
+        rng=rng,
+    )
+    return bridge.tabulate(fitted)
+
+
+def coordinate(
+    record: Record, residual: Residual, options: Quantiles, kernel: bridge.Kernel, rng: np.random.Generator | int
+) -> str:
+    """Return the name of what a law of quantiles is given: as told, or what makes its held-out quantile score least."""
+    names = [*record.fields.predictors, *([TREND] if residual.trend is not None else [])]
+    if options.coordinate is not None:
+        return checks.one_of("law.coordinate", options.coordinate, names)
+    if len(names) == 1 or (residual.trend is not None and residual.features.size == 1):
+        return names[0]
+    scores = []
+    for name in names:
+        x = np.concatenate(given(record, residual, name))
+        scores.append(_held_out(x, np.concatenate(residual.values), kernel, rng))
+    return names[int(np.argmin(scores))]
+
+
+def _held_out(x: F64, left: F64, kernel: bridge.Kernel, rng: np.random.Generator | int) -> float:
+    """Mean quantile score of every other stretch of time under the law of the rest, of all sites together."""
+    stretch = np.arange(len(x)) * _STRETCHES // len(x)
+    learned, judged = stretch % 2 == 0, stretch % 2 == 1
+    of = quantiles(
+        [x[learned].reshape(-1, 1)], [left[learned].reshape(-1, 1)], np.zeros(1, np.intp), _TRIALS, kernel, rng
+    )
+    every = max(1, judged.sum() * x.shape[1] // _TRIALS)
+    where, wanted = (values[judged].reshape(-1, 1)[::every] for values in (x, left))
+    total = 0.0
+    for level in _LEVELS:
+        error = wanted - of(where, np.full_like(where, ndtri(level)))
+        total += float(np.maximum(level * error, (level - 1.0) * error).mean())
+    return total / _LEVELS.size

@@ -1,0 +1,252 @@
+"""A closure made of parts: features, a trend in them, a law of the residual, and the noise that drives the law."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from scipy.special import ndtr
+
+from l96closure import checks
+from l96closure.closures import origin, closure_file
+from l96closure.closures.features import Features
+from l96closure.closures.files import save
+from l96closure.closures.inputs import slow_variables
+from l96closure.closures.laws import ChainLaw, DrivenLaw, FittedLaw
+from l96closure.closures.parts import Parts
+from l96closure.closures.past import Past, known
+from l96closure.closures.regression import FittedTrend
+from l96closure.closures.state import State, begin, following
+from l96closure.fields import Fields
+from l96closure.subgrid import HELD
+from l96closure.training import read
+
+__all__ = ["TREND", "Composed"]
+
+F64 = npt.NDArray[np.float64]
+
+TREND = "trend"
+"""What a law is given where it is the value of the trend, not a predictor."""
+
+_AT_ONCE = 2000  # times whose histories are in memory
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Composed:
+    """psi = trend + residual, the residual drawn from its law given what the site sees.
+
+    Here z stands for the predictors and psi for the target, whatever their names: ``fields`` has them.
+
+    Attributes
+    ----------
+    fields : names and units of predictors and target, and their grid of K sites; makes z from a Dataset
+        (:meth:`~l96closure.fields.Fields.inputs`) and a DataArray from psi (:meth:`~l96closure.fields.Fields.output`).
+    features : what a site sees, now and at lags.
+    trend : what of psi is a function of the features, or None.
+    law : of the residual; None where there is no residual.
+    coordinate : what a law of one coordinate is given, ``trend`` or the name of a predictor; "" for other laws.
+    bounds : smallest and largest psi of the training data, within which psi is held.
+    past : training states from which an unknown history is drawn; None where the closure sees the present alone.
+    subgrid : definition of psi in the training data, see :data:`l96closure.subgrid.DEFINITIONS`; None if unknown.
+    dt : step it was fitted for; None where the training data had no times.
+    """
+
+    fields: Fields
+    features: Features
+    trend: FittedTrend | None
+    law: FittedLaw | None
+    coordinate: str = ""
+    bounds: tuple[float, float] = (-np.inf, np.inf)
+    past: Past | None = None
+    subgrid: str | None = None
+    dt: float | None = None
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    save = save
+
+    def __repr__(self) -> str:
+        seen = f"{self.features.size} features of {', '.join(self.fields.predictors)}"
+        return f"<{type(self).__name__}: {self.fields.target} = trend + residual, given {seen}; dt = {self.dt}>"
+
+    @property
+    def coarse_dt(self) -> float | None:
+        """The one step it is right for; None without memory, or where the training data had no times."""
+        driven = isinstance(self.law, DrivenLaw) and self.law.pattern.order > 0
+        return self.dt if driven or self.features.longest else None
+
+    @property
+    def past_steps(self) -> int:
+        """Steps before now that a history has to have: the longest lag and what the law remembers; 0 if nothing is."""
+        order = 0 if self.law is None else self._kept[0]
+        return self.features.longest + order + (self.subgrid not in HELD) if order or self.features.longest else 0
+
+    def init(
+        self, z: F64, rng: np.random.Generator | int, member: npt.ArrayLike = 0, history: xr.Dataset | None = None
+    ) -> State:
+        """Start from a known past, or from one that is drawn: of the noise at random, of z from the training data.
+
+        Parameters
+        ----------
+        z : predictors (member, K), or (member, P, K) for several.
+        rng : seed or generator, which give the key of the noise.
+        member : number of the first member, or the numbers of all, see :func:`l96closure.closures.state.begin`.
+        history : what is known of the past, from :func:`l96closure.history`, over :attr:`past_steps` steps at least.
+
+        Returns
+        -------
+        A state with the last values of the noise and the predictors up to the longest lag.
+
+        Raises
+        ------
+        ValueError
+            ``z`` is not of that shape for the P and K the closure was fitted for, or ``history`` does not fit it.
+        """
+        z = slow_variables(z, self.fields.input_shape)
+        state = begin(len(z), rng, member)
+        now = z.reshape(len(z), len(self.fields.predictors), -1)
+        if history is not None and self.past_steps:
+            return self._from_past(state, *known(history, self.fields, self.dt, len(z), self.past_steps))
+        if self.law is not None:
+            state = state._replace(memory=self.law.initial(state))
+        return state if self.past is None else state._replace(history=self.past.drawn(now, self.features, state))
+
+    def _from_past(self, state: State, values: F64, psi: F64) -> State:
+        """Return the state of known predictors (n, lag, P, K) and psi (n, lag, K), now being lag 0."""
+        H = self.features.longest
+        if self.subgrid not in HELD:  # of one instant: between the steps before and after it
+            psi = np.concatenate([psi[:, :1], 0.5 * (psi[:, 1:-1] + psi[:, 2:])], axis=1)
+        remembered = []
+        for lag in range(1, self._kept[0] + 1) if self.law is not None else ():
+            mean, x = self._mean(values[:, lag], values[:, lag + 1 : lag + 1 + H])[:2]
+            remembered.append(self.law.recalled(x, psi[:, lag] - mean))  # type: ignore[union-attr]
+        memory = np.stack(remembered, axis=1) if remembered else state.memory
+        memory = memory[:, 0] if isinstance(self.law, ChainLaw) else memory
+        return state._replace(memory=memory, history=values[:, 1 : H + 1].copy() if H else state.history)
+
+    @property
+    def _kept(self) -> tuple[int, ...]:
+        """Shape of what the law remembers, in steps first."""
+        assert self.law is not None
+        shape = self.law.remembers
+        return (1, *shape) if isinstance(self.law, ChainLaw) else shape
+
+    def step(self, z: F64, state: State) -> tuple[F64, State]:
+        """Draw psi given z: the trend, then the residual by its law.
+
+        Parameters
+        ----------
+        z : predictors (member, K), or (member, P, K) for several, in the units of the training data.
+        state : from :meth:`init` or the previous step.
+
+        Returns
+        -------
+        psi (member, K) in the units of the training data (``fields.units``), and the new state.
+
+        Raises
+        ------
+        ValueError
+            ``z`` is not of that shape for the P and K the closure was fitted for, or ``state`` does not fit it.
+        """
+        z = slow_variables(z, self.fields.input_shape)
+        H, shape = self.features.longest, (len(self.fields.predictors), z.shape[-1])
+        remembers = (0,) if self.law is None else self.law.remembers
+        state = following(state, len(z), *remembers, history=(H, *shape) if H else (0,))
+        now = z.reshape(len(z), *shape)
+        history = state.history if H else np.empty((len(z), 0, *shape))
+        psi, x, outside = self._mean(now, history)
+        if self.law is not None:
+            residual, memory = self.law(x, state)
+            psi, state = psi + residual, state._replace(memory=memory)
+        if self.trend is not None:
+            psi = np.minimum(np.maximum(psi, self.bounds[0]), self.bounds[1])
+        psi = psi - psi.mean(axis=1, keepdims=True) if self.fields.conserve else psi
+        if H:
+            state = state._replace(history=np.concatenate([now[:, None], history[:, :-1]], axis=1))
+        return psi, state._replace(outside=state.outside + outside)
+
+    def _mean(self, now: F64, history: F64) -> tuple[F64, F64, Any]:
+        """Return the trend (n, K), what the law is given, and how many features were outside of their range (n,)."""
+        if self.trend is None:
+            mean, outside = np.zeros((len(now), now.shape[2])), 0
+        else:
+            mean, outside = self.trend(now, history)
+        if self.coordinate == TREND:
+            return mean, mean, outside
+        if self.coordinate:
+            return mean, np.ascontiguousarray(now[:, self.fields.predictors.index(self.coordinate)]), outside
+        return mean, self.features.by_field(now, history), outside
+
+    def probability(self, dataset: xr.Dataset) -> xr.DataArray:
+        """Probability that the law gives to residuals below the one that occurred, F(psi | what the site sees).
+
+        Uniform on (0, 1) where the law is right, on data that the closure was not fitted to; the noise's memory is not
+        used.
+
+        Parameters
+        ----------
+        dataset : predictors and target, as for ``fit``, of dims (time, *dim), at the closure's step where it sees lags.
+
+        Returns
+        -------
+        DataArray of the dims of the target, NaN at the times before the longest lag.
+
+        Raises
+        ------
+        ValueError
+            ``dataset`` does not fit the closure, or the law is a chain, which has no distribution function.
+        """
+        if not isinstance(self.law, DrivenLaw):
+            checks.reject("law", type(self.law).__name__, "one that noise drives: quantiles, moments or Gaussian")
+        record = read(dataset, self.fields, self.dt if self.coarse_dt is not None else None, ordered=self.past_steps > 0)
+        first, found = self.features.longest, []
+        for series, target in zip(record.series, record.target, strict=True):
+            out = np.full_like(target, np.nan)
+            lags = np.arange(1, first + 1)
+            for some in np.array_split(np.arange(first, len(series)), -(-len(series) // _AT_ONCE)):
+                mean, x, _ = self._mean(series[some], series[some[:, None] - lags])
+                out[some] = ndtr(self.law.recalled(x, target[some] - mean))
+            found.append(out.reshape(len(out), *self.fields.shape))
+        dims = ("time", *self.fields.dim)
+        attrs = {"long_name": f"probability of less than {self.fields.target}", "units": "1"}
+        if len(found) == 1:
+            return xr.DataArray(found[0], dims=dims, name="probability", attrs=attrs)
+        return xr.DataArray(np.stack(found), dims=("segment", *dims), name="probability", attrs=attrs)
+
+    def tables(self) -> dict[str, npt.NDArray[Any]]:
+        """Everything a step needs, as plain arrays by name: what a step in another language is made of.
+
+        Returns
+        -------
+        ``neighbour`` (K, W), the sites that each site sees, itself first; ``lag`` (L,) in steps, 0 first;
+        ``range`` (P, 2) of the predictors, mapped to [-1, 1] and held at the ends. With a trend ``chebyshev``
+        (P, degree + 1) in each predictor at the site, ``linear`` (F,), ``quadratic`` (F, F) and
+        ``cubic`` (F, F, F) or empty, of products of features by lag, predictor and place. ``coordinate`` (), the predictor that the law is given, -1 for the trend.
+        Of the law ``quantile`` (N, L) at the coordinates ``quantile_node`` (N,), of which dictionary d has those from
+        the first to the last that ``quantile_nodes_of`` (D, 2) counts, and at L of the noise, evenly spaced from the
+        first to the last of ``quantile_noise`` (2,), linear in both and held at the ends; ``dictionary_of_site`` (K,);
+        or ``log_variance`` (degree + 1,) in the coordinate. Of the noise ``noise_earlier`` (p, K or 1), circular
+        kernels in space of its last values, and ``noise_fresh`` (K or 1), of white noise. ``bounds`` (2,) of psi;
+        ``conserve`` (), whether the mean over the sites is taken off; ``coarse_dt`` () with memory.
+
+        Raises
+        ------
+        ValueError
+            The law sums over samples at every step, or the trend is no polynomial.
+        """
+        return closure_file.tables(self)
+
+    def to_dataset(self) -> xr.Dataset:
+        """Everything :meth:`from_dataset` needs, and nothing that can be derived from it."""
+        return closure_file.to_dataset(self).assign_attrs(closure=self.name, **origin.attributes(self))
+
+    @classmethod
+    def from_dataset(cls, dataset: xr.Dataset) -> Self:
+        """Inverse of :meth:`to_dataset`; raises ``ValueError`` when something is missing or wrong."""
+        return cls(**closure_file.from_dataset(dataset), **origin.read(Parts(dataset)))
+
+

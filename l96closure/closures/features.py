@@ -1,0 +1,107 @@
+"""What a closure sees at a site: predictors at the site and its neighbours, now and at lags, scaled to [-1, 1].
+
+The features of a site are ordered by lag (0 first), within a lag by predictor, within a predictor by place of the
+stencil (the site itself first). Each predictor is mapped from its range in the training data to [-1, 1], and held at
+the ends beyond: a product of features cannot run away. How many were held is counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Features", "gather", "rows"]
+
+F64 = npt.NDArray[np.float64]
+Index = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Which values a closure sees at every site, and how they are scaled.
+
+    Attributes
+    ----------
+    neighbour : sites at the places of the stencil of each of K sites (K, W), the site itself first.
+    lags : in steps, ascending from 0 (L,).
+    lower, upper : range of each predictor in the training data (P,).
+    """
+
+    neighbour: Index
+    lags: Index
+    lower: F64
+    upper: F64
+    middle: F64 = field(init=False, repr=False)
+    half: F64 = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "middle", self.lower + 0.5 * (self.upper - self.lower))
+        object.__setattr__(self, "half", 0.5 * (self.upper - self.lower))
+
+    @property
+    def longest(self) -> int:
+        """The longest lag in steps."""
+        return int(self.lags[-1])
+
+    @property
+    def own(self) -> Index:
+        """Places among the features of each predictor at the site itself, now (P,)."""
+        return np.arange(self.lower.size) * self.neighbour.shape[1]
+
+    @property
+    def size(self) -> int:
+        """Number of features of a site, F."""
+        return int(self.lags.size * self.lower.size * self.neighbour.shape[1])
+
+    def of_series(self, series: F64, times: Index) -> F64:
+        """Return the features at some times of a series (time, P, K) as (time, K, F); times >= the longest lag."""
+        columns = [
+            np.clip((series[times - lag, p][:, self.neighbour] - self.middle[p]) / self.half[p], -1.0, 1.0)
+            for lag in self.lags
+            for p in range(self.lower.size)
+        ]
+        return np.concatenate(columns, axis=2)
+
+    def by_field(self, now: F64, history: F64) -> F64:
+        """Return what is seen anywhere, field by field (n, L P K), of z (n, P, K) and its history (n, H, P, K)."""
+        lagged = [history[:, lag - 1].reshape(len(now), -1) for lag in self.lags[1:]]
+        return np.concatenate([now.reshape(len(now), -1), *lagged], axis=1)
+
+    def arguments(self) -> tuple[Any, ...]:
+        """What :func:`gather` takes of these."""
+        return self.neighbour, self.lags, self.middle, self.half
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def gather(
+    values: Any, row: int, sign: int, k: int, neighbour: Any, lags: Any, middle: Any, half: Any, out: Any
+) -> int:
+    """Write the features of site ``k`` to ``out`` (F,); return how many are outside of the training range.
+
+    ``values`` (R, P, K) has what is now in ``row`` and what was a lag before in ``row + sign * lag``.
+    """
+    i, outside = 0, 0
+    for lag in lags:
+        now = row + sign * lag
+        for p in range(middle.size):
+            for w in range(neighbour.shape[1]):
+                x = (values[now, p, neighbour[k, w]] - middle[p]) / half[p]
+                if x > 1.0:
+                    x, outside = 1.0, outside + 1
+                elif x < -1.0:
+                    x, outside = -1.0, outside + 1
+                out[i] = x
+                i += 1
+    return outside
+
+
+def rows(z: F64, history: F64) -> tuple[F64, Index]:
+    """Put z (n, P, K) before its history (n, H, P, K), the last step first; return the rows and where z stands."""
+    members, length = len(z), history.shape[1] + 1
+    together = np.concatenate([z[:, None], history], axis=1).reshape(members * length, *z.shape[1:])
+    return together, length * np.arange(members)
+

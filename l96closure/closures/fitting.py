@@ -1,0 +1,196 @@
+"""How the parts of a closure are learned: features, trend, law of the residual, and the noise that drives it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from l96closure import bridge, checks
+from l96closure.bridge.neighbourhoods import alike
+from l96closure.bridge.sampler import SEQUENTIAL
+from l96closure.closures import choice
+from l96closure.closures.features import Features
+from l96closure.closures.laws import (
+    LARGEST_ERROR,
+    Chain,
+    ChainLaw,
+    DrivenLaw,
+    FittedLaw,
+    Law,
+    Moments,
+    Quantiles,
+    warn_of_few,
+)
+from l96closure.closures.past import Past
+from l96closure.closures.patterns import Noise, fit_pattern
+from l96closure.closures.regression import FittedTrend, Trend, blocks, fit_trend
+from l96closure.restart import Journal, Restart
+from l96closure.series import one_run
+from l96closure.training import Record
+
+__all__ = ["Residual", "composed_of", "fit_law", "without_trend"]
+
+F64 = npt.NDArray[np.float64]
+Index = npt.NDArray[np.intp]
+
+_WORSE = 1.05  # residual over target, beyond which a trend has done harm
+
+
+class Residual(NamedTuple):
+    """What a trend leaves, from the longest lag of each segment on.
+
+    ``mean`` and ``values`` hold the trend and the residual of each segment (time, K); each block of time is seen by a
+    trend that was fitted without it.
+    """
+
+    features: Features
+    trend: FittedTrend | None
+    mean: list[F64]
+    values: list[F64]
+
+
+def without_trend(record: Record, features: Features, options: Trend | None) -> Residual:
+    """Fit the trend and take it off.
+
+    Raises
+    ------
+    ValueError
+        Nothing is left of the target, or more than there was.
+    """
+    first, name = features.longest, record.fields.target
+    if min(len(one) for one in record.target) <= first:
+        checks.reject("truth.sizes['time']", min(len(one) for one in record.target), f"more than the lags, {first}")
+    target = [one[first:] for one in record.target]
+    if options is None:
+        residual = Residual(features, None, [np.zeros_like(one) for one in target], target)
+    else:
+        fitted = fit_trend(record.series, record.target, features, options)
+        mean = [np.empty_like(one) for one in target]
+        for trend, parts in zip(fitted.without, blocks(record.series, first), strict=True):
+            for out, one, times in zip(mean, record.series, parts, strict=True):
+                if times.size:
+                    out[times - first] = trend.of_series(one, times)
+        left = [one - off for one, off in zip(target, mean, strict=True)]
+        residual = Residual(features, fitted.trend, mean, left)
+    before, after = (float(np.concatenate(parts).std()) for parts in (target, residual.values))
+    if not after > 1e-12 * before:
+        checks.reject(f"std of {name} about its trend", after, "> 0; there is nothing left to learn")
+    if not after <= _WORSE * before:
+        checks.reject(
+            "trend", options, f"a simpler one: about it the target has std {after:.3g}, without it {before:.3g}"
+        )
+    return residual
+
+
+def fit_law(
+    record: Record,
+    residual: Residual,
+    options: Law,
+    noise: Noise,
+    kernel: bridge.Kernel | None,
+    rng: np.random.Generator | int,
+    restart: Restart | None,
+) -> tuple[FittedLaw, str]:
+    """Fit the law of a residual; return it and the name of its coordinate."""
+    kernel = bridge.Kernel(epsilon=options.epsilon) if kernel is None else kernel
+    if isinstance(options, Quantiles):
+        name = choice.coordinate(record, residual, options, kernel, rng)
+        x = choice.given(record, residual, name)
+        of = choice.quantiles(x, residual.values, pools(record), options.centres, kernel, rng)
+        return _driven(of, [of.scores(*pair) for pair in zip(x, residual.values, strict=True)], noise, record), name
+    fitted = _bridge(record, residual, options, kernel, rng, restart)
+    if isinstance(options, Chain):
+        return ChainLaw.made(fitted, options), ""
+    spread = float(np.concatenate(residual.values).std())
+    return _driven(fitted, [one / spread for one in residual.values], noise, record), ""
+
+
+def _driven(of: Any, scores: list[F64], noise: Noise, record: Record) -> DrivenLaw:
+    """Let noise that is like ``scores`` drive a distribution."""
+    if noise.order:
+        for one in scores:
+            one_run(f"truth.{record.fields.target}", one)
+    return DrivenLaw(of, fit_pattern(scores, noise, record.fields.ring and record.fields.pool == "auto"))
+
+
+def pools(record: Record) -> Index:
+    """Label the sites that learn together."""
+    fields = record.fields
+    if fields.pool != "auto":
+        return np.arange(fields.sites)
+    return alike(fields.around(fields.radius or 0))
+
+
+def _bridge(
+    record: Record,
+    residual: Residual,
+    options: Moments | Chain,
+    kernel: bridge.Kernel,
+    rng: np.random.Generator | int,
+    restart: Restart | None,
+) -> bridge.Bridge:
+    """Fit the bridge of all that is seen, field by field, and the residual, with moments of the residual alone."""
+    features, K = residual.features, record.fields.sites
+    seen = [
+        [one[features.longest - lag : len(one) - lag, p] for lag in features.lags for p in range(record.predictors)]
+        for one in record.series
+    ]
+    samples = np.concatenate(
+        [np.concatenate([*ones, left], axis=1) for ones, left in zip(seen, residual.values, strict=True)]
+    )
+    fields = len(seen[0])
+    of_fields = np.tile(record.scales(), features.lags.size)
+    scale = np.repeat([*of_fields, np.concatenate(residual.values).std()], K)
+    labels = pools(record)
+    centres = len(samples) * int(np.bincount(labels).min())
+    whole = options.centres is None or options.centres >= centres
+    problem: dict[str, Any] = {
+        "samples": samples,
+        "neighbourhoods": _sets(record, fields, isinstance(options, Chain)),
+        "scale": scale,
+        "components": range(fields * K, (fields + 1) * K),
+        "shared": labels.tolist(),
+        "centres": centres if whole else options.centres,
+        "rng": rng,
+    }
+    fitted = bridge.fit(**problem, **_kernel_arguments(kernel), **_kept(restart, problem))
+    warn_of_few(fitted)
+    compressed = options.compressed
+    exact = isinstance(options, Chain) and options.scheme in SEQUENTIAL
+    if compressed is not None and compressed < problem["centres"] and not exact:
+        return bridge.compress_within(fitted, compressed, LARGEST_ERROR, rng)
+    return fitted
+
+
+def _sets(record: Record, fields: int, chain: bool) -> list[Index]:
+    """Localization sets of a state of several fields and the residual, which a chain sees too."""
+    around = record.fields.around(record.fields.radius or 0)
+    return bridge.in_every_field(fields + chain, around)[: len(around)] * (fields + 1)
+
+
+def _kernel_arguments(kernel: bridge.Kernel) -> dict[str, Any]:
+    names = ("epsilon", "estimator", "gamma", "nearest", "sums", "rtol")
+    return {name: getattr(kernel, name) for name in names}
+
+
+def _kept(restart: Restart | None, problem: Any) -> dict[str, Any]:
+    return {} if restart is None else {"remember": Journal(restart, problem)}
+
+
+def composed_of(record: Record, residual: Residual, law: FittedLaw | None, coordinate: str) -> dict[str, Any]:
+    """Return the parts of a composed closure by name."""
+    target = np.concatenate(record.target)
+    features = residual.features
+    return {
+        "fields": record.fields,
+        "features": features,
+        "trend": residual.trend,
+        "law": law,
+        "coordinate": coordinate,
+        "bounds": (float(target.min()), float(target.max())) if residual.trend is not None else (-np.inf, np.inf),
+        "past": Past.of(record.series, features, record.fields.ring) if features.longest else None,
+    }
+
+

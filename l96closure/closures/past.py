@@ -1,0 +1,190 @@
+"""What came before a state: what is known of it, or else a past drawn from the training data.
+
+A past is drawn from the training states that are nearest in the Euclidean distance of the scaled predictors over the
+whole field (on a ring all rotations of them count), one for each member at random among the nearest few. What such an
+analog lacks is made up for by a regression backwards in time: with a polynomial b_l of the neighbourhood that predicts
+z a lag l earlier, the past of z is that of its analog a plus b_l(z) - b_l(a). In the two-scale Lorenz-96 model that
+more than halves the error of the nearest analog's past, and members differ by about as much as they err.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from l96closure import checks, noise
+from l96closure.closures.features import Features
+from l96closure.closures.state import State
+from l96closure.fields import Fields
+
+__all__ = ["Past", "known", "terms"]
+
+F64 = npt.NDArray[np.float64]
+F32 = npt.NDArray[np.float32]
+Index = npt.NDArray[np.intp]
+
+_MOST_VALUES = 2_000_000  # that are kept
+_MOST_STATES = 100_000  # rotations counted, that a state is compared with
+_AT_ONCE = 2**25  # distances held in memory
+_NEAREST = 20  # analogs that a member's is drawn from
+_REACH = 3  # neighbours on either side that the regression sees
+_MOST_TERMS = 200  # of the regression
+_ROWS = 50_000  # that it is fitted to
+_RIDGE = 1e-5
+_DRAW = noise.MOST_DRAWS - 1  # of the first step, which no noise uses
+
+
+@dataclass(frozen=True, eq=False)
+class Past:
+    """Training fields that a start looks for its likes in, and the regression backwards from them.
+
+    Attributes
+    ----------
+    fields : scaled predictors (time, P, K), of one segment after the other.
+    first : where each segment begins (segments,), ascending from 0.
+    window : sites that the regression sees from each site, itself first (K, W).
+    backwards : coefficients of its terms (C, H, P), for each step before now.
+    rotations : whether rotated fields are as likely.
+    """
+
+    fields: F32
+    first: Index
+    window: Index
+    backwards: F64
+    rotations: bool
+
+    @classmethod
+    def of(cls, series: list[F64], features: Features, rotations: bool) -> Past:
+        """Keep the first times of every segment, as many as memory is meant for, and fit the regression.
+
+        Parameters
+        ----------
+        series : predictors of each segment (time, P, K).
+        features : of the closure, for their scales and longest lag, and the neighbourhood where there is no ring.
+        rotations : whether the sites are those of a ring, all alike.
+        """
+        H, (P, K) = features.longest, series[0].shape[1:]
+        share = max(4 * (H + 1), _MOST_VALUES // (P * K * len(series)))
+        kept = [one[:share] for one in series if len(one) > H]
+        scaled = np.concatenate(kept) - features.middle[:, None]
+        scaled /= features.half[:, None]
+        first = np.cumsum([0, *(len(one) for one in kept)])[:-1]
+        around = np.arange(-min(_REACH, (K - 1) // 2), min(_REACH, (K - 1) // 2) + 1)
+        around = around[np.argsort(np.abs(around), kind="stable")]
+        window = (np.arange(K)[:, None] + around) % K if rotations else features.neighbour
+        fields = scaled.astype(np.float32)
+        ends = np.append(first[1:], len(fields))
+        times = np.concatenate([np.arange(a + H, b) for a, b in zip(first, ends, strict=True)])
+        times = times[:: -(-times.size * K // _ROWS)]
+        design = _terms(fields[times].astype(np.float64), window)
+        before = fields[times[:, None] - np.arange(1, H + 1)].transpose(0, 3, 1, 2).reshape(len(design), -1)
+        gram = design.T @ design + _RIDGE * len(design) * np.eye(design.shape[1])
+        coefficients = np.linalg.solve(gram, design.T @ before).reshape(-1, H, P)
+        return cls(fields, first, window, coefficients, rotations)
+
+    def drawn(self, z: F64, features: Features, state: State) -> F64:
+        """Draw the history (n, H, P, K), the last step first, of z (n, P, K), with the noise of a state."""
+        wanted = ((z - features.middle[:, None]) / features.half[:, None]).astype(np.float32)
+        wanted = np.nan_to_num(wanted, posinf=1e3, neginf=-1e3).clip(-1e3, 1e3)
+        unique, where = np.unique(wanted, axis=0, return_inverse=True)  # members of one forecast start alike
+        time, turn = self._nearest(unique)
+        uniform = noise.block(state.key, state.member, state.step, 1, 1, draw=_DRAW, normal=False)[0, :, 0]
+        row, one = where.reshape(-1), (time.shape[1] * uniform).astype(np.intp)
+        time, turn = time[row, one], turn[row, one]
+        site = ((np.arange(z.shape[2]) + turn[:, None]) % z.shape[2])[:, None, None, :]
+        lags = np.arange(self.backwards.shape[1] + 1)
+        analog = np.take_along_axis(self.fields[time[:, None] - lags], site, axis=3).astype(np.float64)
+        change = self._before(wanted.astype(np.float64)) - self._before(analog[:, 0])
+        history: F64 = (analog[:, 1:] + change) * features.half[:, None] + features.middle[:, None]
+        return history
+
+    def _before(self, scaled: F64) -> F64:
+        """Regression of the steps before (n, H, P, K) on scaled predictors (n, P, K)."""
+        n, P, K = scaled.shape
+        C, H, _ = self.backwards.shape
+        found = _terms(scaled, self.window) @ self.backwards.reshape(C, -1)
+        return found.reshape(n, K, H, P).transpose(0, 2, 3, 1)
+
+    def _nearest(self, wanted: F32) -> tuple[Index, Index]:
+        """Return times and rotations of the fields nearest to each of the wanted ones (n, P, K); both (n, nearest)."""
+        H, ends = self.backwards.shape[1], np.append(self.first[1:], len(self.fields))
+        times = np.concatenate([np.arange(a + H, b) for a, b in zip(self.first, ends, strict=True)])
+        turns = np.arange(wanted.shape[2] if self.rotations else 1)
+        times = times[:: -(-times.size * turns.size // _MOST_STATES)]
+        states = self.fields[times].reshape(times.size, -1)
+        squares, most = (states**2).sum(axis=1), min(_NEAREST, times.size)
+        found_times, found_turns = [], []
+        for some in np.array_split(wanted, -(-len(wanted) * times.size // _AT_ONCE)):
+            distance = np.empty((len(some), 0), np.float32)
+            time = turn = np.empty((len(some), 0), np.intp)
+            for shift in turns:  # the wanted ones are turned back in place of turning all states
+                turned = np.roll(some, shift, axis=2).reshape(len(some), -1)
+                here = squares - 2.0 * turned @ states.T
+                near = np.argpartition(here, most - 1, axis=1)[:, :most]
+                distance = np.concatenate([distance, np.take_along_axis(here, near, axis=1)], axis=1)
+                time = np.concatenate([time, times[near]], axis=1)
+                turn = np.concatenate([turn, np.full_like(near, shift)], axis=1)
+                best = np.argsort(distance, axis=1, kind="stable")[:, :most]
+                distance, time, turn = (np.take_along_axis(one, best, axis=1) for one in (distance, time, turn))
+            found_times.append(time)
+            found_turns.append(turn)
+        return np.concatenate(found_times), np.concatenate(found_turns)
+
+
+def _terms(scaled: F64, window: Index) -> F64:
+    """Products (n K, C) of up to three scaled predictors (n, P, K) of the window; of fewer where there are many."""
+    seen = np.clip(scaled, -1.0, 1.0)[:, :, window]  # (n, P, K, W)
+    f = seen.transpose(0, 2, 1, 3).reshape(len(scaled) * scaled.shape[2], -1)
+    columns, size = [np.ones(len(f)), *f.T], f.shape[1]
+    for order in range(2, _order(size) + 1):
+        columns += [math.prod(f[:, i] for i in some) for some in combinations_with_replacement(range(size), order)]
+    return np.stack(columns, axis=1)
+
+
+def _order(size: int) -> int:
+    """Highest order, three at most, of which the polynomials in so many variables have few enough terms."""
+    return next((order for order in (3, 2) if math.comb(size + order, order) <= _MOST_TERMS), 1)
+
+
+def terms(size: int) -> int:
+    """Return the number of terms, C, of the regression on so many values."""
+    return math.comb(size + _order(size), _order(size))
+
+
+def known(history: xr.Dataset, fields: Fields, dt: float | None, members: int, steps: int) -> tuple[F64, F64]:
+    """Take predictors (member, lag, P, K) and psi (member, lag, K) out of a history, from now to ``steps`` before.
+
+    Parameters
+    ----------
+    history : from :func:`l96closure.history`, or like it.
+    fields : the closure's.
+    dt : its step, that of the lags.
+    members : how many there are.
+    steps : lags that are needed.
+
+    Raises
+    ------
+    ValueError
+        A variable is missing, of other dims or sizes, or the lags are not as many steps as that.
+    """
+    lag = checks.finite_array("history['lag']", checks.xarray_dataset("history", history)["lag"], 1)
+    if lag.size <= steps:
+        checks.reject("history.sizes['lag']", lag.size, f"at least {steps + 1}: now, the longest lag, the noise's order")
+    if dt is not None and not all(math.isclose(value, n * dt, rel_tol=1e-6) for n, value in enumerate(lag[1:], 1)):
+        checks.reject("history['lag']", [float(lag[0]), float(lag[1])], f"multiples of {dt:g}, the closure's step")
+    near, arrays = history.isel(lag=slice(steps + 1)), []
+    for name in (*fields.predictors, fields.target):
+        if name not in near or set(near[name].dims) != {"member", "lag", *fields.dim}:
+            checks.reject("history", {str(key): one.dims for key, one in near.items()}, f"{name} (member, lag, sites)")
+        values = np.asarray(near[name].transpose("member", "lag", *fields.dim).values, np.float64)
+        if values.shape != (members, steps + 1, *fields.shape):
+            checks.reject(f"history.{name}.shape", values.shape, repr((members, steps + 1, *fields.shape)))
+        needed = values[:, 1:] if name == fields.target else values
+        checks.finite_array(f"history.{name}", needed, needed.ndim)
+        arrays.append(values.reshape(members, steps + 1, fields.sites))
+    return np.stack(arrays[:-1], axis=2), arrays[-1]

@@ -1,0 +1,227 @@
+"""Noise with memory in time and colour in space: an autoregression, standard normal at every site and time.
+
+On a ring the noise x_k(n) is autoregressive in each wavenumber m,
+
+    X_m(n) = sum_l a_m,l X_m(n - l) + sqrt(e_m) W_m(n),   l = 1 ... p,
+
+with the transform W_m of white noise; so any covariance in space and any autocorrelation of p steps can be met. The
+coefficients are found by Burg's method (1967; see Kay & Marple 1981, Proc. IEEE 69, 1380-1419), whose reflection
+coefficients are less than 1 in size whatever the data: every mode is stable. The variances of all modes are scaled
+together so that a site's is 1. A step is made in space, as circular convolutions with the transforms of a_m,l and
+sqrt(e_m). On large rings the coefficients a_l are those of all sites together, and the colour alone differs by
+wavenumber, its kernel cut off; on other grids the sites are independent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from l96closure import checks
+from l96closure.closures.state import State
+from l96closure.compiled import cached
+
+__all__ = ["Noise", "Pattern", "fit_pattern"]
+
+F64 = npt.NDArray[np.float64]
+C128 = npt.NDArray[np.complex128]
+
+_LARGEST_RING = 64  # on which every wavenumber has coefficients of its own
+_REACH = 24  # sites on either side to which the colour of larger rings reaches
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Options of the noise that drives the law of the residual.
+
+    Parameters
+    ----------
+    order : of the autoregression in time, >= 0; 0 is fresh noise at every step.
+    coloured : whether the noise is correlated in space, where the sites are those of a ring; else they are independent.
+
+    Raises
+    ------
+    ValueError
+        A field is out of its range.
+    """
+
+    order: int = 8
+    coloured: bool = True
+
+    def __post_init__(self) -> None:
+        checks.integer("noise.order", self.order, 0, below=129)
+        checks.boolean("noise.coloured", self.coloured)
+
+
+@dataclass(frozen=True, eq=False)
+class Pattern:
+    """An autoregression of order p on K sites; made by :func:`fit_pattern`.
+
+    Attributes
+    ----------
+    reflection : coefficients of each order, for each wavenumber 0, ... K // 2 of a ring, or one for all
+        independent sites (M, p), complex; less than 1 in size.
+    power : part of each wavenumber in the variance of a site (M,), counted twice but for the real ones; adds up to 1.
+    sites : K.
+    """
+
+    reflection: C128
+    power: F64
+    sites: int
+    _steps: tuple[F64, F64] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not (np.abs(self.reflection) < 1.0).all():
+            checks.reject("reflection", float(np.abs(self.reflection).max()), "less than 1 in size; stable noise")
+        coefficients, innovation = _coefficients(self.reflection)
+        of_innovation = np.sqrt(innovation[:, -1] * self._variance())
+        taps = np.stack([_in_space(row, self.sites) for row in coefficients[-1].T]) if self.order else np.zeros((0, 1))
+        object.__setattr__(self, "_steps", (np.ascontiguousarray(taps), _in_space(of_innovation, self.sites)))
+
+    @property
+    def order(self) -> int:
+        """Steps that are remembered, p."""
+        return self.reflection.shape[1]
+
+    @property
+    def coloured(self) -> bool:
+        """Whether wavenumbers differ."""
+        return len(self.reflection) > 1
+
+    def _variance(self) -> F64:
+        """Variance of each mode of white noise of variance 1 times this is the pattern's (M,)."""
+        if not self.coloured:
+            return np.ones(1)
+        shares = self.power * self.sites / np.where(_real(self.sites), 1.0, 2.0)
+        return np.asarray(shares)
+
+    def tables(self) -> dict[str, F64]:
+        """Return the kernels of a step, each circular in space (1 or K taps): of each earlier value, of white noise."""
+        earlier, fresh = self._steps
+        return {"noise_earlier": earlier, "noise_fresh": fresh}
+
+    def initial(self, state: State) -> F64:
+        """Draw the last p values (member, p, K), the last first, from their stationary distribution."""
+        normals = state.normals(max(self.order, 1), self.sites)
+        coefficients, innovation = _coefficients(self.reflection)
+        spread = np.sqrt(innovation * self._variance()[:, None])
+        modes = np.fft.rfft(normals, axis=2) if self.coloured else normals.astype(np.complex128)
+        drawn: list[C128] = []
+        for j in range(self.order):  # the first alone, each next one given those before it
+            value = modes[j] * spread[:, min(j, self.order)]
+            for i in range(j):
+                value = value + coefficients[j][:, i] * drawn[j - 1 - i]
+            drawn.append(value)
+        values = [np.fft.irfft(one, self.sites, axis=1) if self.coloured else one.real for one in drawn]
+        empty = np.empty((len(state.member), 0, self.sites))
+        return np.ascontiguousarray(np.stack(values[::-1], axis=1)) if values else empty
+
+    def advance(self, state: State) -> tuple[F64, F64]:
+        """Make a step; return the noise (member, K), and the last p values (member, p, K) to remember next."""
+        fresh = state.normals(1, self.sites)[0]
+        value = np.empty_like(fresh)
+        _advance(state.memory, fresh, *self._steps, value)
+        if not self.order:
+            return value, state.memory
+        return value, np.concatenate([value[:, None], state.memory[:, :-1]], axis=1)
+
+    def innovations(self, series: F64) -> F64:
+        """Standardised innovations of a series (time, K) of the noise, from the time ``order`` on (time - p, K)."""
+        earlier, fresh = self._steps
+        later = np.array(series[self.order :])
+        for lag, taps in enumerate(earlier, start=1):
+            later -= _convolved(series[self.order - lag : len(series) - lag], taps)
+        return later / np.sqrt((fresh**2).sum())
+
+
+@cached
+def _advance(memory: F64, fresh: F64, earlier: F64, kernel: F64, out: F64) -> None:
+    members, K = fresh.shape
+    for n in range(members):
+        for k in range(K):
+            total = 0.0
+            for d in range(kernel.size):
+                total += kernel[d] * fresh[n, k - d]  # negative indices go around the ring
+            for lag in range(earlier.shape[0]):
+                for d in range(earlier.shape[1]):
+                    total += earlier[lag, d] * memory[n, lag, k - d]
+            out[n, k] = total
+
+
+def _convolved(values: F64, taps: F64) -> F64:
+    """Circular convolution in space of (time, K) with taps."""
+    if taps.size == 1:
+        return values * taps[0]
+    return np.asarray(np.fft.irfft(np.fft.rfft(values, axis=1) * np.fft.rfft(taps), values.shape[1], axis=1))
+
+
+def _real(sites: int) -> npt.NDArray[np.bool_]:
+    """Tell which of the wavenumbers 0 ... K // 2 are real: the mean, and the highest where K is even."""
+    m = np.arange(sites // 2 + 1)
+    return np.asarray((m == 0) | (2 * m == sites))
+
+
+def _in_space(modes: npt.NDArray[np.complexfloating] | F64, sites: int) -> F64:
+    """Return the circular kernel (K,) whose transform these are; of one for all wavenumbers, its one tap."""
+    return np.real(modes) if modes.size == 1 else np.asarray(np.fft.irfft(modes, sites))
+
+
+def _coefficients(reflection: C128) -> tuple[list[C128], F64]:
+    """Coefficients of the autoregressions of the orders 0 to p, and their innovations' variance (M, p + 1).
+
+    By Levinson's recursion; the j-th array (M, j) belongs to order j, and the variance is in parts of the process's.
+    """
+    M, p = reflection.shape
+    found = [np.empty((M, 0), np.complex128)]
+    for j in range(p):
+        k, before = reflection[:, j, None], found[-1]
+        found.append(np.concatenate([before - k * before[:, ::-1].conj(), k], axis=1))
+    innovation = np.cumprod(np.concatenate([np.ones((M, 1)), 1.0 - np.abs(reflection) ** 2], axis=1), axis=1)
+    return found, innovation
+
+
+def fit_pattern(series: Sequence[F64], options: Noise, ring: bool) -> Pattern:
+    """Fit the autoregression to series of the noise.
+
+    Parameters
+    ----------
+    series : of each segment (time, K), of mean 0 and variance 1 or nearly so.
+    options : order and colour.
+    ring : whether the sites are those of a ring, all alike.
+
+    Raises
+    ------
+    ValueError
+        The segments are too short for the order.
+    """
+    sites = series[0].shape[1]
+    usable = [one for one in series if len(one) > options.order]
+    if sum(len(one) - options.order for one in usable) < 10 * (options.order + 1):
+        checks.reject("noise.order", options.order, "at most a tenth of the times of the training data")
+    if not (options.coloured and ring and sites > 2):
+        return Pattern(_burg([one.astype(np.complex128) for one in usable], options.order, True), np.ones(1), sites)
+    modes = [np.fft.rfft(one - one.mean(), axis=1) for one in usable]
+    power = sum((np.abs(one) ** 2).sum(axis=0) for one in modes) * np.where(_real(sites), 1.0, 2.0)
+    reflection = _burg(modes, options.order, False)
+    reflection[_real(sites)] = reflection[_real(sites)].real
+    return Pattern(reflection, np.asarray(power / power.sum()), sites)
+
+
+def _burg(series: Sequence[C128], order: int, together: bool) -> C128:
+    """Reflection coefficients (M, order) of the columns of series (time, M); one row for all if ``together``."""
+    forward, backward = list(series), list(series)
+    found = []
+    for _ in range(order):
+        ahead, behind = [one[1:] for one in forward], [one[:-1] for one in backward]
+        product = sum((f * b.conj()).sum(axis=0) for f, b in zip(ahead, behind, strict=True))
+        size = sum((np.abs(f) ** 2 + np.abs(b) ** 2).sum(axis=0) for f, b in zip(ahead, behind, strict=True))
+        k = 2.0 * np.sum(product) / np.sum(size) if together else 2.0 * product / size
+        k = np.broadcast_to(k.real if together else k, series[0].shape[1:])
+        found.append(k)
+        forward = [f - k * b for f, b in zip(ahead, behind, strict=True)]
+        backward = [b - k.conj() * f for f, b in zip(ahead, behind, strict=True)]
+    reflection = np.stack(found, axis=1) if found else np.empty((series[0].shape[1], 0), np.complex128)
+    return reflection[:1] if together else reflection

@@ -1,0 +1,71 @@
+"""Schemes of the coarse model, and the subgrid tendency that a record asks of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["SCHEMES", "Tendency", "euler", "held", "rk4"]
+
+F64 = npt.NDArray[np.float64]
+
+Tendency = Callable[[F64], F64]
+
+_ITERATIONS = 50
+_CONVERGED = 1e-13  # change of psi in parts of the largest
+
+
+def euler(tendency: Tendency, z: F64, psi: F64, dt: float) -> F64:
+    """Forward Euler, z + (G(z) + psi) dt, eq. (62); order 1."""
+    return z + (tendency(z) + psi) * dt
+
+
+def rk4(tendency: Tendency, z: F64, psi: F64, dt: float) -> F64:
+    """Classical Runge-Kutta of G(z) + psi with psi held over the step; order 4 for constant psi."""
+    k1 = tendency(z) + psi
+    k2 = tendency(z + 0.5 * dt * k1) + psi
+    k3 = tendency(z + 0.5 * dt * k2) + psi
+    k4 = tendency(z + dt * k3) + psi
+    return z + (dt / 6.0) * (k1 + 2.0 * (k2 + k3) + k4)
+
+
+SCHEMES: dict[str, Callable[[Tendency, F64, F64, float], F64]] = {"euler": euler, "rk4": rk4}
+
+
+def held(tendency: Tendency, z: F64, following: F64, dt: float, scheme: str = "rk4") -> F64:
+    """Return the subgrid tendency which, held over a step, takes the coarse model from a state to the next.
+
+    It is found by fixed-point iteration, psi += (z' - step(z, psi)) / dt, whose error shrinks by a factor of the order
+    of dt times the rate of the resolved scales each time.
+
+    Parameters
+    ----------
+    tendency : resolved tendency G, (..., K) -> (..., K).
+    z, following : states a step apart (..., K).
+    dt : the step.
+    scheme : ``rk4`` or ``euler``.
+
+    Returns
+    -------
+    (..., K)
+
+    Raises
+    ------
+    FloatingPointError
+        The iteration does not converge: the step is too long for the scheme.
+    """
+    psi = (following - z) / dt - tendency(z)
+    largest = float(np.abs(psi).max(initial=0.0))
+    for _ in range(_ITERATIONS):
+        change = (following - SCHEMES[scheme](tendency, z, psi, dt)) / dt
+        psi = psi + change
+        # What a state of rounded numbers leaves open is its last place over the step.
+        rounding = 8.0 * np.finfo(np.float64).eps * float(np.abs(z).max(initial=0.0)) / dt
+        if float(np.abs(change).max(initial=0.0)) <= _CONVERGED * largest + rounding:
+            return psi
+    raise FloatingPointError(
+        f"no subgrid tendency found that takes the coarse model from one state to the next: dt = {dt:g} is too long "
+        f"for the scheme {scheme}"
+    )
