@@ -89,7 +89,7 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     "field_units": {"long_name": "units of a field"},
     "dim": {"long_name": "dimension of the grid"},
     "grid_size": _quantity("number of sites along a dimension of the grid"),
-    "neighbour": _quantity("sites in the neighbourhood of a site, -1 where there are no more"),
+    "neighbour": _quantity("sites that a site sees, itself first"),
     "dictionary_of_site": _quantity("dictionary that a site draws from"),
     "coordinates": _quantity("training samples restricted to a neighbourhood"),
     "sinkhorn_log_weight": _quantity("logarithm of the weight of a training sample in the bridge"),
@@ -97,15 +97,10 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     "sinkhorn_iterations": _quantity("number of evaluations of T v"),
     "coordinate_scale": _quantity("what a coordinate is divided by in the distances"),
     "value": _quantity("residual of the target in a training sample"),
-    "memory_damping": _quantity("rate at which an oscillator of the noise forgets"),
-    "memory_frequency": _quantity("angular frequency of an oscillator of the noise"),
-    "memory_weight": _quantity("part of the variance of the noise that an oscillator has"),
     "value_spread": _quantity("variance of the values behind a centre"),
     "scale": _quantity("climatological standard deviation of a component"),
-    "trend_range": _quantity("range of the slow variable that the trend was fitted on"),
-    "trend": _quantity("coefficient of the trend of the subgrid tendency in Chebyshev polynomials on trend_range"),
     "log_variance": _quantity(
-        "coefficient of the logarithm of the variance about the trend in Chebyshev polynomials on trend_range"
+        "coefficient of the logarithm of the variance about the trend in Chebyshev polynomials on log_variance_range"
     ),
     # unfinished computations
     "z_now": _quantity("slow variable at the step the computation goes on with"),

@@ -70,6 +70,7 @@ class BlowUpError(FloatingPointError):
 _PUSHED = 1e-3  # part by which the states of half of the members are changed, to see whether the others notice
 _ROUNDING = 1e2  # spacings of its numbers, by which a tendency may differ where nothing it depends on does
 
+
 def integrate(
     model: Any,
     closure: Closure,
@@ -151,7 +152,8 @@ def integrate(
         )
 
     check_tendency(tendency, z)
-    known = {} if past is None else {"history": past}
+    remembers = getattr(closure, "past_steps", 0) > 0
+    known: dict[str, Any] = {"history": past} if past is not None and remembers else {}
     state, first, kept = closure.init(z.copy(), checks.generator("rng", rng), member=member, **known), 0, 0
     restart = restart and restart.of("coarse model", model, closure, z, steps, dt, scheme, save_every, state)
     for part in [] if restart is None else restart.parts():

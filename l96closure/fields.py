@@ -123,7 +123,7 @@ class Fields:
 
     def around(self, radius: int) -> Neighbourhoods:
         """Return the sites that each site sees within a radius, or its ``neighbourhoods``."""
-        return around_sites(self.neighbourhoods, self.shape, radius, self.periodic)  # type: ignore[arg-type]
+        return around_sites(self.neighbourhoods, self.shape, radius, self.periodic)
 
     @property
     def sites(self) -> int:

@@ -82,7 +82,9 @@ def forecast(
     run = integrate(
         model,
         closure,
-        np.repeat(observation[:, 0], members, axis=0) if known is None else known.isel(member=_repeated(starts, members)),
+        np.repeat(observation[:, 0], members, axis=0)
+        if known is None
+        else known.isel(member=_repeated(starts, members)),
         member=np.arange(starts * members).reshape(members, starts).T.ravel(),
         steps=(leads.size - 1) * save_every + 1,
         dt=dt,

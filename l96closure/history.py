@@ -77,7 +77,7 @@ def of_states(model: Any, backwards: F64, dt: float, scheme: str) -> xr.Dataset:
 
 
 def starts_from(z0: npt.ArrayLike | xr.Dataset) -> tuple[F64, xr.Dataset | None]:
-    """Return initial states (member, K) and the history they have, if ``z0`` is one; ``ValueError`` if it is neither."""
+    """Return initial states (member, K), and their history where ``z0`` is one; ``ValueError`` if it is neither."""
     if not isinstance(z0, xr.Dataset):
         return checks.finite_array("z0", z0, 2).copy(), None
     z = checks.variable("z0", z0, "z", ("member", "lag", "k"))

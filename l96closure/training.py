@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,7 +54,7 @@ class Record:
         """Number of predictors, P."""
         return len(self.fields.predictors)
 
-    def steps(self, times: tuple[float, ...]) -> list[int]:
+    def steps(self, times: Sequence[float]) -> list[int]:
         """Return times as whole numbers of steps; ``ValueError`` where one is none."""
         unit = 1.0 if self.step is None else self.step
         return [checks.multiple("lags", time, "the closure's step", unit) for time in times]

@@ -10,21 +10,29 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks, store
+from l96closure.closures.analog import Analog
 from l96closure.closures.files import save
 from l96closure.closures.laws import Chain, Moments, Quantiles
 from l96closure.closures.no_closure import NoClosure
 from l96closure.closures.patterns import Noise
+from l96closure.closures.polynomial import Polynomial
+from l96closure.closures.polynomial_ar1 import PolynomialAR1
 from l96closure.closures.regression import Trend
 from l96closure.closures.schrodinger_bridge import SchrodingerBridge
 
 __all__ = [
     "CLOSURES",
     "Analog",
+    "Chain",
     "Closure",
+    "Moments",
     "NoClosure",
+    "Noise",
     "Polynomial",
     "PolynomialAR1",
+    "Quantiles",
     "SchrodingerBridge",
+    "Trend",
     "load",
     "save",
 ]
@@ -40,7 +48,8 @@ class Closure(Protocol):
     closure of your own may have an array, or any NamedTuple of arrays and numbers. All randomness follows from the
     state (:func:`l96closure.noise.normals`), and neither function changes its arguments. A closure may have the
     attributes ``dt``, the coarse step it was fitted for, which :func:`l96closure.integrate` takes unless it is told
-    another; ``coarse_dt``, where it remembers from one step to the next, the only step that it then takes; and
+    another; ``coarse_dt``, where it remembers from one step to the next, the only step that it then takes;
+    ``past_steps``, so many steps of a past that ``init`` then takes as ``history=`` (:func:`l96closure.history`); and
     ``subgrid``, the definition of psi it was fitted to (:data:`l96closure.subgrid.DEFINITIONS`), from which the scheme
     follows.
     """
@@ -59,7 +68,7 @@ class Closure(Protocol):
 
 
 CLOSURES: dict[str, Any] = {
-    closure.name: closure for closure in (NoClosure, SchrodingerBridge)
+    closure.name: closure for closure in (NoClosure, Polynomial, PolynomialAR1, Analog, SchrodingerBridge)
 }
 """The closures by the name they have in files and configurations."""
 

@@ -11,23 +11,27 @@ import numpy.typing as npt
 import scipy
 import xarray as xr
 
-from l96closure import bridge, checks
-from l96closure.closures import origin
+from l96closure import checks
+from l96closure.closures import choice, origin
+from l96closure.closures.bridge_file import field_variables, fields_from
 from l96closure.closures.files import save
 from l96closure.closures.inputs import slow_variables
 from l96closure.closures.parts import Parts
+from l96closure.closures.past import known
 from l96closure.closures.state import State, begin, following
-from l96closure.series import one_run, time_step
-from l96closure.training import prepare
+from l96closure.fields import Fields
+from l96closure.series import one_run
+from l96closure.training import read
 
 __all__ = ["Analog"]
 
 F64 = npt.NDArray[np.float64]
+Index = npt.NDArray[np.intp]
 
 _FAR = 1e100  # standard deviations, beyond which the square of a distance is no number
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Analog:
     """Draws psi from the training samples that are nearest in z, with memory also in the step before; sites pooled.
 
@@ -43,20 +47,20 @@ class Analog:
 
     Attributes
     ----------
-    K : number of slow variables it was fitted for.
-    radius : a site sees z of so many neighbours on either side.
+    fields : names, units and grid of predictors and target.
+    neighbour : sites that each site sees (K, W), itself first.
     neighbours : samples that one is drawn from.
     memory : the change of z over a coarse step and the psi before it count too.
-    coordinates : what a sample is found by (M, C): z at the 2 ``radius`` + 1 sites, with memory also the change of z
-        and the previous psi at the site itself.
+    coordinates : what a sample is found by (M, C): the predictors at the W sites, with memory also their change and the
+        previous psi at the site itself.
     coordinate_scale : standard deviation that each is divided by in the distances (C,).
     psi : what is drawn (M,).
     subgrid : definition of psi in the training data, see :data:`l96closure.subgrid.DEFINITIONS`; None if unknown.
     dt : coarse step in model time units it was fitted for, with ``memory`` the only one it is right for.
     """
 
-    K: int
-    radius: int
+    fields: Fields
+    neighbour: Index
     neighbours: int
     memory: bool
     coordinates: F64
@@ -65,7 +69,6 @@ class Analog:
     subgrid: str | None = None
     dt: float | None = None
     _tree: Any = field(init=False, repr=False, compare=False)
-    _sites: npt.NDArray[np.intp] = field(init=False, repr=False, compare=False)
 
     name, title = "analog", "Analog closure"
     save = save
@@ -73,161 +76,189 @@ class Analog:
     def __post_init__(self) -> None:
         if checks.integer("neighbours", self.neighbours, 1) > self.psi.size:
             checks.reject("neighbours", self.neighbours, f"at most the {self.psi.size} samples")
-        seen = 2 * self.radius + (3 if self.memory else 1)
+        predictors = len(self.fields.predictors)
+        seen = predictors * self.neighbour.shape[1] + (predictors + 1 if self.memory else 0)
         if self.coordinates.shape != (self.psi.size, seen):
             checks.reject("coordinates.shape", self.coordinates.shape, f"({self.psi.size}, {seen})")
-        object.__setattr__(self, "_sites", np.stack(bridge.periodic(self.K, self.radius)))
         object.__setattr__(self, "_tree", scipy.spatial.cKDTree(self.coordinates / self.coordinate_scale))
+
+    def __repr__(self) -> str:
+        return f"<Analog: {self.fields.target} of one of the {self.neighbours} nearest of {self.psi.size} samples>"
 
     @property
     def coarse_dt(self) -> float | None:
         """The one coarse step it is right for; None without memory."""
         return self.dt if self.memory else None
 
+    @property
+    def past_steps(self) -> int:
+        """Steps before now that a history has to have."""
+        return int(self.memory)
+
     @classmethod
     @checks.arguments(
         truth=checks.xarray_dataset,
-        radius=partial(checks.integer, minimum=0),
+        fields=partial(checks.instance, of=Fields),
         neighbours=partial(checks.integer, minimum=1),
         memory=checks.boolean,
-        step=checks.optional(partial(checks.number, above=0.0)),
+        dt=checks.optional(partial(checks.number, above=0.0)),
     )
     def fit(
         cls,
         truth: xr.Dataset,
-        radius: int = 0,
+        fields: Fields = Fields(radius=0, lags=()),  # noqa: B008 - a value, never changed
         neighbours: int = 10,
         memory: bool = True,
-        step: float | None = None,
+        dt: float | None = None,
     ) -> Analog:
         """Store the samples.
 
         Parameters
         ----------
-        truth : Dataset with z(time, k) and psi(time, k), from a system's ``simulate``.
-        radius : a site sees z of so many neighbours on either side; 2 ``radius`` + 1 <= K.
+        truth, fields, dt : as for :meth:`l96closure.closures.SchrodingerBridge.fit`; lags are not seen, but for what
+            ``memory`` says.
         neighbours : samples that one is drawn from, >= 1.
-        memory : draw given the change of z and the previous psi too.
-        step : coarse step the closure is to be used with, in the unit of ``truth``'s time, read with ``memory`` alone:
-            a whole multiple of the interval of ``truth``; None is that interval.
+        memory : draw given the change of z over the last step and the previous psi too.
 
         Raises
         ------
         ValueError
             An argument is out of its range, ``truth`` is no usable training data, or, with ``memory``, its time is not
-            uniform, too short for ``step`` or has no interval that divides it, or ``truth`` looks like several runs
+            uniform, too short for ``dt`` or has no interval that divides it, or ``truth`` looks like several runs
             (:func:`l96closure.series.one_run`).
         """
-        data = prepare(truth)
-        K = data.fields.sites
-        z, psi = np.split(data.samples, 2, axis=1)
-        lag, step = _lag(truth, step) if memory else (0, step)
-        seen = [z[lag:, np.stack(bridge.periodic(K, radius))].reshape(-1, 2 * radius + 1)]
-        scale = [data.scale[0]] * seen[0].shape[1]
+        if fields.lags:
+            checks.reject("lags", fields.lags, "(): analogs see the present and, with memory, the step before")
+        record = read(truth, fields, dt, ordered=memory)
+        if memory and record.step is None:
+            checks.reject("truth.coords", sorted(map(str, truth.coords)), "with the times that memory is about")
+        neighbour = choice.of(record, fields.radius or 0, ()).neighbour
+        first = int(memory)
+        if min(map(len, record.target)) <= first:
+            checks.reject("truth.sizes['time']", min(map(len, record.target)), "two times or more, for memory")
+        seen, scale = [], np.repeat(record.scales(), neighbour.shape[1])
+        for z, psi in zip(record.series, record.target, strict=True):
+            coordinates = [_seen(z[first:], neighbour)]
+            if memory:
+                for p in range(z.shape[1]):
+                    one_run(f"truth.{record.fields.predictors[p]}", z[:, p])
+                one_run(f"truth.{record.fields.target}", psi)
+                coordinates += [np.moveaxis(z[1:] - z[:-1], 1, 2), psi[:-1, :, None]]
+            seen.append(np.concatenate(coordinates, axis=2).reshape(-1, sum(one.shape[2] for one in coordinates)))
+        samples, drawn = np.concatenate(seen), np.concatenate([psi[first:].ravel() for psi in record.target])
         if memory:
-            one_run("truth.z", z)
-            one_run("truth.psi", psi)
-            change = z[lag:] - z[:-lag]
-            if np.ptp(change) == 0.0:
-                checks.reject("change of truth.z", float(change[0, 0]), "an array of at least two distinct values")
-            seen += [change.reshape(-1, 1), psi[:-lag].reshape(-1, 1)]
-            scale += [float(change.std()), data.scale[-1]]
-        learned = np.hstack(seen), np.array(scale), psi[lag:].ravel()
-        return cls(K, radius, neighbours, memory, *learned, **origin.of(truth, step))
+            scale = np.concatenate([scale, samples[:, scale.size :].std(axis=0)])
+            if not (scale > 0.0).all():
+                checks.reject("change of truth.z", 0.0, "an array of at least two distinct values")
+        return cls(record.fields, neighbour, neighbours, memory, samples, scale, drawn, **origin.of(truth, dt))
 
-    def init(self, z: F64, rng: np.random.Generator | int, member: npt.ArrayLike = 0) -> State:
-        """Draw what came before z from the samples that are nearest in z.
+    def init(
+        self, z: F64, rng: np.random.Generator | int, member: npt.ArrayLike = 0, history: xr.Dataset | None = None
+    ) -> State:
+        """Take what came before z from a history, or draw it from the samples that are nearest in z.
 
         Parameters
         ----------
-        z : slow variables (member, K).
+        z : predictors (member, K), or (member, P, K) for several.
         rng : seed or generator, which give the key of the noise.
         member : number of the first member, or the numbers of all, see :func:`l96closure.closures.state.begin`.
+        history : what is known of the past, see :func:`l96closure.history`.
 
         Returns
         -------
-        A state that remembers psi and z of the step before (member, K, 2), or nothing without memory.
+        A state that remembers psi and the predictors of the step before (member, K, 1 + P), or nothing without memory.
 
         Raises
         ------
         ValueError
-            ``z`` is not (member, K) for the K the closure was fitted for.
+            ``z`` is not of that shape for the P and K the closure was fitted for, or ``history`` does not fit it.
         """
-        z = slow_variables(z, (self.K,))
-        state = begin(len(z), rng, member)
+        now = self._now(z)
+        state = begin(len(now), rng, member)
         if not self.memory:
             return state
-        of_z = slice(self._sites.shape[1])
-        scale = self.coordinate_scale[of_z]
-        tree = scipy.spatial.cKDTree(self.coordinates[:, of_z] / scale)
-        drawn = self._drawn(tree, z[:, self._sites] / scale, state)
-        change, previous = np.moveaxis(self.coordinates[drawn, -2:], -1, 0)
-        return state._replace(memory=np.stack([previous, z - change], axis=2))
+        if history is not None:
+            values, psi = known(history, self.fields, self.dt, len(now), 1)
+            return state._replace(memory=np.concatenate([psi[:, 1, :, None], np.moveaxis(values[:, 1], 1, 2)], axis=2))
+        places = self.neighbour.shape[1] * now.shape[1]
+        scale = self.coordinate_scale[:places]
+        tree = scipy.spatial.cKDTree(self.coordinates[:, :places] / scale)
+        drawn = self.coordinates[self._drawn(tree, _seen(now, self.neighbour) / scale, state)][:, :, places:]
+        before = np.moveaxis(now, 1, 2) - drawn[:, :, :-1]
+        return state._replace(memory=np.concatenate([drawn[:, :, -1:], before], axis=2))
 
     def step(self, z: F64, state: State) -> tuple[F64, State]:
         """Draw psi from the samples that are nearest.
 
         Parameters
         ----------
-        z : slow variables (member, K), finite.
+        z : predictors (member, K), or (member, P, K) for several, finite.
         state : from :meth:`init` or the previous step.
 
         Returns
         -------
-        psi (member, K) in units of z per model time unit, and the next state.
+        psi (member, K) in the units of the training data, and the next state.
 
         Raises
         ------
         ValueError
-            ``z`` is not (member, K) for the K the closure was fitted for, or ``state`` does not fit it.
+            ``z`` is not of that shape for the P and K the closure was fitted for, or ``state`` does not fit it.
         """
-        z = slow_variables(z, (self.K,))
-        state = following(state, len(z), *(self.K, 2) if self.memory else (0,))
-        seen = z[:, self._sites]
+        now = self._now(z)
+        own = np.moveaxis(now, 1, 2)
+        state = following(state, len(now), *(own.shape[1], 1 + own.shape[2]) if self.memory else (0,))
+        seen = _seen(now, self.neighbour)
         if self.memory:
-            before = state.memory
-            seen = np.concatenate([seen, (z - before[:, :, 1])[:, :, None], before[:, :, :1]], axis=2)
+            seen = np.concatenate([seen, own - state.memory[:, :, 1:], state.memory[:, :, :1]], axis=2)
         psi: F64 = self.psi[self._drawn(self._tree, seen / self.coordinate_scale, state)]
-        return psi, state._replace(memory=np.stack([psi, z], axis=2)) if self.memory else state
+        return psi, state._replace(memory=np.concatenate([psi[:, :, None], own], axis=2)) if self.memory else state
 
-    def _drawn(self, tree: Any, points: F64, state: State) -> npt.NDArray[np.intp]:
+    def _now(self, z: F64) -> F64:
+        z = slow_variables(z, self.fields.input_shape)
+        return z.reshape(len(z), len(self.fields.predictors), self.fields.sites)
+
+    def _drawn(self, tree: Any, points: F64, state: State) -> Index:
         """Draw one of the samples nearest to each of the points (member, K, coordinate); its number (member, K)."""
         points = checks.finite_array("z", points.clip(-_FAR, _FAR), 3)
         _, near = tree.query(points, k=range(1, self.neighbours + 1))
-        chosen = (self.neighbours * state.uniforms(1, self.K)[0]).astype(np.intp)
-        drawn: npt.NDArray[np.intp] = np.take_along_axis(near, chosen[:, :, None], axis=2)[:, :, 0]
+        chosen = (self.neighbours * state.uniforms(1, self.fields.sites)[0]).astype(np.intp)
+        drawn: Index = np.take_along_axis(near, chosen[:, :, None], axis=2)[:, :, 0]
         return drawn
 
     def to_dataset(self) -> xr.Dataset:
         """Everything :meth:`from_dataset` needs, and nothing that can be derived from it."""
-        return xr.Dataset(
-            {
-                "coordinates": (("sample", "coordinate"), self.coordinates),
-                "coordinate_scale": ("coordinate", self.coordinate_scale),
-                "psi": ("sample", self.psi),
-            },
-            attrs={
-                "closure": self.name,
-                "K": self.K,
-                "radius": self.radius,
-                "neighbours": self.neighbours,
-                "memory": np.int8(self.memory),
+        return (
+            field_variables(self.fields)
+            .assign(
+                neighbour=(("site", "place"), self.neighbour.astype(np.int32)),
+                coordinates=(("sample", "coordinate"), self.coordinates),
+                coordinate_scale=("coordinate", self.coordinate_scale),
+                psi=("sample", self.psi),
+            )
+            .assign_attrs(
+                closure=self.name,
+                neighbours=self.neighbours,
+                memory=np.int8(self.memory),
                 **origin.attributes(self),
-            },
+            )
         )
 
     @classmethod
     def from_dataset(cls, dataset: xr.Dataset) -> Analog:
         """Inverse of :meth:`to_dataset`; raises ``ValueError`` when something is missing or wrong."""
         parts = Parts(dataset)
-        samples = parts.size("sample")
-        K = parts.integer("K", 1, below=samples + 1)  # every site has given samples
+        samples, fields = parts.size("sample"), fields_from(parts)
         memory, found = bool(parts.integer("memory", 0, below=2)), origin.read(parts)
         if memory and found["dt"] is None:
             checks.reject("dt", None, "the coarse step of the memory")
+        neighbour = parts.indices("neighbour", "site", "place", low=0, high=fields.sites - 1)
+        if len(neighbour) != fields.sites or (neighbour[:, 0] != np.arange(fields.sites)).any():
+            checks.reject(
+                "neighbour", neighbour.shape, f"sets of {fields.sites} sites, each with the site itself first"
+            )
         return cls(
-            K,
-            parts.integer("radius", 0, below=K),
+            fields,
+            neighbour,
             parts.integer("neighbours", 1, below=samples + 1),
             memory,
             parts.array("coordinates", "sample", "coordinate"),
@@ -237,13 +268,7 @@ class Analog:
         )
 
 
-def _lag(truth: xr.Dataset, step: float | None) -> tuple[int, float]:
-    """Return the coarse step in intervals of ``truth``, and in the unit of its time."""
-    interval = time_step("truth", truth)
-    step = interval if step is None else step
-    lag = round(step / interval)
-    if lag < 1 or not np.isclose(lag * interval, step, rtol=1e-6, atol=0.0):
-        checks.reject("step", step, f"a whole multiple of {interval:g}, the interval of truth")
-    if lag >= truth.sizes["time"]:
-        checks.reject("step", step, f"less than {truth.sizes['time'] * interval:g}, the length of truth")
-    return lag, step
+def _seen(z: F64, neighbour: Index) -> F64:
+    """Return the predictors (n, P, K) at the sites that each site sees (n, K, P W)."""
+    seen = np.moveaxis(z[:, :, neighbour], 1, 2)
+    return seen.reshape(*seen.shape[:2], -1)

@@ -12,7 +12,7 @@ import xarray as xr
 
 from l96closure import bridge, checks
 from l96closure.bridge.dictionary import Dictionary, Kernel
-from l96closure.bridge.neighbourhoods import Neighbourhoods, checked_pools
+from l96closure.bridge.neighbourhoods import around_sites, checked_pools
 from l96closure.closures.parts import Parts
 from l96closure.fields import Fields
 
@@ -28,7 +28,14 @@ _OF_FIELDS = ("coordinates", "coordinate_scale", "scale", "value", "value_spread
 def field_variables(fields: Fields) -> xr.Dataset:
     """Everything :func:`fields_from` needs."""
     dataset = xr.Dataset(
-        {"grid_size": ("dim", np.array(fields.shape, np.int32)), "periodic": ("dim", _rings(fields))},
+        {
+            "grid_size": ("dim", np.array(fields.shape, np.int32)),
+            "periodic": (
+                "dim",
+                _rings(fields),
+                {"long_name": "whether a dimension of the grid is a ring", "units": "1"},
+            ),
+        },
         coords={
             "field": [*fields.predictors, fields.target],
             "field_units": ("field", list(fields.units)),
@@ -70,12 +77,18 @@ def fields_from(parts: Parts) -> Fields:
     )
 
 
-def bridge_variables(fitted: bridge.Bridge) -> xr.Dataset:
-    """Everything :func:`bridge_from` needs, but for the neighbourhoods, and nothing that can be derived from it."""
+def bridge_variables(fitted: bridge.Bridge, sites: int) -> xr.Dataset:
+    """Everything :func:`bridge_from` needs, and nothing that can be derived from it; the state is fields of sites."""
     compression, dictionaries = fitted.compression, fitted.dictionaries
     last = fitted.d - fitted.components.size
+    around = [members[members < sites] for members in fitted.neighbourhoods]
     variables: dict[str, Any] = {
         "dictionary_of_site": ("site", fitted.dictionary_of.astype(np.int32)),
+        "localization": (
+            ("site", "localized"),
+            _ragged(around, -1).astype(np.int32),
+            {"long_name": "localization set of a site, -1 where there are no more", "units": "1"},
+        ),
         "coordinates": (
             ("dictionary", "sample", "coordinate"),
             _ragged([one.coordinates.T for one in dictionaries], np.nan).transpose(0, 2, 1),
@@ -100,13 +113,15 @@ def bridge_variables(fitted: bridge.Bridge) -> xr.Dataset:
     return dataset
 
 
-def bridge_from(dataset: xr.Dataset, sets: Neighbourhoods, state: int) -> bridge.Bridge:
-    """Inverse of :func:`bridge_variables` for the neighbourhoods of the last components of a state of some size.
+def bridge_from(dataset: xr.Dataset, seen: int, size: int, chain: bool) -> bridge.Bridge:
+    """Inverse of :func:`bridge_variables` for so many fields that are seen, of some size, with the last, the residual.
 
     Raises ``ValueError`` when something is missing or does not fit the rest.
     """
-    parts = Parts(dataset)
-    size = len(sets)
+    parts, state = Parts(dataset), (seen + 1) * size
+    around = parts.indices("localization", "site", "localized", low=-1, high=size - 1)
+    checked = around_sites([row[row >= 0] for row in around], (size,), 0, False)
+    sets = bridge.in_every_field(seen + chain, checked)[:size]
     of_site = parts.indices("dictionary_of_site", "site", low=0, high=parts.size("dictionary") - 1)
     components = np.arange(state - size, state)
     pools = checked_pools(of_site.tolist(), sets)

@@ -80,9 +80,7 @@ def of(record: Record, radius: int, lags: Sequence[int]) -> Features:
     """Return the features of a radius and lags in steps."""
     sets = record.fields.around(radius)
     places = max(members.size for members in sets)
-    padded = [
-        [site, *members[members != site], *[site] * (places - members.size)] for site, members in enumerate(sets)
-    ]
+    padded = [[site, *members[members != site], *[site] * (places - members.size)] for site, members in enumerate(sets)]
     columns = [np.concatenate([one[:, p] for one in record.series]) for p in range(record.predictors)]
     lower, upper = (np.array([extreme(column) for column in columns]) for extreme in (np.min, np.max))
     return Features(np.array(padded, np.intp), np.array([0, *lags]), lower, upper)

@@ -9,7 +9,6 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import bridge, checks
-from l96closure.bridge.neighbourhoods import in_every_field
 from l96closure.closures import laws, past
 from l96closure.closures.bridge_file import bridge_from, bridge_variables, field_variables, fields_from
 from l96closure.closures.features import Features
@@ -26,6 +25,7 @@ F64 = npt.NDArray[np.float64]
 
 _LARGEST_LOG = 600.0  # of a variance that a double can hold
 _QUANTILES, _MOMENTS, _GAUSSIAN, _CHAIN, _NONE = "quantiles", "moments", "gaussian", "chain", "none"
+_OF_CHAIN = "scheme", "steps", "clamp", "noise_metric"
 _LAWS = _QUANTILES, _MOMENTS, _GAUSSIAN, _CHAIN, _NONE
 
 
@@ -45,7 +45,7 @@ def to_dataset(closure: Any) -> xr.Dataset:
     """Everything :func:`from_dataset` needs, and nothing that can be derived from it."""
     features, law, kind = closure.features, closure.law, _kind(closure.law)
     dataset = field_variables(closure.fields).assign(
-        neighbour=_named(("site", "place"), features.neighbour.astype(np.int32), "sites that a site sees, itself first"),
+        neighbour=(("site", "place"), features.neighbour.astype(np.int32)),
         feature_lag=_named("feature_lag_number", features.lags.astype(np.int32), "lag of features in steps"),
         predictor_range=_named(
             ("predictor", "bound"),
@@ -58,12 +58,12 @@ def to_dataset(closure: Any) -> xr.Dataset:
         dataset = dataset.assign(_trend_variables(closure.trend))
         dataset.attrs |= {"lowest": closure.bounds[0], "highest": closure.bounds[1]}
     if isinstance(law, DrivenLaw):
-        dataset = dataset.merge(_law_variables(law), combine_attrs="no_conflicts").assign(_noise_variables(law.pattern))
+        dataset = dataset.merge(_law_variables(law, closure.fields.sites), combine_attrs="no_conflicts")
+        dataset = dataset.assign(_noise_variables(law.pattern))
     elif isinstance(law, ChainLaw):
-        stored = bridge_variables(law.fitted)
-        chain = {"scheme": law.chain.scheme, "clamp": law.chain.clamp, "noise_metric": law.chain.noise_metric}
-        dataset = dataset.merge(stored, combine_attrs="no_conflicts").assign_attrs(chain_steps=law.steps, **chain)
-        dataset = dataset.assign_attrs(epsilon=stored.attrs["epsilon"])
+        options = {f"chain_{name}": getattr(law.options, name) for name in _OF_CHAIN}
+        dataset = dataset.merge(bridge_variables(law.fitted, closure.fields.sites), combine_attrs="no_conflicts")
+        dataset = dataset.assign_attrs(options)
     if closure.past is not None:
         dataset = dataset.assign(
             past_field=_named(
@@ -71,7 +71,9 @@ def to_dataset(closure: Any) -> xr.Dataset:
             ),
             past_first=_named("segment", closure.past.first.astype(np.int32), "first time of a segment"),
             past_window=_named(
-                ("site", "window_place"), closure.past.window.astype(np.int32), "sites that the regression backwards sees"
+                ("site", "window_place"),
+                closure.past.window.astype(np.int32),
+                "sites that the regression backwards sees",
             ),
             past_backwards=_named(
                 ("term", "step_before", "predictor"), closure.past.backwards, "coefficients of the regression backwards"
@@ -99,7 +101,7 @@ def _trend_variables(trend: FittedTrend) -> dict[str, Any]:
     }
 
 
-def _law_variables(law: DrivenLaw) -> xr.Dataset:
+def _law_variables(law: DrivenLaw, sites: int) -> xr.Dataset:
     if isinstance(law.of, bridge.ConditionalQuantiles):
         of = law.of
         return xr.Dataset(
@@ -122,7 +124,7 @@ def _law_variables(law: DrivenLaw) -> xr.Dataset:
                 ),
             }
         )
-    return bridge_variables(law.of)
+    return bridge_variables(law.of, sites)
 
 
 def _noise_variables(pattern: Pattern) -> dict[str, Any]:
@@ -187,14 +189,11 @@ def _law(parts: Parts, kind: str, features: Features, sites: int) -> FittedLaw |
     if kind in (_QUANTILES, _GAUSSIAN):
         of: laws.Distribution = _quantiles(parts, sites) if kind == _QUANTILES else _log_variance(parts)
         return DrivenLaw(of, _pattern(parts, sites))
-    seen = features.lags.size * features.lower.size
-    sets = in_every_field(seen + (kind == _CHAIN), [np.unique(row) for row in features.neighbour])[:sites]
-    fitted = bridge_from(parts.dataset, sets, (seen + 1) * sites)
+    fitted = bridge_from(parts.dataset, features.lags.size * features.lower.size, sites, kind == _CHAIN)
     if kind == _MOMENTS:
         return DrivenLaw(fitted, _pattern(parts, sites))
-    named = {name: parts.dataset.attrs.get(name) for name in ("scheme", "clamp", "noise_metric")}
-    options = Chain(steps=parts.integer("chain_steps", 1, below=2**16 + 1), **named)  # type: ignore[arg-type]
-    return ChainLaw.made(fitted, options)
+    options: dict[str, Any] = {name: parts.dataset.attrs.get(f"chain_{name}") for name in _OF_CHAIN}
+    return ChainLaw.made(fitted, Chain(**options))
 
 
 def _quantiles(parts: Parts, sites: int) -> bridge.ConditionalQuantiles:
@@ -205,7 +204,9 @@ def _quantiles(parts: Parts, sites: int) -> bridge.ConditionalQuantiles:
     starts = [0, *(ends[:-1, -1] + 1)] if ends.shape[1:] == (2,) and len(ends) else []
     fits = ends.shape[1:] == (2,) and np.array_equal(ends[:, 0], starts) and (ends[:, 1] > ends[:, 0]).all()
     if not fits or ends[-1, 1] != nodes.size - 1 or table.shape[1] < 2 or of.size != sites:
-        checks.reject("quantile_nodes_of", ends.tolist(), "the first and last of two nodes or more, one after the other")
+        checks.reject(
+            "quantile_nodes_of", ends.tolist(), "the first and last of two nodes or more, one after the other"
+        )
     rising = np.diff(nodes) > 0.0
     rising[ends[:-1, 1]] = True
     if not rising.all() or (np.diff(table, axis=1) < 0.0).any():
@@ -219,7 +220,7 @@ def _log_variance(parts: Parts) -> PolynomialTrend:
     if coefficients.size == 0 or bounds.size != 2 or not bounds[0] <= bounds[1]:
         checks.reject("log_variance_range", bounds.tolist(), "a lower and an upper bound, and coefficients")
     log_variance = PolynomialTrend(coefficients, *bounds.tolist())
-    if log_variance(np.linspace(*bounds, 1000)).max() > _LARGEST_LOG:
+    if log_variance(np.linspace(bounds[0], bounds[1], 1000)).max() > _LARGEST_LOG:
         checks.reject("log_variance", coefficients.tolist(), f"at most {_LARGEST_LOG:g} everywhere")
     return log_variance
 

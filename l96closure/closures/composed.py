@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,7 +11,7 @@ import xarray as xr
 from scipy.special import ndtr
 
 from l96closure import checks
-from l96closure.closures import origin, closure_file
+from l96closure.closures import closure_file, origin
 from l96closure.closures.features import Features
 from l96closure.closures.files import save
 from l96closure.closures.inputs import slow_variables
@@ -172,7 +171,7 @@ class Composed:
     def _mean(self, now: F64, history: F64) -> tuple[F64, F64, Any]:
         """Return the trend (n, K), what the law is given, and how many features were outside of their range (n,)."""
         if self.trend is None:
-            mean, outside = np.zeros((len(now), now.shape[2])), 0
+            mean, outside = np.zeros((len(now), now.shape[2])), np.zeros(len(now), np.intp)
         else:
             mean, outside = self.trend(now, history)
         if self.coordinate == TREND:
@@ -202,7 +201,9 @@ class Composed:
         """
         if not isinstance(self.law, DrivenLaw):
             checks.reject("law", type(self.law).__name__, "one that noise drives: quantiles, moments or Gaussian")
-        record = read(dataset, self.fields, self.dt if self.coarse_dt is not None else None, ordered=self.past_steps > 0)
+        record = read(
+            dataset, self.fields, self.dt if self.coarse_dt is not None else None, ordered=self.past_steps > 0
+        )
         first, found = self.features.longest, []
         for series, target in zip(record.series, record.target, strict=True):
             out = np.full_like(target, np.nan)
@@ -224,14 +225,15 @@ class Composed:
         -------
         ``neighbour`` (K, W), the sites that each site sees, itself first; ``lag`` (L,) in steps, 0 first;
         ``range`` (P, 2) of the predictors, mapped to [-1, 1] and held at the ends. With a trend ``chebyshev``
-        (P, degree + 1) in each predictor at the site, ``linear`` (F,), ``quadratic`` (F, F) and
-        ``cubic`` (F, F, F) or empty, of products of features by lag, predictor and place. ``coordinate`` (), the predictor that the law is given, -1 for the trend.
-        Of the law ``quantile`` (N, L) at the coordinates ``quantile_node`` (N,), of which dictionary d has those from
-        the first to the last that ``quantile_nodes_of`` (D, 2) counts, and at L of the noise, evenly spaced from the
-        first to the last of ``quantile_noise`` (2,), linear in both and held at the ends; ``dictionary_of_site`` (K,);
-        or ``log_variance`` (degree + 1,) in the coordinate. Of the noise ``noise_earlier`` (p, K or 1), circular
-        kernels in space of its last values, and ``noise_fresh`` (K or 1), of white noise. ``bounds`` (2,) of psi;
-        ``conserve`` (), whether the mean over the sites is taken off; ``coarse_dt`` () with memory.
+        (P, degree + 1) in each predictor at the site, ``linear`` (F,), ``quadratic`` (F, F) and ``cubic`` (F, F, F) or
+        empty, of products of features by lag, predictor and place. ``coordinate`` (), the predictor that the law is
+        given, -1 for the trend. Of the law ``quantile`` (N, L) at the coordinates ``quantile_node`` (N,), of which
+        dictionary d has those from the first to the last that ``quantile_nodes_of`` (D, 2) counts, and at L of the
+        noise, evenly spaced from the first to the last of ``quantile_noise`` (2,), linear in both and held at the ends;
+        ``dictionary_of_site`` (K,); or ``log_variance`` (degree + 1,) on ``log_variance_range`` (2,) of the coordinate.
+        Of the noise ``noise_earlier`` (p, K or 1), circular kernels in space of its last values, and ``noise_fresh``
+        (K or 1), of white noise. ``bounds`` (2,) of psi; ``conserve`` (), whether the mean over the sites is taken off;
+        ``coarse_dt`` () with memory.
 
         Raises
         ------
@@ -248,5 +250,3 @@ class Composed:
     def from_dataset(cls, dataset: xr.Dataset) -> Self:
         """Inverse of :meth:`to_dataset`; raises ``ValueError`` when something is missing or wrong."""
         return cls(**closure_file.from_dataset(dataset), **origin.read(Parts(dataset)))
-
-

@@ -50,7 +50,8 @@ class Features:
     @property
     def own(self) -> Index:
         """Places among the features of each predictor at the site itself, now (P,)."""
-        return np.arange(self.lower.size) * self.neighbour.shape[1]
+        own: Index = np.arange(self.lower.size, dtype=np.intp) * self.neighbour.shape[1]
+        return own
 
     @property
     def size(self) -> int:
@@ -72,7 +73,7 @@ class Features:
         return np.concatenate([now.reshape(len(now), -1), *lagged], axis=1)
 
     def arguments(self) -> tuple[Any, ...]:
-        """What :func:`gather` takes of these."""
+        """Return what :func:`gather` takes of these."""
         return self.neighbour, self.lags, self.middle, self.half
 
 
@@ -104,4 +105,3 @@ def rows(z: F64, history: F64) -> tuple[F64, Index]:
     members, length = len(z), history.shape[1] + 1
     together = np.concatenate([z[:, None], history], axis=1).reshape(members * length, *z.shape[1:])
     return together, length * np.arange(members)
-

@@ -16,11 +16,13 @@ from l96closure.closures.laws import (
     LARGEST_ERROR,
     Chain,
     ChainLaw,
+    Distribution,
     DrivenLaw,
     FittedLaw,
     Law,
     Moments,
     Quantiles,
+    scores,
     warn_of_few,
 )
 from l96closure.closures.past import Past
@@ -29,8 +31,9 @@ from l96closure.closures.regression import FittedTrend, Trend, blocks, fit_trend
 from l96closure.restart import Journal, Restart
 from l96closure.series import one_run
 from l96closure.training import Record
+from l96closure.trends import PolynomialTrend
 
-__all__ = ["Residual", "composed_of", "fit_law", "without_trend"]
+__all__ = ["Residual", "composed_of", "driven", "fit_law", "without_trend"]
 
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
@@ -99,20 +102,24 @@ def fit_law(
         name = choice.coordinate(record, residual, options, kernel, rng)
         x = choice.given(record, residual, name)
         of = choice.quantiles(x, residual.values, pools(record), options.centres, kernel, rng)
-        return _driven(of, [of.scores(*pair) for pair in zip(x, residual.values, strict=True)], noise, record), name
+        return driven(of, x, residual.values, noise, record), name
     fitted = _bridge(record, residual, options, kernel, rng, restart)
     if isinstance(options, Chain):
         return ChainLaw.made(fitted, options), ""
+    # The conditional moments at every time would cost more than the fit: one scale serves for the noise.
     spread = float(np.concatenate(residual.values).std())
-    return _driven(fitted, [one / spread for one in residual.values], noise, record), ""
+    constant = PolynomialTrend(np.array([2.0 * np.log(spread)]), 0.0, 1.0)
+    zeros = [np.zeros_like(one) for one in residual.values]
+    return DrivenLaw(fitted, driven(constant, zeros, residual.values, noise, record).pattern), ""
 
 
-def _driven(of: Any, scores: list[F64], noise: Noise, record: Record) -> DrivenLaw:
-    """Let noise that is like ``scores`` drive a distribution."""
+def driven(of: Distribution, x: list[F64], left: list[F64], noise: Noise, record: Record) -> DrivenLaw:
+    """Let noise drive a distribution: such as makes the residuals, given ``x``, both of each segment (time, K)."""
+    found = [scores(of, *pair) for pair in zip(x, left, strict=True)]
     if noise.order:
-        for one in scores:
+        for one in found:
             one_run(f"truth.{record.fields.target}", one)
-    return DrivenLaw(of, fit_pattern(scores, noise, record.fields.ring and record.fields.pool == "auto"))
+    return DrivenLaw(of, fit_pattern(found, noise, record.fields.ring and record.fields.pool == "auto"))
 
 
 def pools(record: Record) -> Index:
@@ -192,5 +199,3 @@ def composed_of(record: Record, residual: Residual, law: FittedLaw | None, coord
         "bounds": (float(target.min()), float(target.max())) if residual.trend is not None else (-np.inf, np.inf),
         "past": Past.of(record.series, features, record.fields.ring) if features.longest else None,
     }
-
-

@@ -17,7 +17,18 @@ from l96closure.closures.patterns import Pattern
 from l96closure.closures.state import State
 from l96closure.trends import PolynomialTrend
 
-__all__ = ["Chain", "ChainLaw", "DrivenLaw", "FittedLaw", "Law", "Moments", "Quantiles", "scores", "warn_of_few", "warn_of_loss"]
+__all__ = [
+    "Chain",
+    "ChainLaw",
+    "DrivenLaw",
+    "FittedLaw",
+    "Law",
+    "Moments",
+    "Quantiles",
+    "scores",
+    "warn_of_few",
+    "warn_of_loss",
+]
 
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
@@ -204,19 +215,19 @@ class ChainLaw:
     ----------
     chain : with the predictors given.
     fitted : its bridge.
-    steps : of the chain, for a draw.
+    options : scheme and steps of a draw.
     """
 
     chain: bridge.Chain
     fitted: bridge.Bridge
-    steps: int
+    options: Chain
 
     @classmethod
     def made(cls, fitted: bridge.Bridge, options: Chain) -> ChainLaw:
         """Make it of a bridge whose last components, those that it has moments of, are the residual."""
         given = np.arange(fitted.d - fitted.components.size)
         chain = bridge.Chain(fitted, options.scheme, given, options.clamp, options.noise_metric)
-        return cls(chain, fitted, options.steps)
+        return cls(chain, fitted, options)
 
     @property
     def remembers(self) -> tuple[int, ...]:
@@ -234,7 +245,7 @@ class ChainLaw:
     def __call__(self, x: F64, state: State) -> tuple[F64, F64]:
         """Draw; the residual is what to remember."""
         together = np.concatenate([x, state.memory], axis=1)
-        self.chain.advance(together, self.steps, partial(self._noise, state))
+        self.chain.advance(together, self.options.steps, partial(self._noise, state))
         residual = together[:, x.shape[1] :]
         return residual.copy(), residual
 

@@ -84,7 +84,7 @@ class Past:
         design = _terms(fields[times].astype(np.float64), window)
         before = fields[times[:, None] - np.arange(1, H + 1)].transpose(0, 3, 1, 2).reshape(len(design), -1)
         gram = design.T @ design + _RIDGE * len(design) * np.eye(design.shape[1])
-        coefficients = np.linalg.solve(gram, design.T @ before).reshape(-1, H, P)
+        coefficients: F64 = np.asarray(np.linalg.solve(gram, design.T @ before)).reshape(-1, H, P)
         return cls(fields, first, window, coefficients, rotations)
 
     def drawn(self, z: F64, features: Features, state: State) -> F64:
@@ -121,7 +121,8 @@ class Past:
         found_times, found_turns = [], []
         for some in np.array_split(wanted, -(-len(wanted) * times.size // _AT_ONCE)):
             distance = np.empty((len(some), 0), np.float32)
-            time = turn = np.empty((len(some), 0), np.intp)
+            time: Index = np.empty((len(some), 0), np.intp)
+            turn = time
             for shift in turns:  # the wanted ones are turned back in place of turning all states
                 turned = np.roll(some, shift, axis=2).reshape(len(some), -1)
                 here = squares - 2.0 * turned @ states.T
@@ -130,7 +131,8 @@ class Past:
                 time = np.concatenate([time, times[near]], axis=1)
                 turn = np.concatenate([turn, np.full_like(near, shift)], axis=1)
                 best = np.argsort(distance, axis=1, kind="stable")[:, :most]
-                distance, time, turn = (np.take_along_axis(one, best, axis=1) for one in (distance, time, turn))
+                distance = np.take_along_axis(distance, best, axis=1)
+                time, turn = (np.take_along_axis(one, best, axis=1) for one in (time, turn))
             found_times.append(time)
             found_turns.append(turn)
         return np.concatenate(found_times), np.concatenate(found_turns)
@@ -174,7 +176,9 @@ def known(history: xr.Dataset, fields: Fields, dt: float | None, members: int, s
     """
     lag = checks.finite_array("history['lag']", checks.xarray_dataset("history", history)["lag"], 1)
     if lag.size <= steps:
-        checks.reject("history.sizes['lag']", lag.size, f"at least {steps + 1}: now, the longest lag, the noise's order")
+        checks.reject(
+            "history.sizes['lag']", lag.size, f"at least {steps + 1}: now, the longest lag, the noise's order"
+        )
     if dt is not None and not all(math.isclose(value, n * dt, rel_tol=1e-6) for n, value in enumerate(lag[1:], 1)):
         checks.reject("history['lag']", [float(lag[0]), float(lag[1])], f"multiples of {dt:g}, the closure's step")
     near, arrays = history.isel(lag=slice(steps + 1)), []

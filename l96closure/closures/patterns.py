@@ -84,7 +84,7 @@ class Pattern:
     @property
     def order(self) -> int:
         """Steps that are remembered, p."""
-        return self.reflection.shape[1]
+        return int(self.reflection.shape[1])
 
     @property
     def coloured(self) -> bool:
@@ -134,7 +134,8 @@ class Pattern:
         later = np.array(series[self.order :])
         for lag, taps in enumerate(earlier, start=1):
             later -= _convolved(series[self.order - lag : len(series) - lag], taps)
-        return later / np.sqrt((fresh**2).sum())
+        innovations: F64 = later / np.sqrt((fresh**2).sum())
+        return innovations
 
 
 @cached
@@ -154,7 +155,7 @@ def _advance(memory: F64, fresh: F64, earlier: F64, kernel: F64, out: F64) -> No
 def _convolved(values: F64, taps: F64) -> F64:
     """Circular convolution in space of (time, K) with taps."""
     if taps.size == 1:
-        return values * taps[0]
+        return np.asarray(values * taps[0])
     return np.asarray(np.fft.irfft(np.fft.rfft(values, axis=1) * np.fft.rfft(taps), values.shape[1], axis=1))
 
 

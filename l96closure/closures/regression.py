@@ -9,11 +9,9 @@ same blocks give residuals that the trend has not seen: what is left over on its
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,8 +40,8 @@ class Trend:
     Parameters
     ----------
     degree : of the polynomial in each predictor at the site itself, >= 0.
-    order : of the products of features that are added, from 1, the features themselves, to 3; None is chosen on held-out
-        blocks of time.
+    order : highest order of the products of features that are added, from 1, the features themselves, to 3; None is
+        chosen on held-out blocks of time.
     ridge : weight of the penalty per row and standardised column, >= 0; None is chosen on held-out blocks of time.
 
     Raises
@@ -195,7 +193,7 @@ def blocks(series: Sequence[F64], first: int) -> list[list[Index]]:
             first + np.arange(max(low, start), min(high, start + length)) - start
             for start, length in zip(starts, lengths, strict=False)
         ]
-        for low, high in zip(ends[:-1], ends[1:], strict=True)
+        for low, high in pairwise(ends)
     ]
 
 
@@ -236,11 +234,9 @@ class _Sums(NamedTuple):
     xy: F64
     yy: float
 
-    def __add__(self, other: Any) -> _Sums:
-        return _Sums(*(a + b for a, b in zip(self, other, strict=True)))
-
-    def __sub__(self, other: _Sums) -> _Sums:
-        return _Sums(*(a - b for a, b in zip(self, other, strict=True)))
+    def without(self, other: _Sums) -> _Sums:
+        """Return the sums over the rows that are not those of another."""
+        return _Sums(self.n - other.n, self.xx - other.xx, self.xy - other.xy, self.yy - other.yy)
 
     def squares(self, b: F64) -> float:
         """Sum of squared errors of coefficients."""
@@ -250,12 +246,12 @@ class _Sums(NamedTuple):
 def _solve(sums: list[_Sums], columns: Columns, features: Features, options: Trend) -> Fit:
     """Choose ridge, and order where it is open, by the held-out error, the lower order where that is as good."""
     ridges = _RIDGES if options.ridge is None else (options.ridge,)
-    found = []
+    found: list[tuple[float, int, float, list[F64]]] = []
     for order in range(1, len(columns.products) + 1) if options.order is None else [options.order]:
         kept = columns.orders <= order
         some = [_Sums(one.n, one.xx[np.ix_(kept, kept)], one.xy[kept], one.yy) for one in sums]
-        whole = reduce(operator.add, some)
-        paths = [_path(whole - one, ridges) for one in some]
+        whole = _Sums(*(sum(parts[1:], parts[0]) for parts in zip(*some, strict=True)))
+        paths = [_path(whole.without(one), ridges) for one in some]
         errors = [sum(one.squares(path[i]) for one, path in zip(some, paths, strict=True)) for i in range(len(ridges))]
         best = int(np.argmin(errors))
         error = errors[best] / whole.n

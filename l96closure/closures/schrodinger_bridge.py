@@ -21,7 +21,7 @@ __all__ = ["SchrodingerBridge"]
 
 
 class SchrodingerBridge(Composed):
-    """Draws psi ~ p(psi | z): a trend, and a residual whose law is the bridge's; made by :meth:`fit` or a saved file."""
+    """Draws psi ~ p(psi | z): a trend, and a residual whose law is the bridge's; made by :meth:`fit` or a file."""
 
     name, title = "schrodinger_bridge", "Schrödinger bridge closure"
 

@@ -94,7 +94,7 @@ def following(state: Any, members: int, *memory: int, history: tuple[int, ...] =
         checks.reject("state", type(state).__qualname__, "a State, as init makes it")
     if len(state.member) != members:
         checks.reject("state.member.shape", np.shape(state.member), f"({members},), one number for each member of z")
-    kept = {}
+    kept: dict[str, Any] = {}
     for name, shape in (("memory", memory), ("history", history)):
         kept[name] = numbers(f"state.{name}", getattr(state, name))
         if kept[name].shape != (members, *shape):

@@ -179,8 +179,8 @@ class TwoScaleLorenz96:
         what, held over a coarse step, takes the coarse model's RK4 from z to the next z of the truth: with it the
         coarse model replays the truth. ``coupling`` is the exact term of eq. (59) at the instant, consistent with an
         accurate integration of the coarse model; ``fine`` is eq. (61) of Gottwald & Reich (2024); ``coarse`` is the
-        same difference over a coarse step, consistent with a forward Euler coarse model by construction. Memory holds the samples and ``coarse_dt / dt``
-        states, nothing else.
+        same difference over a coarse step, consistent with a forward Euler coarse model by construction. Memory holds
+        the samples and ``coarse_dt / dt`` states, nothing else.
 
         Parameters
         ----------
