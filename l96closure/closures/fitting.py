@@ -60,7 +60,7 @@ def without_trend(record: Record, features: Features, options: Trend | None) -> 
     Raises
     ------
     ValueError
-        Nothing is left of the target, or more than there was.
+        Nothing is left of the target, or more than there was; with lags, what is left looks like several runs.
     """
     first, name = features.longest, record.fields.target
     if min(len(one) for one in record.target) <= first:
@@ -84,6 +84,8 @@ def without_trend(record: Record, features: Features, options: Trend | None) -> 
         checks.reject(
             "trend", options, f"a simpler one: about it the target has std {after:.3g}, without it {before:.3g}"
         )
+    for one in residual.values if first else ():
+        one_run(f"truth.{name}", one)
     return residual
 
 
