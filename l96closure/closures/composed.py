@@ -201,9 +201,12 @@ class Composed:
         """
         if not isinstance(self.law, DrivenLaw):
             checks.reject("law", type(self.law).__name__, "one that noise drives: quantiles, moments or Gaussian")
+        dataset = self.fields.in_order(checks.xarray_dataset("dataset", dataset))
         record = read(
             dataset, self.fields, self.dt if self.coarse_dt is not None else None, ordered=self.past_steps > 0
         )
+        any_one = {name: 0 for name in ("time", *self.fields.sample_dim) if name in dataset.dims}
+        self.fields.inputs(dataset.isel(any_one))  # units, sizes and coordinates are those of the training data
         first, found = self.features.longest, []
         for series, target in zip(record.series, record.target, strict=True):
             out = np.full_like(target, np.nan)
