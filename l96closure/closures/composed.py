@@ -123,7 +123,8 @@ class Composed:
         for lag in range(1, self._kept[0] + 1) if self.law is not None else ():
             mean, x = self._mean(values[:, lag], values[:, lag + 1 : lag + 1 + H])[:2]
             remembered.append(self.law.recalled(x, psi[:, lag] - mean))  # type: ignore[union-attr]
-        memory = np.stack(remembered, axis=1) if remembered else state.memory
+        none = state.memory if self.law is None else self.law.initial(state)
+        memory = np.stack(remembered, axis=1) if remembered else none
         memory = memory[:, 0] if isinstance(self.law, ChainLaw) else memory
         return state._replace(memory=memory, history=values[:, 1 : H + 1].copy() if H else state.history)
 
