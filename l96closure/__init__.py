@@ -6,7 +6,7 @@ from l96closure import bridge, closures, noise, progress, systems
 from l96closure.coarse import BlowUpError, SchemeWarning, integrate
 from l96closure.diagnostics import diagnose
 from l96closure.diagnostics.forecast import verify
-from l96closure.forecasts import forecast
+from l96closure.forecasts import forecast, mark
 from l96closure.restart import Restart
 from l96closure.systems import KuramotoSivashinsky, TwoScaleLorenz96
 from l96closure.temporal import TemporalProcess
@@ -23,6 +23,7 @@ __all__ = [
     "diagnose",
     "forecast",
     "integrate",
+    "mark",
     "noise",
     "progress",
     "systems",

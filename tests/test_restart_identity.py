@@ -129,6 +129,25 @@ CALLS: dict[str, tuple[Callable[..., Any], Arguments, dict[str, list[Arguments]]
             "dt": [{"dt": 1e-2}],
         },
     ),
+    "mark": (
+        lc.mark,
+        {
+            **{"model": TwoScaleLorenz96(K=6, J=4), "reference": TRUTH, "starts": 4, "members": 2, "leads": None},
+            **{"spinup": 0.1, "most": None, "rng": 3, "dt": None, "coarse_dt": 1e-3},
+        },
+        {
+            "model": [{"model": TwoScaleLorenz96(K=6, J=4, F=19.0)}, {"model": TwoScaleLorenz96(K=6, J=5)}],
+            "reference": [{"reference": OTHER}, {"reference": TRUTH.isel(time=slice(1, None))}],
+            "starts": [{"starts": 3}],
+            "members": [{"members": 3}],
+            "leads": [{"leads": [0.0, 0.02, 0.04, 0.06]}],
+            "spinup": [{"spinup": 0.11}],
+            "most": [{"most": 2}],
+            "rng": [{"rng": 4}, {"rng": np.random.default_rng(7)}],
+            "dt": [{"dt": 5e-4}],
+            "coarse_dt": [{"coarse_dt": 5e-4}],
+        },
+    ),
     "fit": (
         SchrodingerBridge.fit,
         {
