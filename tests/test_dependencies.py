@@ -91,14 +91,16 @@ def reads_of(workflow: Workflow[Any], config: Mapping[str, Any], path: Path) -> 
 
 
 def without_optional_files(workflow: Workflow[Any]) -> Workflow[Any]:
-    files = {name: file for name, file in workflow.files.items() if not file.optional}
-    makers = {file.made_by for file in files.values()}
+    """Return the workflow without the stages that make them: they are never there, and depend on nothing."""
+    optional = {name: file for name, file in workflow.files.items() if file.optional}
+    makers = {file.made_by for file in optional.values()}
     stages = {
-        name: replace(stage, needs=tuple(need for need in stage.needs if need in files))
+        name: replace(stage, needs=tuple(need for need in stage.needs if need not in optional))
         for name, stage in workflow.stages.items()
-        if name in makers
+        if name not in makers
     }
-    return replace(workflow, files=files, stages=stages)
+    bare = {name: replace(file, sections=()) for name, file in optional.items()}
+    return replace(workflow, files={**workflow.files, **bare}, stages=stages)
 
 
 def covers(declared: str, setting: str) -> bool:

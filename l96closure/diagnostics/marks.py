@@ -51,7 +51,11 @@ def beside_mark(
     mean = difference.mean(axis=0)
     told = {"interval_method": f"Student's t over {units} independent starts or groups of them, 95 %"}
     scores = xr.Dataset(
-        {f"{name}_mark{part}": verified[f"{name}{part}"] for name in ("crps", "rmse") for part in ("", "_low", "_high")},
+        {
+            f"{name}_mark{part}": verified[f"{name}{part}"]
+            for name in ("crps", "rmse")
+            for part in ("", "_low", "_high")
+        },
         attrs={"mark_starts": starts, "mark_members": mark.sizes["member"], "mark_spinup": mark.attrs.get("spinup")},
     )
     scores["crps_above_mark"] = "lead", mean

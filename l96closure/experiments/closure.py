@@ -136,7 +136,7 @@ def forecast(
 
 
 def mark(settings: Settings, reference: xr.Dataset, restart: Restart | None = None) -> xr.Dataset:
-    """Forecast with the full model, its fast variables spun up along the recorded z: the mark for a closure's forecasts.
+    """Forecast with the full model, its fast variables spun up along the recorded z: the mark for the forecasts.
 
     Returns
     -------

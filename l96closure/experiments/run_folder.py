@@ -192,7 +192,9 @@ class RunFolder:
         ]
 
     def _checksums(self, names: Collection[str]) -> str:
-        return "\n".join(f"{self.file(name).name} {store.checksum(self.file(name))}" for name in names if not self.lacks(name))
+        return "\n".join(
+            f"{self.file(name).name} {store.checksum(self.file(name))}" for name in names if not self.lacks(name)
+        )
 
     def downloads(self) -> dict[str, str]:
         """Title of every file, by its full name."""

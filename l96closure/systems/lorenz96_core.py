@@ -225,7 +225,9 @@ class Integration:
 
 
 @cached(fastmath={"contract", "nsz"}, error_model="numpy")  # type: ignore[untyped-decorator]
-def driven_steps(path: FloatArray, y: FloatArray, dt: float, J: int, F: float, coupling: float, b: float, c: float) -> None:
+def driven_steps(
+    path: FloatArray, y: FloatArray, dt: float, J: int, F: float, coupling: float, b: float, c: float
+) -> None:
     """Advance fast variables in place by RK4 steps along slow variables that are given.
 
     Parameters
