@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import nullcontext
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -186,31 +186,11 @@ def mark(
     before = math.ceil(checks.number("spinup", spinup, above=0.0) / interval * (1.0 - 1e-9))
     all_times = _forecast_times(len(truth), starts, after * np.arange(leads.size))
     numbers = _marked(all_times[:, 0] >= before, spinup, most)
-    times = all_times[numbers]
-    streams = checks.generator("rng", rng).spawn(starts)
-    z = np.empty((len(times), members, leads.size, truth.shape[1]))
-    dims = ("start", "member", "lead", "k")
-    restart = restart and restart.of("mark", model, truth, times, members, interval, before, dt, streams)
-    done = 0
-    for part in [] if restart is None else restart.parts():
-        z[done : done + part.sizes["start"]], done = part["z"], done + part.sizes["start"]
-    kept = done
-    with (
-        restart or nullcontext(),
-        progress.bar(len(times) * members, "full model", unit="member", initial=done * members) as bar,
-    ):
-        for start in range(done, len(times)):
-            first = int(times[start, 0])
-            past = truth[first - before : first + 1]
-            y = model.spin_up(past, every * dt, dt, members, streams[numbers[start]])
-            for member in range(members):
-                z[start, member] = model.trajectory(past[-1], y[member], dt, after * every, leads.size)
-                bar.update()
-            if restart is not None and restart.due:
-                restart.append(xr.Dataset({"z": (dims, z[kept : start + 1])}))
-                kept = start + 1
+    times, streams = all_times[numbers], checks.generator("rng", rng).spawn(starts)
+    run = _FullModel(model, dt, every, [streams[number] for number in numbers])
+    z = run.forecasts(truth, times, before, members, restart)
     return xr.Dataset(
-        {"z": (dims, z), "observation": (("start", "lead", "k"), truth[times])},
+        {"z": (("start", "member", "lead", "k"), z), "observation": (("start", "lead", "k"), truth[times])},
         coords={
             "start": reference["time"].to_numpy()[times[:, 0]],
             "member": np.arange(members),
@@ -219,6 +199,43 @@ def mark(
         },
         attrs={"dt": dt, "spinup": float(spinup)},
     )
+
+
+class _FullModel(NamedTuple):
+    """The full model: its fine step, fine steps between two records of the reference, a generator for each start."""
+
+    model: Any
+    dt: float
+    every: int
+    streams: list[np.random.Generator]
+
+    def forecasts(
+        self, truth: F64, times: npt.NDArray[np.intp], before: int, members: int, restart: Restart | None
+    ) -> F64:
+        """Forecasts (start, member, lead, K) of records ``times`` (start, lead), spun up along ``before`` steps."""
+        z = np.empty((len(times), members, times.shape[1], truth.shape[1]))
+        spacing = int(times[0, 1] - times[0, 0]) * self.every
+        restart = restart and restart.of("mark", *self, truth, times, before, members)
+        done = 0
+        for part in [] if restart is None else restart.parts():
+            new = slice(done, done + part.sizes["start"])
+            z[new], done = part["z"], new.stop
+        kept = done
+        with (
+            restart or nullcontext(),
+            progress.bar(len(times) * members, "full model", unit="member", initial=done * members) as bar,
+        ):
+            for start in range(done, len(times)):
+                if restart is not None and restart.due and start > kept:
+                    restart.append(xr.Dataset({"z": (("start", "member", "lead", "k"), z[kept:start])}))
+                    kept = start
+                first = int(times[start, 0])
+                past = truth[first - before : first + 1]
+                y = self.model.spin_up(past, self.every * self.dt, self.dt, members, self.streams[start])
+                for member in range(members):
+                    z[start, member] = self.model.trajectory(past[-1], y[member], self.dt, spacing, times.shape[1])
+                    bar.update()
+        return z
 
 
 def _marked(known: npt.NDArray[np.bool_], spinup: float, most: int | None) -> npt.NDArray[np.intp]:
