@@ -233,8 +233,9 @@ class Composed:
         dictionary d has those from the first to the last that ``quantile_nodes_of`` (D, 2) counts, and at L of the
         noise, evenly spaced from the first to the last of ``quantile_noise`` (2,), linear in both and held at the ends;
         ``dictionary_of_site`` (K,); or ``log_variance`` (degree + 1,) on ``log_variance_range`` (2,) of the coordinate.
-        Of the noise ``noise_earlier`` (p, K or 1), circular kernels in space of its last values, and ``noise_fresh``
-        (K or 1), of white noise. ``bounds`` (2,) of psi; ``conserve`` (), whether the mean over the sites is taken off;
+        Of the noise ``noise_earlier`` (p, T), circular kernels in space of its last values, the last first, and
+        ``noise_fresh``, of white noise, whose taps belong to the sites ``noise_earlier_offset`` and
+        ``noise_fresh_offset`` to the left. ``bounds`` (2,) of psi; ``conserve`` (), whether the mean over the sites is taken off;
         ``coarse_dt`` () with memory.
 
         Raises
