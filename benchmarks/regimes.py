@@ -41,7 +41,7 @@ REGIMES: dict[str, tuple[Any, float, tuple[float, ...]]] = {
 
 
 def simulated(model: Any, dt: float, duration: float, rng: int, every: int = 1, members: int | None = None) -> Any:
-    """Truth recorded every so many coarse steps."""
+    """Return truth recorded every so many coarse steps."""
     return model.simulate(
         samples=round(duration / (every * dt)),
         dt=min(FINE_DT, dt / 20),
@@ -54,7 +54,7 @@ def simulated(model: Any, dt: float, duration: float, rng: int, every: int = 1, 
 
 
 def fitted(name: str, truth: xr.Dataset, model: Any) -> Any:
-    """The closure of a name."""
+    """Return the closure of a name."""
     one_site = lc.Fields(radius=0, lags=())
     if name == "polynomial_ar1":
         return PolynomialAR1.fit(truth)
@@ -64,7 +64,7 @@ def fitted(name: str, truth: xr.Dataset, model: Any) -> Any:
 
 
 def spectrum(x: np.ndarray) -> np.ndarray:
-    """Variance by wavenumber of each member (member, wavenumber), counted for both signs."""
+    """Return the variance by wavenumber of each member (member, wavenumber), counted for both signs."""
     K = x.shape[-1]
     power = (np.abs(np.fft.rfft(x - x.mean(), axis=-1)) ** 2).mean(axis=1) / K**2
     wavenumber = np.arange(K // 2 + 1)
@@ -72,32 +72,32 @@ def spectrum(x: np.ndarray) -> np.ndarray:
 
 
 def ratio(coarse: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ratio of the means over members and its standard error."""
+    """Return the ratio of the means over members and its standard error."""
     value = coarse.mean(axis=0) / truth.mean(axis=0)
     parts = [(x.std(axis=0, ddof=1) / x.mean(axis=0)) ** 2 / len(x) for x in (coarse, truth)]
     return value, value * np.sqrt(sum(parts))
 
 
 def hellinger(x: np.ndarray, y: np.ndarray) -> float:
-    """Hellinger distance of two samples in 100 bins, as ``lc.diagnose`` counts."""
+    """Return the Hellinger distance of two samples in 100 bins, as ``lc.diagnose`` counts."""
     bounds = min(x.min(), y.min()), max(x.max(), y.max())
     p, q = (np.histogram(one, 100, bounds)[0] / one.size for one in (x, y))
     return float(np.sqrt(0.5 * ((np.sqrt(p) - np.sqrt(q)) ** 2).sum()))
 
 
 def half_distance(x: np.ndarray) -> float:
-    """Hellinger distance of one half of the members to the other: what the length of the runs leaves open."""
+    """Return the Hellinger distance of half of the members to the rest: what the length of the runs leaves open."""
     return hellinger(x[: len(x) // 2], x[len(x) // 2 :])
 
 
 def neighbours(psi: np.ndarray) -> np.ndarray:
-    """Correlation of psi with its neighbour at distance 1, for each member."""
+    """Return the correlation of psi with its neighbour at distance 1, for each member."""
     anomaly = psi - psi.mean()
     return (anomaly * np.roll(anomaly, 1, axis=2)).mean(axis=(1, 2)) / (anomaly**2).mean(axis=(1, 2))
 
 
 def autocorrelation(z: np.ndarray, lags: int) -> np.ndarray:
-    """Autocorrelation of each member (member, lag)."""
+    """Return the autocorrelation of each member (member, lag)."""
     anomaly = z - z.mean()
     size = 2 * z.shape[1]
     power = np.abs(np.fft.rfft(anomaly, size, axis=1)) ** 2
@@ -106,7 +106,7 @@ def autocorrelation(z: np.ndarray, lags: int) -> np.ndarray:
 
 
 def climate(model: Any, closure: Any, truth: xr.Dataset, dt: float, duration: float) -> dict[str, Any]:
-    """Statistics of long runs."""
+    """Return statistics of long runs."""
     every = max(1, round(0.05 / dt))
     started = time.perf_counter()
     long = simulated(model, dt, duration / MEMBERS, 11, every, MEMBERS)
@@ -135,7 +135,7 @@ def climate(model: Any, closure: Any, truth: xr.Dataset, dt: float, duration: fl
 def forecasts(
     model: Any, closure: Any, reference: xr.Dataset, leads: tuple[float, ...], starts: int
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Scores of forecasts, and their CRPS by start (start, lead)."""
+    """Return scores of forecasts, and their CRPS by start (start, lead)."""
     found: dict[str, Any] = {"leads": leads}
     by_start = {}
     spacing = min(leads)
@@ -156,7 +156,7 @@ def forecasts(
 
 
 def reliability(closure: Any, held_out: xr.Dataset) -> dict[str, Any]:
-    """Largest departure of the frequencies below the deciles, and its standard error from 20 stretches of time."""
+    """Return the largest departure of the frequencies below the deciles, and its error from 20 stretches of time."""
     u = closure.probability(held_out).values
     levels = np.arange(1, 10) / 10
     below = np.stack([(u[np.isfinite(u).all(axis=1)] < level).mean(axis=1) for level in levels])
