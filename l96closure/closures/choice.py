@@ -34,6 +34,7 @@ _TRIALS = 20_000  # samples of such a law
 _ROWS, _ORDER = 30_000, 2  # of the regressions that compare features
 _BETTER = 0.985  # part of the held-out std that more features must come below
 _SHORTEST = 2  # steps
+_SHARPER = 0.99  # part of the quantile score given the trend that another coordinate must come below
 _LEVELS = (np.arange(20) + 0.5) / 20
 
 
@@ -75,7 +76,7 @@ def candidates(
         for radius in radii:
             seen, left = of(record, radius, before), np.nan
             if options is not None and (compared or len(lags) * len(radii) > 1):
-                few = replace(options, order=_ORDER) if isinstance(options, Trend) else options
+                few = replace(options, order=_ORDER, hidden=0) if isinstance(options, Trend) else options
                 left = math.sqrt(fit_trend(record.series, record.target, seen, few, _ROWS).held_out)
             found.append(Candidate(seen, radius, tuple(before), left))
     return found
@@ -167,16 +168,17 @@ def coordinate(
     record: Record, residual: Residual, options: Quantiles, kernel: bridge.Kernel, rng: np.random.Generator | int
 ) -> str:
     """Return the name of what a law of quantiles is given: as told, or what makes its held-out quantile score least."""
-    names = [*record.fields.predictors, *([TREND] if residual.trend is not None else [])]
+    names = [*([TREND] if residual.trend is not None else []), *record.fields.predictors]
     if options.coordinate is not None:
         return checks.one_of("law.coordinate", options.coordinate, names)
-    if len(names) == 1 or (residual.trend is not None and residual.features.size == 1):
-        return names[0]
+    if len(names) == 1 or residual.features.size == 1:
+        return record.fields.predictors[0]
     scores = []
     for name in names:
         x = np.concatenate(given(record, residual, name))
         scores.append(_held_out(x, np.concatenate(residual.values), kernel, rng))
-    return names[int(np.argmin(scores))]
+    best = int(np.argmin(scores))
+    return names[best if scores[best] < _SHARPER * scores[0] else 0]
 
 
 def _held_out(x: F64, left: F64, kernel: bridge.Kernel, rng: np.random.Generator | int) -> float:
