@@ -14,6 +14,7 @@ from l96closure import checks
 from l96closure.bridge import groups, kernel_sums, row_sums, sinkhorn
 from l96closure.bridge.groups import Groups
 from l96closure.bridge.kernel_plan import DISTANCE, DOT_PRODUCT, VARIABLE, KernelPlan
+from l96closure.restart import evaluated
 
 __all__ = ["ESTIMATORS", "SUMS", "Dictionary", "Kernel", "plan", "weigh"]
 
@@ -122,9 +123,7 @@ def weigh(
     value_scale: F64,
     kernel: Kernel,
     tolerance: float,
-    max_iterations: int,
     label: str = "",
-    remember: sinkhorn.Remember = sinkhorn.at_once,
 ) -> Dictionary:
     """Find the weights of a set of samples; arguments as for :class:`Dictionary` and :func:`sinkhorn.solve_samples`.
 
@@ -138,16 +137,16 @@ def weigh(
         scaling = sinkhorn.Scaling(np.full(M, -0.5 * np.log(M)), 0.0, 0)
     elif kernel.estimator == "bridge":
         table = np.ascontiguousarray(((coordinates - coordinates.mean(axis=0)) * kernel.factor(coordinate_scale)).T)
-        scaling = sinkhorn.solve_samples(table, tolerance, max_iterations, label, remember)
+        scaling = sinkhorn.solve_samples(table, tolerance, label)
     else:
         nothing = np.zeros((1, 0), np.intp)
         bare = plan([unweighted], kernel, np.zeros(1, np.intp), nothing, nothing)
 
         def log_row_sums(u: F64, share: float, double: bool) -> F64:
             weighted = {"offset": u[None, :] / np.log(2.0)} if bare.kind == DOT_PRODUCT else {"charge": np.exp(u)[None]}
-            return remember(lambda: row_sums.log_row_sums(bare._replace(**weighted), 0) * np.log(2.0))
+            return evaluated(lambda: row_sums.log_row_sums(bare._replace(**weighted), 0) * np.log(2.0))
 
-        scaling = sinkhorn.solve(log_row_sums, M, tolerance, max_iterations, label)
+        scaling = sinkhorn.solve(log_row_sums, M, tolerance, label)
     return Dictionary(coordinates, values, coordinate_scale, value_scale, *scaling)
 
 

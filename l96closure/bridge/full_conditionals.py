@@ -109,7 +109,6 @@ def full_conditionals(bridge: Bridge, causal: bool) -> FullConditionals:
                     np.empty(0),
                     bridge.kernel,
                     bridge.tolerance,
-                    bridge.max_iterations,
                     f"of the neighbours of component {bridge.components[i]}",
                 ),
             )

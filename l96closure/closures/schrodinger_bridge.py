@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -17,7 +16,6 @@ from l96closure import bridge, checks, noise
 from l96closure.bridge.neighbourhoods import alike, around_sites
 from l96closure.bridge.sampler import CLAMPS, NOISE_METRICS
 from l96closure.bridge.sampler import SCHEMES as OF_A_CHAIN
-from l96closure.bridge.sinkhorn import at_once
 from l96closure.closures import bridge_file, origin
 from l96closure.closures.bridge_file import Learned
 from l96closure.closures.draws import (
@@ -39,7 +37,7 @@ from l96closure.closures.memory import Memory, remembered
 from l96closure.closures.parts import Parts
 from l96closure.closures.state import State, begin, following
 from l96closure.fields import Fields
-from l96closure.restart import Journal, Restart
+from l96closure.restart import Restart
 from l96closure.training import prepare
 from l96closure.trends import Trend, as_arrays
 
@@ -143,7 +141,6 @@ class SchrodingerBridge:
         tolerance: float = 1e-6,
         seed: int = 0,
         restart: Restart | None = None,
-        each: Callable[..., Iterable[Any]] = map,
         predictors: str | Sequence[str] = "z",
         target: str = "psi",
         dim: str | Sequence[str] = "k",
@@ -189,7 +186,6 @@ class SchrodingerBridge:
         tolerance : of the Sinkhorn iteration, max |v o (T v) - 1|.
         seed : seed of the draw of the centres and of the clustering.
         restart : where the Sinkhorn iteration is kept, to be taken up again by the same call after it was stopped.
-        each : see :func:`l96closure.bridge.fit`.
         predictors : name or names of what psi is drawn given.
         target : name of what is drawn.
         dim : dimension of the sites; or several, which are stacked in C order.
@@ -232,8 +228,7 @@ class SchrodingerBridge:
             "rng": seed,
             "tolerance": tolerance,
         }
-        with nullcontext(at_once) if restart is None else Journal(restart, problem) as remember:
-            fitted = bridge.fit(**problem, remember=remember, each=each)
+        fitted = bridge.fit(**problem, restart=restart)
         warn_of_few(fitted)
         if compressed is not None and compressed < samples and scheme not in EXACT:
             fitted = bridge.compress_within(fitted, compressed, LARGEST_ERROR, seed)
