@@ -31,6 +31,7 @@ __all__ = ["ESTIMATORS", "Bridge", "Compression", "fit"]
 
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
+_Problem = tuple[Dictionary, str]  # samples without their weights, and whose they are
 
 
 class Compression(NamedTuple):
@@ -260,16 +261,6 @@ def _checked_centres(centres: int | None, M: int, pools: Index) -> int:
     return centres
 
 
-class _Problem(NamedTuple):
-    """What the weights of a dictionary are found for: its samples, their scales, and which it is."""
-
-    coordinates: F64
-    values: F64
-    coordinate_scale: F64
-    value_scale: F64
-    label: str
-
-
 def _problems(
     samples: F64,
     scales: F64,
@@ -293,12 +284,12 @@ def _problems(
             coordinates = samples[row[:, None], np.stack([sets[i] for i in of_pool])[which]]
             values = samples[row, wanted[of_pool][which]][:, None]
         label = f"of component {targets[0]}" if pools.max() > 0 else ""
-        yield _Problem(coordinates, values, scales[members], scales[targets], label)
+        yield Dictionary.unweighted(coordinates, values, scales[members], scales[targets]), label
 
 
 def _weighed(problem: _Problem, kernel: Kernel, tolerance: float) -> Dictionary:
-    samples = problem.coordinates, problem.values, problem.coordinate_scale, problem.value_scale
-    return weigh(*samples, kernel, tolerance, problem.label)
+    samples, label = problem
+    return weigh(samples, kernel, tolerance, label)
 
 
 def _kept(samples: int, centres: int, rng: np.random.Generator) -> Index | slice:

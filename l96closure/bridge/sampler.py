@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 
 import numba
 import numpy as np
@@ -245,6 +246,7 @@ class Chain:
             (sweep_parallel if parallel else sweep)(x, uniforms, *conditionals)
 
 
+@dataclass(eq=False)
 class Walk:
     """The run of chains from given states, for :func:`l96closure.loop.run`.
 
@@ -258,46 +260,42 @@ class Walk:
     grad_log_likelihood : see :func:`sample`.
     """
 
+    chain: Chain
+    start: F64
+    marks: Sequence[int]
+    rng: np.random.Generator
+    label: str
+    grad_log_likelihood: Callable[[F64], F64] | None = None
     at_once = 1000
 
-    def __init__(
-        self,
-        chain: Chain,
-        start: F64,
-        marks: Sequence[int],
-        rng: np.random.Generator,
-        label: str,
-        grad_log_likelihood: Callable[[F64], F64] | None = None,
-    ) -> None:
-        self.label, self.steps = label, marks[-1]
-        self._chain, self._start, self._marks, self._rng, self._gradient = chain, start, marks, rng, grad_log_likelihood
-        self._noise = chain.drawn_from(rng, len(start))
-        self.records = Records(x=(("record", "chain", "component"), np.empty((len(marks), *start.shape))))
+    def __post_init__(self) -> None:
+        self.steps, self._noise = self.marks[-1], self.chain.drawn_from(self.rng, len(self.start))
+        self.records = Records(x=(("record", "chain", "component"), np.empty((len(self.marks), *self.start.shape))))
 
     def begin(self) -> F64:
         """Return the states that the chains start from."""
-        return self._start.copy()
+        return self.start.copy()
 
     def advance(self, x: F64, step: int, steps: int) -> tuple[F64, int]:
         """Make steps in place, up to the next mark at most."""
-        mark = self._marks[self.records.count]
+        mark = self.marks[self.records.count]
         made = min(steps, mark - step)
-        if self._gradient is None:
-            self._chain.advance(x, made, self._noise)
+        if self.grad_log_likelihood is None:
+            self.chain.advance(x, made, self._noise)
         else:
             for _ in range(made):
-                self._chain.advance(x, 1, self._noise, self._chain.drift_scale * self._gradient(x))
+                self.chain.advance(x, 1, self._noise, self.chain.drift_scale * self.grad_log_likelihood(x))
         if step + made == mark:
             self.records.put(x=x)
         return x, made
 
     def kept(self, x: F64) -> xr.Dataset:
         """Return the states of the chains and of their generator."""
-        return xr.Dataset({"x_now": (("chain", "component"), x)}, attrs={"generator": generator_state(self._rng)})
+        return xr.Dataset({"x_now": (("chain", "component"), x)}, attrs={"generator": generator_state(self.rng)})
 
     def restored(self, part: xr.Dataset, step: int) -> F64:
         """Return the states of the chains, and put the generator where it was."""
-        restore_generator(self._rng, part.attrs["generator"])
+        restore_generator(self.rng, part.attrs["generator"])
         return part["x_now"].to_numpy()
 
 
