@@ -106,6 +106,7 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     "z_now": _quantity("slow variable at the step the computation goes on with"),
     "y_now": _quantity("fast variable at that step"),
     "z_before": _quantity("slow variable at the last few steps"),
+    "x_now": _quantity("state of the chains at that step"),
     "u_hat_now": _quantity("real and imaginary parts of the spectrum of the solution at that step"),
     "closure_state": _quantity("state of the closure at that step"),
     "evaluation": _quantity("results of the costly steps of a computation, one after the other"),

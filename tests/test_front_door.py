@@ -70,16 +70,6 @@ class TestTheFirstProgram:
             made = lc.forecast(MODEL, closure, reference, starts=2, members=2)
             assert float(made["lead"][1]) == pytest.approx(spacing)
 
-    def test_no_function_of_the_front_door_takes_more_than_ten_parameters(self) -> None:
-        for call in (
-            lc.integrate,
-            lc.forecast,
-            lc.verify,
-            lc.diagnose,
-            *(type(one).simulate for one in SYSTEMS.values()),
-        ):
-            assert len(inspect.signature(call).parameters) <= 10
-
 
 @pytest.mark.parametrize("name", SYSTEMS)
 class TestMembers:

@@ -153,7 +153,7 @@ def quantiles(
     K = labels.size
     fitted = bridge.fit(
         together,
-        kernel.epsilon,
+        kernel,
         [[k] for k in range(K)] * 2,
         np.repeat([together[:, :K].std(), together[:, K:].std()], K),
         components=range(K, 2 * K),

@@ -29,7 +29,7 @@ from l96closure.closures.laws import (
 from l96closure.closures.past import Past
 from l96closure.closures.patterns import Noise, fit_pattern
 from l96closure.closures.regression import FittedTrend, Regressor, RegressorTrend, Trend, blocks, fit_trend
-from l96closure.restart import Journal, Restart
+from l96closure.restart import Restart
 from l96closure.series import one_run
 from l96closure.training import Record
 from l96closure.trends import PolynomialTrend
@@ -163,7 +163,7 @@ def _bridge(
         "centres": centres if whole else options.centres,
         "rng": rng,
     }
-    fitted = bridge.fit(**problem, **_kernel_arguments(kernel), **_kept(restart, problem))
+    fitted = bridge.fit(epsilon=kernel, restart=restart, **problem)
     warn_of_few(fitted)
     compressed = options.compressed
     exact = isinstance(options, Chain) and options.scheme in SEQUENTIAL
@@ -176,15 +176,6 @@ def _sets(record: Record, fields: int, chain: bool) -> list[Index]:
     """Localization sets of a state of several fields and the residual, which a chain sees too."""
     around = record.fields.around(record.fields.radius or 0)
     return bridge.in_every_field(fields + chain, around)[: len(around)] * (fields + 1)
-
-
-def _kernel_arguments(kernel: bridge.Kernel) -> dict[str, Any]:
-    names = ("epsilon", "estimator", "gamma", "nearest", "sums", "rtol")
-    return {name: getattr(kernel, name) for name in names}
-
-
-def _kept(restart: Restart | None, problem: Any) -> dict[str, Any]:
-    return {} if restart is None else {"remember": Journal(restart, problem)}
 
 
 def composed_of(

@@ -16,7 +16,6 @@ import xarray as xr
 
 from l96closure import checks, closures, report
 from l96closure.coarse import BlowUpError
-from l96closure.compute import Each
 from l96closure.diagnostics import diagnose
 from l96closure.diagnostics.forecast import verify
 from l96closure.diagnostics.marks import beside_mark
@@ -61,7 +60,7 @@ def simulate(settings: Settings, restart: Restart | None = None) -> tuple[xr.Dat
     return truth, reference
 
 
-def fit(settings: Settings, truth: xr.Dataset, restart: Restart | None = None, each: Each = map) -> Any:
+def fit(settings: Settings, truth: xr.Dataset, restart: Restart | None = None) -> Any:
     """Fit the closure to the training truth, for the step of the coarse run where it asks for one.
 
     Returns
@@ -69,7 +68,7 @@ def fit(settings: Settings, truth: xr.Dataset, restart: Restart | None = None, e
     An instance of the class of :data:`l96closure.closures.CLOSURES` that the settings name.
     """
     method = closures.CLOSURES[settings.closure].fit
-    ours = {"seed": settings.seeds["fit"], "step": settings.coarse.dt, "restart": restart, "each": each}
+    ours = {"seed": settings.seeds["fit"], "step": settings.coarse.dt, "restart": restart}
     taken = {name: value for name, value in ours.items() if name in inspect.signature(method).parameters}
     return method(truth, **settings.closure_arguments, **taken)
 
@@ -79,9 +78,8 @@ def integrate(
     truth: xr.Dataset,
     closure: closures.Closure,
     restart: Restart | None = None,
-    each: Each = map,
 ) -> xr.Dataset:
-    """Run the coarse model with the closure, in as many pieces as there are batches of members; ``each`` maps them.
+    """Run the coarse model with the closure, in as many pieces as there are batches of members.
 
     The members start from states of the training truth, spread evenly over its length: none of them starts on
     the reference that judges them. Where the reference has other parameters, they first run for its spin-up time.
@@ -97,7 +95,7 @@ def integrate(
     if coarse.members > truth.sizes["time"]:
         checks.reject("coarse.members", coarse.members, f"at most the {truth.sizes['time']} training samples")
     starts = np.linspace(0, truth.sizes["time"] - 1, coarse.members).round().astype(int)
-    return _described(run_batches(settings, truth["z"].to_numpy()[starts], closure, restart, each), truth)
+    return _described(run_batches(settings, truth["z"].to_numpy()[starts], closure, restart), truth)
 
 
 def _described(run: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
@@ -166,9 +164,9 @@ def _simulate_stage(settings: Settings, folder: RunFolder, restart: Restart) -> 
 
 
 def _fit_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
-    with settings.compute.each() as each:
+    with settings.compute.engaged():
         kept = restart if settings.compute.engine == "local" else None  # a cluster does a piece again that it has lost
-        fitted = fit(settings, folder.read("truth"), kept, each).to_dataset()
+        fitted = fit(settings, folder.read("truth"), kept).to_dataset()
     if "sinkhorn_residual" in fitted:
         _log.info(
             "Sinkhorn: residual at most %.1e after at most %d iterations, %d samples",
@@ -186,8 +184,8 @@ def _integrate_stage(settings: Settings, folder: RunFolder, restart: Restart) ->
         _log.warning("note: %s", why)
     kept = restart if settings.compute.engine == "local" else None
     try:
-        with settings.compute.each() as each:
-            run = integrate(settings, truth, closure, kept, each)
+        with settings.compute.engaged():
+            run = integrate(settings, truth, closure, kept)
     except BlowUpError as error:
         folder.write_aside(BLOW_UP, error.last, kind=BLOW_UP, title="Last good state of a coarse run that blew up")
         good = error.good

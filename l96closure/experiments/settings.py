@@ -21,7 +21,7 @@ __all__ = ["NO_SETTINGS", "Coarse", "Diagnostics", "Forecast", "Reference", "Set
 
 NO_SETTINGS = {
     "fit": (
-        *("truth", "seed", "step", "restart", "each"),
+        *("truth", "seed", "step", "restart"),
         *("predictors", "target", "dim", "periodic", "neighbourhoods"),  # of other data than the experiment's
     ),
     "simulate": ("self", "rng", "members", "restart"),

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import scipy
 import xarray as xr
 
-from l96closure import checks
+from l96closure import checks, loop
 from l96closure.restart import Restart
 from l96closure.systems import recording
 
@@ -200,18 +200,17 @@ class KuramotoSivashinsky:
         plan = _Plan(self, dt, every, checks.steps("spinup", spinup, dt), etdrk4(self.growth, self.advection, dt))
         generators = recording.streams(rng, members)
 
-        def begin(number: int, z: F64, psi: F64, part: xr.Dataset | None) -> _Member:
-            return _Member(plan, z, psi, generators[number], part)
-
-        z, psi = recording.record(
+        truth = recording.Truth(
             "Kuramoto-Sivashinsky equation",
-            begin,
             (len(generators), samples, self.K),
             plan.spinup + (samples - 1) * every,
             _STEPS_PER_CALL,
-            restart and restart.of("Kuramoto-Sivashinsky", self, samples, dt, every, spinup, generators),
+            lambda number: _Member.begin(plan, generators[number]),
+            lambda part, step: _Member(plan, part["u_hat_now"].to_numpy().view(np.complex128)),
         )
-        run = recording.dataset(z, psi, members, every * dt).assign_attrs(
+        depends = ("Kuramoto-Sivashinsky", self, samples, dt, every, spinup, generators)
+        loop.run(truth, restart and restart.of(*depends))
+        run = truth.dataset(members, every * dt).assign_attrs(
             **{f"model_{name}": value for name, value in asdict(self).items()},
             **{"dt": dt, "every": every, "spinup": spinup, **recording.seed(rng)},
         )
@@ -291,44 +290,32 @@ class _Plan(NamedTuple):
     advance: Callable[[C128], C128]
 
 
+@dataclass(eq=False)
 class _Member:
-    """A run of the equation that writes its records into z and psi (samples, K).
+    """A run of the equation: how it is run, and the Fourier coefficients of its state."""
 
-    Parameters
-    ----------
-    plan : how it is run.
-    z, psi : where it writes to.
-    rng : of the initial state.
-    part : the last part kept of it, if it goes on.
-    """
+    plan: _Plan
+    v: C128
 
-    def __init__(self, plan: _Plan, z: F64, psi: F64, rng: np.random.Generator, part: xr.Dataset | None) -> None:
-        self._plan, self._z, self._psi = plan, z, psi
-        self.step, self.emitted = 0, 0
-        if part is None:
-            u = 0.1 * rng.standard_normal(plan.model.K * plan.model.J)
-            self._v = scipy.fft.rfft(u - u.mean())
-        else:
-            self.step, self.emitted = int(part.attrs["step"]), int(part.attrs["emitted"])
-            self._v = part["u_hat_now"].to_numpy().view(np.complex128)
+    @classmethod
+    def begin(cls, plan: _Plan, rng: np.random.Generator) -> _Member:
+        """Start from small random waves."""
+        u = 0.1 * rng.standard_normal(plan.model.K * plan.model.J)
+        return cls(plan, scipy.fft.rfft(u - u.mean()))
 
-    def advance(self, steps: int) -> None:
-        """Make so many fine steps."""
-        self._record()
+    def advance(self, step: int, steps: int, z: F64, psi: F64, emitted: int) -> tuple[int, int]:
+        """Make so many fine steps, and write the records of the states before each."""
+        plan = self.plan
         with np.errstate(over="ignore", invalid="ignore"):  # a blow-up ends in the error below, not in warnings
-            for _ in range(steps):
-                self._v = self._plan.advance(self._v)
-                self.step += 1
-                self._record()
-        time = (self.step - self._plan.spinup) * self._plan.dt
-        checks.still_finite("the Kuramoto-Sivashinsky equation", self._v, time, self._plan.dt)
-
-    def _record(self) -> None:
-        """Write the record of this step, if it has one that is not written."""
-        if self.step == self._plan.spinup + self.emitted * self._plan.every and self.emitted < len(self._z):
-            self._z[self.emitted], self._psi[self.emitted] = self._plan.model.resolve(self._v)
-            self.emitted += 1
+            for now in range(step, step + steps):
+                if now == plan.spinup + emitted * plan.every and emitted < len(z):
+                    z[emitted], psi[emitted] = plan.model.resolve(self.v)
+                    emitted += 1
+                self.v = plan.advance(self.v)
+        time = (step + steps - plan.spinup) * plan.dt
+        checks.still_finite("the Kuramoto-Sivashinsky equation", self.v, time, plan.dt)
+        return steps, emitted
 
     def state(self) -> dict[str, Any]:
         """All that its further steps depend on."""
-        return {"u_hat_now": ("value_index", self._v.view(np.float64))}
+        return {"u_hat_now": ("value_index", self.v.view(np.float64))}
