@@ -15,6 +15,13 @@ def _with_se(name: str, long_name: str) -> dict[str, dict[str, str]]:
     return {name: _quantity(long_name), f"{name}_se": _quantity(f"standard error of the {long_name}")}
 
 
+def _in_space(name: str, of: str) -> dict[str, dict[str, str]]:
+    return {
+        **_with_se(f"space_time_correlation_{name}", f"correlation of the {of} at two sites and times"),
+        **_with_se(f"neighbour_correlation_{name}", f"correlation of the {of} between neighbours"),
+    }
+
+
 def _interval(name: str, long_name: str) -> dict[str, dict[str, str]]:
     return {
         f"{name}_{end}": _quantity(f"{bound} bound of the 95 % interval of the {long_name}")
@@ -59,6 +66,7 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     "component": _quantity("component of the state vector"),
     "offset": _quantity("distance along the ring of sites"),
     "lag": _quantity("time lag in model time units"),
+    "time_lag": _quantity("time lag of correlations in space and time, in model time units"),
     "z_bin": _quantity("slow variable, centre of the bin"),
     "psi_bin": _quantity("subgrid tendency, centre of the bin"),
     "joint_z_bin": _quantity("slow variable, centre of the bin of the joint density"),
@@ -130,8 +138,19 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     **_with_se(
         "autocorrelation_residual", "autocorrelation of the subgrid tendency less its trend in the slow variable"
     ),
+    **_in_space("z", "slow variable"),
+    **_in_space("psi", "subgrid tendency"),
+    **_in_space("residual", "subgrid tendency less its trend in the slow variable"),
     **_with_se("spectrum_z", "variance of the slow variable at a wavenumber along the ring"),
     **_with_se("spectrum_psi", "variance of the subgrid tendency at a wavenumber along the ring"),
+    **_with_interval("spectrum_ratio_z", "variance of the slow variable at a wavenumber over the truth's"),
+    **_with_interval("spectrum_ratio_psi", "variance of the subgrid tendency at a wavenumber over the truth's"),
+    **_with_interval(
+        "spectrum_error_z", "largest relative error of the variance of the slow variable over the wavenumbers"
+    ),
+    **_with_interval(
+        "spectrum_error_psi", "largest relative error of the variance of the subgrid tendency over the wavenumbers"
+    ),
     "power_z": _quantity("power spectral density of the slow variable in time"),
     "power_psi": _quantity("power spectral density of the subgrid tendency in time"),
     **_with_interval("quantile_z", "quantile of the slow variable"),

@@ -66,9 +66,11 @@ def _statistics(x: F64) -> Iterator[tuple[str, float, float, float]]:
     correlation, correlation_se = climate.autocorrelation(x, 11)
     spectrum, spectrum_se = spectra.along_the_ring(x)
     sites = x.shape[2]
+    in_space, in_space_se = (each[-1, 2] for each in climate.space_time_correlation(x, 3))
     estimates = [("mean", x.mean(), mean_se, 0.0), ("std", x.std(), std_se, 1.0)]
     estimates += [(f"autocorrelation {n}", correlation[n], correlation_se[n], _PHI**n) for n in (1, 5, 10)]
     estimates += [(f"wavenumber {m}", spectrum[m], spectrum_se[m], 2 / sites if m else 1 / sites) for m in (0, 1)]
+    estimates += [("neighbour", in_space, in_space_se, 0.0)]
     for kind, value, error, truth in estimates:
         yield kind, value - intervals.SIDE * error, truth, value + intervals.SIDE * error
     _, low, high = tails.quantiles(x)
@@ -105,6 +107,25 @@ def test_what_is_said_of_a_run_holds_as_often_as_it_says(members: int, memories:
             assert count.share_given(kind) > 0.3, kind
     if memories < 200:
         assert count.share_given("quantile 0.001") < 0.2
+
+
+@pytest.mark.parametrize(("memories", "given"), [(60, 0.1), (400, 0.8)])
+def test_the_comparison_of_spectra_holds_as_often_as_it_says(memories: int, given: float) -> None:
+    count, rng, sites = _Count(), np.random.default_rng([5, memories]), 6
+    gain = np.array([1.0, 1.1, 0.8, 1.0])  # of the coarse run over the truth, by wavenumber
+    for _ in range(100):
+        truth, noise = (_ar1((1, round(memories * _MEMORY), sites), rng) for _ in range(2))
+        coarse = np.fft.irfft(np.fft.rfft(noise, axis=-1) * gain, sites, axis=-1)
+        for kind, scale in (("other", 1.0), ("same", 0.0)):
+            x = scale * coarse + (1 - scale) * noise
+            found = spectra.compare(*spectra.along_the_ring(truth), *spectra.along_the_ring(x))
+            expected = gain**2 if scale else np.ones(4)
+            for m in range(4):
+                count.add(f"{kind} {m}", found.ratio_low[m], expected[m], found.ratio_high[m])
+            count.add(f"{kind} error", found.error_low, np.abs(expected - 1).max(), found.error_high)
+    count.check()
+    for kind in count.held:
+        assert (count.share_given(kind) > given) if given > 0.5 else (count.share_given(kind) < given), kind
 
 
 def _forecasts(starts: int, correlation: float, rng: np.random.Generator) -> xr.Dataset:
