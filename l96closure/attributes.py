@@ -165,8 +165,12 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     **_with_interval("ensemble_spread", "root mean variance of the ensemble"),
     **_with_interval("spread_skill", "spread of the ensemble over the error of its mean, corrected for its size"),
     **_with_interval("crps", "fair continuous ranked probability score"),
+    **_with_interval("energy_score", "fair energy score of the whole field"),
+    **_with_interval("variogram_score", "fair variogram score of order 0.5 of the whole field"),
     **_with_interval("rank_histogram", "relative frequency of the rank of the truth among the members"),
     "crps_climatology": _quantity("continuous ranked probability score of the climatological distribution"),
+    "energy_score_climatology": _quantity("energy score of the climatological distribution"),
+    "variogram_score_climatology": _quantity("variogram score of order 0.5 of the climatological distribution"),
     "rmse_climatology": _quantity("root mean square error of the climatological mean"),
     # comparisons of runs
     "run": {"long_name": "run, named by the settings that tell it from the others"},

@@ -202,7 +202,7 @@ def write_report(folder: RunFolder) -> None:
         folder.path / "report.html",
         title=f"{folder.config['experiment_name']}: the coarse model beside the truth",
         headline=f"{climate.headline(diagnostics)} {forecast_report.headline(diagnostics)}",
-        tables=[*climate.tables(diagnostics), forecast_report.table(diagnostics)],
+        tables=[*climate.tables(diagnostics), *forecast_report.tables(diagnostics)],
         figures=pictures,
         notes=_blow_up_notes(coarse),
         downloads=folder.downloads(),

@@ -35,6 +35,16 @@ _FORECASTS = {
         "Fair continuous ranked probability score of z at a few leads, the lower the better; climatology is what the "
         "distribution of z in the reference scores.",
     ),
+    "energy_score": (
+        "Forecasts: energy score",
+        "climatology",
+        "Fair energy score of whole fields at a few leads, the lower the better.",
+    ),
+    "variogram_score": (
+        "Forecasts: variogram score",
+        "climatology",
+        "Fair variogram score of order 0.5 of whole fields, which sees whether sites vary together as in the truth.",
+    ),
     "spread_skill": (
         "Forecasts: spread-skill ratio",
         "a reliable ensemble",
@@ -105,8 +115,17 @@ def tables(comparison: xr.Dataset) -> list[Table]:
             "truth",
         ),
     ]
+    if structure := columns.structure(comparison):
+        note = (
+            "Spectrum: largest relative error of the variance over the wavenumbers that carry any, in brackets a 95 % "
+            "interval. Neighbours: correlation of neighbouring sites, coarse run less truth, ± the standard error. "
+            f"Both are {intervals.REASON}. {_AS_ABOVE}"
+        )
+        made.append(_table(comparison, "Climate: structure along the ring", structure, note, "truth"))
     if "crps" in comparison:
         for name, (heading, perfect, meaning) in _FORECASTS.items():
+            if comparison[name].isnull().all():  # a single site has no variogram
+                continue
             by_lead = [columns.forecast(comparison, name, lead) for lead in columns.leads(comparison)]
             note = f"{meaning} In brackets 95 % intervals, by resampling the starts; {_FEW_STARTS}. {_AS_ABOVE}"
             made.append(_table(comparison, heading, by_lead, note, perfect))
