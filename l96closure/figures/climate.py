@@ -205,6 +205,13 @@ def save_all(
             "Above: how the variance is shared among waves around the ring, with 95 % intervals where "
             "the run is long enough for them. Below: power spectral density in time, by Welch's method.",
         ),
+        "space_time": (
+            structure.space_time(diagnostics),
+            "Correlation of ψ at a site with itself at another site (distance along the ring) and a later time (lag), "
+            "above; the same of ψ less its mean given z, below. Waves that travel lean to one side. The lags end where "
+            "both correlations are below 0.1 for good. The difference has a colour scale of its own, and is white "
+            "where it may be chance, by 95 % intervals.",
+        ),
         "tails": (
             structure.tails(diagnostics),
             "Quantiles of z and ψ less the truth's, and the mean time between up-crossings of a high level of z at one "
