@@ -172,6 +172,14 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     "energy_score_climatology": _quantity("energy score of the climatological distribution"),
     "variogram_score_climatology": _quantity("variogram score of order 0.5 of the climatological distribution"),
     "rmse_climatology": _quantity("root mean square error of the climatological mean"),
+    # reliability of the law
+    "decile": _quantity("probability that the law gives to smaller values"),
+    "pit_bin": _quantity("probability that the law gives to smaller values, centre of the bin"),
+    "pit_lag": _quantity("time lag in model time units"),
+    **_with_interval("pit_error", "share of held-out values below a decile of the law, less the decile"),
+    **_with_interval("pit_largest_error", "largest difference of such a share from its decile"),
+    **_with_interval("pit_density", "probability density of the law's probabilities of held-out values"),
+    **_with_se("pit_autocorrelation", "autocorrelation in time of the law's probabilities of held-out values"),
     # comparisons of runs
     "run": {"long_name": "run, named by the settings that tell it from the others"},
     "folder": {"long_name": "folder of the run"},

@@ -530,6 +530,16 @@ def test_structure_along_the_ring_has_columns_of_its_own_and_is_ranked(runs, tmp
     assert len(columns.structure(alone)) == 2  # a ring of one site
 
 
+def test_the_reliability_of_laws_has_a_table_where_a_closure_states_one(runs, tmp_path: Path) -> None:
+    heading = "Reliability of the law on held-out data"
+    assert heading not in [table.heading for table in report.tables(lay_side_by_side(runs, tmp_path)[0])]
+    stated = {"pit_largest_error": 0.05, "pit_largest_error_low": 0.04, "pit_largest_error_high": 0.06}
+    with_law = replace(runs[1], scores=runs[1].scores.assign(stated))
+    data, _ = lay_side_by_side([runs[0], with_law, runs[2]], tmp_path)
+    table = next(table for table in report.tables(data) if table.heading == heading)
+    assert [row.cells for row in table.rows] == [("0",), ("–",), ("0.0500 (0.0400 to 0.0600)",), ("–",)]
+
+
 @pytest.mark.parametrize("lost", [(0, 1, 2), (2,)])
 def test_runs_without_intervals_are_neither_told_apart_nor_called_alike(
     runs, tmp_path: Path, lost: tuple[int, ...]

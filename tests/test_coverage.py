@@ -15,7 +15,7 @@ import xarray as xr
 from scipy import signal, stats
 
 import l96closure as lc
-from l96closure.diagnostics import SCORES, climate, intervals, resampling, scores, spectra, tails
+from l96closure.diagnostics import SCORES, climate, intervals, reliability, resampling, scores, spectra, tails
 from l96closure.diagnostics.runs import Runs
 
 pytestmark = pytest.mark.slow  # whole runs, or many of them
@@ -126,6 +126,21 @@ def test_the_comparison_of_spectra_holds_as_often_as_it_says(memories: int, give
     count.check()
     for kind in count.held:
         assert (count.share_given(kind) > given) if given > 0.5 else (count.share_given(kind) < given), kind
+
+
+@pytest.mark.parametrize(("spread", "shift"), [(1.0, 0.0), (0.8, 0.0), (1.0, 0.2)])
+def test_the_reliability_of_a_law_holds_as_often_as_it_says(spread: float, shift: float) -> None:
+    count, rng, times = _Count(), np.random.default_rng([6, int(10 * spread), int(10 * shift)]), round(300 * _MEMORY)
+    truth = stats.norm.cdf(spread * stats.norm.ppf(reliability.DECILES) + shift) - reliability.DECILES
+    for _ in range(60):
+        u = stats.norm.cdf((_ar1((1, times, 2), rng)[0] - shift) / spread)
+        found = reliability.pit(xr.DataArray(u, dims=("time", "k"), coords={"time": np.arange(times)}), max_lag=5.0)
+        for i in (0, 4, 8):
+            count.add(f"decile {i}", float(found["pit_error_low"][i]), truth[i], float(found["pit_error_high"][i]))
+        bounds = (float(found[f"pit_largest_error{part}"]) for part in ("_low", "_high"))
+        count.add("largest", next(bounds), np.abs(truth).max(), next(bounds))
+    count.check()
+    assert min(map(count.share_given, count.held)) > 0.6
 
 
 def _forecasts(starts: int, correlation: float, rng: np.random.Generator) -> xr.Dataset:

@@ -21,6 +21,7 @@ __all__ = [
     "distance",
     "distances",
     "forecast",
+    "law",
     "leads",
     "memory",
     "moment",
@@ -203,6 +204,16 @@ def structure(comparison: xr.Dataset) -> list[Column]:
         heads = f"neighbours, {head}", short_head
         columns.append(_against_truth(heads, *_difference(comparison, correlation)))
     return columns
+
+
+def law(comparison: xr.Dataset) -> list[Column]:
+    """Return the largest error of the law on held-out data, where one of the closures states a law."""
+    if "pit_largest_error" not in comparison or comparison["pit_largest_error"].isnull().all():
+        return []
+    value, low, high = (comparison[f"pit_largest_error{part}"].to_numpy() for part in ("", "_low", "_high"))
+    judged = _judged(value, low, high)
+    heads = _heads(("largest error of a decile", "PIT"), judged)
+    return [Column(*heads, _with_intervals(value, low, high, 4), _numbers(value, ".4f"), "0", "0", **judged)]
 
 
 def cost(comparison: xr.Dataset) -> list[Column]:

@@ -135,6 +135,13 @@ def tables(comparison: xr.Dataset) -> list[Table]:
             f"{intervals.REASON}; – where the runs do not record that lag. {_AS_ABOVE}"
         )
         made.append(_table(comparison, "Memory of the residual of ψ", memory, note, "truth"))
+    if law := columns.law(comparison):
+        note = (
+            "Largest difference, over the deciles of the law that the closure states for ψ, between the decile and the "
+            "share of ψ in the reference that lies below it; – where the closure states no law. In brackets 95 % "
+            f"intervals, by batches of time, {intervals.REASON}. {_AS_ABOVE}"
+        )
+        made.append(_table(comparison, "Reliability of the law on held-out data", law, note, "truth"))
     note = "Wall time of the fit, and of the coarse run per step and member, with what starting up costs."
     made.append(_table(comparison, "Cost", columns.cost(comparison), note, None))
     return made
