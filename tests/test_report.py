@@ -486,6 +486,17 @@ def test_page_with_warnings_shows_them_before_the_scores(tmp_path: Path) -> None
     assert '<ul class="warnings">' not in _written(tmp_path, numbers)
 
 
+def test_findings_stand_before_the_scores_with_what_they_rest_on(tmp_path: Path) -> None:
+    numbers = _known(0.02, 0.018, 0.003, 1.0, 0.02)
+    said = ("Where it <fails>", ["Here & there.", "No failure elsewhere."], "What counts.")
+    text = _written(tmp_path, numbers, findings=said)
+    words = " ".join(_Page(text).text.split())
+    assert f"{said[0]} Here & there. No failure elsewhere. What counts." in words
+    assert text.index("No failure elsewhere.") < text.index("<table>")
+    assert '<a href="#where-it-fails">' in text
+    assert "Where it" not in _written(tmp_path, numbers)
+
+
 def test_failed_report_leaves_the_old_page(tmp_path: Path) -> None:
     (tmp_path / "report.html").write_text("old")
     with pytest.raises(FileNotFoundError):

@@ -29,7 +29,7 @@ from l96closure.figures import forecast as forecast_figures
 from l96closure.figures import reliability as reliability_figures
 from l96closure.forecasts import forecast as forecast_coarse
 from l96closure.pairing import mismatch
-from l96closure.report import climate
+from l96closure.report import climate, failures
 from l96closure.report import forecast as forecast_report
 from l96closure.report import reliability as reliability_report
 from l96closure.restart import Restart
@@ -245,6 +245,7 @@ def write_report(folder: RunFolder) -> None:
             *forecast_report.tables(diagnostics),
             *reliability_report.tables(diagnostics),
         ],
+        findings=(failures.HEADING, failures.failures(diagnostics), failures.CRITERIA),
         figures=pictures,
         notes=_blow_up_notes(coarse),
         downloads=folder.downloads(),
