@@ -7,6 +7,7 @@ three standard errors of that share; those that would not are to be missing, and
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -154,6 +155,13 @@ def _forecasts(starts: int, correlation: float, rng: np.random.Generator) -> xr.
     )
 
 
+@cache
+def _verified_many() -> xr.Dataset:
+    """Scores of so many forecasts that they are known."""
+    reference = xr.Dataset({"z": (("time", "k"), np.zeros((2, 2)))})
+    return lc.verify(_forecasts(20_000, 0.0, np.random.default_rng(3)), reference)
+
+
 @pytest.mark.parametrize(
     ("starts", "correlation", "given"),
     [(2, 0.0, 0.0), (5, 0.0, 0.0), (10, 0.0, 0.0), (20, 0.0, 0.8), (50, 0.0, 0.95), (200, 0.0, 1.0),
@@ -164,7 +172,7 @@ def test_scores_of_forecasts_hold_as_often_as_they_say(starts: int, correlation:
     reference = xr.Dataset({"z": (("time", "k"), np.zeros((2, 2)))})
     # The error of the mean of five has the variance 1 + 1 + 1 / 5, and the truth lies beyond k of them for reasons of
     # two normal distributions; so all is known, but for the ranks, which a large sample tells.
-    large = lc.verify(_forecasts(20_000, 0.0, np.random.default_rng(3)), reference)
+    large = _verified_many()
     truth = {
         "rmse": np.sqrt(2.2), "ensemble_spread": 1.0, "spread_skill": np.sqrt(1.2 / 2.2),
         "crps": np.sqrt(3 * 2 / np.pi) - 1 / np.sqrt(np.pi),
