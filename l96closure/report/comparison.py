@@ -115,13 +115,7 @@ def tables(comparison: xr.Dataset) -> list[Table]:
             "truth",
         ),
     ]
-    if structure := columns.structure(comparison):
-        note = (
-            "Spectrum: largest relative error of the variance over the wavenumbers that carry any, in brackets a 95 % "
-            "interval. Neighbours: correlation of neighbouring sites, coarse run less truth, ± the standard error. "
-            f"Both are {intervals.REASON}. {_AS_ABOVE}"
-        )
-        made.append(_table(comparison, "Climate: structure along the ring", structure, note, "truth"))
+    made += _structure_table(comparison)
     if "crps" in comparison:
         for name, (heading, perfect, meaning) in _FORECASTS.items():
             if comparison[name].isnull().all():  # a single site has no variogram
@@ -135,16 +129,34 @@ def tables(comparison: xr.Dataset) -> list[Table]:
             f"{intervals.REASON}; – where the runs do not record that lag. {_AS_ABOVE}"
         )
         made.append(_table(comparison, "Memory of the residual of ψ", memory, note, "truth"))
+    made += _law_table(comparison)
+    note = "Wall time of the fit, and of the coarse run per step and member, with what starting up costs."
+    made.append(_table(comparison, "Cost", columns.cost(comparison), note, None))
+    return made
+
+
+def _structure_table(comparison: xr.Dataset) -> list[Table]:
+    """Return the table of spectra and of correlations between neighbours, if the comparison has them."""
+    if structure := columns.structure(comparison):
+        note = (
+            "Spectrum: largest relative error of the variance over the wavenumbers that carry any, in brackets a 95 % "
+            "interval. Neighbours: correlation of neighbouring sites, coarse run less truth, ± the standard error. "
+            f"Both are {intervals.REASON}. {_AS_ABOVE}"
+        )
+        return [_table(comparison, "Climate: structure along the ring", structure, note, "truth")]
+    return []
+
+
+def _law_table(comparison: xr.Dataset) -> list[Table]:
+    """Return the table of the reliability of laws, if one of the closures states one."""
     if law := columns.law(comparison):
         note = (
             "Largest difference, over the deciles of the law that the closure states for ψ, between the decile and the "
             "share of ψ in the reference that lies below it; – where the closure states no law. In brackets 95 % "
             f"intervals, by batches of time, {intervals.REASON}. {_AS_ABOVE}"
         )
-        made.append(_table(comparison, "Reliability of the law on held-out data", law, note, "truth"))
-    note = "Wall time of the fit, and of the coarse run per step and member, with what starting up costs."
-    made.append(_table(comparison, "Cost", columns.cost(comparison), note, None))
-    return made
+        return [_table(comparison, "Reliability of the law on held-out data", law, note, "truth")]
+    return []
 
 
 def text(comparison: xr.Dataset) -> str:
