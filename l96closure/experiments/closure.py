@@ -19,20 +19,34 @@ from l96closure.coarse import BlowUpError
 from l96closure.diagnostics import diagnose
 from l96closure.diagnostics.forecast import verify
 from l96closure.diagnostics.marks import beside_mark
+from l96closure.diagnostics.reliability import pit
 from l96closure.experiments.batches import chosen_scheme, run_batches
 from l96closure.experiments.run_folder import File, RunFolder
 from l96closure.experiments.settings import Settings
 from l96closure.experiments.workflow import Stage, Workflow
 from l96closure.figures import climate as figures
 from l96closure.figures import forecast as forecast_figures
+from l96closure.figures import reliability as reliability_figures
 from l96closure.forecasts import forecast as forecast_coarse
 from l96closure.forecasts import mark as forecast_full
 from l96closure.pairing import mismatch
-from l96closure.report import climate
+from l96closure.report import climate, failures
 from l96closure.report import forecast as forecast_report
+from l96closure.report import reliability as reliability_report
 from l96closure.restart import Restart
 
-__all__ = ["BLOW_UP", "WORKFLOW", "fit", "forecast", "integrate", "mark", "score_table", "simulate", "write_report"]
+__all__ = [
+    "BLOW_UP",
+    "WORKFLOW",
+    "fit",
+    "forecast",
+    "integrate",
+    "mark",
+    "reliability",
+    "score_table",
+    "simulate",
+    "write_report",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -212,7 +226,30 @@ def _diagnose_stage(settings: Settings, folder: RunFolder, restart: Restart) -> 
     scores = [diagnose(reference, coarse, **asdict(settings.diagnostics)), verify(ensemble, reference, rng=rng)]
     if not folder.lacks("mark"):
         scores.append(beside_mark(ensemble, folder.read("mark"), reference, rng=rng))
-    return {"diagnostics": xr.merge(scores, combine_attrs="no_conflicts")}
+    law = reliability(settings, reference, closures.load(folder.file("closure")))
+    return {"diagnostics": xr.merge([*scores, *([law] if law is not None else [])], combine_attrs="no_conflicts")}
+
+
+def reliability(settings: Settings, reference: xr.Dataset, closure: Any) -> xr.Dataset | None:
+    """Hold the closure's conditional law against the reference, which it was not fitted to.
+
+    Parameters
+    ----------
+    closure : may have a method ``probability``, which gives for a run the probabilities (time, k) that the law gives to
+        values of psi below those that happened, NaN where the past is too short for it.
+
+    Returns
+    -------
+    Result of :func:`~l96closure.diagnostics.reliability.pit`; None where the closure states no law, or none for a
+    record like this.
+    """
+    if not hasattr(closure, "probability"):
+        return None
+    try:
+        return pit(closure.probability(reference), max_lag=settings.diagnostics.max_lag)
+    except ValueError as error:  # recorded too coarsely for the closure's lags, say
+        _log.warning("note: the law of the closure is not held against the reference: %s", error)
+        return None
 
 
 def score_table(diagnostics: xr.Dataset) -> str:
@@ -228,12 +265,18 @@ def write_report(folder: RunFolder) -> None:
     pictures = [
         *figures.save_all(folder.path / "figures", reference, coarse, diagnostics),
         *forecast_figures.save_all(folder.path / "figures", ensemble, diagnostics),
+        *reliability_figures.save_all(folder.path / "figures", diagnostics),
     ]
     report.write_page(
         folder.path / "report.html",
         title=f"{folder.config['experiment_name']}: the coarse model beside the truth",
         headline=f"{climate.headline(diagnostics)} {forecast_report.headline(diagnostics)}",
-        tables=[*climate.tables(diagnostics), forecast_report.table(diagnostics)],
+        tables=[
+            *climate.tables(diagnostics),
+            *forecast_report.tables(diagnostics),
+            *reliability_report.tables(diagnostics),
+        ],
+        findings=(failures.HEADING, failures.failures(diagnostics), failures.CRITERIA),
         figures=pictures,
         notes=_blow_up_notes(coarse),
         downloads=folder.downloads(),
@@ -263,7 +306,7 @@ WORKFLOW = Workflow(
         "integrate": Stage(("truth", "closure"), _integrate_stage),
         "forecast": Stage(("reference", "closure"), _forecast_stage),
         "mark": Stage(("reference",), _mark_stage),
-        "diagnose": Stage(("reference", "coarse", "forecast", "mark"), _diagnose_stage),
+        "diagnose": Stage(("reference", "closure", "coarse", "forecast", "mark"), _diagnose_stage),
     },
     files={
         "truth": File("truth", "simulate", ("model", "training"), "Truth: training data of a closure"),

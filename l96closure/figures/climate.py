@@ -34,6 +34,10 @@ _CAPTIONS = {
     "first steps between records, {step} time units each.",
     "spectra": "Above: how the variance is shared among waves around the ring, with 95 % intervals where the run is "
     "long enough for them. Below: power spectral density in time, by Welch's method.",
+    "space_time": "Correlation of ψ at a site with itself at another site (distance along the ring) and a later time "
+    "(lag), above; the same of ψ less its mean given z, below. Waves that travel lean to one side. The lags end where "
+    "both correlations are below 0.1 for good. The difference has a colour scale of its own, and is white where it may "
+    "be chance, by 95 % intervals.",
     "tails": "Quantiles of z and ψ less the truth's, and the mean time between up-crossings of a high level of z at "
     "one site; the levels are quantiles of the truth. All bars are 95 % intervals; none is given that would not cover."
     "",
@@ -200,6 +204,7 @@ def save_all(
         "joint_density": structure.joint_density(diagnostics),
         "residual_autocorrelation": structure.residual_autocorrelation(diagnostics),
         "spectra": structure.spectra(diagnostics),
+        "space_time": structure.space_time(diagnostics),
         "tails": structure.tails(diagnostics),
         "hovmoeller": hovmoeller(truth, coarse, longest or 10.0),
     }
