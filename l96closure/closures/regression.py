@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement, pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,7 @@ _MOST_ROWS = 100_000  # times and sites that a trend is fitted to
 _BLOCKS = 8  # of time, held out in turn
 _RIDGES = tuple(10.0**power for power in range(-8, 2))  # per row and standardised column
 _HIGHEST = 3  # order of products
+_CONSTANT = 1e-14  # variance of a column, of values up to 1, that is rounding
 _BETTER = 0.98  # part of the held-out mean square that a higher order must come below
 
 
@@ -161,11 +162,11 @@ class Columns(NamedTuple):
         products = [math.prod(f[:, column] for column in some.T) for some in self.products]
         return np.concatenate([np.ones((len(f), 1)), *powers, *products], axis=1)
 
-    def coefficients(self, features: Features, b: F64) -> tuple[F64, ...]:
-        """Return Chebyshev, linear, quadratic and cubic coefficients from those of the columns (C,)."""
+    def coefficients(self, features: Features, b: F64, level: float) -> tuple[F64, ...]:
+        """Return Chebyshev, linear, quadratic and cubic coefficients from those of the columns (C,), and a level."""
         P, F, D = self.own.size, features.size, self.degree
         chebyshev = np.zeros((P, D + 1))
-        chebyshev[0, 0] = b[0]
+        chebyshev[0, 0] = b[0] + level
         chebyshev[:, 1:] = b[1 : 1 + P * D].reshape(P, D)
         order, of = len(self.products), self.orders
         arrays = [np.zeros((F,) * power) for power in (1, 2)] + [np.zeros((F if order > 2 else 0,) * 3)]
@@ -212,18 +213,19 @@ def fit_trend(
     """
     columns = Columns.of(features, options.degree, options.order or _HIGHEST)
     total = sum(len(one) * one.shape[2] for one in series)
+    level = float(np.mean(np.concatenate(target)))  # taken off, lest squares cancel where zero is far away
     every = max(1, -(-total // most_rows))
     sums = []
     for parts in blocks(series, features.longest):
-        x, y = [], []
+        x, y = [np.empty((0, columns.orders.size))], [np.empty(0)]
         for one, of, times in zip(series, target, parts, strict=True):
             some = times[::every]
             if some.size:
                 x.append(columns.design(features.of_series(one, some).reshape(-1, features.size)))
-                y.append(of[some].ravel())
+                y.append(of[some].ravel() - level)
         design, wanted = np.concatenate(x), np.concatenate(y)
         sums.append(_Sums(len(wanted), design.T @ design, design.T @ wanted, float(wanted @ wanted)))
-    return _solve(sums, columns, features, options)
+    return _solve(sums, columns, features, options, level)
 
 
 class _Sums(NamedTuple):
@@ -243,7 +245,7 @@ class _Sums(NamedTuple):
         return float(self.yy - 2.0 * b @ self.xy + b @ self.xx @ b)
 
 
-def _solve(sums: list[_Sums], columns: Columns, features: Features, options: Trend) -> Fit:
+def _solve(sums: list[_Sums], columns: Columns, features: Features, options: Trend, level: float) -> Fit:
     """Choose ridge, and order where it is open, by the held-out error, the lower order where that is as good."""
     ridges = _RIDGES if options.ridge is None else (options.ridge,)
     found: list[tuple[float, int, float, list[F64]]] = []
@@ -260,19 +262,20 @@ def _solve(sums: list[_Sums], columns: Columns, features: Features, options: Tre
             found.append((error, order, ridges[best], [_path(whole, ridges[best : best + 1])[0], *each]))
     error, order, ridge, coefficients = found[-1]
     used = columns._replace(products=columns.products[:order])
-    made = [FittedTrend(features, *used.coefficients(features, b)) for b in coefficients]
+    made = [FittedTrend(features, *used.coefficients(features, b, level)) for b in coefficients]
     return Fit(made[0], made[1:], error, ridge)
 
 
 def _path(sums: _Sums, ridges: Sequence[float]) -> list[F64]:
-    """Coefficients for each ridge, of columns that are standardised but for the first, a constant."""
+    """Coefficients for each ridge, of columns that are standardised but for the first, a constant; 0 of others."""
     mean, of_y = sums.xx[0, 1:] / sums.n, sums.xy[0] / sums.n
     centred = sums.xx[1:, 1:] / sums.n - np.outer(mean, mean)
-    spread = np.sqrt(np.maximum(np.diag(centred), 1e-300))
-    values, vectors = np.linalg.eigh(centred / np.outer(spread, spread))
-    along = vectors.T @ ((sums.xy[1:] / sums.n - mean * of_y) / spread)
+    varied = np.diag(centred) > _CONSTANT
+    per_spread = np.where(varied, 1.0 / np.sqrt(np.where(varied, np.diag(centred), 1.0)), 0.0)
+    values, vectors = np.linalg.eigh(centred * np.outer(per_spread, per_spread))
+    along = vectors.T @ ((sums.xy[1:] / sums.n - mean * of_y) * per_spread)
     found = []
     for ridge in ridges:
-        slopes = vectors @ (along / (np.maximum(values, 0.0) + ridge + 1e-14)) / spread
+        slopes = vectors @ (along / (np.maximum(values, 0.0) + ridge + 1e-14)) * per_spread
         found.append(np.concatenate([[of_y - mean @ slopes], slopes]))
     return found
