@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import xarray as xr
+from l96closure.closures.memory import Memory, fit_memory
 from scipy.signal import lfilter
 
 import l96closure as lc
 from l96closure import targets
-from l96closure.closures.memory import Memory, fit_memory
 from l96closure.closures.state import State, begin, following
 from l96closure.series import one_run
 

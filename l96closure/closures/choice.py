@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -129,12 +130,29 @@ def _candidate_lags(record: Record, options: Trend | Regressor) -> list[list[int
 
 def of(record: Record, radius: int, lags: Sequence[int]) -> Features:
     """Return the features of a radius and lags in steps."""
-    sets = record.fields.around(radius)
-    places = max(members.size for members in sets)
-    padded = [[site, *members[members != site], *[site] * (places - members.size)] for site, members in enumerate(sets)]
     columns = [np.concatenate([one[:, p] for one in record.series]) for p in range(record.predictors)]
     lower, upper = (np.array([extreme(column) for column in columns]) for extreme in (np.min, np.max))
-    return Features(np.array(padded, np.intp), np.array([0, *lags]), lower, upper)
+    return Features(_stencils(record.fields, radius), np.array([0, *lags]), lower, upper)
+
+
+def _stencils(fields: Fields, radius: int) -> Index:
+    """Return the sites at the places of the stencil of each site (K, W), the site itself first.
+
+    On a grid a place means the same relative neighbour everywhere; beyond an edge there is the site itself. Sets of
+    sites that are given keep their order, the small ones filled up with the site itself.
+    """
+    sets = fields.around(radius)
+    if fields.neighbourhoods is not None:
+        places = max(members.size for members in sets)
+        filled = [[k, *members[members != k], *[k] * (places - members.size)] for k, members in enumerate(sets)]
+        return np.array(filled, np.intp)
+    offsets = sorted(product(range(-radius, radius + 1), repeat=len(fields.shape)), key=any)
+    site, sizes = np.arange(fields.sites)[:, None], np.array(fields.shape)
+    moved = np.stack(np.unravel_index(site, fields.shape), axis=-1) + np.array(offsets)
+    moved = np.where(fields.periodic, moved % sizes, moved)
+    inside = ((moved >= 0) & (moved < sizes)).all(axis=2)
+    found: Index = np.ravel_multi_index(tuple(np.moveaxis(moved.clip(0, sizes - 1), 2, 0)), fields.shape)
+    return np.where(inside, found, site)
 
 
 def given(record: Record, residual: Residual, name: str) -> list[F64]:

@@ -203,9 +203,12 @@ class Composed:
         """
         if not isinstance(self.law, DrivenLaw):
             checks.reject("law", type(self.law).__name__, "one that noise drives: quantiles, moments or Gaussian")
+        dataset = self.fields.in_order(checks.xarray_dataset("dataset", dataset))
         record = read(
             dataset, self.fields, self.dt if self.coarse_dt is not None else None, ordered=self.past_steps > 0
         )
+        if record.fields.units != self.fields.units:
+            checks.reject("units of dataset", record.fields.units, f"{self.fields.units}, those of the training data")
         first, found = self.features.longest, []
         for series, target in zip(record.series, record.target, strict=True):
             out = np.full_like(target, np.nan)

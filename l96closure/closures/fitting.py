@@ -64,8 +64,9 @@ def without_trend(record: Record, features: Features, options: Trend | Regressor
         Nothing is left of the target, or more than there was.
     """
     first, name = features.longest, record.fields.target
-    if min(len(one) for one in record.target) <= first:
-        checks.reject("truth.sizes['time']", min(len(one) for one in record.target), f"more than the lags, {first}")
+    fewest = first + (1 if len(record.target) > 1 else 2)  # the trend of a block of time is learned from others
+    if (shortest := min(len(one) for one in record.target)) < fewest:
+        checks.reject("truth.sizes['time']", shortest, f"at least {fewest}, for the longest lag and something to learn")
     target = [one[first:] for one in record.target]
     if options is None:
         residual = Residual(features, None, [np.zeros_like(one) for one in target], target)

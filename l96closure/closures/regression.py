@@ -41,6 +41,7 @@ _RANDOM = 4  # group of columns that are random features
 _MOST_HIDDEN = 2**12
 _KEY = 20120614  # of the random features
 _STEEPEST, _FARTHEST = 4.0, 2.0  # of a random feature: slope, and distance of its centre from the middle
+_CONSTANT = 1e-14  # variance of a column, of values up to 1, that is rounding
 _BETTER = 0.95  # part of the held-out mean square that costlier columns must come below
 
 
@@ -245,12 +246,12 @@ class Columns(NamedTuple):
         sums = f @ self.hidden[:-1] + self.hidden[-1]
         return np.concatenate([np.ones((len(f), 1)), *powers, *products, sums / np.sqrt(1.0 + sums**2)], axis=1)
 
-    def coefficients(self, features: Features, b: F64, used: list[int]) -> tuple[F64, ...]:
-        """Return what :class:`FittedTrend` has, from the coefficients of the columns of the groups ``used``."""
+    def coefficients(self, features: Features, b: F64, used: list[int], level: float) -> tuple[F64, ...]:
+        """Return what :class:`FittedTrend` has, from those of the columns of the groups ``used`` and a level."""
         group = self.group[np.isin(self.group, used)]
         P, F, D = self.own.size, features.size, self.degree
         chebyshev = np.zeros((P, D + 1))
-        chebyshev[0, 0] = b[0]
+        chebyshev[0, 0] = b[0] + level
         chebyshev[:, 1:] = b[1 : 1 + P * D].reshape(P, D)
         arrays = [np.zeros(F), np.zeros((F, F)), np.zeros((F if 3 in used else 0,) * 3)]
         for power in set(used) - {0, _RANDOM}:
@@ -313,10 +314,11 @@ def fit_trend(
     if not isinstance(options, Trend):
         return _learned(held_out, features, options)
     columns, sums = Columns.of(features, options), []
-    for f, wanted in held_out:
-        design = columns.design(f)
+    level = float(np.mean(np.concatenate(target)))  # taken off, lest squares cancel where zero is far away
+    for f, values in held_out:
+        design, wanted = columns.design(f), values - level
         sums.append(_Sums(len(wanted), design.T @ design, design.T @ wanted, float(wanted @ wanted)))
-    return _solve(sums, columns, features, options)
+    return _solve(sums, columns, features, options, level)
 
 
 def _rows(
@@ -325,7 +327,8 @@ def _rows(
     """Return features (n, F) and target (n,) of every n-th time of a block."""
     some = [(one, of, times[::every]) for one, of, times in zip(series, target, parts, strict=True) if times.size]
     seen = [features.at(one, times, -1).reshape(-1, features.size) for one, _, times in some]
-    return np.concatenate(seen), np.concatenate([of[times].ravel() for _, of, times in some])
+    values = [of[times].ravel() for _, of, times in some]
+    return np.concatenate([np.empty((0, features.size)), *seen]), np.concatenate([np.empty(0), *values])
 
 
 def _learned(held_out: list[tuple[F64, F64]], features: Features, regressor: Regressor) -> Fit:
@@ -360,7 +363,7 @@ class _Sums(NamedTuple):
         return float(self.yy - 2.0 * b @ self.xy + b @ self.xx @ b)
 
 
-def _solve(sums: list[_Sums], columns: Columns, features: Features, options: Trend) -> Fit:
+def _solve(sums: list[_Sums], columns: Columns, features: Features, options: Trend, level: float) -> Fit:
     """Choose ridge, and columns where they are open, by the held-out error: the simpler where nearly as good."""
     ridges = _RIDGES if options.ridge is None else (options.ridge,)
     found: list[tuple[float, list[int], list[F64]]] = []
@@ -376,19 +379,21 @@ def _solve(sums: list[_Sums], columns: Columns, features: Features, options: Tre
             each = [path[best] for path in paths]
             found.append((error, groups, [_path(whole, ridges[best : best + 1])[0], *each]))
     error, groups, coefficients = found[-1]
-    made = [FittedTrend(features, *columns.coefficients(features, b, groups)) for b in coefficients]
+    made = [FittedTrend(features, *columns.coefficients(features, b, groups, level)) for b in coefficients]
     return Fit(made[0], made[1:], error)
 
 
 def _path(sums: _Sums, ridges: Sequence[float]) -> list[F64]:
-    """Coefficients for each ridge, of columns that are standardised but for the first, a constant."""
+    """Coefficients for each ridge, of columns that are standardised but for the first, a constant; 0 of others."""
     mean, of_y = sums.xx[0, 1:] / sums.n, sums.xy[0] / sums.n
     centred = sums.xx[1:, 1:] / sums.n - np.outer(mean, mean)
-    spread = np.sqrt(np.maximum(np.diag(centred), 1e-300))
-    correlation, along = centred / np.outer(spread, spread), (sums.xy[1:] / sums.n - mean * of_y) / spread
+    varied = np.diag(centred) > _CONSTANT
+    per_spread = np.where(varied, 1.0 / np.sqrt(np.where(varied, np.diag(centred), 1.0)), 0.0)
+    correlation = centred * np.outer(per_spread, per_spread)
+    along = (sums.xy[1:] / sums.n - mean * of_y) * per_spread
     found = []
     for ridge in ridges:
         penalised = correlation + (ridge + _SINGULAR) * np.eye(along.size)
-        slopes = scipy.linalg.solve(penalised, along, assume_a="pos") / spread if along.size else along
+        slopes = scipy.linalg.solve(penalised, along, assume_a="pos") * per_spread if along.size else along
         found.append(np.concatenate([[of_y - mean @ slopes], slopes]))
     return found
