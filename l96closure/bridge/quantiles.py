@@ -106,8 +106,10 @@ class ConditionalQuantiles:
     def scores(self, x: F64, values: F64) -> F64:
         """Inverse of the call: the noise (n, K) that makes ``values`` (n, K) at ``x`` (n, K), within +-4.
 
-        Where a range of noise makes one value, its middle.
+        Where a range of noise makes one value, its middle. Raises ``ValueError`` for another K than the table's.
         """
+        if x.shape[1:] != self.of.shape or values.shape != x.shape:
+            checks.reject("shapes of x and values", (x.shape, values.shape), f"(n, {self.of.size}), both")
         out = np.empty_like(x)
         _invert(x, values, *self._arrays(), out)
         return out

@@ -61,7 +61,7 @@ def without_trend(record: Record, features: Features, options: Trend | Regressor
     Raises
     ------
     ValueError
-        Nothing is left of the target, or more than there was.
+        Nothing is left of the target, or more than there was; with lags, what is left looks like several runs.
     """
     first, name = features.longest, record.fields.target
     fewest = first + (1 if len(record.target) > 1 else 2)  # the trend of a block of time is learned from others
@@ -86,6 +86,8 @@ def without_trend(record: Record, features: Features, options: Trend | Regressor
         checks.reject(
             "trend", options, f"a simpler one: about it the target has std {after:.3g}, without it {before:.3g}"
         )
+    for one in residual.values if first else ():
+        one_run(f"truth.{name}", one)
     return residual
 
 

@@ -38,6 +38,7 @@ class SchrodingerBridge(Composed):
         noise=checks.optional(partial(checks.instance, of=Noise)),
         kernel=checks.optional(partial(checks.instance, of=bridge.Kernel)),
         dt=checks.optional(partial(checks.number, above=0.0)),
+        rng=checks.generator,
     )
     def fit(
         cls,
