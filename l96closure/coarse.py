@@ -25,6 +25,7 @@ __all__ = [
     "BlowUpError",
     "SchemeWarning",
     "check_tendency",
+    "first_state",
     "integrate",
     "take_step",
 ]
@@ -152,9 +153,7 @@ def integrate(
         )
 
     check_tendency(tendency, z)
-    remembers = getattr(closure, "past_steps", 0) > 0
-    known: dict[str, Any] = {"history": past} if past is not None and remembers else {}
-    state, first, kept = closure.init(z.copy(), checks.generator("rng", rng), member=member, **known), 0, 0
+    state, first, kept = first_state(closure, z.copy(), checks.generator("rng", rng), member, past), 0, 0
     restart = restart and restart.of("coarse model", model, closure, z, steps, dt, scheme, save_every, state)
     for part in [] if restart is None else restart.parts():
         new = slice(kept, kept + part.sizes["time"])
@@ -221,6 +220,14 @@ def check_tendency(tendency: Tendency, z: F64) -> None:
                     "what it is for the member alone; members are rows of z, so a function along the sites needs its "
                     "axis, e.g. np.roll(z, 1, axis=1)",
                 )
+
+
+def first_state(
+    closure: Closure, z: F64, rng: np.random.Generator | int, member: npt.ArrayLike = 0, history: xr.Dataset | None = None
+) -> Any:
+    """Return the state that a closure starts from: of the history where one is given and it remembers, else drawn."""
+    known: dict[str, Any] = {} if history is None or not getattr(closure, "past_steps", 0) else {"history": history}
+    return closure.init(z, rng, member=member, **known)
 
 
 def take_step(closure: Closure, z: F64, state: Any) -> tuple[F64, Any]:
