@@ -315,9 +315,9 @@ one_site = lc.Fields(radius=0, lags=())
 literal = fit(
     truth, lc.Fields(radius=0, lags=(), pool=()), trend=None, law=law.Chain(steps=2, clamp="state", centres=None)
 )
-moments = fit(truth, lc.Fields(radius=1, lags=(0.03,)), law=law.Moments(), dt=6e-3)
+moments = fit(truth, lc.Fields(radius=1, lags=(0.03,)), law=law.Moments(centres=1000, compressed=None), dt=6e-3)
 recommended = fit(truth, dt=6e-3)
-sequential = fit(truth, one_site, law=law.Chain("sequential"))
+sequential = fit(truth, one_site, law=law.Chain("sequential", centres=2000))
 z0 = truth["z"].values[::100]
 assert kernel_sums.runs_in_parallel(literal.law.fitted.plan, len(z0))
 result = hashlib.sha256(truth["z"].values.tobytes() + truth["psi"].values.tobytes())
