@@ -25,6 +25,7 @@ __all__ = [
     "BlowUpError",
     "SchemeWarning",
     "check_tendency",
+    "first_state",
     "integrate",
     "take_step",
 ]
@@ -139,9 +140,7 @@ def integrate(
         warnings.warn(why, SchemeWarning, stacklevel=2)
     numbers = states.member_numbers(member, len(z)).astype(np.int64)
     check_tendency(tendency, z)
-    remembers = getattr(closure, "past_steps", 0) > 0
-    known: dict[str, Any] = {"history": past} if past is not None and remembers else {}
-    state = closure.init(z.copy(), checks.generator("rng", rng), member=member, **known)
+    state = first_state(closure, z.copy(), checks.generator("rng", rng), member, past)
     run = _Run(tendency, closure, scheme, dt, steps, save_every, numbers, (z, state))
     depends = ("coarse model", model, closure, z, steps, dt, scheme, save_every, state)
     loop.run(run, restart and restart.of(*depends))
@@ -254,6 +253,18 @@ def check_tendency(tendency: Tendency, z: F64) -> None:
                     "what it is for the member alone; members are rows of z, so a function along the sites needs its "
                     "axis, e.g. np.roll(z, 1, axis=1)",
                 )
+
+
+def first_state(
+    closure: Closure,
+    z: F64,
+    rng: np.random.Generator | int,
+    member: npt.ArrayLike = 0,
+    history: xr.Dataset | None = None,
+) -> Any:
+    """Return the state that a closure starts from: of the history where one is given and it remembers, else drawn."""
+    known: dict[str, Any] = {} if history is None or not getattr(closure, "past_steps", 0) else {"history": history}
+    return closure.init(z, rng, member=member, **known)
 
 
 def take_step(closure: Closure, z: F64, state: Any) -> tuple[F64, Any]:

@@ -24,6 +24,7 @@ __all__ = ["TwoScaleLorenz96"]
 FloatArray = npt.NDArray[np.float64]
 
 _STEPS_PER_CALL = 20_000  # fine steps between two updates of the progress bar
+_SUBGRID = ("step", "coupling", "fine", "coarse")
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ class TwoScaleLorenz96:
         dt=partial(checks.number, above=0.0),
         every=partial(checks.integer, minimum=1),
         spinup=partial(checks.number, minimum=0.0),
-        subgrid=partial(checks.one_of, allowed=DEFINITIONS),
+        subgrid=partial(checks.one_of, allowed=_SUBGRID),
         coarse_dt=partial(checks.number, above=0.0),
         members=checks.optional(partial(checks.integer, minimum=1)),
     )
