@@ -28,6 +28,7 @@ from l96closure.figures import forecast as forecast_figures
 from l96closure.forecasts import forecast as forecast_coarse
 from l96closure.pairing import mismatch
 from l96closure.report import climate
+from l96closure.report import closure as closure_report
 from l96closure.report import forecast as forecast_report
 from l96closure.restart import Restart
 
@@ -59,15 +60,15 @@ def simulate(settings: Settings, restart: Restart | None = None) -> tuple[xr.Dat
     return truth, reference
 
 
-def fit(settings: Settings, truth: xr.Dataset, restart: Restart | None = None, each: Each = map) -> Any:
-    """Fit the closure to the training truth, for the step of the coarse run where it asks for one.
+def fit(settings: Settings, truth: xr.Dataset, restart: Restart | None = None) -> Any:
+    """Fit the closure to the training truth, for the step of the coarse run.
 
     Returns
     -------
     An instance of the class of :data:`l96closure.closures.CLOSURES` that the settings name.
     """
     method = closures.CLOSURES[settings.closure].fit
-    ours = {"seed": settings.seeds["fit"], "step": settings.coarse.dt, "restart": restart, "each": each}
+    ours = {"dt": settings.coarse.dt, "rng": settings.seeds["fit"], "restart": restart}
     taken = {name: value for name, value in ours.items() if name in inspect.signature(method).parameters}
     return method(truth, **settings.closure_arguments, **taken)
 
@@ -125,8 +126,8 @@ def forecast(
             starts=settings.forecast.starts,
             members=settings.forecast.members,
             leads=settings.forecast.leads,
+            past=settings.forecast.past,
             rng=settings.seeds["forecast"],
-            dt=settings.coarse.dt,
             scheme=settings.coarse.scheme,
             restart=restart,
         )
@@ -139,9 +140,10 @@ def _simulate_stage(settings: Settings, folder: RunFolder, restart: Restart) -> 
 
 
 def _fit_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
-    with settings.compute.each() as each:
-        kept = restart if settings.compute.engine == "local" else None  # a cluster does a piece again that it has lost
-        fitted = fit(settings, folder.read("truth"), kept, each).to_dataset()
+    closure = fit(settings, folder.read("truth"), restart)
+    fitted = closure.to_dataset()
+    if chosen := closure_report.text(closure):
+        _log.info("closure: %s", chosen)
     if "sinkhorn_residual" in fitted:
         _log.info(
             "Sinkhorn: residual at most %.1e after at most %d iterations, %d samples",
@@ -157,7 +159,7 @@ def _integrate_stage(settings: Settings, folder: RunFolder, restart: Restart) ->
     folder.file(BLOW_UP).unlink(missing_ok=True)
     if (why := mismatch(closure, settings.coarse.scheme)) is not None:
         _log.warning("note: %s", why)
-    kept = restart if settings.compute.engine == "local" else None
+    kept = restart if settings.compute.engine == "local" else None  # a cluster does a piece again that it has lost
     try:
         with settings.compute.each() as each:
             run = integrate(settings, truth, closure, kept, each)
@@ -178,10 +180,16 @@ def _forecast_stage(settings: Settings, folder: RunFolder, restart: Restart) -> 
 
 
 def _diagnose_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
-    reference, coarse, ensemble = (folder.read(name) for name in ("reference", "coarse", "forecast"))
+    coarse, ensemble = (folder.read(name) for name in ("coarse", "forecast"))
+    reference = _as_often(folder.read("reference"), coarse)
     climate_scores = diagnose(reference, coarse, **asdict(settings.diagnostics))
     forecast_scores = verify(ensemble, reference, rng=settings.seeds["intervals"])
     return {"diagnostics": xr.merge([climate_scores, forecast_scores], combine_attrs="no_conflicts")}
+
+
+def _as_often(reference: xr.Dataset, coarse: xr.Dataset) -> xr.Dataset:
+    """Take the reference, which is recorded at every coarse step, as often as the coarse run is."""
+    return reference.isel(time=slice(None, None, int(coarse.attrs["save_every"])))
 
 
 def score_table(diagnostics: xr.Dataset) -> str:
@@ -191,9 +199,8 @@ def score_table(diagnostics: xr.Dataset) -> str:
 
 def write_report(folder: RunFolder) -> None:
     """Draw the figures of a finished run and write its page."""
-    reference, coarse, ensemble, diagnostics = (
-        folder.read(name) for name in ("reference", "coarse", "forecast", "diagnostics")
-    )
+    coarse, ensemble, diagnostics = (folder.read(name) for name in ("coarse", "forecast", "diagnostics"))
+    reference = _as_often(folder.read("reference"), coarse)
     pictures = [
         *figures.save_all(folder.path / "figures", reference, coarse, diagnostics),
         *forecast_figures.save_all(folder.path / "figures", ensemble, diagnostics),
@@ -202,7 +209,11 @@ def write_report(folder: RunFolder) -> None:
         folder.path / "report.html",
         title=f"{folder.config['experiment_name']}: the coarse model beside the truth",
         headline=f"{climate.headline(diagnostics)} {forecast_report.headline(diagnostics)}",
-        tables=[*climate.tables(diagnostics), forecast_report.table(diagnostics)],
+        tables=[
+            *climate.tables(diagnostics),
+            forecast_report.table(diagnostics),
+            *closure_report.tables(closures.load(folder.file("closure"))),
+        ],
         figures=pictures,
         notes=_blow_up_notes(coarse),
         downloads=folder.downloads(),
@@ -235,7 +246,7 @@ WORKFLOW = Workflow(
         "reference": File(
             "reference",
             "simulate",
-            ("model", "training", "reference", "coarse.dt", "coarse.save_every"),
+            ("model", "training", "reference", "coarse.dt"),
             "Truth: the independent run that judges the coarse one",
         ),
         "closure": File("closure", "fit", ("closure", "coarse.dt"), "Closure of the coarse model"),
@@ -248,7 +259,7 @@ WORKFLOW = Workflow(
         "forecast": File(
             "forecast",
             "forecast",
-            ("model", "reference.model", "forecast", "coarse.dt", "coarse.scheme"),
+            ("model", "reference.model", "forecast", "coarse.scheme"),
             "Ensemble forecasts with a closure, and the truth they should meet",
         ),
         "diagnostics": File(
