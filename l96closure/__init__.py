@@ -7,9 +7,10 @@ from l96closure.coarse import BlowUpError, SchemeWarning, integrate
 from l96closure.diagnostics import diagnose
 from l96closure.diagnostics.forecast import verify
 from l96closure.fields import Fields
-from l96closure.forecasts import forecast
+from l96closure.forecasts import forecast, mark
 from l96closure.history import history, replay
 from l96closure.restart import Restart
+from l96closure.selection import Selection
 from l96closure.systems import KuramotoSivashinsky, TwoScaleLorenz96
 from l96closure.temporal import TemporalProcess
 
@@ -19,6 +20,7 @@ __all__ = [
     "KuramotoSivashinsky",
     "Restart",
     "SchemeWarning",
+    "Selection",
     "TemporalProcess",
     "TwoScaleLorenz96",
     "bridge",
@@ -27,6 +29,7 @@ __all__ = [
     "forecast",
     "history",
     "integrate",
+    "mark",
     "noise",
     "progress",
     "replay",

@@ -142,6 +142,9 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     **_with_interval("spread_skill", "spread of the ensemble over the error of its mean, corrected for its size"),
     **_with_interval("crps", "fair continuous ranked probability score"),
     **_with_interval("rank_histogram", "relative frequency of the rank of the truth among the members"),
+    **_with_interval("crps_mark", "fair continuous ranked probability score of the full model, spun up along z"),
+    **_with_interval("rmse_mark", "root mean square error of the ensemble mean of the full model, spun up along z"),
+    **_with_interval("crps_above_mark", "score of the forecasts less that of the full model, spun up along z"),
     "crps_climatology": _quantity("continuous ranked probability score of the climatological distribution"),
     "rmse_climatology": _quantity("root mean square error of the climatological mean"),
     # comparisons of runs

@@ -127,7 +127,7 @@ WRONG = [
     ),
     ("+closure.bandwith=3", "closure has no setting 'bandwith'; it has "),
     ("+sede=3", "the configuration has no setting 'sede'"),
-    ("coarse=heun", "there is no coarse/heun; there is euler, rk4"),
+    ("coarse=heun", "there is no coarse/heun; there is crommelin, euler, rk4"),
     ("experiment=l97", "there is no experiment/l97; there is "),
     ("coarse.members=0", "coarse.members = 0 is not allowed; it must be an integer >= 1"),
     ("coarse.dt=fast", "coarse.dt = 'fast' is not allowed"),

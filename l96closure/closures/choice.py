@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import xarray as xr
 from scipy.special import ndtri
 
 from l96closure import bridge, checks
@@ -16,13 +17,14 @@ from l96closure.closures.composed import TREND
 from l96closure.closures.features import Features
 from l96closure.closures.laws import Quantiles
 from l96closure.closures.regression import Trend, fit_trend
+from l96closure.fields import Fields
 from l96closure.series import autocorrelation
 from l96closure.training import Record
 
 if TYPE_CHECKING:
     from l96closure.closures.fitting import Residual
 
-__all__ = ["coordinate", "features", "given", "quantiles"]
+__all__ = ["Candidate", "candidates", "coordinate", "given", "of", "quantiles", "report", "settled", "simplest"]
 
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
@@ -30,36 +32,82 @@ Index = npt.NDArray[np.intp]
 _STRETCHES = 10  # of time, every other of which judges a law fitted to the rest
 _TRIALS = 20_000  # samples of such a law
 _ROWS, _ORDER = 30_000, 2  # of the regressions that compare features
-_BETTER = 0.97  # part of the held-out mean square that more features must come below
+_BETTER = 0.985  # part of the held-out std that more features must come below
 _SHORTEST = 2  # steps
 _LEVELS = (np.arange(20) + 0.5) / 20
 
 
-def features(record: Record, options: Trend | None) -> Features:
-    """Return the features that ``fields`` asks for; what it leaves open is chosen.
+class Candidate(NamedTuple):
+    """Features that a closure may have: radius, lags in steps, and the held-out std of what the trend leaves."""
 
-    Candidates are radii of 0 and 1, and lags of none or of once, twice and four times the time in which the residual
-    of a one-site trend forgets (its autocorrelation falls to 1/e). Among them the simplest is taken beyond which the
-    held-out error of the trend falls by less than a few percent. Wider stencils and shorter lags are not tried: with
-    both, the past of the predictors holds their time derivative, hence psi itself, and a coarse model that is told its
-    own psi runs away.
+    features: Features
+    radius: int
+    lags: tuple[int, ...]
+    left: float
+
+
+def candidates(record: Record, asked: Fields, options: Trend | None, compared: bool = False) -> list[Candidate]:
+    """Return the features that ``asked`` leaves to choose among, the simplest first.
+
+    These are radii of 0 and 1, and lags of none or of once, twice and four times the time in which the residual of a
+    one-site trend forgets (its autocorrelation falls to 1/e). Wider stencils and shorter lags are not tried: with both,
+    the past of the predictors holds their time derivative, hence psi itself, and a coarse model that is told its own
+    psi runs away.
+
+    Parameters
+    ----------
+    record : training data.
+    asked : what is asked for, or left open.
+    options : of the trend; without one there is nothing to compare by.
+    compared : the error is wanted even of one candidate.
     """
     fields = record.fields
-    if options is None:
-        return of(record, fields.radius or 0, record.steps(fields.lags or ()))
-    wide = fields.ring and fields.sites >= 3
-    radii = (0, 1) if fields.radius is None and wide else (fields.radius or 0,)
-    best: tuple[float, Features] | None = None
-    for lags in _candidate_lags(record, options) if fields.lags is None else [record.steps(fields.lags)]:
+    wide = fields.ring and fields.sites >= 3 and options is not None
+    radii = (0, 1) if asked.radius is None and wide else (asked.radius or 0,)
+    if asked.lags is not None:
+        lags = [record.steps(asked.lags)]
+    else:
+        lags = [[]] if options is None else _candidate_lags(record, options)
+    found = []
+    for before in lags:
         for radius in radii:
-            candidate = of(record, radius, lags)
-            if best is None and radius == radii[-1] and fields.lags is not None:
-                return candidate
-            error = fit_trend(record.series, record.target, candidate, replace(options, order=_ORDER), _ROWS).held_out
-            if best is None or error < _BETTER * best[0]:
-                best = error, candidate
-    assert best is not None
-    return best[1]
+            seen, left = of(record, radius, before), np.nan
+            if options is not None and (compared or len(lags) * len(radii) > 1):
+                few = replace(options, order=_ORDER)
+                left = math.sqrt(fit_trend(record.series, record.target, seen, few, _ROWS).held_out)
+            found.append(Candidate(seen, radius, tuple(before), left))
+    return found
+
+
+def simplest(found: Sequence[Candidate]) -> int:
+    """Return the number of the simplest candidate beyond which little is left to win on held-out data."""
+    best = 0
+    for number, one in enumerate(found):
+        if one.left < _BETTER * found[best].left:
+            best = number
+    return best
+
+
+def settled(record: Record, chosen: Candidate) -> Record:
+    """Return a record whose fields say what was chosen."""
+    unit = 1.0 if record.step is None else record.step
+    lags = tuple(lag * unit for lag in chosen.lags)
+    return replace(record, fields=replace(record.fields, radius=chosen.radius, lags=lags))
+
+
+def report(record: Record, found: Sequence[Candidate], chosen: int, scores: Sequence[float] = ()) -> xr.Dataset:
+    """Return what was chosen among which candidates, and why, as a table."""
+    unit = 1.0 if record.step is None else record.step
+    lags = [", ".join(f"{lag * unit:.4g}" for lag in one.lags) or "none" for one in found]
+    named = {
+        "radius": ([one.radius for one in found], {"long_name": "neighbours seen on either side", "units": "1"}),
+        "lags": (lags, {"long_name": "times before now that are seen"}),
+        "features": ([one.features.size for one in found], {"long_name": "features of a site", "units": "1"}),
+        "left": ([one.left for one in found], {"long_name": "std of the held-out residual", "units": "1"}),
+        "score": (list(scores) or [np.nan] * len(found), {"long_name": "score of coupled runs", "units": "1"}),
+        "chosen": (np.arange(len(found)) == chosen, {"long_name": "whether it was chosen", "units": "1"}),
+    }
+    return xr.Dataset({name: ("candidate", *value) for name, value in named.items()})
 
 
 def _candidate_lags(record: Record, options: Trend) -> list[list[int]]:

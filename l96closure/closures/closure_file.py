@@ -64,6 +64,8 @@ def to_dataset(closure: Any) -> xr.Dataset:
         options = {f"chain_{name}": getattr(law.options, name) for name in _OF_CHAIN}
         dataset = dataset.merge(bridge_variables(law.fitted, closure.fields.sites), combine_attrs="no_conflicts")
         dataset = dataset.assign_attrs(options)
+    if closure.selection is not None:
+        dataset = dataset.assign({f"selection_{name}": one for name, one in closure.selection.data_vars.items()})
     if closure.past is not None:
         dataset = dataset.assign(
             past_field=_named(
@@ -156,6 +158,7 @@ def from_dataset(dataset: xr.Dataset) -> dict[str, Any]:
         "coordinate": checks.one_of("coordinate", coordinate, allowed),
         "bounds": bounds,
         "past": _past(parts, features, fields.sites),
+        "selection": _selection(dataset),
     }
 
 
@@ -252,6 +255,16 @@ def _past(parts: Parts, features: Features, sites: int) -> Past | None:
     if len(backwards) != past.terms(features.lower.size * window.shape[1]):
         checks.reject("past_backwards.shape", backwards.shape, f"the terms of {window.shape[1]} places")
     return Past(fields.astype(np.float32), first, window, backwards, bool(parts.integer("past_rotations", 0, below=2)))
+
+
+def _selection(dataset: xr.Dataset) -> xr.Dataset | None:
+    """Return the table of candidates, for the reader alone, where there is one."""
+    found = {
+        str(name).removeprefix("selection_"): one
+        for name, one in dataset.data_vars.items()
+        if str(name).startswith("selection_") and one.dims == ("candidate",)
+    }
+    return xr.Dataset(found) if found else None
 
 
 def tables(closure: Any) -> dict[str, npt.NDArray[Any]]:

@@ -50,6 +50,7 @@ class Composed:
     coordinate : what a law of one coordinate is given, ``trend`` or the name of a predictor; "" for other laws.
     bounds : smallest and largest psi of the training data, within which psi is held.
     past : training states from which an unknown history is drawn; None where the closure sees the present alone.
+    selection : candidates for the features, with the scores that one was chosen by; None where none were compared.
     subgrid : definition of psi in the training data, see :data:`l96closure.subgrid.DEFINITIONS`; None if unknown.
     dt : step it was fitted for; None where the training data had no times.
     """
@@ -61,6 +62,7 @@ class Composed:
     coordinate: str = ""
     bounds: tuple[float, float] = (-np.inf, np.inf)
     past: Past | None = None
+    selection: xr.Dataset | None = None
     subgrid: str | None = None
     dt: float | None = None
 

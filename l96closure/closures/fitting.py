@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import xarray as xr
 
 from l96closure import bridge, checks
 from l96closure.bridge.neighbourhoods import alike
@@ -186,7 +187,9 @@ def _kept(restart: Restart | None, problem: Any) -> dict[str, Any]:
     return {} if restart is None else {"remember": Journal(restart, problem)}
 
 
-def composed_of(record: Record, residual: Residual, law: FittedLaw | None, coordinate: str) -> dict[str, Any]:
+def composed_of(
+    record: Record, residual: Residual, law: FittedLaw | None, coordinate: str, selection: xr.Dataset | None = None
+) -> dict[str, Any]:
     """Return the parts of a composed closure by name."""
     target = np.concatenate(record.target)
     features = residual.features
@@ -198,4 +201,5 @@ def composed_of(record: Record, residual: Residual, law: FittedLaw | None, coord
         "coordinate": coordinate,
         "bounds": (float(target.min()), float(target.max())) if residual.trend is not None else (-np.inf, np.inf),
         "past": Past.of(record.series, features, record.fields.ring) if features.longest else None,
+        "selection": selection,
     }

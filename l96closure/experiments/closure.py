@@ -19,6 +19,7 @@ from l96closure.coarse import BlowUpError
 from l96closure.compute import Each
 from l96closure.diagnostics import diagnose
 from l96closure.diagnostics.forecast import verify
+from l96closure.diagnostics.marks import beside_mark
 from l96closure.experiments.batches import chosen_scheme, run_batches
 from l96closure.experiments.run_folder import File, RunFolder
 from l96closure.experiments.settings import Settings
@@ -26,13 +27,14 @@ from l96closure.experiments.workflow import Stage, Workflow
 from l96closure.figures import climate as figures
 from l96closure.figures import forecast as forecast_figures
 from l96closure.forecasts import forecast as forecast_coarse
+from l96closure.forecasts import mark as forecast_full
 from l96closure.pairing import mismatch
 from l96closure.report import climate
 from l96closure.report import closure as closure_report
 from l96closure.report import forecast as forecast_report
 from l96closure.restart import Restart
 
-__all__ = ["BLOW_UP", "WORKFLOW", "fit", "forecast", "integrate", "score_table", "simulate", "write_report"]
+__all__ = ["BLOW_UP", "WORKFLOW", "fit", "forecast", "integrate", "mark", "score_table", "simulate", "write_report"]
 
 _log = logging.getLogger(__name__)
 
@@ -134,6 +136,31 @@ def forecast(
     return ensemble.astype(np.float32)
 
 
+def mark(settings: Settings, reference: xr.Dataset, restart: Restart | None = None) -> xr.Dataset:
+    """Forecast with the full model, its fast variables spun up along the recorded z: the mark for the forecasts.
+
+    Returns
+    -------
+    Forecasts and truth as :func:`l96closure.mark` returns them, in single precision.
+
+    Raises
+    ------
+    ValueError
+        The system has no fast variables to spin up, or the reference is too short for their spin-up.
+    """
+    return forecast_full(
+        settings.judged,
+        reference,
+        starts=settings.forecast.starts,
+        members=settings.forecast.mark_members,
+        leads=settings.forecast.leads,
+        spinup=settings.forecast.mark_spinup,
+        most=settings.forecast.mark_starts,
+        rng=settings.seeds["mark"],
+        restart=restart,
+    ).astype(np.float32)
+
+
 def _simulate_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
     truth, reference = simulate(settings, restart)
     return {"truth": truth, "reference": reference}
@@ -179,12 +206,18 @@ def _forecast_stage(settings: Settings, folder: RunFolder, restart: Restart) -> 
     return {"forecast": forecast(settings, reference, closure, restart)}
 
 
+def _mark_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
+    return {"mark": mark(settings, folder.read("reference"), restart)}
+
+
 def _diagnose_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
     coarse, ensemble = (folder.read(name) for name in ("coarse", "forecast"))
     reference = _as_often(folder.read("reference"), coarse)
-    climate_scores = diagnose(reference, coarse, **asdict(settings.diagnostics))
-    forecast_scores = verify(ensemble, reference, rng=settings.seeds["intervals"])
-    return {"diagnostics": xr.merge([climate_scores, forecast_scores], combine_attrs="no_conflicts")}
+    rng = settings.seeds["intervals"]
+    scores = [diagnose(reference, coarse, **asdict(settings.diagnostics)), verify(ensemble, reference, rng=rng)]
+    if not folder.lacks("mark"):
+        scores.append(beside_mark(ensemble, folder.read("mark"), reference, rng=rng))
+    return {"diagnostics": xr.merge(scores, combine_attrs="no_conflicts")}
 
 
 def _as_often(reference: xr.Dataset, coarse: xr.Dataset) -> xr.Dataset:
@@ -232,6 +265,9 @@ def _blow_up_notes(coarse: xr.Dataset) -> list[str]:
     ]
 
 
+_FORECASTS = ("forecast.starts", "forecast.lead", "forecast.every")  # alike for a closure and for its mark
+
+
 WORKFLOW = Workflow(
     settings=Settings.from_config,
     stages={
@@ -239,7 +275,8 @@ WORKFLOW = Workflow(
         "fit": Stage(("truth",), _fit_stage),
         "integrate": Stage(("truth", "closure"), _integrate_stage),
         "forecast": Stage(("reference", "closure"), _forecast_stage),
-        "diagnose": Stage(("reference", "coarse", "forecast"), _diagnose_stage),
+        "mark": Stage(("reference",), _mark_stage),
+        "diagnose": Stage(("reference", "coarse", "forecast", "mark"), _diagnose_stage),
     },
     files={
         "truth": File("truth", "simulate", ("model", "training"), "Truth: training data of a closure"),
@@ -259,8 +296,18 @@ WORKFLOW = Workflow(
         "forecast": File(
             "forecast",
             "forecast",
-            ("model", "reference.model", "forecast", "coarse.scheme"),
+            ("model", "reference.model", *_FORECASTS, "forecast.members", "forecast.past", "coarse.scheme"),
             "Ensemble forecasts with a closure, and the truth they should meet",
+        ),
+        "mark": File(
+            "mark",
+            "mark",
+            (
+                *("model", "reference.model", *_FORECASTS),
+                *("forecast.mark_starts", "forecast.mark_members", "forecast.mark_spinup"),
+            ),
+            "Ensemble forecasts with the full model, the mark for those with a closure",
+            optional=True,
         ),
         "diagnostics": File(
             "diagnostics",

@@ -106,6 +106,10 @@ class Forecast:
     lead : longest lead time in model time units, a multiple of ``every``.
     every : model time between two records, > 0, a multiple of the coarse step.
     past : whether a closure that remembers starts from the recorded past of the reference; else it draws one.
+    mark_starts : number of these starts, >= 2, that the full model is started from too (stage ``mark``), spread evenly;
+        all, if there are no more. See :func:`l96closure.mark` for this and the next two.
+    mark_members : members of its ensembles, >= 2.
+    mark_spinup : model time that its fast variables are spun up along the recorded z, > 0.
 
     Raises
     ------
@@ -118,10 +122,16 @@ class Forecast:
     lead: float = 2.0
     every: float = 0.05
     past: bool = True
+    mark_starts: int = 200
+    mark_members: int = 10
+    mark_spinup: float = 2.0
 
     def __post_init__(self) -> None:
         checks.integer("forecast.starts", self.starts, 2)
         checks.integer("forecast.members", self.members, 2)
+        checks.integer("forecast.mark_starts", self.mark_starts, 2)
+        checks.integer("forecast.mark_members", self.mark_members, 2)
+        checks.number("forecast.mark_spinup", self.mark_spinup, above=0.0)
         checks.number("forecast.every", self.every, above=0.0)
         checks.multiple("forecast.lead", self.lead, "forecast.every", self.every)
         checks.boolean("forecast.past", self.past)
@@ -281,7 +291,7 @@ class Settings:
     @property
     def seeds(self) -> dict[str, int]:
         """Independent seeds for every use of chance, spawned from ``seed``."""
-        return sections.seeds(self.seed, ("truth", "reference", "fit", "coarse", "forecast", "intervals"))
+        return sections.seeds(self.seed, ("truth", "reference", "fit", "coarse", "forecast", "intervals", "mark"))
 
     @property
     def reference_samples(self) -> int:

@@ -19,6 +19,11 @@ __all__ = ["plumes", "rank_histograms", "save_all", "skill"]
 _LEAD_LABEL = "lead (model time units)"
 _EXAMPLES = 3
 _SITE = 0
+_MARK = "#009e73"
+_MARK_CAPTION = (
+    " Full model is what ensembles of the model that made the truth score, whose fast variables were spun up along the "
+    "recorded z before the start: a mark for what can be had."
+)
 
 
 @style.settings()
@@ -34,6 +39,9 @@ def skill(scores: xr.Dataset) -> Figure:
     _curve(errors, scores, "ensemble_spread", style.INK, "spread", linestyle=(0, (4, 2)))
     _curve(ratio, scores, "spread_skill", COLOURS["coarse"])
     _curve(crps, scores, "crps", COLOURS["coarse"])
+    for axes, name in ((errors, "rmse_mark"), (crps, "crps_mark")):
+        if name in scores:
+            _curve(axes, scores, name, _MARK, "full model, spun up along z")
     for axes, name in ((errors, "rmse_climatology"), (crps, "crps_climatology")):
         axes.axhline(float(scores[name]), color=COLOURS["truth"], linewidth=1.2, label="climatology: no skill")
     ratio.axhline(1.0, color=style.INK, linewidth=0.8, linestyle=(0, (1, 2)), label="reliable")
@@ -122,7 +130,7 @@ def save_all(folder: str | os.PathLike[str], forecast: xr.Dataset, scores: xr.Da
                 "spread of the ensemble. Middle: their ratio, corrected for the size of the ensemble. Right: fair "
                 "continuous ranked probability score. Bands: 95 % intervals, by resampling the starts, "
                 "where these are enough. Climatology is what the distribution of z in the reference scores when "
-                "it is the forecast.",
+                f"it is the forecast.{_MARK_CAPTION if 'crps_mark' in scores else ''}",
             ),
             "rank_histograms": (
                 rank_histograms(scores),

@@ -12,6 +12,7 @@ from l96closure.report import Row, Table, as_text
 __all__ = ["headline", "score_table", "table"]
 
 _RIGHT = "as wide as their errors ask for"
+_MARKS = {"crps_mark": "CRPS of full model", "crps_above_mark": "above it"}
 _SCORES = ("crps", "spread_skill", "rmse", "ensemble_spread")
 
 
@@ -47,19 +48,32 @@ def table(scores: xr.Dataset) -> Table:
     scores : result of :func:`l96closure.diagnostics.forecast.verify`.
     """
     rows = []
+    marks = _MARKS if "crps_mark" in scores else {}
     for lead in headline_leads(scores):
         at = scores.sel(lead=lead)
-        crps, *others = (_with_interval(at, name) for name in _SCORES)
+        crps, *others = (_with_interval(at, name) for name in (*_SCORES, *marks))
         rows.append(Row(f"lead {lead:g}", (crps, _relative(at), *others)))
     return Table(
         "Forecasts",
-        ("lead (time units)", "CRPS", "/ climatology", "spread-skill", "RMSE", "spread"),
+        ("lead (time units)", "CRPS", "/ climatology", "spread-skill", "RMSE", "spread", *marks.values()),
         tuple(rows),
         f"CRPS: fair continuous ranked probability score of z, alone and over that of the climatological distribution, "
         f"{float(scores['crps_climatology']):.3f}. Spread-skill: ratio of spread to error, corrected for the size of "
         f"the ensemble, 1 for a reliable one. RMSE: error of the ensemble mean; that of the climatological mean is "
         f"{float(scores['rmse_climatology']):.3f}. {scores.attrs['forecast_starts']} starts of "
-        f"{scores.attrs['forecast_members']} members. {_interval_note(scores)}",
+        f"{scores.attrs['forecast_members']} members. {_mark_note(scores)}{_interval_note(scores)}",
+    )
+
+
+def _mark_note(scores: xr.Dataset) -> str:
+    """Say what the mark is; nothing where there is none."""
+    if "crps_mark" not in scores:
+        return ""
+    return (
+        "Full model: the CRPS of ensembles of the model that made the truth, whose fast variables were spun up from "
+        f"random values along the recorded z of the last {scores.attrs['mark_spinup']:g} time units, a mark for what "
+        f"can be had; {scores.attrs['mark_starts']} of the starts, {scores.attrs['mark_members']} members. Above it: "
+        "the CRPS of the closure's forecasts less that, both on these starts. "
     )
 
 

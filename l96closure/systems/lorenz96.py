@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from scipy.interpolate import make_interp_spline
 
 from l96closure import checks
 from l96closure.restart import Restart
@@ -236,6 +237,94 @@ class TwoScaleLorenz96:
             **{"dt": dt, "every": every, "spinup": spinup, **recording.seed(rng)},
         )
 
+    def trajectory(self, z: npt.ArrayLike, y: npt.ArrayLike, dt: float, every: int, records: int) -> FloatArray:
+        """Run on from one state, and record the slow variables.
+
+        Parameters
+        ----------
+        z : slow variables (K,).
+        y : fast variables (K, J).
+        dt : RK4 time step in model time units, > 0.
+        every : steps from one record to the next, >= 1.
+        records : their number, >= 1; the first is ``z``.
+
+        Returns
+        -------
+        Slow variables (records, K) at steps 0, every, 2 every, ...
+
+        Raises
+        ------
+        ValueError
+            A shape does not fit the model, or an argument is out of its range.
+        FloatingPointError
+            The state stopped being finite; the message names the time and the step.
+        """
+        z, y = self._state(z, y)
+        dt, every = checks.number("dt", dt, above=0.0), checks.integer("every", every, 1)
+        out = np.empty((checks.integer("records", records, 1), self.K))
+        run, history, psi = self._integration(z, y, dt), np.empty((1, self.K)), np.empty_like(out)
+        done, _ = run.sample((len(out) - 1) * every, 0, every, history, out, psi, 0)
+        checks.still_finite("the two-scale model", run.z, done * dt, dt)
+        return out
+
+    def spin_up(
+        self,
+        z: npt.ArrayLike,
+        interval: float,
+        dt: float = 5e-4,
+        members: int = 1,
+        rng: np.random.Generator | int | None = 0,
+        y: npt.ArrayLike | None = None,
+    ) -> FloatArray:
+        """Integrate the fast variables along recorded slow variables: fast states that fit the past of z.
+
+        The equations of y, eq. (59), by RK4, with z(t) an interpolating quintic spline of the record (of lower degree
+        through fewer than six records). Nothing but z is taken from the record, no subgrid tendency in particular.
+
+        Parameters
+        ----------
+        z : slow variables (time, K), two records or more.
+        interval : model time between two of them, > 0, a whole multiple of ``dt``.
+        dt : RK4 time step in model time units, > 0.
+        members : number of fast states, >= 1, each from random values of its own at the first record; a member's do
+            not depend on how many there are.
+        rng : generator or seed of these values, normal of standard deviation 0.1 as those of :meth:`simulate`.
+        y : fast variables (K, J) of all members at the first record, in place of random ones.
+
+        Returns
+        -------
+        Fast variables (members, K, J) at the last record.
+
+        Raises
+        ------
+        ValueError
+            A shape does not fit the model, or an argument is out of its range.
+        FloatingPointError
+            A state stopped being finite: the step is too long.
+
+        Examples
+        --------
+        >>> model = lc.TwoScaleLorenz96(K=8, J=4)
+        >>> record = model.simulate(samples=201)  # at intervals of 0.005
+        >>> model.spin_up(record["z"], 0.005, members=3).shape
+        (3, 8, 4)
+        """
+        z = checks.finite_array("z", z, 2)
+        if len(z) < 2 or z.shape[1] != self.K:
+            checks.reject("z.shape", z.shape, f"(time, {self.K}) with two times or more")
+        dt, members = checks.number("dt", dt, above=0.0), checks.integer("members", members, 1)
+        steps = checks.multiple("interval", checks.number("interval", interval, above=0.0), "dt", dt)
+        if y is None:
+            state = 0.1 * checks.generator("rng", rng).standard_normal((members, self.K * self.J))
+        else:
+            state = np.tile(self._state(z[0], y)[1].ravel(), (members, 1))
+        spline = make_interp_spline(np.arange(len(z)), z, k=_degree(len(z)))
+        path = spline(np.arange(2 * steps * (len(z) - 1) + 1) / (2 * steps))
+        halo = np.concatenate([path[:, -2:], path, path[:, :1]], axis=1)
+        core.driven_steps(halo, state, dt, self.J, float(self.F), self.coupling, float(self.b), float(self.c))
+        checks.still_finite("the fast variables", state, (len(z) - 1) * interval, dt)
+        return state.reshape(members, self.K, self.J)
+
     def _integration(self, z: FloatArray, y: FloatArray, dt: float, step: int = 0) -> core.Integration:
         return core.Integration(z, y, dt, (self.J, float(self.F), self.coupling, float(self.b), float(self.c)), step)
 
@@ -311,3 +400,8 @@ def _whole_steps(coarse_dt: float, dt: float) -> int:
     if lead < 1 or not math.isclose(lead * dt, coarse_dt, rel_tol=1e-9):
         checks.reject("coarse_dt", coarse_dt, f"a whole multiple of dt = {dt:g}")
     return lead
+
+
+def _degree(records: int) -> int:
+    """Return the degree of the spline through so many records: five, or the highest odd one that they allow."""
+    return min(5, records - 1 - records % 2)

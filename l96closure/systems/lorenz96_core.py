@@ -8,7 +8,15 @@ import numpy.typing as npt
 
 from l96closure.compiled import cached
 
-__all__ = ["Integration", "padded", "resolved", "resolved_from_python", "rk4_steps", "tendency_from_python"]
+__all__ = [
+    "Integration",
+    "driven_steps",
+    "padded",
+    "resolved",
+    "resolved_from_python",
+    "rk4_steps",
+    "tendency_from_python",
+]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -214,3 +222,34 @@ class Integration:
         return rk4_steps(  # type: ignore[no-any-return]
             self._z, self._y, steps, self._dt, *self._parameters, lead, every, self._step, history, z, psi, emitted
         )
+
+
+@cached(fastmath={"contract", "nsz"}, error_model="numpy")  # type: ignore[untyped-decorator]
+def driven_steps(
+    path: FloatArray, y: FloatArray, dt: float, J: int, F: float, coupling: float, b: float, c: float
+) -> None:
+    """Advance fast variables in place by RK4 steps along slow variables that are given.
+
+    Parameters
+    ----------
+    path : slow variables as rings with halos at every half step, (2 steps + 1, K + 3); see :func:`padded`.
+    y : fast variables of each member, (member, K J).
+    dt : fine step.
+    J, F, coupling, b, c : parameters of the model.
+    """
+    members, N = y.shape
+    dz, dy = np.empty(path.shape[1] - 3), np.empty((4, N))
+    now, stage_y = np.empty(N + 3), np.empty(N + 3)
+    for member in range(members):
+        for i in range(N + 3):
+            now[i] = y[member, (i - _Y_LEFT) % N]
+        for half in range(0, path.shape[0] - 2, 2):
+            _tendency(path[half], now, J, F, coupling, b, c, dz, dy[0])
+            for stage in range(1, 4):
+                weight = dt if stage == 3 else dt / 2
+                _move(now, dy[stage - 1], weight, stage_y, _Y_LEFT, _Y_RIGHT)
+                _tendency(path[half + (2 if stage == 3 else 1)], stage_y, J, F, coupling, b, c, dz, dy[stage])
+            _rk4_average(dy)
+            _move(now, dy[0], dt, now, _Y_LEFT, _Y_RIGHT)
+        for i in range(N):
+            y[member, i] = now[i + _Y_LEFT]
