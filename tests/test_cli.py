@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow  # whole runs, or many of them
 
 TINY = [
     "training.samples=3000",
-    "training.every=20",
+    "training.every=10",
     "training.spinup=1",
     "reference.duration=10",
     "reference.spinup=1",

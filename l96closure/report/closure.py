@@ -14,18 +14,19 @@ from l96closure.closures.regression import FittedTrend
 from l96closure.report import Row, Table
 from l96closure.trends import PolynomialTrend
 
-__all__ = ["tables", "text"]
+__all__ = ["NOTE", "tables", "text"]
 
-_NOTE = (
+NOTE = (
     "What the settings leave open (null) was chosen by the fit, on held-out blocks of the training data. Lags are in "
     "model time units."
 )
+"""What stands below the parts of a closure."""
 
 
 def tables(closure: Any) -> tuple[Table, ...]:
     """Return the parts of a closure as a table; nothing for one that has none, or is not ours."""
     rows = tuple(Row(name, (value,)) for name, value in _parts(closure).items())
-    return (Table("The closure", ("part", "fitted"), rows, _NOTE),) if rows else ()
+    return (Table("The closure", ("part", "fitted"), rows, NOTE),) if rows else ()
 
 
 def text(closure: Any) -> str:
