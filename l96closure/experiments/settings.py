@@ -264,6 +264,7 @@ class Settings:
         system = SYSTEMS[checks.one_of("model.name", model.pop("name", next(iter(SYSTEMS))), SYSTEMS)]
         arguments = dict(config["closure"])
         closure = checks.one_of("closure.name", arguments.pop("name", None), closures.CLOSURES)
+        coarse = sections.build("coarse", Coarse, config["coarse"])  # first: settings of other sections follow from it
         return cls(
             model=sections.build("model", system, model),
             training=sections.arguments("training", system.simulate, config["training"], *NO_SETTINGS["simulate"]),
@@ -272,7 +273,7 @@ class Settings:
             closure_arguments=sections.arguments(
                 "closure", closures.CLOSURES[closure].fit, arguments, *NO_SETTINGS["fit"]
             ),
-            coarse=sections.build("coarse", Coarse, config["coarse"]),
+            coarse=coarse,
             forecast=sections.build("forecast", Forecast, config["forecast"]),
             diagnostics=sections.build("diagnostics", Diagnostics, config["diagnostics"]),
             compute=sections.build("compute", Compute, config["compute"]),
