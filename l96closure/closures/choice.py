@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -150,9 +150,9 @@ def quantiles(
     K = labels.size
     fitted = bridge.fit(
         together,
-        kernel.epsilon,
-        [[k] for k in range(K)] * 2,
-        np.repeat([together[:, :K].std(), together[:, K:].std()], K),
+        neighbourhoods=[[k] for k in range(K)] * 2,
+        scale=np.repeat([together[:, :K].std(), together[:, K:].std()], K),
+        **asdict(kernel),
         components=range(K, 2 * K),
         shared=labels.tolist(),
         centres=min(centres, len(together) * int(np.bincount(labels).min())),

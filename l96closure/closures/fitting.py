@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -163,7 +164,7 @@ def _bridge(
         "centres": centres if whole else options.centres,
         "rng": rng,
     }
-    fitted = bridge.fit(**problem, **_kernel_arguments(kernel), **_kept(restart, problem))
+    fitted = bridge.fit(**problem, **asdict(kernel), **_kept(restart, problem))
     warn_of_few(fitted)
     compressed = options.compressed
     exact = isinstance(options, Chain) and options.scheme in SEQUENTIAL
@@ -176,11 +177,6 @@ def _sets(record: Record, fields: int, chain: bool) -> list[Index]:
     """Localization sets of a state of several fields and the residual, which a chain sees too."""
     around = record.fields.around(record.fields.radius or 0)
     return bridge.in_every_field(fields + chain, around)[: len(around)] * (fields + 1)
-
-
-def _kernel_arguments(kernel: bridge.Kernel) -> dict[str, Any]:
-    names = ("epsilon", "estimator", "gamma", "nearest", "sums", "rtol")
-    return {name: getattr(kernel, name) for name in names}
 
 
 def _kept(restart: Restart | None, problem: Any) -> dict[str, Any]:
