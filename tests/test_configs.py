@@ -115,8 +115,10 @@ def test_an_option_lists_differences_from_the_defaults_in_code_only(composed: An
     bases, body = read(group, option)
     (base,) = (base for base in bases if isinstance(base, str) and base != "_self_")
     assert "_self_" in bases or not body
-    inner = {key.removeprefix("override "): value for each in bases if isinstance(each, dict) for key, value in each.items()}
-    chosen = [f"{group}/{key}={value}" for key, value in inner.items() if not key.startswith("/")]
+    inner = [item for each in bases if isinstance(each, dict) for item in each.items()]
+    chosen = [
+        f"{group}/{key.removeprefix('override ')}={value}" for key, value in inner if not key.startswith("override /")
+    ]
     before = composed(f"{group}={base}", *chosen)[group]
     for path, value in leaves(body):
         name = ".".join(path)

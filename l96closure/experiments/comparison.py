@@ -51,7 +51,8 @@ def compare(runs: Sequence[Run], folder: Path) -> tuple[xr.Dataset, list[str]]:
       in ``diagnostics.nc``: distances with floor and interval, moments, densities, scores of forecasts by ``lead``, and
       the autocorrelation of the residual at 1, 10 and 50 coarse steps, where stored; further ``fit_time`` and
       ``step_time`` in seconds, ``folder``, ``status`` and the ``parts`` of the closure. A run that did not finish has
-      NaN. The attribute ``unranked`` names the distances that are not measured alike, ``coarse_dt`` is the coarse step behind the lags.
+      NaN. The attribute ``unranked`` names the distances that are not measured alike, ``coarse_dt`` is the coarse step
+      behind the lags.
     - Sentences about what is left out or unranked, and why.
 
     Raises

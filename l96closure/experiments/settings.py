@@ -227,9 +227,12 @@ class Settings:
         fields, law, noise = (given.get(name) for name in ("fields", "law", "noise"))
         if noise is not None and isinstance(law, closures.Chain):
             checks.reject("closure.noise", noise, "null for a chain, which draws noise of its own")
-        if isinstance(law, closures.Quantiles) and law.coordinate is not None:
-            allowed = ("z", "trend") if given.get("trend") is not None else ("z",)
-            checks.one_of("closure.law.coordinate", law.coordinate, allowed)
+        if isinstance(law, closures.Quantiles):
+            if given.get("kernel") is not None:
+                checks.one_of("closure.kernel.estimator", given["kernel"].estimator, ("bridge", "kde"))
+            if law.coordinate is not None:
+                allowed = ("z", "trend") if given.get("trend") is not None else ("z",)
+                checks.one_of("closure.law.coordinate", law.coordinate, allowed)
         longest = 0
         if fields is not None:
             if fields.radius is not None and 2 * fields.radius >= self.model.K:
