@@ -94,7 +94,7 @@ def values(function: Callable[..., Any]) -> dict[str, Value]:
     found = {}
     for name, hint in (get_type_hints(function) if inspect.isroutine(function) else {}).items():
         classes = get_args(hint) or (hint,)
-        if kinds := {each.__name__.lower(): each for each in classes if is_dataclass(each)}:
+        if kinds := {each.__name__.lower(): each for each in classes if isinstance(each, type) and is_dataclass(each)}:
             found[name] = Value(kinds, type(None) in classes)
     return found
 

@@ -203,6 +203,7 @@ class Settings:
             checks.reject("coarse.members", self.coarse.members, allowed)
         self._check_psi()
         self._check_closure()
+        self._check_memory()
         sections.arguments("reference.model", type(self.model), self.reference.model)
         self.judged  # noqa: B018 - checks the parameters
         checks.multiple("forecast.every", self.forecast.every, "coarse.dt", self.coarse.dt)
@@ -213,7 +214,7 @@ class Settings:
 
     def _check_psi(self) -> None:
         """Refuse a psi that is held over another step than that of the coarse run."""
-        over = self.training.get("coarse_dt")
+        over = self.training.get("coarse_dt", self.coarse.dt)
         if self.training.get("subgrid") in HELD and not math.isclose(over, self.coarse.dt, rel_tol=1e-6):
             checks.reject(
                 "training.coarse_dt",
@@ -222,34 +223,35 @@ class Settings:
             )
 
     def _check_closure(self) -> None:
-        """Refuse options of the closure that do not fit the ring, the training truth or each other."""
+        """Refuse options of the closure that do not fit the ring or each other."""
         given = self.closure_arguments
-        fields, law, noise = (given.get(name) for name in ("fields", "law", "noise"))
-        if noise is not None and isinstance(law, closures.Chain):
-            checks.reject("closure.noise", noise, "null for a chain, which draws noise of its own")
+        fields, law = given.get("fields"), given.get("law")
+        if given.get("noise") is not None and isinstance(law, closures.Chain):
+            checks.reject("closure.noise", given["noise"], "null for a chain, which draws noise of its own")
         if isinstance(law, closures.Quantiles):
             if given.get("kernel") is not None:
                 checks.one_of("closure.kernel.estimator", given["kernel"].estimator, ("bridge", "kde"))
             if law.coordinate is not None:
-                allowed = ("z", "trend") if given.get("trend") is not None else ("z",)
-                checks.one_of("closure.law.coordinate", law.coordinate, allowed)
-        longest = 0
-        if fields is not None:
-            if fields.radius is not None and 2 * fields.radius >= self.model.K:
-                checks.reject("closure.fields.radius", fields.radius, f"less than half of the {self.model.K} sites")
-            for lag in fields.lags or ():
-                longest = max(longest, checks.multiple("closure.fields.lags", lag, "coarse.dt", self.coarse.dt))
-        remembers = (noise is not None and noise.order > 0) or given.get("memory", False)
-        if not remembers and (fields is None or fields.lags == ()):
+                known = ["z"] if given.get("trend") is None else ["z", "trend"]
+                checks.one_of("closure.law.coordinate", law.coordinate, known)
+        if fields is not None and fields.radius is not None and 2 * fields.radius >= self.model.K:
+            checks.reject("closure.fields.radius", fields.radius, f"less than half of the {self.model.K} sites")
+
+    def _check_memory(self) -> None:
+        """Refuse a training truth that lacks the steps, or the length, that a closure with memory asks for."""
+        given = self.closure_arguments
+        noise, lags = given.get("noise"), given["fields"].lags if "fields" in given else ()
+        steps = [checks.multiple("closure.fields.lags", lag, "coarse.dt", self.coarse.dt) for lag in lags or ()]
+        if lags == () and not given.get("memory", False) and (noise is None or noise.order == 0):
             return
-        interval = self._training("dt") * self._training("every")
+        samples, interval = self._training("samples"), self._training("dt") * self._training("every")
         every = round(self.coarse.dt / interval)
         if every < 1 or not math.isclose(every * interval, self.coarse.dt, rel_tol=1e-6):
             allowed = f"such that training.dt * every divides coarse.dt = {self.coarse.dt:g}, for a closure with memory"
             checks.reject("training.every", self._training("every"), allowed)
-        if longest >= self._training("samples") // every:
-            allowed = f"less than the {self._training('samples') * interval:g} time units of the training truth"
-            checks.reject("closure.fields.lags", list(fields.lags), allowed)
+        if max(steps, default=0) >= samples // every:
+            allowed = f"less than the {samples * interval:g} time units of the training truth"
+            checks.reject("closure.fields.lags", list(lags), allowed)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Settings:
