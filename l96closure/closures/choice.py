@@ -16,7 +16,7 @@ from l96closure import bridge, checks
 from l96closure.closures.composed import TREND
 from l96closure.closures.features import Features
 from l96closure.closures.laws import Quantiles
-from l96closure.closures.regression import Trend, fit_trend
+from l96closure.closures.regression import Regressor, Trend, fit_trend
 from l96closure.fields import Fields
 from l96closure.series import autocorrelation
 from l96closure.training import Record
@@ -46,7 +46,9 @@ class Candidate(NamedTuple):
     left: float
 
 
-def candidates(record: Record, asked: Fields, options: Trend | None, compared: bool = False) -> list[Candidate]:
+def candidates(
+    record: Record, asked: Fields, options: Trend | Regressor | None, compared: bool = False
+) -> list[Candidate]:
     """Return the features that ``asked`` leaves to choose among, the simplest first.
 
     These are radii of 0 and 1, and lags of none or of once, twice and four times the time in which the residual of a
@@ -73,7 +75,7 @@ def candidates(record: Record, asked: Fields, options: Trend | None, compared: b
         for radius in radii:
             seen, left = of(record, radius, before), np.nan
             if options is not None and (compared or len(lags) * len(radii) > 1):
-                few = replace(options, order=_ORDER)
+                few = replace(options, order=_ORDER) if isinstance(options, Trend) else options
                 left = math.sqrt(fit_trend(record.series, record.target, seen, few, _ROWS).held_out)
             found.append(Candidate(seen, radius, tuple(before), left))
     return found
@@ -110,7 +112,7 @@ def report(record: Record, found: Sequence[Candidate], chosen: int, scores: Sequ
     return xr.Dataset({name: ("candidate", *value) for name, value in named.items()})
 
 
-def _candidate_lags(record: Record, options: Trend) -> list[list[int]]:
+def _candidate_lags(record: Record, options: Trend | Regressor) -> list[list[int]]:
     """Return no lags, and those that follow from the memory of the residual, where there is one."""
     local = of(record, 0, ())
     trend = fit_trend(record.series, record.target, local, options, _ROWS).trend

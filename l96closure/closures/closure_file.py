@@ -16,7 +16,7 @@ from l96closure.closures.laws import Chain, ChainLaw, DrivenLaw, FittedLaw
 from l96closure.closures.parts import Parts
 from l96closure.closures.past import Past
 from l96closure.closures.patterns import Pattern
-from l96closure.closures.regression import FittedTrend
+from l96closure.closures.regression import FittedTrend, RegressorTrend
 from l96closure.trends import PolynomialTrend
 
 __all__ = ["from_dataset", "tables", "to_dataset"]
@@ -84,9 +84,11 @@ def to_dataset(closure: Any) -> xr.Dataset:
     return dataset
 
 
-def _trend_variables(trend: FittedTrend) -> dict[str, Any]:
+def _trend_variables(trend: FittedTrend | RegressorTrend) -> dict[str, Any]:
     if not isinstance(trend, FittedTrend):
-        checks.reject("trend", type(trend).__qualname__, "a polynomial: another regressor is not written to files")
+        checks.reject(
+            "trend", type(trend.model).__qualname__, "a polynomial: somebody's regressor cannot be written as arrays"
+        )
     return {
         "chebyshev": _named(
             ("predictor", "degree"), trend.chebyshev, "trend: coefficients in Chebyshev polynomials of a predictor"

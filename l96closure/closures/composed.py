@@ -18,7 +18,7 @@ from l96closure.closures.inputs import slow_variables
 from l96closure.closures.laws import ChainLaw, DrivenLaw, FittedLaw
 from l96closure.closures.parts import Parts
 from l96closure.closures.past import Past, known
-from l96closure.closures.regression import FittedTrend
+from l96closure.closures.regression import FittedTrend, RegressorTrend
 from l96closure.closures.state import State, begin, following
 from l96closure.fields import Fields
 from l96closure.subgrid import HELD
@@ -57,7 +57,7 @@ class Composed:
 
     fields: Fields
     features: Features
-    trend: FittedTrend | None
+    trend: FittedTrend | RegressorTrend | None
     law: FittedLaw | None
     coordinate: str = ""
     bounds: tuple[float, float] = (-np.inf, np.inf)
@@ -233,9 +233,10 @@ class Composed:
         dictionary d has those from the first to the last that ``quantile_nodes_of`` (D, 2) counts, and at L of the
         noise, evenly spaced from the first to the last of ``quantile_noise`` (2,), linear in both and held at the ends;
         ``dictionary_of_site`` (K,); or ``log_variance`` (degree + 1,) on ``log_variance_range`` (2,) of the coordinate.
-        Of the noise ``noise_earlier`` (p, K or 1), circular kernels in space of its last values, and ``noise_fresh``
-        (K or 1), of white noise. ``bounds`` (2,) of psi; ``conserve`` (), whether the mean over the sites is taken off;
-        ``coarse_dt`` () with memory.
+        Of the noise ``noise_earlier`` (p, T), circular kernels in space of its last values, the last first, and
+        ``noise_fresh``, of white noise, whose taps belong to the sites ``noise_earlier_offset`` and
+        ``noise_fresh_offset`` to the left. ``bounds`` (2,) of psi; ``conserve`` (), whether the mean over the
+        sites is taken off; ``coarse_dt`` () with memory.
 
         Raises
         ------

@@ -29,7 +29,7 @@ from l96closure.closures.laws import (
 )
 from l96closure.closures.past import Past
 from l96closure.closures.patterns import Noise, fit_pattern
-from l96closure.closures.regression import FittedTrend, Trend, blocks, fit_trend
+from l96closure.closures.regression import FittedTrend, Regressor, RegressorTrend, Trend, blocks, fit_trend
 from l96closure.restart import Journal, Restart
 from l96closure.series import one_run
 from l96closure.training import Record
@@ -51,12 +51,12 @@ class Residual(NamedTuple):
     """
 
     features: Features
-    trend: FittedTrend | None
+    trend: FittedTrend | RegressorTrend | None
     mean: list[F64]
     values: list[F64]
 
 
-def without_trend(record: Record, features: Features, options: Trend | None) -> Residual:
+def without_trend(record: Record, features: Features, options: Trend | Regressor | None) -> Residual:
     """Fit the trend and take it off.
 
     Raises

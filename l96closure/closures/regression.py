@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import combinations_with_replacement, pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ from l96closure import checks
 from l96closure.closures.features import Features, gather, rows
 from l96closure.compiled import cached
 
-__all__ = ["FittedTrend", "Trend", "fit_trend"]
+__all__ = ["FittedTrend", "Regressor", "RegressorTrend", "Trend", "fit_trend", "trend_or_regressor"]
 
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
@@ -103,6 +104,50 @@ class FittedTrend:
         return out, outside
 
 
+class Regressor(Protocol):
+    """Any regression in the manner of scikit-learn."""
+
+    def fit(self, features: F64, target: F64) -> Any:
+        """Learn from features (n, F) and the target (n,)."""
+
+    def predict(self, features: F64) -> F64:
+        """Predict the target (n,)."""
+
+
+def trend_or_regressor(name: str, value: Any) -> None:
+    """Raise ``ValueError`` unless a value is a :class:`Trend` or has ``fit`` and ``predict``."""
+    regresses = all(callable(getattr(value, method, None)) for method in ("fit", "predict"))
+    if not isinstance(value, Trend) and (not regresses or isinstance(value, type)):
+        checks.reject(name, value, "made by Trend, a regressor with fit and predict, or None")
+
+
+@dataclass(frozen=True, eq=False)
+class RegressorTrend:
+    """A trend that somebody's regressor has learned from the scaled features.
+
+    Attributes
+    ----------
+    features : what it is a function of.
+    model : the fitted regressor.
+    """
+
+    features: Features
+    model: Regressor
+
+    def __call__(self, z: F64, history: F64) -> tuple[F64, Index]:
+        """Evaluate as :class:`FittedTrend` does; what is outside of the training range is not counted."""
+        values, first = rows(z, history)
+        return self._at(values, first, 1), np.zeros(len(z), np.intp)
+
+    def of_series(self, series: F64, times: Index) -> F64:
+        """Evaluate as :class:`FittedTrend` does."""
+        return self._at(series, times, -1)
+
+    def _at(self, values: F64, row: Index, sign: int) -> F64:
+        f = self.features.at(values, row, sign)
+        return np.asarray(self.model.predict(f.reshape(-1, f.shape[2])), np.float64).reshape(f.shape[:2])
+
+
 @cached
 def _evaluate(
     values: F64, row: Index, sign: int, neighbour: Index, lags: Index, middle: F64, half: F64,
@@ -177,10 +222,9 @@ class Columns(NamedTuple):
 class Fit(NamedTuple):
     """Result of a regression: the trend, that of each block of time without it, and the held-out mean square."""
 
-    trend: FittedTrend
-    without: list[FittedTrend]
+    trend: FittedTrend | RegressorTrend
+    without: Sequence[FittedTrend | RegressorTrend]
     held_out: float
-    ridge: float
 
 
 def blocks(series: Sequence[F64], first: int) -> list[list[Index]]:
@@ -198,7 +242,11 @@ def blocks(series: Sequence[F64], first: int) -> list[list[Index]]:
 
 
 def fit_trend(
-    series: Sequence[F64], target: Sequence[F64], features: Features, options: Trend, most_rows: int = _MOST_ROWS
+    series: Sequence[F64],
+    target: Sequence[F64],
+    features: Features,
+    options: Trend | Regressor,
+    most_rows: int = _MOST_ROWS,
 ) -> Fit:
     """Fit a trend by ridge regression.
 
@@ -207,23 +255,43 @@ def fit_trend(
     series : predictors of each segment (time, P, K).
     target : of each segment (time, K).
     features : what the trend sees.
-    options : its form.
+    options : its form, or a regressor that has not been fitted.
     most_rows : times and sites, beyond which only every n-th time is used.
     """
-    columns = Columns.of(features, options.degree, options.order or _HIGHEST)
     total = sum(len(one) * one.shape[2] for one in series)
     every = max(1, -(-total // most_rows))
-    sums = []
-    for parts in blocks(series, features.longest):
-        x, y = [], []
-        for one, of, times in zip(series, target, parts, strict=True):
-            some = times[::every]
-            if some.size:
-                x.append(columns.design(features.of_series(one, some).reshape(-1, features.size)))
-                y.append(of[some].ravel())
-        design, wanted = np.concatenate(x), np.concatenate(y)
+    held_out = [_rows(series, target, features, parts, every) for parts in blocks(series, features.longest)]
+    if not isinstance(options, Trend):
+        return _learned(held_out, features, options)
+    columns, sums = Columns.of(features, options.degree, options.order or _HIGHEST), []
+    for f, wanted in held_out:
+        design = columns.design(f)
         sums.append(_Sums(len(wanted), design.T @ design, design.T @ wanted, float(wanted @ wanted)))
     return _solve(sums, columns, features, options)
+
+
+def _rows(
+    series: Sequence[F64], target: Sequence[F64], features: Features, parts: list[Index], every: int
+) -> tuple[F64, F64]:
+    """Return features (n, F) and target (n,) of every n-th time of a block."""
+    some = [(one, of, times[::every]) for one, of, times in zip(series, target, parts, strict=True) if times.size]
+    seen = [features.at(one, times, -1).reshape(-1, features.size) for one, _, times in some]
+    return np.concatenate(seen), np.concatenate([of[times].ravel() for _, of, times in some])
+
+
+def _learned(held_out: list[tuple[F64, F64]], features: Features, regressor: Regressor) -> Fit:
+    """Have a regressor learn from all blocks, and from all but each of them."""
+    made, error = [], 0.0
+    for without in (None, *range(len(held_out))):
+        x, y = (
+            np.concatenate(parts) for parts in zip(*(b for i, b in enumerate(held_out) if i != without), strict=True)
+        )
+        model = deepcopy(regressor)
+        model.fit(x, y)
+        made.append(RegressorTrend(features, model))
+        if without is not None:
+            error += float(((model.predict(held_out[without][0]) - held_out[without][1]) ** 2).sum())
+    return Fit(made[0], made[1:], error / sum(len(y) for _, y in held_out))
 
 
 class _Sums(NamedTuple):
@@ -246,7 +314,7 @@ class _Sums(NamedTuple):
 def _solve(sums: list[_Sums], columns: Columns, features: Features, options: Trend) -> Fit:
     """Choose ridge, and order where it is open, by the held-out error, the lower order where that is as good."""
     ridges = _RIDGES if options.ridge is None else (options.ridge,)
-    found: list[tuple[float, int, float, list[F64]]] = []
+    found: list[tuple[float, int, list[F64]]] = []
     for order in range(1, len(columns.products) + 1) if options.order is None else [options.order]:
         kept = columns.orders <= order
         some = [_Sums(one.n, one.xx[np.ix_(kept, kept)], one.xy[kept], one.yy) for one in sums]
@@ -257,11 +325,11 @@ def _solve(sums: list[_Sums], columns: Columns, features: Features, options: Tre
         error = errors[best] / whole.n
         if not found or error < _BETTER * found[-1][0]:
             each = [path[best] for path in paths]
-            found.append((error, order, ridges[best], [_path(whole, ridges[best : best + 1])[0], *each]))
-    error, order, ridge, coefficients = found[-1]
+            found.append((error, order, [_path(whole, ridges[best : best + 1])[0], *each]))
+    error, order, coefficients = found[-1]
     used = columns._replace(products=columns.products[:order])
     made = [FittedTrend(features, *used.coefficients(features, b)) for b in coefficients]
-    return Fit(made[0], made[1:], error, ridge)
+    return Fit(made[0], made[1:], error)
 
 
 def _path(sums: _Sums, ridges: Sequence[float]) -> list[F64]:

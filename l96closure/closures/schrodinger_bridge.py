@@ -14,7 +14,7 @@ from l96closure.closures import choice, fitting, origin
 from l96closure.closures.composed import Composed
 from l96closure.closures.laws import Chain, Law, Moments, Quantiles
 from l96closure.closures.patterns import Noise
-from l96closure.closures.regression import Trend
+from l96closure.closures.regression import Regressor, Trend, trend_or_regressor
 from l96closure.fields import Fields
 from l96closure.restart import Restart
 from l96closure.training import Record, read
@@ -33,7 +33,7 @@ class SchrodingerBridge(Composed):
     @classmethod
     @checks.arguments(
         truth=checks.xarray_dataset,
-        trend=checks.optional(partial(checks.instance, of=Trend)),
+        trend=checks.optional(trend_or_regressor),
         law=partial(checks.instance, of=(Quantiles, Moments, Chain)),
         noise=checks.optional(partial(checks.instance, of=Noise)),
         kernel=checks.optional(partial(checks.instance, of=bridge.Kernel)),
@@ -44,7 +44,7 @@ class SchrodingerBridge(Composed):
         cls,
         truth: xr.Dataset,
         fields: Fields | Sequence[Fields] = Fields(),  # noqa: B008 - a value, never changed
-        trend: Trend | None = Trend(),  # noqa: B008
+        trend: Trend | Regressor | None = Trend(),  # noqa: B008
         law: Law = Quantiles(),  # noqa: B008
         noise: Noise | None = None,
         kernel: bridge.Kernel | None = None,
@@ -61,7 +61,8 @@ class SchrodingerBridge(Composed):
             from anywhere else.
         fields : which variables are what, where they live, and what a site sees; several, which differ in radius and
             lags, are candidates to choose among.
-        trend : what of the target is a function of what a site sees; None leaves all to the law.
+        trend : what of the target is a function of what a site sees: our polynomials, or any regressor with ``fit`` and
+            ``predict``, as scikit-learn's; a closure with one cannot be saved. None leaves all to the law.
         law : of the residual: :class:`~l96closure.closures.Quantiles` given one coordinate,
             :class:`~l96closure.closures.Moments` given all features, both driven by noise, or the paper's
             :class:`~l96closure.closures.Chain`.
