@@ -34,7 +34,7 @@ def differing(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         for key, value in mine.items():
             owners = _owners(key, mine)
             peers = [other for other in runs if other and all(other.get(name) == mine.get(name) for name in owners)]
-            if any(other.get(key) != value for other in peers):
+            if any(key not in other or other[key] != value for other in peers):
                 differences[key] = value
         found.append({key.removesuffix(_NAME): differences[key] for key in sorted(differences, key=_rank)})
     return found
