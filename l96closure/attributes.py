@@ -183,6 +183,7 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     "run": {"long_name": "run, named by the settings that tell it from the others"},
     "folder": {"long_name": "folder of the run"},
     "status": {"long_name": "how the run ended"},
+    "parts": {"long_name": "what the fitted closure is made of"},
     "fit_time": _quantity("wall time of the fit of the closure", units="s"),
     "step_time": _quantity("wall time of the coarse run per step and member", units="s"),
     # sampling experiments

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow  # whole runs, or many of them
 
 TINY = [
     "training.samples=3000",
-    "training.every=20",
+    "training.every=10",
     "training.spinup=1",
     "reference.duration=10",
     "reference.spinup=1",
@@ -156,12 +156,23 @@ WRONG = [
     ("coarse.members=0", "coarse.members = 0 is not allowed; it must be an integer >= 1"),
     ("coarse.dt=fast", "coarse.dt = 'fast' is not allowed"),
     ("coarse.dt=0.00073", "coarse.dt = 0.00073 is not allowed"),
-    ("forecast.starts=200", "forecast.starts = 200 is not allowed; it must be at most 19"),
+    ("forecast.starts=200", "forecast.starts = 200 is not allowed; it must be at most 18"),
     ("forecast.every=0.0625", "forecast.every = 0.0625 is not allowed; it must be a multiple of coarse.dt"),
     ("model.K=3", "K = 3 is not allowed; it must be an integer >= 4"),
     ("model=12", "group override must be a string"),
     ("training.subgrid=exact", "subgrid = 'exact' is not allowed; it must be one of "),
     ("closure.name=magic", "closure.name = 'magic' is not allowed; it must be one of "),
+    ("closure/law=magic", "there is no closure/law/magic; there is chain, moments, quantiles"),
+    ("closure.law=chain", "closure.law = 'chain' is not allowed; it must be a section of settings, chosen by "),
+    ("closure.law.steps=3", "there is no setting closure.law.steps; there is centres, coordinate, name"),
+    ("closure.law.coordinate=y", "closure.law.coordinate = 'y' is not allowed; it must be one of trend, z"),
+    ("closure.kernel.estimator=variable", "closure.kernel.estimator = 'variable' is not allowed; it must be"),
+    ("+closure.law.steps=3", "closure.law has no setting 'steps'; it has coordinate, centres"),
+    ("+closure.fields.dim=x", "closure.fields has no setting 'dim'; it has radius, lags, pool, conserve"),
+    ("closure.fields.lags=[0.0025]", "closure.fields.lags = 0.0025 is not allowed; it must be a multiple of coarse.dt"),
+    ("closure.fields.lags=[20]", "closure.fields.lags = [20.0] is not allowed; it must be less than the 15 time units"),
+    ("training.every=20", "training.every = 20 is not allowed; it must be such that training.dt * every divides "),
+    ("training.coarse_dt=0.01", "training.coarse_dt = 0.01 is not allowed; it must be coarse.dt = 0.005, the step"),
     ("seed=-1", "seed = -1 is not allowed"),
     ("seed=${nothing}", "nothing"),
     ("stages=[diagnose]", "reference.nc, which is not there; stage 'simulate' makes it"),
@@ -195,16 +206,16 @@ def test_a_wrong_value_ends_a_sweep_at_once(call: Call, tmp_path: Path, override
 
 
 def test_a_wrong_argument_of_the_closure_ends_in_one_line(call: Call) -> None:
-    outcome = call(*TINY, "closure.epsilon=-1", "run_dir=mine")
+    outcome = call(*TINY, "closure.kernel.epsilon=-1", "run_dir=mine")
     assert outcome.status == 2
-    assert outcome.err.splitlines()[-1].startswith("l96closure: error: closure.epsilon = -1")
-    assert not Path("mine/closure.nc").exists()
+    assert outcome.err.splitlines()[-1].startswith("l96closure: error: closure.kernel.epsilon = -1")
+    assert not Path("mine").exists()
 
 
 def test_a_failed_stage_keeps_the_files_of_the_ones_before(call: Call) -> None:
-    outcome = call(*TINY, "run_dir=mine", "closure.memory=1000")
+    outcome = call(*TINY, "run_dir=mine", "closure=analog", "closure.neighbours=1000000")
     assert outcome.status == 2
-    assert "truth.sizes['time'] = 3000 is not allowed; it must be at least 8000 for memory=1000" in outcome.err
+    assert "neighbours = 1000000 is not allowed; it must be at most the " in outcome.err.splitlines()[-1]
     assert Path("mine/truth.nc").is_file()
     assert not Path("mine/closure.nc").exists()
 

@@ -201,6 +201,10 @@ def test_the_page_needs_no_other_file_and_leads_to_those_of_the_runs(call, sweep
     data = store.read(sweep / "comparison.nc", kind="comparison")
     for name in ("hellinger_z", "wasserstein_z"):
         assert all(f"{value:.4f}" in page.text for value in data[name].values)
+    assert "noise: autoregressive of order 1, independent" in str(
+        data["parts"].sel(run="closure=polynomial_ar1").item()
+    )
+    assert all(str(parts) in page.text for parts in data["parts"].values)
 
 
 def test_the_same_runs_give_the_same_files(call, sweep: Path) -> None:
@@ -335,7 +339,7 @@ def test_another_definition_of_psi_leaves_its_scores_out(runs, tmp_path: Path) -
     assert not [
         name for name in data.variables if "psi" in str(name) or "joint" in str(name) or "residual" in str(name)
     ]
-    assert "training.subgrid coupling and fine" in notes[0]
+    assert "training.subgrid step and fine" in notes[0]
     assert "H(ψ)" not in report.text(data)
     assert not any("ψ" in words for table in report.tables(data) for words in (table.heading, *table.columns))
     assert "distance of z" in report.headline(data)
@@ -444,6 +448,19 @@ def _config(closure: str = "none", seed: int = 0, experiment: str = "l96", **mor
                 "closure.p=2 closure.q=3 closure.r=4 +1 more",
             ],
         ),
+        (
+            [_config("bridge", law={"name": "chain", "steps": n}, kernel={"epsilon": 0.1}) for n in (1, 3)]
+            + [_config("bridge", law={"name": "quantiles"}, kernel={"epsilon": 0.5}, noise={"order": 8})],
+            [
+                "closure.law=chain closure.law.steps=1",
+                "closure.law=chain closure.law.steps=3",
+                "closure.law=quantiles",
+            ],
+        ),
+        (
+            [_config("bridge", trend=None), _config("bridge", trend={"degree": 4})],
+            ["closure.trend=None", "closure.trend.degree=4"],
+        ),
         ([_config()], ["a"]),
         ([_config(), {}], ["a", "b"]),
     ],
@@ -504,7 +521,10 @@ def test_marks_in_the_tables_are_those_of_the_ranking(runs, tmp_path: Path) -> N
         data[f"spread_skill{part}"][:, -1] = (
             1.0 + np.array([-0.3, 0.1, 0.5]) + {"": 0.0, "_low": -0.01, "_high": 0.01}[part]
         )
-    hellinger, *_, spread_skill, _, _, _ = report.tables(data)
+    hellinger, spread_skill = (
+        next(table for table in report.tables(data) if heading in table.heading)
+        for heading in ("Hellinger", "spread-skill")
+    )
     assert [row.cells[2] for row in hellinger.rows[1:]] == [
         "0.1000 (0.0900 to 0.1050)*",
         "0.3000 (0.2000 to 0.4000)",

@@ -20,7 +20,7 @@ from test_resume import content
 
 import l96closure as lc
 from l96closure import compute
-from l96closure.closures import SchrodingerBridge
+from l96closure.closures import Chain, SchrodingerBridge
 
 NO_REPORT = "stages=[simulate,fit,integrate,forecast,diagnose]"
 pytestmark = [
@@ -76,18 +76,18 @@ def test_pieces_are_done_in_order_by_several_processes(two_workers: Any) -> None
 @pytest.mark.slow
 def test_a_fit_over_sites_has_the_same_bits_on_a_cluster(two_workers: Any) -> None:
     truth = lc.TwoScaleLorenz96(K=6, J=4).simulate(samples=400, dt=1e-3, every=5, spinup=2.0, subgrid="coupling")
-    arguments: dict[str, Any] = {"pooled": False, "scheme": "split", "radius": 1, "memory": None, "compressed": None}
+    arguments: dict[str, Any] = {"fields": lc.Fields(radius=1, lags=(), pool=()), "trend": None, "law": Chain()}
     here = SchrodingerBridge.fit(truth, **arguments)
     with compute.Compute("dask", two_workers.scheduler_address).engaged():
         there = SchrodingerBridge.fit(truth, **arguments)
-    assert len(here.fitted.dictionaries) == 6
-    for one, other in zip(here.fitted.dictionaries, there.fitted.dictionaries, strict=True):
+    assert len(here.law.fitted.dictionaries) == 6
+    for one, other in zip(here.law.fitted.dictionaries, there.law.fitted.dictionaries, strict=True):
         assert np.array_equal(one.log_v, other.log_v)
 
 
 @pytest.mark.slow
 def test_an_experiment_has_the_same_bits_on_a_cluster(call: Call, two_workers: Any) -> None:
-    run = [*TINY, NO_REPORT, "closure.pooled=false", "coarse.batches=2"]
+    run = [*TINY, NO_REPORT, "closure=polynomial_ar1", "coarse.batches=2"]
     here = call(*run, "run_dir=here")
     assert here.status == 0, here.err
     there = call(*run, "run_dir=there", "compute=dask", f"compute.address={two_workers.scheduler_address}")
@@ -128,7 +128,7 @@ SHIFTED = ["+reference.model.F=9", "reference.spinup=1"]  # the coarse run spins
 @pytest.mark.parametrize("shifted", [False, True], ids=["", "spin-up"])
 @pytest.mark.parametrize("closure", ["polynomial_ar1", "analog", "schrodinger_bridge"])
 def test_batches_change_no_bit(call: Call, closure: str, shifted: bool) -> None:
-    run = [*TINY, "training.every=10", "coarse.members=3", f"closure={closure}", "stages=[simulate,fit,integrate]"]
+    run = [*TINY, "coarse.members=3", f"closure={closure}", "stages=[simulate,fit,integrate]"]
     run += SHIFTED if shifted else []
     outcomes = [call(*run, f"run_dir={n}", f"coarse.batches={n}") for n in (1, 2, 3)]
     outcomes.append(call(*run, "run_dir=resumable", "coarse.batches=2", "checkpoint_every=0"))

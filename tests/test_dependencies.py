@@ -165,7 +165,7 @@ def test_the_recorder_sees_through_every_way_to_read(tmp_path: Path) -> None:
     for read, expected in (
         (lambda: settings.judged, {"model", "reference.model"}),
         (lambda: replace(settings.diagnostics), {"diagnostics.bins", "diagnostics.max_lag"}),
-        (lambda: settings.coarse.interval, {"coarse.dt", "coarse.save_every"}),
+        (lambda: settings.reference_samples, {"reference.duration", "coarse.dt"}),
         (lambda: settings.seeds, {"seed"}),
         (lambda: folder.config["coarse"], {"config"}),
     ):
@@ -200,10 +200,12 @@ CHANGES = [
     ("seed=3", "seed = 0, not 3", ["simulate", "fit", "integrate", "forecast", "diagnose"]),
     ("training.spinup=2", "training.spinup = 1, not 2", ["simulate", "fit", "integrate", "forecast", "diagnose"]),
     ("reference.spinup=2", "reference.spinup = 1, not 2", ["simulate", "integrate", "forecast", "diagnose"]),
-    ("closure.degree=2", "closure.degree = 4, not 2", ["fit", "integrate", "forecast", "diagnose"]),
+    ("closure.trend.degree=2", "closure.trend.degree = 4, not 2", ["fit", "integrate", "forecast", "diagnose"]),
     ("coarse.steps=150", "coarse.steps = 200, not 150", ["integrate", "diagnose"]),
     ("coarse.scheme=euler", "coarse.scheme = rk4, not euler", ["integrate", "forecast", "diagnose"]),
+    ("coarse.save_every=4", "coarse.save_every = 5, not 4", ["integrate", "diagnose"]),
     ("forecast.members=4", "forecast.members = 3, not 4", ["forecast", "diagnose"]),
+    ("forecast.past=false", "forecast.past = True, not False", ["forecast", "diagnose"]),
     ("diagnostics.bins=20", "diagnostics.bins = 100, not 20", ["diagnose"]),
 ]
 

@@ -26,7 +26,8 @@ import scipy
 from l96closure import checks
 from l96closure.bridge.accuracy import AccuracyWarning
 from l96closure.bridge.conditional import Bridge
-from l96closure.bridge.dictionary import Dictionary, Kernel
+from l96closure.bridge.dictionary import ESTIMATORS, Dictionary, Kernel
+from l96closure.bridge.kernel_plan import DISTANCE
 from l96closure.compiled import cached
 
 __all__ = ["ConditionalQuantiles", "tabulate"]
@@ -206,8 +207,11 @@ def tabulate(bridge: Bridge) -> ConditionalQuantiles:
     Raises
     ------
     ValueError
-        A neighbourhood has another size than one, or the bridge is compressed.
+        A neighbourhood has another size than one, the bridge is compressed, or its kernel is none of distances with
+        one bandwidth.
     """
+    if ESTIMATORS[bridge.kernel.estimator] != DISTANCE:
+        checks.reject("estimator", bridge.kernel.estimator, "bridge or kde, for a table of quantiles")
     for alpha, members in zip(bridge.components, bridge.neighbourhoods, strict=True):
         if members.size != 1:
             checks.reject(f"neighbourhoods[{alpha}]", members.tolist(), "a single component, for a table of quantiles")

@@ -98,7 +98,7 @@ class SchrodingerBridge(Composed):
             checks.reject("noise", noise, "None for a chain, which draws noise of its own")
         noise = Noise() if noise is None else noise
         remembers = not isinstance(law, Chain) and noise.order > 0
-        several = [fields] if isinstance(fields, Fields) else list(fields)
+        several: list[Any] = list(fields) if isinstance(fields, (list, tuple)) else [fields]
         if not several or not all(isinstance(one, Fields) for one in several):
             checks.reject("fields", fields, "made by Fields, or several of them")
         record = read(truth, several[0], dt, ordered=remembers or any(one.lags != () for one in several))

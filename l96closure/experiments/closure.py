@@ -31,6 +31,7 @@ from l96closure.forecasts import forecast as forecast_coarse
 from l96closure.forecasts import mark as forecast_full
 from l96closure.pairing import mismatch
 from l96closure.report import climate, failures
+from l96closure.report import closure as closure_report
 from l96closure.report import forecast as forecast_report
 from l96closure.report import reliability as reliability_report
 from l96closure.restart import Restart
@@ -75,14 +76,14 @@ def simulate(settings: Settings, restart: Restart | None = None) -> tuple[xr.Dat
 
 
 def fit(settings: Settings, truth: xr.Dataset, restart: Restart | None = None) -> Any:
-    """Fit the closure to the training truth, for the step of the coarse run where it asks for one.
+    """Fit the closure to the training truth, for the step of the coarse run.
 
     Returns
     -------
     An instance of the class of :data:`l96closure.closures.CLOSURES` that the settings name.
     """
     method = closures.CLOSURES[settings.closure].fit
-    ours = {"seed": settings.seeds["fit"], "step": settings.coarse.dt, "restart": restart}
+    ours = {"dt": settings.coarse.dt, "rng": settings.seeds["fit"], "restart": restart}
     taken = {name: value for name, value in ours.items() if name in inspect.signature(method).parameters}
     return method(truth, **settings.closure_arguments, **taken)
 
@@ -139,8 +140,8 @@ def forecast(
             starts=settings.forecast.starts,
             members=settings.forecast.members,
             leads=settings.forecast.leads,
+            past=settings.forecast.past,
             rng=settings.seeds["forecast"],
-            dt=settings.coarse.dt,
             scheme=settings.coarse.scheme,
             restart=restart,
         )
@@ -180,7 +181,10 @@ def _simulate_stage(settings: Settings, folder: RunFolder, restart: Restart) -> 
 def _fit_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
     with settings.compute.engaged():
         kept = restart if settings.compute.engine == "local" else None  # a cluster does a piece again that it has lost
-        fitted = fit(settings, folder.read("truth"), kept).to_dataset()
+        closure = fit(settings, folder.read("truth"), kept)
+    fitted = closure.to_dataset()
+    if chosen := closure_report.text(closure):
+        _log.info("closure: %s", chosen)
     if "sinkhorn_residual" in fitted:
         _log.info(
             "Sinkhorn: residual at most %.1e after at most %d iterations, %d samples",
@@ -196,7 +200,7 @@ def _integrate_stage(settings: Settings, folder: RunFolder, restart: Restart) ->
     folder.file(BLOW_UP).unlink(missing_ok=True)
     if (why := mismatch(closure, settings.coarse.scheme)) is not None:
         _log.warning("note: %s", why)
-    kept = restart if settings.compute.engine == "local" else None
+    kept = restart if settings.compute.engine == "local" else None  # a cluster does a piece again that it has lost
     try:
         with settings.compute.engaged():
             run = integrate(settings, truth, closure, kept)
@@ -221,7 +225,8 @@ def _mark_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict
 
 
 def _diagnose_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
-    reference, coarse, ensemble = (folder.read(name) for name in ("reference", "coarse", "forecast"))
+    coarse, ensemble = (folder.read(name) for name in ("coarse", "forecast"))
+    reference = _as_often(folder.read("reference"), coarse)
     rng = settings.seeds["intervals"]
     scores = [diagnose(reference, coarse, **asdict(settings.diagnostics)), verify(ensemble, reference, rng=rng)]
     if not folder.lacks("mark"):
@@ -252,6 +257,11 @@ def reliability(settings: Settings, reference: xr.Dataset, closure: Any) -> xr.D
         return None
 
 
+def _as_often(reference: xr.Dataset, coarse: xr.Dataset) -> xr.Dataset:
+    """Take the reference, which is recorded at every coarse step, as often as the coarse run is."""
+    return reference.isel(time=slice(None, None, int(coarse.attrs["save_every"])))
+
+
 def score_table(diagnostics: xr.Dataset) -> str:
     """Return the scores of climate and forecasts as plain text."""
     return f"{climate.score_table(diagnostics)}\n\n{forecast_report.score_table(diagnostics)}"
@@ -259,9 +269,8 @@ def score_table(diagnostics: xr.Dataset) -> str:
 
 def write_report(folder: RunFolder) -> None:
     """Draw the figures of a finished run and write its page."""
-    reference, coarse, ensemble, diagnostics = (
-        folder.read(name) for name in ("reference", "coarse", "forecast", "diagnostics")
-    )
+    coarse, ensemble, diagnostics = (folder.read(name) for name in ("coarse", "forecast", "diagnostics"))
+    reference = _as_often(folder.read("reference"), coarse)
     pictures = [
         *figures.save_all(folder.path / "figures", reference, coarse, diagnostics),
         *forecast_figures.save_all(folder.path / "figures", ensemble, diagnostics),
@@ -275,6 +284,7 @@ def write_report(folder: RunFolder) -> None:
             *climate.tables(diagnostics),
             *forecast_report.tables(diagnostics),
             *reliability_report.tables(diagnostics),
+            *closure_report.tables(closures.load(folder.file("closure"))),
         ],
         findings=(failures.HEADING, failures.failures(diagnostics), failures.CRITERIA),
         figures=pictures,
@@ -313,7 +323,7 @@ WORKFLOW = Workflow(
         "reference": File(
             "reference",
             "simulate",
-            ("model", "training", "reference", "coarse.dt", "coarse.save_every"),
+            ("model", "training", "reference", "coarse.dt"),
             "Truth: the independent run that judges the coarse one",
         ),
         "closure": File("closure", "fit", ("closure", "coarse.dt"), "Closure of the coarse model"),
@@ -326,7 +336,7 @@ WORKFLOW = Workflow(
         "forecast": File(
             "forecast",
             "forecast",
-            ("model", "reference.model", *_FORECASTS, "forecast.members", "coarse.dt", "coarse.scheme"),
+            ("model", "reference.model", *_FORECASTS, "forecast.members", "forecast.past", "coarse.scheme"),
             "Ensemble forecasts with a closure, and the truth they should meet",
         ),
         "mark": File(

@@ -13,6 +13,7 @@ import xarray as xr
 from l96closure.diagnostics import PARTS, SCORES
 from l96closure.experiments.finished import FINISHED, Run
 from l96closure.experiments.labels import abridged, labels
+from l96closure.subgrid import HELD
 
 __all__ = ["compare"]
 
@@ -55,9 +56,9 @@ def compare(runs: Sequence[Run], folder: Path) -> tuple[xr.Dataset, list[str]]:
       in ``diagnostics.nc``: distances with floor and interval, moments, densities, ratios and largest relative errors
       of the spectra along the ring, correlations between neighbours, the largest error of the law (NaN where a
       closure states none), scores of forecasts by ``lead``, and the autocorrelation of the residual at 1, 10 and 50
-      coarse steps, where stored; further ``fit_time`` and ``step_time`` in seconds, ``folder`` and ``status``. A run
-      that did not finish has NaN. The attribute ``unranked`` names the distances that are not measured alike,
-      ``coarse_dt`` is the coarse step behind the lags.
+      coarse steps, where stored; further ``fit_time`` and ``step_time`` in seconds, ``folder``, ``status`` and the
+      ``parts`` of the closure. A run that did not finish has NaN. The attribute ``unranked`` names the distances that
+      are not measured alike, ``coarse_dt`` is the coarse step behind the lags.
     - Sentences about what is left out or unranked, and why.
 
     Raises
@@ -87,6 +88,7 @@ def compare(runs: Sequence[Run], folder: Path) -> tuple[xr.Dataset, list[str]]:
     data = data.assign_coords(
         folder=("run", [relpath(run.path.resolve(), folder.resolve()) for run in runs]),
         status=("run", [run.status for run in runs]),
+        parts=("run", [run.parts for run in runs]),
     )
     notes += abridged(configs, label)
     notes += [f"{name}: {run.status}." for name, run in zip(label, runs, strict=True) if run.status != FINISHED]
@@ -184,7 +186,7 @@ def _realisation(run: Run) -> dict[str, Any]:
 
 def _definition_of_psi(run: Run) -> dict[str, Any]:
     training = run.config["training"]
-    names = ("subgrid", "coarse_dt") if training.get("subgrid") == "coarse" else ("subgrid",)
+    names = ("subgrid", "coarse_dt") if training.get("subgrid") in HELD else ("subgrid",)
     return {f"training.{name}": training.get(name) for name in names}
 
 

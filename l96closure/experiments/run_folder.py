@@ -252,15 +252,20 @@ def flat(config: Mapping[str, Any], sections: Iterable[str]) -> dict[str, Any]:
     """Return some settings and those of some sections by their full names, and the seed: everything depends on it."""
     named: dict[str, Any] = {"seed": config.get("seed")}
     for name in sections:
-        section, _, key = name.partition(".")
-        values = config.get(section, {})
-        if not isinstance(values, Mapping):  # no section: in a file from elsewhere
-            named |= {name: values}
-        elif key:
-            named |= {name: values.get(key)}
-        else:
-            named |= {f"{section}.{each}": value for each, value in values.items()}
+        value: Any = config
+        for key in name.split("."):  # what is no section, in a file from elsewhere, has no settings
+            value = value.get(key) if isinstance(value, Mapping) else None
+        named |= dict(_leaves(name, value))
     return named
+
+
+def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the settings of a section by their full names; a setting, or an empty section, is itself one."""
+    if not isinstance(value, Mapping) or not value:
+        yield name, value
+        return
+    for key, inner in value.items():
+        yield from _leaves(f"{name}.{key}", inner)
 
 
 def _shown(value: Any) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from l96closure.diagnostics import intervals
-from l96closure.report import Row, Table, as_text, columns
+from l96closure.report import Row, Table, as_text, closure, columns
 from l96closure.report.columns import MARK, NONE, Column
 
 __all__ = ["headline", "tables", "text"]
@@ -132,7 +132,9 @@ def tables(comparison: xr.Dataset) -> list[Table]:
     made += _law_table(comparison)
     note = "Wall time of the fit, and of the coarse run per step and member, with what starting up costs."
     made.append(_table(comparison, "Cost", columns.cost(comparison), note, None))
-    return made
+    parts = zip(comparison["run"].to_numpy(), comparison["parts"].to_numpy(), strict=True)
+    rows = tuple(Row(str(run), (str(one) or NONE,)) for run, one in parts)
+    return [*made, Table("The closures", ("run", "what it is made of"), rows, closure.NOTE)]
 
 
 def _structure_table(comparison: xr.Dataset) -> list[Table]:
