@@ -290,6 +290,18 @@ def standard_error(by_start: np.ndarray) -> np.ndarray:
     return by_start.std(axis=0, ddof=1) / np.sqrt(len(by_start))
 
 
+def scores(regime: str, z: np.ndarray, first: np.ndarray, known: bool, members: int = 20) -> np.ndarray:
+    """Return the CRPS (start, lead) of forecasts from the times ``first`` of a record z (time, K)."""
+    given = REGIMES[regime]
+    closure = Closure(given, simulated(given, TRAINING, rng=1))
+    leads, rng, parts = np.round(np.divide(given.leads, given.dt)).astype(int), np.random.default_rng(3), []
+    record = z[first - np.arange(closure.past, -1, -1)[:, np.newaxis]]
+    for part in np.array_split(np.arange(first.size), max(1, first.size * members // 4000)):
+        made = closure.forecast(record[:, part], members, leads, known=known, rng=rng)
+        parts.append(crps_by_start(made, z[first[part][:, None] + leads]))
+    return np.concatenate(parts)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--regime", choices=REGIMES, default="crommelin")
