@@ -107,8 +107,8 @@ class Past:
         """Regression of the steps before (n, H, P, K) on scaled predictors (n, P, K)."""
         n, P, K = scaled.shape
         C, H, _ = self.backwards.shape
-        found = _terms(scaled, self.window) @ self.backwards.reshape(C, -1)
-        return found.reshape(n, K, H, P).transpose(0, 2, 3, 1)
+        terms = _terms(scaled, self.window).reshape(n, K, C)  # a product for each: no bit depends on how many there are
+        return (terms @ self.backwards.reshape(C, -1)).reshape(n, K, H, P).transpose(0, 2, 3, 1)
 
     def _nearest(self, wanted: F32) -> tuple[Index, Index]:
         """Return times and rotations of the fields nearest to each of the wanted ones (n, P, K); both (n, nearest)."""
@@ -125,7 +125,7 @@ class Past:
             turn = time
             for shift in turns:  # the wanted ones are turned back in place of turning all states
                 turned = np.roll(some, shift, axis=2).reshape(len(some), -1)
-                here = squares - 2.0 * turned @ states.T
+                here = squares - 2.0 * (turned[:, None] @ states.T)[:, 0]  # one by one, as in _before
                 near = np.argpartition(here, most - 1, axis=1)[:, :most]
                 distance = np.concatenate([distance, np.take_along_axis(here, near, axis=1)], axis=1)
                 time = np.concatenate([time, times[near]], axis=1)
