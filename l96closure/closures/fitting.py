@@ -163,7 +163,8 @@ def _bridge(
         "centres": centres if whole else options.centres,
         "rng": rng,
     }
-    fitted = bridge.fit(**problem, **_kernel_arguments(kernel), **_kept(restart, problem))
+    problem |= _kernel_arguments(kernel)
+    fitted = bridge.fit(**problem, **_kept(restart, problem))
     warn_of_few(fitted)
     compressed = options.compressed
     exact = isinstance(options, Chain) and options.scheme in SEQUENTIAL
