@@ -205,7 +205,7 @@ TINY = [
 class TestExperiment:
     @pytest.mark.slow
     def test_runs_to_the_report(self, call: Call) -> None:
-        outcome = call(*TINY, "closure.thinning=1", "closure.centres=400", "closure.compressed=50")
+        outcome = call(*TINY, "closure.fields.radius=1", "closure.fields.lags=[]", "closure.law.centres=5000")
         assert outcome.status == 0, outcome.err
         assert (outcome.folder / "report.html").is_file()
         with xr.open_dataset(outcome.folder / "coarse.nc", decode_times=False) as coarse:
