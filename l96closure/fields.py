@@ -153,7 +153,7 @@ class Fields:
             A predictor is missing, is not finite or not decoded, or has other dims, sizes, units or coordinates than in
             the training data.
         """
-        dataset = self._in_order(checks.xarray_dataset("dataset", dataset))
+        dataset = self.in_order(checks.xarray_dataset("dataset", dataset))
         arrays = []
         for name, units in zip(self.predictors, self.units[:-1], strict=True):
             if name not in dataset:
@@ -180,8 +180,8 @@ class Fields:
         attrs = {"units": self.units[-1]}
         return xr.DataArray(psi.reshape(shape), self.coordinates.coords, dims, self.target, attrs)
 
-    def _in_order(self, dataset: xr.Dataset) -> xr.Dataset:
-        """Return a Dataset whose sites are those of the training data, in their order.
+    def in_order(self, dataset: xr.Dataset) -> xr.Dataset:
+        """Return a Dataset with its sites in the order of those of the training data.
 
         Raises ``ValueError`` when a coordinate of the grid has other values. Coordinates that only one of the two has,
         and dims of another size, are not looked at.

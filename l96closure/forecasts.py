@@ -14,7 +14,7 @@ import xarray as xr
 from l96closure import checks, progress
 from l96closure.closures import Closure
 from l96closure.coarse import integrate
-from l96closure.history import of_states
+from l96closure.histories import of_states
 from l96closure.pairing import scheme_of, step_of
 from l96closure.restart import Restart
 from l96closure.series import one_run, time_step

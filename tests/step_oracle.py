@@ -31,57 +31,82 @@ class Noise(NamedTuple):
         return pairs.reshape(len(self.member), -1)[:, :sites]
 
 
-def polynomials(coefficients: F64, bounds: F64, z: F64) -> F64:
-    """Sum of polynomials in each predictor of z (member, P, K); (member, K)."""
-    total = np.zeros_like(z[:, 0])
-    for p, ((low, high), own) in enumerate(zip(bounds, coefficients, strict=True)):
-        total += np.polynomial.chebyshev.chebval(2.0 * (z[:, p].clip(low, high) - low) / (high - low) - 1.0, own)
+class Kept(NamedTuple):
+    """What is carried from step to step: the last noise (member, p, K), and predictors (member, H, P, K)."""
+
+    memory: F64
+    history: F64
+    outside: npt.NDArray[Any]
+
+
+def features(tables: Tables, z: F64, history: F64) -> tuple[F64, npt.NDArray[Any]]:
+    """What each site sees (member, K, F), mapped to [-1, 1], and how much of it each member has beyond (member,)."""
+    low, high = tables["range"].T[..., None]
+    seen = []
+    for lag in tables["lag"]:
+        scaled = 2.0 * ((history[:, lag - 1] if lag else z) - low) / (high - low) - 1.0
+        seen += [scaled[:, p, place] for p in range(z.shape[1]) for place in tables["neighbour"].T]
+    f = np.stack(seen, axis=2)
+    return f.clip(-1.0, 1.0), (np.abs(f) > 1.0 + 1e-14).sum(axis=(1, 2))
+
+
+def trend(tables: Tables, f: F64, predictors: int) -> F64:
+    """Polynomials in the predictors at the site itself and products of up to three features; (member, K)."""
+    total = f @ tables["linear"] + np.einsum("nki,nkj,ij->nk", f, f, tables["quadratic"])
+    if tables["cubic"].size:
+        total += np.einsum("nki,nkj,nkl,ijl->nk", f, f, f, tables["cubic"])
+    for p in range(predictors):
+        total += np.polynomial.chebyshev.chebval(f[..., p * tables["neighbour"].shape[1]], tables["chebyshev"][p])
     return total
 
 
-def at_the_start(tables: Tables, source: Noise, sites: int) -> F64:
-    """What is remembered before the first step."""
-    if "phi" in tables:
-        return source.normals(0, sites)
-    if "memory_last" not in tables:
-        return np.empty((len(source.member), 0))
-    m = tables["memory_last"].size
-    together = tables["memory_last"] / (1.0 - tables["memory_before"])
-    last = np.stack([source.normals(i, sites) for i in range(m)], axis=2)
-    before = np.stack([source.normals(m + i, sites) for i in range(m)], axis=2)
-    return np.concatenate([last, together * last + np.sqrt(1.0 - together**2) * before], axis=2)
+def around_the_ring(taps: F64, values: F64) -> F64:
+    """Circular convolution, sum_d taps[d] values[k - d]."""
+    return sum(tap * np.roll(values, d, axis=-1) for d, tap in enumerate(taps))
 
 
-def step(tables: Tables, z: F64, memory: F64, source: Noise) -> tuple[F64, F64]:
-    """Return psi (member, K) for z (member, P, K), and what to remember."""
-    psi, sites = polynomials(tables["trend"], tables["trend_range"], z), z.shape[-1]
-    if "phi" in tables:
-        phi = tables["phi"]
-        memory = phi * memory + np.sqrt(1.0 - phi**2) * source.normals(0, sites)
-        spread = np.exp(0.5 * polynomials(tables["log_variance"], tables["trend_range"], z))
-        return psi + spread * memory, memory
-    if "quantile" not in tables:
-        return psi, memory
-    if "memory_last" in tables:
-        m = tables["memory_last"].size
-        normals = np.stack([source.normals(i, sites) for i in range(m)], axis=2)
-        now = tables["memory_last"] * memory[..., :m] + tables["memory_before"] * memory[..., m:]
-        now = now + tables["memory_noise"] * normals
-        xi, memory = (tables["memory_weight"] * now).sum(axis=2), np.concatenate([now, memory[..., :m]], axis=2)
-    else:
-        xi = source.normals(0, sites)
-    psi = psi + quantiles(tables, z[:, 0], xi)
-    return psi - psi.mean(axis=1, keepdims=True) if tables["conserve"] else psi, memory
+def step(tables: Tables, z: F64, kept: Kept, source: Noise) -> tuple[F64, Kept]:
+    """Return psi (member, K) for z (member, P, K), and what to keep."""
+    if not tables:
+        return np.zeros_like(z[:, 0]), kept
+    psi, outside = np.zeros_like(z[:, 0]), 0
+    if "linear" in tables:
+        f, outside = features(tables, z, kept.history)
+        psi = trend(tables, f, z.shape[1])
+    memory = kept.memory
+    if "noise_fresh" in tables:
+        xi = around_the_ring(tables["noise_fresh"], source.normals(0, z.shape[-1]))
+        for lag, taps in enumerate(tables["noise_earlier"]):
+            xi = xi + around_the_ring(taps, memory[:, lag])
+        if memory.size:
+            memory = np.concatenate([xi[:, None], memory[:, :-1]], axis=1)
+        given = psi if tables["coordinate"] < 0 else z[:, int(tables["coordinate"])]
+        psi = psi + (quantiles(tables, given, xi) if "quantile" in tables else spread(tables, given) * xi)
+    if "bounds" in tables:
+        psi = psi.clip(*tables["bounds"])
+    if tables["conserve"]:
+        psi = psi - psi.mean(axis=1, keepdims=True)
+    history = kept.history
+    if history.size:
+        history = np.concatenate([z[:, None], history[:, :-1]], axis=1)
+    return psi, Kept(memory, history, kept.outside + outside)
 
 
-def quantiles(tables: Tables, z: F64, xi: F64) -> F64:
+def spread(tables: Tables, x: F64) -> F64:
+    """Return the standard deviation of a Gaussian law (member, K)."""
+    low, high = tables["log_variance_range"]
+    scaled = 2.0 * (x.clip(low, high) - low) / (high - low) - 1.0
+    return np.exp(0.5 * np.polynomial.chebyshev.chebval(scaled, tables["log_variance"]))
+
+
+def quantiles(tables: Tables, x: F64, xi: F64) -> F64:
     """Bilinear interpolation in the tables."""
-    out, (low, high) = np.empty_like(z), tables["quantile_noise"]
-    for n, k in np.ndindex(z.shape):
+    out, (low, high) = np.empty_like(x), tables["quantile_noise"]
+    for n, k in np.ndindex(x.shape):
         of = tables["dictionary_of_site"][k]
         first, last = tables["quantile_nodes_of"][of]
         table, nodes = tables["quantile"][first : last + 1], tables["quantile_node"][first : last + 1]
         levels = np.linspace(low, high, table.shape[1])
         along = [np.interp(xi[n, k], levels, row) for row in table]
-        out[n, k] = np.interp(z[n, k], nodes, along)
+        out[n, k] = np.interp(x[n, k], nodes, along)
     return out

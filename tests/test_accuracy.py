@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from l96closure import Fields, bridge
 from l96closure.bridge import AccuracyWarning
-from l96closure.closures import SchrodingerBridge
+from l96closure.closures import Chain, Moments, Noise, Quantiles, SchrodingerBridge, Trend
 
 pytestmark = pytest.mark.slow  # whole runs, or many of them
 
@@ -19,8 +20,15 @@ def smooth_ring(times, K, seed):
     return xr.Dataset({"z": (("time", "k"), z), "psi": (("time", "k"), np.sin(z + np.roll(z, 1, axis=1)) + 0.3 * rest)})
 
 
-def fit(data, **settings):
-    return SchrodingerBridge.fit(data, thinning=1, memory=None, trend_degree=1, tolerance=1e-3, **settings)
+def fit(data, law, *, radius=0, epsilon=0.1):
+    return SchrodingerBridge.fit(
+        data,
+        Fields(radius=radius, lags=()),
+        Trend(1, 1, 0.0),
+        law,
+        noise=None if isinstance(law, Chain) else Noise(0),
+        kernel=bridge.Kernel(epsilon=epsilon, rtol=1e-3),
+    )
 
 
 @pytest.mark.parametrize("outlier", [0.0, 100.0, 1e5])
@@ -30,7 +38,8 @@ def test_an_outlier_of_a_predictor_changes_no_mean(outlier):
     z = rng.standard_normal((500, 20))
     psi = np.tanh(2 * z) + 0.2 * rng.standard_normal(z.shape)
     z[3, 4] += outlier
-    closure = fit(xr.Dataset({"z": (("time", "k"), z), "psi": (("time", "k"), psi)}), epsilon=0.005 / z.var())
+    data = xr.Dataset({"z": (("time", "k"), z), "psi": (("time", "k"), psi)})
+    closure = fit(data, Quantiles("z"), epsilon=0.005 / z.var())
     at = np.tile(np.linspace(-1.5, 1.5, 20), (4000, 1))
     drawn, _ = closure.step(at, closure.init(at, 0))
     assert np.abs(drawn.mean(axis=0) - np.tanh(2 * at[0])).max() < 0.1
@@ -38,33 +47,32 @@ def test_an_outlier_of_a_predictor_changes_no_mean(outlier):
 
 @pytest.mark.parametrize("epsilon", [0.02, 0.3])
 def test_few_effective_samples_are_told_and_are_those_behind_the_training_states(epsilon):
-    data = smooth_ring(150, 6, 1)
-    closure_of = {"radius": 1, "scheme": "split", "epsilon": epsilon, "compressed": None}
+    data, law = smooth_ring(150, 6, 1), Chain("split", compressed=None)
     if epsilon < 0.1:
         with pytest.warns(AccuracyWarning, match=r"only 1(\.\d)? effective samples .* fewer coordinates than 6"):
-            closure = fit(data, **closure_of)
+            closure = fit(data, law, radius=1, epsilon=epsilon)
     else:
-        closure = fit(data, **closure_of)
-    states = np.hstack([data["z"].values, data["psi"].values - closure.trend(data["z"].values)])
-    assert (np.median(closure.fitted.effective_samples(states)) < 30) == (epsilon < 0.1)
+        closure = fit(data, law, radius=1, epsilon=epsilon)
+    z = data["z"].values
+    trend, _ = closure.trend(z[:, None], np.empty((len(z), 0, 1, 6)))
+    states = np.hstack([z, data["psi"].values - trend])
+    assert (np.median(closure.law.fitted.effective_samples(states)) < 30) == (epsilon < 0.1)
 
 
 def test_a_closure_is_compressed_no_further_than_its_skill_allows():
     """Of several coordinates too; the error is that of the conditional means at the training states."""
     data = smooth_ring(600, 6, 2)
-    full = fit(data, radius=1, scheme="moments", compressed=None)
+    full = fit(data, Moments(None, None), radius=1).law.of
     states = np.hstack([data["z"].values, 0.0 * data["z"].values])
-    mean, std = full.fitted.conditional_mean(states), full.fitted.scale[-1]
-    assert full.fitted.compression is None
+    mean, std = full.conditional_mean(states), full.scale[-1]
+    assert full.compression is None
     for asked in (4, 200):
-        small = fit(data, radius=1, scheme="moments", compressed=asked)
-        error = np.sqrt(np.mean((small.fitted.conditional_mean(states) - mean) ** 2)) / std
+        small = fit(data, Moments(None, asked), radius=1).law.of
+        error = np.sqrt(np.mean((small.conditional_mean(states) - mean) ** 2)) / std
         assert error < 0.11
-        assert len(small.fitted.dictionaries[0].values) <= max(asked, len(full.fitted.dictionaries[0].values) // 4)
-    with pytest.warns(AccuracyWarning, match=r"compression to 4 centres changes the conditional mean by 0\.\d+ "):
-        full.compress(4)
+        assert len(small.dictionaries[0].values) <= max(asked, len(full.dictionaries[0].values) // 4)
 
 
 def test_a_sequential_closure_that_would_grow_is_refused():
-    with pytest.raises(ValueError, match=r"^scheme = 'sequential' .* larger neighbourhoods"):
-        fit(smooth_ring(300, 12, 3), radius=1, scheme="sequential", decorrelation_steps=10)
+    with pytest.raises(ValueError, match=r"^(law\.)?scheme = 'sequential' .* larger neighbourhoods"):
+        fit(smooth_ring(300, 12, 3), Chain("sequential", 10), radius=1)

@@ -15,6 +15,7 @@ import xarray as xr
 import yaml
 from command_line import Call
 
+from l96closure import closures
 from l96closure.experiments import WORKFLOWS
 from l96closure.experiments.workflow import Stage
 
@@ -64,6 +65,29 @@ def test_a_run_fills_its_folder(call: Call, tmp_path: Path) -> None:
             assert data.attrs["seed_reference"] != data.attrs["seed_truth"]
             assert data.attrs["wall_time_seconds"] >= 0
             assert "l96closure" in data.attrs["history"]
+
+
+def test_a_closure_that_states_its_law_is_held_to_it(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def probability(self: closures.Polynomial, run: xr.Dataset) -> xr.DataArray:
+        below = run["psi"].values.argsort(axis=0).argsort(axis=0)  # a climatological law
+        return run["psi"].copy(data=(below + 0.5) / len(below))
+
+    tiny = (*TINY, "closure=polynomial", "run_dir=with")
+    monkeypatch.setattr(closures.Polynomial, "probability", probability, raising=False)
+    folder = call(*tiny).folder
+    with xr.open_dataset(folder / "diagnostics.nc") as data:
+        assert data["pit_largest_error"] < 0.5
+    assert "Reliability of the law on held-out data" in (folder / "report.html").read_text(encoding="utf-8")
+    assert (folder / "figures" / "reliability.png").exists()
+
+    def too_coarse(self: closures.Polynomial, run: xr.Dataset) -> xr.DataArray:
+        raise ValueError("run is recorded too coarsely")
+
+    monkeypatch.setattr(closures.Polynomial, "probability", too_coarse)
+    outcome = call(*tiny, "stages=[diagnose]", "force=true")
+    assert "note: the law of the closure is not held against the reference: run is recorded too coarsely" in outcome.err
+    with xr.open_dataset(folder / "diagnostics.nc") as data:
+        assert "pit_largest_error" not in data
 
 
 def test_training_data_are_not_the_judge(call: Call) -> None:

@@ -178,3 +178,40 @@ def test_a_table_that_cannot_be_fine_enough_says_so():
     with pytest.warns(bridge.AccuracyWarning, match=r"quantiles is wrong by \d\.\d+ standard deviations"):
         quantiles = bridge.tabulate(fitted)
     assert quantiles.error[0] > 0.1
+
+
+@pytest.mark.parametrize("name", PREDICTORS)
+def test_scores_are_the_inverse_of_the_call(name):
+    """The noise that made a value, within the table; beyond, its ends; where nothing lies between, any noise there."""
+    rng = np.random.default_rng(5)
+    x = PREDICTORS[name](rng.standard_normal(1500))
+    fitted = responding(x, 0.02, rng)
+    quantiles = bridge.tabulate(fitted)
+    some = np.repeat(np.append(x[:200], [x.min() - 1e9, x.max() + 1e9]), 40)[:, None]
+    noise = rng.uniform(-4.5, 4.5, some.shape)
+    values = quantiles(some, noise)
+    found = quantiles.scores(some, values)
+    assert (np.abs(found) <= 4.0).all()
+    # Both ways: the value is met again, and the noise wherever the value tells it.
+    std = fitted.dictionaries[0].values.std()
+    np.testing.assert_allclose(quantiles(some, found), values, rtol=0, atol=1e-12 * std)
+    slopes = [(quantiles(some, noise + step) - values) / (step * std) for step in (0.01, -0.01)]
+    tells = (slopes[0] > 1e-4) & (slopes[1] > 1e-4)
+    assert tells.mean() > 0.5
+    np.testing.assert_allclose(found[tells], noise[tells], rtol=0, atol=1e-7)
+    sides = np.sign(noise)
+    assert (sides * quantiles.scores(some, 1e9 * sides) > 3.9).all()
+    assert np.isnan(quantiles.scores(np.array([[np.nan], [0.0]]), np.array([[0.0], [np.nan]]))).all()
+
+
+def test_scores_of_several_dictionaries_are_those_of_each():
+    rng = np.random.default_rng(6)
+    x = np.stack([rng.standard_normal(600), np.exp(rng.standard_normal(600)), rng.standard_normal(600)], axis=1)
+    together = bridge.tabulate(bridge.fit(x, 0.01, [[0], [1], [0]]))
+    states, noise = x[:100, [0, 1, 0]].copy(), rng.uniform(-3, 3, (100, 3))
+    np.testing.assert_allclose(
+        together(states, together.scores(states, together(states, noise))), together(states, noise)
+    )
+    for shapes in ((np.zeros((3, 2)), np.zeros((3, 2))), (np.zeros((3, 3)), np.zeros((2, 3)))):
+        with pytest.raises(ValueError, match="shapes"):
+            together.scores(*shapes)

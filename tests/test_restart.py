@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import xarray as xr
-from mortal import Killed, Mortal, MortalRestart, dying
+from mortal import Killed, Mortal, MortalRestart
 from test_bad_settings import composed
 
 import l96closure as lc
@@ -22,7 +22,7 @@ from l96closure.coarse import BlowUpError
 from l96closure.experiments import closure
 from l96closure.experiments.chains import Lengths, Sampling, generate
 from l96closure.experiments.settings import Settings
-from l96closure.restart import Journal, Restart, generator_state, restore_generator
+from l96closure.restart import Evaluations, Restart, generator_state, restore_generator
 from l96closure.systems import kuramoto_sivashinsky, lorenz96, lorenz96_core
 
 pytestmark = pytest.mark.slow  # whole runs, or many of them
@@ -40,10 +40,6 @@ tendency = lc.TwoScaleLorenz96(K=6, J=4).resolved_tendency
 
 def start() -> F64:
     return np.random.default_rng(0).normal(2.0, 3.0, (3, 6))
-
-
-def journal(folder: Path) -> Journal:
-    return Journal(Restart(folder, 0.0), "this test")
 
 
 @pytest.mark.parametrize("every", [-1.0, np.nan, "often"])
@@ -145,23 +141,20 @@ def test_forecasts_go_on(truth: xr.Dataset, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("estimator", ["bridge", "dot_product", "variable"])
 def test_a_fit_goes_on_evaluation_by_evaluation(tmp_path: Path, estimator: str) -> None:
-    samples = np.random.default_rng(1).standard_normal((300, 4))
-    arguments: dict[str, Any] = {"neighbourhoods": lc.bridge.periodic(4, 1), "estimator": estimator}
-    taken: list[Callable[[], F64]] = []
+    samples, kernel = np.random.default_rng(1).standard_normal((300, 4)), lc.bridge.Kernel(estimator, 0.5)
 
-    def counted(step: Callable[[], F64]) -> F64:
-        taken.append(step)
-        return step()
+    def fitted(restart: Restart | None) -> lc.bridge.Bridge:
+        return lc.bridge.fit(samples, kernel, lc.bridge.periodic(4, 1), restart=restart)
 
-    whole = lc.bridge.fit(samples, 0.5, **arguments, remember=counted)
-    for evaluations in range(1, len(taken)):
-        remember = dying(evaluations, journal(tmp_path))
-        with pytest.raises(Killed):
-            lc.bridge.fit(samples, 0.5, **arguments, remember=remember)
-    lc.bridge.fit(samples, 0.5, **arguments, remember=journal(tmp_path))
-    known = journal(tmp_path)
-    fitted = lc.bridge.fit(samples, 0.5, **arguments, remember=lambda step: known(dying(0, step)))
-    for one, other in zip(fitted.dictionaries, whole.dictionaries, strict=True):
+    whole, deaths = fitted(None), 0
+    while True:
+        try:
+            again = fitted(MortalRestart(tmp_path, parts=1))
+            break
+        except Killed:
+            deaths += 1
+    assert deaths == (whole.iterations + 1).sum()  # the first evaluation finds where to start from
+    for one, other in zip(again.dictionaries, whole.dictionaries, strict=True):
         assert np.array_equal(one.log_v, other.log_v)
         assert (one.residual, one.iterations) == (other.residual, other.iterations)
 
@@ -169,14 +162,14 @@ def test_a_fit_goes_on_evaluation_by_evaluation(tmp_path: Path, estimator: str) 
 @pytest.mark.parametrize("consecutive", [True, False])
 def test_the_nested_scaling_of_many_samples_goes_on(tmp_path: Path, consecutive: bool) -> None:
     """Both ways to a first guess: rules along a trajectory, and every n-th of scattered samples."""
-    rng = np.random.default_rng(2)
-    samples = rng.standard_normal((1, 24_000))
+    samples = np.random.default_rng(2).standard_normal((2, 24_000))
     if consecutive:
-        samples = np.sin(0.01 * np.arange(24_000.0))[None]
+        samples = np.sin(0.01 * np.outer([1.0, np.sqrt(2.0)], np.arange(24_000.0)))
     whole = sinkhorn.solve_samples(samples, 1e-4)
-    with pytest.raises(Killed):
-        sinkhorn.solve_samples(samples, 1e-4, remember=dying(6, journal(tmp_path)))
-    again = sinkhorn.solve_samples(samples, 1e-4, remember=journal(tmp_path))
+    with pytest.raises(Killed), Evaluations(MortalRestart(tmp_path, parts=6)):
+        sinkhorn.solve_samples(samples, 1e-4)
+    with Evaluations(Restart(tmp_path, 0.0)):
+        again = sinkhorn.solve_samples(samples, 1e-4)
     assert np.array_equal(again.log_v, whole.log_v)
 
 
@@ -211,42 +204,26 @@ def test_a_truth_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: 
     assert deaths >= 1
 
 
-@pytest.mark.parametrize("steps", [25, 40])
-def test_chains_go_on_record_by_record(tmp_path: Path, steps: int) -> None:
+@pytest.mark.parametrize("parts", [1, 7])
+def test_chains_go_on_record_by_record(tmp_path: Path, parts: int) -> None:
     rng = np.random.default_rng(4)
     sets = [rng.standard_normal((50, 4)) for _ in range(2)]
     lengths = {"split": Lengths(1500, 3), "sequential": Lengths(4, 1), "ancestral": Lengths(1, 1)}
     sampling = Sampling(chains=5, records=6, schemes=lengths)
+    fits = [(lc.bridge.fit(one, 0.1, lc.bridge.markov(4)), one) for one in sets]
 
-    def generated(remember: Any) -> xr.Dataset:
-        fits = [(lc.bridge.fit(one, 0.1, lc.bridge.markov(4), remember=remember), one) for one in sets]
-        return generate(fits, sampling, lambda x: x.var(axis=1), seed=3, remember=remember)
+    def generated(restart: Restart | None = None) -> xr.Dataset:
+        return generate(fits, sampling, lambda x: x.var(axis=1), seed=3, restart=restart)
 
-    whole, deaths = generated(sinkhorn.at_once), 0
+    whole, deaths = generated(), 0
     while True:
         try:
-            again = generated(MortalJournal(journal(tmp_path), steps))
+            again = generated(MortalRestart(tmp_path, parts))
             break
         except Killed:
             deaths += 1
     assert again.identical(whole)
-    assert deaths > 60 // steps
-
-
-class MortalJournal:
-    """A journal that dies after so many new steps."""
-
-    def __init__(self, journal: Journal, steps: int) -> None:
-        self._journal, self._steps = journal, steps
-
-    def __call__(self, step: Callable[[], F64], rng: np.random.Generator | None = None) -> F64:
-        def once() -> F64:
-            self._steps -= 1
-            if self._steps < 0:
-                raise Killed
-            return step()
-
-        return self._journal(once, rng)
+    assert deaths > 50 // parts
 
 
 class DiesInTheReference(Restart):

@@ -26,7 +26,7 @@ F64 = npt.NDArray[np.float64]
 pytestmark = pytest.mark.filterwarnings("ignore::l96closure.SchemeWarning")
 Arguments = dict[str, Any]
 REFUSED = r"^.* belongs to another computation: other arguments, settings, data or versions; clear it to begin anew$"
-NOT_OF_THE_RESULT = {"restart", "each"}
+NOT_OF_THE_RESULT = {"restart"}
 
 
 def made(seed: int, samples: int = 300) -> xr.Dataset:

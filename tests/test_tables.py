@@ -10,47 +10,83 @@ import step_oracle
 import xarray as xr
 
 import l96closure as lc
-from l96closure.closures import CLOSURES
+from l96closure.closures import CLOSURES, Chain, Moments, Noise, Quantiles, Trend
 
-K, MEMBERS, STEPS = 6, 5, 8
+K, MEMBERS, STEPS, DT = 6, 5, 8, 5e-3
+HERE = lc.Fields(radius=0, lags=())
+AROUND = lc.Fields(radius=1, lags=(2 * DT, 5 * DT))
+BOTH = ("z", "other")
+RIDGE = 1e-3  # of features that are much alike: without it large coefficients cancel, and rounding with them
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "none": ("none", {}),
     "polynomial": ("polynomial", {}),
+    "polynomial of neighbours and the past": ("polynomial", {"fields": AROUND, "trend": Trend(3, 2, RIDGE)}),
     "AR(1)": ("polynomial_ar1", {}),
     "AR(1) with a variance that depends on z": ("polynomial_ar1", {"residual_degree": 3}),
-    "quantile": ("schrodinger_bridge", {}),
-    "quantile without trend": ("schrodinger_bridge", {"trend_degree": None, "memory": 2}),
-    "quantile, fresh noise": ("schrodinger_bridge", {"memory": None}),
-    "quantile, per site": ("schrodinger_bridge", {"pooled": False, "centres": 300}),
-    "quantile, conserving": ("schrodinger_bridge", {"conserve": True}),
+    "AR(3), coloured, with the past": (
+        "polynomial_ar1",
+        {"fields": AROUND, "residual_degree": 2, "noise": Noise(3, True)},
+    ),
+    "quantile": ("schrodinger_bridge", {"fields": HERE}),
+    "quantile without trend": ("schrodinger_bridge", {"fields": HERE, "trend": None, "noise": Noise(2, False)}),
+    "quantile, fresh noise": ("schrodinger_bridge", {"fields": HERE, "noise": Noise(0)}),
+    "quantile, fresh and white": ("schrodinger_bridge", {"fields": HERE, "noise": Noise(0, False)}),
+    "quantile, per site": (
+        "schrodinger_bridge",
+        {"fields": lc.Fields(radius=0, lags=(), pool=()), "law": Quantiles(centres=300)},
+    ),
+    "quantile, conserving": ("schrodinger_bridge", {"fields": lc.Fields(radius=0, lags=(), conserve=True)}),
+    "quantile, of edges": ("schrodinger_bridge", {"fields": lc.Fields(radius=1, lags=(), periodic=False)}),
+    **{
+        f"space and time, {name}": (
+            "schrodinger_bridge",
+            {"fields": AROUND, "trend": Trend(5, order, RIDGE), "law": Quantiles(name), "noise": Noise(3)},
+        )
+        for name, order in (("trend", 3), ("z", 2))
+    },
+    "several predictors": (
+        "schrodinger_bridge",
+        {"fields": lc.Fields(BOTH, radius=1, lags=(DT,)), "trend": Trend(3, 3, RIDGE), "law": Quantiles("other")},
+    ),
 }
 
 
 @pytest.fixture(scope="module")
 def truth() -> xr.Dataset:
-    return lc.TwoScaleLorenz96(K, 3, 10.0).simulate(samples=3000, dt=1e-3, every=5, spinup=3.0, subgrid="coupling")
+    data = lc.TwoScaleLorenz96(K, 3, 10.0).simulate(samples=3000, dt=1e-3, every=5, spinup=3.0, subgrid="step")
+    return data.assign(other=np.sin(data["z"].roll(k=2, roll_coords=False)) + 0.5 * data["z"])
 
 
+@pytest.mark.parametrize("sites", [K, K - 1])
 @pytest.mark.parametrize("case", CASES)
-def test_a_slow_step_made_of_them_alone_is_the_step(truth: xr.Dataset, case: str) -> None:
+def test_a_slow_step_made_of_them_alone_is_the_step(truth: xr.Dataset, case: str, sites: int) -> None:
     name, settings = CASES[case]
+    truth = truth.isel(k=slice(sites))
     closure: Any = CLOSURES[name].fit(truth, **settings)
-    tables, z = closure.tables(), 1.3 * truth["z"].values[:: 3000 // MEMBERS]  # beyond the training range, too
+    names = getattr(closure, "fields", HERE).predictors
+    tables = closure.tables()
+    # beyond the training range, too
+    z = 1.3 * np.stack([truth[one].values[:: 3000 // MEMBERS] for one in names], axis=1)
     assert all(isinstance(table, np.ndarray) and table.dtype.kind in "fib" for table in tables.values())
-    state = closure.init(z, 7, member=2**32 - MEMBERS)
-    source, memory = step_oracle.Noise(int(state.key), 2**32 - MEMBERS + np.arange(MEMBERS), 0), state.memory
-    if state.memory.size:
-        memory = step_oracle.at_the_start(tables, source, K)
-        np.testing.assert_allclose(state.memory, memory, rtol=0, atol=1e-13)
-    tolerance = 1e-13 * float(truth["psi"].std())
+    shape = z.shape if len(names) > 1 else (MEMBERS, sites)
+    state = closure.init(z.reshape(shape), 7, member=2**32 - MEMBERS)
+    source = step_oracle.Noise(int(state.key), 2**32 - MEMBERS + np.arange(MEMBERS), 0)
+    kept = step_oracle.Kept(state.memory, state.history, state.outside)
+    tolerance, of_z = (1e-13 * float(truth[one].std()) for one in ("psi", "z"))
     for step in range(1, STEPS):
-        psi, state = closure.step(z, state)
-        found, memory = step_oracle.step(tables, z[:, None], memory, source._replace(step=step))
+        psi, state = closure.step(z.reshape(shape), state)
+        found, kept = step_oracle.step(tables, z, kept, source._replace(step=step))
         np.testing.assert_allclose(psi, found, rtol=0, atol=tolerance)
-        np.testing.assert_allclose(state.memory, memory, rtol=0, atol=1e-13)
+        np.testing.assert_allclose(state.memory, kept.memory, rtol=0, atol=1e-13)
+        np.testing.assert_allclose(state.history, kept.history, rtol=0, atol=of_z)
+        assert state.outside.tolist() == np.asarray(kept.outside).tolist()
         z = z + 0.1
 
 
-def test_what_sums_over_samples_has_none(truth: xr.Dataset) -> None:
-    closure = CLOSURES["schrodinger_bridge"].fit(truth, scheme="moments")
-    with pytest.raises(ValueError, match=r"^scheme = 'moments' .* quantile, for tables of a step$"):
+@pytest.mark.parametrize(
+    ("law", "kind"), [(Moments(300), "moments"), (Chain("split", centres=300), "chain")], ids=["moments", "chain"]
+)
+def test_what_sums_over_samples_has_none(truth: xr.Dataset, law: Any, kind: str) -> None:
+    closure = CLOSURES["schrodinger_bridge"].fit(truth, fields=HERE, law=law)
+    with pytest.raises(ValueError, match=rf"^law = '{kind}' .* quantiles or Gaussian, for tables of a step$"):
         closure.tables()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import xarray as xr
 
 import l96closure as lc
 from l96closure import training, trends
+
+HERE = lc.Fields(radius=0, lags=())
 
 
 @pytest.fixture(scope="module")
@@ -62,34 +65,52 @@ class TestTrend:
             trends.fit_trend(np.arange(5.0), np.arange(5.0), degree)
 
 
-class TestPrepare:
-    @pytest.mark.parametrize("thinning", [1, 3, 7])
-    def test_without_a_trend_the_samples_are_z_and_psi(self, truth: xr.Dataset, thinning: int) -> None:
-        data = training.prepare(truth, thinning)
-        z, psi = truth["z"].values[::thinning], truth["psi"].values[::thinning]
-        assert np.array_equal(data.samples, np.hstack([z, psi]))
-        np.testing.assert_allclose(data.scale, [z.std()] * 5 + [psi.std()] * 5, rtol=1e-13)
-        assert data.trend is None
+class TestRead:
+    @pytest.mark.parametrize("every", [1, 3, 7])
+    def test_the_record_is_z_and_psi_at_the_steps_of_the_closure(self, truth: xr.Dataset, every: int) -> None:
+        record = training.read(truth, HERE, 5e-3 * every, ordered=True)
+        z, psi = truth["z"].values[::every], truth["psi"].values[::every]
+        assert np.array_equal(record.series[0], z[:, None])
+        assert np.array_equal(record.target[0], psi)
+        assert record.step == 5e-3 * every
+        np.testing.assert_allclose(record.scales(), [z.std()], rtol=1e-13)
 
-    def test_with_a_trend_the_trend_can_be_added_back(self, truth: xr.Dataset) -> None:
-        data = training.prepare(truth, 2, trend_degree=4)
-        z, psi = truth["z"].values[::2], truth["psi"].values[::2]
-        assert data.trend is not None
-        assert np.array_equal(data.samples[:, :5], z)
-        np.testing.assert_allclose(data.samples[:, 5:] + data.trend(z), psi, rtol=0, atol=1e-12)
-        assert data.scale[5] == pytest.approx(data.samples[:, 5:].std())
-        assert data.scale[5] < psi.std()
+    def test_without_memory_every_time_counts(self, truth: xr.Dataset) -> None:
+        record = training.read(truth, HERE, 0.035, ordered=False)
+        assert np.array_equal(record.target[0], truth["psi"].values)
+
+    @pytest.mark.parametrize("order", list(permutations(("member", "time", "k"))), ids=" ".join)
+    def test_members_are_segments_in_any_order_of_the_dims(self, truth: xr.Dataset, order: tuple[str, ...]) -> None:
+        runs = xr.concat([truth, 2.0 * truth], "member").transpose(*order)
+        record = training.read(runs.assign(psi=runs["psi"].transpose("time", "member", "k")), HERE, ordered=True)
+        for factor, series, target in zip((1.0, 2.0), record.series, record.target, strict=True):
+            assert np.array_equal(series, factor * truth["z"].values[:, None])
+            assert np.array_equal(target, factor * truth["psi"].values)
+
+    def test_several_sample_dims_are_all_their_entries(self, truth: xr.Dataset) -> None:
+        fields = lc.Fields(radius=0, lags=(), sample_dim=("member", "run"))
+        runs = xr.concat([xr.concat([(a + 3 * b + 1.0) * truth for a in range(3)], "run") for b in range(2)], "member")
+        record = training.read(runs, fields, ordered=True)
+        assert sorted(float(one[0, 0] / truth["psi"].values[0, 0]) for one in record.target) == pytest.approx(
+            [1, 2, 3, 4, 5, 6]
+        )
 
     def test_leaves_the_truth_alone(self, truth: xr.Dataset) -> None:
         before = truth.copy(deep=True)
-        data = training.prepare(truth, 1, trend_degree=2)
-        data.samples[:] = 0.0
+        record = training.read(truth, HERE)
+        record.target[0][:] = 0.0
+        record.series[0][:] = 0.0
         assert truth.identical(before)
+
+    @pytest.mark.parametrize(("lags", "steps"), [((), []), ((0.005, 0.02), [1, 4])])
+    def test_lags_are_whole_steps(self, truth: xr.Dataset, lags: tuple[float, ...], steps: list[int]) -> None:
+        assert training.read(truth, HERE, ordered=True).steps(lags) == steps
 
 
 RNG = np.random.default_rng(5)
 Z, PSI = RNG.normal(size=(2, 30, 4))
 HOLE = np.where(np.arange(120).reshape(30, 4) == 9, np.nan, PSI)
+UNEVEN = {"time": np.append(np.arange(29.0), 40.0)}
 
 
 @pytest.mark.parametrize(
@@ -101,16 +122,25 @@ HOLE = np.where(np.arange(120).reshape(30, 4) == 9, np.nan, PSI)
         (made_of(Z, np.zeros_like(Z)), {}, r"^truth\.psi = 0\.0 .* two distinct"),
         (made_of(Z, PSI).drop_vars("z"), {}, r"^truth = \['psi'\] .* variable z"),
         (made_of(Z, PSI).drop_vars("psi"), {}, r"^truth = \['z'\] .* variable psi"),
-        (made_of(Z, PSI).transpose(), {}, r"^truth\.z\.dims = \('k', 'time'\) .* \('time', 'k'\)"),
         (made_of(Z, PSI).isel(k=0), {}, r"^truth\.z\.dims = \('time',\) .* \('time', 'k'\)"),
+        (made_of(Z, PSI).expand_dims("run"), {}, r"^truth\.z\.dims = \('run', .* \('time', 'k'\)"),
         (made_of(Z, PSI).isel(time=slice(0)), {}, r"^truth\.z\.shape = \(0, 4\) .* not empty"),
-        (made_of(Z, 2.0 * Z + 1.0), {"trend_degree": 1}, r"^std of psi about its trend = .* > 0"),
-        (made_of(Z, PSI), {"trend_degree": -1}, r"^trend_degree = -1 .* >= 0"),
-        (made_of(Z, PSI), {"thinning": 0}, r"^thinning = 0 .* >= 1"),
-        (made_of(Z, PSI), {"thinning": 2.5}, r"^thinning = 2\.5 .* integer"),
+        (made_of(Z, PSI), {"dt": 1.0, "ordered": True}, r"^truth\.sizes\['time'\] = 30 .* a time coordinate"),
+        (made_of(Z, PSI).assign_coords(UNEVEN), {"ordered": True}, r"^truth\['time'\]\[29\] = 40\.0 .* uniform step"),
+        (
+            made_of(Z, PSI).assign_coords(time=np.arange(30.0)),
+            {"dt": 1.5, "ordered": True},
+            r"^dt = 1\.5 .* multiple of 1,",
+        ),
+        ("truth.nc", {}, r"^truth = .* Dataset"),
     ],
 )
-def test_bad_training_data(truth: xr.Dataset, arguments: dict[str, Any], message: str) -> None:
+def test_bad_training_data(truth: Any, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
-        training.prepare(truth, **arguments)
+        training.read(truth, HERE, **arguments)
     assert "\n" not in str(caught.value)
+
+
+def test_nothing_left_to_learn_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^std of psi about its trend = .* > 0"):
+        lc.closures.Polynomial.fit(made_of(Z, 2.0 * Z + 1.0), trend=lc.closures.Trend(1, 1, 0.0))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -34,6 +36,7 @@ _TRIALS = 20_000  # samples of such a law
 _ROWS, _ORDER = 30_000, 2  # of the regressions that compare features
 _BETTER = 0.985  # part of the held-out std that more features must come below
 _SHORTEST = 2  # steps
+_SHARPER = 0.99  # part of the quantile score given the trend that another coordinate must come below
 _LEVELS = (np.arange(20) + 0.5) / 20
 
 
@@ -75,7 +78,7 @@ def candidates(
         for radius in radii:
             seen, left = of(record, radius, before), np.nan
             if options is not None and (compared or len(lags) * len(radii) > 1):
-                few = replace(options, order=_ORDER) if isinstance(options, Trend) else options
+                few = replace(options, order=_ORDER, hidden=0) if isinstance(options, Trend) else options
                 left = math.sqrt(fit_trend(record.series, record.target, seen, few, _ROWS).held_out)
             found.append(Candidate(seen, radius, tuple(before), left))
     return found
@@ -128,12 +131,29 @@ def _candidate_lags(record: Record, options: Trend | Regressor) -> list[list[int
 
 def of(record: Record, radius: int, lags: Sequence[int]) -> Features:
     """Return the features of a radius and lags in steps."""
-    sets = record.fields.around(radius)
-    places = max(members.size for members in sets)
-    padded = [[site, *members[members != site], *[site] * (places - members.size)] for site, members in enumerate(sets)]
     columns = [np.concatenate([one[:, p] for one in record.series]) for p in range(record.predictors)]
     lower, upper = (np.array([extreme(column) for column in columns]) for extreme in (np.min, np.max))
-    return Features(np.array(padded, np.intp), np.array([0, *lags]), lower, upper)
+    return Features(_stencils(record.fields, radius), np.array([0, *lags]), lower, upper)
+
+
+def _stencils(fields: Fields, radius: int) -> Index:
+    """Return the sites at the places of the stencil of each site (K, W), the site itself first.
+
+    On a grid a place means the same relative neighbour everywhere; beyond an edge there is the site itself. Sets of
+    sites that are given keep their order, the small ones filled up with the site itself.
+    """
+    sets = fields.around(radius)
+    if fields.neighbourhoods is not None:
+        places = max(members.size for members in sets)
+        filled = [[k, *members[members != k], *[k] * (places - members.size)] for k, members in enumerate(sets)]
+        return np.array(filled, np.intp)
+    offsets = sorted(product(range(-radius, radius + 1), repeat=len(fields.shape)), key=any)
+    site, sizes = np.arange(fields.sites)[:, None], np.array(fields.shape)
+    moved = np.stack(np.unravel_index(site, fields.shape), axis=-1) + np.array(offsets)
+    moved = np.where(fields.periodic, moved % sizes, moved)
+    inside = ((moved >= 0) & (moved < sizes)).all(axis=2)
+    found: Index = np.ravel_multi_index(tuple(np.moveaxis(moved.clip(0, sizes - 1), 2, 0)), fields.shape)
+    return np.where(inside, found, site)
 
 
 def given(record: Record, residual: Residual, name: str) -> list[F64]:
@@ -152,9 +172,9 @@ def quantiles(
     K = labels.size
     fitted = bridge.fit(
         together,
-        neighbourhoods=[[k] for k in range(K)] * 2,
-        scale=np.repeat([together[:, :K].std(), together[:, K:].std()], K),
-        **asdict(kernel),
+        kernel,
+        [[k] for k in range(K)] * 2,
+        np.repeat([together[:, :K].std(), together[:, K:].std()], K),
         components=range(K, 2 * K),
         shared=labels.tolist(),
         centres=min(centres, len(together) * int(np.bincount(labels).min())),
@@ -167,25 +187,28 @@ def coordinate(
     record: Record, residual: Residual, options: Quantiles, kernel: bridge.Kernel, rng: np.random.Generator | int
 ) -> str:
     """Return the name of what a law of quantiles is given: as told, or what makes its held-out quantile score least."""
-    names = [*record.fields.predictors, *([TREND] if residual.trend is not None else [])]
+    names = [*([TREND] if residual.trend is not None else []), *record.fields.predictors]
     if options.coordinate is not None:
         return checks.one_of("law.coordinate", options.coordinate, names)
-    if len(names) == 1 or (residual.trend is not None and residual.features.size == 1):
-        return names[0]
+    if len(names) == 1 or residual.features.size == 1:
+        return record.fields.predictors[0]
     scores = []
     for name in names:
         x = np.concatenate(given(record, residual, name))
         scores.append(_held_out(x, np.concatenate(residual.values), kernel, rng))
-    return names[int(np.argmin(scores))]
+    best = int(np.argmin(scores))
+    return names[best if scores[best] < _SHARPER * scores[0] else 0]
 
 
 def _held_out(x: F64, left: F64, kernel: bridge.Kernel, rng: np.random.Generator | int) -> float:
     """Mean quantile score of every other stretch of time under the law of the rest, of all sites together."""
     stretch = np.arange(len(x)) * _STRETCHES // len(x)
     learned, judged = stretch % 2 == 0, stretch % 2 == 1
-    of = quantiles(
-        [x[learned].reshape(-1, 1)], [left[learned].reshape(-1, 1)], np.zeros(1, np.intp), _TRIALS, kernel, rng
-    )
+    with warnings.catch_warnings():  # the law that is taken in the end warns for itself
+        warnings.simplefilter("ignore", bridge.AccuracyWarning)
+        of = quantiles(
+            [x[learned].reshape(-1, 1)], [left[learned].reshape(-1, 1)], np.zeros(1, np.intp), _TRIALS, kernel, rng
+        )
     every = max(1, judged.sum() * x.shape[1] // _TRIALS)
     where, wanted = (values[judged].reshape(-1, 1)[::every] for values in (x, left))
     total = 0.0

@@ -102,6 +102,10 @@ def _trend_variables(trend: FittedTrend | RegressorTrend) -> dict[str, Any]:
             trend.cubic,
             "trend: coefficients of products of three features",
         ),
+        "hidden": _named(
+            ("weight_and_constant", "random_feature"), trend.hidden, "trend: weights of random features and constants"
+        ),
+        "output": _named("random_feature", trend.output, "trend: coefficients of random features"),
     }
 
 
@@ -181,11 +185,17 @@ def _trend(parts: Parts, features: Features) -> FittedTrend:
     chebyshev, linear = parts.array("chebyshev", "predictor", "degree"), parts.array("linear", "feature")
     quadratic = parts.array("quadratic", "feature", "second_feature")
     cubic = parts.array("cubic", "first_of_three", "second_of_three", "third_of_three")
+    hidden, output = (
+        parts.array("hidden", "weight_and_constant", "random_feature"),
+        parts.array("output", "random_feature"),
+    )
     F, P = features.size, features.lower.size
+    if hidden.shape != (F + 1, output.size):
+        checks.reject("hidden.shape", hidden.shape, f"({F + 1}, {output.size})")
     shapes = [one.shape for one in (chebyshev[:, :1], linear, quadratic, cubic)]
     if shapes not in ([(P, 1), (F,), (F, F), (size,) * 3] for size in (0, F)):
         checks.reject("shapes of chebyshev, linear, quadratic, cubic", shapes, f"of {P} predictors and {F} features")
-    return FittedTrend(features, chebyshev, linear, quadratic, cubic)
+    return FittedTrend(features, chebyshev, linear, quadratic, cubic, hidden, output)
 
 
 def _law(parts: Parts, kind: str, features: Features, sites: int) -> FittedLaw | None:

@@ -203,9 +203,12 @@ class Composed:
         """
         if not isinstance(self.law, DrivenLaw):
             checks.reject("law", type(self.law).__name__, "one that noise drives: quantiles, moments or Gaussian")
+        dataset = self.fields.in_order(checks.xarray_dataset("dataset", dataset))
         record = read(
             dataset, self.fields, self.dt if self.coarse_dt is not None else None, ordered=self.past_steps > 0
         )
+        if record.fields.units != self.fields.units:
+            checks.reject("units of dataset", record.fields.units, f"{self.fields.units}, those of the training data")
         first, found = self.features.longest, []
         for series, target in zip(record.series, record.target, strict=True):
             out = np.full_like(target, np.nan)
@@ -228,15 +231,16 @@ class Composed:
         ``neighbour`` (K, W), the sites that each site sees, itself first; ``lag`` (L,) in steps, 0 first;
         ``range`` (P, 2) of the predictors, mapped to [-1, 1] and held at the ends. With a trend ``chebyshev``
         (P, degree + 1) in each predictor at the site, ``linear`` (F,), ``quadratic`` (F, F) and ``cubic`` (F, F, F) or
-        empty, of products of features by lag, predictor and place. ``coordinate`` (), the predictor that the law is
-        given, -1 for the trend. Of the law ``quantile`` (N, L) at the coordinates ``quantile_node`` (N,), of which
-        dictionary d has those from the first to the last that ``quantile_nodes_of`` (D, 2) counts, and at L of the
-        noise, evenly spaced from the first to the last of ``quantile_noise`` (2,), linear in both and held at the ends;
-        ``dictionary_of_site`` (K,); or ``log_variance`` (degree + 1,) on ``log_variance_range`` (2,) of the coordinate.
-        Of the noise ``noise_earlier`` (p, T), circular kernels in space of its last values, the last first, and
-        ``noise_fresh``, of white noise, whose taps belong to the sites ``noise_earlier_offset`` and
-        ``noise_fresh_offset`` to the left. ``bounds`` (2,) of psi; ``conserve`` (), whether the mean over the
-        sites is taken off; ``coarse_dt`` () with memory.
+        empty, of products of features by lag, predictor and place, and ``output`` (R,) of s / sqrt(1 + s^2) for the
+        sums s of features weighted by a column of ``hidden`` (F + 1, R), the last row being a constant; ``bounds`` (2,)
+        of psi. ``coordinate`` (), the predictor that the law is given, -1 for the trend. Of the law ``quantile`` (N, L)
+        at the coordinates ``quantile_node`` (N,), of which dictionary d has those from the first to the last that
+        ``quantile_nodes_of`` (D, 2) counts, and at L of the noise, evenly spaced from the first to the last of
+        ``quantile_noise`` (2,), linear in both and held at the ends; ``dictionary_of_site`` (K,); or ``log_variance``
+        (degree + 1,) on ``log_variance_range`` (2,) of the coordinate. Of the noise ``noise_earlier`` (p, T), circular
+        kernels in space of its last values, the last first, and ``noise_fresh``, of white noise, whose taps belong to
+        the sites ``noise_earlier_offset`` and ``noise_fresh_offset`` to the left. ``conserve`` (), whether the mean
+        over the sites is taken off; ``coarse_dt`` () with memory.
 
         Raises
         ------

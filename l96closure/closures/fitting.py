@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,7 +29,7 @@ from l96closure.closures.laws import (
 from l96closure.closures.past import Past
 from l96closure.closures.patterns import Noise, fit_pattern
 from l96closure.closures.regression import FittedTrend, Regressor, RegressorTrend, Trend, blocks, fit_trend
-from l96closure.restart import Journal, Restart
+from l96closure.restart import Restart
 from l96closure.series import one_run
 from l96closure.training import Record
 from l96closure.trends import PolynomialTrend
@@ -62,11 +61,12 @@ def without_trend(record: Record, features: Features, options: Trend | Regressor
     Raises
     ------
     ValueError
-        Nothing is left of the target, or more than there was.
+        Nothing is left of the target, or more than there was; with lags, what is left looks like several runs.
     """
     first, name = features.longest, record.fields.target
-    if min(len(one) for one in record.target) <= first:
-        checks.reject("truth.sizes['time']", min(len(one) for one in record.target), f"more than the lags, {first}")
+    fewest = first + (1 if len(record.target) > 1 else 2)  # the trend of a block of time is learned from others
+    if (shortest := min(len(one) for one in record.target)) < fewest:
+        checks.reject("truth.sizes['time']", shortest, f"at least {fewest}, for the longest lag and something to learn")
     target = [one[first:] for one in record.target]
     if options is None:
         residual = Residual(features, None, [np.zeros_like(one) for one in target], target)
@@ -86,6 +86,8 @@ def without_trend(record: Record, features: Features, options: Trend | Regressor
         checks.reject(
             "trend", options, f"a simpler one: about it the target has std {after:.3g}, without it {before:.3g}"
         )
+    for one in residual.values if first else ():
+        one_run(f"truth.{name}", one)
     return residual
 
 
@@ -164,7 +166,7 @@ def _bridge(
         "centres": centres if whole else options.centres,
         "rng": rng,
     }
-    fitted = bridge.fit(**problem, **asdict(kernel), **_kept(restart, problem))
+    fitted = bridge.fit(epsilon=kernel, restart=restart, **problem)
     warn_of_few(fitted)
     compressed = options.compressed
     exact = isinstance(options, Chain) and options.scheme in SEQUENTIAL
@@ -177,10 +179,6 @@ def _sets(record: Record, fields: int, chain: bool) -> list[Index]:
     """Localization sets of a state of several fields and the residual, which a chain sees too."""
     around = record.fields.around(record.fields.radius or 0)
     return bridge.in_every_field(fields + chain, around)[: len(around)] * (fields + 1)
-
-
-def _kept(restart: Restart | None, problem: Any) -> dict[str, Any]:
-    return {} if restart is None else {"remember": Journal(restart, problem)}
 
 
 def composed_of(

@@ -226,6 +226,7 @@ def _burg(series: Sequence[C128], order: int, together: bool) -> C128:
         ahead, behind = [one[1:] for one in forward], [one[:-1] for one in backward]
         product = sum((f * b.conj()).sum(axis=0) for f, b in zip(ahead, behind, strict=True))
         size = sum((np.abs(f) ** 2 + np.abs(b) ** 2).sum(axis=0) for f, b in zip(ahead, behind, strict=True))
+        size = np.maximum(size, np.finfo(np.float64).tiny)  # a wavenumber in which there is nothing has no memory
         k = 2.0 * np.sum(product) / np.sum(size) if together else 2.0 * product / size
         k = np.broadcast_to(k.real if together else k, series[0].shape[1:])
         found.append(k)

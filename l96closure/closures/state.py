@@ -94,6 +94,8 @@ def following(state: Any, members: int, *memory: int, history: tuple[int, ...] =
         checks.reject("state", type(state).__qualname__, "a State, as init makes it")
     if len(state.member) != members:
         checks.reject("state.member.shape", np.shape(state.member), f"({members},), one number for each member of z")
+    if np.shape(state.outside) != (members,):
+        checks.reject("state.outside.shape", np.shape(state.outside), f"({members},), as init makes it")
     kept: dict[str, Any] = {}
     for name, shape in (("memory", memory), ("history", history)):
         kept[name] = numbers(f"state.{name}", getattr(state, name))

@@ -16,25 +16,38 @@ import xarray as xr
 
 from l96closure import checks, closures, report
 from l96closure.coarse import BlowUpError
-from l96closure.compute import Each
 from l96closure.diagnostics import diagnose
 from l96closure.diagnostics.forecast import verify
 from l96closure.diagnostics.marks import beside_mark
+from l96closure.diagnostics.reliability import pit
 from l96closure.experiments.batches import chosen_scheme, run_batches
 from l96closure.experiments.run_folder import File, RunFolder
 from l96closure.experiments.settings import Settings
 from l96closure.experiments.workflow import Stage, Workflow
 from l96closure.figures import climate as figures
 from l96closure.figures import forecast as forecast_figures
+from l96closure.figures import reliability as reliability_figures
 from l96closure.forecasts import forecast as forecast_coarse
 from l96closure.forecasts import mark as forecast_full
 from l96closure.pairing import mismatch
-from l96closure.report import climate
+from l96closure.report import climate, failures
 from l96closure.report import closure as closure_report
 from l96closure.report import forecast as forecast_report
+from l96closure.report import reliability as reliability_report
 from l96closure.restart import Restart
 
-__all__ = ["BLOW_UP", "WORKFLOW", "fit", "forecast", "integrate", "mark", "score_table", "simulate", "write_report"]
+__all__ = [
+    "BLOW_UP",
+    "WORKFLOW",
+    "fit",
+    "forecast",
+    "integrate",
+    "mark",
+    "reliability",
+    "score_table",
+    "simulate",
+    "write_report",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -80,9 +93,8 @@ def integrate(
     truth: xr.Dataset,
     closure: closures.Closure,
     restart: Restart | None = None,
-    each: Each = map,
 ) -> xr.Dataset:
-    """Run the coarse model with the closure, in as many pieces as there are batches of members; ``each`` maps them.
+    """Run the coarse model with the closure, in as many pieces as there are batches of members.
 
     The members start from states of the training truth, spread evenly over its length: none of them starts on
     the reference that judges them. Where the reference has other parameters, they first run for its spin-up time.
@@ -98,7 +110,7 @@ def integrate(
     if coarse.members > truth.sizes["time"]:
         checks.reject("coarse.members", coarse.members, f"at most the {truth.sizes['time']} training samples")
     starts = np.linspace(0, truth.sizes["time"] - 1, coarse.members).round().astype(int)
-    return _described(run_batches(settings, truth["z"].to_numpy()[starts], closure, restart, each), truth)
+    return _described(run_batches(settings, truth["z"].to_numpy()[starts], closure, restart), truth)
 
 
 def _described(run: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
@@ -167,7 +179,9 @@ def _simulate_stage(settings: Settings, folder: RunFolder, restart: Restart) -> 
 
 
 def _fit_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
-    closure = fit(settings, folder.read("truth"), restart)
+    with settings.compute.engaged():
+        kept = restart if settings.compute.engine == "local" else None  # a cluster does a piece again that it has lost
+        closure = fit(settings, folder.read("truth"), kept)
     fitted = closure.to_dataset()
     if chosen := closure_report.text(closure):
         _log.info("closure: %s", chosen)
@@ -188,8 +202,8 @@ def _integrate_stage(settings: Settings, folder: RunFolder, restart: Restart) ->
         _log.warning("note: %s", why)
     kept = restart if settings.compute.engine == "local" else None  # a cluster does a piece again that it has lost
     try:
-        with settings.compute.each() as each:
-            run = integrate(settings, truth, closure, kept, each)
+        with settings.compute.engaged():
+            run = integrate(settings, truth, closure, kept)
     except BlowUpError as error:
         folder.write_aside(BLOW_UP, error.last, kind=BLOW_UP, title="Last good state of a coarse run that blew up")
         good = error.good
@@ -212,12 +226,36 @@ def _mark_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict
 
 def _diagnose_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
     coarse, ensemble = (folder.read(name) for name in ("coarse", "forecast"))
-    reference = _as_often(folder.read("reference"), coarse)
+    whole = folder.read("reference")
+    reference = _as_often(whole, coarse)
     rng = settings.seeds["intervals"]
     scores = [diagnose(reference, coarse, **asdict(settings.diagnostics)), verify(ensemble, reference, rng=rng)]
     if not folder.lacks("mark"):
         scores.append(beside_mark(ensemble, folder.read("mark"), reference, rng=rng))
-    return {"diagnostics": xr.merge(scores, combine_attrs="no_conflicts")}
+    law = reliability(settings, whole, closures.load(folder.file("closure")))
+    return {"diagnostics": xr.merge([*scores, *([law] if law is not None else [])], combine_attrs="no_conflicts")}
+
+
+def reliability(settings: Settings, reference: xr.Dataset, closure: Any) -> xr.Dataset | None:
+    """Hold the closure's conditional law against the reference, which it was not fitted to.
+
+    Parameters
+    ----------
+    closure : may have a method ``probability``, which gives for a run the probabilities (time, k) that the law gives to
+        values of psi below those that happened, NaN where the past is too short for it.
+
+    Returns
+    -------
+    Result of :func:`~l96closure.diagnostics.reliability.pit`; None where the closure states no law, or none for a
+    record like this.
+    """
+    if not hasattr(closure, "probability"):
+        return None
+    try:
+        return pit(closure.probability(reference), max_lag=settings.diagnostics.max_lag)
+    except ValueError as error:  # recorded too coarsely for the closure's lags, say
+        _log.warning("note: the law of the closure is not held against the reference: %s", error)
+        return None
 
 
 def _as_often(reference: xr.Dataset, coarse: xr.Dataset) -> xr.Dataset:
@@ -237,6 +275,7 @@ def write_report(folder: RunFolder) -> None:
     pictures = [
         *figures.save_all(folder.path / "figures", reference, coarse, diagnostics),
         *forecast_figures.save_all(folder.path / "figures", ensemble, diagnostics),
+        *reliability_figures.save_all(folder.path / "figures", diagnostics),
     ]
     report.write_page(
         folder.path / "report.html",
@@ -244,9 +283,11 @@ def write_report(folder: RunFolder) -> None:
         headline=f"{climate.headline(diagnostics)} {forecast_report.headline(diagnostics)}",
         tables=[
             *climate.tables(diagnostics),
-            forecast_report.table(diagnostics),
+            *forecast_report.tables(diagnostics),
+            *reliability_report.tables(diagnostics),
             *closure_report.tables(closures.load(folder.file("closure"))),
         ],
+        findings=(failures.HEADING, failures.failures(diagnostics), failures.CRITERIA),
         figures=pictures,
         notes=_blow_up_notes(coarse),
         downloads=folder.downloads(),
@@ -276,7 +317,7 @@ WORKFLOW = Workflow(
         "integrate": Stage(("truth", "closure"), _integrate_stage),
         "forecast": Stage(("reference", "closure"), _forecast_stage),
         "mark": Stage(("reference",), _mark_stage),
-        "diagnose": Stage(("reference", "coarse", "forecast", "mark"), _diagnose_stage),
+        "diagnose": Stage(("reference", "closure", "coarse", "forecast", "mark"), _diagnose_stage),
     },
     files={
         "truth": File("truth", "simulate", ("model", "training"), "Truth: training data of a closure"),

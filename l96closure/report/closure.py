@@ -10,7 +10,7 @@ from l96closure.closures import Analog
 from l96closure.closures.composed import Composed
 from l96closure.closures.laws import ChainLaw, DrivenLaw, FittedLaw
 from l96closure.closures.patterns import Pattern
-from l96closure.closures.regression import FittedTrend
+from l96closure.closures.regression import FittedTrend, RegressorTrend
 from l96closure.report import Row, Table
 from l96closure.trends import PolynomialTrend
 
@@ -51,10 +51,13 @@ def _composed(closure: Composed) -> dict[str, str]:
     return found | ({"noise": _noise(law.pattern)} if isinstance(law, DrivenLaw) else {})
 
 
-def _trend(trend: FittedTrend) -> str:
-    """Name the degree at the site itself, and the highest order of the products that are not all zero."""
+def _trend(trend: FittedTrend | RegressorTrend) -> str:
+    """Name the degree at the site itself, the highest order of the products, and the number of random features."""
+    if isinstance(trend, RegressorTrend):
+        return type(trend.model).__name__
     order = 3 if trend.cubic.size else 2 if trend.quadratic.any() else 1
-    return f"degree {trend.chebyshev.shape[1] - 1} at the site, products of order {order}"
+    hidden = f", {trend.output.size} random features" if trend.output.size else ""
+    return f"degree {trend.chebyshev.shape[1] - 1} at the site, products of order {order}{hidden}"
 
 
 def _law(law: FittedLaw, coordinate: str) -> str:

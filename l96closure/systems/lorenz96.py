@@ -12,7 +12,7 @@ import numpy.typing as npt
 import xarray as xr
 from scipy.interpolate import make_interp_spline
 
-from l96closure import checks
+from l96closure import checks, loop
 from l96closure.restart import Restart
 from l96closure.schemes import held
 from l96closure.subgrid import DEFINITIONS, HELD
@@ -24,6 +24,7 @@ __all__ = ["TwoScaleLorenz96"]
 FloatArray = npt.NDArray[np.float64]
 
 _STEPS_PER_CALL = 20_000  # fine steps between two updates of the progress bar
+_SUBGRID = ("step", "coupling", "fine", "coarse")
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ class TwoScaleLorenz96:
         dt=partial(checks.number, above=0.0),
         every=partial(checks.integer, minimum=1),
         spinup=partial(checks.number, minimum=0.0),
-        subgrid=partial(checks.one_of, allowed=DEFINITIONS),
+        subgrid=partial(checks.one_of, allowed=_SUBGRID),
         coarse_dt=partial(checks.number, above=0.0),
         members=checks.optional(partial(checks.integer, minimum=1)),
     )
@@ -216,20 +217,22 @@ class TwoScaleLorenz96:
         generators = recording.streams(rng, members)
         step_of_psi = {"coarse_dt": float(coarse_dt)} if subgrid in HELD else {}
 
-        def begin(number: int, z: FloatArray, psi: FloatArray, part: xr.Dataset | None) -> _Member:
-            return _Member(plan, z, psi, generators[number], part)
-
-        z, psi = recording.record(
+        truth = recording.Truth(
             "two-scale model",
-            begin,
             (len(generators), samples, self.K),
             plan.spinup + (samples - 1) * every + lead,
             _STEPS_PER_CALL,
-            restart and restart.of("two scales", self, samples, dt, every, spinup, subgrid, step_of_psi, generators),
+            lambda number: _Member.begin(plan, generators[number]),
+            lambda part, step: _Member.restored(plan, part),
         )
+        depends = ("two scales", self, samples, dt, every, spinup, subgrid, step_of_psi, generators)
+        loop.run(truth, restart and restart.of(*depends))
+        record = truth.dataset(members, every * dt)
         if subgrid == "step":  # what was recorded is the difference over the step
-            psi = held(self.resolved_tendency, z, z + coarse_dt * (psi + self.resolved_tendency(z)), coarse_dt)
-        return recording.dataset(z, psi, members, every * dt).assign_attrs(
+            z, psi = record["z"].values, record["psi"].values
+            following = z + coarse_dt * (psi + self.resolved_tendency(z))
+            record["psi"] = record["psi"].copy(data=held(self.resolved_tendency, z, following, coarse_dt))
+        return record.assign_attrs(
             **{f"model_{name}": value for name, value in asdict(self).items()},
             subgrid=subgrid,
             subgrid_definition=DEFINITIONS[subgrid],
@@ -263,7 +266,9 @@ class TwoScaleLorenz96:
         dt, every = checks.number("dt", dt, above=0.0), checks.integer("every", every, 1)
         out = np.empty((checks.integer("records", records, 1), self.K))
         run, history, psi = self._integration(z, y, dt), np.empty((1, self.K)), np.empty_like(out)
-        done, _ = run.sample((len(out) - 1) * every, 0, every, history, out, psi, 0)
+        done, _ = run.sample(
+            (len(out) - 1) * every + 1, 0, every, 0, history, out, psi, 0
+        )  # a record comes with the next step
         checks.still_finite("the two-scale model", run.z, done * dt, dt)
         return out
 
@@ -325,8 +330,8 @@ class TwoScaleLorenz96:
         checks.still_finite("the fast variables", state, (len(z) - 1) * interval, dt)
         return state.reshape(members, self.K, self.J)
 
-    def _integration(self, z: FloatArray, y: FloatArray, dt: float, step: int = 0) -> core.Integration:
-        return core.Integration(z, y, dt, (self.J, float(self.F), self.coupling, float(self.b), float(self.c)), step)
+    def _integration(self, z: FloatArray, y: FloatArray, dt: float) -> core.Integration:
+        return core.Integration(z, y, dt, (self.J, float(self.F), self.coupling, float(self.b), float(self.c)))
 
     def _state(self, z: npt.ArrayLike, y: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
         z, y = checks.finite_array("z", z, 1), checks.finite_array("y", y, 2)
@@ -347,52 +352,41 @@ class _Plan(NamedTuple):
     spinup: int
 
 
+@dataclass(frozen=True, eq=False)
 class _Member:
-    """A run of the two-scale model that writes its records into z and psi (samples, K).
+    """A run of the two-scale model: how it is run, where it is, and its slow variables at the last ``lead`` steps."""
 
-    Parameters
-    ----------
-    plan : how it is run.
-    z, psi : where it writes to.
-    rng : of the initial state.
-    part : the last part kept of it, if it goes on.
-    """
+    plan: _Plan
+    run: core.Integration
+    history: FloatArray
 
-    def __init__(
-        self, plan: _Plan, z: FloatArray, psi: FloatArray, rng: np.random.Generator, part: xr.Dataset | None
-    ) -> None:
-        self._plan, self._z, self._psi = plan, z, psi
+    @classmethod
+    def begin(cls, plan: _Plan, rng: np.random.Generator) -> _Member:
+        """Start from a random state."""
         model = plan.model
-        self.step, self.emitted = 0, 0
-        self._history = np.empty((plan.lead + 1, model.K))
-        if part is None:
-            z_now = model.F / 4 + rng.standard_normal(model.K)
-            y_now = 0.1 * rng.standard_normal((model.K, model.J))
-        else:
-            self.step, self.emitted = int(part.attrs["step"]), int(part.attrs["emitted"])
-            self._history[:] = part["z_before"]
-            z_now, y_now = part["z_now"].to_numpy(), part["y_now"].to_numpy()
-        self._run = model._integration(z_now, y_now, plan.dt, max(self.step - plan.spinup, 0))
+        z = model.F / 4 + rng.standard_normal(model.K)
+        y = 0.1 * rng.standard_normal((model.K, model.J))
+        return cls(plan, model._integration(z, y, plan.dt), np.empty((plan.lead + 1, model.K)))
 
-    def advance(self, steps: int) -> None:
+    @classmethod
+    def restored(cls, plan: _Plan, part: xr.Dataset) -> _Member:
+        """Go on from what :meth:`state` has returned."""
+        z, y, history = (part[name].to_numpy() for name in ("z_now", "y_now", "z_before"))
+        return cls(plan, plan.model._integration(z, y, plan.dt), history)
+
+    def advance(self, step: int, steps: int, z: FloatArray, psi: FloatArray, emitted: int) -> tuple[int, int]:
         """Make so many fine steps, fewer where the spin-up ends; those after it are recorded."""
-        plan, before = self._plan, self.step - self._plan.spinup
+        plan, before = self.plan, step - self.plan.spinup
         if before < 0:
-            done = self._run.advance(min(steps, -before))
+            made = self.run.advance(min(steps, -before))
         else:
-            done, self.emitted = self._run.sample(
-                steps, plan.lead, plan.every, self._history, self._z, self._psi, self.emitted
-            )
-        self.step += done
-        checks.still_finite("the two-scale model", self._run.z, (before + done) * plan.dt, plan.dt)
+            made, emitted = self.run.sample(steps, plan.lead, plan.every, before, self.history, z, psi, emitted)
+        checks.still_finite("the two-scale model", self.run.z, (before + made) * plan.dt, plan.dt)
+        return made, emitted
 
     def state(self) -> dict[str, Any]:
         """All that its further steps depend on."""
-        return {
-            "z_before": (("lag", "k"), self._history),
-            "z_now": ("k", self._run.z),
-            "y_now": (("k", "j"), self._run.y),
-        }
+        return {"z_before": (("lag", "k"), self.history), "z_now": ("k", self.run.z), "y_now": (("k", "j"), self.run.y)}
 
 
 def _whole_steps(coarse_dt: float, dt: float) -> int:

@@ -127,7 +127,7 @@ def rk4_steps(
         if out_z.shape[0] > emitted:
             for k in range(K):
                 history_z[step % depth, k] = z[2 + k]
-            if step >= lead and (step - lead) % every == 0 and (n > 0 or step0 == 0):
+            if step == emitted * every + lead:  # not written yet: a block begins with the step the last ended with
                 slot = (step - lead) % depth
                 old = history_z[slot]
                 resolved(history_z[slot : slot + 1], F, G)
@@ -162,21 +162,20 @@ def rk4_steps(
 
 
 class Integration:
-    """A running integration: the padded state and how many fine steps it has made since sampling began.
+    """A running integration, in place.
 
     Parameters
     ----------
     z, y : slow (K,) and fast (K, J) variables.
     dt : fine step.
     parameters : J, F, coupling, b and c.
-    step : fine steps made since sampling began.
     """
 
     def __init__(
-        self, z: FloatArray, y: FloatArray, dt: float, parameters: tuple[int, float, float, float, float], step: int = 0
+        self, z: FloatArray, y: FloatArray, dt: float, parameters: tuple[int, float, float, float, float]
     ) -> None:
         self._z, self._y = padded(z, y)
-        self._K, self._dt, self._parameters, self._step = z.size, dt, parameters, step
+        self._K, self._dt, self._parameters = z.size, dt, parameters
 
     @property
     def z(self) -> FloatArray:
@@ -191,36 +190,25 @@ class Integration:
     def advance(self, steps: int) -> int:
         """Advance without output; return the steps done (fewer than asked if the state blew up)."""
         nothing = np.empty((0, self._K))
-        done, _ = self._call(steps, 0, 1, np.empty((1, self._K)), nothing, nothing, 0)
-        return done
+        return self.sample(steps, 0, 1, 0, np.empty((1, self._K)), nothing, nothing, 0)[0]
 
     def sample(
         self,
         steps: int,
         lead: int,
         every: int,
+        first: int,
         history: FloatArray,
         z: FloatArray,
         psi: FloatArray,
         emitted: int,
     ) -> tuple[int, int]:
-        """Advance and fill ``z`` and ``psi`` from row ``emitted`` on; return (steps done, rows filled so far)."""
-        done, emitted = self._call(steps, lead, every, history, z, psi, emitted)
-        self._step += done
-        return done, emitted
+        """Advance, the first step being number ``first``, and fill ``z`` and ``psi`` from row ``emitted`` on.
 
-    def _call(
-        self,
-        steps: int,
-        lead: int,
-        every: int,
-        history: FloatArray,
-        z: FloatArray,
-        psi: FloatArray,
-        emitted: int,
-    ) -> tuple[int, int]:
+        Returns the steps done and the rows filled so far; other arguments as for :func:`rk4_steps`.
+        """
         return rk4_steps(  # type: ignore[no-any-return]
-            self._z, self._y, steps, self._dt, *self._parameters, lead, every, self._step, history, z, psi, emitted
+            self._z, self._y, steps, self._dt, *self._parameters, lead, every, first, history, z, psi, emitted
         )
 
 

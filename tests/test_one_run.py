@@ -1,4 +1,4 @@
-"""Noise made of damped oscillators: formula, fit, stationarity and autocorrelation of what is drawn."""
+"""Records of several runs along one time are refused where they are remembered, and one run is not."""
 
 from __future__ import annotations
 
@@ -14,66 +14,7 @@ from scipy.signal import lfilter
 
 import l96closure as lc
 from l96closure import targets
-from l96closure.closures.memory import Memory, fit_memory
-from l96closure.closures.state import State, begin, following
 from l96closure.series import one_run
-
-STEP = 0.005
-KNOWN = Memory(np.array([8.0, 30.0]), np.array([20.0, 40.0]), np.array([0.3, 0.7]), STEP)
-
-
-def remembering(state: State, sites: int) -> State:
-    return state._replace(memory=KNOWN.initial(state, sites))
-
-
-def test_the_autocorrelation_is_that_of_the_recursion():
-    alone = Memory(np.array([15.0]), np.array([25.0]), np.ones(1), STEP)
-    decay, angle = np.exp(-15.0 * STEP), 25.0 * STEP
-    response = lfilter([1.0], [1.0, -2 * decay * np.cos(angle), decay**2], np.eye(1, 4000)[0])
-    covariance = np.array([response[: 4000 - lag] @ response[lag:] for lag in range(60)])
-    np.testing.assert_allclose(alone.autocorrelation(60), covariance / covariance[0], atol=1e-12)
-
-
-def test_what_is_drawn_is_standard_normal_with_that_autocorrelation_from_the_first_step_on():
-    members, sites, steps = 400, 10, 30
-    state = remembering(begin(members, 0), sites)
-    drawn = np.empty((steps, members, sites))
-    for step in range(steps):
-        state = following(state, *state.memory.shape)
-        drawn[step], memory = KNOWN.advance(state, sites)
-        state = state._replace(memory=memory)
-    series = members * sites  # independent of each other
-    for step in (0, 1, 29):
-        assert abs((drawn[step] ** 2).mean() - 1.0) < 4 * np.sqrt(2 / series)
-        expected = KNOWN.autocorrelation(steps)[step]
-        error = np.sqrt((1 + expected**2) / series)  # of the mean product of two standard normals
-        assert abs((drawn[0] * drawn[step]).mean() - expected) < 4 * error
-
-
-def test_the_fit_finds_the_autocorrelation_of_oscillators_and_the_step_is_its_own():
-    lags = 150
-    found = fit_memory(KNOWN.autocorrelation(lags), STEP, 2)
-    np.testing.assert_allclose(found.autocorrelation(lags), KNOWN.autocorrelation(lags), atol=1e-3)
-    assert found.weight.sum() == pytest.approx(1.0)
-    halved = fit_memory(KNOWN.autocorrelation(lags), STEP, 2, step=STEP / 2)
-    np.testing.assert_allclose(halved.autocorrelation(99)[::2], found.autocorrelation(50), atol=1e-2)
-
-
-def test_more_oscillators_fit_no_worse():
-    target = 0.5 * KNOWN.autocorrelation(120) + 0.5 * Memory(
-        np.array([3.0]), np.array([12.0]), np.ones(1), STEP
-    ).autocorrelation(120)
-    errors = [np.square(fit_memory(target, STEP, m).autocorrelation(120) - target).sum() for m in (1, 2, 3)]
-    assert errors[0] > 10 * errors[1] > 100 * errors[2]
-
-
-def test_a_step_does_not_change_its_arguments():
-    state = remembering(begin(3, 1), 4)
-    before = state.memory.copy()
-    first, second = (KNOWN.advance(state, 4) for _ in range(2))
-    np.testing.assert_array_equal(state.memory, before)
-    for one, other in zip(first, second, strict=True):
-        np.testing.assert_array_equal(one, other)
 
 
 @cache
@@ -92,12 +33,15 @@ TOGETHER: dict[str, Callable[[xr.Dataset], xr.Dataset]] = {
     "columns of other means": lambda x: (x + 100.0 * x["run"] * (x > -1e9)).stack(t=("time", "run")),
 }
 REMEMBERING: dict[str, Callable[[xr.Dataset], Any]] = {
-    "bridge": partial(lc.closures.SchrodingerBridge.fit, thinning=1),
+    "bridge": partial(lc.closures.SchrodingerBridge.fit, fields=lc.Fields(radius=0, lags=())),
+    "bridge that sees the past": partial(
+        lc.closures.SchrodingerBridge.fit, fields=lc.Fields(radius=0, lags=(0.05,)), noise=lc.closures.Noise(order=0)
+    ),
     "polynomial_ar1": lc.closures.PolynomialAR1.fit,
     "analog": lc.closures.Analog.fit,
     "diagnose": lambda x: lc.diagnose(x, x.expand_dims("member"), max_lag=0.1),
     "forecast": lambda x: lc.forecast(
-        np.negative, lc.closures.NoClosure(), x, starts=2, members=2, leads=[0.0, 0.05, 0.1], dt=5e-3
+        np.negative, lc.closures.NoClosure(dt=5e-3), x, starts=2, members=2, leads=[0.0, 0.05, 0.1]
     ),
 }
 
@@ -116,12 +60,13 @@ def test_runs_along_one_time_are_refused_where_it_is_remembered(use: str, how: s
 
 
 def test_the_joint_and_the_number_of_columns_are_named() -> None:
-    fit = partial(lc.closures.SchrodingerBridge.fit, thinning=1)
+    fit = partial(lc.closures.SchrodingerBridge.fit, fields=lc.Fields(radius=0, lags=()))
     with pytest.raises(ValueError, match=r"before time index 800 = .* \.isel\(time=slice\(800\)\)$"):
         fit(together("two joined", times=False))
     with pytest.raises(ValueError, match=r"at the lags 1 and 8 = .*; 8 columns .*slice\(None, None, 8\)\)$"):
         fit(together("eight stacked", times=False))
-    fit(together("eight joined", times=False), memory=None)  # without memory the order of the samples is nothing
+    # without memory the order of the samples is nothing
+    fit(together("eight joined", times=False), noise=lc.closures.Noise(order=0))
 
 
 def red(n: int, K: int, kept: float, draw: Any) -> npt.NDArray[np.float64]:
@@ -179,16 +124,3 @@ def _models() -> list[xr.Dataset]:
     well = targets.double_well(1, 5000, 1.0, 0.2, 0.02, np.random.default_rng(0)).T
     wells = xr.Dataset({name: (("time", "k"), well) for name in ("z", "psi")})
     return [*lorenz, lc.KuramotoSivashinsky().simulate(samples=2000), wells]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"oscillators": 0}, "oscillators"),
-        ({"oscillators": 1.5}, "oscillators"),
-        ({"step": 0.0}, "step"),
-    ],
-)
-def test_bad_arguments_are_named(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        fit_memory(KNOWN.autocorrelation(20), STEP, **{"oscillators": 1, **arguments})

@@ -1,0 +1,318 @@
+"""Noise with memory and colour: a known process is met, drawn, continued and found again; any data make it stable.
+
+What is drawn is held against its exact covariance in space and time: the largest of all errors, in standard errors
+that know of the correlation, below the 99 % point of the largest of so many.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import stats
+
+import l96closure as lc
+from l96closure.closures import Noise
+from l96closure.closures.patterns import Pattern, fit_pattern
+from l96closure.closures.state import State, begin, following
+
+F64 = npt.NDArray[np.float64]
+
+ORDERS = (0, 1, 3, 8)
+SITES = (1, 2, 5, 8)
+LAGS, LONG = 12, 4000
+
+
+@cache
+def known(order: int, coloured: bool, K: int) -> Pattern:
+    """Give a process of which nothing is special: of every order, travelling where it is coloured."""
+    rng = np.random.default_rng([order, K])
+    M = K // 2 + 1 if coloured and K > 2 else 1
+    size = rng.uniform(0.1, 0.7, (M, order)) * 0.8 ** np.arange(order)
+    reflection = size * np.exp(1j * rng.uniform(-1.0, 1.0, (M, order)))
+    m = np.arange(M)
+    if M == 1:
+        reflection = reflection.real + 0j
+        return Pattern(reflection, np.ones(1), K)
+    reflection[(m == 0) | (2 * m == K)] = reflection[(m == 0) | (2 * m == K)].real
+    power = rng.uniform(0.2, 1.0, M) * np.where((m == 0) | (2 * m == K), 1.0, 2.0)
+    return Pattern(reflection, power / power.sum(), K)
+
+
+PROCESSES = [(order, coloured, K) for order in ORDERS for coloured in (False, True) for K in SITES]
+PROCESSES = [one for one in PROCESSES if not one[1] or one[2] > 2]
+every_process = pytest.mark.parametrize(("order", "coloured", "K"), PROCESSES)
+
+
+def response(pattern: Pattern, length: int = LONG) -> F64:
+    """Return the answer (length, K) to a unit of white noise at site 0, step by step, circular sums written out."""
+    tables, K = pattern.tables(), pattern.sites
+
+    def circular(taps: F64, values: F64) -> F64:
+        return sum((tap * np.roll(values, d) for d, tap in enumerate(taps)), np.zeros(K))
+
+    out = np.zeros((length, K))
+    out[0] = circular(tables["noise_fresh"], np.eye(K)[0])
+    for n in range(1, length if pattern.order else 1):
+        for lag, taps in enumerate(tables["noise_earlier"][:n], start=1):
+            out[n] += circular(taps, out[n - lag])
+        if np.abs(out[max(n - pattern.order, 0) : n + 1]).max() < 1e-17:
+            break
+    return out
+
+
+@cache
+def covariance(order: int, coloured: bool, K: int, lags: int = LAGS) -> F64:
+    """E x_0(n) x_d(n + l), (lags, K), from the response to white noise: nothing of the fit, nothing of its formulas."""
+    transform = np.fft.rfft2(response(known(order, coloured, K)), (2 * LONG, K))
+    return np.fft.irfft2(np.abs(transform) ** 2, (2 * LONG, K))[:lags]
+
+
+def drawn(pattern: Pattern, members: int, steps: int, seed: int = 0) -> F64:
+    """Draw (steps, members, K), the last of ``initial`` first where there is memory."""
+    state = begin(members, seed)
+    state = state._replace(memory=pattern.initial(state))
+    found = [state.memory[:, 0]] if pattern.order else []
+    for _ in range(steps - len(found)):
+        x, state = step(pattern, state)
+        found.append(x)
+    return np.array(found)
+
+
+def step(pattern: Pattern, state: State) -> tuple[F64, State]:
+    state = following(state, len(state.member), pattern.order, pattern.sites)
+    x, memory = pattern.advance(state)
+    return x, state._replace(memory=memory)
+
+
+def largest_of(size: int) -> float:
+    """Return the 99 % point of the largest of so many independent standard normals in size."""
+    return float(stats.norm.isf(0.5 * (1.0 - 0.99 ** (1.0 / size))))
+
+
+@every_process
+def test_every_site_has_variance_one_and_each_is_as_the_others(order: int, coloured: bool, K: int) -> None:
+    np.testing.assert_allclose(covariance(order, coloured, K)[0, 0], 1.0, rtol=0, atol=1e-10)
+
+
+@every_process
+def test_it_is_stationary_from_the_first_value_on(order: int, coloured: bool, K: int) -> None:
+    """All covariances of all pairs of values, over members: of ``initial``, of ``advance`` and across the two."""
+    members, steps = 4000, order + LAGS // 2
+    pattern = known(order, coloured, K)
+    state = begin(members, 0)
+    state = state._replace(memory=pattern.initial(state))
+    rows = list(np.moveaxis(state.memory, 1, 0)[::-1])
+    for _ in range(steps - order):
+        x, state = step(pattern, state)
+        rows.append(x)
+    x = np.concatenate(rows, axis=1)  # (members, steps K)
+    expected = np.empty((steps, K, steps, K))
+    of_lag = covariance(order, coloured, K, steps)
+    a, k, b, j = np.ix_(range(steps), range(K), range(steps), range(K))
+    expected[:] = np.where(b >= a, of_lag[abs(b - a), (j - k) % K], of_lag[abs(b - a), (k - j) % K])
+    expected = expected.reshape(steps * K, steps * K)
+    error = np.sqrt((1.0 + expected**2) / members)  # of a mean product of two standard normals
+    # Entries beside each other tell the same twice; so many at most are independent.
+    off = np.abs(x.T @ x / members - expected) / error
+    assert off.max() < largest_of(x.shape[1] * (x.shape[1] + 1) // 2)
+    assert np.abs(x.mean(axis=0)).max() * np.sqrt(members) < largest_of(x.shape[1])
+
+
+@every_process
+def test_one_long_series_has_its_covariance_in_space_and_time(order: int, coloured: bool, K: int) -> None:
+    """Time averages of one member; their standard errors are those of a Gaussian process (Bartlett's formula)."""
+    steps, lags, first = 20_000, 6, 300
+    x = drawn(known(order, coloured, K), 1, steps, seed=1)[:, 0]
+    long = covariance(order, coloured, K, first + lags)
+    both = np.concatenate([np.roll(long[:0:-1, ::-1], 1, axis=1), long])  # lags from -(first + lags) + 1 on
+    zero = len(long) - 1
+    off = []
+    for lag in range(lags):
+        for d in range(K):
+            found = (x[: steps - lag] * np.roll(x[lag:], -d, axis=1)).mean()
+            # var of the mean over n and k of x_k(n) x_{k+d}(n+l): C(u, e)^2 + C(u + l, e + d) C(u - l, e - d), summed
+            c = both[zero - first : zero + first + 1]
+            ahead = np.roll(both[zero - first + lag : zero + first + 1 + lag], -d, axis=1)
+            behind = np.roll(both[zero - first - lag : zero + first + 1 - lag], d, axis=1)
+            variance = (c**2 + ahead * behind).sum() / (K * (steps - lag))
+            off.append(abs(found - long[lag, d]) / np.sqrt(variance))
+    assert max(off) < largest_of(len(off))
+
+
+@every_process
+def test_the_fit_finds_the_process_again(order: int, coloured: bool, K: int) -> None:
+    """From two segments of a long series: power and reflection coefficients, each in standard errors."""
+    pattern, times = known(order, coloured, K), 8000
+    x = np.concatenate([drawn(pattern, 1, times, seed=seed)[:, 0] for seed in (2, 3)])
+    found = fit_pattern([x[:times], x[times:]], Noise(order, coloured), ring=True)
+    assert found.reflection.shape == pattern.reflection.shape
+    assert found.power.shape == pattern.power.shape
+    # Of an autoregression's reflection coefficients the last has variance (1 - |k|^2) / n, those before it no less
+    # than their own; the bound holds for all as they are smaller than one.
+    M = len(pattern.reflection)
+    samples = len(x) * (K if M == 1 else 1)
+    memory = np.abs(covariance(order, coloured, K, 200)[:, 0]).sum() * 2.0
+    limit = largest_of(max(2 * pattern.reflection.size, M))
+    assert np.abs(found.reflection - pattern.reflection).max(initial=0.0) < limit * np.sqrt(memory / samples)
+    if M > 1:
+        relative = np.abs(found.power / pattern.power - 1.0)
+        slow = (1.0 + np.abs(pattern.reflection)) / (1.0 - np.abs(pattern.reflection))  # of |X_m|^2, at most
+        assert (relative < limit * np.sqrt(4.0 * slow.prod(axis=1) / len(x))).all()
+    long = covariance(order, coloured, K)
+    np.testing.assert_allclose(tables_covariance(found), long, rtol=0, atol=limit * np.sqrt(4 * memory / len(x)))
+
+
+def tables_covariance(pattern: Pattern) -> F64:
+    transform = np.fft.rfft2(response(pattern), (2 * LONG, pattern.sites))
+    return np.fft.irfft2(np.abs(transform) ** 2, (2 * LONG, pattern.sites))[:LAGS]
+
+
+def test_what_is_not_coloured_takes_the_sites_for_independent_and_a_line_is_never_coloured() -> None:
+    x = drawn(known(3, True, 8), 1, 3000)[:, 0]
+    for options, ring in ((Noise(3, False), True), (Noise(3, True), False)):
+        found = fit_pattern([x], options, ring)
+        assert not found.coloured
+        assert found.tables()["noise_fresh"].shape == (1,)
+
+
+@given(
+    st.sampled_from([0, 1, 3]).flatmap(
+        lambda order: st.tuples(
+            st.just(order),
+            st.booleans(),
+            st.integers(1, 6).flatmap(
+                lambda K: arrays(np.float64, (11 * (order + 1), K), elements=st.floats(-1e3, 1e3, width=32))
+            ),
+        )
+    )
+)
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_any_data_make_a_stable_process_of_variance_one(case: tuple[int, bool, F64]) -> None:
+    order, coloured, x = case
+    x = x + 1e-3 * np.random.default_rng(0).standard_normal(x.shape)  # a constant has no memory to speak of
+    pattern = fit_pattern([x], Noise(order, coloured), ring=True)
+    assert (np.abs(pattern.reflection) < 1.0).all()
+    assert pattern.power.sum() == pytest.approx(1.0)
+    earlier = pattern.tables()["noise_earlier"]
+    if order:
+        for taps in np.fft.fft(earlier, axis=1).T if earlier.shape[1] > 1 else earlier.T:
+            assert np.abs(np.roots(np.concatenate([[1.0], -taps]))).max() < 1.0
+    state = begin(2, 0)
+    state = state._replace(memory=pattern.initial(state))
+    for _ in range(30):
+        value, state = step(pattern, state)
+        assert np.abs(value).max() < 20.0 * np.sqrt(pattern.sites)
+
+
+@pytest.mark.parametrize("order", [1, 2, 5])
+def test_burg_finds_an_autoregression_from_few_values(order: int) -> None:
+    """The prediction error of a short record's fit exceeds the process's by about order / n, no more."""
+    coefficients = of_poles(order)
+    rng, n, trials = np.random.default_rng(order), 200, 100
+    excess = []
+    for _ in range(trials):
+        x = np.zeros(n + 500)
+        noise = rng.standard_normal(x.size)
+        for t in range(order, x.size):
+            x[t] = coefficients @ x[t - order : t][::-1] + noise[t]
+        x = x[500:, None]
+        found = fit_pattern([x], Noise(order), ring=True).tables()["noise_earlier"][:, 0]
+        # error of one-step predictions over a long new record, less that of the truth, in parts of the noise's variance
+        y = np.zeros(4000)
+        fresh = rng.standard_normal(y.size)
+        for t in range(order, y.size):
+            y[t] = coefficients @ y[t - order : t][::-1] + fresh[t]
+        past = np.stack([y[order - lag : y.size - lag] for lag in range(1, order + 1)], axis=1)
+        excess.append((((found - coefficients) @ past.T) ** 2).mean())
+    mean, error = np.mean(excess), np.std(excess) / np.sqrt(trials)
+    assert mean < 1.5 * order / n + 4 * error
+
+
+def of_poles(order: int) -> F64:
+    """Coefficients of a real autoregression with poles at 0.9 and, of odd order, one at 0.5."""
+    poles = np.concatenate([0.9 * np.exp(1j * np.linspace(0.4, 2.0, order // 2)), [0.5] * (order % 2)])
+    pairs = np.concatenate([poles, poles[: order // 2].conj()])
+    return -np.poly(pairs)[1:].real
+
+
+@every_process
+def test_a_start_from_a_known_past_continues_it(order: int, coloured: bool, K: int) -> None:
+    """The innovations of a series are the white noise that made it, whatever came before."""
+    pattern = known(order, coloured, K)
+    x = drawn(pattern, 3, 40 + order)
+    state = begin(3, 9)
+    state = state._replace(memory=np.moveaxis(x[::-1][:order], 0, 1).copy(), step=70)
+    value, after = step(pattern, state)
+    again, _ = step(pattern, state)
+    np.testing.assert_array_equal(value, again)
+    if order:
+        np.testing.assert_array_equal(after.memory[:, 0], value)
+        np.testing.assert_array_equal(after.memory[:, 1:], state.memory[:, :-1])
+    for member in range(3):
+        series = np.concatenate([x[:, member], value[None, member]])
+        fresh = state._replace(step=71).normals(1, K)[0, member]
+        taps = pattern.tables()["noise_fresh"]
+        coloured_fresh = sum(tap * np.roll(fresh, d) for d, tap in enumerate(taps)) / np.sqrt((taps**2).sum())
+        np.testing.assert_allclose(pattern.innovations(series)[-1], coloured_fresh, rtol=0, atol=1e-12)
+
+
+@every_process
+def test_a_step_does_not_change_its_arguments(order: int, coloured: bool, K: int) -> None:
+    pattern, state = known(order, coloured, K), begin(3, 1)
+    state = state._replace(memory=pattern.initial(state))
+    before = state.memory.copy()
+    first, second = (pattern.advance(state) for _ in range(2))
+    np.testing.assert_array_equal(state.memory, before)
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"order": -1}, r"^noise\.order = -1 .* >= 0"),
+        ({"order": 1.5}, r"^noise\.order = 1\.5 .* integer"),
+        ({"order": 129}, r"^noise\.order = 129 .* below"),
+        ({"coloured": 1}, r"^noise\.coloured = 1 "),
+    ],
+)
+def test_bad_options_are_named(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        Noise(**arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_record_too_short_for_the_order_and_unstable_noise_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"^noise\.order = 8 .* a tenth of the times"):
+        fit_pattern([np.random.default_rng(0).standard_normal((97, 3))], Noise(8), ring=True)
+    with pytest.raises(ValueError, match=r"^reflection = 1\.0 .* less than 1"):
+        Pattern(np.ones((1, 1), np.complex128), np.ones(1), 3)
+
+
+def test_segments_are_not_tied_to_each_other() -> None:
+    """Two segments with nothing in common at their joint: the same as either alone, where they are the same."""
+    x = drawn(known(3, True, 5), 1, 400)[:, 0]
+    once, twice = (fit_pattern([x] * n, Noise(3), ring=True) for n in (1, 2))
+    np.testing.assert_allclose(once.reflection, twice.reflection, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(once.power, twice.power, rtol=0, atol=1e-12)
+
+
+def test_a_closure_fitted_to_its_own_draws_has_the_same_noise() -> None:
+    """The residual of a record that a known pattern made is drawn with that pattern's covariance again."""
+    K, pattern = 5, known(1, True, 5)
+    x = drawn(pattern, 1, 3000)[:, 0]
+    z = drawn(known(3, False, 5), 1, 3000, seed=4)[:, 0]
+    truth = xr.Dataset(
+        {"z": (("time", "k"), z), "psi": (("time", "k"), z + x)}, {"time": 0.1 * np.arange(3000), "k": np.arange(K)}
+    )
+    closure = lc.closures.PolynomialAR1.fit(truth, noise=Noise(1, True))
+    limit = largest_of(2 * pattern.reflection.size) * np.sqrt(4.0 / 3000)
+    assert np.abs(closure.law.pattern.reflection - pattern.reflection).max() < limit

@@ -1,0 +1,194 @@
+"""Features and the trend in them, against an independent ridge regression on the same columns."""
+
+from __future__ import annotations
+
+from itertools import combinations_with_replacement
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import xarray as xr
+
+import l96closure as lc
+from l96closure.closures import Polynomial, SchrodingerBridge, Trend
+from l96closure.closures.features import Features
+from l96closure.closures.regression import blocks, fit_trend
+
+F64 = npt.NDArray[np.float64]
+RNG = np.random.default_rng(0)
+K, P = 5, 2
+SERIES = [RNG.standard_normal((times, P, K)) for times in (170, 110)]
+TARGET = [
+    np.sin(2 * one[:, 0]) + np.roll(one[:, 1], 1, axis=1) * one[:, 0] + 0.3 * RNG.standard_normal((len(one), K))
+    for one in SERIES
+]
+
+
+def made(radius: int, lags: tuple[int, ...]) -> Features:
+    """Features of a ring, the site itself first, then its neighbours in the order of their numbers."""
+    places = np.array([[k, *sorted((k + d) % K for d in range(-radius, radius + 1) if d)] for k in range(K)])
+    together = np.concatenate(SERIES)
+    return Features(places, np.array([0, *lags]), together.min(axis=(0, 2)), together.max(axis=(0, 2)))
+
+
+def seen(features: Features, series: F64, time: int, k: int) -> list[float]:
+    """Return the features of a site, one by one."""
+    found = []
+    for lag in features.lags:
+        for p in range(P):
+            for site in features.neighbour[k]:
+                low, high = features.lower[p], features.upper[p]
+                found.append(2.0 * (series[time - lag, p, site] - low) / (high - low) - 1.0)
+    return found
+
+
+def columns(features: Features, degree: int, order: int, f: F64) -> F64:
+    """Return the columns of the regression (rows, C), without the constant: powers as powers, products by loops."""
+    own = [p * features.neighbour.shape[1] for p in range(P)]
+    out = [np.polynomial.Chebyshev.basis(n)(f[:, place]) for place in own for n in range(1, degree + 1)]
+    for power in range(1, order + 1):
+        for some in combinations_with_replacement(range(f.shape[1]), power):
+            if len(set(some)) > 1 or some[0] not in own or power > degree:
+                out.append(np.prod(f[:, list(some)], axis=1))
+    return np.stack(out, axis=1)
+
+
+def ridge(x: F64, y: F64, weight: float, at: F64) -> F64:
+    """Predict ``at`` by ridge regression on standardised columns, the constant without a penalty."""
+    mean, std = x.mean(axis=0), x.std(axis=0)
+    a = (x - mean) / std
+    stacked = np.vstack([a, np.sqrt(weight * len(a)) * np.eye(a.shape[1])])
+    slopes = np.linalg.lstsq(stacked, np.concatenate([y - y.mean(), np.zeros(a.shape[1])]), rcond=None)[0]
+    return y.mean() + (at - mean) / std @ slopes
+
+
+CASES = [(0, (), 4, 1), (1, (), 3, 2), (0, (1, 3), 2, 3), (1, (2,), 0, 1), (1, (2,), 3, 2)]
+every_case = pytest.mark.parametrize(("radius", "lags", "degree", "order"), CASES)
+
+
+@every_case
+def test_the_trend_and_those_without_a_block_are_ridge_regressions(
+    radius: int, lags: tuple[int, ...], degree: int, order: int
+) -> None:
+    """Evaluated at every time, of the whole and of each block of time with the rest."""
+    features, weight = made(radius, lags), 3e-3
+    fit = fit_trend(SERIES, TARGET, features, Trend(degree, order, weight))
+    first = features.longest
+    parts = blocks(SERIES, first)
+    of = [[(s, t) for s, times in enumerate(one) for t in times] for one in parts]
+    everything = [pair for one in of for pair in one]
+    assert sorted(everything) == [(s, t) for s in range(2) for t in range(first, len(SERIES[s]))]
+    sizes = [len(one) for one in of]
+    assert max(sizes) - min(sizes) <= 1
+
+    def rows(pairs: list[tuple[int, int]]) -> tuple[F64, F64]:
+        f = np.array([seen(features, SERIES[s], t, k) for s, t in pairs for k in range(K)])
+        return columns(features, degree, order, f), np.array([TARGET[s][t, k] for s, t in pairs for k in range(K)])
+
+    def of_trend(trend: Any, pairs: list[tuple[int, int]]) -> F64:
+        return np.concatenate([trend.of_series(SERIES[s], np.array([t]))[0] for s, t in pairs])
+
+    x, y = rows(everything)
+    np.testing.assert_allclose(of_trend(fit.trend, everything), ridge(x, y, weight, x), rtol=0, atol=1e-9)
+    squares = 0.0
+    for number, trend in enumerate(fit.without):
+        left_out = rows(of[number])
+        rest = rows([pair for other, one in enumerate(of) if other != number for pair in one])
+        expected = ridge(*rest, weight, left_out[0])
+        np.testing.assert_allclose(of_trend(trend, of[number]), expected, rtol=0, atol=1e-9)
+        squares += float(((left_out[1] - expected) ** 2).sum())
+    assert fit.held_out == pytest.approx(squares / len(y), rel=1e-9)
+
+
+@every_case
+def test_a_step_sees_what_a_series_does(radius: int, lags: tuple[int, ...], degree: int, order: int) -> None:
+    features = made(radius, lags)
+    trend, series = fit_trend(SERIES, TARGET, features, Trend(degree, order, 1e-3)).trend, SERIES[0]
+    H, times = features.longest, np.arange(features.longest, 40)
+    history = np.stack([[series[t - lag] for lag in range(1, H + 1)] for t in times]).reshape(len(times), H, P, K)
+    found, outside = trend(series[times], history)
+    np.testing.assert_allclose(found, trend.of_series(series, times), rtol=0, atol=1e-13)
+    assert not outside.any()
+    f = features.of_series(series, times)
+    expected = [[seen(features, series, t, k) for k in range(K)] for t in times]
+    np.testing.assert_allclose(f, expected, rtol=0, atol=1e-13)
+
+
+@every_case
+def test_features_beyond_their_range_are_held_and_counted(
+    radius: int, lags: tuple[int, ...], degree: int, order: int
+) -> None:
+    features = made(radius, lags)
+    trend, rng = fit_trend(SERIES, TARGET, features, Trend(degree, order, 1e-3)).trend, np.random.default_rng(1)
+    z, history = 3.0 * rng.standard_normal((20, P, K)), 3.0 * rng.standard_normal((20, features.longest, P, K))
+    low, high = features.lower[:, None], features.upper[:, None]
+    found, outside = trend(z, history)
+    held, none = trend(z.clip(low, high), history.clip(low, high))
+    np.testing.assert_allclose(found, held, rtol=0, atol=1e-12)
+    assert not none.any()
+    beyond = [(field < low) | (field > high) for field in (z, *(history[:, lag - 1] for lag in lags))]
+    # Each value is seen by as many sites as have it in their stencil.
+    assert outside.tolist() == [sum(int(one[n].sum()) for one in beyond) * (2 * radius + 1) for n in range(20)]
+
+
+def data(seed: int = 3, times: int = 1500) -> xr.Dataset:
+    rng = np.random.default_rng(seed)
+    z = rng.standard_normal((times, K))
+    psi = z**2 - np.roll(z, 1, axis=1) * np.roll(z, -1, axis=1) + 0.5 * rng.standard_normal((times, K))
+    return xr.Dataset({"z": (("time", "k"), z), "psi": (("time", "k"), psi)}, {"time": 0.1 * np.arange(times)})
+
+
+def test_a_closure_counts_step_by_step_what_is_outside() -> None:
+    closure = Polynomial.fit(data(), lc.Fields(radius=1, lags=(0.2,)), Trend(3, 2, 1e-3))
+    z = np.zeros((3, K))
+    z[1, 2] = 100.0
+    z[2] = -100.0
+    state = closure.init(z, 0)
+    state = state._replace(history=np.zeros_like(state.history))
+    assert state.outside.tolist() == [0, 0, 0]
+    counted = []
+    for _ in range(3):
+        psi, state = closure.step(z, state)
+        counted.append(state.outside.tolist())
+        assert (psi >= closure.bounds[0]).all()
+        assert (psi <= closure.bounds[1]).all()
+    # A site is seen by itself and two neighbours, now, and from the third step on at the lag of two steps too.
+    assert counted == [[0, 3, 15], [0, 6, 30], [0, 12, 60]]
+
+
+def test_order_and_ridge_are_chosen_by_the_held_out_error() -> None:
+    """Products of two make the data; those of three add nothing, and of noise the ridge leaves nothing."""
+    chosen = Polynomial.fit(data(), lc.Fields(radius=1, lags=()), Trend(2)).trend
+    assert chosen.quadratic.any()
+    assert not chosen.cubic.size
+    rng = np.random.default_rng(4)
+    noise = data().assign(psi=(("time", "k"), rng.standard_normal((1500, K))))
+    trend = Polynomial.fit(noise, lc.Fields(radius=1, lags=()), Trend(8)).trend
+    values = trend(noise["z"].values[:, None], np.empty((1500, 0, 1, K)))[0]
+    assert values.std() < 3.0 * np.sqrt(10.0 / (1500 * K))  # of a regression on ten columns, at most
+
+
+def test_residuals_that_a_law_learns_are_those_of_trends_that_have_not_seen_them() -> None:
+    """With as many columns as rows a trend fits its own data; what is drawn keeps the spread of new data."""
+    few = data(times=60)
+    # 1 + 8 + 20 columns on 300 rows: in-sample residuals would be some 5 % too small, in standard deviations.
+    closure = SchrodingerBridge.fit(
+        few,
+        lc.Fields(radius=1, lags=(0.1, 0.2)),
+        Trend(2, 2, 0.0),
+        lc.closures.Quantiles("z"),
+        lc.closures.Noise(0),
+        kernel=lc.bridge.Kernel(epsilon=10.0),
+    )
+    new, lags = data(seed=9), np.arange(1, 3)
+    times = np.arange(2, 1500)
+    z = new["z"].values[:, None]
+    mean = closure.trend(z[times], z[times[:, None] - lags])[0]
+    error = (new["psi"].values[times] - mean).std()
+    drawn = closure.law.made_of(np.zeros((4000, K)), np.random.default_rng(0).standard_normal((4000, K))).std()
+    inside = closure.trend(few["z"].values[2:, None], few["z"].values[:, None][np.arange(2, 60)[:, None] - lags])[0]
+    own = (few["psi"].values[2:] - inside).std()
+    spread = 4.0 * error / np.sqrt(2 * 58 * K)  # of a standard deviation from as many values
+    assert own < error - spread
+    assert abs(drawn - error) < spread + 0.1 * error
