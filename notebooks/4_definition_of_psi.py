@@ -27,8 +27,9 @@
 # | `step` | what, held over δt, takes RK4 from z(t) to z(t + δt) | RK4, by construction |
 #
 # The paper combines `fine` with forward Euler, eq. (62). We run every definition with forward Euler and with RK4, each
-# time with a closure that sees z at the site alone, and look at the standard deviation of z and at the Hellinger distance of its
-# histogram from the truth. Nothing else differs, so what differs between the rows below is ψ and the integrator.
+# time with a closure that sees z at the site alone, and look at the standard deviation of z and at the Hellinger
+# distance of its histogram from the truth. Nothing else differs, so what differs between the rows below is ψ and the
+# integrator.
 #
 # Runs are 400 time units each. The full-size runs are `l96closure` (recommended) and `l96closure experiment=l96_paper`
 # (the published settings with the published sampler; minutes). One of the rows below at full size is
