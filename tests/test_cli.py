@@ -59,6 +59,11 @@ def test_a_run_fills_its_folder(call: Call, tmp_path: Path) -> None:
 
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "samples: 3000" in page
+    with xr.open_dataset(folder / "diagnostics.nc") as scores, xr.open_dataset(folder / "reference.nc") as reference:
+        assert "pit_error" in scores  # the law is held against the reference, which has the closure's steps
+        assert scores.attrs["common_time_step"] == pytest.approx(5 * float(reference["time"][1]))
+    with xr.open_dataset(folder / "forecast.nc") as forecasts:
+        assert forecasts.attrs["past"] == "known"
     for name in FILES:
         with xr.open_dataset(folder / name, decode_times=False) as data:
             assert yaml.safe_load(data.attrs["config"])["training"]["samples"] == 3000

@@ -250,7 +250,7 @@ TINY = [
 class TestExperiment:
     @pytest.mark.slow
     def test_runs_to_the_report(self, call: Call) -> None:
-        outcome = call(*TINY, "closure.law.centres=400")
+        outcome = call(*TINY, "closure.fields.radius=1", "closure.fields.lags=[]", "closure.law.centres=5000")
         assert outcome.status == 0, outcome.err
         assert (outcome.folder / "report.html").is_file()
         with xr.open_dataset(outcome.folder / "coarse.nc", decode_times=False) as coarse:

@@ -17,8 +17,10 @@ import xarray as xr
 from cycler import cycler
 from matplotlib.colors import to_hex
 
+import l96closure as lc
 from l96closure import diagnose, report
 from l96closure import figures as package
+from l96closure.closures import Analog, Chain, Moments, NoClosure, Noise, PolynomialAR1, SchrodingerBridge, Trend
 from l96closure.diagnostics import PARTS, SCORES, intervals
 from l96closure.figures import bistable as of_bistable
 from l96closure.figures import climate as figures
@@ -26,6 +28,7 @@ from l96closure.figures import gaussian as of_gaussian
 from l96closure.figures import structure, style
 from l96closure.figures.style import Picture
 from l96closure.report import climate
+from l96closure.report import closure as of_closure
 from l96closure.report import structure as structure_report
 
 pytestmark = pytest.mark.slow  # whole runs, or many of them
@@ -508,3 +511,46 @@ def test_failed_report_leaves_the_old_page(tmp_path: Path) -> None:
 def test_report_needs_a_folder(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="existing folder"):
         _written(tmp_path / "nowhere", _known(0.02, 0.018, 0.003, 1.0, 0.02))
+
+
+LOCAL, WIDE = lc.Fields(radius=0, lags=()), lc.Fields(radius=1, lags=(0.01, 0.03))
+FITTED = {
+    "bridge": (SchrodingerBridge, {"fields": WIDE, "trend": Trend(degree=3, order=2), "noise": Noise(order=2)}),
+    "moments": (SchrodingerBridge, {"fields": LOCAL, "trend": None, "law": Moments(centres=200)}),
+    "chain": (SchrodingerBridge, {"fields": LOCAL, "law": Chain("split", steps=3, centres=200)}),
+    "ar1": (PolynomialAR1, {}),
+    "analog": (Analog, {"neighbours": 7}),
+    "none": (NoClosure, {}),
+}
+SAID = {
+    "bridge": {
+        "neighbours seen on either side": "1",
+        "lags seen": "0.01, 0.03",
+        "trend": "degree 3 at the site, products of order 2",
+        "law of the residual": "quantiles given {coordinate}",
+        "noise": "autoregressive of order 2, correlated in space",
+    },
+    "moments": {"trend": "none", "law of the residual": "moments given all that is seen"},
+    "chain": {"lags seen": "none", "law of the residual": "chain, scheme split, 3 steps"},
+    "ar1": {
+        "trend": "degree 4 at the site, products of order 1",
+        "law of the residual": "Gaussian given z",
+        "noise": "autoregressive of order 1, independent at every site",
+    },
+    "analog": {"samples drawn from": "the 7 nearest of 2,994", "memory": "the last step"},
+    "none": {},
+}
+
+
+@pytest.mark.filterwarnings("ignore::l96closure.bridge.AccuracyWarning")  # of few samples, which is no matter here
+@pytest.mark.parametrize("name", FITTED)
+def test_what_a_closure_is_made_of_is_said_also_of_one_from_a_file(tmp_path: Path, name: str) -> None:
+    truth = lc.TwoScaleLorenz96(K=6, J=4).simulate(samples=500, spinup=1.0)
+    kind, how = FITTED[name]
+    closure = kind.fit(truth, **how)
+    closure.save(tmp_path / "closure.nc")
+    for one in (closure, lc.closures.load(tmp_path / "closure.nc")):
+        found = {row.label: row.cells[0] for table in of_closure.tables(one) for row in table.rows}
+        told = {key: text.format(coordinate=getattr(one, "coordinate", "")) for key, text in SAID[name].items()}
+        assert found.items() >= told.items()
+        assert of_closure.text(one) == "; ".join(f"{label}: {said}" for label, said in found.items())

@@ -21,6 +21,7 @@ from l96closure.closures.past import Past, known
 from l96closure.closures.regression import FittedTrend, RegressorTrend
 from l96closure.closures.state import State, begin, following
 from l96closure.fields import Fields
+from l96closure.series import time_step
 from l96closure.subgrid import HELD
 from l96closure.training import read
 
@@ -195,7 +196,8 @@ class Composed:
 
         Returns
         -------
-        DataArray of the dims of the target, NaN at the times before the longest lag.
+        DataArray of the dims of the target at the steps of the closure, with their times where ``dataset`` has times;
+        NaN before the longest lag.
 
         Raises
         ------
@@ -222,9 +224,16 @@ class Composed:
             found.append(out.reshape(len(out), *self.fields.shape))
         dims = ("time", *self.fields.dim)
         attrs = {"long_name": f"probability of less than {self.fields.target}", "units": "1"}
-        if len(found) == 1:
-            return xr.DataArray(found[0], dims=dims, name="probability", attrs=attrs)
-        return xr.DataArray(np.stack(found), dims=("segment", *dims), name="probability", attrs=attrs)
+        several = len(found) > 1
+        made = xr.DataArray(
+            np.stack(found) if several else found[0], dims=("segment", *dims) if several else dims, attrs=attrs
+        ).rename("probability")
+        if "time" not in dataset.coords:
+            return made
+        every = 1
+        if made.sizes["time"] < dataset.sizes["time"] and record.step is not None:
+            every = round(record.step / time_step("dataset", dataset))
+        return made.assign_coords(time=dataset["time"][::every])
 
     def tables(self) -> dict[str, npt.NDArray[Any]]:
         """Everything a step needs, as plain arrays by name: what a step in another language is made of.

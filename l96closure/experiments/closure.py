@@ -226,12 +226,13 @@ def _mark_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict
 
 def _diagnose_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
     coarse, ensemble = (folder.read(name) for name in ("coarse", "forecast"))
-    reference = _as_often(folder.read("reference"), coarse)
+    whole = folder.read("reference")
+    reference = _as_often(whole, coarse)
     rng = settings.seeds["intervals"]
     scores = [diagnose(reference, coarse, **asdict(settings.diagnostics)), verify(ensemble, reference, rng=rng)]
     if not folder.lacks("mark"):
         scores.append(beside_mark(ensemble, folder.read("mark"), reference, rng=rng))
-    law = reliability(settings, reference, closures.load(folder.file("closure")))
+    law = reliability(settings, whole, closures.load(folder.file("closure")))
     return {"diagnostics": xr.merge([*scores, *([law] if law is not None else [])], combine_attrs="no_conflicts")}
 
 
