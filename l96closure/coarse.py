@@ -223,7 +223,11 @@ def check_tendency(tendency: Tendency, z: F64) -> None:
 
 
 def first_state(
-    closure: Closure, z: F64, rng: np.random.Generator | int, member: npt.ArrayLike = 0, history: xr.Dataset | None = None
+    closure: Closure,
+    z: F64,
+    rng: np.random.Generator | int,
+    member: npt.ArrayLike = 0,
+    history: xr.Dataset | None = None,
 ) -> Any:
     """Return the state that a closure starts from: of the history where one is given and it remembers, else drawn."""
     known: dict[str, Any] = {} if history is None or not getattr(closure, "past_steps", 0) else {"history": history}

@@ -110,8 +110,7 @@ def test_members_are_runs_of_the_coarse_model_that_differ_by_their_noise(referen
 
 def test_members_do_not_depend_on_how_many_there_are(reference: xr.Dataset) -> None:
     few, many = (
-        lc.forecast(tendency, White(), reference, starts=4, members=n, leads=EVERY * np.arange(11))
-        for n in (2, 5)
+        lc.forecast(tendency, White(), reference, starts=4, members=n, leads=EVERY * np.arange(11)) for n in (2, 5)
     )
     assert few.identical(many.isel(member=slice(2)))
 

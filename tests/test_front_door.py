@@ -159,7 +159,9 @@ class TestWhatAClosureTells:
 
     @pytest.mark.parametrize("name", FITTED)
     @pytest.mark.parametrize("definition", subgrid.DEFINITIONS)
-    def test_scheme_and_step_follow_from_it(self, name: str, definition: str, truth: xr.Dataset, tmp_path: Path) -> None:
+    def test_scheme_and_step_follow_from_it(
+        self, name: str, definition: str, truth: xr.Dataset, tmp_path: Path
+    ) -> None:
         closure = fitted(name, truth.isel(time=slice(400)).assign_attrs(subgrid=definition))
         lc.closures.save(closure, tmp_path / "closure.nc")
         for one in (closure, lc.closures.load(tmp_path / "closure.nc")):

@@ -174,7 +174,9 @@ def known(history: xr.Dataset, fields: Fields, dt: float | None, members: int, s
     ValueError
         A variable is missing, of other dims or sizes, or the lags are not as many steps as that.
     """
-    lag = checks.finite_array("history['lag']", checks.xarray_dataset("history", history)["lag"], 1)
+    if "lag" not in checks.xarray_dataset("history", history).coords:
+        checks.reject("history", sorted(map(str, history.coords)), "a Dataset with the coordinate lag")
+    lag = checks.finite_array("history['lag']", history["lag"], 1)
     if lag.size <= steps:
         checks.reject(
             "history.sizes['lag']", lag.size, f"at least {steps + 1}: now, the longest lag, the noise's order"

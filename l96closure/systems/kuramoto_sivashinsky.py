@@ -337,7 +337,7 @@ class _Member:
         else:
             self.step, self.emitted = int(part.attrs["step"]), int(part.attrs["emitted"])
             self._v = part["u_hat_now"].to_numpy().view(np.complex128)
-            self._recent[:] = part["z_recent"]
+            self._recent[:] = part["z_before"]
 
     def advance(self, steps: int) -> None:
         """Make so many fine steps."""
@@ -365,4 +365,4 @@ class _Member:
 
     def state(self) -> dict[str, Any]:
         """All that its further steps depend on."""
-        return {"u_hat_now": ("value_index", self._v.view(np.float64)), "z_recent": (("lag", "k"), self._recent)}
+        return {"u_hat_now": ("value_index", self._v.view(np.float64)), "z_before": (("lag", "k"), self._recent)}
