@@ -246,7 +246,7 @@ class OfDapper:
         self.adapter = installed("dapper")
 
     def run(self, closure: Closure, z0: F64, dt: float = DT) -> F64:
-        forecast = self.adapter.Forecast(tendency, closure, K, rng=SEED)
+        forecast = self.adapter.Forecast(tendency, closure, K, "euler", rng=SEED)
         x, kept = forecast.augment(z0), []
         for step in range(STEPS):
             kept.append(x[:, :K])
@@ -499,7 +499,7 @@ class TestDapper:
         )
 
     def test_its_simulation_is_our_run(self, adapter: ModuleType, closure: Closure) -> None:
-        forecast = adapter.Forecast(tendency, closure, K, rng=SEED)
+        forecast = adapter.Forecast(tendency, closure, K, "euler", rng=SEED)
         states, _ = self.hidden_markov_model(forecast, start(1)).simulate()
         np.testing.assert_array_equal(states[:-1, :K], expected(closure, 1)[0])
 
@@ -544,7 +544,7 @@ class TestDapper:
                 return psi, state._replace(phase=state.phase + 0.1, red=0.5 * state.red)
 
         for members in (1, 3):
-            forecast = adapter.Forecast(tendency, Mine(), K)
+            forecast = adapter.Forecast(tendency, Mine(), K, "euler")
             assert forecast.M == K + 2
             x, kept = forecast.augment(start(members)), []
             for step in range(STEPS):
