@@ -175,7 +175,7 @@ def known(history: xr.Dataset, fields: Fields, dt: float | None, members: int, s
         A variable is missing, of other dims or sizes, or the lags are not as many steps as that.
     """
     if "lag" not in checks.xarray_dataset("history", history).coords:
-        checks.reject("history.coords", sorted(map(str, history.coords)), "with lag, from l96closure.history")
+        checks.reject("history", sorted(map(str, history.coords)), "a Dataset with the coordinate lag")
     lag = checks.finite_array("history['lag']", history["lag"], 1)
     if lag.size <= steps:
         checks.reject(
