@@ -31,7 +31,7 @@ def main() -> None:
     given = arguments.parse_args()
 
     model = lc.TwoScaleLorenz96()
-    truth = model.simulate(samples=40_000, every=FINE_STEPS, subgrid="coupling", rng=1)
+    truth = model.simulate(samples=40_000, every=FINE_STEPS, rng=1)
     closure = lc.closures.SchrodingerBridge.fit(truth)
     z = truth["z"].values[np.linspace(0, 39_999, given.members).astype(int)].copy()
     state = closure.init(z, 0)

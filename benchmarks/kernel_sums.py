@@ -50,7 +50,7 @@ from kernel_sums_peers import F64, PEERS, Contestant, Problem, value_columns
 import l96closure as lc
 
 SAMPLES, EPSILON, CHECKED = 40_000, 0.1, 200
-# The arguments of `lc.bridge.fit` that choose how a bridge sums. The first is what the ratios refer to.
+# The options of `lc.bridge.Kernel` that choose how a bridge sums. The first is what the ratios refer to.
 OURS: dict[str, dict[str, Any]] = {
     "l96closure, brute": {"sums": "brute"},
     "l96closure, 1e-4": {"sums": "tree", "rtol": 1e-4},
@@ -108,7 +108,7 @@ def ours(count: int) -> dict[str, tuple[Contestant, Problem]]:
         return Contestant(means, numba.get_num_threads()), problem
 
     return {
-        name: contestant(lc.bridge.fit(samples, EPSILON, sets, scale, components=[component], **engine))
+        name: contestant(lc.bridge.fit(samples, lc.bridge.Kernel(epsilon=EPSILON, **engine), sets, scale, [component]))
         for name, engine in OURS.items()
     }
 

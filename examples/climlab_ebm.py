@@ -84,14 +84,17 @@ class Standardized:
 
     @classmethod
     def fit(cls, run: xr.Dataset) -> Standardized:
-        """Fit a closure to ``run`` that draws psi nearly afresh each step.
+        """Fit a closure to ``run`` that draws psi afresh each step, given the temperature of a latitude alone.
 
         Temperature adds up past heating, so a psi that remembers its past and is drawn given temperature would count
-        that past twice. Twenty steps of the chain forget it: each keeps the r of a residual with 2 epsilon r = 1 - r^2.
+        that past twice: the noise has no memory, and no lags are seen.
         """
         mean, std = run.mean("time"), run.std("time")
         fitted = lc.closures.SchrodingerBridge.fit(
-            (run - mean) / std, epsilon=0.3, decorrelation_steps=20, thinning=1, trend_degree=2
+            (run - mean) / std,
+            lc.Fields(radius=0, lags=()),
+            trend=lc.closures.Trend(degree=2, order=1),
+            noise=lc.closures.Noise(order=0, coloured=False),
         )
         return cls(fitted, mean, std)
 

@@ -15,6 +15,13 @@ def _with_se(name: str, long_name: str) -> dict[str, dict[str, str]]:
     return {name: _quantity(long_name), f"{name}_se": _quantity(f"standard error of the {long_name}")}
 
 
+def _in_space(name: str, of: str) -> dict[str, dict[str, str]]:
+    return {
+        **_with_se(f"space_time_correlation_{name}", f"correlation of the {of} at two sites and times"),
+        **_with_se(f"neighbour_correlation_{name}", f"correlation of the {of} between neighbours"),
+    }
+
+
 def _interval(name: str, long_name: str) -> dict[str, dict[str, str]]:
     return {
         f"{name}_{end}": _quantity(f"{bound} bound of the 95 % interval of the {long_name}")
@@ -59,6 +66,7 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     "component": _quantity("component of the state vector"),
     "offset": _quantity("distance along the ring of sites"),
     "lag": _quantity("time lag in model time units"),
+    "time_lag": _quantity("time lag of correlations in space and time, in model time units"),
     "z_bin": _quantity("slow variable, centre of the bin"),
     "psi_bin": _quantity("subgrid tendency, centre of the bin"),
     "joint_z_bin": _quantity("slow variable, centre of the bin of the joint density"),
@@ -106,6 +114,7 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     "z_now": _quantity("slow variable at the step the computation goes on with"),
     "y_now": _quantity("fast variable at that step"),
     "z_before": _quantity("slow variable at the last few steps"),
+    "x_now": _quantity("state of the chains at that step"),
     "u_hat_now": _quantity("real and imaginary parts of the spectrum of the solution at that step"),
     "closure_state": _quantity("state of the closure at that step"),
     "evaluation": _quantity("results of the costly steps of a computation, one after the other"),
@@ -125,8 +134,19 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     **_with_se(
         "autocorrelation_residual", "autocorrelation of the subgrid tendency less its trend in the slow variable"
     ),
+    **_in_space("z", "slow variable"),
+    **_in_space("psi", "subgrid tendency"),
+    **_in_space("residual", "subgrid tendency less its trend in the slow variable"),
     **_with_se("spectrum_z", "variance of the slow variable at a wavenumber along the ring"),
     **_with_se("spectrum_psi", "variance of the subgrid tendency at a wavenumber along the ring"),
+    **_with_interval("spectrum_ratio_z", "variance of the slow variable at a wavenumber over the truth's"),
+    **_with_interval("spectrum_ratio_psi", "variance of the subgrid tendency at a wavenumber over the truth's"),
+    **_with_interval(
+        "spectrum_error_z", "largest relative error of the variance of the slow variable over the wavenumbers"
+    ),
+    **_with_interval(
+        "spectrum_error_psi", "largest relative error of the variance of the subgrid tendency over the wavenumbers"
+    ),
     "power_z": _quantity("power spectral density of the slow variable in time"),
     "power_psi": _quantity("power spectral density of the subgrid tendency in time"),
     **_with_interval("quantile_z", "quantile of the slow variable"),
@@ -141,13 +161,29 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     **_with_interval("ensemble_spread", "root mean variance of the ensemble"),
     **_with_interval("spread_skill", "spread of the ensemble over the error of its mean, corrected for its size"),
     **_with_interval("crps", "fair continuous ranked probability score"),
+    **_with_interval("energy_score", "fair energy score of the whole field"),
+    **_with_interval("variogram_score", "fair variogram score of order 0.5 of the whole field"),
     **_with_interval("rank_histogram", "relative frequency of the rank of the truth among the members"),
+    **_with_interval("crps_mark", "fair continuous ranked probability score of the full model, spun up along z"),
+    **_with_interval("rmse_mark", "root mean square error of the ensemble mean of the full model, spun up along z"),
+    **_with_interval("crps_above_mark", "score of the forecasts less that of the full model, spun up along z"),
     "crps_climatology": _quantity("continuous ranked probability score of the climatological distribution"),
+    "energy_score_climatology": _quantity("energy score of the climatological distribution"),
+    "variogram_score_climatology": _quantity("variogram score of order 0.5 of the climatological distribution"),
     "rmse_climatology": _quantity("root mean square error of the climatological mean"),
+    # reliability of the law
+    "decile": _quantity("probability that the law gives to smaller values"),
+    "pit_bin": _quantity("probability that the law gives to smaller values, centre of the bin"),
+    "pit_lag": _quantity("time lag in model time units"),
+    **_with_interval("pit_error", "share of held-out values below a decile of the law, less the decile"),
+    **_with_interval("pit_largest_error", "largest difference of such a share from its decile"),
+    **_with_interval("pit_density", "probability density of the law's probabilities of held-out values"),
+    **_with_se("pit_autocorrelation", "autocorrelation in time of the law's probabilities of held-out values"),
     # comparisons of runs
     "run": {"long_name": "run, named by the settings that tell it from the others"},
     "folder": {"long_name": "folder of the run"},
     "status": {"long_name": "how the run ended"},
+    "parts": {"long_name": "what the fitted closure is made of"},
     "fit_time": _quantity("wall time of the fit of the closure", units="s"),
     "step_time": _quantity("wall time of the coarse run per step and member", units="s"),
     # sampling experiments

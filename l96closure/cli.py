@@ -53,7 +53,7 @@ _FREE = (*_OF_ONE_COMMAND, "stages", "checkpoint_every", "compute")  # settings 
 
 for _group, _options in schema.options().items():  # beside the YAML files of the group
     for _name, _node in _options.items():
-        ConfigStore.instance().store(group=_group, name=_name, node=_node)
+        ConfigStore.instance().store(group=_group, name=_name, node=_node, package=schema.packages.get(_group))
 
 
 class _Stop(BaseException):

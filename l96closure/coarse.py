@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import nullcontext
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from l96closure import checks
+from l96closure import checks, loop
 from l96closure.closures import Closure
 from l96closure.closures import state as states
-from l96closure.history import starts_from
+from l96closure.histories import starts_from
+from l96closure.loop import Records
 from l96closure.pairing import SchemeWarning, Tendency, mismatch, scheme_of, step_of, tendency_of
-from l96closure.progress import bar as progress_bar
 from l96closure.restart import Restart
 from l96closure.schemes import SCHEMES
 
@@ -25,6 +25,7 @@ __all__ = [
     "BlowUpError",
     "SchemeWarning",
     "check_tendency",
+    "first_state",
     "integrate",
     "take_step",
 ]
@@ -135,56 +136,87 @@ def integrate(
     steps, save_every = checks.integer("steps", steps, 1), checks.integer("save_every", save_every, 1)
     tendency, dt = tendency_of(model), step_of(closure, dt)
     scheme = scheme_of(closure) if scheme is None else checks.one_of("scheme", scheme, SCHEMES)
-    advance = SCHEMES[scheme]
     if (why := mismatch(closure, scheme)) is not None:
         warnings.warn(why, SchemeWarning, stacklevel=2)
-    members, K = z.shape
-    numbers = states.member_numbers(member, members).astype(np.int64)
-    saved = (steps - 1) // save_every + 1
-    out_z, out_psi = np.empty((members, saved, K)), np.empty((members, saved, K))
+    numbers = states.member_numbers(member, len(z)).astype(np.int64)
+    check_tendency(tendency, z)
+    state = first_state(closure, z.copy(), checks.generator("rng", rng), member, past)
+    run = _Run(tendency, closure, scheme, dt, steps, save_every, numbers, (z, state))
+    depends = ("coarse model", model, closure, z, steps, dt, scheme, save_every, state)
+    loop.run(run, restart and restart.of(*depends))
+    return run.dataset(steps)
 
-    def recorded(done: int) -> xr.Dataset:
-        n = (done - 1) // save_every + 1  # records of the first steps
+
+@dataclass(eq=False)
+class _Run:
+    """The coarse run, for :func:`l96closure.loop.run`; a state is z (member, K) and the closure's state.
+
+    A block is one step, as model and closure are code of Python's that may be slow.
+    """
+
+    tendency: Tendency
+    closure: Closure
+    scheme: str
+    dt: float
+    steps: int
+    save_every: int
+    numbers: npt.NDArray[np.int64]
+    start: tuple[F64, Any]
+    at_once = 1
+
+    def __post_init__(self) -> None:
+        self.label = f"coarse model ({self.scheme})"
+        self._tried = False
+        members, K = self.start[0].shape
+        self._z, self._psi = np.empty((2, members, (self.steps - 1) // self.save_every + 1, K))
+        dims = ("time", "member", "k")
+        self.records = Records(z=(dims, self._z.swapaxes(0, 1)), psi=(dims, self._psi.swapaxes(0, 1)))
+
+    def begin(self) -> tuple[F64, Any]:
+        """Return the initial state."""
+        return self.start
+
+    def advance(self, now: tuple[F64, Any], step: int, steps: int) -> tuple[tuple[F64, Any], int]:
+        """Make so many steps; raises :class:`BlowUpError` after the first whose state is not finite."""
+        z, state = now
+        for number in range(step, step + steps):
+            with np.errstate(over="ignore", invalid="ignore"):  # a blow-up ends in the error below, not in warnings
+                psi, state = self.closure.step(z, state) if self._tried else take_step(self.closure, z, state)
+                following = SCHEMES[self.scheme](self.tendency, z, psi, self.dt)
+            self._tried = True
+            if number % self.save_every == 0:
+                self.records.put(z=z, psi=psi)
+            if not np.isfinite(following).all():
+                raise self._blow_up(z, psi, following, number + 1)
+            z = following
+        return (z, state), steps
+
+    def kept(self, now: tuple[F64, Any]) -> xr.Dataset:
+        """Return both parts of the state."""
+        z, state = now
+        return xr.Dataset({"z_now": (("member", "k"), z), **states.variables(state)})
+
+    def restored(self, part: xr.Dataset, step: int) -> tuple[F64, Any]:
+        """Return the state that :meth:`kept` has returned."""
+        return part["z_now"].to_numpy(), states.restored(part, self.start[1])
+
+    def dataset(self, steps: int) -> xr.Dataset:
+        """Return the records, those of the first ``steps`` steps, as :func:`integrate` does."""
+        dims, n = ("member", "time", "k"), self.records.count
         return xr.Dataset(
-            {"z": (("member", "time", "k"), out_z[:, :n]), "psi": (("member", "time", "k"), out_psi[:, :n])},
-            coords={"member": numbers, "time": np.arange(n) * (save_every * dt), "k": np.arange(K)},
-            attrs={"scheme": scheme, "dt": dt, "steps": done, "save_every": save_every},
+            {"z": (dims, self._z[:, :n]), "psi": (dims, self._psi[:, :n])},
+            coords={
+                "member": self.numbers,
+                "time": np.arange(n) * (self.save_every * self.dt),
+                "k": np.arange(self._z.shape[2]),
+            },
+            attrs={"scheme": self.scheme, "dt": self.dt, "steps": steps, "save_every": self.save_every},
         )
 
-    check_tendency(tendency, z)
-    remembers = getattr(closure, "past_steps", 0) > 0
-    known: dict[str, Any] = {"history": past} if past is not None and remembers else {}
-    state, first, kept = closure.init(z.copy(), checks.generator("rng", rng), member=member, **known), 0, 0
-    restart = restart and restart.of("coarse model", model, closure, z, steps, dt, scheme, save_every, state)
-    for part in [] if restart is None else restart.parts():
-        new = slice(kept, kept + part.sizes["time"])
-        out_z[:, new], out_psi[:, new] = part["z"], part["psi"]
-        z, state = part["z_now"].to_numpy(), states.restored(part, state)
-        first, kept = part.attrs["step"], new.stop
-    label = f"coarse model ({scheme})"
-    with (
-        restart or nullcontext(),
-        progress_bar(steps, label, initial=first) as bar,
-    ):
-        for step in range(first, steps):
-            if restart is not None and restart.due and step > first:
-                here = recorded(step).isel(time=slice(kept, None)).reset_coords(drop=True)
-                now = {"z_now": (("member", "k"), z), **states.variables(state)}
-                restart.append(here.assign(now).assign_attrs(step=step))
-                kept += here.sizes["time"]
-            with np.errstate(over="ignore", invalid="ignore"):  # a blow-up ends in the error below, not in warnings
-                psi, state = take_step(closure, z, state) if step == first else closure.step(z, state)
-                following = advance(tendency, z, psi, dt)
-            if step % save_every == 0:
-                out_z[:, step // save_every] = z
-                out_psi[:, step // save_every] = psi
-            if not np.isfinite(following).all():
-                wild = int(numbers[np.argwhere(~np.isfinite(following))[0, 0]])
-                last = xr.Dataset({"z": (("member", "k"), z), "psi": (("member", "k"), psi)}, {"member": numbers})
-                raise BlowUpError(last.assign_attrs(member=wild, step=step + 1), recorded(step + 1))
-            z = following
-            bar.update()
-        return recorded(steps)
+    def _blow_up(self, z: F64, psi: F64, following: F64, step: int) -> BlowUpError:
+        wild = int(self.numbers[np.argwhere(~np.isfinite(following))[0, 0]])
+        last = xr.Dataset({"z": (("member", "k"), z), "psi": (("member", "k"), psi)}, {"member": self.numbers})
+        return BlowUpError(last.assign_attrs(member=wild, step=step), self.dataset(step))
 
 
 def check_tendency(tendency: Tendency, z: F64) -> None:
@@ -221,6 +253,18 @@ def check_tendency(tendency: Tendency, z: F64) -> None:
                     "what it is for the member alone; members are rows of z, so a function along the sites needs its "
                     "axis, e.g. np.roll(z, 1, axis=1)",
                 )
+
+
+def first_state(
+    closure: Closure,
+    z: F64,
+    rng: np.random.Generator | int,
+    member: npt.ArrayLike = 0,
+    history: xr.Dataset | None = None,
+) -> Any:
+    """Return the state that a closure starts from: of the history where one is given and it remembers, else drawn."""
+    known: dict[str, Any] = {} if history is None or not getattr(closure, "past_steps", 0) else {"history": history}
+    return closure.init(z, rng, member=member, **known)
 
 
 def take_step(closure: Closure, z: F64, state: Any) -> tuple[F64, Any]:

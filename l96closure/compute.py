@@ -4,15 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 from l96closure import checks
 
-__all__ = ["Compute", "Each"]
+__all__ = ["Compute", "Each", "each", "mapped"]
 
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 """Applies a function to several arguments, like the builtin ``map``; the results are in the order of these."""
+
+_EACH: ContextVar[Each] = ContextVar("each", default=map)
+
+
+@contextmanager
+def mapped(how: Each) -> Iterator[None]:
+    """Let independent pieces of work in this context be done by a function like ``map``: the sites of a fit, say.
+
+    Parameters
+    ----------
+    how : takes a function and its arguments, as ``concurrent.futures.Executor.map`` does.
+    """
+    before = _EACH.set(how)
+    try:
+        yield
+    finally:
+        _EACH.reset(before)
+
+
+def each(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterable[Any]:
+    """Apply a function to independent pieces of work as the context says, one after the other by default."""
+    return _EACH.get()(function, items)
 
 
 @dataclass(frozen=True)
@@ -42,8 +65,8 @@ class Compute:
         checks.integer("compute.workers", self.workers, 1)
 
     @contextmanager
-    def each(self) -> Iterator[Each]:
-        """Yield what does pieces of work; on a cluster they are done at the same time, and again if a worker dies.
+    def engaged(self) -> Iterator[None]:
+        """Do pieces of work here; on a cluster they are done at the same time, and again if a worker dies.
 
         Raises
         ------
@@ -53,7 +76,8 @@ class Compute:
             No scheduler answers at ``address``.
         """
         if self.engine == "local":
-            yield map
+            with mapped(map):
+                yield
             return
         try:
             from distributed import Client, LocalCluster
@@ -70,4 +94,5 @@ class Compute:
                 results: list[Any] = client.gather(client.map(function, list(items), pure=False))
                 return results
 
-            yield everywhere
+            with mapped(everywhere):
+                yield

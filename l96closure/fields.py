@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -80,7 +80,7 @@ class Fields:
             checks.integer("radius", self.radius, 0)
         if self.lags is not None:
             object.__setattr__(self, "lags", _checked_lags(self.lags))
-        pool = self.pool if isinstance(self.pool, str) else tuple(self.pool)
+        pool = () if isinstance(self.pool, (list, tuple)) and not self.pool else self.pool
         if pool not in _POOLS:
             checks.reject("pool", self.pool, "'auto' or ()")
         object.__setattr__(self, "pool", pool)
@@ -181,7 +181,7 @@ class Fields:
         return xr.DataArray(psi.reshape(shape), self.coordinates.coords, dims, self.target, attrs)
 
     def in_order(self, dataset: xr.Dataset) -> xr.Dataset:
-        """Return a Dataset whose sites are those of the training data, in their order.
+        """Return a Dataset with its sites in the order of those of the training data.
 
         Raises ``ValueError`` when a coordinate of the grid has other values. Coordinates that only one of the two has,
         and dims of another size, are not looked at.
@@ -242,13 +242,15 @@ def _same(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
 
 
 def _several(name: str, given: str | Sequence[str], empty: bool = False) -> tuple[str, ...]:
-    names = (given,) if isinstance(given, str) else tuple(given)
+    names = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, Iterable) else (given,)
     if not (names or empty) or not all(isinstance(one, str) for one in names) or len(set(names)) != len(names):
         checks.reject(name, given, "a name or several different names")
     return names
 
 
 def _checked_lags(given: Sequence[float]) -> tuple[float, ...]:
+    if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
+        checks.reject("lags", given, "times > 0, or none, in a sequence")
     lags = tuple(sorted(checks.number("lags", lag, above=0.0) for lag in given))
     if len(set(lags)) != len(lags):
         checks.reject("lags", given, "different times > 0")

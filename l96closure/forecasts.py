@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from l96closure import checks
+from l96closure import checks, progress
 from l96closure.closures import Closure
 from l96closure.coarse import integrate
-from l96closure.history import of_states
+from l96closure.histories import of_states
 from l96closure.pairing import scheme_of, step_of
 from l96closure.restart import Restart
 from l96closure.series import one_run, time_step
 
-__all__ = ["forecast"]
+__all__ = ["forecast", "mark"]
 
 F64 = npt.NDArray[np.float64]
 
@@ -147,3 +148,124 @@ def _forecast_times(times: int, starts: int, after: npt.NDArray[np.intp]) -> npt
     first = np.linspace(after[-1], times - 1 - after[-1], starts).round().astype(np.intp)
     index: npt.NDArray[np.intp] = first[:, np.newaxis] + after
     return index
+
+
+def mark(
+    model: Any,
+    reference: xr.Dataset,
+    *,
+    starts: int = 200,
+    members: int = 10,
+    leads: npt.ArrayLike | None = None,
+    spinup: float = 2.0,
+    most: int | None = None,
+    rng: np.random.Generator | int | None = 0,
+    dt: float | None = None,
+    restart: Restart | None = None,
+) -> xr.Dataset:
+    """Make the ensemble forecasts of the full model that know the past of z: the mark for those of a closure.
+
+    The fast variables of each member are spun up from random values along the recorded z of the last ``spinup`` time
+    units before the start; then the full model runs freely, from the recorded z at the start. The members differ by
+    what the past of z leaves open about the fast variables. It is a mark, no strict floor: it uses the past of z, but
+    not that of the subgrid tendency, on whose definition it does not depend.
+
+    Parameters
+    ----------
+    model : has ``spin_up`` and ``trajectory``, as :class:`l96closure.TwoScaleLorenz96`, and made the reference.
+    reference, starts, leads : as for :func:`forecast`, so that the starts are the same and scores are paired. Starts
+        that the reference has no past of ``spinup`` for, the first one above all, are left out.
+    members : ensemble members of each start, >= 2; the first ones do not depend on how many there are.
+    spinup : model time before a start whose z the fast variables are spun up along, > 0: several times
+        as long as they remember. It is rounded up to whole steps of the reference.
+    most : number of starts, >= 2, if there are more: so many of them, spread evenly. None is all.
+    rng : seed or generator of the random values.
+    dt : RK4 time step of the full model; None is that of the reference (its attribute ``dt``).
+    restart : where the forecasts are kept, to be taken up again by the same call after it was stopped; the result has
+        the same bits.
+
+    Returns
+    -------
+    Dataset as of :func:`forecast`, for :func:`verify`; the attributes are ``dt`` and ``spinup``.
+
+    Raises
+    ------
+    ValueError
+        An argument is out of its range, the model cannot do it, ``reference`` is none for :func:`forecast`, or fewer
+        than two starts have a past that long.
+    FloatingPointError
+        A forecast stopped being finite: the step is too long.
+    """
+    if not all(hasattr(model, name) for name in ("spin_up", "trajectory")):
+        checks.reject("model", model, "a system whose fast variables can be spun up, as those of TwoScaleLorenz96 can")
+    starts, members = checks.integer("starts", starts, 2), checks.integer("members", members, 2)
+    truth = checks.variable("reference", reference, "z", ("time", "k"))
+    interval = time_step("reference", reference)
+    leads, _, after = _checked_leads(leads, float(reference.attrs.get("coarse_dt", interval)), interval)
+    one_run("reference.z", truth)
+    dt = checks.number("dt", reference.attrs.get("dt") if dt is None else dt, above=0.0)
+    every = checks.multiple("the reference's time step", interval, "dt", dt)
+    before = math.ceil(checks.number("spinup", spinup, above=0.0) / interval * (1.0 - 1e-9))
+    all_times = _forecast_times(len(truth), starts, after * np.arange(leads.size))
+    numbers = _marked(all_times[:, 0] >= before, spinup, most)
+    times, streams = all_times[numbers], checks.generator("rng", rng).spawn(starts)
+    run = _FullModel(model, dt, every, [streams[number] for number in numbers])
+    z = run.forecasts(truth, times, before, members, restart)
+    return xr.Dataset(
+        {"z": (("start", "member", "lead", "k"), z), "observation": (("start", "lead", "k"), truth[times])},
+        coords={
+            "start": reference["time"].to_numpy()[times[:, 0]],
+            "member": np.arange(members),
+            "lead": leads,
+            "k": np.arange(truth.shape[1]),
+        },
+        attrs={"dt": dt, "spinup": float(spinup)},
+    )
+
+
+class _FullModel(NamedTuple):
+    """The full model: its fine step, fine steps between two records of the reference, a generator for each start."""
+
+    model: Any
+    dt: float
+    every: int
+    streams: list[np.random.Generator]
+
+    def forecasts(
+        self, truth: F64, times: npt.NDArray[np.intp], before: int, members: int, restart: Restart | None
+    ) -> F64:
+        """Forecasts (start, member, lead, K) of records ``times`` (start, lead), spun up along ``before`` steps."""
+        z = np.empty((len(times), members, times.shape[1], truth.shape[1]))
+        spacing = int(times[0, 1] - times[0, 0]) * self.every
+        restart = restart and restart.of("mark", *self, truth, times, before, members)
+        done = 0
+        for part in [] if restart is None else restart.parts():
+            new = slice(done, done + part.sizes["start"])
+            z[new], done = part["z"], new.stop
+        kept = done
+        with (
+            restart or nullcontext(),
+            progress.bar(len(times) * members, "full model", unit="member", initial=done * members) as bar,
+        ):
+            for start in range(done, len(times)):
+                if restart is not None and restart.due and start > kept:
+                    restart.append(xr.Dataset({"z": (("start", "member", "lead", "k"), z[kept:start])}))
+                    kept = start
+                first = int(times[start, 0])
+                past = truth[first - before : first + 1]
+                y = self.model.spin_up(past, self.every * self.dt, self.dt, members, self.streams[start])
+                for member in range(members):
+                    z[start, member] = self.model.trajectory(past[-1], y[member], self.dt, spacing, times.shape[1])
+                    bar.update()
+        return z
+
+
+def _marked(known: npt.NDArray[np.bool_], spinup: float, most: int | None) -> npt.NDArray[np.intp]:
+    """Return the numbers of the starts that get a mark, of those whose past is ``known``: ``most``, spread evenly."""
+    numbers = np.flatnonzero(known)
+    if numbers.size < 2:
+        checks.reject("spinup", spinup, "short enough that two starts or more have such a past in the reference")
+    if most is None or checks.integer("most", most, 2) >= numbers.size:
+        return numbers
+    chosen: npt.NDArray[np.intp] = numbers[np.linspace(0, numbers.size - 1, most).round().astype(np.intp)]
+    return chosen

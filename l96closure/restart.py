@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import ContextVar
 from copy import copy
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,7 +22,7 @@ from l96closure import checks, store
 from l96closure.fingerprint import fingerprint
 from l96closure.signals import HeldSignals
 
-__all__ = ["Journal", "Restart", "generator_state", "restore_generator"]
+__all__ = ["Evaluations", "Restart", "evaluated", "generator_state", "restore_generator"]
 
 F64 = npt.NDArray[np.float64]
 
@@ -62,6 +63,7 @@ class Restart:
     ) -> None:
         self._folder, self._keep = Path(folder), keep
         self._every = checks.number("checkpoint_every", every, minimum=0.0)
+        self._piece_of_more = False
         self._begin(fingerprint(identity))
 
     def of(self, *depends: Any) -> Restart:
@@ -83,7 +85,7 @@ class Restart:
 
     def _piece(self, folder: Path) -> Restart:
         piece = copy(self)
-        piece._folder, piece._keep = folder, True
+        piece._folder, piece._keep, piece._piece_of_more = folder, True, True
         piece._begin(self._identity)
         return piece
 
@@ -117,6 +119,10 @@ class Restart:
     def due(self) -> bool:
         """Whether it is time for the next part, or a signal waits for it."""
         return self._signals.waiting or time.monotonic() - self._last >= self._every
+
+    def wanted(self, done: bool) -> bool:
+        """Whether to write a part: it is :attr:`due`, or a piece of more work is ``done`` and its end is to last."""
+        return self.due or (done and self._piece_of_more)
 
     def append(self, part: xr.Dataset) -> None:
         """Write the next part; then pass the signals on that have waited for it.
@@ -226,17 +232,15 @@ def _is_ours(path: Path) -> bool:
     return _PART.fullmatch(path.name) is not None and store.kind_of(path) == _KIND
 
 
-class Journal:
-    """The results of the costly steps of a deterministic computation, which it asks for in the same order each time.
+class Evaluations:
+    """The results of the costly evaluations of an iteration, which asks for the same ones in the same order each time.
 
-    Called with a step, it returns what that step gave in the earlier run as long as there is some, and takes it then.
-    Where steps draw random numbers, their generator comes along; it is where it was as soon as the known ones are over.
-    It is a context as its :class:`Restart` is.
+    As a context it gives :func:`evaluated`, as often as it is called there, what an earlier run has found; what comes
+    after that is evaluated and kept. Signals wait as with :class:`Restart`.
 
     Parameters
     ----------
-    restart : where the results are kept.
-    depends : all that they depend on, see :meth:`Restart.of`.
+    restart : where the results are kept, bound to all that they depend on.
 
     Raises
     ------
@@ -244,40 +248,49 @@ class Journal:
         As for :meth:`Restart.parts`.
     """
 
-    def __init__(self, restart: Restart, depends: Any) -> None:
-        self._restart = restart.of(depends)
-        parts = self._restart.parts()
+    def __init__(self, restart: Restart) -> None:
+        self._restart = restart
         self._known = deque(
             result
-            for part in parts
+            for part in restart.parts()
             for result in np.split(part["evaluation"].to_numpy(), np.cumsum(part["evaluation_size"].to_numpy())[:-1])
         )
-        self._generator: str = parts[-1].attrs["generator"] if parts else ""
         self._new: list[F64] = []
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> Evaluations:
         self._restart.__enter__()
+        self._outer = _EVALUATIONS.set(self)
         return self
 
     def __exit__(self, *error: Any) -> None:
+        _EVALUATIONS.reset(self._outer)
+        if error[0] is None and self._new and self._restart.wanted(done=True):
+            self._append()
         self._restart.__exit__(*error)
 
-    def __call__(self, step: Callable[[], F64], rng: np.random.Generator | None = None) -> F64:
-        """Return the result (M,) of the next step, which draws from ``rng`` if from any."""
+    def _next(self, evaluation: Callable[[], F64]) -> F64:
         if self._known:
-            result = self._known.popleft()
-            if not self._known and rng is not None:
-                restore_generator(rng, self._generator)
-            return result
-        result = step()
+            return self._known.popleft()
+        result = evaluation()
         self._new.append(result)
-        if self._restart.due:
-            sizes = [one.size for one in self._new]
-            done = {"evaluation": ("value_index", np.concatenate(self._new)), "evaluation_size": ("step", sizes)}
-            self._new.clear()
-            state = "" if rng is None else generator_state(rng)
-            self._restart.append(xr.Dataset(done, attrs={"generator": state}))
+        if self._restart.wanted(done=False):
+            self._append()
         return result
+
+    def _append(self) -> None:
+        sizes = [one.size for one in self._new]
+        done = {"evaluation": ("value_index", np.concatenate(self._new)), "evaluation_size": ("step", sizes)}
+        self._new.clear()
+        self._restart.append(xr.Dataset(done))
+
+
+_EVALUATIONS: ContextVar[Evaluations | None] = ContextVar("evaluations", default=None)
+
+
+def evaluated(evaluation: Callable[[], F64]) -> F64:
+    """Return the result (M,) of a costly evaluation: the kept one in a context of :class:`Evaluations` that has it."""
+    kept = _EVALUATIONS.get()
+    return evaluation() if kept is None else kept._next(evaluation)
 
 
 def generator_state(rng: np.random.Generator) -> str:

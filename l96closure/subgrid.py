@@ -12,15 +12,16 @@ DEFINITIONS = {
     "fine": "(z(t + dt) - z(t)) / dt - G(z(t))",
     "coarse": "(z(t + coarse_dt) - z(t)) / coarse_dt - G(z(t))",
     "coupling": "-(h c / b) sum_j y_{j,k}(t)",
+    "instant": "dz/dt(t) - G(z(t))",
     "step": "held over coarse_dt, it takes an RK4 step with G from z(t) to z(t + coarse_dt)",
 }
-"""The definitions by name, as formulas of the two-scale Lorenz-96 model with resolved tendency G."""
+"""The definitions by name, as formulas with the resolved tendency G; a system offers some of them."""
 
-FITTING_SCHEME = {"fine": "rk4", "coarse": "euler", "coupling": "rk4", "step": "rk4"}
+FITTING_SCHEME = {"fine": "rk4", "coarse": "euler", "coupling": "rk4", "instant": "rk4", "step": "rk4"}
 """The scheme of the coarse model that each is consistent with.
 
 A forward Euler step with the difference over that step returns the truth, and so does an RK4 step with ``step``; the
-tendency at one instant, of ``coupling`` and in the limit of ``fine``, wants an accurate integration.
+tendency at one instant, of ``instant``, ``coupling`` and in the limit of ``fine``, wants an accurate integration.
 """
 
 HELD = ("coarse", "step")

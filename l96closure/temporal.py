@@ -33,15 +33,15 @@ class TemporalProcess:
 
     @classmethod
     def fit(
-        cls, trajectories: xr.Dataset, epsilon: float | str = "auto", sided: str = "causal", estimator: str = "bridge"
+        cls, trajectories: xr.Dataset, epsilon: float | str | bridge.Kernel = "auto", sided: str = "causal"
     ) -> TemporalProcess:
         """Learn the law of a process from independent trajectories.
 
         Parameters
         ----------
         trajectories : Dataset with one variable of dims (sample, time) or (sample, time, component).
-        epsilon, estimator : as for :func:`l96closure.bridge.fit`; distances are in units of each component's
-            standard deviation over samples and times.
+        epsilon : as for :func:`l96closure.bridge.fit`; distances are in units of each component's standard deviation
+            over samples and times.
         sided : ``causal`` or ``two_sided``, see :func:`l96closure.bridge.markov`. Causal sets allow exact ancestral
             draws. Two-sided ones are drawn by sweeps, in which the errors of full conditionals of strongly tied
             components add up: choose a broad ``epsilon`` there, and look at the variance against chain length.
@@ -69,7 +69,6 @@ class TemporalProcess:
             epsilon,
             bridge.markov(steps, size, sided),
             np.tile(spread, steps),
-            estimator,
         )
         return cls(name, fitted, sided == "causal", data)
 

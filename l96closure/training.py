@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +58,23 @@ class Record:
         """Return times as whole numbers of steps; ``ValueError`` where one is none."""
         unit = 1.0 if self.step is None else self.step
         return [checks.multiple("lags", time, "the closure's step", unit) for time in times]
+
+    def split(self) -> tuple[Record, xr.Dataset]:
+        """Return the first three quarters of the longest segment and all others, and the last quarter as a Dataset."""
+        longest = max(range(len(self.series)), key=lambda number: len(self.series[number]))
+        end = 3 * len(self.series[longest]) // 4
+        series, target = list(self.series), list(self.target)
+        late = {
+            name: (("time", "k"), values)
+            for name, values in zip(
+                (*self.fields.predictors, self.fields.target),
+                (*np.moveaxis(series[longest][end:], 1, 0), target[longest][end:]),
+                strict=True,
+            )
+        }
+        times = np.arange(len(target[longest]) - end) * (1.0 if self.step is None else self.step)
+        series[longest], target[longest] = series[longest][:end], target[longest][:end]
+        return replace(self, series=series, target=target), xr.Dataset(late, {"time": times})
 
     def one_run_each(self) -> None:
         """Refuse segments in which one run seems to follow another, see :func:`l96closure.series.no_joint`."""

@@ -28,7 +28,7 @@ def blown_up(batches: int, wild: int, keep_good: bool = True) -> BlowUpError:
     how += ("forecast.every=0.06", "forecast.lead=0.6", f"coarse.batches={batches}")
     given = Settings.from_config(composed(*how, f"coarse.keep_good={str(keep_good).lower()}"))
     with pytest.raises(BlowUpError) as caught:
-        run_batches(given, start(wild), lc.closures.NoClosure(), None, map)
+        run_batches(given, start(wild), lc.closures.NoClosure(), None)
     return caught.value
 
 
@@ -60,7 +60,7 @@ def test_a_blow_up_in_the_spin_up_leaves_no_records() -> None:
     how += ("reference.spinup=50", "+reference.model.F=24", "forecast.every=0.5", "diagnostics.max_lag=1")
     given = Settings.from_config(composed(*how))
     with pytest.raises(BlowUpError, match=r"at time -\d+") as caught:
-        run_batches(given, start(0), lc.closures.NoClosure(), None, map)
+        run_batches(given, start(0), lc.closures.NoClosure(), None)
     assert caught.value.good.sizes["time"] == 0
     assert caught.value.last.attrs["step"] < 0
 

@@ -15,6 +15,7 @@ import xarray as xr
 import yaml
 from command_line import Call
 
+from l96closure import closures
 from l96closure.experiments import WORKFLOWS
 from l96closure.experiments.workflow import Stage
 
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.slow  # whole runs, or many of them
 
 TINY = [
     "training.samples=3000",
-    "training.every=20",
+    "training.every=10",
     "training.spinup=1",
     "reference.duration=10",
     "reference.spinup=1",
@@ -58,12 +59,40 @@ def test_a_run_fills_its_folder(call: Call, tmp_path: Path) -> None:
 
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "samples: 3000" in page
+    with xr.open_dataset(folder / "diagnostics.nc") as scores, xr.open_dataset(folder / "reference.nc") as reference:
+        assert "pit_error" in scores  # the law is held against the reference, which has the closure's steps
+        assert scores.attrs["common_time_step"] == pytest.approx(5 * float(reference["time"][1]))
+    with xr.open_dataset(folder / "forecast.nc") as forecasts:
+        assert forecasts.attrs["past"] == "known"
     for name in FILES:
         with xr.open_dataset(folder / name, decode_times=False) as data:
             assert yaml.safe_load(data.attrs["config"])["training"]["samples"] == 3000
             assert data.attrs["seed_reference"] != data.attrs["seed_truth"]
             assert data.attrs["wall_time_seconds"] >= 0
             assert "l96closure" in data.attrs["history"]
+
+
+def test_a_closure_that_states_its_law_is_held_to_it(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def probability(self: closures.Polynomial, run: xr.Dataset) -> xr.DataArray:
+        below = run["psi"].values.argsort(axis=0).argsort(axis=0)  # a climatological law
+        return run["psi"].copy(data=(below + 0.5) / len(below))
+
+    tiny = (*TINY, "closure=polynomial", "run_dir=with")
+    monkeypatch.setattr(closures.Polynomial, "probability", probability, raising=False)
+    folder = call(*tiny).folder
+    with xr.open_dataset(folder / "diagnostics.nc") as data:
+        assert data["pit_largest_error"] < 0.5
+    assert "Reliability of the law on held-out data" in (folder / "report.html").read_text(encoding="utf-8")
+    assert (folder / "figures" / "reliability.png").exists()
+
+    def too_coarse(self: closures.Polynomial, run: xr.Dataset) -> xr.DataArray:
+        raise ValueError("run is recorded too coarsely")
+
+    monkeypatch.setattr(closures.Polynomial, "probability", too_coarse)
+    outcome = call(*tiny, "stages=[diagnose]", "force=true")
+    assert "note: the law of the closure is not held against the reference: run is recorded too coarsely" in outcome.err
+    with xr.open_dataset(folder / "diagnostics.nc") as data:
+        assert "pit_largest_error" not in data
 
 
 def test_training_data_are_not_the_judge(call: Call) -> None:
@@ -127,17 +156,28 @@ WRONG = [
     ),
     ("+closure.bandwith=3", "closure has no setting 'bandwith'; it has "),
     ("+sede=3", "the configuration has no setting 'sede'"),
-    ("coarse=heun", "there is no coarse/heun; there is euler, rk4"),
+    ("coarse=heun", "there is no coarse/heun; there is crommelin, euler, rk4"),
     ("experiment=l97", "there is no experiment/l97; there is "),
     ("coarse.members=0", "coarse.members = 0 is not allowed; it must be an integer >= 1"),
     ("coarse.dt=fast", "coarse.dt = 'fast' is not allowed"),
     ("coarse.dt=0.00073", "coarse.dt = 0.00073 is not allowed"),
-    ("forecast.starts=200", "forecast.starts = 200 is not allowed; it must be at most 19"),
+    ("forecast.starts=200", "forecast.starts = 200 is not allowed; it must be at most 18"),
     ("forecast.every=0.0625", "forecast.every = 0.0625 is not allowed; it must be a multiple of coarse.dt"),
     ("model.K=3", "K = 3 is not allowed; it must be an integer >= 4"),
     ("model=12", "group override must be a string"),
     ("training.subgrid=exact", "subgrid = 'exact' is not allowed; it must be one of "),
     ("closure.name=magic", "closure.name = 'magic' is not allowed; it must be one of "),
+    ("closure/law=magic", "there is no closure/law/magic; there is chain, moments, quantiles"),
+    ("closure.law=chain", "closure.law = 'chain' is not allowed; it must be a section of settings, chosen by "),
+    ("closure.law.steps=3", "there is no setting closure.law.steps; there is centres, coordinate, name"),
+    ("closure.law.coordinate=y", "closure.law.coordinate = 'y' is not allowed; it must be one of trend, z"),
+    ("closure.kernel.estimator=variable", "closure.kernel.estimator = 'variable' is not allowed; it must be"),
+    ("+closure.law.steps=3", "closure.law has no setting 'steps'; it has coordinate, centres"),
+    ("+closure.fields.dim=x", "closure.fields has no setting 'dim'; it has radius, lags, pool, conserve"),
+    ("closure.fields.lags=[0.0025]", "closure.fields.lags = 0.0025 is not allowed; it must be a multiple of coarse.dt"),
+    ("closure.fields.lags=[20]", "closure.fields.lags = [20.0] is not allowed; it must be less than the 15 time units"),
+    ("training.every=20", "training.every = 20 is not allowed; it must be such that training.dt * every divides "),
+    ("training.coarse_dt=0.01", "training.coarse_dt = 0.01 is not allowed; it must be coarse.dt = 0.005, the step"),
     ("seed=-1", "seed = -1 is not allowed"),
     ("seed=${nothing}", "nothing"),
     ("stages=[diagnose]", "reference.nc, which is not there; stage 'simulate' makes it"),
@@ -171,16 +211,16 @@ def test_a_wrong_value_ends_a_sweep_at_once(call: Call, tmp_path: Path, override
 
 
 def test_a_wrong_argument_of_the_closure_ends_in_one_line(call: Call) -> None:
-    outcome = call(*TINY, "closure.epsilon=-1", "run_dir=mine")
+    outcome = call(*TINY, "closure.kernel.epsilon=-1", "run_dir=mine")
     assert outcome.status == 2
-    assert outcome.err.splitlines()[-1].startswith("l96closure: error: closure.epsilon = -1")
-    assert not Path("mine/closure.nc").exists()
+    assert outcome.err.splitlines()[-1].startswith("l96closure: error: closure.kernel.epsilon = -1")
+    assert not Path("mine").exists()
 
 
 def test_a_failed_stage_keeps_the_files_of_the_ones_before(call: Call) -> None:
-    outcome = call(*TINY, "run_dir=mine", "closure.memory=1000")
+    outcome = call(*TINY, "run_dir=mine", "closure=analog", "closure.neighbours=1000000")
     assert outcome.status == 2
-    assert "truth.sizes['time'] = 3000 is not allowed; it must be at least 8000 for memory=1000" in outcome.err
+    assert "neighbours = 1000000 is not allowed; it must be at most the " in outcome.err.splitlines()[-1]
     assert Path("mine/truth.nc").is_file()
     assert not Path("mine/closure.nc").exists()
 

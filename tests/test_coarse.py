@@ -19,8 +19,8 @@ from oracles import order_of_convergence, standard_error
 from scipy.integrate import solve_ivp
 
 import l96closure as lc
-from l96closure import coarse
-from l96closure.closures import NoClosure, SchrodingerBridge
+from l96closure import coarse, schemes
+from l96closure.closures import NoClosure, Noise, Quantiles, SchrodingerBridge
 
 F64 = npt.NDArray[np.float64]
 K, F = 6, 8.0
@@ -30,6 +30,11 @@ tendency = MODEL.resolved_tendency
 PAPER = lc.TwoScaleLorenz96()
 STEP = 5e-3  # its coarse step, ten fine ones
 resolved = PAPER.resolved_tendency
+
+
+ONE_SITE = lc.Fields(radius=0, lags=())
+FIELDS = {"present": ONE_SITE, "lags": lc.Fields(radius=0, lags=(0.01, 0.03))}
+FEW = Quantiles(centres=60)
 
 
 def start(members: int = 2, sites: int = K) -> F64:
@@ -72,7 +77,7 @@ class TestOrder:
         def error(count: int) -> float:
             z = z0
             for _ in range(count):
-                z = coarse.SCHEMES[scheme](tendency, z, psi, time / count)
+                z = schemes.SCHEMES[scheme](tendency, z, psi, time / count)
             return float(np.abs(z[0] - exact).max())
 
         assert order_of_convergence(error, counts) == pytest.approx(order, abs=0.15)
@@ -114,7 +119,7 @@ class TestFedWithStoredPsi:
 
     def test_one_step_from_every_sample(self, paper_run: xr.Dataset) -> None:
         z, psi = paper_run["z"].values, paper_run["psi"].values
-        found = coarse.euler(resolved, z[:-10], psi[:-10], STEP)
+        found = schemes.euler(resolved, z[:-10], psi[:-10], STEP)
         np.testing.assert_allclose(found, z[10:], rtol=0, atol=1e-12)
 
     def test_a_chain_of_a_hundred_steps(self, paper_run: xr.Dataset) -> None:
@@ -129,15 +134,18 @@ class TestFedWithStoredPsi:
     def test_fine_psi_does_not_do_it(self) -> None:
         run = PAPER.simulate(samples=2000, spinup=5.0, subgrid="fine", every=1)
         z, psi = run["z"].values, run["psi"].values
-        assert np.abs(coarse.euler(resolved, z[:-10], psi[:-10], STEP) - z[10:]).max() > 1e-3
+        assert np.abs(schemes.euler(resolved, z[:-10], psi[:-10], STEP) - z[10:]).max() > 1e-3
 
 
 class TestIntegrate:
     @pytest.mark.filterwarnings("ignore::l96closure.SchemeWarning")
     @pytest.mark.parametrize("save_every", [2, 3, 7, 100])
     @pytest.mark.parametrize("scheme", ["euler", "rk4"])
-    def test_save_every_is_the_full_run_thinned(self, truth: xr.Dataset, scheme: str, save_every: int) -> None:
-        closure = SchrodingerBridge.fit(truth, centres=60, step=STEP)
+    @pytest.mark.parametrize("fields", FIELDS)
+    def test_save_every_is_the_full_run_thinned(
+        self, truth: xr.Dataset, fields: str, scheme: str, save_every: int
+    ) -> None:
+        closure = SchrodingerBridge.fit(truth, FIELDS[fields], law=FEW, dt=STEP)
         full, thin = (
             lc.integrate(tendency, closure, start(), steps=100, scheme=scheme, save_every=n, rng=3)
             for n in (1, save_every)
@@ -146,8 +154,9 @@ class TestIntegrate:
             assert np.array_equal(thin[name].values, full[name].values[:, ::save_every])
         np.testing.assert_allclose(thin["time"], full["time"].values[::save_every], rtol=1e-14)
 
-    def test_seed_or_generator_decides_the_noise(self, truth: xr.Dataset) -> None:
-        closure = SchrodingerBridge.fit(truth, centres=60, step=STEP)
+    @pytest.mark.parametrize("fields", FIELDS)
+    def test_seed_or_generator_decides_the_noise(self, truth: xr.Dataset, fields: str) -> None:
+        closure = SchrodingerBridge.fit(truth, FIELDS[fields], law=FEW, dt=STEP)
         first, again, generator, other = (
             lc.integrate(tendency, closure, start(), steps=20, rng=rng) for rng in (1, 1, np.random.default_rng(1), 2)
         )
@@ -155,13 +164,23 @@ class TestIntegrate:
         assert first.identical(generator)
         assert not np.array_equal(first["psi"].values, other["psi"].values)
 
-    def test_a_step_that_the_memory_is_not_for(self, truth: xr.Dataset, tmp_path: Path) -> None:
-        closure = SchrodingerBridge.fit(truth, centres=60, step=0.01)
+    @pytest.mark.parametrize("fields", FIELDS)
+    @pytest.mark.parametrize("order", [0, 2])
+    def test_a_step_that_the_memory_is_not_for(
+        self, truth: xr.Dataset, fields: str, order: int, tmp_path: Path
+    ) -> None:
+        own = truth.assign_attrs(subgrid="a definition of its own")
+        closure = SchrodingerBridge.fit(own, FIELDS[fields], law=FEW, noise=Noise(order), dt=0.01)
         closure.save(tmp_path / "closure.nc")
         for one in (closure, lc.closures.load(tmp_path / "closure.nc")):
+            if fields == "present" and order == 0:
+                lc.integrate(tendency, one, start(), steps=2, dt=STEP)
+                continue
             with pytest.raises(ValueError, match=r"^dt = 0\.005 .* 0\.01, the coarse step the closure was fitted for"):
                 lc.integrate(tendency, one, start(), dt=STEP)
-        without_times = SchrodingerBridge.fit(truth.drop_vars("time"), centres=60)
+
+    def test_a_closure_of_data_without_times_takes_any_step(self, truth: xr.Dataset) -> None:
+        without_times = SchrodingerBridge.fit(truth.drop_vars("time"), ONE_SITE, law=FEW)
         assert without_times.coarse_dt is None
         lc.integrate(tendency, without_times, start(), steps=2, dt=STEP)
 
@@ -177,7 +196,7 @@ class TestIntegrate:
     @pytest.mark.parametrize("scheme", ["euler", "rk4"])
     @pytest.mark.parametrize("bare", [True, False])
     def test_a_member_that_blows_up_is_named_with_its_time(self, truth: xr.Dataset, scheme: str, bare: bool) -> None:
-        closure = NoClosure() if bare else SchrodingerBridge.fit(truth, centres=60, step=0.5)
+        closure = NoClosure() if bare else SchrodingerBridge.fit(truth, ONE_SITE, law=FEW, noise=Noise(0), dt=STEP)
         z0 = np.stack([np.full(K, F), 1e3 * np.arange(K)])
         with pytest.raises(FloatingPointError, match=r"member [01] at time [\d.e+-]+ .*dt = 0\.5") as caught:
             lc.integrate(tendency, closure, z0, steps=1000, dt=0.5, scheme=scheme)
@@ -211,7 +230,7 @@ class TestIntegrate:
         ],
     )
     def test_bad_arguments(self, truth: xr.Dataset, arguments: dict[str, Any], message: str) -> None:
-        closure = SchrodingerBridge.fit(truth, centres=20, step=STEP)
+        closure = SchrodingerBridge.fit(truth, ONE_SITE, law=Quantiles(centres=20), dt=STEP)
         with pytest.raises(ValueError, match=message) as caught:
             lc.integrate(**{"model": MODEL, "closure": closure, "z0": start(), "steps": 2, **arguments})
         assert "\n" not in str(caught.value)
@@ -273,12 +292,12 @@ class TestCallbacks:
             def step(self, z: F64, state: Any) -> tuple[F64, Any]:
                 return np.zeros_like(z), writes(state if who == "closure's state" else z)[:, :1]
 
-        model, closure = (writes, NoClosure()) if who == "tendency" else (tendency, Mine())
+        model, closure = (writes, NoClosure(dt=STEP)) if who == "tendency" else (tendency, Mine(dt=STEP))
         name = "state" if who == "closure's state" else "z"
         if forecast:
-            run = partial(lc.forecast, model, closure, truth, starts=2, members=2, leads=[0.0, 0.05, 0.1], dt=STEP)
+            run = partial(lc.forecast, model, closure, truth, starts=2, members=2, leads=[0.0, 0.05, 0.1])
         else:
-            run = partial(lc.integrate, model, closure, start(), steps=2, dt=STEP)
+            run = partial(lc.integrate, model, closure, start(), steps=2)
         with pytest.raises(ValueError, match=rf"^{name} after .* = 'changed' .* work on a copy"):
             run()
 
@@ -291,20 +310,22 @@ from l96closure.bridge import kernel_sums
 
 model = lc.TwoScaleLorenz96()
 truth = model.simulate(samples=3000, spinup=1.0, every=3, subgrid="fine")
-literal = lc.closures.SchrodingerBridge.fit(
-    truth, epsilon=0.1, decorrelation_steps=2, scheme="split", clamp="state", pooled=False,
-    thinning=1, centres=None, compressed=None, trend_degree=None, tolerance=1e-4,
+fit, law = lc.closures.SchrodingerBridge.fit, lc.closures
+one_site = lc.Fields(radius=0, lags=())
+literal = fit(
+    truth, lc.Fields(radius=0, lags=(), pool=()), trend=None, law=law.Chain(steps=2, clamp="state", centres=None)
 )
-recommended = lc.closures.SchrodingerBridge.fit(truth, thinning=1, step=5e-3)
-sequential = lc.closures.SchrodingerBridge.fit(truth, thinning=1, scheme="sequential", compressed=None)
+moments = fit(truth, lc.Fields(radius=1, lags=(0.03,)), law=law.Moments(centres=1000, compressed=None), dt=6e-3)
+recommended = fit(truth, dt=6e-3)
+sequential = fit(truth, one_site, law=law.Chain("sequential", centres=2000))
 z0 = truth["z"].values[::100]
-assert kernel_sums.runs_in_parallel(literal.fitted.plan, len(z0))
+assert kernel_sums.runs_in_parallel(literal.law.fitted.plan, len(z0))
 result = hashlib.sha256(truth["z"].values.tobytes() + truth["psi"].values.tobytes())
-for moments in recommended.fitted.moments(np.hstack([truth["z"], truth["psi"]])[:500]):
-    result.update(moments.tobytes())
-for closure in (literal, recommended, sequential):
+for name, table in recommended.tables().items():
+    result.update(table.tobytes())
+for closure in (literal, moments, recommended, sequential):
     for members in (len(z0), 1):
-        run = lc.integrate(model, closure, z0[:members], steps=20, rng=5, dt=5e-3)
+        run = lc.integrate(model, closure, z0[:members], steps=20, rng=5, dt=6e-3)
         result.update(run["z"].values.tobytes() + run["psi"].values.tobytes())
 print(result.hexdigest())
 """
@@ -357,11 +378,11 @@ import l96closure as lc
 
 truth = lc.TwoScaleLorenz96().simulate(samples=40_000, every=1, subgrid="fine")
 closure = lc.closures.SchrodingerBridge.fit(
-    truth, epsilon=0.1, decorrelation_steps=100, scheme="split", clamp="state", pooled=False, thinning=1,
-    centres=None, compressed=None, trend_degree=None, tolerance=0.5,
+    truth, lc.Fields(radius=0, lags=(), pool=()), trend=None,
+    law=lc.closures.Chain("split", steps=100, clamp="state", centres=None),
 )
-assert len(closure.fitted.dictionaries) == 12
-assert closure.fitted.dictionaries[0].v.size == 40_000
+assert len(closure.law.fitted.dictionaries) == 12
+assert closure.law.fitted.dictionaries[0].v.size == 40_000
 status = Path("/proc/self/status").read_text()
 print(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
 """
@@ -370,7 +391,7 @@ print(next(line.split()[1] for line in status.splitlines() if line.startswith("V
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 def test_the_fit_of_the_paper_stays_under_a_gigabyte() -> None:
-    """Twelve dictionaries of 40,000 samples; a loose tolerance saves time; memory does not depend on it."""
+    """Twelve dictionaries of 40,000 samples."""
     done = subprocess.run([sys.executable, "-c", PAPER_FIT], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) * 1024 < 1e9
@@ -388,14 +409,14 @@ def moments(z: F64) -> tuple[F64, F64]:
 
 def test_the_closure_mends_the_climate_of_z() -> None:
     """Mean and spread within four standard errors of the truth's, where the bare model misses the spread by ten."""
-    training = PAPER.simulate(samples=4000, every=10, subgrid="coupling")
-    truth = PAPER.simulate(samples=20_000, every=10, subgrid="coupling", rng=1)["z"].values
+    training = PAPER.simulate(samples=4000)
+    truth = PAPER.simulate(samples=20_000, rng=1)["z"].values
     expected, expected_error = moments(truth[None])
 
     def distance(closure: Any) -> F64:
-        run = lc.integrate(resolved, closure, truth[:20_000:5000], steps=5000, rng=2, dt=STEP)
+        run = lc.integrate(PAPER, closure, truth[:20_000:5000], steps=5000, rng=2, dt=STEP)
         found, error = moments(run["z"].values)
         return np.abs(found - expected) / np.hypot(error, expected_error)
 
-    assert (distance(SchrodingerBridge.fit(training, thinning=1)) < 4.0).all()
+    assert (distance(SchrodingerBridge.fit(training)) < 4.0).all()
     assert distance(NoClosure())[1] > 10.0

@@ -30,6 +30,7 @@ from l96closure.experiments.closure import BLOW_UP
 from l96closure.experiments.comparison import compare as lay_side_by_side
 from l96closure.figures import comparison as figures
 from l96closure.figures import style
+from l96closure.report import columns
 from l96closure.report import comparison as report
 
 pytestmark = pytest.mark.slow  # whole runs, or many of them
@@ -151,9 +152,11 @@ def test_the_file_holds_what_the_diagnostics_hold(runs: list[finished.Run], tmp_
     assert notes == []
     for run, label in zip(runs, data["run"].values, strict=True):
         mine = data.sel(run=label)
-        for name in [*(f"{score}{part}" for score in SCORES for part in PARTS), "mean", "std_se", "density_psi"]:
+        structure = ("spectrum_ratio_z", "spectrum_error_psi_low", "neighbour_correlation_psi_se")
+        distances = (f"{score}{part}" for score in SCORES for part in PARTS)
+        for name in [*distances, "mean", "std_se", "density_psi", *structure]:
             np.testing.assert_array_equal(mine[name], run.scores[name])
-        for name in ("crps", "crps_low", "rmse_high", "spread_skill"):
+        for name in ("crps", "crps_low", "rmse_high", "spread_skill", "energy_score", "variogram_score_climatology"):
             np.testing.assert_array_equal(mine[name], run.scores[name])
         residual = mine["autocorrelation_residual"]
         np.testing.assert_allclose(residual["lag"], [0.005, 0.05, 0.25])
@@ -198,6 +201,10 @@ def test_the_page_needs_no_other_file_and_leads_to_those_of_the_runs(call, sweep
     data = store.read(sweep / "comparison.nc", kind="comparison")
     for name in ("hellinger_z", "wasserstein_z"):
         assert all(f"{value:.4f}" in page.text for value in data[name].values)
+    assert "noise: autoregressive of order 1, independent" in str(
+        data["parts"].sel(run="closure=polynomial_ar1").item()
+    )
+    assert all(str(parts) in page.text for parts in data["parts"].values)
 
 
 def test_the_same_runs_give_the_same_files(call, sweep: Path) -> None:
@@ -332,9 +339,9 @@ def test_another_definition_of_psi_leaves_its_scores_out(runs, tmp_path: Path) -
     assert not [
         name for name in data.variables if "psi" in str(name) or "joint" in str(name) or "residual" in str(name)
     ]
-    assert "training.subgrid coupling and fine" in notes[0]
+    assert "training.subgrid step and fine" in notes[0]
     assert "H(ψ)" not in report.text(data)
-    assert len(report.tables(data)) == 7
+    assert not any("ψ" in words for table in report.tables(data) for words in (table.heading, *table.columns))
     assert "distance of z" in report.headline(data)
     assert [picture.name for picture in figures.save_all(tmp_path, data)] == ["scores", "densities", "forecasts"]
 
@@ -441,6 +448,19 @@ def _config(closure: str = "none", seed: int = 0, experiment: str = "l96", **mor
                 "closure.p=2 closure.q=3 closure.r=4 +1 more",
             ],
         ),
+        (
+            [_config("bridge", law={"name": "chain", "steps": n}, kernel={"epsilon": 0.1}) for n in (1, 3)]
+            + [_config("bridge", law={"name": "quantiles"}, kernel={"epsilon": 0.5}, noise={"order": 8})],
+            [
+                "closure.law=chain closure.law.steps=1",
+                "closure.law=chain closure.law.steps=3",
+                "closure.law=quantiles",
+            ],
+        ),
+        (
+            [_config("bridge", trend=None), _config("bridge", trend={"degree": 4})],
+            ["closure.trend=None", "closure.trend.degree=4"],
+        ),
         ([_config()], ["a"]),
         ([_config(), {}], ["a", "b"]),
     ],
@@ -501,7 +521,10 @@ def test_marks_in_the_tables_are_those_of_the_ranking(runs, tmp_path: Path) -> N
         data[f"spread_skill{part}"][:, -1] = (
             1.0 + np.array([-0.3, 0.1, 0.5]) + {"": 0.0, "_low": -0.01, "_high": 0.01}[part]
         )
-    hellinger, *_, spread_skill, _, _, _ = report.tables(data)
+    hellinger, spread_skill = (
+        next(table for table in report.tables(data) if heading in table.heading)
+        for heading in ("Hellinger", "spread-skill")
+    )
     assert [row.cells[2] for row in hellinger.rows[1:]] == [
         "0.1000 (0.0900 to 0.1050)*",
         "0.3000 (0.2000 to 0.4000)",
@@ -509,6 +532,32 @@ def test_marks_in_the_tables_are_those_of_the_ranking(runs, tmp_path: Path) -> N
     ]
     assert [row.cells[-1].endswith("*") for row in spread_skill.rows[1:]] == [False, True, False]
     assert "closure=polynomial_ar1 and closure=polynomial are best, not told apart" in report.headline(data)
+
+
+def test_structure_along_the_ring_has_columns_of_its_own_and_is_ranked(runs, tmp_path: Path) -> None:
+    data, _ = lay_side_by_side(runs, tmp_path)
+    data = data.copy(deep=True)
+    for part, values in (("", [0.31, 0.04, 0.05]), ("_low", [0.28, 0.0, 0.01]), ("_high", [0.34, 0.08, 0.09])):
+        data[f"spectrum_error_z{part}"][:] = values
+    data["neighbour_correlation_psi"][:] = [[0.14, 0.09], [0.14, 0.15], [0.14, 0.3]]
+    data["neighbour_correlation_psi_se"][:] = 0.005
+    table = next(table for table in report.tables(data) if table.heading == "Climate: structure along the ring")
+    cells = {name: [row.cells[i] for row in table.rows] for i, name in enumerate(table.columns[1:])}
+    assert cells["spectrum of z (%)"] == ["0", "31.0 (28.0 to 34.0)", "4.0 (0.0 to 8.0)*", "5.0 (1.0 to 9.0)*"]
+    shown = ["0", "-0.0500 ± 0.0071", "+0.0100 ± 0.0071*", "+0.1600 ± 0.0071"]
+    assert cells["neighbours, ψ"] == shown
+    alone = data.isel(run=[0]).assign({name: data[name].isel(run=[0]) * np.nan for name in data if "neighbour" in name})
+    assert len(columns.structure(alone)) == 2  # a ring of one site
+
+
+def test_the_reliability_of_laws_has_a_table_where_a_closure_states_one(runs, tmp_path: Path) -> None:
+    heading = "Reliability of the law on held-out data"
+    assert heading not in [table.heading for table in report.tables(lay_side_by_side(runs, tmp_path)[0])]
+    stated = {"pit_largest_error": 0.05, "pit_largest_error_low": 0.04, "pit_largest_error_high": 0.06}
+    with_law = replace(runs[1], scores=runs[1].scores.assign(stated))
+    data, _ = lay_side_by_side([runs[0], with_law, runs[2]], tmp_path)
+    table = next(table for table in report.tables(data) if table.heading == heading)
+    assert [row.cells for row in table.rows] == [("0",), ("–",), ("0.0500 (0.0400 to 0.0600)",), ("–",)]
 
 
 @pytest.mark.parametrize("lost", [(0, 1, 2), (2,)])

@@ -52,7 +52,7 @@ from l96closure.bridge import kernel_sums
 warnings.simplefilter("ignore", DeprecationWarning)  # Python's own about forks beside threads
 x = np.random.default_rng(0).standard_normal((1500, 4))
 def work(_):
-    fitted = bridge.fit(x, 0.1, bridge.periodic(4, 1), sums="brute", tolerance=1e-3)
+    fitted = bridge.fit(x, bridge.Kernel(epsilon=0.1, sums="brute"), bridge.periodic(4, 1), tolerance=1e-3)
     assert kernel_sums.runs_in_parallel(fitted.plan, 100)
     return np.stack(fitted.weights), fitted.conditional_mean(x[:100])
 here = work(0)
@@ -72,7 +72,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from l96closure import bridge
 x = np.random.default_rng(0).standard_normal((1500, 4))
-fitted = bridge.fit(x, 0.1, bridge.periodic(4, 1), sums="brute", tolerance=1e-3)
+fitted = bridge.fit(x, bridge.Kernel(epsilon=0.1, sums="brute"), bridge.periodic(4, 1), tolerance=1e-3)
 expected = bridge.sample(fitted, x[:200], 3, 0)
 with ThreadPoolExecutor(4) as pool:
     for found in pool.map(lambda _: bridge.sample(fitted, x[:200], 3, 0), range(24)):

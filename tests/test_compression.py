@@ -94,7 +94,7 @@ def test_one_centre_for_each_sample_loses_next_to_nothing():
             "bridge = 'compressed to 8'",
         ),
         (
-            lambda full: bridge.compress(bridge.fit(np.eye(30), 1.0, estimator="dot_product"), 4),
+            lambda full: bridge.compress(bridge.fit(np.eye(30), bridge.Kernel("dot_product", 1.0)), 4),
             "estimator = 'dot_product'",
         ),
     ],

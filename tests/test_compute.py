@@ -19,8 +19,8 @@ from test_cli import TINY
 from test_resume import content
 
 import l96closure as lc
-from l96closure.closures import SchrodingerBridge
-from l96closure.compute import Compute
+from l96closure import compute
+from l96closure.closures import Chain, SchrodingerBridge
 
 NO_REPORT = "stages=[simulate,fit,integrate,forecast,diagnose]"
 pytestmark = [
@@ -48,32 +48,46 @@ def pid(_: int) -> int:
 
 
 def test_pieces_are_done_in_order_here() -> None:
-    with Compute().each() as each:
-        assert list(each(square, [3.0, 1.0, 2.0])) == [9.0, 1.0, 4.0]
+    with compute.Compute().engaged():
+        assert list(compute.each(square, [3.0, 1.0, 2.0])) == [9.0, 1.0, 4.0]
+
+
+def test_a_mapping_holds_inside_its_context_alone() -> None:
+    asked: list[str] = []
+
+    def noted(name: str) -> compute.Each:
+        return lambda function, items: [asked.append(name) or function(item) for item in items]  # type: ignore[func-returns-value]
+
+    with compute.mapped(noted("outer")):
+        with compute.mapped(noted("inner")):
+            lc.bridge.fit(np.random.default_rng(0).standard_normal((30, 2)), 0.5, [[0], [1]])
+        compute.each(square, [1.0])
+    assert list(compute.each(square, [3.0])) == [9.0]
+    assert asked == ["inner", "inner", "outer"]
 
 
 @pytest.mark.slow
 def test_pieces_are_done_in_order_by_several_processes(two_workers: Any) -> None:
-    with Compute("dask", two_workers.scheduler_address).each() as each:
-        assert list(each(square, [3.0, 1.0, 2.0])) == [9.0, 1.0, 4.0]
-        assert len({*each(pid, range(6)), os.getpid()}) == 3
+    with compute.Compute("dask", two_workers.scheduler_address).engaged():
+        assert list(compute.each(square, [3.0, 1.0, 2.0])) == [9.0, 1.0, 4.0]
+        assert len({*compute.each(pid, range(6)), os.getpid()}) == 3
 
 
 @pytest.mark.slow
 def test_a_fit_over_sites_has_the_same_bits_on_a_cluster(two_workers: Any) -> None:
     truth = lc.TwoScaleLorenz96(K=6, J=4).simulate(samples=400, dt=1e-3, every=5, spinup=2.0, subgrid="coupling")
-    arguments: dict[str, Any] = {"pooled": False, "scheme": "split", "radius": 1, "memory": None, "compressed": None}
+    arguments: dict[str, Any] = {"fields": lc.Fields(radius=1, lags=(), pool=()), "trend": None, "law": Chain()}
     here = SchrodingerBridge.fit(truth, **arguments)
-    with Compute("dask", two_workers.scheduler_address).each() as each:
-        there = SchrodingerBridge.fit(truth, **arguments, each=each)
-    assert len(here.fitted.dictionaries) == 6
-    for one, other in zip(here.fitted.dictionaries, there.fitted.dictionaries, strict=True):
+    with compute.Compute("dask", two_workers.scheduler_address).engaged():
+        there = SchrodingerBridge.fit(truth, **arguments)
+    assert len(here.law.fitted.dictionaries) == 6
+    for one, other in zip(here.law.fitted.dictionaries, there.law.fitted.dictionaries, strict=True):
         assert np.array_equal(one.log_v, other.log_v)
 
 
 @pytest.mark.slow
 def test_an_experiment_has_the_same_bits_on_a_cluster(call: Call, two_workers: Any) -> None:
-    run = [*TINY, NO_REPORT, "closure.pooled=false", "coarse.batches=2"]
+    run = [*TINY, NO_REPORT, "closure=polynomial_ar1", "coarse.batches=2"]
     here = call(*run, "run_dir=here")
     assert here.status == 0, here.err
     there = call(*run, "run_dir=there", "compute=dask", f"compute.address={two_workers.scheduler_address}")
@@ -91,8 +105,8 @@ def test_a_run_outlives_one_of_its_workers(call: Call, two_workers: Any) -> None
     killed: list[int] = []
 
     def kill() -> None:
-        with Compute("dask", two_workers.scheduler_address).each() as each:
-            victim = next(iter(each(pid, [0])))
+        with compute.Compute("dask", two_workers.scheduler_address).engaged():
+            victim = next(iter(compute.each(pid, [0])))
         while not Path("there/closure.nc").exists():
             time.sleep(0.01)  # noqa: TID251 - nothing is asserted about it
         time.sleep(0.5)  # noqa: TID251 - nothing is asserted about it
@@ -114,7 +128,7 @@ SHIFTED = ["+reference.model.F=9", "reference.spinup=1"]  # the coarse run spins
 @pytest.mark.parametrize("shifted", [False, True], ids=["", "spin-up"])
 @pytest.mark.parametrize("closure", ["polynomial_ar1", "analog", "schrodinger_bridge"])
 def test_batches_change_no_bit(call: Call, closure: str, shifted: bool) -> None:
-    run = [*TINY, "training.every=10", "coarse.members=3", f"closure={closure}", "stages=[simulate,fit,integrate]"]
+    run = [*TINY, "coarse.members=3", f"closure={closure}", "stages=[simulate,fit,integrate]"]
     run += SHIFTED if shifted else []
     outcomes = [call(*run, f"run_dir={n}", f"coarse.batches={n}") for n in (1, 2, 3)]
     outcomes.append(call(*run, "run_dir=resumable", "coarse.batches=2", "checkpoint_every=0"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,12 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from l96closure.bridge import Kernel
 from l96closure.cli import config_folder
-from l96closure.closures import CLOSURES
+from l96closure.closures import CLOSURES, Chain, Moments, Noise, Quantiles
 from l96closure.experiments import WORKFLOWS, schema
 from l96closure.experiments.settings import NO_SETTINGS, Coarse, Forecast, Reference, Settings
+from l96closure.fields import Fields
 from l96closure.systems import SYSTEMS
 
 pytestmark = pytest.mark.slow  # whole runs, or many of them
@@ -42,6 +44,12 @@ def leaves(config: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tupl
             yield from leaves(value, (*above, key))
         else:
             yield (*above, key), value
+
+
+def at(config: dict[str, Any], path: str) -> Any:
+    for key in path.split("."):
+        config = config[key]
+    return config
 
 
 def workflow(experiment: str) -> str:
@@ -74,7 +82,9 @@ def test_every_experiment_builds(composed: Any, experiment: str) -> None:
     assert config["workflow"] == workflow(experiment)
     assert config["experiment_name"] == experiment
     WORKFLOWS[config["workflow"]].settings(config)
-    assert config["stages"] == [*WORKFLOWS[config["workflow"]].stages, "report"]
+    made = WORKFLOWS[config["workflow"]]
+    optional = {file.made_by for file in made.files.values() if file.optional}
+    assert config["stages"] == [*(name for name in made.stages if name not in optional), "report"]
 
 
 @pytest.mark.parametrize("closure", options("closure"))
@@ -93,7 +103,9 @@ def test_every_closure_experiment_takes_every_closure(composed: Any, experiment:
     ],
 )
 def test_every_option_builds(composed: Any, option: str) -> None:
-    Settings.from_config(composed(option))
+    group, name = option.split("=")
+    of_a_model = [f"model={name}"] if group != "model" and name in options("model") else []  # their steps fit together
+    Settings.from_config(composed(*of_a_model, option))
 
 
 @pytest.mark.parametrize(
@@ -101,11 +113,16 @@ def test_every_option_builds(composed: Any, option: str) -> None:
 )
 def test_an_option_lists_differences_from_the_defaults_in_code_only(composed: Any, group: str, option: str) -> None:
     bases, body = read(group, option)
-    (base,) = (base for base in bases if base != "_self_")
+    (base,) = (base for base in bases if isinstance(base, str) and base != "_self_")
     assert "_self_" in bases or not body
-    before = dict(leaves(composed(f"{group}={base}")[group]))
+    inner = [item for each in bases if isinstance(each, dict) for item in each.items()]
+    chosen = [
+        f"{group}/{key.removeprefix('override ')}={value}" for key, value in inner if not key.startswith("override /")
+    ]
+    before = composed(f"{group}={base}", *chosen)[group]
     for path, value in leaves(body):
-        assert before[path] != value, f"{group}={option} repeats {'.'.join(path)} = {value} of {base}"
+        name = ".".join(path)
+        assert at(before, name) != value, f"{group}={option} repeats {name} = {value} of {base}"
 
 
 @pytest.mark.parametrize("experiment", files("experiment"))
@@ -126,8 +143,12 @@ def test_an_experiment_lists_differences_only(composed: Any, experiment: str) ->
     ("group", "option"), [(group, name) for group, named in schema.options().items() for name in named]
 )
 def test_the_defaults_in_code_can_all_be_overridden(composed: Any, group: str, option: str) -> None:
-    for key in schema.options()[group][option]:
-        assert composed(f"{group}={option}", f"{group}.{key}=7")[group][key] == 7
+    """Without a plus, those of the values that an argument is made of too."""
+    section = schema.packages.get(group, group)
+    node = {key: value for key, value in schema.options()[group][option].items() if key != "defaults"}
+    for path, _ in leaves(node):
+        name = ".".join((section, *path))
+        assert at(composed(f"{group}={option}", f"{name}=7"), name) == 7
 
 
 def test_the_default_experiment_is_l96(composed: Any) -> None:
@@ -141,12 +162,40 @@ def test_the_paper_is_taken_literally(composed: Any) -> None:
     assert (training["samples"], training["dt"], training["every"]) == (40_000, 5e-4, 1)
     assert training["subgrid"] == "fine"
     closure = config["closure"]
-    assert (closure["epsilon"], closure["radius"], closure["decorrelation_steps"]) == (0.1, 1, 100)
-    assert (closure["scheme"], closure["clamp"]) == ("split", "state")
-    assert not closure["pooled"]
-    assert closure["trend_degree"] is None
+    law = closure["law"]
+    assert (law["name"], law["scheme"], law["steps"], law["clamp"]) == ("chain", "split", 100, "state")
+    assert (law["centres"], law["compressed"]) == (None, None)
+    assert closure["fields"] == {"radius": 1, "lags": [], "pool": [], "conserve": False}
+    assert closure["kernel"]["epsilon"] == 0.1
+    assert closure["trend"] is None
+    assert "noise" not in closure
     coarse = config["coarse"]
     assert (coarse["scheme"], coarse["dt"], coarse["steps"], coarse["members"]) == ("euler", 5e-3, 40_000, 1)
+
+
+CROMMELIN = {"crommelin": (18, 20, 10.0, -1.0), "crommelin_trimodal": (32, 16, 18.0, -3.2)}  # K, J, F and h_x
+
+
+@pytest.mark.parametrize("model", CROMMELIN)
+def test_a_model_of_crommelin_is_taken_literally_and_picks_its_own_steps(composed: Any, model: str) -> None:
+    config = composed(f"model={model}")
+    settings = Settings.from_config(config)
+    K, J, F, h_x = CROMMELIN[model]
+    made = settings.model
+    assert (made.K, made.J, made.F, made.h, made.c) == (K, J, F, 1.0, 2.0)
+    assert -made.h * made.c * J / made.b**2 == pytest.approx(h_x, rel=1e-12)
+    training = config["training"]
+    assert training["every"] * training["dt"] == pytest.approx(0.025)
+    assert training["samples"] == {"crommelin": 8000, "crommelin_trimodal": 40_000}[model]
+    assert settings.coarse.dt == training["coarse_dt"] == pytest.approx(0.025)
+    assert {0.5, 1.0, 2.0, 5.0} <= set(settings.forecast.leads.round(9))
+    assert composed(f"model={model}", "coarse.dt=0.0125", "training=recommended")["coarse"]["dt"] == 0.0125
+
+
+@pytest.mark.parametrize("model", [name for name in options("model")])
+@pytest.mark.parametrize("experiment", ["l96", "l96_paper", "forcing_shift"])
+def test_every_model_goes_with_every_experiment_of_it(composed: Any, experiment: str, model: str) -> None:
+    Settings.from_config(composed(f"experiment={experiment}", f"model={model}"))
 
 
 def test_the_gaussian_is_taken_literally(composed: Any) -> None:
@@ -172,18 +221,68 @@ def test_sampling_experiments_have_no_settings_of_the_closure(composed: Any, exp
     }  # fmt: skip
 
 
+LAWS = {"quantiles": Quantiles(), "moments": Moments(), "chain": Chain()}
+
+
+def as_plain(value: Any) -> Any:
+    """Return what a value is made of; Fields are not compared by what they hold."""
+    return asdict(value) | {"coordinates": None} if isinstance(value, Fields) else value
+
+
 @pytest.mark.parametrize("name", CLOSURES)
 def test_the_settings_of_a_closure_are_what_fit_does_without_arguments(composed: Any, name: str) -> None:
     defaults = {name: given.default for name, given in inspect.signature(CLOSURES[name].fit).parameters.items()}
     settings = Settings.from_config(composed(f"closure={name}")).closure_arguments
-    assert settings == {name: defaults[name] for name in settings}
     assert set(defaults) - set(settings) <= set(NO_SETTINGS["fit"])
+    for key, value in settings.items():
+        default = {"noise": defaults.get("noise") or Noise(), "kernel": Kernel(epsilon=0.005)}.get(key, defaults[key])
+        assert as_plain(value) == as_plain(default), key
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_a_law_brings_its_own_defaults_kernel_and_noise(composed: Any, law: str) -> None:
+    given = Settings.from_config(composed(f"closure/law={law}")).closure_arguments
+    assert given["law"] == LAWS[law]
+    assert given["kernel"] == Kernel(epsilon=LAWS[law].epsilon)
+    assert given.get("noise") == (None if law == "chain" else Noise())
+
+
+def test_what_is_left_open_may_be_closed_and_what_is_there_left_out(composed: Any) -> None:
+    settings = Settings.from_config(
+        composed(
+            *("closure.fields.radius=2", "closure.fields.lags=[0.1,0.2]", "closure.fields.pool=[]"),
+            *("closure/law=moments", "closure.law.compressed=64", "closure.trend=null", "closure.noise.order=2"),
+        )
+    )
+    given = settings.closure_arguments
+    assert (given["fields"].radius, given["fields"].lags, given["fields"].pool) == (2, (0.1, 0.2), ())
+    assert given["law"] == Moments(compressed=64)
+    assert given["noise"] == Noise(order=2)
+    assert given["trend"] is None
+
+
+@pytest.mark.parametrize("overrides", [["coarse.dt=0.01", "training.every=20"], ["model=crommelin"]])
+def test_psi_is_held_over_the_step_of_the_coarse_run(composed: Any, overrides: list[str]) -> None:
+    settings = Settings.from_config(composed(*overrides))
+    assert settings.training["subgrid"] == "step"
+    assert settings.training["coarse_dt"] == settings.coarse.dt
+    with pytest.raises(ValueError, match=r"^training\.coarse_dt = 0\.02 is not allowed; it must be coarse\.dt = "):
+        Settings.from_config(composed(*overrides, "training.coarse_dt=0.02"))
+    Settings.from_config(composed(*overrides, "training.coarse_dt=0.02", "training.subgrid=coupling"))
+
+
+@pytest.mark.parametrize("save_every", [1, 4, 5])
+def test_the_reference_is_recorded_at_every_coarse_step(composed: Any, save_every: int) -> None:
+    settings = Settings.from_config(composed(f"coarse.save_every={save_every}"))
+    assert settings.reference_every * settings.training["dt"] == pytest.approx(settings.coarse.dt)
+    assert settings.reference_samples == 400_000
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_the_training_is_what_simulate_does_without_arguments(composed: Any, name: str) -> None:
     defaults = {name: given.default for name, given in inspect.signature(SYSTEMS[name].simulate).parameters.items()}
-    assert composed(f"training={name}")["training"].items() <= defaults.items()
+    config = composed(f"training={name}")
+    assert config["training"].items() <= {**defaults, "coarse_dt": config["coarse"]["dt"]}.items()
     model = composed(f"model={name}")["model"]
     assert SYSTEMS[name](**{key: value for key, value in model.items() if key != "name"}) == SYSTEMS[name]()
 
@@ -235,6 +334,9 @@ def test_reference_rejects(field: str, value: Any) -> None:
         ("lead", 0.25),
         ("every", -0.1),
         ("every", "daily"),
+        ("mark_starts", 1),
+        ("mark_members", 1),
+        ("mark_spinup", 0.0),
     ],
 )
 def test_forecast_rejects(field: str, value: Any) -> None:
@@ -244,9 +346,9 @@ def test_forecast_rejects(field: str, value: Any) -> None:
 
 
 def test_there_are_no_more_forecasts_than_fit_into_the_reference(composed: Any) -> None:
-    Settings.from_config(composed("reference.duration=400.025"))
+    Settings.from_config(composed("reference.duration=402.005"))
     with pytest.raises(ValueError, match=r"^forecast\.starts = 200 .* at most 199, "):
-        Settings.from_config(composed("reference.duration=400"))
+        Settings.from_config(composed("reference.duration=402"))
 
 
 def test_a_shift_of_the_forcing_is_that_of_the_reference_alone(composed: Any) -> None:

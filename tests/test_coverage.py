@@ -7,6 +7,7 @@ three standard errors of that share; those that would not are to be missing, and
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ import xarray as xr
 from scipy import signal, stats
 
 import l96closure as lc
-from l96closure.diagnostics import SCORES, climate, intervals, resampling, scores, spectra, tails
+from l96closure.diagnostics import SCORES, climate, intervals, reliability, resampling, scores, spectra, tails
 from l96closure.diagnostics.runs import Runs
 
 pytestmark = pytest.mark.slow  # whole runs, or many of them
@@ -66,9 +67,11 @@ def _statistics(x: F64) -> Iterator[tuple[str, float, float, float]]:
     correlation, correlation_se = climate.autocorrelation(x, 11)
     spectrum, spectrum_se = spectra.along_the_ring(x)
     sites = x.shape[2]
+    in_space, in_space_se = (each[-1, 2] for each in climate.space_time_correlation(x, 3))
     estimates = [("mean", x.mean(), mean_se, 0.0), ("std", x.std(), std_se, 1.0)]
     estimates += [(f"autocorrelation {n}", correlation[n], correlation_se[n], _PHI**n) for n in (1, 5, 10)]
     estimates += [(f"wavenumber {m}", spectrum[m], spectrum_se[m], 2 / sites if m else 1 / sites) for m in (0, 1)]
+    estimates += [("neighbour", in_space, in_space_se, 0.0)]
     for kind, value, error, truth in estimates:
         yield kind, value - intervals.SIDE * error, truth, value + intervals.SIDE * error
     _, low, high = tails.quantiles(x)
@@ -107,6 +110,40 @@ def test_what_is_said_of_a_run_holds_as_often_as_it_says(members: int, memories:
         assert count.share_given("quantile 0.001") < 0.2
 
 
+@pytest.mark.parametrize(("memories", "given"), [(60, 0.1), (400, 0.8)])
+def test_the_comparison_of_spectra_holds_as_often_as_it_says(memories: int, given: float) -> None:
+    count, rng, sites = _Count(), np.random.default_rng([5, memories]), 6
+    gain = np.array([1.0, 1.1, 0.8, 1.0])  # of the coarse run over the truth, by wavenumber
+    for _ in range(100):
+        truth, noise = (_ar1((1, round(memories * _MEMORY), sites), rng) for _ in range(2))
+        coarse = np.fft.irfft(np.fft.rfft(noise, axis=-1) * gain, sites, axis=-1)
+        for kind, scale in (("other", 1.0), ("same", 0.0)):
+            x = scale * coarse + (1 - scale) * noise
+            found = spectra.compare(*spectra.along_the_ring(truth), *spectra.along_the_ring(x))
+            expected = gain**2 if scale else np.ones(4)
+            for m in range(4):
+                count.add(f"{kind} {m}", found.ratio_low[m], expected[m], found.ratio_high[m])
+            count.add(f"{kind} error", found.error_low, np.abs(expected - 1).max(), found.error_high)
+    count.check()
+    for kind in count.held:
+        assert (count.share_given(kind) > given) if given > 0.5 else (count.share_given(kind) < given), kind
+
+
+@pytest.mark.parametrize(("spread", "shift"), [(1.0, 0.0), (0.8, 0.0), (1.0, 0.2)])
+def test_the_reliability_of_a_law_holds_as_often_as_it_says(spread: float, shift: float) -> None:
+    count, rng, times = _Count(), np.random.default_rng([6, int(10 * spread), int(10 * shift)]), round(300 * _MEMORY)
+    truth = stats.norm.cdf(spread * stats.norm.ppf(reliability.DECILES) + shift) - reliability.DECILES
+    for _ in range(60):
+        u = stats.norm.cdf((_ar1((1, times, 2), rng)[0] - shift) / spread)
+        found = reliability.pit(xr.DataArray(u, dims=("time", "k"), coords={"time": np.arange(times)}), max_lag=5.0)
+        for i in (0, 4, 8):
+            count.add(f"decile {i}", float(found["pit_error_low"][i]), truth[i], float(found["pit_error_high"][i]))
+        bounds = (float(found[f"pit_largest_error{part}"]) for part in ("_low", "_high"))
+        count.add("largest", next(bounds), np.abs(truth).max(), next(bounds))
+    count.check()
+    assert min(map(count.share_given, count.held)) > 0.6
+
+
 def _forecasts(starts: int, correlation: float, rng: np.random.Generator) -> xr.Dataset:
     """Truth and five members about what two correlated sites make predictable; starts follow each other."""
     predictable = 2 * _ar1((1, starts, 1, 2, 2), rng, correlation)[0]
@@ -116,6 +153,13 @@ def _forecasts(starts: int, correlation: float, rng: np.random.Generator) -> xr.
         {"z": (("start", "member", "lead", "k"), x[:, 1:]), "observation": (("start", "lead", "k"), x[:, 0])},
         coords={"lead": [1.0, 2.0]},
     )
+
+
+@cache
+def _verified_many() -> xr.Dataset:
+    """Scores of so many forecasts that they are known."""
+    reference = xr.Dataset({"z": (("time", "k"), np.zeros((2, 2)))})
+    return lc.verify(_forecasts(20_000, 0.0, np.random.default_rng(3)), reference)
 
 
 @pytest.mark.parametrize(
@@ -128,13 +172,14 @@ def test_scores_of_forecasts_hold_as_often_as_they_say(starts: int, correlation:
     reference = xr.Dataset({"z": (("time", "k"), np.zeros((2, 2)))})
     # The error of the mean of five has the variance 1 + 1 + 1 / 5, and the truth lies beyond k of them for reasons of
     # two normal distributions; so all is known, but for the ranks, which a large sample tells.
-    large = lc.verify(_forecasts(20_000, 0.0, np.random.default_rng(3)), reference)
+    large = _verified_many()
     truth = {
         "rmse": np.sqrt(2.2), "ensemble_spread": 1.0, "spread_skill": np.sqrt(1.2 / 2.2),
         "crps": np.sqrt(3 * 2 / np.pi) - 1 / np.sqrt(np.pi),
     }  # fmt: skip
     for name, value in truth.items():
         np.testing.assert_allclose(large[name], value, rtol=0.02)
+    truth |= {name: float(large[name].mean("lead")) for name in ("energy_score", "variogram_score")}
     for seed in range(40 if starts < 400 else 20):
         found = lc.verify(_forecasts(starts, correlation, rng), reference, rng=seed)
         for lead in (0, 1):  # leads are independent here

@@ -298,6 +298,12 @@ def test_result_has_the_promised_variables_all_of_them_described() -> None:
         **{f"autocorrelation_{name}{suffix}": ("source", "lag")
            for name in ("z", "psi", "residual") for suffix in ("", "_se")},
         **{f"spectrum_{name}{suffix}": ("source", "wavenumber") for name in ("z", "psi") for suffix in ("", "_se")},
+        **{f"space_time_correlation_{name}{suffix}": ("source", "offset", "time_lag")
+           for name in ("z", "psi", "residual") for suffix in ("", "_se")},
+        **{f"neighbour_correlation_{name}{suffix}": ("source",)
+           for name in ("z", "psi", "residual") for suffix in ("", "_se")},
+        **{f"spectrum_{kind}_{name}{suffix}": of for kind, of in (("ratio", ("wavenumber",)), ("error", ()))
+           for name in ("z", "psi") for suffix in ("", "_low", "_high")},
         **{f"power_{name}": ("source", "frequency") for name in ("z", "psi")},
         **{f"{name}{suffix}": ("source", dim)
            for name, dim in (("quantile_z", "probability"), ("quantile_psi", "probability"),
@@ -310,6 +316,7 @@ def test_result_has_the_promised_variables_all_of_them_described() -> None:
     assert list(result["source"].values) == ["truth", "coarse"]
     assert result.sizes == {
         "source": 2, "offset": 6, "k": 6, "z_bin": 30, "psi_bin": 30, "joint_z_bin": 25, "joint_psi_bin": 25, "lag": 21,
+        "time_lag": 21,
         "wavenumber": 4, "frequency": 43, "probability": 11, "threshold": 7,
     }  # fmt: skip
     assert set(map(str, result.variables)) <= set(ATTRIBUTES)

@@ -32,7 +32,7 @@ def test_the_attention_form_gives_the_means_of_the_bridge(x, queries, neighbourh
     """Eqs. (19)-(21): other weights, the same means."""
     scale = x.std(axis=0)
     plain = bridge.fit(x, 0.1, neighbourhoods, scale, tolerance=1e-9)
-    attention = bridge.fit(x, 0.1, neighbourhoods, scale, "dot_product", tolerance=1e-9)
+    attention = bridge.fit(x, bridge.Kernel("dot_product"), neighbourhoods, scale, tolerance=1e-9)
     difference = attention.conditional_mean(queries) - plain.conditional_mean(queries)
     assert np.abs(difference / scale).max() < 1e-6
     first = [np.atleast_2d(fitted.weights)[0] for fitted in (plain, attention)]
@@ -40,7 +40,7 @@ def test_the_attention_form_gives_the_means_of_the_bridge(x, queries, neighbourh
 
 
 def test_attention_weights_solve_the_dot_product_problem(x):
-    fitted = bridge.fit(x, 0.5, scale=x.std(axis=0), estimator="dot_product", tolerance=1e-9)
+    fitted = bridge.fit(x, bridge.Kernel("dot_product", 0.5), scale=x.std(axis=0), tolerance=1e-9)
     y = (x - x.mean(axis=0)) / x.std(axis=0)
     u = np.log(fitted.weights)
     np.testing.assert_allclose(u + logsumexp(y @ y.T / 1.0 + u, axis=1), 0.0, atol=1e-8)
@@ -50,7 +50,7 @@ def test_attention_weights_solve_the_dot_product_problem(x):
 def test_kde_with_gamma_2_epsilon_is_a_bridge_with_equal_weights(x, queries, localized):
     """Eqs. (22)-(25) and Remark 5."""
     epsilon, sets = 0.3, bridge.periodic(4, 1) if localized else bridge.everywhere(4)
-    kde = bridge.fit(x, 0.1, sets, estimator="kde", gamma=2 * epsilon)
+    kde = bridge.fit(x, bridge.Kernel("kde", gamma=2 * epsilon), sets)
     for alpha, members in enumerate(sets):
         w = softmax(dense.kernel(queries[:, members], x[:, members], epsilon, 1.0), axis=1)
         np.testing.assert_allclose(kde.conditional_mean(queries)[:, alpha], w @ x[:, alpha], atol=3e-5)
@@ -58,14 +58,14 @@ def test_kde_with_gamma_2_epsilon_is_a_bridge_with_equal_weights(x, queries, loc
 
 
 def test_kde_bandwidth_is_epsilon_when_not_given(x, queries):
-    default = bridge.fit(x, 0.2, estimator="kde").conditional_mean(queries)
-    given = bridge.fit(x, 0.2, estimator="kde", gamma=0.2).conditional_mean(queries)
+    default = bridge.fit(x, bridge.Kernel("kde", 0.2)).conditional_mean(queries)
+    given = bridge.fit(x, bridge.Kernel("kde", 0.2, gamma=0.2)).conditional_mean(queries)
     np.testing.assert_array_equal(default, given)
 
 
 def test_variable_bandwidth_against_a_dense_evaluation(x, queries):
     epsilon, k = 0.1, 16
-    fitted = bridge.fit(x, epsilon, estimator="variable", nearest=k, tolerance=1e-10)
+    fitted = bridge.fit(x, bridge.Kernel("variable", epsilon, nearest=k), tolerance=1e-10)
     rho = np.partition(cdist(x, x, "sqeuclidean"), k - 1, axis=1)[:, k - 1]
     unit = np.exp(np.log(rho).mean())
     T = np.exp(-cdist(x, x, "sqeuclidean") / (2 * epsilon * (rho[:, None] + rho) / unit))
@@ -80,14 +80,14 @@ def test_variable_bandwidth_against_a_dense_evaluation(x, queries):
 @pytest.mark.slow
 def test_variable_bandwidth_with_coinciding_samples_stays_finite():
     x = np.repeat(np.random.default_rng(3).standard_normal((40, 2)), 20, axis=0)
-    fitted = bridge.fit(x, 0.1, estimator="variable", nearest=16)
+    fitted = bridge.fit(x, bridge.Kernel("variable", 0.1, nearest=16))
     assert np.isfinite(fitted.conditional_mean(x)).all()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("estimator", ["bridge", "kde", "dot_product", "variable"])
 def test_every_estimator_keeps_lemma_1_and_runs_every_scheme(x, estimator):
-    fitted = bridge.fit(x, 0.1, bridge.periodic(4, 1), x.std(axis=0), estimator)
+    fitted = bridge.fit(x, bridge.Kernel(estimator), bridge.periodic(4, 1), x.std(axis=0))
     far = np.random.default_rng(4).standard_normal((50, 4)) * 10.0 ** np.arange(50)[:, None] / 1e20
     mean = fitted.conditional_mean(far)
     slack = 1e-5 * x.std(axis=0)
@@ -176,7 +176,7 @@ def test_draws_follow_the_weights_whichever_path_makes_them():
 
     x = np.random.default_rng(10).standard_normal((70, 2))
     for estimator, query in (("bridge", 0.3), ("bridge", 60.0), ("variable", 0.3), ("dot_product", 0.3)):
-        fitted = bridge.fit(x, 0.5, [[0, 1], [0, 1]], estimator=estimator)
+        fitted = bridge.fit(x, bridge.Kernel(estimator, 0.5), [[0, 1], [0, 1]])
         plan, _, _, residual = fitted.full_conditionals
         n = 20_000
         state = np.tile([query, 0.0], (n, 1))
@@ -313,10 +313,10 @@ X = np.random.default_rng(18).standard_normal((50, 3))
 @pytest.mark.parametrize(
     ("call", "names"),
     [
-        (lambda: bridge.fit(X, 0.1, gamma=0.2), "gamma = 0.2"),
-        (lambda: bridge.fit(X, 0.1, estimator="kde", gamma=0.0), "gamma = 0.0"),
-        (lambda: bridge.fit(X, 0.1, estimator="variable", nearest=1), "nearest = 1"),
-        (lambda: bridge.fit(X, 0.1, estimator="variable", nearest=51), "nearest = 51"),
+        (lambda: bridge.Kernel(gamma=0.2), "gamma = 0.2"),
+        (lambda: bridge.Kernel("kde", gamma=0.0), "gamma = 0.0"),
+        (lambda: bridge.Kernel("variable", nearest=1), "nearest = 1"),
+        (lambda: bridge.fit(X, bridge.Kernel("variable", nearest=51)), "nearest = 51"),
         (lambda: bridge.fit(X, "best"), "epsilon = 'best'"),
         (lambda: bridge.fit(X[:19], "auto"), r"samples.shape = \(19, 3\)"),
         (lambda: bridge.sample(bridge.fit(X[:3], 0.1), X, 1, 0, "sequential"), r"samples.shape = \(3, 'd'\)"),

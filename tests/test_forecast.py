@@ -40,6 +40,8 @@ def reference() -> xr.Dataset:
 class White:
     """psi is white noise of unit standard deviation."""
 
+    dt = STEP
+
     def init(self, z: F64, rng: Any, member: Any = 0) -> State:
         return begin(len(z), rng, member)
 
@@ -73,9 +75,8 @@ climate = xr.Dataset({"z": (("time", "k"), np.random.default_rng(9).standard_nor
 
 
 def test_the_model_that_made_the_reference_forecasts_it_exactly(reference: xr.Dataset) -> None:
-    made = lc.forecast(
-        tendency, lc.closures.NoClosure(), reference, starts=4, members=2, leads=np.linspace(0.0, 2.0, 21), dt=STEP
-    )
+    closure = lc.closures.NoClosure(dt=STEP)
+    made = lc.forecast(tendency, closure, reference, starts=4, members=2, leads=np.linspace(0.0, 2.0, 21))
     for member in range(2):
         assert np.array_equal(made["z"].isel(member=member).values, made["observation"].values)
     scores = lc.verify(made, reference)
@@ -84,13 +85,13 @@ def test_the_model_that_made_the_reference_forecasts_it_exactly(reference: xr.Da
 
 
 def test_starts_are_spread_evenly_and_observations_follow_them(reference: xr.Dataset) -> None:
-    made = lc.forecast(tendency, White(), reference, starts=5, members=3, leads=0.25 * np.arange(7), dt=STEP)
+    made = lc.forecast(tendency, White(), reference, starts=5, members=3, leads=0.25 * np.arange(7))
     assert dict(made.sizes) == {"start": 5, "member": 3, "lead": 7, "k": K}
     np.testing.assert_allclose(made["lead"], 0.25 * np.arange(7))
     gaps = np.diff(made["start"])
     assert gaps.min() >= 1.5
     assert np.ptp(gaps) <= EVERY * (1 + 1e-9)
-    assert made["start"][0] == reference["time"][0]
+    assert float(made["start"][0]) == pytest.approx(1.5)  # a longest lead, in which there may be a past
     assert float(made["start"][-1]) + 1.5 == pytest.approx(float(reference["time"][-1]))
     for start, lead in product(made["start"].values, made["lead"].values):
         expected = reference["z"].sel(time=start + lead, method="nearest")
@@ -100,7 +101,7 @@ def test_starts_are_spread_evenly_and_observations_follow_them(reference: xr.Dat
 
 
 def test_members_are_runs_of_the_coarse_model_that_differ_by_their_noise(reference: xr.Dataset) -> None:
-    made = lc.forecast(tendency, White(), reference, starts=2, members=3, leads=EVERY * np.arange(11), dt=STEP, rng=4)
+    made = lc.forecast(tendency, White(), reference, starts=2, members=3, leads=EVERY * np.arange(11), rng=4)
     z0 = np.tile(made["observation"].isel(lead=0).values, (3, 1))  # the first members of all starts, then the second
     run = lc.integrate(tendency, White(), z0, steps=51, dt=STEP, save_every=5, rng=4)
     assert np.array_equal(made["z"].transpose("member", "start", ...).values.reshape(6, 11, K), run["z"].values)
@@ -109,8 +110,7 @@ def test_members_are_runs_of_the_coarse_model_that_differ_by_their_noise(referen
 
 def test_members_do_not_depend_on_how_many_there_are(reference: xr.Dataset) -> None:
     few, many = (
-        lc.forecast(tendency, White(), reference, starts=4, members=n, leads=EVERY * np.arange(11), dt=STEP)
-        for n in (2, 5)
+        lc.forecast(tendency, White(), reference, starts=4, members=n, leads=EVERY * np.arange(11)) for n in (2, 5)
     )
     assert few.identical(many.isel(member=slice(2)))
 
@@ -120,8 +120,7 @@ def test_members_do_not_depend_on_how_many_there_are(reference: xr.Dataset) -> N
     [
         ({"starts": 1}, r"^starts = 1 .* >= 2"),
         ({"members": 1}, r"^members = 1 .* >= 2"),
-        ({"dt": 0.0}, r"^dt = 0\.0 .* > 0"),
-        ({"dt": None}, r"^dt = None .* fitted for no step"),
+        ({"closure": lc.closures.NoClosure()}, r"^dt = None .* fitted for no step"),
         ({"leads": [0.0, 0.054]}, r"^spacing of leads = 0\.054 .* a multiple of dt = 0\.01"),
         ({"leads": [0.0, 0.06]}, r"^spacing of leads = 0\.06 .* a multiple of the reference's time step = 0\.05"),
         ({"leads": [0.0, 0.05, 0.15]}, r"^leads = .* evenly spaced from 0 on"),
@@ -130,19 +129,19 @@ def test_members_do_not_depend_on_how_many_there_are(reference: xr.Dataset) -> N
         ({"leads": [0.0]}, r"^leads = .* two lead times or more"),
         ({"leads": 1.0}, r"^leads\.shape = \(\) .* 1-dimensional"),
         ({"leads": "long"}, r"^leads = 'long' .* numbers"),
-        ({"starts": 20}, r"^starts = 20 .* at most 19, so that no two forecasts share"),
+        ({"starts": 19}, r"^starts = 19 .* at most 18, so that no two forecasts share"),
         ({"scheme": "leapfrog"}, r"^scheme = 'leapfrog' .* euler, rk4"),
     ],
 )
 def test_bad_arguments_of_a_forecast(reference: xr.Dataset, arguments: dict[str, Any], message: str) -> None:
-    usual = {"starts": 2, "members": 2, "leads": EVERY * np.arange(21), "dt": STEP}
+    usual: dict[str, Any] = {"closure": White(), "starts": 2, "members": 2, "leads": EVERY * np.arange(21)}
     with pytest.raises(ValueError, match=message) as caught:
-        lc.forecast(tendency, White(), reference, **{**usual, **arguments})
+        lc.forecast(tendency, reference=reference, **{**usual, **arguments})
     assert "\n" not in str(caught.value)
 
 
 def test_bad_references_are_refused(reference: xr.Dataset) -> None:
-    make = partial(lc.forecast, tendency, White(), starts=2, members=2, leads=EVERY * np.arange(21), dt=STEP)
+    make = partial(lc.forecast, tendency, White(), starts=2, members=2, leads=EVERY * np.arange(21))
     with pytest.raises(ValueError, match=r"^reference = .* a Dataset with z \(time, k\)"):
         make(reference.drop_vars("z"))
     with pytest.raises(ValueError, match=r"^reference = .* a Dataset with z \(time, k\)"):
@@ -158,12 +157,110 @@ def test_bad_references_are_refused(reference: xr.Dataset) -> None:
 
 def test_the_closure_forecasts_better_than_none() -> None:
     model = lc.TwoScaleLorenz96()
-    training, judge = (model.simulate(samples=4000, every=10, subgrid="coupling", rng=seed) for seed in (0, 1))
-    made = partial(lc.forecast, starts=30, members=5, leads=np.linspace(0.0, 0.5, 6), dt=5e-3, rng=2)
-    bridge = lc.verify(made(model, lc.closures.SchrodingerBridge.fit(training, thinning=1), judge), judge)
-    none = lc.verify(made(model, lc.closures.NoClosure(), judge), judge)
+    training, judge = (model.simulate(samples=4000, rng=seed) for seed in (0, 1))
+    made = partial(lc.forecast, model, starts=30, members=5, leads=np.linspace(0.0, 0.5, 6), rng=2)
+    closure = lc.closures.SchrodingerBridge.fit(training, lc.Fields(radius=0, lags=()))
+    bridge = lc.verify(made(closure, judge), judge)
+    none = lc.verify(made(lc.closures.NoClosure.fit(training), judge), judge)
     assert bridge["crps_high"][-1] < none["crps_low"][-1]
     assert none["spread_skill"][-1] < 1e-12
+
+
+# What is known of the past
+
+
+@pytest.fixture(scope="module")
+def remembers() -> tuple[lc.TwoScaleLorenz96, Any, xr.Dataset]:
+    """A closure with lags and noise of order 3 for steps of 0.01, and a truth recorded at 0.005."""
+    model = lc.TwoScaleLorenz96(K=6, J=4)
+    training = model.simulate(samples=3000, every=20, coarse_dt=0.01, rng=1)
+    fields = lc.Fields(radius=0, lags=(0.03, 0.06))
+    closure = lc.closures.SchrodingerBridge.fit(training, fields, noise=lc.closures.Noise(order=3))
+    assert closure.past_steps == 9
+    return model, closure, model.simulate(samples=2001, every=10, rng=2)
+
+
+LEADS = 0.05 * np.arange(7)
+
+
+def history_at(remembers: Any, time: float) -> xr.Dataset:
+    """History of a time of the truth, and of the nine steps before it."""
+    model, closure, truth = remembers
+    until = truth.isel(time=truth["time"] < time + 1e-6)
+    return lc.history(model, until.isel(time=slice(-20, None)), closure.dt)
+
+
+def test_starts_have_the_past_that_was_recorded(remembers: Any) -> None:
+    model, closure, truth = remembers
+    made = lc.forecast(model, closure, truth, starts=4, members=3, leads=LEADS, rng=5)
+    assert made.attrs["past"] == "known"
+    for n, start in enumerate(made["start"].values):
+        past = history_at(remembers, start).isel(member=[0, 0, 0])
+        numbers = n + 4 * np.arange(3)  # the first members of all starts, then the second
+        run = lc.integrate(model, closure, past, steps=31, save_every=5, rng=np.random.default_rng(5), member=numbers)
+        np.testing.assert_array_equal(made["z"].isel(start=n), run["z"])
+
+
+@pytest.mark.parametrize("past", [True, False])
+@pytest.mark.parametrize("order", [[2, 0, 3, 1], [1], [3, 2]])
+def test_starts_do_not_depend_on_each_other(remembers: Any, past: bool, order: list[int]) -> None:
+    """Neither on their order, nor on the batch they are in, whether their past is known or drawn."""
+    model, closure, truth = remembers
+    made = lc.forecast(model, closure, truth, starts=4, members=2, leads=LEADS, past=past, rng=5)
+    z0: Any = made["observation"].isel(start=order, lead=0).values
+    if past:
+        known = [history_at(remembers, start) for start in made["start"].values[order]]
+        z0 = xr.concat(known, dim="member", join="exact")
+    run = lc.integrate(model, closure, z0, steps=31, save_every=5, rng=5, member=np.array(order))
+    np.testing.assert_array_equal(made["z"].isel(start=order, member=0), run["z"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "past"),
+    [
+        (lambda truth: truth, "known"),
+        (lambda truth: truth.isel(time=slice(None, None, 2)), "known"),
+        (lambda truth: truth.isel(time=slice(None, None, 5)), "drawn"),  # 0.025 does not divide the step
+        (lambda truth: truth.isel(time=slice(None, None, 10)), "drawn"),  # coarser than the step
+    ],
+)
+def test_a_past_is_known_where_the_steps_were_recorded(remembers: Any, changed: Any, past: str) -> None:
+    model, closure, truth = remembers
+    made = partial(lc.forecast, model, closure, changed(truth), starts=3, members=2, leads=LEADS, rng=5)
+    assert made().attrs["past"] == past
+    drawn = made(past=False)
+    assert drawn.attrs["past"] == "drawn"
+    np.testing.assert_array_equal(drawn["z"].isel(lead=0), made()["z"].isel(lead=0))
+    assert np.array_equal(drawn["z"], made()["z"]) == (past == "drawn")
+
+
+def test_a_record_too_short_for_the_past_leaves_it_to_the_closure(remembers: Any) -> None:
+    """The first start comes one longest lead after the beginning; the past here is longer than that."""
+    model, closure, truth = remembers
+    for longest, past in ((0.1, "known"), (0.05, "drawn")):
+        made = lc.forecast(model, closure, truth, starts=3, members=2, leads=[0.0, longest])
+        assert made.attrs["past"] == past
+
+
+@pytest.mark.parametrize("closure", [lc.closures.NoClosure(dt=0.01), White()])
+def test_a_closure_without_a_past_needs_none(remembers: Any, closure: Any) -> None:
+    model, _, truth = remembers
+    made = partial(lc.forecast, model, closure, truth, starts=3, members=2, leads=LEADS)
+    xr.testing.assert_identical(made(past=True), made(past=False))
+
+
+def test_a_known_past_makes_better_forecasts_than_a_drawn_one(remembers: Any) -> None:
+    """At the first lead, in the mean over 90 starts: the noise goes on from where it was."""
+    model, closure, truth = remembers
+    errors = []
+    for past in (True, False):
+        made = lc.forecast(model, closure, truth, starts=90, members=10, leads=[0.0, 0.05, 0.1], past=past, rng=5)
+        crps = diagnostics.fair_crps(
+            made["z"].isel(lead=1).transpose("start", "k", "member").values, made["observation"].isel(lead=1).values
+        )
+        errors.append(crps.mean(axis=1))
+    gain = errors[1] - errors[0]
+    assert gain.mean() > 4 * gain.std() / np.sqrt(len(gain))
 
 
 # Scores
@@ -299,7 +396,15 @@ def test_too_few_independent_starts_have_scores_without_intervals_and_say_why(st
             data=signal.lfilter([np.sqrt(1 - correlation**2)], [1.0, -correlation], noise[name].values, axis=0)
         )
     scores = lc.verify(data, climate)
-    for name in ("rmse", "ensemble_spread", "spread_skill", "crps", "rank_histogram"):
+    for name in (
+        "rmse",
+        "ensemble_spread",
+        "spread_skill",
+        "crps",
+        "energy_score",
+        "variogram_score",
+        "rank_histogram",
+    ):
         assert np.isfinite(scores[name]).all()
         assert scores[f"{name}_low"].isnull().all()
         assert scores[f"{name}_high"].isnull().all()
@@ -316,7 +421,12 @@ def test_copies_of_a_site_make_no_interval_narrower() -> None:
     data = ensemble(30, 4, 2, 1)
     copies = xr.concat([data] * 5, dim="k")
     one, many = (lc.verify(each, climate, rng=3) for each in (data, copies))
-    xr.testing.assert_allclose(one, many)
+    assert one["variogram_score"].isnull().all()
+    assert not many["variogram_score"].any()
+    for part in BOUNDS:  # the norm of five equal components
+        many[f"energy_score{part}"] = many[f"energy_score{part}"] / np.sqrt(5)
+    left_out = [f"variogram_score{part}" for part in BOUNDS]
+    xr.testing.assert_allclose(one.drop_vars(left_out), many.drop_vars(left_out))
 
 
 def test_seed_decides_the_intervals_and_nothing_else() -> None:
@@ -331,7 +441,7 @@ def test_lead_zero_has_no_error_no_spread_and_no_ratio() -> None:
     data = ensemble(20, 3, 2, 4)
     data["z"][:, :, 0] = data["observation"][:, 0]
     first = lc.verify(data, climate).isel(lead=0)
-    for name, part in product(("rmse", "ensemble_spread", "crps"), BOUNDS):
+    for name, part in product(("rmse", "ensemble_spread", "crps", "energy_score", "variogram_score"), BOUNDS):
         assert float(first[name + part]) == 0.0
     assert np.isnan([first[f"spread_skill{part}"] for part in BOUNDS]).all()
     np.testing.assert_allclose(first["rank_histogram"], 1 / 4)
@@ -369,13 +479,18 @@ def made() -> tuple[xr.Dataset, xr.Dataset]:
 
 def test_the_skill_figure_shows_scores_and_levels_of_no_skill(made: tuple[xr.Dataset, xr.Dataset]) -> None:
     scores = made[1]
-    errors, ratio, crps = figures.skill(scores).axes
-    for axes, names in ((errors, ("rmse", "ensemble_spread")), (ratio, ("spread_skill",)), (crps, ("crps",))):
+    errors, ratio, crps, energy, variogram = figures.skill(scores).axes
+    for axes, names in (
+        (errors, ("rmse", "ensemble_spread")), (ratio, ("spread_skill",)), (crps, ("crps",)),
+        (energy, ("energy_score",)), (variogram, ("variogram_score",)),
+    ):  # fmt: skip
         for line, name in zip(axes.lines, names, strict=False):
             np.testing.assert_array_equal(line.get_ydata(), scores[name])
         assert len(axes.collections) == len(names)
     assert errors.lines[-1].get_ydata()[0] == float(scores["rmse_climatology"])
     assert crps.lines[-1].get_ydata()[0] == float(scores["crps_climatology"])
+    for axes, name in ((energy, "energy_score"), (variogram, "variogram_score")):
+        assert axes.lines[-1].get_ydata()[0] == float(scores[f"{name}_climatology"])
     assert ratio.lines[-1].get_ydata()[0] == 1.0
 
 

@@ -48,7 +48,7 @@ def problem(request):
     """A bridge of one component given six, states as the sampler meets them, and dense moments there."""
     x = DATA[request.param](M)
     sets = bridge.stacked(2, SITES, 1)
-    fitted = bridge.fit(x, EPSILON, sets, components=[SITES], sums="brute", tolerance=1e-7)
+    fitted = bridge.fit(x, bridge.Kernel(epsilon=EPSILON, sums="brute"), sets, components=[SITES], tolerance=1e-7)
     rng = np.random.default_rng(4)
     states = x[rng.integers(0, M, 100)] + np.sqrt(2 * EPSILON) * rng.standard_normal((100, 2 * SITES))
     exact = dense.moments(states[:, sets[SITES]], x[:, sets[SITES]], x[:, SITES], EPSILON)
@@ -97,7 +97,7 @@ def test_far_queries_are_as_right_as_near_ones(problem, distance):
 def test_a_chain_that_meets_far_queries_makes_each_step_once(members):
     """Single precision ends at the first such query of some state; the steps after it are made in the other loop."""
     x = gaussian(M)
-    fitted = bridge.fit(x, EPSILON, bridge.stacked(2, SITES, 1), tolerance=1e-3, sums="brute")
+    fitted = bridge.fit(x, bridge.Kernel(epsilon=EPSILON, sums="brute"), bridge.stacked(2, SITES, 1), tolerance=1e-3)
     state = x[:members].copy()
     state[1::2, 0] += 40.0
     expected, normals = state.copy(), np.random.default_rng(6).standard_normal((4, members, 2 * SITES - 1))
@@ -115,12 +115,11 @@ def test_the_bits_of_a_state_do_not_depend_on_how_many_there_are(components, sum
     x = np.random.default_rng(1).standard_normal((800, 17))
     fitted = bridge.fit(
         x,
-        EPSILON,
+        bridge.Kernel(epsilon=EPSILON, sums=sums),
         bridge.periodic(17, 1),
         components=range(components),
         shared=[0] * components,
         tolerance=1e-3,
-        sums=sums,
     )
     states = np.concatenate([x[:20], x[:3] + 40.0])  # the last are far from every sample
     together = fitted.moments(states)
@@ -172,7 +171,9 @@ def test_results_depend_neither_on_threads_nor_on_the_company(problem):
 def test_several_dictionaries_of_different_sizes_share_one_layout():
     x = lorenz96(M)
     sets = [[0, 4, 5], [1, 4, 5, 6, 7], [2], [3, 2], [4, 0], [5], [6, 1, 2, 3, 0, 7], [7, 6]]
-    both = [bridge.fit(x, EPSILON, sets, sums=sums, tolerance=1e-4) for sums in ("brute", "tree")]
+    both = [
+        bridge.fit(x, bridge.Kernel(epsilon=EPSILON, sums=sums), sets, tolerance=1e-4) for sums in ("brute", "tree")
+    ]
     brute, tree = (fitted.moments(x[::200]) for fitted in both)
     assert np.abs(brute[0] - tree[0]).max() <= 1.1e-4 * x.std(axis=0).max()
     assert np.abs(brute[1] - tree[1]).max() <= 1.1e-4 * x.var(axis=0).max()
@@ -294,4 +295,4 @@ def test_many_samples_are_scaled_as_few_are(name):
 )
 def test_what_cannot_be_promised_is_rejected(arguments, names):
     with pytest.raises(ValueError, match=f"^{names}.* must be "):
-        bridge.fit(gaussian(50), EPSILON, **arguments)
+        bridge.Kernel(**arguments)

@@ -11,6 +11,9 @@ import scipy
 import xarray as xr
 from command_line import Call
 
+import l96closure as lc
+from l96closure import schemes
+from l96closure.systems import kuramoto_sivashinsky
 from l96closure.systems.kuramoto_sivashinsky import KuramotoSivashinsky, etdrk4
 
 F64 = npt.NDArray[np.float64]
@@ -146,7 +149,7 @@ class TestPsiCloses:
     @pytest.mark.parametrize("J", [1, 3])
     def test_to_the_accuracy_of_the_truth(self, J: int) -> None:
         model = KuramotoSivashinsky(MODEL.L, MODEL.K, J)
-        truth = model.simulate(samples=257, dt=0.0125, every=1, spinup=100.0, rng=1)
+        truth = model.simulate(samples=257, dt=0.0125, every=1, spinup=100.0, subgrid="instant", rng=1)
         z, psi = truth["z"].values, truth["psi"].values
         errors = [np.abs(follow(z[0], psi[::n], 0.025 * n) - z[-1]).max() for n in (16, 8, 4)]
         assert errors[-1] < 2e-5
@@ -154,21 +157,60 @@ class TestPsiCloses:
         if J == 1:  # with more points in a box the error is soon that of the truth's own steps
             assert np.polyfit(np.log([16, 8, 4]), np.log(errors), 1)[0] == pytest.approx(4.0, abs=0.3)
 
+    @pytest.mark.parametrize("coarse_dt", [0.1, 0.2, 0.4])
+    @pytest.mark.parametrize("members", [None, 2])
+    def test_held_over_a_step_it_takes_the_coarse_model_to_the_next_state(
+        self, coarse_dt: float, members: int | None
+    ) -> None:
+        how: dict[str, Any] = {"every": round(coarse_dt / 0.1), "spinup": 100.0, "rng": 1, "members": members}
+        truth = MODEL.simulate(samples=100, coarse_dt=coarse_dt, **how)
+        assert truth.attrs["subgrid"] == "step"
+        z, psi = truth["z"].values, truth["psi"].values
+        reached = schemes.rk4(COARSE, z[..., :-1, :], psi[..., :-1, :], coarse_dt)
+        np.testing.assert_allclose(reached, z[..., 1:, :], rtol=0, atol=1e-12)
+        assert np.abs(psi.mean(axis=-1)).max() < 1e-12
+        one, instant = (
+            run if members is None else run.isel(member=0, drop=True)
+            for run in (truth, MODEL.simulate(samples=100, subgrid="instant", **how))
+        )
+        assert one["z"].equals(instant["z"])
+        exact, off = (float(lc.replay(MODEL, run)["error"].max()) for run in (one, instant))
+        assert exact < 1e-10
+        assert off > 1e4 * exact
+
 
 class TestSimulate:
-    def test_records_are_those_of_the_run(self) -> None:
-        arguments: dict[str, Any] = {"dt": 0.1, "spinup": 20.0, "rng": 4}
+    @pytest.mark.parametrize(("subgrid", "coarse_dt"), [("instant", 0.2), ("step", 0.1), ("step", 0.2), ("step", 0.7)])
+    def test_records_are_those_of_the_run(self, subgrid: str, coarse_dt: float) -> None:
+        arguments: dict[str, Any] = {"dt": 0.1, "spinup": 20.0, "rng": 4, "subgrid": subgrid, "coarse_dt": coarse_dt}
         often = MODEL.simulate(samples=41, every=1, **arguments)
         seldom = MODEL.simulate(samples=11, every=4, **arguments)
         xr.testing.assert_equal(seldom, often.isel(time=slice(None, None, 4)))
-        late = MODEL.simulate(samples=1, every=1, dt=0.1, spinup=24.0, rng=4)
-        assert np.array_equal(late["z"].values[0], often["z"].values[-1])
+        late = MODEL.simulate(samples=1, every=1, **{**arguments, "spinup": 24.0})
+        for name in ("z", "psi"):
+            assert np.array_equal(late[name].values[0], often[name].values[-1])
         assert not np.array_equal(MODEL.simulate(samples=1, spinup=1.0, rng=5)["z"], late["z"])
         assert often.attrs["model_L"] == 32.0
+        assert often.attrs["subgrid"] == subgrid
+        assert ("coarse_dt" in often.attrs) == (subgrid == "step")
+
+    @pytest.mark.parametrize("subgrid", ["instant", "step"])
+    @pytest.mark.parametrize("steps_per_call", [1, 3, 17])
+    def test_does_not_depend_on_how_the_run_is_cut(
+        self, monkeypatch: pytest.MonkeyPatch, subgrid: str, steps_per_call: int
+    ) -> None:
+        arguments: dict[str, Any] = {"samples": 13, "every": 4, "spinup": 0.6, "subgrid": subgrid, "coarse_dt": 0.6}
+        whole = MODEL.simulate(**arguments)
+        monkeypatch.setattr(kuramoto_sivashinsky, "_STEPS_PER_CALL", steps_per_call)
+        assert MODEL.simulate(**arguments).identical(whole)
 
     def test_a_blow_up_is_told(self) -> None:
         with pytest.raises(FloatingPointError, match=r"Kuramoto-Sivashinsky equation stopped .* dt = 5;"):
-            KuramotoSivashinsky(L=200.0, K=200).simulate(samples=50, dt=5.0, spinup=5e4)
+            KuramotoSivashinsky(L=200.0, K=200).simulate(samples=50, dt=5.0, spinup=5e4, subgrid="instant")
+
+    def test_a_step_that_the_coarse_model_cannot_take_is_told(self) -> None:
+        with pytest.raises(FloatingPointError, match=r"dt = 1 is too long for the scheme rk4$"):
+            MODEL.simulate(samples=5, spinup=50.0, coarse_dt=1.0)
 
     @pytest.mark.parametrize(
         ("call", "message"),
@@ -182,6 +224,9 @@ class TestSimulate:
             (lambda: MODEL.simulate(dt=0.0), r"^dt = 0\.0 .* > 0"),
             (lambda: MODEL.simulate(every=0), r"^every = 0 .* >= 1"),
             (lambda: MODEL.simulate(spinup=-1.0), r"^spinup = -1\.0 .* >= 0"),
+            (lambda: MODEL.simulate(subgrid="fine"), r"^subgrid = 'fine' .* instant, step$"),
+            (lambda: MODEL.simulate(coarse_dt=0.25), r"^coarse_dt = 0\.25 .* multiple of dt = 0\.1"),
+            (lambda: MODEL.simulate(coarse_dt=0.0), r"^coarse_dt = 0\.0 .* > 0"),
         ],
     )
     def test_bad_arguments(self, call: Any, message: str) -> None:
@@ -205,7 +250,7 @@ TINY = [
 class TestExperiment:
     @pytest.mark.slow
     def test_runs_to_the_report(self, call: Call) -> None:
-        outcome = call(*TINY, "closure.thinning=1", "closure.centres=400", "closure.compressed=50")
+        outcome = call(*TINY, "closure.fields.radius=1", "closure.fields.lags=[]", "closure.law.centres=5000")
         assert outcome.status == 0, outcome.err
         assert (outcome.folder / "report.html").is_file()
         with xr.open_dataset(outcome.folder / "coarse.nc", decode_times=False) as coarse:

@@ -10,7 +10,8 @@ import pytest
 from oracles import order_of_convergence, resolved, rk4_step, tendency, trajectory
 from scipy.integrate import solve_ivp
 
-from l96closure import TwoScaleLorenz96
+import l96closure as lc
+from l96closure import TwoScaleLorenz96, schemes
 from l96closure.systems import lorenz96
 
 SIZES = [(12, 24), (8, 32), (4, 1), (5, 3), (7, 2), (4, 2)]
@@ -117,13 +118,15 @@ class TestSimulate:
     MODEL = TwoScaleLorenz96(5, 3)
 
     @pytest.mark.parametrize("K_J", [(12, 24), (4, 1), (5, 3)])
-    @pytest.mark.parametrize("subgrid", ["fine", "coarse", "coupling"])
+    @pytest.mark.parametrize("subgrid", ["fine", "coarse", "coupling", "step"])
     def test_agrees_with_scalar_loops(self, K_J: tuple[int, int], subgrid: str) -> None:
-        model, dt, lead = TwoScaleLorenz96(*K_J), 5e-4, {"fine": 1, "coarse": 4, "coupling": 0}[subgrid]
+        model, dt, lead = TwoScaleLorenz96(*K_J), 5e-4, {"fine": 1, "coarse": 4, "coupling": 0, "step": 4}[subgrid]
         truth = model.simulate(samples=9, dt=dt, every=1, spinup=0.0, subgrid=subgrid, coarse_dt=4 * dt, rng=7)
         z, y = trajectory(model, 7, dt, 8 + lead)
         if subgrid == "coupling":
             psi = -(model.h * model.c / model.b) * y[:9].sum(axis=2)
+        elif subgrid == "step":
+            psi = schemes.held(model.resolved_tendency, z[:9], z[lead:], lead * dt)
         else:
             psi = (z[lead:] - z[:9]) / (lead * dt) - np.apply_along_axis(resolved, 1, z[:9], model.F)
         np.testing.assert_allclose(truth["z"], z[:9], rtol=0, atol=1e-12)
@@ -135,8 +138,25 @@ class TestSimulate:
         expected = (z[1:] - z[:-1]) / dt - np.apply_along_axis(resolved, 1, z[:-1], 20.0)
         np.testing.assert_allclose(truth["psi"].values[:-1], expected, rtol=0, atol=1e-9)
 
+    @pytest.mark.parametrize("members", [None, 2])
+    @pytest.mark.parametrize("coarse_dt", [5e-4, 5e-3, 2e-2])
+    def test_held_over_a_step_psi_takes_the_coarse_model_to_the_next_state(
+        self, coarse_dt: float, members: int | None
+    ) -> None:
+        every = round(coarse_dt / 5e-4)
+        truth = self.MODEL.simulate(samples=300, every=every, coarse_dt=coarse_dt, rng=3, members=members)
+        assert truth.attrs["subgrid"] == "step"
+        z, psi = truth["z"].values, truth["psi"].values
+        reached = schemes.rk4(self.MODEL.resolved_tendency, z[..., :-1, :], psi[..., :-1, :], coarse_dt)
+        rounding = 16 * np.spacing(np.abs(z).max()) + 1e-13 * coarse_dt * np.abs(psi).max()
+        np.testing.assert_allclose(reached, z[..., 1:, :], rtol=0, atol=rounding)
+        one = truth if members is None else truth.isel(member=0, drop=True)
+        replayed = lc.replay(self.MODEL, one)
+        # Rounding is all that there is to grow, by no more than e^5 a time unit.
+        assert (replayed["error"] < 1e-14 * np.exp(5.0 * (truth["time"] + 1.0))).all()
+
     @pytest.mark.parametrize("every", [2, 3, 7, 10, 25])
-    @pytest.mark.parametrize("subgrid", ["fine", "coarse", "coupling"])
+    @pytest.mark.parametrize("subgrid", ["fine", "coarse", "coupling", "step"])
     def test_every_nth_sample_is_the_full_run_thinned(self, subgrid: str, every: int) -> None:
         arguments: dict[str, Any] = {"dt": 1e-3, "spinup": 0.5, "subgrid": subgrid, "coarse_dt": 5e-3, "rng": 2}
         full = self.MODEL.simulate(samples=20 * every, every=1, **arguments)
@@ -145,7 +165,7 @@ class TestSimulate:
             assert np.array_equal(thin[name].values, full[name].values[::every])
         np.testing.assert_allclose(thin["time"], full["time"].values[::every], rtol=1e-14)
 
-    @pytest.mark.parametrize("subgrid", ["fine", "coarse", "coupling"])
+    @pytest.mark.parametrize("subgrid", ["fine", "coarse", "coupling", "step"])
     @pytest.mark.parametrize("steps_per_call", [1, 3, 17])
     def test_does_not_depend_on_how_the_run_is_cut(
         self, monkeypatch: pytest.MonkeyPatch, subgrid: str, steps_per_call: int
@@ -185,10 +205,11 @@ class TestSimulate:
         assert expected.items() <= truth.attrs.items()
         assert "coarse_dt" not in self.MODEL.simulate(samples=1, subgrid="fine").attrs
 
+    @pytest.mark.parametrize("subgrid", ["coupling", "step"])
     @pytest.mark.parametrize("spinup", [0.0, 5.0])
-    def test_an_unstable_run_names_the_time_and_the_step(self, spinup: float) -> None:
+    def test_an_unstable_run_names_the_time_and_the_step(self, spinup: float, subgrid: str) -> None:
         with pytest.raises(FloatingPointError, match=r"time -?[\d.e+-]+ .*dt = 0\.05") as caught:
-            TwoScaleLorenz96().simulate(samples=1000, dt=0.05, spinup=spinup)
+            TwoScaleLorenz96().simulate(samples=1000, dt=0.05, spinup=spinup, subgrid=subgrid, coarse_dt=0.05)
         assert "\n" not in str(caught.value)
 
     def test_memory_holds_the_samples_alone(self) -> None:
@@ -240,10 +261,12 @@ def test_bad_parameters(arguments: dict[str, Any], message: str) -> None:
         ({"every": 1.5}, r"^every = 1\.5 .* integer"),
         ({"spinup": -1.0}, r"^spinup = -1\.0 .* >= 0"),
         ({"spinup": np.inf}, r"^spinup = inf .* finite"),
-        ({"subgrid": "medium"}, r"^subgrid = 'medium' .* coarse, coupling, fine"),
-        ({"subgrid": "coarse", "coarse_dt": 2.5e-3}, r"^coarse_dt = 0\.0025 .* multiple of dt = 0\.001"),
-        ({"subgrid": "coarse", "coarse_dt": 4e-4}, r"^coarse_dt = 0\.0004 .* multiple of dt = 0\.001"),
-        ({"subgrid": "coarse", "coarse_dt": -1e-3}, r"^coarse_dt = -0\.001 .* > 0"),
+        ({"subgrid": "medium"}, r"^subgrid = 'medium' .* coarse, coupling, fine, step$"),
+        *(
+            ({"subgrid": subgrid, "coarse_dt": step}, rf"^coarse_dt = {step} .* {allowed}")
+            for subgrid in ("coarse", "step")
+            for step, allowed in ((2.5e-3, r"multiple of dt = 0\.001"), (4e-4, "multiple of dt"), (-1e-3, "> 0"))
+        ),
         ({"rng": -1}, r"^rng = -1 .* >= 0"),
         ({"rng": 0.5}, r"^rng = 0\.5 .* integer"),
         ({"rng": True}, r"^rng = True .* integer"),

@@ -7,6 +7,7 @@ import pytest
 from scipy.special import ndtr
 
 from l96closure import bridge
+from l96closure.bridge.dictionary import ESTIMATORS
 
 RHO, M = 0.6, 20_000
 
@@ -57,6 +58,23 @@ def test_quantiles_average_to_the_conditional_mean_and_lie_within_the_samples(fi
     far = quantiles(np.array([[-1e9, 1e9, 0.0, 0.0]]).T.copy(), np.array([[0.0, 0.0, -1e9, 1e9]]).T.copy())
     values = fitted.dictionaries[0].values
     assert values.min() <= far.min() <= far.max() <= values.max()
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_another_kernel_has_quantiles_of_its_own_mean_or_none(estimator: str) -> None:
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal(2000)
+    pairs = np.stack([x, x**2 + 0.3 * rng.standard_normal(2000)], axis=1)
+    fitted = bridge.fit(pairs, 0.02, [[0], [0]], components=[1], estimator=estimator)
+    if estimator not in ("bridge", "kde"):
+        with pytest.raises(ValueError, match=f"^estimator = '{estimator}' is not allowed; it must be bridge or kde"):
+            bridge.tabulate(fitted)
+        return
+    at, levels = np.linspace(-1.5, 1.5, 13)[:, None], np.linspace(-4, 4, 2001)
+    weight = np.exp(-0.5 * levels**2)
+    both = [axis.reshape(-1, 1) for axis in np.meshgrid(at, levels, indexing="ij")]
+    mean = bridge.tabulate(fitted)(*both).reshape(at.size, -1) @ weight / weight.sum()
+    np.testing.assert_allclose(mean, fitted.conditional_mean(np.hstack([at, at]))[:, 0], atol=2e-2)
 
 
 def test_a_state_that_is_no_number_gives_none(fitted):

@@ -17,15 +17,19 @@ import xarray as xr
 from cycler import cycler
 from matplotlib.colors import to_hex
 
+import l96closure as lc
 from l96closure import diagnose, report
 from l96closure import figures as package
-from l96closure.diagnostics import PARTS, SCORES
+from l96closure.closures import Analog, Chain, Moments, NoClosure, Noise, PolynomialAR1, SchrodingerBridge, Trend
+from l96closure.diagnostics import PARTS, SCORES, intervals
 from l96closure.figures import bistable as of_bistable
 from l96closure.figures import climate as figures
 from l96closure.figures import gaussian as of_gaussian
 from l96closure.figures import structure, style
 from l96closure.figures.style import Picture
 from l96closure.report import climate
+from l96closure.report import closure as of_closure
+from l96closure.report import structure as structure_report
 
 pytestmark = pytest.mark.slow  # whole runs, or many of them
 
@@ -62,11 +66,33 @@ def _known(score: float, floor: float, floor_std: float, ratio: float, error: fl
             },
             "autocorrelation_residual": (("source", "lag"), 0.9 ** np.array([np.arange(60), 2 * np.arange(60)])),
             "autocorrelation_residual_se": (("source", "lag"), np.full((2, 60), 0.01)),
+            **{f"neighbour_correlation_{name}": ("source", [0.14, 0.09]) for name in ("z", "psi", "residual")},
+            **{f"neighbour_correlation_{name}_se": ("source", [error, error]) for name in ("z", "psi", "residual")},
+            **{
+                f"spectrum_{name}": (("source", "wavenumber"), [[1.0, 4.0, 2.0], [1.1, 2.76, 2.0]])
+                for name in ("z", "psi")
+            },
+            **{f"spectrum_{name}_se": (("source", "wavenumber"), np.full((2, 3), error)) for name in ("z", "psi")},
+            **{
+                f"spectrum_ratio_{name}{part}": ("wavenumber", np.array([1.1, 0.69, 1.0]) + (side and side * error))
+                for name in ("z", "psi")
+                for part, side in (("", 0), ("_low", -2), ("_high", 2))
+            },
+            **{
+                f"spectrum_error_{name}{part}": 0.31 + (side and side * error)
+                for name in ("z", "psi")
+                for part, side in (("", 0), ("_low", -3), ("_high", 3))
+            },
             "return_period_z": (("source", "threshold"), [[5.0, 80.0], [6.0, np.inf]]),
             "return_period_z_low": (("source", "threshold"), [[4.0, 50.0], [5.0, 1062.4]]),
             "return_period_z_high": (("source", "threshold"), [[6.0, 120.0], [7.0, np.inf]]),
         },
-        coords={"source": ["truth", "coarse"], "lag": 0.02 * np.arange(60), "threshold": [10.04, 20.0]},
+        coords={
+            "source": ["truth", "coarse"],
+            "lag": 0.02 * np.arange(60),
+            "threshold": [10.04, 20.0],
+            "wavenumber": np.arange(3),
+        },
         attrs={
             "floor_stretches": 3,
             "floor_pairs": pairs,
@@ -152,6 +178,21 @@ def test_spectra_are_drawn_for_both_sources(runs) -> None:
         np.testing.assert_array_equal(shown, diagnostics[f"spectrum_{name}"])
 
 
+@pytest.mark.parametrize("error", [np.nan, 0.02])
+def test_correlations_in_space_and_time_are_drawn_with_what_differs_by_more_than_chance(runs, error: float) -> None:
+    diagnostics = runs[2].copy(deep=True)
+    for name in ("psi", "residual"):
+        diagnostics[f"space_time_correlation_{name}_se"][:] = error
+    axes = [axes for axes in structure.space_time(diagnostics).axes if axes.get_label() != "<colorbar>"]
+    for row, name in zip((axes[:3], axes[3:]), ("psi", "residual"), strict=True):
+        correlation = diagnostics[f"space_time_correlation_{name}"].transpose("source", "time_lag", "offset").values
+        shown = [panel.collections[0].get_array() for panel in row]
+        np.testing.assert_array_equal(shown[:2], correlation)
+        difference = correlation[1] - correlation[0]
+        difference[np.abs(difference) <= intervals.SIDE * np.hypot(error, error)] = 0.0
+        np.testing.assert_array_equal(shown[2].filled(0.0), difference)
+
+
 def test_tails_show_differences_of_quantiles_and_finite_return_periods(runs) -> None:
     *_, diagnostics = runs
     diagnostics = diagnostics.copy(deep=True)
@@ -187,7 +228,7 @@ def test_all_pictures_are_written(runs, tmp_path: Path) -> None:
     pictures = figures.save_all(tmp_path / "figures", *runs)
     names = [
         "covariance", "histograms", "autocorrelations", "psi_against_z", "joint_density", "residual_autocorrelation",
-        "spectra", "tails", "hovmoeller",
+        "spectra", "space_time", "tails", "hovmoeller",
     ]  # fmt: skip
     assert [picture.name for picture in pictures] == names
     assert sorted(p.name for p in (tmp_path / "figures").iterdir()) == sorted(f"{name}.png" for name in names)
@@ -199,7 +240,7 @@ def test_all_pictures_are_written(runs, tmp_path: Path) -> None:
 def test_pictures_of_a_closure_without_tendency(runs, tmp_path: Path) -> None:
     truth, coarse, _ = runs
     coarse = coarse.assign(psi=xr.zeros_like(coarse["psi"]))
-    assert len(figures.save_all(tmp_path, truth, coarse, diagnose(truth, coarse))) == 9
+    assert len(figures.save_all(tmp_path, truth, coarse, diagnose(truth, coarse))) == 10
 
 
 HOSTILE = {
@@ -302,12 +343,33 @@ def test_runs_too_short_for_standard_errors_have_numbers_without_and_say_why() -
     for name in ("autocorrelation_residual_se", "return_period_z_low", "return_period_z_high"):
         numbers[name] = numbers[name] * np.nan
     assert "by chance or not: the runs are too short against their memory" in climate.headline(numbers)
-    _, moments, memory, extremes = climate.tables(numbers)
+    for name in [name for name in numbers if "spectrum" in str(name) and str(name).endswith(("_low", "_high"))]:
+        numbers[name] = numbers[name] * np.nan
+    _, moments, waves, neighbours, memory, extremes = climate.tables(numbers)
     assert moments.rows[0].cells == ("5.5", "5", "+0.5", "–")
     assert memory.rows[0].cells == ("0.81", "0.9", "-0.09", "–")
     assert extremes.rows[0].cells == ("6", "5")
-    for table in (moments, memory, extremes):
+    assert waves.rows[1].cells == ("4", "0.690", "4", "0.690")
+    assert waves.rows[-1].cells[1] == "31.0 % at 1"
+    assert neighbours.rows[1].cells == ("0.09", "0.14", "-0.05", "–")
+    for table in (moments, waves, neighbours, memory, extremes):
         assert "not given where fewer than 20 stretches of time are independent" in table.note
+
+
+def test_structure_along_the_ring_is_compared() -> None:
+    numbers = _known(0.02, 0.016, 0.0031, 1.1, 0.01)
+    waves, neighbours = structure_report.tables(numbers)
+    assert [row.label for row in waves.rows] == ["wavenumber 0", "wavenumber 1", "wavenumber 2", "largest error"]
+    assert waves.rows[1].cells == ("4.000 ± 0.010", "0.690 (0.670 to 0.710)") * 2
+    assert waves.rows[-1].cells[1] == "31.0 % (28.0 to 34.0) at 1"
+    assert neighbours.rows[1].cells == ("0.090 ± 0.010", "0.140 ± 0.010", "-0.050 ± 0.014", "-3.5")
+    lone = numbers.assign({name: numbers[name] * np.nan for name in numbers if "neighbour" in str(name)})
+    assert [table.heading for table in structure_report.tables(lone)] == ["Spectra along the ring"]
+    many = structure_report.tables(numbers.isel(wavenumber=np.arange(40) % 3).assign_coords(wavenumber=np.arange(40)))[
+        0
+    ]
+    assert len(many.rows) == 16
+    assert "Wavenumbers beyond 14 are in diagnostics.nc" in many.note
 
 
 def test_memory_and_extremes_are_compared() -> None:
@@ -427,6 +489,17 @@ def test_page_with_warnings_shows_them_before_the_scores(tmp_path: Path) -> None
     assert '<ul class="warnings">' not in _written(tmp_path, numbers)
 
 
+def test_findings_stand_before_the_scores_with_what_they_rest_on(tmp_path: Path) -> None:
+    numbers = _known(0.02, 0.018, 0.003, 1.0, 0.02)
+    said = ("Where it <fails>", ["Here & there.", "No failure elsewhere."], "What counts.")
+    text = _written(tmp_path, numbers, findings=said)
+    words = " ".join(_Page(text).text.split())
+    assert f"{said[0]} Here & there. No failure elsewhere. What counts." in words
+    assert text.index("No failure elsewhere.") < text.index("<table>")
+    assert '<a href="#where-it-fails">' in text
+    assert "Where it" not in _written(tmp_path, numbers)
+
+
 def test_failed_report_leaves_the_old_page(tmp_path: Path) -> None:
     (tmp_path / "report.html").write_text("old")
     with pytest.raises(FileNotFoundError):
@@ -438,3 +511,46 @@ def test_failed_report_leaves_the_old_page(tmp_path: Path) -> None:
 def test_report_needs_a_folder(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="existing folder"):
         _written(tmp_path / "nowhere", _known(0.02, 0.018, 0.003, 1.0, 0.02))
+
+
+LOCAL, WIDE = lc.Fields(radius=0, lags=()), lc.Fields(radius=1, lags=(0.01, 0.03))
+FITTED = {
+    "bridge": (SchrodingerBridge, {"fields": WIDE, "trend": Trend(degree=3, order=2), "noise": Noise(order=2)}),
+    "moments": (SchrodingerBridge, {"fields": LOCAL, "trend": None, "law": Moments(centres=200)}),
+    "chain": (SchrodingerBridge, {"fields": LOCAL, "law": Chain("split", steps=3, centres=200)}),
+    "ar1": (PolynomialAR1, {}),
+    "analog": (Analog, {"neighbours": 7}),
+    "none": (NoClosure, {}),
+}
+SAID = {
+    "bridge": {
+        "neighbours seen on either side": "1",
+        "lags seen": "0.01, 0.03",
+        "trend": "degree 3 at the site, products of order 2",
+        "law of the residual": "quantiles given {coordinate}",
+        "noise": "autoregressive of order 2, correlated in space",
+    },
+    "moments": {"trend": "none", "law of the residual": "moments given all that is seen"},
+    "chain": {"lags seen": "none", "law of the residual": "chain, scheme split, 3 steps"},
+    "ar1": {
+        "trend": "degree 4 at the site, products of order 1",
+        "law of the residual": "Gaussian given z",
+        "noise": "autoregressive of order 1, independent at every site",
+    },
+    "analog": {"samples drawn from": "the 7 nearest of 2,994", "memory": "the last step"},
+    "none": {},
+}
+
+
+@pytest.mark.filterwarnings("ignore::l96closure.bridge.AccuracyWarning")  # of few samples, which is no matter here
+@pytest.mark.parametrize("name", FITTED)
+def test_what_a_closure_is_made_of_is_said_also_of_one_from_a_file(tmp_path: Path, name: str) -> None:
+    truth = lc.TwoScaleLorenz96(K=6, J=4).simulate(samples=500, spinup=1.0)
+    kind, how = FITTED[name]
+    closure = kind.fit(truth, **how)
+    closure.save(tmp_path / "closure.nc")
+    for one in (closure, lc.closures.load(tmp_path / "closure.nc")):
+        found = {row.label: row.cells[0] for table in of_closure.tables(one) for row in table.rows}
+        told = {key: text.format(coordinate=getattr(one, "coordinate", "")) for key, text in SAID[name].items()}
+        assert found.items() >= told.items()
+        assert of_closure.text(one) == "; ".join(f"{label}: {said}" for label, said in found.items())

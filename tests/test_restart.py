@@ -11,18 +11,18 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import xarray as xr
-from mortal import Killed, Mortal, MortalRestart, dying
+from mortal import Killed, Mortal, MortalRestart
 from test_bad_settings import composed
 
 import l96closure as lc
-from l96closure import noise
+from l96closure import noise, schemes
 from l96closure.bridge import sinkhorn
-from l96closure.closures import Analog, PolynomialAR1, SchrodingerBridge
+from l96closure.closures import Analog, PolynomialAR1, Quantiles, SchrodingerBridge
 from l96closure.coarse import BlowUpError
 from l96closure.experiments import closure
 from l96closure.experiments.chains import Lengths, Sampling, generate
 from l96closure.experiments.settings import Settings
-from l96closure.restart import Journal, Restart, generator_state, restore_generator
+from l96closure.restart import Evaluations, Restart, generator_state, restore_generator
 from l96closure.systems import kuramoto_sivashinsky, lorenz96, lorenz96_core
 
 pytestmark = pytest.mark.slow  # whole runs, or many of them
@@ -32,7 +32,7 @@ F64 = npt.NDArray[np.float64]
 
 @pytest.fixture(scope="module")
 def truth() -> xr.Dataset:
-    return lc.TwoScaleLorenz96(K=6, J=4).simulate(samples=1500, dt=1e-3, every=5, spinup=5.0, subgrid="coupling")
+    return lc.TwoScaleLorenz96(K=6, J=4).simulate(samples=1500, dt=1e-3, every=5, spinup=5.0)
 
 
 tendency = lc.TwoScaleLorenz96(K=6, J=4).resolved_tendency
@@ -40,10 +40,6 @@ tendency = lc.TwoScaleLorenz96(K=6, J=4).resolved_tendency
 
 def start() -> F64:
     return np.random.default_rng(0).normal(2.0, 3.0, (3, 6))
-
-
-def journal(folder: Path) -> Journal:
-    return Journal(Restart(folder, 0.0), "this test")
 
 
 @pytest.mark.parametrize("every", [-1.0, np.nan, "often"])
@@ -62,19 +58,30 @@ def test_a_generator_comes_back_from_its_text(kind: Any) -> None:
     assert first.integers(1 << 30, dtype=np.uint32) == second.integers(1 << 30, dtype=np.uint32)
 
 
-@pytest.mark.parametrize("of", [PolynomialAR1, Analog, SchrodingerBridge], ids=lambda of: of.name)
+SEES_LAGS = lc.Fields(radius=1, lags=(0.01, 0.03))
+FITS: dict[str, Callable[[xr.Dataset], Any]] = {
+    "PolynomialAR1": PolynomialAR1.fit,
+    "Analog": Analog.fit,
+    "SchrodingerBridge": partial(SchrodingerBridge.fit, fields=SEES_LAGS, law=Quantiles(centres=500)),
+}
+
+
+@pytest.mark.parametrize("of", FITS)
+@pytest.mark.parametrize("past", ["drawn", "known"])
 @pytest.mark.parametrize(("steps", "save_every"), [(5, 3), (37, 1), (64, 7)])
 def test_a_run_killed_again_and_again_is_the_uninterrupted_one(
-    truth: xr.Dataset, tmp_path: Path, of: Any, steps: int, save_every: int
+    truth: xr.Dataset, tmp_path: Path, of: str, past: str, steps: int, save_every: int
 ) -> None:
-    closure = of.fit(truth)
-    whole = lc.integrate(tendency, closure, start(), 80, dt=5e-3, save_every=save_every, rng=5)
+    closure, z0 = FITS[of](truth), start()
+    if past == "known":
+        z0 = lc.history(tendency, truth.isel(time=slice(100))).isel(member=[0, 0, 0])
+    whole = lc.integrate(tendency, closure, z0, 80, dt=5e-3, save_every=save_every, rng=5)
     deaths = 0
     while True:
         try:
             mortal: Any = Mortal(closure, steps)
             restart = Restart(tmp_path / "run", 0.0)
-            run = lc.integrate(tendency, mortal, start(), 80, dt=5e-3, save_every=save_every, rng=5, restart=restart)
+            run = lc.integrate(tendency, mortal, z0, 80, dt=5e-3, save_every=save_every, rng=5, restart=restart)
             break
         except Killed:
             deaths += 1
@@ -134,9 +141,11 @@ def test_a_users_own_closure_goes_on_from_its_state(tmp_path: Path, named: bool)
     assert run(restart=Restart(tmp_path / "run", 0.0)).identical(whole)
 
 
-def test_forecasts_go_on(truth: xr.Dataset, tmp_path: Path) -> None:
-    closure = PolynomialAR1.fit(truth)
-    how: dict[str, Any] = {"starts": 3, "members": 2, "leads": np.linspace(0.0, 0.5, 11), "rng": 3}
+@pytest.mark.parametrize("past", [True, False])
+@pytest.mark.parametrize("of", FITS)
+def test_forecasts_go_on(truth: xr.Dataset, tmp_path: Path, of: str, past: bool) -> None:
+    closure = FITS[of](truth)
+    how: dict[str, Any] = {"starts": 3, "members": 2, "leads": np.linspace(0.0, 0.5, 11), "rng": 3, "past": past}
     whole = lc.forecast(tendency, closure, truth, **how)
     with pytest.raises(Killed):
         lc.forecast(tendency, closure, truth, **how, restart=MortalRestart(tmp_path, 60))
@@ -145,23 +154,20 @@ def test_forecasts_go_on(truth: xr.Dataset, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("estimator", ["bridge", "dot_product", "variable"])
 def test_a_fit_goes_on_evaluation_by_evaluation(tmp_path: Path, estimator: str) -> None:
-    samples = np.random.default_rng(1).standard_normal((300, 4))
-    arguments: dict[str, Any] = {"neighbourhoods": lc.bridge.periodic(4, 1), "estimator": estimator}
-    taken: list[Callable[[], F64]] = []
+    samples, kernel = np.random.default_rng(1).standard_normal((300, 4)), lc.bridge.Kernel(estimator, 0.5)
 
-    def counted(step: Callable[[], F64]) -> F64:
-        taken.append(step)
-        return step()
+    def fitted(restart: Restart | None) -> lc.bridge.Bridge:
+        return lc.bridge.fit(samples, kernel, lc.bridge.periodic(4, 1), restart=restart)
 
-    whole = lc.bridge.fit(samples, 0.5, **arguments, remember=counted)
-    for evaluations in range(1, len(taken)):
-        remember = dying(evaluations, journal(tmp_path))
-        with pytest.raises(Killed):
-            lc.bridge.fit(samples, 0.5, **arguments, remember=remember)
-    lc.bridge.fit(samples, 0.5, **arguments, remember=journal(tmp_path))
-    known = journal(tmp_path)
-    fitted = lc.bridge.fit(samples, 0.5, **arguments, remember=lambda step: known(dying(0, step)))
-    for one, other in zip(fitted.dictionaries, whole.dictionaries, strict=True):
+    whole, deaths = fitted(None), 0
+    while True:
+        try:
+            again = fitted(MortalRestart(tmp_path, parts=1))
+            break
+        except Killed:
+            deaths += 1
+    assert deaths == (whole.iterations + 1).sum()  # the first evaluation finds where to start from
+    for one, other in zip(again.dictionaries, whole.dictionaries, strict=True):
         assert np.array_equal(one.log_v, other.log_v)
         assert (one.residual, one.iterations) == (other.residual, other.iterations)
 
@@ -169,14 +175,14 @@ def test_a_fit_goes_on_evaluation_by_evaluation(tmp_path: Path, estimator: str) 
 @pytest.mark.parametrize("consecutive", [True, False])
 def test_the_nested_scaling_of_many_samples_goes_on(tmp_path: Path, consecutive: bool) -> None:
     """Both ways to a first guess: rules along a trajectory, and every n-th of scattered samples."""
-    rng = np.random.default_rng(2)
-    samples = rng.standard_normal((1, 24_000))
+    samples = np.random.default_rng(2).standard_normal((2, 24_000))
     if consecutive:
-        samples = np.sin(0.01 * np.arange(24_000.0))[None]
+        samples = np.sin(0.01 * np.outer([1.0, np.sqrt(2.0)], np.arange(24_000.0)))
     whole = sinkhorn.solve_samples(samples, 1e-4)
-    with pytest.raises(Killed):
-        sinkhorn.solve_samples(samples, 1e-4, remember=dying(6, journal(tmp_path)))
-    again = sinkhorn.solve_samples(samples, 1e-4, remember=journal(tmp_path))
+    with pytest.raises(Killed), Evaluations(MortalRestart(tmp_path, parts=6)):
+        sinkhorn.solve_samples(samples, 1e-4)
+    with Evaluations(Restart(tmp_path, 0.0)):
+        again = sinkhorn.solve_samples(samples, 1e-4)
     assert np.array_equal(again.log_v, whole.log_v)
 
 
@@ -185,10 +191,15 @@ SIMULATIONS: dict[str, Callable[..., xr.Dataset]] = {
         subgrid: partial(
             lc.TwoScaleLorenz96(K=5, J=3).simulate, 23, 1e-3, every=4, spinup=0.031, subgrid=subgrid, rng=3
         )
-        for subgrid in ("fine", "coarse", "coupling")
+        for subgrid in ("fine", "coarse", "coupling", "step")
     },
     "one sample": partial(lc.TwoScaleLorenz96(K=5, J=3).simulate, 1, spinup=0.02, subgrid="coupling"),
-    "Kuramoto-Sivashinsky": partial(lc.KuramotoSivashinsky(L=20.0, K=8, J=8).simulate, 23, every=3, spinup=4.0),
+    **{
+        f"Kuramoto-Sivashinsky, {subgrid}": partial(
+            lc.KuramotoSivashinsky(L=20.0, K=8, J=8).simulate, 23, every=3, spinup=4.0, subgrid=subgrid, coarse_dt=0.5
+        )
+        for subgrid in ("instant", "step")
+    },
     "members": partial(lc.TwoScaleLorenz96(K=5, J=3).simulate, 9, 1e-3, every=4, spinup=0.031, members=3, rng=3),
     "members of Kuramoto-Sivashinsky": partial(
         lc.KuramotoSivashinsky(L=20.0, K=8, J=8).simulate, 9, every=3, spinup=1.0, members=3
@@ -211,42 +222,26 @@ def test_a_truth_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: 
     assert deaths >= 1
 
 
-@pytest.mark.parametrize("steps", [25, 40])
-def test_chains_go_on_record_by_record(tmp_path: Path, steps: int) -> None:
+@pytest.mark.parametrize("parts", [1, 7])
+def test_chains_go_on_record_by_record(tmp_path: Path, parts: int) -> None:
     rng = np.random.default_rng(4)
     sets = [rng.standard_normal((50, 4)) for _ in range(2)]
     lengths = {"split": Lengths(1500, 3), "sequential": Lengths(4, 1), "ancestral": Lengths(1, 1)}
     sampling = Sampling(chains=5, records=6, schemes=lengths)
+    fits = [(lc.bridge.fit(one, 0.1, lc.bridge.markov(4)), one) for one in sets]
 
-    def generated(remember: Any) -> xr.Dataset:
-        fits = [(lc.bridge.fit(one, 0.1, lc.bridge.markov(4), remember=remember), one) for one in sets]
-        return generate(fits, sampling, lambda x: x.var(axis=1), seed=3, remember=remember)
+    def generated(restart: Restart | None = None) -> xr.Dataset:
+        return generate(fits, sampling, lambda x: x.var(axis=1), seed=3, restart=restart)
 
-    whole, deaths = generated(sinkhorn.at_once), 0
+    whole, deaths = generated(), 0
     while True:
         try:
-            again = generated(MortalJournal(journal(tmp_path), steps))
+            again = generated(MortalRestart(tmp_path, parts))
             break
         except Killed:
             deaths += 1
     assert again.identical(whole)
-    assert deaths > 60 // steps
-
-
-class MortalJournal:
-    """A journal that dies after so many new steps."""
-
-    def __init__(self, journal: Journal, steps: int) -> None:
-        self._journal, self._steps = journal, steps
-
-    def __call__(self, step: Callable[[], F64], rng: np.random.Generator | None = None) -> F64:
-        def once() -> F64:
-            self._steps -= 1
-            if self._steps < 0:
-                raise Killed
-            return step()
-
-        return self._journal(once, rng)
+    assert deaths > 50 // parts
 
 
 class DiesInTheReference(Restart):
@@ -260,7 +255,7 @@ class DiesInTheReference(Restart):
 
 def test_a_finished_piece_stays_until_all_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The truth is not run again where the process died in the reference."""
-    settings = Settings.from_config(composed("training.samples=300", "reference.duration=10", "forecast.starts=4"))
+    settings = Settings.from_config(composed("training.samples=300", "reference.duration=10", "forecast.starts=3"))
     whole, sample, steps = closure.simulate(settings), lorenz96_core.Integration.sample, []
     with pytest.raises(Killed):
         closure.simulate(settings, restart=DiesInTheReference(tmp_path / "work", 0.0))
@@ -289,7 +284,7 @@ def test_a_blow_up_keeps_the_last_state_and_what_was_good() -> None:
     steps, member = last.attrs["step"], last.attrs["member"]
     assert np.isfinite(last["z"]).all()
     with np.errstate(over="ignore", invalid="ignore"):
-        assert not np.isfinite(lc.coarse.euler(tendency, last["z"].values, last["psi"].values, dt)[member]).all()
+        assert not np.isfinite(schemes.euler(tendency, last["z"].values, last["psi"].values, dt)[member]).all()
     before = lc.integrate(tendency, lc.closures.NoClosure(), z0, steps - 1, dt=dt, scheme="euler", save_every=2)
     assert 10 < good.sizes["time"] < before.sizes["time"]
     assert good["z"].equals(before["z"].isel(time=slice(good.sizes["time"])))

@@ -26,17 +26,18 @@ F64 = npt.NDArray[np.float64]
 pytestmark = pytest.mark.filterwarnings("ignore::l96closure.SchemeWarning")
 Arguments = dict[str, Any]
 REFUSED = r"^.* belongs to another computation: other arguments, settings, data or versions; clear it to begin anew$"
-NOT_OF_THE_RESULT = {"restart", "each"}
+NOT_OF_THE_RESULT = {"restart"}
 
 
-def made(seed: int) -> xr.Dataset:
+def made(seed: int, samples: int = 300) -> xr.Dataset:
     model = TwoScaleLorenz96(K=6, J=4)
-    truth = model.simulate(300, 1e-3, every=5, spinup=1.0, subgrid="coupling", rng=seed)
+    truth = model.simulate(samples, 1e-3, every=5, spinup=1.0, subgrid="coupling", rng=seed)
     rng = np.random.default_rng(seed)
     return truth.assign(w=truth["z"] + rng.standard_normal(truth["z"].shape), other=truth["psi"] ** 2)
 
 
 TRUTH, OTHER = made(1), made(2)
+LONG, OTHER_LONG = made(1, 500), made(2, 500)
 
 
 def forced(z: F64, F: float) -> F64:
@@ -127,6 +128,25 @@ CALLS: dict[str, tuple[Callable[..., Any], Arguments, dict[str, list[Arguments]]
             "members": [{"members": 3}],
             "leads": [{"leads": [0.0, 0.02, 0.04, 0.06]}, {"leads": [0.0, 0.05, 0.1]}],
             "dt": [{"dt": 1e-2}],
+        },
+    ),
+    "mark": (
+        lc.mark,
+        {
+            **{"model": TwoScaleLorenz96(K=6, J=4), "reference": LONG, "starts": 4, "members": 2, "leads": None},
+            **{"spinup": 0.1, "most": None, "rng": 3, "dt": None, "coarse_dt": 1e-3},
+        },
+        {
+            "model": [{"model": TwoScaleLorenz96(K=6, J=4, F=19.0)}, {"model": TwoScaleLorenz96(K=6, J=5)}],
+            "reference": [{"reference": OTHER_LONG}, {"reference": LONG.isel(time=slice(1, None))}],
+            "starts": [{"starts": 3}],
+            "members": [{"members": 3}],
+            "leads": [{"leads": [0.0, 0.02, 0.04, 0.06]}],
+            "spinup": [{"spinup": 0.11}],
+            "most": [{"most": 2}],
+            "rng": [{"rng": 4}, {"rng": np.random.default_rng(7)}],
+            "dt": [{"dt": 5e-4}],
+            "coarse_dt": [{"coarse_dt": 5e-4}],
         },
     ),
     "fit": (

@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 import l96closure as lc
-from l96closure.closures import Analog, Polynomial, PolynomialAR1, SchrodingerBridge
+from l96closure.closures import Analog, Noise, Polynomial, PolynomialAR1, Quantiles, SchrodingerBridge, Trend
 
 FILL = 9.969209968386869e36
 TIMES, SITES = 120, 4
@@ -59,26 +59,48 @@ CASES: dict[str, tuple[xr.Dataset, str]] = {
     ),
     "missing": (spoilt(np.nan), r"nan .* finite"),
 }
+FEW: dict[str, Any] = {
+    "fields": lc.Fields(radius=0, lags=()),
+    "trend": Trend(2, 1),
+    "law": Quantiles(centres=200),
+    "noise": Noise(1),
+}
+
+
+def backwards(data: xr.Dataset) -> xr.Dataset:
+    """Return the last times of a record as a history whose step before now is the last."""
+    before = data.isel(time=slice(None, None, -1)).drop_vars("time").rename(time="lag")
+    now = before.isel(lag=slice(1, 2))
+    both = xr.concat([now, before], "lag", data_vars="all", combine_attrs="override")
+    return both.assign_coords(lag=0.1 * np.arange(both.sizes["lag"])).expand_dims("member")
+
+
 ENTRIES: dict[str, Callable[[xr.Dataset], object]] = {
     **{
         of.name: of.fit
         for of in (Polynomial, PolynomialAR1, Analog)
     },
-    "schrodinger_bridge": lambda data: SchrodingerBridge.fit(data, thinning=1, memory=1),
+    "schrodinger_bridge": lambda data: SchrodingerBridge.fit(data, **FEW),
     "diagnose, truth": lambda data: lc.diagnose(data, sound().expand_dims("member")),
     "diagnose, coarse run": lambda data: lc.diagnose(sound(), data.expand_dims("member")),
-    "inputs": lambda data: SchrodingerBridge.fit(
-        sound(), predictors="psi", target="z", thinning=1, memory=None
-    ).fields.inputs(data.drop_vars("time").rename(time="member")),
+    "inputs": lambda data: Polynomial.fit(sound(), lc.Fields("psi", "z", radius=0, lags=())).fields.inputs(
+        data.drop_vars("time").rename(time="member")
+    ),
+    "probability": lambda data: SchrodingerBridge.fit(sound(), **FEW).probability(data),
+    "history": lambda data: lc.history(lambda z: -z, data.assign(z=data["psi"])),
+    "replay": lambda data: lc.replay(lambda z: -z, data),
+    "a closure's history": lambda data: SchrodingerBridge.fit(sound(), **FEW).init(
+        sound()["z"].values[:1], 0, history=backwards(data)
+    ),
     "forecast": lambda data: lc.forecast(
         lambda z: -z,
-        lc.closures.NoClosure(),
+        lc.closures.NoClosure(dt=0.1),
         data.assign(z=data["psi"]),
-        starts=2, members=2, leads=[0.0, 0.1, 0.2], dt=0.1,
+        starts=2, members=2, leads=[0.0, 0.1, 0.2],
     ),
     "verify": lambda data: lc.verify(
         lc.forecast(
-            lambda z: -z, lc.closures.NoClosure(), sound(), starts=2, members=2, leads=[0.0, 0.1, 0.2], dt=0.1
+            lambda z: -z, lc.closures.NoClosure(dt=0.1), sound(), starts=2, members=2, leads=[0.0, 0.1, 0.2]
         ),
         data.assign(z=data["psi"]),
     ),

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import xarray as xr
 
 from l96closure import checks
 from l96closure.closures import Closure
-from l96closure.coarse import take_step
+from l96closure.coarse import first_state, take_step
 
 __all__ = ["Carried"]
 
@@ -30,6 +31,9 @@ class Carried:
     closure : obeys :class:`l96closure.closures.Closure`.
     rng : seed or generator, which give the key of the closure's noise.
     stages : states at which the model asks for psi in a step, >= 1.
+    member : number of the first member, or the numbers of all, see :func:`l96closure.integrate`.
+    history : what is known of the past of the first state, from :func:`l96closure.history`; None where the closure is
+        to draw one.
 
     Attributes
     ----------
@@ -43,8 +47,16 @@ class Carried:
         ``stages`` is out of its range.
     """
 
-    def __init__(self, closure: Closure, rng: np.random.Generator | int, stages: int = 1) -> None:
+    def __init__(
+        self,
+        closure: Closure,
+        rng: np.random.Generator | int,
+        stages: int = 1,
+        member: npt.ArrayLike = 0,
+        history: xr.Dataset | None = None,
+    ) -> None:
         self.closure, self._rng = closure, np.random.default_rng(rng)
+        self._member, self._history = member, history
         self.stages = checks.integer("stages", stages, 1)
         self.state: Any = None
         self.time: Any = None
@@ -71,7 +83,7 @@ class Carried:
         """
         if self._psi is None:
             if self.state is None:
-                self.state = self.closure.init(z, self._rng)
+                self.state = first_state(self.closure, z, self._rng, self._member, self._history)
             self._psi, self.state = take_step(self.closure, z, self.state)
             self.time, self._seen = time, [z.copy()]
             return self._psi.copy()

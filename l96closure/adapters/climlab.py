@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import xarray as xr
 
 from l96closure import checks
 from l96closure.adapters import cannot_import
@@ -37,6 +38,8 @@ class ClosureProcess(TimeDependentProcess):
     closure : obeys :class:`l96closure.closures.Closure`.
     time_unit : length of the time unit of psi in s, > 0; psi is in units of the state variable per ``time_unit``.
     rng : seed or generator, which give the key of the closure's noise.
+    member, history : number of the member, and what is known of its past, see
+        :class:`l96closure.adapters.carried.Carried`.
     **options : ``state``, ``timestep`` and what else climlab's ``TimeDependentProcess`` takes. The state holds one
         variable; its K values in C order, e.g. the latitudes of (lat, depth = 1), are the sites of a single member.
 
@@ -52,9 +55,16 @@ class ClosureProcess(TimeDependentProcess):
     """
 
     def __init__(
-        self, closure: Closure, time_unit: float = 1.0, rng: np.random.Generator | int = 0, **options: Any
+        self,
+        closure: Closure,
+        time_unit: float = 1.0,
+        rng: np.random.Generator | int = 0,
+        member: npt.ArrayLike = 0,
+        history: xr.Dataset | None = None,
+        **options: Any,
     ) -> None:
-        self.carried, self._per_second = Carried(closure, rng), 1.0 / checks.number("time_unit", time_unit, above=0.0)
+        self.carried = Carried(closure, rng, member=member, history=history)
+        self._per_second = 1.0 / checks.number("time_unit", time_unit, above=0.0)
         super().__init__(**options)
         if len(self.state) != 1:
             checks.reject("state", sorted(self.state), "one variable")

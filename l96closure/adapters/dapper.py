@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import xarray as xr
 
 from l96closure import checks
 from l96closure.adapters import cannot_import
 from l96closure.closures import Closure
 from l96closure.closures.state import parts, with_parts
-from l96closure.coarse import SCHEMES, check_tendency, take_step
+from l96closure.coarse import SCHEMES, check_tendency, first_state, take_step
 from l96closure.pairing import SchemeWarning, check_step, mismatch, scheme_of, tendency_of
 
 try:
@@ -30,12 +31,13 @@ F64 = npt.NDArray[np.float64]
 class Forecast:
     """Advances ensembles of the augmented state (z, closure state) by one coarse step a call.
 
-    What the closure remembers of a member, the arrays of real numbers in its state, is part of the member's state
-    vector, behind the K slow variables, unobserved. It so passes through analyses and resampling with the member it
+    What the closure remembers of a member, the arrays of real numbers in its state (the last values of its noise, and
+    the slow variables up to its longest lag), is part of the member's state vector, behind the K slow variables,
+    unobserved. It so passes through analyses and resampling with the member it
     belongs to, and an ensemble Kalman filter corrects it through its covariance with z. That asks for a memory that may
     be averaged, such as the noise of ``SchrodingerBridge``; a closure that remembers an index in a plain array must not
-    be carried this way in such a filter. The rest of the state stays here: key and step of the noise, the numbers of
-    the members, by which each has noise of its own whatever it is made from.
+    be carried this way in such a filter. The rest of the state stays here: key and step of the noise, and the
+    numbers of the members, by which each has noise of its own whatever it is made from.
     The psi of a step is drawn at its beginning and held over it, as in :func:`l96closure.integrate`.
 
     Parameters
@@ -77,16 +79,29 @@ class Forecast:
         self._carried = [name for name, part in one.items() if _grows(part, two[name], alone=len(one) == 1)]
         self.M = self.K + sum(np.asarray(one[name]).size for name in self._carried)
 
-    def augment(self, z: F64) -> F64:
-        """Begin an ensemble: put what a fresh closure state remembers behind z (member, K); returns (member, M).
+    def augment(self, z: F64, member: npt.ArrayLike = 0, history: xr.Dataset | None = None) -> F64:
+        """Begin an ensemble: put what a fresh closure state remembers behind z.
 
-        Raises ``ValueError`` when ``z`` is not (member, K).
+        Parameters
+        ----------
+        z : slow variables (member, K).
+        member : number of the first member, or the numbers of all, see :func:`l96closure.integrate`.
+        history : what is known of their past, from :func:`l96closure.history`; None where the closure is to draw one.
+
+        Returns
+        -------
+        State vectors (member, M).
+
+        Raises
+        ------
+        ValueError
+            ``z`` is not (member, K), or ``member`` or ``history`` do not fit it.
         """
         z = checks.finite_array("z", z, 2)
         if z.shape[1] != self.K:
             checks.reject("z.shape", z.shape, f"(member, {self.K})")
-        self.states.pop(len(z), None)
-        return self._joined(z, self._state(z))
+        self.states[len(z)] = first_state(self.closure, z, self._rng, member, history)
+        return self._joined(z, self.states[len(z)])
 
     def __call__(self, x: F64, t: float, dt: float) -> F64:
         """Advance x, (M,) or (member, M), from time ``t`` by one coarse step ``dt``; the model does not depend on t.
@@ -120,7 +135,7 @@ class Forecast:
     def _state(self, z: F64) -> Any:
         """Return the state of the ensemble of this size, which has a key of its own."""
         if len(z) not in self.states:
-            self.states[len(z)] = self.closure.init(z, self._rng)
+            self.states[len(z)] = first_state(self.closure, z, self._rng)
         return self.states[len(z)]
 
     def _joined(self, z: F64, state: Any) -> F64:

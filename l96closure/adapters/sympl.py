@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import xarray as xr
 
 from l96closure.adapters import cannot_import
 from l96closure.adapters.carried import Carried
@@ -42,6 +43,8 @@ class ClosureTendency(sympl.TendencyComponent):
     time_unit : the time unit of psi, which is in ``units`` per ``time_unit``.
     rng : seed or generator, which give the key of the closure's noise.
     stages : states at which the stepper asks for a tendency in a step, >= 1: the stages of ``SSPRungeKutta``.
+    member, history : numbers of the members, and what is known of their past, see
+        :class:`l96closure.adapters.carried.Carried`.
     **options : ``name`` and ``tendencies_in_diagnostics``, see ``sympl.TendencyComponent``.
 
     Attributes
@@ -69,9 +72,11 @@ class ClosureTendency(sympl.TendencyComponent):
         time_unit: str = "s",
         rng: np.random.Generator | int = 0,
         stages: int = 1,
+        member: npt.ArrayLike = 0,
+        history: xr.Dataset | None = None,
         **options: Any,
     ) -> None:
-        self.carried, self._quantity = Carried(closure, rng, stages), quantity
+        self.carried, self._quantity = Carried(closure, rng, stages, member, history), quantity
         self._unit = float(sympl.DataArray(1.0, attrs={"units": time_unit}).to_units("s"))  # in s
         self.input_properties = {quantity: {"dims": ["*", site], "units": units}}
         self.tendency_properties = {quantity: {"units": f"{units} {time_unit}^-1"}}

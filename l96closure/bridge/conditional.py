@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, NamedTuple
+from functools import cached_property, partial
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from l96closure import checks
-from l96closure.bridge import bandwidth, kernel_sums, row_sums, sinkhorn
+from l96closure import checks, compute
+from l96closure.bridge import bandwidth, kernel_sums, row_sums
 from l96closure.bridge.dictionary import ESTIMATORS, Dictionary, Kernel, plan, weigh
 from l96closure.bridge.full_conditionals import FullConditionals, full_conditionals
 from l96closure.bridge.kernel_plan import KernelPlan
@@ -24,11 +25,13 @@ from l96closure.bridge.neighbourhoods import (
     padded,
 )
 from l96closure.compiled import threads
+from l96closure.restart import Evaluations, Restart
 
 __all__ = ["ESTIMATORS", "Bridge", "Compression", "fit"]
 
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
+_Problem = tuple[Dictionary, str]  # samples without their weights, and whose they are
 
 
 class Compression(NamedTuple):
@@ -64,7 +67,7 @@ class Bridge:
     dictionaries : the sample sets; as many as ``components``, or fewer that several of them share. Either one gives all
         components (it has as many value columns), or each has a single value column.
     dictionary_of : which of ``dictionaries`` each of ``components`` has its moments from, (C,).
-    tolerance, max_iterations : of the Sinkhorn iteration.
+    tolerance : of the Sinkhorn iteration.
     compression : what :func:`l96closure.bridge.compress` did to it; None is nothing.
     """
 
@@ -76,7 +79,6 @@ class Bridge:
     dictionaries: tuple[Dictionary, ...]
     dictionary_of: Index
     tolerance: float = 1e-6
-    max_iterations: int = 200
     compression: Compression | None = None
 
     @property
@@ -175,33 +177,27 @@ class Bridge:
 
 def fit(
     samples: npt.ArrayLike,
-    epsilon: float | str = 0.1,
+    epsilon: float | str | Kernel = 0.1,
     neighbourhoods: Sequence[Iterable[int]] | None = None,
     scale: npt.ArrayLike | None = None,
-    estimator: str = "bridge",
-    *,
-    gamma: float | None = None,
-    nearest: int = 16,
-    sums: str = "auto",
-    rtol: float = 1e-4,
     components: Iterable[int] | None = None,
     shared: bool | Sequence[int] = False,
     centres: int | None = None,
     rng: np.random.Generator | int = 0,
     tolerance: float = 1e-6,
-    max_iterations: int = 200,
-    remember: sinkhorn.Remember = sinkhorn.at_once,
-    each: Callable[..., Iterable[Dictionary]] = map,
+    restart: Restart | None = None,
 ) -> Bridge:
     """Fit the localized Schrödinger bridge to samples, eqs. (7)-(13) and (36)-(43) of Gottwald & Reich (2024).
+
+    Independent dictionaries are found as :func:`l96closure.compute.mapped` says.
 
     Parameters
     ----------
     samples : (M, d) training samples.
-    epsilon : bandwidth in the scaled metric, > 0; or ``auto``, see :func:`l96closure.bridge.choose_epsilon`.
+    epsilon : bandwidth in the scaled metric, > 0; or ``auto``, see :func:`l96closure.bridge.choose_epsilon`; or a
+        :class:`Kernel`, which says the estimator too.
     neighbourhoods : the d sets Lambda(alpha), see :mod:`l96closure.bridge.neighbourhoods`; None is no localization.
     scale : (d,) or scalar, what each component is divided by in the distances (Section 5.1); None is 1.
-    estimator, gamma, nearest, sums, rtol : see :class:`Kernel`.
     components : which components' moments are wanted; None is all d.
     shared : the system looks the same from every component in ``components`` (translation symmetry): pool their
         restricted samples, in the order of their neighbourhoods, into one dictionary of M * len(components) samples.
@@ -210,9 +206,8 @@ def fit(
         as the smallest dictionary has.
     rng : generator or seed that draws what ``auto`` looks at and then the centres of one dictionary after the other.
     tolerance : the Sinkhorn iteration stops at max |v o (T v) - 1| <= tolerance.
-    max_iterations : it also stops after so many evaluations of T v, with a warning.
-    remember : evaluates the products T v, or knows them from an earlier call (:class:`l96closure.restart.Journal`).
-    each : applies the function that finds weights to the samples of every dictionary, like ``map``.
+    restart : where the Sinkhorn iteration is kept, to be taken up again by the same call after it was stopped; the
+        weights have the same bits.
 
     Returns
     -------
@@ -222,11 +217,15 @@ def fit(
     ------
     ValueError
         An argument is out of its range; a component has fewer than two distinct samples; a sample is not finite.
+
+    Warns
+    -----
+    SinkhornWarning
+        The weights have not reached the tolerance.
     """
     samples = checks.finite_array("samples", samples, 2)
     M, d = samples.shape
     tolerance = checks.number("tolerance", tolerance, above=0.0)
-    max_iterations = checks.integer("max_iterations", max_iterations, 1)
     sets = checked(neighbourhoods, d)
     scales = checked_scale(scale, d)
     wanted = checked_components(components, d)
@@ -234,43 +233,63 @@ def fit(
         checks.reject("samples.shape", samples.shape, "(M, d) with M >= 2")
     checks.varied("samples", samples, wanted)
     rng = np.random.default_rng(rng)  # one stream for all that is drawn, whether a seed is given or a generator
-    epsilon = bandwidth.checked_epsilon("epsilon", epsilon)
+    depends = ("bridge", samples, epsilon, sets, scales, wanted, shared, centres, rng, tolerance)
+    restart = restart and restart.of(*depends)
+    if not isinstance(epsilon, Kernel):
+        epsilon = bandwidth.checked_epsilon("epsilon", epsilon)
     if isinstance(epsilon, str):
         size = centres if centres is not None else M * (wanted.size if shared else 1)
         epsilon = bandwidth.choose_epsilon(samples, sets, scales, components=wanted, size=size, rng=rng).epsilon
-    kernel = Kernel(estimator, epsilon, gamma, nearest, sums, rtol)
+    kernel = epsilon if isinstance(epsilon, Kernel) else Kernel(epsilon=epsilon)
     wanted_sets = [sets[alpha] for alpha in wanted]
-    pools = checked_pools(shared, wanted_sets)
     one_set = shared is False and all(np.array_equal(members, wanted_sets[0]) for members in wanted_sets)
-    if one_set:
-        pools = np.zeros(1, np.intp)
+    pools = np.zeros(1, np.intp) if one_set else checked_pools(shared, wanted_sets)
+    problems = _problems(samples, scales, wanted_sets, wanted, pools, one_set, _checked_centres(centres, M, pools), rng)
+    with nullcontext() if restart is None else Evaluations(restart):
+        weighed = partial(_weighed, kernel=kernel, tolerance=tolerance)
+        dictionaries = tuple(compute.each(weighed, problems))
+    return Bridge(d, kernel, scales, wanted, wanted_sets, dictionaries, np.broadcast_to(pools, wanted.shape), tolerance)
+
+
+def _checked_centres(centres: int | None, M: int, pools: Index) -> int:
+    """Return how many samples of each dictionary are kept; all of the smallest for None."""
     available = M * int(np.bincount(pools).min())
     if centres is None:
-        centres = available
-    elif checks.integer("centres", centres, 2) > available:
+        return available
+    if checks.integer("centres", centres, 2) > available:
         checks.reject("centres", centres, f"at most the number of samples, {available}")
+    return centres
 
-    def gathered(pool: int) -> tuple[Any, ...]:
+
+def _problems(
+    samples: F64,
+    scales: F64,
+    sets: Neighbourhoods,
+    wanted: Index,
+    pools: Index,
+    one_set: bool,
+    centres: int,
+    rng: np.random.Generator,
+) -> Iterator[_Problem]:
+    """Gather the samples of one dictionary after the other; ``sets`` are those of the ``wanted`` components."""
+    M = len(samples)
+    for pool in range(pools.max() + 1):
         of_pool = np.flatnonzero(pools == pool)
-        members, targets = wanted_sets[of_pool[0]], wanted if one_set else wanted[of_pool[:1]]
+        members, targets = sets[of_pool[0]], wanted if one_set else wanted[of_pool[:1]]
         kept = _kept(M * of_pool.size, centres, rng)
         if of_pool.size == 1:
             coordinates, values = samples[:, members][kept], samples[:, targets][kept]
         else:  # only what is kept is gathered: a grid of many sites has more samples than the memory holds
             which, row = np.divmod(np.arange(M * of_pool.size) if isinstance(kept, slice) else kept, M)
-            coordinates = samples[row[:, None], np.stack([wanted_sets[i] for i in of_pool])[which]]
+            coordinates = samples[row[:, None], np.stack([sets[i] for i in of_pool])[which]]
             values = samples[row, wanted[of_pool][which]][:, None]
         label = f"of component {targets[0]}" if pools.max() > 0 else ""
-        at = coordinates, values, scales[members], scales[targets]
-        return (*at, kernel, tolerance, max_iterations, label, remember)
-
-    dictionaries = tuple(each(_weigh, map(gathered, range(pools.max() + 1))))
-    of = np.broadcast_to(pools, wanted.shape)
-    return Bridge(d, kernel, scales, wanted, wanted_sets, dictionaries, of, tolerance, max_iterations)
+        yield Dictionary.unweighted(coordinates, values, scales[members], scales[targets]), label
 
 
-def _weigh(arguments: tuple[Any, ...]) -> Dictionary:
-    return weigh(*arguments)
+def _weighed(problem: _Problem, kernel: Kernel, tolerance: float) -> Dictionary:
+    samples, label = problem
+    return weigh(samples, kernel, tolerance, label)
 
 
 def _kept(samples: int, centres: int, rng: np.random.Generator) -> Index | slice:

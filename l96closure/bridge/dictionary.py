@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from l96closure import checks
 from l96closure.bridge import groups, kernel_sums, row_sums, sinkhorn
 from l96closure.bridge.groups import Groups
 from l96closure.bridge.kernel_plan import DISTANCE, DOT_PRODUCT, VARIABLE, KernelPlan
+from l96closure.restart import evaluated
 
 __all__ = ["ESTIMATORS", "SUMS", "Dictionary", "Kernel", "plan", "weigh"]
 
@@ -109,46 +110,43 @@ class Dictionary:
     iterations: int
     spread: F64 | None = None
 
+    @classmethod
+    def unweighted(cls, coordinates: F64, values: F64, coordinate_scale: F64, value_scale: F64) -> Dictionary:
+        """Return a set of samples with equal weights."""
+        none = np.zeros(len(coordinates))
+        return cls(coordinates, values, coordinate_scale, value_scale, none, residual=float("nan"), iterations=0)
+
     @property
     def v(self) -> F64:
         """The weights v (M,)."""
         return np.exp(self.log_v)
 
 
-def weigh(
-    coordinates: F64,
-    values: F64,
-    coordinate_scale: F64,
-    value_scale: F64,
-    kernel: Kernel,
-    tolerance: float,
-    max_iterations: int,
-    label: str = "",
-    remember: sinkhorn.Remember = sinkhorn.at_once,
-) -> Dictionary:
-    """Find the weights of a set of samples; arguments as for :class:`Dictionary` and :func:`sinkhorn.solve_samples`.
+def weigh(samples: Dictionary, kernel: Kernel, tolerance: float, label: str = "") -> Dictionary:
+    """Find the weights of a set of samples; ``tolerance`` and ``label`` as for :func:`sinkhorn.solve_samples`.
 
     Raises ``ValueError`` when there are fewer samples than ``kernel.nearest`` asks for.
     """
+    coordinates = samples.coordinates
     M, size = coordinates.shape
-    unweighted = Dictionary(coordinates, values, coordinate_scale, value_scale, np.zeros(M), float("nan"), 0)
     if kernel.estimator == "kde":
-        return unweighted
+        return samples
     if size == 0:  # every sample is as near as any other: T = 1, v = M^(-1/2)
         scaling = sinkhorn.Scaling(np.full(M, -0.5 * np.log(M)), 0.0, 0)
     elif kernel.estimator == "bridge":
-        table = np.ascontiguousarray(((coordinates - coordinates.mean(axis=0)) * kernel.factor(coordinate_scale)).T)
-        scaling = sinkhorn.solve_samples(table, tolerance, max_iterations, label, remember)
+        factor = kernel.factor(samples.coordinate_scale)
+        table = np.ascontiguousarray(((coordinates - coordinates.mean(axis=0)) * factor).T)
+        scaling = sinkhorn.solve_samples(table, tolerance, label)
     else:
         nothing = np.zeros((1, 0), np.intp)
-        bare = plan([unweighted], kernel, np.zeros(1, np.intp), nothing, nothing)
+        bare = plan([samples], kernel, np.zeros(1, np.intp), nothing, nothing)
 
         def log_row_sums(u: F64, share: float, double: bool) -> F64:
             weighted = {"offset": u[None, :] / np.log(2.0)} if bare.kind == DOT_PRODUCT else {"charge": np.exp(u)[None]}
-            return remember(lambda: row_sums.log_row_sums(bare._replace(**weighted), 0) * np.log(2.0))
+            return evaluated(lambda: row_sums.log_row_sums(bare._replace(**weighted), 0) * np.log(2.0))
 
-        scaling = sinkhorn.solve(log_row_sums, M, tolerance, max_iterations, label)
-    return Dictionary(coordinates, values, coordinate_scale, value_scale, *scaling)
+        scaling = sinkhorn.solve(log_row_sums, M, tolerance, label)
+    return replace(samples, **scaling._asdict())
 
 
 def plan(dictionaries: Sequence[Dictionary], kernel: Kernel, head: Index, gather: Index, targets: Index) -> KernelPlan:

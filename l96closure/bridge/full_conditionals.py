@@ -103,13 +103,11 @@ def full_conditionals(bridge: Bridge, causal: bool) -> FullConditionals:
             _Conditional(
                 *_linear_part(coordinates, source.values[:, i if one_set else 0]),
                 weigh(
-                    coordinates,
-                    np.empty((len(coordinates), 0)),
-                    source.coordinate_scale[place],
-                    np.empty(0),
+                    Dictionary.unweighted(
+                        coordinates, np.empty((len(coordinates), 0)), source.coordinate_scale[place], np.empty(0)
+                    ),
                     bridge.kernel,
                     bridge.tolerance,
-                    bridge.max_iterations,
                     f"of the neighbours of component {bridge.components[i]}",
                 ),
             )

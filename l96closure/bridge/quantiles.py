@@ -26,7 +26,8 @@ import scipy
 from l96closure import checks
 from l96closure.bridge.accuracy import AccuracyWarning
 from l96closure.bridge.conditional import Bridge
-from l96closure.bridge.dictionary import Dictionary, Kernel
+from l96closure.bridge.dictionary import ESTIMATORS, Dictionary, Kernel
+from l96closure.bridge.kernel_plan import DISTANCE
 from l96closure.compiled import cached
 
 __all__ = ["ConditionalQuantiles", "tabulate"]
@@ -39,6 +40,7 @@ _MOST_NODES = 1024  # coordinates of the table
 _LEVELS = 129  # probabilities
 _FARTHEST = 4.0  # standard normal quantile of the last; beyond, the quantile stays as it is
 _BUCKETS = 4096  # at most, of equal width, in which a coordinate finds the nodes around it
+_ROUNDING = 1e-8  # of values, in parts of the range of the quantiles at a coordinate
 _LIGHTEST = 60.0  # weights smaller by so many powers of two are left out
 _TRIALS = 256  # samples at least at which the error is measured, where there are some more
 _GOOD_ERROR, _WORTHWHILE = 0.01, 0.85  # down to which the nodes are brought closer
@@ -105,7 +107,7 @@ class ConditionalQuantiles:
     def scores(self, x: F64, values: F64) -> F64:
         """Inverse of the call: the noise (n, K) that makes ``values`` (n, K) at ``x`` (n, K), within +-4.
 
-        Raises ``ValueError`` for another K than the table's.
+        Where a range of noise makes one value, its middle. Raises ``ValueError`` for another K than the table's.
         """
         if x.shape[1:] != self.of.shape or values.shape != x.shape:
             checks.reject("shapes of x and values", (x.shape, values.shape), f"(n, {self.of.size}), both")
@@ -164,17 +166,36 @@ def _invert(
                 out[n, k] = np.nan
                 continue
             g, row = _place(x[n, k], nodes, bucket[h], lowest[h], per_unit[h])
-            first, last = 0, L - 1  # of the columns between which it lies
-            while last - first > 1:
-                c = (first + last) // 2
-                if table[g, c] + row * (table[g + 1, c] - table[g, c]) <= wanted:
-                    first = c
-                else:
-                    last = c
-            lower = table[g, first] + row * (table[g + 1, first] - table[g, first])
-            upper = table[g, last] + row * (table[g + 1, last] - table[g, last])
-            part = 0.5 if upper <= lower else min(max((wanted - lower) / (upper - lower), 0.0), 1.0)
-            out[n, k] = (first + part) * (2.0 * _FARTHEST / (L - 1)) - _FARTHEST
+            # Where the quantile is the same for a range of noise, any of it makes the value: the middle is taken,
+            # wherever in the range rounding has put the value.
+            span = _between(table, g, row, L - 1) - _between(table, g, row, 0)
+            if span == 0.0 and wanted == _between(table, g, row, 0):
+                out[n, k] = 0.0
+                continue
+            below = _crossing(table, g, row, wanted - _ROUNDING * span)
+            above = _crossing(table, g, row, wanted + _ROUNDING * span)
+            out[n, k] = 0.5 * (below + above) * (2.0 * _FARTHEST / (L - 1)) - _FARTHEST
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def _between(table: F64, g: int, row: float, c: int) -> float:
+    return table[g, c] + row * (table[g + 1, c] - table[g, c])  # type: ignore[no-any-return]
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def _crossing(table: F64, g: int, row: float, wanted: float) -> float:
+    """Return where among the columns the quantiles ``row`` of the way from node ``g`` to the next pass a value."""
+    first, last = 0, table.shape[1] - 1
+    while last - first > 1:
+        c = (first + last) // 2
+        if _between(table, g, row, c) <= wanted:
+            first = c
+        else:
+            last = c
+    lower, upper = _between(table, g, row, first), _between(table, g, row, last)
+    if wanted <= lower:
+        return float(first)
+    return float(last) if wanted >= upper else first + (wanted - lower) / (upper - lower)
 
 
 @np.errstate(under="ignore")  # weights of samples far away
@@ -186,8 +207,11 @@ def tabulate(bridge: Bridge) -> ConditionalQuantiles:
     Raises
     ------
     ValueError
-        A neighbourhood has another size than one, or the bridge is compressed.
+        A neighbourhood has another size than one, the bridge is compressed, or its kernel is none of distances with
+        one bandwidth.
     """
+    if ESTIMATORS[bridge.kernel.estimator] != DISTANCE:
+        checks.reject("estimator", bridge.kernel.estimator, "bridge or kde, for a table of quantiles")
     for alpha, members in zip(bridge.components, bridge.neighbourhoods, strict=True):
         if members.size != 1:
             checks.reject(f"neighbourhoods[{alpha}]", members.tolist(), "a single component, for a table of quantiles")

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 
 import numba
 import numpy as np
 import numpy.typing as npt
+import xarray as xr
 from numba import prange
 
-from l96closure import checks
+from l96closure import checks, loop
 from l96closure.bridge import kernel_sums
 from l96closure.bridge.conditional import Bridge
 from l96closure.bridge.full_conditionals import FullConditionals, check_sweeps, sweep, sweep_parallel
 from l96closure.bridge.kernel_plan import DISTANCE, KernelPlan
 from l96closure.compiled import cached, in_turn, threaded, threads
-from l96closure.progress import bar as progress_bar
+from l96closure.loop import Records
+from l96closure.restart import generator_state, restore_generator
 
-__all__ = ["CLAMPS", "NOISE_METRICS", "SCHEMES", "SEQUENTIAL", "Chain", "sample"]
+__all__ = ["CLAMPS", "NOISE_METRICS", "SCHEMES", "SEQUENTIAL", "Chain", "Walk", "sample"]
 
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
@@ -243,6 +246,59 @@ class Chain:
             (sweep_parallel if parallel else sweep)(x, uniforms, *conditionals)
 
 
+@dataclass(eq=False)
+class Walk:
+    """The run of chains from given states, for :func:`l96closure.loop.run`.
+
+    Parameters
+    ----------
+    chain : what is run.
+    start : states (n, d), with the values of the fixed components.
+    marks : numbers of steps after which the states are recorded, ascending, >= 1; the run ends with the last.
+    rng : of all noise.
+    label : what the progress bar calls the run.
+    grad_log_likelihood : see :func:`sample`.
+    """
+
+    chain: Chain
+    start: F64
+    marks: Sequence[int]
+    rng: np.random.Generator
+    label: str
+    grad_log_likelihood: Callable[[F64], F64] | None = None
+    at_once = 1000
+
+    def __post_init__(self) -> None:
+        self.steps, self._noise = self.marks[-1], self.chain.drawn_from(self.rng, len(self.start))
+        self.records = Records(x=(("record", "chain", "component"), np.empty((len(self.marks), *self.start.shape))))
+
+    def begin(self) -> F64:
+        """Return the states that the chains start from."""
+        return self.start.copy()
+
+    def advance(self, x: F64, step: int, steps: int) -> tuple[F64, int]:
+        """Make steps in place, up to the next mark at most."""
+        mark = self.marks[self.records.count]
+        made = min(steps, mark - step)
+        if self.grad_log_likelihood is None:
+            self.chain.advance(x, made, self._noise)
+        else:
+            for _ in range(made):
+                self.chain.advance(x, 1, self._noise, self.chain.drift_scale * self.grad_log_likelihood(x))
+        if step + made == mark:
+            self.records.put(x=x)
+        return x, made
+
+    def kept(self, x: F64) -> xr.Dataset:
+        """Return the states of the chains and of their generator."""
+        return xr.Dataset({"x_now": (("chain", "component"), x)}, attrs={"generator": generator_state(self.rng)})
+
+    def restored(self, part: xr.Dataset, step: int) -> F64:
+        """Return the states of the chains, and put the generator where it was."""
+        restore_generator(self.rng, part.attrs["generator"])
+        return part["x_now"].to_numpy()
+
+
 def sample(
     bridge: Bridge,
     initial: npt.ArrayLike,
@@ -295,18 +351,9 @@ def sample(
         checks.finite_array(f"given[{component}]", held, held.ndim)
         x[:, component] = held
 
-    drawn = chain.drawn_from(rng, len(x))
-    kept = np.empty((x.shape[0], steps // stride, bridge.d))
-    with progress_bar(steps, f"{scheme} chain") as bar:
-        for i in range(kept.shape[1]):
-            if grad_log_likelihood is None:
-                chain.advance(x, stride, drawn)
-            else:
-                for _ in range(stride):
-                    chain.advance(x, 1, drawn, chain.drift_scale * grad_log_likelihood(x))
-            kept[:, i] = x
-            bar.update(stride)
-    return x if keep_every is None else kept
+    marks = range(stride, steps + 1, stride)
+    kept = loop.run(Walk(chain, x, marks, rng, f"{scheme} chain", grad_log_likelihood))["x"]
+    return kept[-1] if keep_every is None else np.ascontiguousarray(kept.swapaxes(0, 1))
 
 
 def _checked_given(given: npt.ArrayLike, d: int) -> Index:

@@ -14,12 +14,13 @@ from l96closure.bridge.groups import GROUP
 from l96closure.bridge.line_sums import LineSums
 from l96closure.bridge.row_sums import RowSums
 from l96closure.progress import bar as progress_bar
+from l96closure.restart import evaluated
 
-__all__ = ["Remember", "Scaling", "SinkhornWarning", "at_once", "solve", "solve_samples"]
+__all__ = ["Scaling", "SinkhornWarning", "solve", "solve_samples"]
 
 F64 = npt.NDArray[np.float64]
-Remember = Callable[..., F64]
 
+_MOST_EVALUATIONS = 200  # of T v
 _DOUBLE = 1e-5  # tolerances below this are met in double precision
 _SINGLE_FLOOR = 1e-6  # what single precision can tell from nothing
 _SHARE = 0.05  # part of the residual, or of the tolerance, that an evaluation may leave out
@@ -41,16 +42,10 @@ class Scaling(NamedTuple):
     iterations: int
 
 
-def at_once(step: Callable[[], F64], rng: np.random.Generator | None = None) -> F64:
-    """Take a step of a computation, which may draw from ``rng``, and forget it."""
-    return step()
-
-
 def solve(
     log_row_sums: Callable[[F64, float, bool], F64],
     M: int,
     tolerance: float = 1e-6,
-    max_iterations: int = 200,
     label: str = "",
     start: F64 | None = None,
     share: float = 1e-2,
@@ -70,7 +65,6 @@ def solve(
         ``double`` asks for double precision.
     M : number of samples.
     tolerance : stop once max|v o (T v) - 1| is at most this, > 0.
-    max_iterations : stop after this many evaluations of T v.
     label : what the progress bar and the warning call this problem.
     start : log v to start from (M,); None is (T 1)^(-1/2).
     share : what the first evaluation may leave out; later ones may leave out less, by the residual.
@@ -78,7 +72,7 @@ def solve(
     Returns
     -------
     Scaling
-        A :class:`SinkhornWarning` is issued when its residual exceeds ``tolerance``.
+        A :class:`SinkhornWarning` is issued when its residual exceeds ``tolerance`` after 200 evaluations of T v.
     """
     finest = _SHARE * tolerance
     share, double = max(share, finest), False
@@ -87,8 +81,8 @@ def solve(
     best_u, best = u, np.inf
     step, rho = None, 0.0
     name = f"Sinkhorn {label}".strip()
-    with progress_bar(max_iterations, name, "iteration", leave=False) as bar:
-        for iteration in range(1, max_iterations + 1):
+    with progress_bar(_MOST_EVALUATIONS, name, "iteration", leave=False) as bar:
+        for iteration in range(1, _MOST_EVALUATIONS + 1):
             g = u + log_row_sums(u, share, double)
             residual = float(np.abs(np.expm1(g)).max())
             bar.update()
@@ -113,21 +107,15 @@ def solve(
                 rho = rho_next
             u = u + step
     warnings.warn(
-        f"Sinkhorn {label} stopped after max_iterations = {max_iterations} at residual {best:.2e} > tolerance "
+        f"Sinkhorn {label} stopped after {_MOST_EVALUATIONS} evaluations at residual {best:.2e} > tolerance "
         f"{tolerance:.2e}".replace("  ", " "),
         SinkhornWarning,
         stacklevel=4,
     )
-    return Scaling(best_u, best, max_iterations)
+    return Scaling(best_u, best, _MOST_EVALUATIONS)
 
 
-def solve_samples(
-    samples: F64,
-    tolerance: float = 1e-6,
-    max_iterations: int = 200,
-    label: str = "",
-    remember: Remember = at_once,
-) -> Scaling:
+def solve_samples(samples: F64, tolerance: float = 1e-6, label: str = "") -> Scaling:
     """Find v > 0 with v o (T v) = 1 for T_jk = 2^(-|x_j - x_k|^2), which is not formed.
 
     1 / v is the value at the samples of a smooth function, the sum of kernels over them, and far fewer points than
@@ -145,25 +133,23 @@ def solve_samples(
     Parameters
     ----------
     samples : x (D, M) in kernel units, trajectories one after the other.
-    tolerance, max_iterations, label : see :func:`solve`.
-    remember : evaluates the products T v, or knows them from an earlier, identical call that did not end.
+    tolerance, label : see :func:`solve`.
     """
     M = samples.shape[1]
     if len(samples) == 1 and LineSums.suit(samples[0]):
         line = LineSums(samples[0])
 
         def along(u: F64, share: float, double: bool) -> F64:
-            return remember(lambda: line.log(u))
+            return evaluated(lambda: line.log(u))
 
-        return solve(along, M, tolerance, max_iterations, label)
+        return solve(along, M, tolerance, label)
     product = RowSums(samples)
 
     def over(sums: RowSums, shift: F64 | float = 0.0) -> Callable[..., F64]:
-        return lambda u, share, double=False, at=None: remember(lambda: sums.log(u + shift, share, double, at))
+        return lambda u, share, double=False, at=None: evaluated(lambda: sums.log(u + shift, share, double, at))
 
     if M <= _DIRECT:
-        return solve(over(product), M, tolerance, max_iterations, label)
-    rest = max_iterations, label
+        return solve(over(product), M, tolerance, label)
     rules = recombination.recombine(
         samples, np.ones(M), samples.shape[0], np.empty(0, np.intp), GROUP, _RULE_SHARE * max(tolerance, _DOUBLE)
     )
@@ -173,12 +159,12 @@ def solve_samples(
         )
         log_mass = np.log(np.concatenate([rules.weights.ravel(), np.ones(rules.rest.size)]))
         among = over(RowSums(points), log_mass)
-        u = solve(among, log_mass.size, max(0.3 * tolerance, _DOUBLE), *rest).log_v
+        u = solve(among, log_mass.size, max(0.3 * tolerance, _DOUBLE), label).log_v
         start = -among(u, _SHARE * tolerance, at=product)
-        return solve(over(product), M, tolerance, *rest, start, _SHARE * tolerance)
+        return solve(over(product), M, tolerance, label, start, _SHARE * tolerance)
     kept = np.ascontiguousarray(samples[:, ::_THINNING])
-    u = solve_samples(kept, _FIRST, *rest, remember).log_v + 0.5 * np.log(_THINNING)
+    u = solve_samples(kept, _FIRST, label).log_v + 0.5 * np.log(_THINNING)
     others = np.exp(over(RowSums(kept))(u, _FIRST, at=product))
     others[::_THINNING] = np.maximum(others[::_THINNING] - np.exp(u), 0.0)
     start = np.log(2.0) - np.log(others + np.sqrt(others**2 + 4.0))
-    return solve(over(product), M, tolerance, *rest, start)
+    return solve(over(product), M, tolerance, label, start)

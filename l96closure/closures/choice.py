@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from itertools import product
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import xarray as xr
 from scipy.special import ndtri
 
 from l96closure import bridge, checks
 from l96closure.closures.composed import TREND
 from l96closure.closures.features import Features
 from l96closure.closures.laws import Quantiles
-from l96closure.closures.regression import Trend, fit_trend
+from l96closure.closures.regression import Regressor, Trend, fit_trend
+from l96closure.fields import Fields
 from l96closure.series import autocorrelation
 from l96closure.training import Record
 
 if TYPE_CHECKING:
     from l96closure.closures.fitting import Residual
 
-__all__ = ["coordinate", "features", "given", "quantiles"]
+__all__ = ["Candidate", "candidates", "coordinate", "given", "of", "quantiles", "report", "settled", "simplest"]
 
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
@@ -30,39 +34,88 @@ Index = npt.NDArray[np.intp]
 _STRETCHES = 10  # of time, every other of which judges a law fitted to the rest
 _TRIALS = 20_000  # samples of such a law
 _ROWS, _ORDER = 30_000, 2  # of the regressions that compare features
-_BETTER = 0.97  # part of the held-out mean square that more features must come below
+_BETTER = 0.985  # part of the held-out std that more features must come below
 _SHORTEST = 2  # steps
+_SHARPER = 0.99  # part of the quantile score given the trend that another coordinate must come below
 _LEVELS = (np.arange(20) + 0.5) / 20
 
 
-def features(record: Record, options: Trend | None) -> Features:
-    """Return the features that ``fields`` asks for; what it leaves open is chosen.
+class Candidate(NamedTuple):
+    """Features that a closure may have: radius, lags in steps, and the held-out std of what the trend leaves."""
 
-    Candidates are radii of 0 and 1, and lags of none or of once, twice and four times the time in which the residual
-    of a one-site trend forgets (its autocorrelation falls to 1/e). Among them the simplest is taken beyond which the
-    held-out error of the trend falls by less than a few percent. Wider stencils and shorter lags are not tried: with
-    both, the past of the predictors holds their time derivative, hence psi itself, and a coarse model that is told its
-    own psi runs away.
+    features: Features
+    radius: int
+    lags: tuple[int, ...]
+    left: float
+
+
+def candidates(
+    record: Record, asked: Fields, options: Trend | Regressor | None, compared: bool = False
+) -> list[Candidate]:
+    """Return the features that ``asked`` leaves to choose among, the simplest first.
+
+    These are radii of 0 and 1, and lags of none or of once, twice and four times the time in which the residual of a
+    one-site trend forgets (its autocorrelation falls to 1/e). Wider stencils and shorter lags are not tried: with both,
+    the past of the predictors holds their time derivative, hence psi itself, and a coarse model that is told its own
+    psi runs away.
+
+    Parameters
+    ----------
+    record : training data.
+    asked : what is asked for, or left open.
+    options : of the trend; without one there is nothing to compare by.
+    compared : the error is wanted even of one candidate.
     """
     fields = record.fields
-    if options is None:
-        return of(record, fields.radius or 0, record.steps(fields.lags or ()))
-    wide = fields.ring and fields.sites >= 3
-    radii = (0, 1) if fields.radius is None and wide else (fields.radius or 0,)
-    best: tuple[float, Features] | None = None
-    for lags in _candidate_lags(record, options) if fields.lags is None else [record.steps(fields.lags)]:
+    wide = fields.ring and fields.sites >= 3 and options is not None
+    radii = (0, 1) if asked.radius is None and wide else (asked.radius or 0,)
+    if asked.lags is not None:
+        lags = [record.steps(asked.lags)]
+    else:
+        lags = [[]] if options is None else _candidate_lags(record, options)
+    found = []
+    for before in lags:
         for radius in radii:
-            candidate = of(record, radius, lags)
-            if best is None and radius == radii[-1] and fields.lags is not None:
-                return candidate
-            error = fit_trend(record.series, record.target, candidate, replace(options, order=_ORDER), _ROWS).held_out
-            if best is None or error < _BETTER * best[0]:
-                best = error, candidate
-    assert best is not None
-    return best[1]
+            seen, left = of(record, radius, before), np.nan
+            if options is not None and (compared or len(lags) * len(radii) > 1):
+                few = replace(options, order=_ORDER, hidden=0) if isinstance(options, Trend) else options
+                left = math.sqrt(fit_trend(record.series, record.target, seen, few, _ROWS).held_out)
+            found.append(Candidate(seen, radius, tuple(before), left))
+    return found
 
 
-def _candidate_lags(record: Record, options: Trend) -> list[list[int]]:
+def simplest(found: Sequence[Candidate]) -> int:
+    """Return the number of the simplest candidate beyond which little is left to win on held-out data."""
+    best = 0
+    for number, one in enumerate(found):
+        if one.left < _BETTER * found[best].left:
+            best = number
+    return best
+
+
+def settled(record: Record, chosen: Candidate) -> Record:
+    """Return a record whose fields say what was chosen."""
+    unit = 1.0 if record.step is None else record.step
+    lags = tuple(lag * unit for lag in chosen.lags)
+    return replace(record, fields=replace(record.fields, radius=chosen.radius, lags=lags))
+
+
+def report(record: Record, found: Sequence[Candidate], chosen: int, scores: Sequence[float] = ()) -> xr.Dataset:
+    """Return what was chosen among which candidates, and why, as a table."""
+    unit = 1.0 if record.step is None else record.step
+    lags = [", ".join(f"{lag * unit:.4g}" for lag in one.lags) or "none" for one in found]
+    named = {
+        "radius": ([one.radius for one in found], {"long_name": "neighbours seen on either side", "units": "1"}),
+        "lags": (lags, {"long_name": "times before now that are seen"}),
+        "features": ([one.features.size for one in found], {"long_name": "features of a site", "units": "1"}),
+        "left": ([one.left for one in found], {"long_name": "std of the held-out residual", "units": "1"}),
+        "score": (list(scores) or [np.nan] * len(found), {"long_name": "score of coupled runs", "units": "1"}),
+        "chosen": (np.arange(len(found)) == chosen, {"long_name": "whether it was chosen", "units": "1"}),
+    }
+    return xr.Dataset({name: ("candidate", *value) for name, value in named.items()})
+
+
+def _candidate_lags(record: Record, options: Trend | Regressor) -> list[list[int]]:
     """Return no lags, and those that follow from the memory of the residual, where there is one."""
     local = of(record, 0, ())
     trend = fit_trend(record.series, record.target, local, options, _ROWS).trend
@@ -78,12 +131,29 @@ def _candidate_lags(record: Record, options: Trend) -> list[list[int]]:
 
 def of(record: Record, radius: int, lags: Sequence[int]) -> Features:
     """Return the features of a radius and lags in steps."""
-    sets = record.fields.around(radius)
-    places = max(members.size for members in sets)
-    padded = [[site, *members[members != site], *[site] * (places - members.size)] for site, members in enumerate(sets)]
     columns = [np.concatenate([one[:, p] for one in record.series]) for p in range(record.predictors)]
     lower, upper = (np.array([extreme(column) for column in columns]) for extreme in (np.min, np.max))
-    return Features(np.array(padded, np.intp), np.array([0, *lags]), lower, upper)
+    return Features(_stencils(record.fields, radius), np.array([0, *lags]), lower, upper)
+
+
+def _stencils(fields: Fields, radius: int) -> Index:
+    """Return the sites at the places of the stencil of each site (K, W), the site itself first.
+
+    On a grid a place means the same relative neighbour everywhere; beyond an edge there is the site itself. Sets of
+    sites that are given keep their order, the small ones filled up with the site itself.
+    """
+    sets = fields.around(radius)
+    if fields.neighbourhoods is not None:
+        places = max(members.size for members in sets)
+        filled = [[k, *members[members != k], *[k] * (places - members.size)] for k, members in enumerate(sets)]
+        return np.array(filled, np.intp)
+    offsets = sorted(product(range(-radius, radius + 1), repeat=len(fields.shape)), key=any)
+    site, sizes = np.arange(fields.sites)[:, None], np.array(fields.shape)
+    moved = np.stack(np.unravel_index(site, fields.shape), axis=-1) + np.array(offsets)
+    moved = np.where(fields.periodic, moved % sizes, moved)
+    inside = ((moved >= 0) & (moved < sizes)).all(axis=2)
+    found: Index = np.ravel_multi_index(tuple(np.moveaxis(moved.clip(0, sizes - 1), 2, 0)), fields.shape)
+    return np.where(inside, found, site)
 
 
 def given(record: Record, residual: Residual, name: str) -> list[F64]:
@@ -102,7 +172,7 @@ def quantiles(
     K = labels.size
     fitted = bridge.fit(
         together,
-        kernel.epsilon,
+        kernel,
         [[k] for k in range(K)] * 2,
         np.repeat([together[:, :K].std(), together[:, K:].std()], K),
         components=range(K, 2 * K),
@@ -117,25 +187,28 @@ def coordinate(
     record: Record, residual: Residual, options: Quantiles, kernel: bridge.Kernel, rng: np.random.Generator | int
 ) -> str:
     """Return the name of what a law of quantiles is given: as told, or what makes its held-out quantile score least."""
-    names = [*record.fields.predictors, *([TREND] if residual.trend is not None else [])]
+    names = [*([TREND] if residual.trend is not None else []), *record.fields.predictors]
     if options.coordinate is not None:
         return checks.one_of("law.coordinate", options.coordinate, names)
-    if len(names) == 1 or (residual.trend is not None and residual.features.size == 1):
-        return names[0]
+    if len(names) == 1 or residual.features.size == 1:
+        return record.fields.predictors[0]
     scores = []
     for name in names:
         x = np.concatenate(given(record, residual, name))
         scores.append(_held_out(x, np.concatenate(residual.values), kernel, rng))
-    return names[int(np.argmin(scores))]
+    best = int(np.argmin(scores))
+    return names[best if scores[best] < _SHARPER * scores[0] else 0]
 
 
 def _held_out(x: F64, left: F64, kernel: bridge.Kernel, rng: np.random.Generator | int) -> float:
     """Mean quantile score of every other stretch of time under the law of the rest, of all sites together."""
     stretch = np.arange(len(x)) * _STRETCHES // len(x)
     learned, judged = stretch % 2 == 0, stretch % 2 == 1
-    of = quantiles(
-        [x[learned].reshape(-1, 1)], [left[learned].reshape(-1, 1)], np.zeros(1, np.intp), _TRIALS, kernel, rng
-    )
+    with warnings.catch_warnings():  # the law that is taken in the end warns for itself
+        warnings.simplefilter("ignore", bridge.AccuracyWarning)
+        of = quantiles(
+            [x[learned].reshape(-1, 1)], [left[learned].reshape(-1, 1)], np.zeros(1, np.intp), _TRIALS, kernel, rng
+        )
     every = max(1, judged.sum() * x.shape[1] // _TRIALS)
     where, wanted = (values[judged].reshape(-1, 1)[::every] for values in (x, left))
     total = 0.0

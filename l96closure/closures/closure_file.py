@@ -16,7 +16,7 @@ from l96closure.closures.laws import Chain, ChainLaw, DrivenLaw, FittedLaw
 from l96closure.closures.parts import Parts
 from l96closure.closures.past import Past
 from l96closure.closures.patterns import Pattern
-from l96closure.closures.regression import FittedTrend
+from l96closure.closures.regression import FittedTrend, RegressorTrend
 from l96closure.trends import PolynomialTrend
 
 __all__ = ["from_dataset", "tables", "to_dataset"]
@@ -26,6 +26,7 @@ F64 = npt.NDArray[np.float64]
 _LARGEST_LOG = 600.0  # of a variance that a double can hold
 _QUANTILES, _MOMENTS, _GAUSSIAN, _CHAIN, _NONE = "quantiles", "moments", "gaussian", "chain", "none"
 _OF_CHAIN = "scheme", "steps", "clamp", "noise_metric"
+_OF_TREND = "chebyshev", "linear", "quadratic", "cubic", "lowest", "highest"
 _LAWS = _QUANTILES, _MOMENTS, _GAUSSIAN, _CHAIN, _NONE
 
 
@@ -64,6 +65,8 @@ def to_dataset(closure: Any) -> xr.Dataset:
         options = {f"chain_{name}": getattr(law.options, name) for name in _OF_CHAIN}
         dataset = dataset.merge(bridge_variables(law.fitted, closure.fields.sites), combine_attrs="no_conflicts")
         dataset = dataset.assign_attrs(options)
+    if closure.selection is not None:
+        dataset = dataset.assign({f"selection_{name}": one for name, one in closure.selection.data_vars.items()})
     if closure.past is not None:
         dataset = dataset.assign(
             past_field=_named(
@@ -82,9 +85,11 @@ def to_dataset(closure: Any) -> xr.Dataset:
     return dataset
 
 
-def _trend_variables(trend: FittedTrend) -> dict[str, Any]:
+def _trend_variables(trend: FittedTrend | RegressorTrend) -> dict[str, Any]:
     if not isinstance(trend, FittedTrend):
-        checks.reject("trend", type(trend).__qualname__, "a polynomial: another regressor is not written to files")
+        checks.reject(
+            "trend", type(trend.model).__qualname__, "a polynomial: somebody's regressor cannot be written as arrays"
+        )
     return {
         "chebyshev": _named(
             ("predictor", "degree"), trend.chebyshev, "trend: coefficients in Chebyshev polynomials of a predictor"
@@ -98,6 +103,10 @@ def _trend_variables(trend: FittedTrend) -> dict[str, Any]:
             trend.cubic,
             "trend: coefficients of products of three features",
         ),
+        "hidden": _named(
+            ("weight_and_constant", "random_feature"), trend.hidden, "trend: weights of random features and constants"
+        ),
+        "output": _named("random_feature", trend.output, "trend: coefficients of random features"),
     }
 
 
@@ -143,7 +152,7 @@ def from_dataset(dataset: xr.Dataset) -> dict[str, Any]:
     fields = fields_from(parts)
     features = _features(parts, len(fields.predictors), fields.sites)
     kind = parts.text("law", _LAWS)
-    trend = _trend(parts, features) if "chebyshev" in parts else None
+    trend = _trend(parts, features) if any(name in parts for name in _OF_TREND) else None
     bounds = (parts.number("lowest"), parts.number("highest")) if trend is not None else (-np.inf, np.inf)
     coordinate = dataset.attrs.get("coordinate", "")
     alone = kind in (_QUANTILES, _GAUSSIAN)
@@ -156,6 +165,7 @@ def from_dataset(dataset: xr.Dataset) -> dict[str, Any]:
         "coordinate": checks.one_of("coordinate", coordinate, allowed),
         "bounds": bounds,
         "past": _past(parts, features, fields.sites),
+        "selection": _selection(dataset),
     }
 
 
@@ -176,11 +186,17 @@ def _trend(parts: Parts, features: Features) -> FittedTrend:
     chebyshev, linear = parts.array("chebyshev", "predictor", "degree"), parts.array("linear", "feature")
     quadratic = parts.array("quadratic", "feature", "second_feature")
     cubic = parts.array("cubic", "first_of_three", "second_of_three", "third_of_three")
+    hidden, output = (
+        parts.array("hidden", "weight_and_constant", "random_feature"),
+        parts.array("output", "random_feature"),
+    )
     F, P = features.size, features.lower.size
+    if hidden.shape != (F + 1, output.size):
+        checks.reject("hidden.shape", hidden.shape, f"({F + 1}, {output.size})")
     shapes = [one.shape for one in (chebyshev[:, :1], linear, quadratic, cubic)]
     if shapes not in ([(P, 1), (F,), (F, F), (size,) * 3] for size in (0, F)):
         checks.reject("shapes of chebyshev, linear, quadratic, cubic", shapes, f"of {P} predictors and {F} features")
-    return FittedTrend(features, chebyshev, linear, quadratic, cubic)
+    return FittedTrend(features, chebyshev, linear, quadratic, cubic, hidden, output)
 
 
 def _law(parts: Parts, kind: str, features: Features, sites: int) -> FittedLaw | None:
@@ -252,6 +268,16 @@ def _past(parts: Parts, features: Features, sites: int) -> Past | None:
     if len(backwards) != past.terms(features.lower.size * window.shape[1]):
         checks.reject("past_backwards.shape", backwards.shape, f"the terms of {window.shape[1]} places")
     return Past(fields.astype(np.float32), first, window, backwards, bool(parts.integer("past_rotations", 0, below=2)))
+
+
+def _selection(dataset: xr.Dataset) -> xr.Dataset | None:
+    """Return the table of candidates, for the reader alone, where there is one."""
+    found = {
+        str(name).removeprefix("selection_"): one
+        for name, one in dataset.data_vars.items()
+        if str(name).startswith("selection_") and one.dims == ("candidate",)
+    }
+    return xr.Dataset(found) if found else None
 
 
 def tables(closure: Any) -> dict[str, npt.NDArray[Any]]:

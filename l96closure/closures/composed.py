@@ -18,9 +18,10 @@ from l96closure.closures.inputs import slow_variables
 from l96closure.closures.laws import ChainLaw, DrivenLaw, FittedLaw
 from l96closure.closures.parts import Parts
 from l96closure.closures.past import Past, known
-from l96closure.closures.regression import FittedTrend
+from l96closure.closures.regression import FittedTrend, RegressorTrend
 from l96closure.closures.state import State, begin, following
 from l96closure.fields import Fields
+from l96closure.series import time_step
 from l96closure.subgrid import HELD
 from l96closure.training import read
 
@@ -50,17 +51,19 @@ class Composed:
     coordinate : what a law of one coordinate is given, ``trend`` or the name of a predictor; "" for other laws.
     bounds : smallest and largest psi of the training data, within which psi is held.
     past : training states from which an unknown history is drawn; None where the closure sees the present alone.
+    selection : candidates for the features, with the scores that one was chosen by; None where none were compared.
     subgrid : definition of psi in the training data, see :data:`l96closure.subgrid.DEFINITIONS`; None if unknown.
     dt : step it was fitted for; None where the training data had no times.
     """
 
     fields: Fields
     features: Features
-    trend: FittedTrend | None
+    trend: FittedTrend | RegressorTrend | None
     law: FittedLaw | None
     coordinate: str = ""
     bounds: tuple[float, float] = (-np.inf, np.inf)
     past: Past | None = None
+    selection: xr.Dataset | None = None
     subgrid: str | None = None
     dt: float | None = None
 
@@ -193,7 +196,8 @@ class Composed:
 
         Returns
         -------
-        DataArray of the dims of the target, NaN at the times before the longest lag.
+        DataArray of the dims of the target at the steps of the closure, with their times where ``dataset`` has times;
+        NaN before the longest lag.
 
         Raises
         ------
@@ -206,6 +210,8 @@ class Composed:
         record = read(
             dataset, self.fields, self.dt if self.coarse_dt is not None else None, ordered=self.past_steps > 0
         )
+        if record.fields.units != self.fields.units:
+            checks.reject("units of dataset", record.fields.units, f"{self.fields.units}, those of the training data")
         any_one = {name: 0 for name in ("time", *self.fields.sample_dim) if name in dataset.dims}
         self.fields.inputs(dataset.isel(any_one))  # units, sizes and coordinates are those of the training data
         first, found = self.features.longest, []
@@ -218,9 +224,16 @@ class Composed:
             found.append(out.reshape(len(out), *self.fields.shape))
         dims = ("time", *self.fields.dim)
         attrs = {"long_name": f"probability of less than {self.fields.target}", "units": "1"}
-        if len(found) == 1:
-            return xr.DataArray(found[0], dims=dims, name="probability", attrs=attrs)
-        return xr.DataArray(np.stack(found), dims=("segment", *dims), name="probability", attrs=attrs)
+        several = len(found) > 1
+        made = xr.DataArray(
+            np.stack(found) if several else found[0], dims=("segment", *dims) if several else dims, attrs=attrs
+        ).rename("probability")
+        if "time" not in dataset.coords:
+            return made
+        every = 1
+        if made.sizes["time"] < dataset.sizes["time"] and record.step is not None:
+            every = round(record.step / time_step("dataset", dataset))
+        return made.assign_coords(time=dataset["time"][::every])
 
     def tables(self) -> dict[str, npt.NDArray[Any]]:
         """Everything a step needs, as plain arrays by name: what a step in another language is made of.
@@ -230,14 +243,16 @@ class Composed:
         ``neighbour`` (K, W), the sites that each site sees, itself first; ``lag`` (L,) in steps, 0 first;
         ``range`` (P, 2) of the predictors, mapped to [-1, 1] and held at the ends. With a trend ``chebyshev``
         (P, degree + 1) in each predictor at the site, ``linear`` (F,), ``quadratic`` (F, F) and ``cubic`` (F, F, F) or
-        empty, of products of features by lag, predictor and place. ``coordinate`` (), the predictor that the law is
-        given, -1 for the trend. Of the law ``quantile`` (N, L) at the coordinates ``quantile_node`` (N,), of which
-        dictionary d has those from the first to the last that ``quantile_nodes_of`` (D, 2) counts, and at L of the
-        noise, evenly spaced from the first to the last of ``quantile_noise`` (2,), linear in both and held at the ends;
-        ``dictionary_of_site`` (K,); or ``log_variance`` (degree + 1,) on ``log_variance_range`` (2,) of the coordinate.
-        Of the noise ``noise_earlier`` (p, K or 1), circular kernels in space of its last values, and ``noise_fresh``
-        (K or 1), of white noise. ``bounds`` (2,) of psi; ``conserve`` (), whether the mean over the sites is taken off;
-        ``coarse_dt`` () with memory.
+        empty, of products of features by lag, predictor and place, and ``output`` (R,) of s / sqrt(1 + s^2) for the
+        sums s of features weighted by a column of ``hidden`` (F + 1, R), the last row being a constant; ``bounds`` (2,)
+        of psi. ``coordinate`` (), the predictor that the law is given, -1 for the trend. Of the law ``quantile`` (N, L)
+        at the coordinates ``quantile_node`` (N,), of which dictionary d has those from the first to the last that
+        ``quantile_nodes_of`` (D, 2) counts, and at L of the noise, evenly spaced from the first to the last of
+        ``quantile_noise`` (2,), linear in both and held at the ends; ``dictionary_of_site`` (K,); or ``log_variance``
+        (degree + 1,) on ``log_variance_range`` (2,) of the coordinate. Of the noise ``noise_earlier`` (p, T), circular
+        kernels in space of its last values, the last first, and ``noise_fresh``, of white noise, whose taps belong to
+        the sites ``noise_earlier_offset`` and ``noise_fresh_offset`` to the left. ``conserve`` (), whether the mean
+        over the sites is taken off; ``coarse_dt`` () with memory.
 
         Raises
         ------

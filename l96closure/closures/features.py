@@ -58,10 +58,10 @@ class Features:
         """Number of features of a site, F."""
         return int(self.lags.size * self.lower.size * self.neighbour.shape[1])
 
-    def of_series(self, series: F64, times: Index) -> F64:
-        """Return the features at some times of a series (time, P, K) as (time, K, F); times >= the longest lag."""
+    def at(self, values: F64, row: Index, sign: int) -> F64:
+        """Return the features (n, K, F) in some rows of values (R, P, K); a lag before is ``row + sign * lag``."""
         columns = [
-            np.clip((series[times - lag, p][:, self.neighbour] - self.middle[p]) / self.half[p], -1.0, 1.0)
+            np.clip((values[row + sign * lag, p][:, self.neighbour] - self.middle[p]) / self.half[p], -1.0, 1.0)
             for lag in self.lags
             for p in range(self.lower.size)
         ]

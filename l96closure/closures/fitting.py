@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import xarray as xr
 
 from l96closure import bridge, checks
 from l96closure.bridge.neighbourhoods import alike
@@ -27,8 +28,8 @@ from l96closure.closures.laws import (
 )
 from l96closure.closures.past import Past
 from l96closure.closures.patterns import Noise, fit_pattern
-from l96closure.closures.regression import FittedTrend, Trend, blocks, fit_trend
-from l96closure.restart import Journal, Restart
+from l96closure.closures.regression import FittedTrend, Regressor, RegressorTrend, Trend, blocks, fit_trend
+from l96closure.restart import Restart
 from l96closure.series import one_run
 from l96closure.training import Record
 from l96closure.trends import PolynomialTrend
@@ -49,12 +50,12 @@ class Residual(NamedTuple):
     """
 
     features: Features
-    trend: FittedTrend | None
+    trend: FittedTrend | RegressorTrend | None
     mean: list[F64]
     values: list[F64]
 
 
-def without_trend(record: Record, features: Features, options: Trend | None) -> Residual:
+def without_trend(record: Record, features: Features, options: Trend | Regressor | None) -> Residual:
     """Fit the trend and take it off.
 
     Raises
@@ -63,8 +64,9 @@ def without_trend(record: Record, features: Features, options: Trend | None) -> 
         Nothing is left of the target, or more than there was; with lags, what is left looks like several runs.
     """
     first, name = features.longest, record.fields.target
-    if min(len(one) for one in record.target) <= first:
-        checks.reject("truth.sizes['time']", min(len(one) for one in record.target), f"more than the lags, {first}")
+    fewest = first + (1 if len(record.target) > 1 else 2)  # the trend of a block of time is learned from others
+    if (shortest := min(len(one) for one in record.target)) < fewest:
+        checks.reject("truth.sizes['time']", shortest, f"at least {fewest}, for the longest lag and something to learn")
     target = [one[first:] for one in record.target]
     if options is None:
         residual = Residual(features, None, [np.zeros_like(one) for one in target], target)
@@ -165,7 +167,7 @@ def _bridge(
         "centres": centres if whole else options.centres,
         "rng": rng,
     }
-    fitted = bridge.fit(**problem, **_kernel_arguments(kernel), **_kept(restart, problem))
+    fitted = bridge.fit(epsilon=kernel, restart=restart, **problem)
     warn_of_few(fitted)
     compressed = options.compressed
     exact = isinstance(options, Chain) and options.scheme in SEQUENTIAL
@@ -180,16 +182,9 @@ def _sets(record: Record, fields: int, chain: bool) -> list[Index]:
     return bridge.in_every_field(fields + chain, around)[: len(around)] * (fields + 1)
 
 
-def _kernel_arguments(kernel: bridge.Kernel) -> dict[str, Any]:
-    names = ("epsilon", "estimator", "gamma", "nearest", "sums", "rtol")
-    return {name: getattr(kernel, name) for name in names}
-
-
-def _kept(restart: Restart | None, problem: Any) -> dict[str, Any]:
-    return {} if restart is None else {"remember": Journal(restart, problem)}
-
-
-def composed_of(record: Record, residual: Residual, law: FittedLaw | None, coordinate: str) -> dict[str, Any]:
+def composed_of(
+    record: Record, residual: Residual, law: FittedLaw | None, coordinate: str, selection: xr.Dataset | None = None
+) -> dict[str, Any]:
     """Return the parts of a composed closure by name."""
     target = np.concatenate(record.target)
     features = residual.features
@@ -201,4 +196,5 @@ def composed_of(record: Record, residual: Residual, law: FittedLaw | None, coord
         "coordinate": coordinate,
         "bounds": (float(target.min()), float(target.max())) if residual.trend is not None else (-np.inf, np.inf),
         "past": Past.of(record.series, features, record.fields.ring) if features.longest else None,
+        "selection": selection,
     }

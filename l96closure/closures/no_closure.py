@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from l96closure import checks
 from l96closure.closures import origin
 from l96closure.closures.files import save
 from l96closure.closures.inputs import slow_variables
@@ -36,6 +38,7 @@ class NoClosure:
     save = save
 
     @classmethod
+    @checks.arguments(truth=checks.xarray_dataset, dt=checks.optional(partial(checks.number, above=0.0)))
     def fit(cls, truth: xr.Dataset, dt: float | None = None) -> NoClosure:
         """Learn nothing from ``truth`` but its step, unless ``dt`` is another; so every closure is made alike."""
         return cls(**origin.of(truth, dt))

@@ -174,21 +174,23 @@ def known(history: xr.Dataset, fields: Fields, dt: float | None, members: int, s
     ValueError
         A variable is missing, of other dims or sizes, or the lags are not as many steps as that.
     """
-    lag = checks.finite_array("history['lag']", checks.xarray_dataset("history", history)["lag"], 1)
+    if "lag" not in checks.xarray_dataset("history", history).coords:
+        checks.reject("history", sorted(map(str, history.coords)), "a Dataset with the coordinate lag")
+    lag = checks.finite_array("history['lag']", history["lag"], 1)
     if lag.size <= steps:
         checks.reject(
             "history.sizes['lag']", lag.size, f"at least {steps + 1}: now, the longest lag, the noise's order"
         )
-    if dt is not None and not all(math.isclose(value, n * dt, rel_tol=1e-6) for n, value in enumerate(lag[1:], 1)):
-        checks.reject("history['lag']", [float(lag[0]), float(lag[1])], f"multiples of {dt:g}, the closure's step")
+    if dt is not None and not all(math.isclose(value, n * dt, rel_tol=1e-6) for n, value in enumerate(lag)):
+        checks.reject("history['lag']", lag[:3].tolist(), f"0 and the multiples of {dt:g}, the closure's step")
     near, arrays = history.isel(lag=slice(steps + 1)), []
     for name in (*fields.predictors, fields.target):
         if name not in near or set(near[name].dims) != {"member", "lag", *fields.dim}:
             checks.reject("history", {str(key): one.dims for key, one in near.items()}, f"{name} (member, lag, sites)")
-        values = np.asarray(near[name].transpose("member", "lag", *fields.dim).values, np.float64)
+        values = checks.real_array(f"history.{name}", near[name].transpose("member", "lag", *fields.dim))
         if values.shape != (members, steps + 1, *fields.shape):
             checks.reject(f"history.{name}.shape", values.shape, repr((members, steps + 1, *fields.shape)))
         needed = values[:, 1:] if name == fields.target else values
-        checks.finite_array(f"history.{name}", needed, needed.ndim)
+        checks.finite_array(f"history.{name}", checks.decoded(f"history.{name}", near[name], needed), needed.ndim)
         arrays.append(values.reshape(members, steps + 1, fields.sites))
     return np.stack(arrays[:-1], axis=2), arrays[-1]

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,7 @@ __all__ = ["Noise", "Pattern", "fit_pattern"]
 
 F64 = npt.NDArray[np.float64]
 C128 = npt.NDArray[np.complex128]
+Index = npt.NDArray[np.intp]
 
 _LARGEST_RING = 64  # on which every wavenumber has coefficients of its own
 _REACH = 24  # sites on either side to which the colour of larger rings reaches
@@ -62,60 +64,68 @@ class Pattern:
 
     Attributes
     ----------
-    reflection : coefficients of each order, for each wavenumber 0, ... K // 2 of a ring, or one for all
-        independent sites (M, p), complex; less than 1 in size.
-    power : part of each wavenumber in the variance of a site (M,), counted twice but for the real ones; adds up to 1.
+    reflection : coefficients of each order (M, p), complex and less than 1 in size: for each of the wavenumbers
+        0, ... K // 2 of a ring, or (1, p) for all together.
+    power : part of each wavenumber in the variance of a site (K // 2 + 1,), both signs together; (1,) for independent
+        sites. They add up to 1.
     sites : K.
     """
 
     reflection: C128
     power: F64
     sites: int
-    _steps: tuple[F64, F64] = field(init=False, repr=False)
+    _earlier: tuple[F64, Index] = field(init=False, repr=False)
+    _fresh: tuple[F64, Index] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not (np.abs(self.reflection) < 1.0).all():
             checks.reject("reflection", float(np.abs(self.reflection).max()), "less than 1 in size; stable noise")
         coefficients, innovation = _coefficients(self.reflection)
-        of_innovation = np.sqrt(innovation[:, -1] * self._variance())
-        taps = np.stack([_in_space(row, self.sites) for row in coefficients[-1].T]) if self.order else np.zeros((0, 1))
-        object.__setattr__(self, "_steps", (np.ascontiguousarray(taps), _in_space(of_innovation, self.sites)))
+        kernels = [_in_space(row, self.sites) for row in coefficients[-1].T]
+        earlier = np.stack(kernels) if kernels else np.empty((0, 1))
+        fresh = _in_space(np.sqrt(innovation[:, -1] * self._variance()), self.sites)
+        object.__setattr__(self, "_earlier", (np.ascontiguousarray(earlier), np.arange(earlier.shape[1])))
+        object.__setattr__(self, "_fresh", _near(fresh))
 
     @property
     def order(self) -> int:
         """Steps that are remembered, p."""
         return int(self.reflection.shape[1])
 
-    @property
-    def coloured(self) -> bool:
-        """Whether wavenumbers differ."""
-        return len(self.reflection) > 1
-
     def _variance(self) -> F64:
-        """Variance of each mode of white noise of variance 1 times this is the pattern's (M,)."""
-        if not self.coloured:
+        """Variance of each wavenumber of the noise over that of white noise (M,)."""
+        if self.power.size == 1:
             return np.ones(1)
-        shares = self.power * self.sites / np.where(_real(self.sites), 1.0, 2.0)
-        return np.asarray(shares)
+        shares: F64 = self.power * self.sites / np.where(_real(self.sites), 1.0, 2.0)
+        return shares
 
-    def tables(self) -> dict[str, F64]:
-        """Return the kernels of a step, each circular in space (1 or K taps): of each earlier value, of white noise."""
-        earlier, fresh = self._steps
-        return {"noise_earlier": earlier, "noise_fresh": fresh}
+    def tables(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the kernels of a step, circular in space: of each earlier value, and of white noise.
+
+        A kernel's taps belong to the sites that lie its offsets to the left.
+        """
+        (earlier, offsets), (fresh, of_fresh) = self._earlier, self._fresh
+        return {
+            "noise_earlier": earlier,
+            "noise_earlier_offset": offsets,
+            "noise_fresh": fresh,
+            "noise_fresh_offset": of_fresh,
+        }
 
     def initial(self, state: State) -> F64:
         """Draw the last p values (member, p, K), the last first, from their stationary distribution."""
         normals = state.normals(max(self.order, 1), self.sites)
         coefficients, innovation = _coefficients(self.reflection)
         spread = np.sqrt(innovation * self._variance()[:, None])
-        modes = np.fft.rfft(normals, axis=2) if self.coloured else normals.astype(np.complex128)
+        coloured = self.power.size > 1
+        modes = np.fft.rfft(normals, axis=2) if coloured else normals.astype(np.complex128)
         drawn: list[C128] = []
         for j in range(self.order):  # the first alone, each next one given those before it
-            value = modes[j] * spread[:, min(j, self.order)]
+            value = modes[j] * spread[:, j]
             for i in range(j):
                 value = value + coefficients[j][:, i] * drawn[j - 1 - i]
             drawn.append(value)
-        values = [np.fft.irfft(one, self.sites, axis=1) if self.coloured else one.real for one in drawn]
+        values = [np.fft.irfft(one, self.sites, axis=1) if coloured else one.real for one in drawn]
         empty = np.empty((len(state.member), 0, self.sites))
         return np.ascontiguousarray(np.stack(values[::-1], axis=1)) if values else empty
 
@@ -123,40 +133,33 @@ class Pattern:
         """Make a step; return the noise (member, K), and the last p values (member, p, K) to remember next."""
         fresh = state.normals(1, self.sites)[0]
         value = np.empty_like(fresh)
-        _advance(state.memory, fresh, *self._steps, value)
+        _advance(state.memory, fresh, *self._earlier, *self._fresh, value)
         if not self.order:
             return value, state.memory
         return value, np.concatenate([value[:, None], state.memory[:, :-1]], axis=1)
 
-    def innovations(self, series: F64) -> F64:
-        """Standardised innovations of a series (time, K) of the noise, from the time ``order`` on (time - p, K)."""
-        earlier, fresh = self._steps
-        later = np.array(series[self.order :])
-        for lag, taps in enumerate(earlier, start=1):
-            later -= _convolved(series[self.order - lag : len(series) - lag], taps)
-        innovations: F64 = later / np.sqrt((fresh**2).sum())
-        return innovations
-
 
 @cached
-def _advance(memory: F64, fresh: F64, earlier: F64, kernel: F64, out: F64) -> None:
+def _advance(memory: F64, fresh: F64, earlier: F64, of_earlier: Index, kernel: F64, of_kernel: Index, out: F64) -> None:
     members, K = fresh.shape
     for n in range(members):
         for k in range(K):
             total = 0.0
-            for d in range(kernel.size):
-                total += kernel[d] * fresh[n, k - d]  # negative indices go around the ring
+            for i in range(kernel.size):
+                total += kernel[i] * fresh[n, k - of_kernel[i]]  # negative indices go around the ring
             for lag in range(earlier.shape[0]):
-                for d in range(earlier.shape[1]):
-                    total += earlier[lag, d] * memory[n, lag, k - d]
+                for i in range(earlier.shape[1]):
+                    total += earlier[lag, i] * memory[n, lag, k - of_earlier[i]]
             out[n, k] = total
 
 
-def _convolved(values: F64, taps: F64) -> F64:
-    """Circular convolution in space of (time, K) with taps."""
-    if taps.size == 1:
-        return np.asarray(values * taps[0])
-    return np.asarray(np.fft.irfft(np.fft.rfft(values, axis=1) * np.fft.rfft(taps), values.shape[1], axis=1))
+def _near(kernel: F64) -> tuple[F64, Index]:
+    """Return the taps of a circular kernel that reach no farther than is meant, of the same norm, and their offsets."""
+    offsets = np.arange(kernel.size)
+    if kernel.size > _LARGEST_RING:
+        offsets = offsets[np.minimum(offsets, kernel.size - offsets) <= _REACH]
+    taps: F64 = kernel[offsets]
+    return np.ascontiguousarray(taps * np.sqrt((kernel**2).sum() / (taps**2).sum())), offsets
 
 
 def _real(sites: int) -> npt.NDArray[np.bool_]:
@@ -202,13 +205,17 @@ def fit_pattern(series: Sequence[F64], options: Noise, ring: bool) -> Pattern:
     usable = [one for one in series if len(one) > options.order]
     if sum(len(one) - options.order for one in usable) < 10 * (options.order + 1):
         checks.reject("noise.order", options.order, "at most a tenth of the times of the training data")
+    together = _burg([one.astype(np.complex128) for one in usable], options.order, True)
     if not (options.coloured and ring and sites > 2):
-        return Pattern(_burg([one.astype(np.complex128) for one in usable], options.order, True), np.ones(1), sites)
+        return Pattern(together, np.ones(1), sites)
     modes = [np.fft.rfft(one - one.mean(), axis=1) for one in usable]
     power = sum((np.abs(one) ** 2).sum(axis=0) for one in modes) * np.where(_real(sites), 1.0, 2.0)
+    share = np.asarray(power / power.sum())
+    if sites > _LARGEST_RING:
+        return Pattern(together, share, sites)
     reflection = _burg(modes, options.order, False)
     reflection[_real(sites)] = reflection[_real(sites)].real
-    return Pattern(reflection, np.asarray(power / power.sum()), sites)
+    return Pattern(reflection, share, sites)
 
 
 def _burg(series: Sequence[C128], order: int, together: bool) -> C128:
@@ -219,6 +226,7 @@ def _burg(series: Sequence[C128], order: int, together: bool) -> C128:
         ahead, behind = [one[1:] for one in forward], [one[:-1] for one in backward]
         product = sum((f * b.conj()).sum(axis=0) for f, b in zip(ahead, behind, strict=True))
         size = sum((np.abs(f) ** 2 + np.abs(b) ** 2).sum(axis=0) for f, b in zip(ahead, behind, strict=True))
+        size = np.maximum(size, np.finfo(np.float64).tiny)  # a wavenumber in which there is nothing has no memory
         k = 2.0 * np.sum(product) / np.sum(size) if together else 2.0 * product / size
         k = np.broadcast_to(k.real if together else k, series[0].shape[1:])
         found.append(k)

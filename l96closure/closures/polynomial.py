@@ -52,5 +52,9 @@ class Polynomial(Composed):
             An argument is out of its range, or ``truth`` is no usable training data.
         """
         record = read(truth, fields, dt, ordered=fields.lags != ())
-        residual = fitting.without_trend(record, choice.features(record, trend), trend)
-        return cls(**fitting.composed_of(record, residual, None, ""), **origin.of(truth, dt))
+        found = choice.candidates(record, fields, trend)
+        number = choice.simplest(found)
+        record = choice.settled(record, found[number])
+        residual = fitting.without_trend(record, found[number].features, trend)
+        selection = choice.report(record, found, number) if len(found) > 1 else None
+        return cls(**fitting.composed_of(record, residual, None, "", selection), **origin.of(truth, dt))

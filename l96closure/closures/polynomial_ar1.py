@@ -71,12 +71,16 @@ class PolynomialAR1(Composed):
             like several runs (:func:`l96closure.series.one_run`).
         """
         record = read(truth, fields, dt, ordered=True)
-        residual = fitting.without_trend(record, choice.features(record, trend), trend)
+        found = choice.candidates(record, fields, trend)
+        number = choice.simplest(found)
+        record = choice.settled(record, found[number])
+        residual = fitting.without_trend(record, found[number].features, trend)
+        selection = choice.report(record, found, number) if len(found) > 1 else None
         name = record.fields.predictors[0]
         x = choice.given(record, residual, name)
         log_variance = _fit_log_variance(np.concatenate(x), np.concatenate(residual.values), residual_degree)
         law = fitting.driven(log_variance, x, residual.values, noise, record)
-        return cls(**fitting.composed_of(record, residual, law, name), **origin.of(truth, dt))
+        return cls(**fitting.composed_of(record, residual, law, name, selection), **origin.of(truth, dt))
 
 
 def _fit_log_variance(z: F64, residual: F64, degree: int) -> PolynomialTrend:

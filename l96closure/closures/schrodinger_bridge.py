@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -12,12 +14,15 @@ from l96closure.closures import choice, fitting, origin
 from l96closure.closures.composed import Composed
 from l96closure.closures.laws import Chain, Law, Moments, Quantiles
 from l96closure.closures.patterns import Noise
-from l96closure.closures.regression import Trend
+from l96closure.closures.regression import Regressor, Trend, trend_or_regressor
 from l96closure.fields import Fields
 from l96closure.restart import Restart
-from l96closure.training import read
+from l96closure.training import Record, read
 
 __all__ = ["SchrodingerBridge"]
+
+Judge = Callable[[Any, xr.Dataset], float]
+"""Scores a closure on held-out data, the smaller the better."""
 
 
 class SchrodingerBridge(Composed):
@@ -28,8 +33,7 @@ class SchrodingerBridge(Composed):
     @classmethod
     @checks.arguments(
         truth=checks.xarray_dataset,
-        fields=partial(checks.instance, of=Fields),
-        trend=checks.optional(partial(checks.instance, of=Trend)),
+        trend=checks.optional(trend_or_regressor),
         law=partial(checks.instance, of=(Quantiles, Moments, Chain)),
         noise=checks.optional(partial(checks.instance, of=Noise)),
         kernel=checks.optional(partial(checks.instance, of=bridge.Kernel)),
@@ -39,11 +43,12 @@ class SchrodingerBridge(Composed):
     def fit(
         cls,
         truth: xr.Dataset,
-        fields: Fields = Fields(),  # noqa: B008 - a value, never changed
-        trend: Trend | None = Trend(),  # noqa: B008
+        fields: Fields | Sequence[Fields] = Fields(),  # noqa: B008 - a value, never changed
+        trend: Trend | Regressor | None = Trend(),  # noqa: B008
         law: Law = Quantiles(),  # noqa: B008
         noise: Noise | None = None,
         kernel: bridge.Kernel | None = None,
+        selection: Judge | None = None,
         dt: float | None = None,
         rng: np.random.Generator | int = 0,
         restart: Restart | None = None,
@@ -54,13 +59,17 @@ class SchrodingerBridge(Composed):
         ----------
         truth : Dataset with predictors and target of dims time and those of ``fields``, from a system's ``simulate`` or
             from anywhere else.
-        fields : which variables are what, where they live, and what a site sees.
-        trend : what of the target is a function of what a site sees; None leaves all to the law.
+        fields : which variables are what, where they live, and what a site sees; several, which differ in radius and
+            lags, are candidates to choose among.
+        trend : what of the target is a function of what a site sees: our polynomials, or any regressor with ``fit`` and
+            ``predict``, as scikit-learn's; a closure with one cannot be saved. None leaves all to the law.
         law : of the residual: :class:`~l96closure.closures.Quantiles` given one coordinate,
             :class:`~l96closure.closures.Moments` given all features, both driven by noise, or the paper's
             :class:`~l96closure.closures.Chain`.
         noise : that drives the law; None is ``Noise()``, and what a chain takes, which has noise of its own.
         kernel : bandwidth and estimator of the bridge; None is epsilon = 0.005 for quantiles, 0.1 for others.
+        selection : judges closures by short coupled runs (:class:`l96closure.Selection`): the features are then chosen
+            by it rather than by the held-out error of the trend, which does not rank closures well.
         dt : step of the coarse model in the unit of ``truth``'s time (seconds where times are dates), a multiple of the
             interval of ``truth``; None is that interval, and then needs no coordinate ``time``.
         rng : seed or generator of the draw of the samples that make the law.
@@ -89,9 +98,24 @@ class SchrodingerBridge(Composed):
             checks.reject("noise", noise, "None for a chain, which draws noise of its own")
         noise = Noise() if noise is None else noise
         remembers = not isinstance(law, Chain) and noise.order > 0
-        record = read(truth, fields, dt, ordered=remembers or fields.lags != ())
-        features = choice.features(record, trend)
-        residual = fitting.without_trend(record, features, trend)
-        fitted, coordinate = fitting.fit_law(record, residual, law, noise, kernel, rng, restart)
-        made = fitting.composed_of(record, residual, fitted, coordinate)
-        return cls(**made, **origin.of(truth, dt))
+        several: list[Any] = list(fields) if isinstance(fields, (list, tuple)) else [fields]
+        if not several or not all(isinstance(one, Fields) for one in several):
+            checks.reject("fields", fields, "made by Fields, or several of them")
+        record = read(truth, several[0], dt, ordered=remembers or any(one.lags != () for one in several))
+        found = [one for these in several for one in choice.candidates(record, these, trend, len(several) > 1)]
+
+        def learned(record: Record, number: int, table: xr.Dataset | None = None) -> SchrodingerBridge:
+            record = choice.settled(record, found[number])
+            residual = fitting.without_trend(record, found[number].features, trend)
+            fitted, coordinate = fitting.fit_law(record, residual, law, noise, kernel, rng, restart)
+            return cls(**fitting.composed_of(record, residual, fitted, coordinate, table), **origin.of(truth, dt))
+
+        if len(found) == 1:
+            return learned(record, 0)
+        if selection is None:
+            number = choice.simplest(found)
+            return learned(record, number, choice.report(record, found, number))
+        early, late = record.split()
+        scores = [selection(learned(early, number), late) for number in range(len(found))]
+        number = int(np.argmin(scores))
+        return learned(record, number, choice.report(record, found, number, scores))

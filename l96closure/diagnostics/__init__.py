@@ -57,8 +57,15 @@ def diagnose(
       hit, stays within twice that of one variable; a hundred bins either way would make it four to six times as high;
     - ``autocorrelation_z``, ``autocorrelation_psi``, ``autocorrelation_residual`` (source, lag) at every common time
       step, each with ``_se``. The residual is psi less a polynomial in z of degree eight, fitted to the truth;
+    - ``space_time_correlation_z``, ``_psi`` and ``_residual`` (source, offset, time_lag), between x_k(t) and
+      x_{k + offset}(t + time_lag), at no more than 101 of these lags, :func:`climate.space_time_correlation`, and
+      ``neighbour_correlation_z``, ``_psi`` and ``_residual`` (source), the same between neighbours at one time, each
+      with ``_se``; NaN for a ring of one site, which has no neighbour;
     - ``spectrum_z``, ``spectrum_psi`` (source, wavenumber) with ``_se``, :func:`spectra.along_the_ring`, and
       ``power_z``, ``power_psi`` (source, frequency) of segments four times ``max_lag`` long, :func:`spectra.in_time`;
+    - ``spectrum_ratio_z``, ``spectrum_ratio_psi`` (wavenumber), coarse run over truth, and ``spectrum_error_z``,
+      ``spectrum_error_psi``, the largest relative error over the wavenumbers that carry variance, each with the bounds
+      ``_low`` and ``_high``, :func:`spectra.compare`;
     - ``quantile_z``, ``quantile_psi`` (source, probability), :func:`tails.quantiles`, and ``return_period_z`` (source,
       threshold) at quantiles of the truth, :func:`tails.return_periods`, each with the bounds ``_low`` and ``_high``;
     - ``psi_given_z_mean``, ``psi_given_z_std`` (source, z_bin), NaN where a bin has fewer than thirty values;

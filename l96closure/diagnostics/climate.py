@@ -1,11 +1,14 @@
-"""Climate statistics of one run: moments, covariance, densities, autocorrelation, psi given z."""
+"""Climate statistics of one run: moments, densities, psi given z, correlations in space and time."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 
 from l96closure.diagnostics import intervals
 from l96closure.series import lagged_products
@@ -19,6 +22,7 @@ __all__ = [
     "joint_density",
     "long_enough",
     "ring_offsets",
+    "space_time_correlation",
 ]
 
 FloatArray = npt.NDArray[np.float64]
@@ -47,7 +51,7 @@ def covariance_rows(x: FloatArray) -> FloatArray:
     each site has its own mean removed.
     """
     size = x.shape[-1]
-    matrix = np.cov(x.reshape(-1, size), rowvar=False)
+    matrix = np.atleast_2d(np.cov(x.reshape(-1, size), rowvar=False))  # of one site it is a number
     site = np.arange(size)[:, np.newaxis]
     rows: FloatArray = matrix[site, (site + ring_offsets(size)) % size]
     return rows
@@ -87,24 +91,79 @@ def autocorrelation(x: FloatArray, lags: int) -> tuple[FloatArray, FloatArray]:
     -------
     Two arrays (lags,); NaN throughout when ``x`` is constant, the errors also unless :func:`long_enough`.
     """
-    members, times = x.shape[:2]
     if np.ptp(x) == 0:
         return np.full(lags, np.nan), np.full(lags, np.nan)
     anomaly = x - x.mean()
-    starts = np.linspace(0, times, intervals.batches_of(members, times) + 1).astype(int)
     sums, pairs = [], []
-    for member in anomaly:  # one batch at a time keeps the transforms small
+    for first, longer, counts in _batches(anomaly, lags):  # one batch at a time keeps the transforms small
+        sums.append(lagged_products(first, longer, lags))
+        pairs.append(counts)
+    correlation, error = _ratio_of_sums(np.array(sums), np.array(pairs), 0)
+    return correlation, error if long_enough(anomaly) else np.full(lags, np.nan)
+
+
+def space_time_correlation(x: FloatArray, lags: int, every: int = 1) -> tuple[FloatArray, FloatArray]:
+    """Correlation of x_k(t) with x_{k + o}(t + l) along the ring, averaged over members and sites, with standard error.
+
+    Not the same for o and -o at lags other than 0, where waves travel. Errors as in :func:`autocorrelation`, which is
+    the column o = 0.
+
+    Parameters
+    ----------
+    x : (member, time, k).
+    lags : number of lags, at most the number of times; the first is 0.
+    every : only each ``every``-th of them is returned.
+
+    Returns
+    -------
+    Two arrays (offset, lag) with the offsets of :func:`ring_offsets` and ceil(lags / every) lags; NaN as in
+    :func:`autocorrelation`.
+    """
+    offsets = ring_offsets(x.shape[-1])
+    shape = offsets.size, -(-lags // every)
+    if np.ptp(x) == 0:
+        return np.full(shape, np.nan), np.full(shape, np.nan)
+    anomaly = x - x.mean()
+    sums, pairs = [], []
+    for first, longer, counts in _batches(scipy.fft.rfft(anomaly, axis=-1), lags):
+        size = scipy.fft.next_fast_len(max(len(first) + lags, len(longer)))
+        a, b = (scipy.fft.fft(waves, size, axis=0) for waves in (first, longer))
+        products = scipy.fft.ifft(a.conj() * b, axis=0)[:lags:every]
+        sums.append(scipy.fft.irfft(products, x.shape[-1], axis=1).T[offsets].ravel())
+        pairs.append(np.tile(counts[::every], offsets.size))
+    here = int(np.argmin(np.abs(offsets))) * shape[1]
+    correlation, error = (each.reshape(shape) for each in _ratio_of_sums(np.array(sums), np.array(pairs), here))
+    return correlation, error if long_enough(anomaly) else np.full(shape, np.nan)
+
+
+def _batches(x: npt.NDArray[Any], lags: int) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any], IntArray]]:
+    """Yield the batches of a series (member, time, column) for lagged products.
+
+    Each with the times that the products reach, and how many pairs begin in it, for each lag.
+    """
+    members, times = x.shape[:2]
+    starts = np.linspace(0, times, intervals.batches_of(members, times) + 1).astype(int)
+    for member in x:
         for start, end in pairwise(starts):
-            sums.append(lagged_products(member[start:end], member[start : end + lags - 1], lags))
-            pairs.append(np.clip(times - np.arange(lags) - start, 0, end - start))
-    batches, counts = np.array(sums), np.array(pairs)
-    covariance = batches.sum(axis=0) / counts.sum(axis=0)
-    correlation: FloatArray = covariance / covariance[0]
-    if not long_enough(anomaly):
-        return correlation, np.full(lags, np.nan)
-    scatter = batches - correlation * batches[:, :1] * (counts / counts[:, :1])
-    error = np.sqrt((scatter**2).sum(axis=0) * len(batches) / (len(batches) - 1))
-    return correlation, error / (covariance[0] * counts.sum(axis=0))
+            pairs = np.clip(times - np.arange(lags) - start, 0, end - start)
+            yield member[start:end], member[start : end + lags - 1], pairs
+
+
+def _ratio_of_sums(sums: FloatArray, pairs: IntArray, zero: int) -> tuple[FloatArray, FloatArray]:
+    """Return correlations (column,) and their standard errors from the sums of products of batches.
+
+    Parameters
+    ----------
+    sums : (batch, column).
+    pairs : number of products in each sum, of the same shape.
+    zero : column of the variance.
+    """
+    covariance = sums.sum(axis=0) / pairs.sum(axis=0)
+    correlation: FloatArray = covariance / covariance[zero]
+    here = np.array([zero])
+    scatter = sums - correlation * sums[:, here] * (pairs / pairs[:, here])
+    error = np.sqrt((scatter**2).sum(axis=0) * len(sums) / (len(sums) - 1))
+    return correlation, error / (covariance[zero] * pairs.sum(axis=0))
 
 
 def conditional_moments(psi: FloatArray, z: FloatArray, edges: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -1,4 +1,4 @@
-"""Scores of ensemble forecasts by lead time: error, spread, continuous ranked probability score, rank histogram.
+"""Scores of ensemble forecasts by lead time: error, spread, ranks, and proper scores of sites and of whole fields.
 
 They are written out here: a few lines each, kept by start for the intervals. The package ``scores`` has two of them,
 without intervals, and brings Bottleneck, whose presence changes how xarray sums; it is the oracle of the tests instead.
@@ -11,12 +11,14 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks
-from l96closure.diagnostics import intervals
+from l96closure.diagnostics import field_scores, intervals
 
 __all__ = ["fair_crps", "headline_leads", "mean_difference", "rank_shares", "verify"]
 
 FloatArray = npt.NDArray[np.float64]
 
+_PROPER = ("crps", "energy_score", "variogram_score")
+_RANKS = 2 + len(_PROPER)  # where they begin among the means of a start, behind squared error, variance, proper scores
 _RESAMPLES = 1000
 _ALIKE = 0.25  # correlation of consecutive observations, from which on their starts are not independent
 _GROUP = 5  # autocorrelation times in a group of starts that is independent of the next
@@ -100,7 +102,8 @@ def verify(forecast: xr.Dataset, reference: xr.Dataset, *, rng: np.random.Genera
     - ``spread_skill`` (lead), sqrt((N + 1) / N) ensemble_spread / rmse for N members, which is 1 where truth and
       members come from one distribution (Fortin et al. 2014, Journal of Hydrometeorology 15, 1708-1713); NaN where
       the error is zero, as at lead 0;
-    - ``crps`` (lead), :func:`fair_crps`;
+    - ``crps`` (lead), :func:`fair_crps`; ``energy_score`` and ``variogram_score`` (lead) of the whole fields,
+      :func:`field_scores.fair_energy_score` and :func:`field_scores.fair_variogram_score`;
     - ``rank_histogram`` (lead, rank), relative frequencies by :func:`rank_shares`; 1 / (N + 1) for a reliable ensemble;
     - the bounds ``_low`` and ``_high`` of a 95 % interval for each of them: bootstrap-t over a thousand draws of the
       starts with replacement (Efron & Tibshirani 1993, An Introduction to the Bootstrap, Chapter 12), of the logarithm
@@ -108,7 +111,8 @@ def verify(forecast: xr.Dataset, reference: xr.Dataset, *, rng: np.random.Genera
       the members and sites of one share their weather. Where consecutive starts are alike, groups of them are drawn.
       NaN with fewer than twenty starts or groups (attributes ``forecast_independent_starts`` and
       ``forecast_interval_method``);
-    - ``crps_climatology`` and ``rmse_climatology``, what the distribution of z in the reference would score.
+    - ``crps_climatology``, ``energy_score_climatology``, ``variogram_score_climatology`` and ``rmse_climatology``, what
+      the distribution of z in the reference would score.
 
     Raises
     ------
@@ -123,8 +127,14 @@ def verify(forecast: xr.Dataset, reference: xr.Dataset, *, rng: np.random.Genera
     by_start = np.stack([_mean_scores(*start) for start in zip(x, y, strict=True)])
     starts, members = len(by_start), x.shape[3]
     units = _independent(by_start, y)
+    energy, variogram = field_scores.climatology(climate)
     scores = xr.Dataset(
-        {"crps_climatology": mean_difference(climate.ravel()) / 2, "rmse_climatology": climate.std()},
+        {
+            "crps_climatology": mean_difference(climate.ravel()) / 2,
+            "energy_score_climatology": energy,
+            "variogram_score_climatology": variogram,
+            "rmse_climatology": climate.std(),
+        },
         coords={"lead": forecast["lead"].to_numpy(), "rank": np.arange(members + 1)},
         attrs={
             "forecast_starts": starts,
@@ -156,26 +166,27 @@ def headline_leads(scores: xr.Dataset) -> list[float]:
 
 
 def _mean_scores(x: FloatArray, y: FloatArray) -> FloatArray:
-    """Means over the sites of one start, x (lead, k, member) and y (lead, k).
+    """Scores of one start, x (lead, k, member) and y (lead, k); means over the sites, or of the whole field.
 
-    Squared error of the ensemble mean, variance, score, and the shares of the ranks: (lead, 3 + rank).
+    Squared error of the ensemble mean, variance, the proper scores, and the shares of the ranks: (lead, 5 + rank).
     """
     departure = x - y[..., np.newaxis]  # zero at lead 0, while the mean of equal numbers is off by round-off
-    scores = (departure.mean(axis=-1) ** 2, departure.var(axis=-1, ddof=1), fair_crps(x, y))
-    means: FloatArray = np.concatenate([np.stack(scores, axis=-1), rank_shares(x, y)], axis=-1).mean(axis=1)
-    return means
+    by_site = (departure.mean(axis=-1) ** 2, departure.var(axis=-1, ddof=1), fair_crps(x, y))
+    of_field = (field_scores.fair_energy_score(x, y), field_scores.fair_variogram_score(x, y))
+    scores = np.stack([*(each.mean(axis=1) for each in by_site), *of_field], axis=-1)
+    return np.concatenate([scores, rank_shares(x, y).mean(axis=1)], axis=-1)
 
 
 def _summarise(means: FloatArray, members: int) -> dict[str, FloatArray]:
-    """Scores from the means over starts (..., lead, 3 + rank) of what :func:`verify` has of each."""
-    error, variance, crps = (means[..., i] for i in range(3))
+    """Scores from the means over starts (lead, 5 + rank) of what :func:`verify` has of each."""
+    error, variance, *proper = (means[:, i] for i in range(_RANKS))
     ratio = np.divide(variance, error, out=np.full_like(error, np.nan), where=error > 0)
     return {
         "rmse": np.sqrt(error),
         "ensemble_spread": np.sqrt(variance),
         "spread_skill": np.sqrt((members + 1) / members * ratio),
-        "crps": crps,
-        "rank_histogram": means[..., 3:],
+        **dict(zip(_PROPER, proper, strict=True)),
+        "rank_histogram": means[:, _RANKS:],
     }
 
 
@@ -218,7 +229,7 @@ def _method(starts: int, units: int) -> str:
 def _bounds(
     units: FloatArray, estimates: dict[str, FloatArray], members: int, rng: np.random.Generator, most: int
 ) -> dict[str, tuple[FloatArray, FloatArray]]:
-    """Bounds of the 95 % intervals of all scores, from means of independent groups of starts (group, lead, 3 + rank).
+    """Bounds of the 95 % intervals of all scores, from means of independent groups of starts (group, lead, 5 + rank).
 
     Bootstrap-t: the departure of a resampled score from that of the sample, in standard errors of the resample, is
     distributed as that of the sample from the truth. Every standard error follows from the second moments.
@@ -226,8 +237,8 @@ def _bounds(
     if len(units) < intervals.FEWEST:
         return {name: (np.full_like(x, np.nan), np.full_like(x, np.nan)) for name, x in estimates.items()}
     n = len(units)
-    error, variance, crps = (units[..., i] for i in range(3))
-    products = np.stack([error, variance, crps, error**2, variance**2, crps**2, error * variance], axis=-1)
+    scores = units[..., :_RANKS]
+    products = np.concatenate([scores, scores**2, scores[..., :1] * scores[..., 1:2]], axis=-1)
     # A resample is a set of weights, and all means are one product.
     weights = rng.multinomial(n, np.full(n, 1 / n), size=_RESAMPLES) / n
     centre, spread = _studentised(products.mean(axis=0))
@@ -235,14 +246,19 @@ def _bounds(
     t = np.divide(resampled - centre[:, np.newaxis], its_spread, out=np.zeros_like(resampled), where=its_spread > 0)
     tail = (1 - intervals.PROBABILITY) / 2
     high, low = centre - np.quantile(t, [tail, 1 - tail], axis=1) * spread
-    bounds = {"crps": (low[3], high[3])}
+    bounds = {}
+    for i, name in enumerate(_PROPER, start=3):
+        unknown = np.isnan(estimates[name])
+        bounds[name] = np.where(unknown, np.nan, low[i]), np.where(unknown, np.nan, high[i])
     for i, (name, factor) in enumerate((("rmse", 1.0), ("ensemble_spread", 1.0), ("spread_skill", _few(members)))):
         zero = np.where(
             np.isnan(estimates[name]), np.nan, 0.0
         )  # of a score that is zero, or undefined, for every start
         bounds[name] = tuple(np.where(estimates[name] > 0, factor * np.exp(x[i]), zero) for x in (low, high))  # type: ignore[assignment]
     ranks = estimates["rank_histogram"]
-    bounds["rank_histogram"] = intervals.proportion_bounds(ranks, intervals.standard_error(units[..., 3:]), most, n)
+    bounds["rank_histogram"] = intervals.proportion_bounds(
+        ranks, intervals.standard_error(units[..., _RANKS:]), most, n
+    )
     return bounds
 
 
@@ -251,21 +267,25 @@ def _studentised(moments: FloatArray) -> tuple[FloatArray, FloatArray]:
 
     Parameters
     ----------
-    moments : means (..., lead, 7) of error, variance and score, of their squares, and of error times variance.
+    moments : means (..., lead, 11) of error, variance and proper scores, of their squares, and of error times variance.
 
     Returns
     -------
-    Two arrays (4, ..., lead): logarithms of rmse, spread and of their ratio, and the crps. The second is the standard
-    deviation of what a start contributes; the root of their number is common to all resamples.
+    Two arrays (6, ..., lead): logarithms of rmse, spread and of their ratio, and the proper scores. The second is the
+    standard deviation of what a start contributes; the root of their number is common to all resamples.
     """
-    error, variance, crps, error2, variance2, crps2, both = np.moveaxis(moments, -1, 0)
+    (error, variance, *proper), (error2, variance2, *proper2) = (
+        np.moveaxis(moments[..., at], -1, 0) for at in (slice(_RANKS), slice(_RANKS, 2 * _RANKS))
+    )
+    both = moments[..., -1]
     with np.errstate(divide="ignore", invalid="ignore"):
         log_error, log_variance = np.log(error) / 2, np.log(variance) / 2
         of_error, of_variance, of_both = error2 / error**2 - 1, variance2 / variance**2 - 1, both / error / variance - 1
-        squares = np.stack([of_error / 4, of_variance / 4, (of_error + of_variance - 2 * of_both) / 4, crps2 - crps**2])
-        scores = np.stack([log_error, log_variance, log_variance - log_error, crps])
+        squares = [of_error / 4, of_variance / 4, (of_error + of_variance - 2 * of_both) / 4]
+        squares += [square - mean**2 for mean, square in zip(proper, proper2, strict=True)]
+        scores = np.stack([log_error, log_variance, log_variance - log_error, *proper])
     unknown = ~np.isfinite(scores)
-    return np.where(unknown, 0.0, scores), np.sqrt(np.maximum(0.0, np.where(unknown, 0.0, squares)))
+    return np.where(unknown, 0.0, scores), np.sqrt(np.maximum(0.0, np.where(unknown, 0.0, np.stack(squares))))
 
 
 def _few(members: int) -> float:

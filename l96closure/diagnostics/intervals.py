@@ -50,6 +50,7 @@ __all__ = [
     "sides",
     "standard_error",
     "student",
+    "together",
 ]
 
 FloatArray = npt.NDArray[np.float64]
@@ -79,6 +80,19 @@ NORMAL = float(scipy.special.ndtri(1 - _TAIL))
 def student(values: int) -> float:
     """Return how many standard errors on either side of a mean of so many independent values make 95 %."""
     return float(scipy.special.stdtrit(values - 1, 1 - _TAIL))
+
+
+def together(number: int, values: int = FEWEST) -> float:
+    """Return how many standard errors on either side make intervals that all hold at once with 95 % or more.
+
+    By Bonferroni's inequality, whatever the dependence of the estimates on each other.
+
+    Parameters
+    ----------
+    number : of intervals.
+    values : independent values behind each standard error.
+    """
+    return float(scipy.special.stdtrit(values - 1, 1 - _TAIL / number))
 
 
 def sides(error: xr.DataArray) -> float:

@@ -1,17 +1,83 @@
-"""Power spectra of one run: along the ring and in time."""
+"""Power spectra of a run along the ring and in time, and how far those of two runs are apart."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import scipy
 
-from l96closure.diagnostics import intervals
+from l96closure.diagnostics import intervals, ranking
 from l96closure.diagnostics.climate import long_enough
 
-__all__ = ["along_the_ring", "in_time"]
+__all__ = ["ERROR_METHOD", "RATIO_METHOD", "Compared", "along_the_ring", "carrying", "compare", "in_time"]
 
 FloatArray = npt.NDArray[np.float64]
+
+_CARRIES = 0.1  # of the mean variance of a wavenumber: what has less says little, and its ratio is uncertain
+
+RATIO_METHOD = (
+    f"of the logarithm, {intervals.SIDE:.2f} standard errors on either side, by batch means of {intervals.FEWEST} "
+    "stretches of time or more, 95 % at each wavenumber; NaN where these are not independent"
+)
+ERROR_METHOD = "from intervals that hold the ratios at all these wavenumbers at once, 95 % (Bonferroni)"
+"""What the intervals of :func:`compare` say about themselves."""
+
+
+class Compared(NamedTuple):
+    """The spectrum of a coarse run beside the truth's.
+
+    Attributes
+    ----------
+    ratio, ratio_low, ratio_high : coarse over truth (wavenumber,), with the bounds of a 95 % interval for each.
+    error, error_low, error_high : the largest abs(ratio - 1) over the wavenumbers that carry variance, see
+        :func:`carrying`, with the bounds of a 95 % interval.
+    """
+
+    ratio: FloatArray
+    ratio_low: FloatArray
+    ratio_high: FloatArray
+    error: float
+    error_low: float
+    error_high: float
+
+
+def compare(truth: FloatArray, truth_se: FloatArray, coarse: FloatArray, coarse_se: FloatArray) -> Compared:
+    """Compare two spectra, wavenumber by wavenumber and by the largest relative error of all.
+
+    The error of the logarithm of a ratio is that of the two relative errors together. The largest of several uncertain
+    errors comes out too large on average; so its interval is not put about it but follows from intervals that hold all
+    ratios at once: the largest of the least errors in them, and of the greatest.
+
+    Parameters
+    ----------
+    truth, truth_se, coarse, coarse_se : spectra (wavenumber,) with standard errors, from :func:`along_the_ring`.
+
+    Returns
+    -------
+    NaN at wavenumbers where the truth has no variance; bounds are NaN where a standard error is.
+    """
+    known = truth > 0
+    ratio, truth_error, coarse_error = (
+        np.divide(a, b, out=np.full_like(truth, np.nan), where=known) for a, b in
+        ((coarse, truth), (truth_se, truth), (coarse_se, np.where(coarse > 0, coarse, 1.0)))
+    )  # fmt: skip
+    log_error = np.hypot(truth_error, coarse_error)
+    low, high = (ratio * np.exp(sign * intervals.SIDE * log_error) for sign in (-1, 1))
+    matter = carrying(truth)
+    if not matter.any():
+        return Compared(ratio, low, high, np.nan, np.nan, np.nan)
+    side = intervals.together(int(matter.sum())) * log_error[matter]
+    at = ratio[matter]
+    error, least, greatest = ranking.departure(at, at * np.exp(-side), at * np.exp(side), 1.0)
+    return Compared(ratio, low, high, float(error.max()), float(least.max()), float(greatest.max()))
+
+
+def carrying(spectrum: FloatArray) -> npt.NDArray[np.bool_]:
+    """Tell the wavenumbers that carry variance: a tenth or more of what a wavenumber has on average."""
+    carries: npt.NDArray[np.bool_] = (spectrum > 0) & (spectrum >= _CARRIES * spectrum.mean())
+    return carries
 
 
 def along_the_ring(x: FloatArray) -> tuple[FloatArray, FloatArray]:

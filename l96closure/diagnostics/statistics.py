@@ -19,6 +19,7 @@ Edges = tuple[FloatArray, FloatArray]
 
 _MARGIN = 0.1  # of the truth's range, by which the bins reach beyond it on either side
 _JOINT_BINS = 25  # either way; diagnose says why
+_MOST_LAGS = 101  # of the correlations in space and time, which there is one of for every offset
 _SEGMENT = 4  # longest lags in a segment of the frequency spectra
 _TREND_DEGREE = 8  # of the polynomial in z about which psi has its residual
 _BATCHED = {"interval_method": intervals.BATCH_METHOD}  # what every standard error here says about itself
@@ -33,6 +34,7 @@ class Grid(NamedTuple):
     edges, joint_edges : bin edges of z and of psi, each on its own and together.
     levels : of z, whose up-crossings are counted.
     lags : number of lags, the first of which is 0.
+    lag_stride : every how many of them correlations in space and time are kept.
     segment : number of times in a segment of the frequency spectra.
     step : time step in model time units.
     sites : number of sites.
@@ -42,6 +44,7 @@ class Grid(NamedTuple):
     joint_edges: Edges
     levels: FloatArray
     lags: int
+    lag_stride: int
     segment: int
     step: float
     sites: int
@@ -55,6 +58,7 @@ class Grid(NamedTuple):
             "k": np.arange(self.sites),
             "offset": climate.ring_offsets(self.sites),
             "lag": np.arange(self.lags) * self.step,
+            "time_lag": np.arange(0, self.lags, self.lag_stride) * self.step,
             **dict(zip(names, centres, strict=True)),
             "wavenumber": np.arange(self.sites // 2 + 1),
             "frequency": np.fft.rfftfreq(self.segment, self.step),
@@ -75,6 +79,7 @@ def grid(runs: Runs, bins: int, max_lag: float) -> Grid:
         joint_edges,
         levels=np.quantile(runs.z["truth"], tails.THRESHOLDS),
         lags=lags,
+        lag_stride=-(-lags // _MOST_LAGS),
         segment=min(_SEGMENT * lags, runs.shortest),
         step=runs.step,
         sites=runs.z["truth"].shape[-1],
@@ -82,7 +87,7 @@ def grid(runs: Runs, bins: int, max_lag: float) -> Grid:
 
 
 def statistics(runs: Runs, on: Grid) -> xr.Dataset:
-    """Return the statistics that :func:`l96closure.diagnose` lists, along the dimension ``source``."""
+    """Return the statistics that :func:`l96closure.diagnose` lists, most of them along the dimension ``source``."""
     trend = _trend(runs.z["truth"], runs.psi["truth"])
     sources = []
     for z, psi in ((runs.z[source], runs.psi[source]) for source in SOURCES):
@@ -96,7 +101,8 @@ def statistics(runs: Runs, on: Grid) -> xr.Dataset:
                 }
             )
         )
-    return xr.concat(sources, dim="source").assign_coords(on.coordinates())
+    described = xr.concat(sources, dim="source").assign_coords(on.coordinates())
+    return described.assign(_spectra_compared(described))
 
 
 def _moments(z: FloatArray, psi: FloatArray) -> dict[str, Any]:
@@ -121,17 +127,38 @@ def _distributions(z: FloatArray, psi: FloatArray, on: Grid) -> dict[str, Any]:
 
 
 def _variability(fields: dict[str, FloatArray], on: Grid) -> dict[str, Any]:
-    """Autocorrelations of z, psi and the residual, spectra of the first two."""
+    """Correlations in time, and in space and time, of z, psi and the residual; spectra of the first two."""
     result: dict[str, Any] = {}
+    neighbour = np.flatnonzero(climate.ring_offsets(on.sites) == 1)
     for name, x in fields.items():
         correlation, correlation_se = climate.autocorrelation(x, on.lags)
         result[f"autocorrelation_{name}"] = ("lag", correlation)
         result[f"autocorrelation_{name}_se"] = "lag", correlation_se, _BATCHED
+        for part, values in zip(("", "_se"), climate.space_time_correlation(x, on.lags, on.lag_stride), strict=True):
+            told = _BATCHED if part else {}
+            result[f"space_time_correlation_{name}{part}"] = ("offset", "time_lag"), values, told
+            beside = float(values[neighbour[0], 0]) if neighbour.size else np.nan  # a lone site has no neighbour
+            result[f"neighbour_correlation_{name}{part}"] = (), beside, told
     for name in ("z", "psi"):
         spectrum, spectrum_se = spectra.along_the_ring(fields[name])
         result[f"spectrum_{name}"] = ("wavenumber", spectrum)
         result[f"spectrum_{name}_se"] = "wavenumber", spectrum_se, _BATCHED
         result[f"power_{name}"] = ("frequency", spectra.in_time(fields[name], on.step, on.segment))
+    return result
+
+
+def _spectra_compared(described: xr.Dataset) -> dict[str, Any]:
+    """Ratios of the spectra along the ring, and the largest relative error of each."""
+    result: dict[str, Any] = {}
+    for name in ("z", "psi"):
+        compared = spectra.compare(
+            *(described[f"spectrum_{name}{part}"].sel(source=source).to_numpy()
+              for source in SOURCES for part in ("", "_se"))
+        )  # fmt: skip
+        for kind, dims, method in (("ratio", "wavenumber", spectra.RATIO_METHOD), ("error", (), spectra.ERROR_METHOD)):
+            for part in ("", "_low", "_high"):
+                told = {"interval_method": method} if part else {}
+                result[f"spectrum_{kind}_{name}{part}"] = dims, getattr(compared, f"{kind}{part}"), told
     return result
 
 

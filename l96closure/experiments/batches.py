@@ -12,10 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from l96closure import checks
+from l96closure import checks, compute
 from l96closure.closures import Closure
 from l96closure.coarse import BlowUpError, SchemeWarning, integrate
-from l96closure.compute import Each
 from l96closure.experiments.settings import Settings
 from l96closure.restart import Restart
 
@@ -45,9 +44,8 @@ def run_batches(
     z0: npt.NDArray[np.float64],
     closure: Closure,
     restart: Restart | None,
-    each: Each,
 ) -> xr.Dataset:
-    """Run the coarse model from ``z0`` (member, K) in as many batches as the settings say; ``each`` maps them.
+    """Run the coarse model from ``z0`` (member, K) in as many batches as the settings say.
 
     Where the reference has other parameters than the truth that ``z0`` is of, the members first run for its spin-up
     time. Returns what :func:`l96closure.integrate` returns.
@@ -69,7 +67,7 @@ def run_batches(
     if coarse.batches == 1:
         batches = [batches[0]._replace(restart=restart)]
     runs, errors = [], []
-    for outcome in each(_run, batches):
+    for outcome in compute.each(_run, batches):
         if isinstance(outcome, BlowUpError):
             if not coarse.keep_good:
                 raise outcome

@@ -16,7 +16,6 @@ import xarray as xr
 
 from l96closure import bridge, checks, targets
 from l96closure.bridge.neighbourhoods import Neighbourhoods
-from l96closure.bridge.sinkhorn import Remember, at_once
 from l96closure.diagnostics import bistable as diagnostics
 from l96closure.diagnostics import chains as chain_diagnostics
 from l96closure.experiments import sections
@@ -24,6 +23,7 @@ from l96closure.experiments.chains import Sampling, generate
 from l96closure.experiments.sampling import sampling_workflow
 from l96closure.figures import bistable as figures
 from l96closure.report import bistable as words
+from l96closure.restart import Restart
 
 __all__ = ["WORKFLOW", "Settings", "diagnose", "sample", "simulate"]
 
@@ -154,7 +154,7 @@ def simulate(settings: Settings) -> xr.Dataset:
     )
 
 
-def sample(settings: Settings, training: xr.Dataset, remember: Remember = at_once) -> xr.Dataset:
+def sample(settings: Settings, training: xr.Dataset, restart: Restart | None = None) -> xr.Dataset:
     """Fit a bridge to the trajectories and run its chains.
 
     Returns
@@ -163,9 +163,10 @@ def sample(settings: Settings, training: xr.Dataset, remember: Remember = at_onc
     ``component``; the scored quantity is the relative number of sign changes.
     """
     samples = training["x"].values
-    fitted = bridge.fit(samples, settings.bridge.epsilon, settings.neighbourhoods, remember=remember)
+    chains, weights = (restart and restart.of_piece(number) for number in (0, 1))
+    fitted = bridge.fit(samples, settings.bridge.epsilon, settings.neighbourhoods, restart=weights)
     generated = generate(
-        [(fitted, samples)], settings.sampling, diagnostics.sign_changes, settings.seeds["chains"], remember
+        [(fitted, samples)], settings.sampling, diagnostics.sign_changes, settings.seeds["chains"], chains
     )
     return _over_time(generated.squeeze("realisation", drop=True), training)
 

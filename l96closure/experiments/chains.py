@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from l96closure import bridge, checks
-from l96closure.bridge.sampler import SCHEMES
-from l96closure.bridge.sinkhorn import Remember, at_once
+from l96closure import bridge, checks, loop
+from l96closure.bridge.sampler import SCHEMES, Walk
 from l96closure.diagnostics.intervals import standard_error
 from l96closure.experiments import sections
-from l96closure.progress import bar as progress_bar
+from l96closure.restart import Restart
 
 __all__ = ["Lengths", "Sampling", "generate"]
 
@@ -24,7 +22,6 @@ F64 = npt.NDArray[np.float64]
 
 _FEWEST_RECORDS = 4  # of a chain, below which its autocorrelation cannot be estimated
 _MOST_STATES = 200  # at which the effective number of samples is evaluated
-_STEPS_AT_ONCE = 1000  # of a chain, before which it listens to signals
 
 
 @dataclass(frozen=True)
@@ -104,7 +101,7 @@ def generate(
     sampling: Sampling,
     score: Callable[[F64], F64],
     seed: int,
-    remember: Remember = at_once,
+    restart: Restart | None = None,
 ) -> xr.Dataset:
     """Run every scheme's chains of fitted bridges from training samples.
 
@@ -114,7 +111,7 @@ def generate(
     sampling : the schemes and how long to run them.
     score : states (chain, d) -> the scored quantity of each (chain,), for the convergence curve.
     seed : of the starts and of all noise.
-    remember : makes the chains, or knows them from an earlier call (:class:`l96closure.restart.Journal`).
+    restart : where the chains are kept, each scheme's of each bridge a piece of it, until it is cleared.
 
     Returns
     -------
@@ -137,7 +134,14 @@ def generate(
     by_scheme = []
     for scheme_number, scheme in enumerate(sampling.schemes):
         runs = [
-            _run(*fit, sampling, scheme, score, np.random.default_rng([seed, which, scheme_number]), remember)
+            _run(
+                *fit,
+                sampling,
+                scheme,
+                score,
+                np.random.default_rng([seed, which, scheme_number]),
+                restart and restart.of_piece(scheme_number * len(fits) + which),
+            )
             for which, fit in enumerate(fits)
         ]
         by_scheme.append(xr.concat(runs, xr.Variable("realisation", np.arange(len(fits)))))
@@ -161,30 +165,15 @@ def _run(
     scheme: str,
     score: Callable[[F64], F64],
     rng: np.random.Generator,
-    remember: Remember,
+    restart: Restart | None,
 ) -> xr.Dataset:
     lengths = sampling.schemes[scheme]
+    restart = restart and restart.of("chains", fitted, samples, sampling.chains, sampling.records, lengths, scheme, rng)
     states = samples[rng.choice(len(samples), sampling.chains, replace=sampling.chains > len(samples))]
-    chain = bridge.Chain(fitted, scheme)
-
-    def after(steps: int) -> F64:
-        following = states.copy()
-        chain.advance(following, steps, chain.drawn_from(rng, len(following)))
-        return following.ravel()
-
-    burn_in = np.diff(lengths.scored, prepend=0).tolist()
-    curve, records = [], []
-    with progress_bar(sum(burn_in) + sampling.records * lengths.thin, f"{scheme} chains") as bar:
-        for number, stretch in enumerate([*burn_in, *[lengths.thin] * sampling.records]):
-            for start in range(0, stretch, _STEPS_AT_ONCE):
-                steps = min(_STEPS_AT_ONCE, stretch - start)
-                states = remember(partial(after, steps), rng).reshape(states.shape)
-                bar.update(steps)
-            if number < len(burn_in):
-                curve.append(score(states))
-            else:
-                records.append(states)
-    kept = np.stack(records, axis=1)
+    scored, thin = len(lengths.scored), lengths.thin
+    marks = [*lengths.scored, *(lengths.burn_in + thin * np.arange(1, sampling.records + 1)).tolist()]
+    found = loop.run(Walk(bridge.Chain(fitted, scheme), states, marks, rng, f"{scheme} chains"), restart)["x"]
+    curve, kept = [score(x) for x in found[:scored]], np.ascontiguousarray(found[scored:].swapaxes(0, 1))
     flat = kept.reshape(-1, kept.shape[-1])
     behind = fitted.effective_samples(flat[:: -(-len(flat) // _MOST_STATES)])
     by_length = np.array(curve).T

@@ -16,22 +16,38 @@ import xarray as xr
 
 from l96closure import checks, closures, report
 from l96closure.coarse import BlowUpError
-from l96closure.compute import Each
 from l96closure.diagnostics import diagnose
 from l96closure.diagnostics.forecast import verify
+from l96closure.diagnostics.marks import beside_mark
+from l96closure.diagnostics.reliability import pit
 from l96closure.experiments.batches import chosen_scheme, run_batches
 from l96closure.experiments.run_folder import File, RunFolder
 from l96closure.experiments.settings import Settings
 from l96closure.experiments.workflow import Stage, Workflow
 from l96closure.figures import climate as figures
 from l96closure.figures import forecast as forecast_figures
+from l96closure.figures import reliability as reliability_figures
 from l96closure.forecasts import forecast as forecast_coarse
+from l96closure.forecasts import mark as forecast_full
 from l96closure.pairing import mismatch
-from l96closure.report import climate
+from l96closure.report import climate, failures
+from l96closure.report import closure as closure_report
 from l96closure.report import forecast as forecast_report
+from l96closure.report import reliability as reliability_report
 from l96closure.restart import Restart
 
-__all__ = ["BLOW_UP", "WORKFLOW", "fit", "forecast", "integrate", "score_table", "simulate", "write_report"]
+__all__ = [
+    "BLOW_UP",
+    "WORKFLOW",
+    "fit",
+    "forecast",
+    "integrate",
+    "mark",
+    "reliability",
+    "score_table",
+    "simulate",
+    "write_report",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -59,15 +75,15 @@ def simulate(settings: Settings, restart: Restart | None = None) -> tuple[xr.Dat
     return truth, reference
 
 
-def fit(settings: Settings, truth: xr.Dataset, restart: Restart | None = None, each: Each = map) -> Any:
-    """Fit the closure to the training truth, for the step of the coarse run where it asks for one.
+def fit(settings: Settings, truth: xr.Dataset, restart: Restart | None = None) -> Any:
+    """Fit the closure to the training truth, for the step of the coarse run.
 
     Returns
     -------
     An instance of the class of :data:`l96closure.closures.CLOSURES` that the settings name.
     """
     method = closures.CLOSURES[settings.closure].fit
-    ours = {"seed": settings.seeds["fit"], "step": settings.coarse.dt, "restart": restart, "each": each}
+    ours = {"dt": settings.coarse.dt, "rng": settings.seeds["fit"], "restart": restart}
     taken = {name: value for name, value in ours.items() if name in inspect.signature(method).parameters}
     return method(truth, **settings.closure_arguments, **taken)
 
@@ -77,9 +93,8 @@ def integrate(
     truth: xr.Dataset,
     closure: closures.Closure,
     restart: Restart | None = None,
-    each: Each = map,
 ) -> xr.Dataset:
-    """Run the coarse model with the closure, in as many pieces as there are batches of members; ``each`` maps them.
+    """Run the coarse model with the closure, in as many pieces as there are batches of members.
 
     The members start from states of the training truth, spread evenly over its length: none of them starts on
     the reference that judges them. Where the reference has other parameters, they first run for its spin-up time.
@@ -95,7 +110,7 @@ def integrate(
     if coarse.members > truth.sizes["time"]:
         checks.reject("coarse.members", coarse.members, f"at most the {truth.sizes['time']} training samples")
     starts = np.linspace(0, truth.sizes["time"] - 1, coarse.members).round().astype(int)
-    return _described(run_batches(settings, truth["z"].to_numpy()[starts], closure, restart, each), truth)
+    return _described(run_batches(settings, truth["z"].to_numpy()[starts], closure, restart), truth)
 
 
 def _described(run: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
@@ -125,12 +140,37 @@ def forecast(
             starts=settings.forecast.starts,
             members=settings.forecast.members,
             leads=settings.forecast.leads,
+            past=settings.forecast.past,
             rng=settings.seeds["forecast"],
-            dt=settings.coarse.dt,
             scheme=settings.coarse.scheme,
             restart=restart,
         )
     return ensemble.astype(np.float32)
+
+
+def mark(settings: Settings, reference: xr.Dataset, restart: Restart | None = None) -> xr.Dataset:
+    """Forecast with the full model, its fast variables spun up along the recorded z: the mark for the forecasts.
+
+    Returns
+    -------
+    Forecasts and truth as :func:`l96closure.mark` returns them, in single precision.
+
+    Raises
+    ------
+    ValueError
+        The system has no fast variables to spin up, or the reference is too short for their spin-up.
+    """
+    return forecast_full(
+        settings.judged,
+        reference,
+        starts=settings.forecast.starts,
+        members=settings.forecast.mark_members,
+        leads=settings.forecast.leads,
+        spinup=settings.forecast.mark_spinup,
+        most=settings.forecast.mark_starts,
+        rng=settings.seeds["mark"],
+        restart=restart,
+    ).astype(np.float32)
 
 
 def _simulate_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
@@ -139,9 +179,12 @@ def _simulate_stage(settings: Settings, folder: RunFolder, restart: Restart) -> 
 
 
 def _fit_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
-    with settings.compute.each() as each:
+    with settings.compute.engaged():
         kept = restart if settings.compute.engine == "local" else None  # a cluster does a piece again that it has lost
-        fitted = fit(settings, folder.read("truth"), kept, each).to_dataset()
+        closure = fit(settings, folder.read("truth"), kept)
+    fitted = closure.to_dataset()
+    if chosen := closure_report.text(closure):
+        _log.info("closure: %s", chosen)
     if "sinkhorn_residual" in fitted:
         _log.info(
             "Sinkhorn: residual at most %.1e after at most %d iterations, %d samples",
@@ -157,10 +200,10 @@ def _integrate_stage(settings: Settings, folder: RunFolder, restart: Restart) ->
     folder.file(BLOW_UP).unlink(missing_ok=True)
     if (why := mismatch(closure, settings.coarse.scheme)) is not None:
         _log.warning("note: %s", why)
-    kept = restart if settings.compute.engine == "local" else None
+    kept = restart if settings.compute.engine == "local" else None  # a cluster does a piece again that it has lost
     try:
-        with settings.compute.each() as each:
-            run = integrate(settings, truth, closure, kept, each)
+        with settings.compute.engaged():
+            run = integrate(settings, truth, closure, kept)
     except BlowUpError as error:
         folder.write_aside(BLOW_UP, error.last, kind=BLOW_UP, title="Last good state of a coarse run that blew up")
         good = error.good
@@ -177,11 +220,47 @@ def _forecast_stage(settings: Settings, folder: RunFolder, restart: Restart) -> 
     return {"forecast": forecast(settings, reference, closure, restart)}
 
 
+def _mark_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
+    return {"mark": mark(settings, folder.read("reference"), restart)}
+
+
 def _diagnose_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
-    reference, coarse, ensemble = (folder.read(name) for name in ("reference", "coarse", "forecast"))
-    climate_scores = diagnose(reference, coarse, **asdict(settings.diagnostics))
-    forecast_scores = verify(ensemble, reference, rng=settings.seeds["intervals"])
-    return {"diagnostics": xr.merge([climate_scores, forecast_scores], combine_attrs="no_conflicts")}
+    coarse, ensemble = (folder.read(name) for name in ("coarse", "forecast"))
+    whole = folder.read("reference")
+    reference = _as_often(whole, coarse)
+    rng = settings.seeds["intervals"]
+    scores = [diagnose(reference, coarse, **asdict(settings.diagnostics)), verify(ensemble, reference, rng=rng)]
+    if not folder.lacks("mark"):
+        scores.append(beside_mark(ensemble, folder.read("mark"), reference, rng=rng))
+    law = reliability(settings, whole, closures.load(folder.file("closure")))
+    return {"diagnostics": xr.merge([*scores, *([law] if law is not None else [])], combine_attrs="no_conflicts")}
+
+
+def reliability(settings: Settings, reference: xr.Dataset, closure: Any) -> xr.Dataset | None:
+    """Hold the closure's conditional law against the reference, which it was not fitted to.
+
+    Parameters
+    ----------
+    closure : may have a method ``probability``, which gives for a run the probabilities (time, k) that the law gives to
+        values of psi below those that happened, NaN where the past is too short for it.
+
+    Returns
+    -------
+    Result of :func:`~l96closure.diagnostics.reliability.pit`; None where the closure states no law, or none for a
+    record like this.
+    """
+    if not hasattr(closure, "probability"):
+        return None
+    try:
+        return pit(closure.probability(reference), max_lag=settings.diagnostics.max_lag)
+    except ValueError as error:  # recorded too coarsely for the closure's lags, say
+        _log.warning("note: the law of the closure is not held against the reference: %s", error)
+        return None
+
+
+def _as_often(reference: xr.Dataset, coarse: xr.Dataset) -> xr.Dataset:
+    """Take the reference, which is recorded at every coarse step, as often as the coarse run is."""
+    return reference.isel(time=slice(None, None, int(coarse.attrs["save_every"])))
 
 
 def score_table(diagnostics: xr.Dataset) -> str:
@@ -191,18 +270,24 @@ def score_table(diagnostics: xr.Dataset) -> str:
 
 def write_report(folder: RunFolder) -> None:
     """Draw the figures of a finished run and write its page."""
-    reference, coarse, ensemble, diagnostics = (
-        folder.read(name) for name in ("reference", "coarse", "forecast", "diagnostics")
-    )
+    coarse, ensemble, diagnostics = (folder.read(name) for name in ("coarse", "forecast", "diagnostics"))
+    reference = _as_often(folder.read("reference"), coarse)
     pictures = [
         *figures.save_all(folder.path / "figures", reference, coarse, diagnostics),
         *forecast_figures.save_all(folder.path / "figures", ensemble, diagnostics),
+        *reliability_figures.save_all(folder.path / "figures", diagnostics),
     ]
     report.write_page(
         folder.path / "report.html",
         title=f"{folder.config['experiment_name']}: the coarse model beside the truth",
         headline=f"{climate.headline(diagnostics)} {forecast_report.headline(diagnostics)}",
-        tables=[*climate.tables(diagnostics), forecast_report.table(diagnostics)],
+        tables=[
+            *climate.tables(diagnostics),
+            *forecast_report.tables(diagnostics),
+            *reliability_report.tables(diagnostics),
+            *closure_report.tables(closures.load(folder.file("closure"))),
+        ],
+        findings=(failures.HEADING, failures.failures(diagnostics), failures.CRITERIA),
         figures=pictures,
         notes=_blow_up_notes(coarse),
         downloads=folder.downloads(),
@@ -221,6 +306,9 @@ def _blow_up_notes(coarse: xr.Dataset) -> list[str]:
     ]
 
 
+_FORECASTS = ("forecast.starts", "forecast.lead", "forecast.every")  # alike for a closure and for its mark
+
+
 WORKFLOW = Workflow(
     settings=Settings.from_config,
     stages={
@@ -228,14 +316,15 @@ WORKFLOW = Workflow(
         "fit": Stage(("truth",), _fit_stage),
         "integrate": Stage(("truth", "closure"), _integrate_stage),
         "forecast": Stage(("reference", "closure"), _forecast_stage),
-        "diagnose": Stage(("reference", "coarse", "forecast"), _diagnose_stage),
+        "mark": Stage(("reference",), _mark_stage),
+        "diagnose": Stage(("reference", "closure", "coarse", "forecast", "mark"), _diagnose_stage),
     },
     files={
         "truth": File("truth", "simulate", ("model", "training"), "Truth: training data of a closure"),
         "reference": File(
             "reference",
             "simulate",
-            ("model", "training", "reference", "coarse.dt", "coarse.save_every"),
+            ("model", "training", "reference", "coarse.dt"),
             "Truth: the independent run that judges the coarse one",
         ),
         "closure": File("closure", "fit", ("closure", "coarse.dt"), "Closure of the coarse model"),
@@ -248,8 +337,18 @@ WORKFLOW = Workflow(
         "forecast": File(
             "forecast",
             "forecast",
-            ("model", "reference.model", "forecast", "coarse.dt", "coarse.scheme"),
+            ("model", "reference.model", *_FORECASTS, "forecast.members", "forecast.past", "coarse.scheme"),
             "Ensemble forecasts with a closure, and the truth they should meet",
+        ),
+        "mark": File(
+            "mark",
+            "mark",
+            (
+                *("model", "reference.model", *_FORECASTS),
+                *("forecast.mark_starts", "forecast.mark_members", "forecast.mark_spinup"),
+            ),
+            "Ensemble forecasts with the full model, the mark for those with a closure",
+            optional=True,
         ),
         "diagnostics": File(
             "diagnostics",

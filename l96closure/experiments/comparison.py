@@ -13,21 +13,27 @@ import xarray as xr
 from l96closure.diagnostics import PARTS, SCORES
 from l96closure.experiments.finished import FINISHED, Run
 from l96closure.experiments.labels import abridged, labels
+from l96closure.subgrid import HELD
 
 __all__ = ["compare"]
 
 _LAGS = (1, 10, 50)  # of the residual's autocorrelation, in coarse steps
+_BOUNDED = ("", "_low", "_high")
 _FORECASTS = [
     *(
         f"{name}{part}"
-        for name in ("crps", "rmse", "spread_skill", "ensemble_spread")
-        for part in ("", "_low", "_high")
+        for name in ("crps", "energy_score", "variogram_score", "rmse", "spread_skill", "ensemble_spread")
+        for part in _BOUNDED
     ),
-    "crps_climatology",
-    "rmse_climatology",
+    *(f"{name}_climatology" for name in ("crps", "energy_score", "variogram_score", "rmse")),
 ]
+_SPECTRA = [
+    f"spectrum_{kind}_{name}{part}" for kind in ("ratio", "error") for name in ("z", "psi") for part in _BOUNDED
+]
+_NEIGHBOURS = [f"neighbour_correlation_{name}{part}" for name in ("z", "psi", "residual") for part in ("", "_se")]
 _DISTANCES = [f"{name}{part}" for name in SCORES for part in PARTS]
 _MOMENTS = [f"{name}{part}" for name in ("mean", "std", "psi_mean", "psi_std") for part in ("", "_se")]
+_LAW = [f"pit_largest_error{part}" for part in _BOUNDED]  # of closures that state one
 _RESIDUAL = ["autocorrelation_residual", "autocorrelation_residual_se"]
 _DENSITIES = ("density_z", "density_psi")
 
@@ -47,10 +53,12 @@ def compare(runs: Sequence[Run], folder: Path) -> tuple[xr.Dataset, list[str]]:
     Returns
     -------
     - Dataset with the dimension ``run``, whose coordinate holds the labels. The variables have the names they have
-      in ``diagnostics.nc``: distances with floor and interval, moments, densities, scores of forecasts by ``lead``, and
-      the autocorrelation of the residual at 1, 10 and 50 coarse steps, where stored; further ``fit_time`` and
-      ``step_time`` in seconds, ``folder`` and ``status``. A run that did not finish has NaN. The attribute ``unranked``
-      names the distances that are not measured alike, ``coarse_dt`` is the coarse step behind the lags.
+      in ``diagnostics.nc``: distances with floor and interval, moments, densities, ratios and largest relative errors
+      of the spectra along the ring, correlations between neighbours, the largest error of the law (NaN where a
+      closure states none), scores of forecasts by ``lead``, and the autocorrelation of the residual at 1, 10 and 50
+      coarse steps, where stored; further ``fit_time`` and ``step_time`` in seconds, ``folder``, ``status`` and the
+      ``parts`` of the closure. A run that did not finish has NaN. The attribute ``unranked`` names the distances that
+      are not measured alike, ``coarse_dt`` is the coarse step behind the lags.
     - Sentences about what is left out or unranked, and why.
 
     Raises
@@ -80,6 +88,7 @@ def compare(runs: Sequence[Run], folder: Path) -> tuple[xr.Dataset, list[str]]:
     data = data.assign_coords(
         folder=("run", [relpath(run.path.resolve(), folder.resolve()) for run in runs]),
         status=("run", [run.status for run in runs]),
+        parts=("run", [run.parts for run in runs]),
     )
     notes += abridged(configs, label)
     notes += [f"{name}: {run.status}." for name, run in zip(label, runs, strict=True) if run.status != FINISHED]
@@ -95,8 +104,9 @@ def _common(runs: Sequence[Run]) -> tuple[list[float], list[str], list[str], lis
     if found := _values(runs, _realisation):
         notes.append(f"The runs are judged by different stretches of truth ({found}): each has a floor of its own.")
     if found := _values(runs, _definition_of_psi):
-        left_out += [name for name in (*_DISTANCES, *_MOMENTS, *_DENSITIES) if "psi" in name or "joint" in name]
-        left_out += _RESIDUAL
+        of_psi = ("psi", "joint", "residual", "pit")
+        every = (*_DISTANCES, *_MOMENTS, *_DENSITIES, *_SPECTRA, *_NEIGHBOURS, *_RESIDUAL, *_LAW)
+        left_out += [name for name in every if any(part in name for part in of_psi)]
         notes.append(f"Scores of ψ are left out: the runs define it differently ({found}).")
     if found := _values(runs, _length):
         unranked += SCORES
@@ -130,18 +140,21 @@ def _column(scores: xr.Dataset, leads: list[float], left_out: list[str], dt: flo
     """Take from the diagnostics of a run what stands in the comparison."""
     lags = dt * np.array(_LAGS)
     parts = [
-        scores[[*_DISTANCES, *_MOMENTS, *_DENSITIES]],
+        scores[[*_DISTANCES, *_MOMENTS, *_DENSITIES, *_SPECTRA, *_NEIGHBOURS]],
         scores[_RESIDUAL].reindex(lag=lags, method="nearest", tolerance=1e-6 * dt),
     ]
     if leads:
         parts.append(scores[_FORECASTS].sel(lead=leads, method="nearest").assign_coords(lead=leads))
-    taken = xr.merge(parts, combine_attrs="drop").drop_vars(left_out)
+    taken = xr.merge(parts, combine_attrs="drop").drop_vars([name for name in left_out if name not in _LAW])
+    law = {name: scores[name] if name in scores else xr.DataArray(np.nan) for name in _LAW}
+    taken = taken.assign({name: value for name, value in law.items() if name not in left_out})
     return taken.drop_vars([name for name in taken.dims if not any(name in v.dims for v in taken.data_vars.values())])
 
 
 def _check_scores(runs: Sequence[Run]) -> None:
     """Raise ``ValueError`` if the diagnostics of a run lack a variable that stands in a comparison."""
-    wanted = [*_DISTANCES, *_MOMENTS, *_RESIDUAL, *_FORECASTS, *_DENSITIES, "lead", "lag", "z_bin", "psi_bin"]
+    variables = (*_DISTANCES, *_MOMENTS, *_RESIDUAL, *_FORECASTS, *_DENSITIES, *_SPECTRA, *_NEIGHBOURS)
+    wanted = [*variables, "lead", "lag", "wavenumber", "z_bin", "psi_bin"]
     for run in runs:
         lacking = [name for name in wanted if run.scores is not None and name not in run.scores]
         if lacking:
@@ -173,7 +186,7 @@ def _realisation(run: Run) -> dict[str, Any]:
 
 def _definition_of_psi(run: Run) -> dict[str, Any]:
     training = run.config["training"]
-    names = ("subgrid", "coarse_dt") if training.get("subgrid") == "coarse" else ("subgrid",)
+    names = ("subgrid", "coarse_dt") if training.get("subgrid") in HELD else ("subgrid",)
     return {f"training.{name}": training.get(name) for name in names}
 
 

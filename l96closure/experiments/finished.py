@@ -11,9 +11,10 @@ from typing import Any
 
 import xarray as xr
 
-from l96closure import store
+from l96closure import closures, store
 from l96closure.experiments.closure import BLOW_UP, WORKFLOW
 from l96closure.experiments.stored import number, read_settings, settings_from
+from l96closure.report import closure as closure_report
 
 __all__ = ["FINISHED", "Run", "find", "is_sweep", "read"]
 
@@ -35,6 +36,7 @@ class Run:
     status : how it ended, "finished" where as planned.
     fit_time : wall time of the fit in seconds; NaN when unknown.
     step_time : wall time of the coarse run per step and member in seconds; NaN when unknown.
+    parts : what its closure is made of, in a line; empty where that is not known.
     """
 
     path: Path
@@ -43,6 +45,7 @@ class Run:
     status: str
     fit_time: float
     step_time: float
+    parts: str = ""
 
 
 def is_sweep(path: str | os.PathLike[str]) -> bool:
@@ -113,6 +116,7 @@ def _read(path: Path) -> Run:
         status=_status(path, coarse, scores is not None),
         fit_time=number(closure, "wall_time_seconds"),
         step_time=number(coarse, "wall_time_seconds") / (steps * members) if steps * members > 0 else math.nan,
+        parts=closure_report.text(closures.load(path / "closure.nc")) if closure else "",
     )
     if scores is not None:
         _check_settings(run)

@@ -16,7 +16,6 @@ import xarray as xr
 
 from l96closure import bridge, checks, targets
 from l96closure.bridge.neighbourhoods import Neighbourhoods
-from l96closure.bridge.sinkhorn import Remember, at_once
 from l96closure.diagnostics import chains as chain_diagnostics
 from l96closure.diagnostics import gaussian as diagnostics
 from l96closure.experiments import sections
@@ -24,6 +23,7 @@ from l96closure.experiments.chains import Sampling, generate
 from l96closure.experiments.sampling import sampling_workflow
 from l96closure.figures import gaussian as figures
 from l96closure.report import gaussian as words
+from l96closure.restart import Restart
 
 __all__ = ["WORKFLOW", "Settings", "diagnose", "sample", "simulate"]
 
@@ -155,7 +155,7 @@ def simulate(settings: Settings) -> xr.Dataset:
     )
 
 
-def sample(settings: Settings, training: xr.Dataset, remember: Remember = at_once) -> xr.Dataset:
+def sample(settings: Settings, training: xr.Dataset, restart: Restart | None = None) -> xr.Dataset:
     """Fit a bridge to each training set and run its chains.
 
     Returns
@@ -165,10 +165,12 @@ def sample(settings: Settings, training: xr.Dataset, remember: Remember = at_onc
     """
     epsilon: float | str = settings.bridge.epsilon
     fits = []
-    for samples in training["x"].values:
-        fits.append((bridge.fit(samples, epsilon, settings.neighbourhoods, remember=remember), samples))
+    for number, samples in enumerate(training["x"].values):
+        kept = restart and restart.of_piece(1 + number)
+        fits.append((bridge.fit(samples, epsilon, settings.neighbourhoods, restart=kept), samples))
         epsilon = fits[0][0].epsilon
-    return generate(fits, settings.sampling, diagnostics.variances, settings.seeds["chains"], remember)
+    kept = restart and restart.of_piece(0)
+    return generate(fits, settings.sampling, diagnostics.variances, settings.seeds["chains"], kept)
 
 
 def diagnose(settings: Settings, training: xr.Dataset, generated: xr.Dataset) -> xr.Dataset:

@@ -19,8 +19,9 @@ _NAME = ".name"  # ends the setting that says what the others of its section bel
 def differing(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return for every run the settings in which another run differs from it, by name, the most telling first.
 
-    Settings of a section that has a name, as ``closure`` has, count among the runs with that name alone, and all but
-    the names count among runs of one experiment: beside another closure, what tells a closure is its name.
+    Settings of a section that has names, as ``closure`` and its ``law`` have, count among the runs with these names
+    alone, and all but the name of the section itself count among runs of one experiment: beside another closure, what
+    tells a closure is its name, and then that of its law.
 
     Parameters
     ----------
@@ -31,10 +32,9 @@ def differing(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for mine in runs:
         differences = {}
         for key, value in mine.items():
-            peers = [
-                other for other in runs if other and all(other.get(name) == mine.get(name) for name in _owners(key))
-            ]
-            if any(other.get(key) != value for other in peers):
+            owners = _owners(key, mine)
+            peers = [other for other in runs if other and all(other.get(name) == mine.get(name) for name in owners)]
+            if any(key not in other or other[key] != value for other in peers):
                 differences[key] = value
         found.append({key.removesuffix(_NAME): differences[key] for key in sorted(differences, key=_rank)})
     return found
@@ -87,10 +87,17 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return {_EXPERIMENT: config.get("experiment_name"), **flat(config, sections)}
 
 
-def _owners(key: str) -> list[str]:
-    """Return the settings that two runs must share before it means something that they differ in ``key``."""
-    section, _, rest = key.partition(".")
-    return [] if key == _EXPERIMENT or f".{rest}" == _NAME else [_EXPERIMENT, section + _NAME]
+def _owners(key: str, settings: Mapping[str, Any]) -> list[str]:
+    """Return the settings that two runs must share before it means something that they differ in ``key``.
+
+    These are the experiment and the names in its section, as ``closure.name`` and ``closure.law.name`` for the noise of
+    a closure; the name of a section itself always means something.
+    """
+    section = key.partition(".")[0]
+    if key in (_EXPERIMENT, section + _NAME):
+        return []
+    inner = (name for name in settings if name.startswith(f"{section}.") and name.endswith(_NAME))
+    return list(dict.fromkeys([_EXPERIMENT, section + _NAME, *(name for name in inner if name != key)]))
 
 
 def _rank(key: str) -> int:

@@ -37,12 +37,15 @@ class File:
     made_by : the stage that makes it.
     sections : the settings, single ones or sections, that decide what it holds besides what the files before it do.
     title : one line for its reader.
+    optional : whether the stages that read it do without where it is missing; the stage that makes it runs only where
+        it is asked for.
     """
 
     kind: str
     made_by: str
     sections: tuple[str, ...]
     title: str
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,10 @@ class RunFolder:
         """Return the path of a file, a key of ``files``."""
         return self.path / f"{name}.nc"
 
+    def lacks(self, name: str) -> bool:
+        """Tell whether a file is optional and not there."""
+        return self.files[name].optional and not self.file(name).is_file()
+
     def read(self, name: str) -> xr.Dataset:
         """Read a file; raises ``ValueError`` when it is missing, damaged or something else."""
         return store.read(self.file(name), kind=self.files[name].kind)
@@ -111,7 +118,7 @@ class RunFolder:
         for stage in stages:
             for name in self.needs[stage]:
                 maker = self.files[name].made_by
-                if maker in stages:
+                if maker in stages or self.lacks(name):
                     continue
                 if not self.file(name).is_file():
                     raise ValueError(
@@ -185,16 +192,20 @@ class RunFolder:
         ]
 
     def _checksums(self, names: Collection[str]) -> str:
-        return "\n".join(f"{self.file(name).name} {store.checksum(self.file(name))}" for name in names)
+        return "\n".join(
+            f"{self.file(name).name} {store.checksum(self.file(name))}" for name in names if not self.lacks(name)
+        )
 
     def downloads(self) -> dict[str, str]:
         """Title of every file, by its full name."""
-        return {self.file(name).name: file.title for name, file in self.files.items()}
+        return {self.file(name).name: file.title for name, file in self.files.items() if not self.lacks(name)}
 
     def provenance(self) -> dict[str, str]:
         """Where the run came from, and the wall time of each stage, whenever it ran."""
         seconds = {
-            file.made_by: number(self._attributes(name), "wall_time_seconds") for name, file in self.files.items()
+            file.made_by: number(self._attributes(name), "wall_time_seconds")
+            for name, file in self.files.items()
+            if not self.lacks(name)
         }
         return {
             "command": self.command,
@@ -241,15 +252,20 @@ def flat(config: Mapping[str, Any], sections: Iterable[str]) -> dict[str, Any]:
     """Return some settings and those of some sections by their full names, and the seed: everything depends on it."""
     named: dict[str, Any] = {"seed": config.get("seed")}
     for name in sections:
-        section, _, key = name.partition(".")
-        values = config.get(section, {})
-        if not isinstance(values, Mapping):  # no section: in a file from elsewhere
-            named |= {name: values}
-        elif key:
-            named |= {name: values.get(key)}
-        else:
-            named |= {f"{section}.{each}": value for each, value in values.items()}
+        value: Any = config
+        for key in name.split("."):  # what is no section, in a file from elsewhere, has no settings
+            value = value.get(key) if isinstance(value, Mapping) else None
+        named |= dict(_leaves(name, value))
     return named
+
+
+def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the settings of a section by their full names; a setting, or an empty section, is itself one."""
+    if not isinstance(value, Mapping) or not value:
+        yield name, value
+        return
+    for key, inner in value.items():
+        yield from _leaves(f"{name}.{key}", inner)
 
 
 def _shown(value: Any) -> str:

@@ -12,7 +12,7 @@ from l96closure import report
 from l96closure.experiments.run_folder import File, RunFolder
 from l96closure.experiments.workflow import Stage, Workflow
 from l96closure.figures.style import Picture
-from l96closure.restart import Journal, Restart
+from l96closure.restart import Restart
 
 __all__ = ["sampling_workflow"]
 
@@ -42,7 +42,7 @@ def sampling_workflow(
     name: str,
     settings: Callable[[Mapping[str, Any]], _S],
     simulate: Callable[[_S], xr.Dataset],
-    sample: Callable[[_S, xr.Dataset, Journal], xr.Dataset],
+    sample: Callable[[_S, xr.Dataset, Restart], xr.Dataset],
     diagnose: Callable[[_S, xr.Dataset, xr.Dataset], xr.Dataset],
     *,
     words: _Words,
@@ -57,7 +57,7 @@ def sampling_workflow(
     name : what the kinds of its files begin with.
     settings : reads and checks a configuration.
     simulate : settings -> training set.
-    sample : settings, training set, memory of costly steps -> generated samples.
+    sample : settings, training set, restart files -> generated samples.
     diagnose : settings, training set, generated samples -> diagnostics.
     words : headline, warnings and tables of the page and the table for the terminal.
     save_figures : folder, diagnostics -> the pictures of the page.
@@ -69,9 +69,7 @@ def sampling_workflow(
         return {"training": simulate(given)}
 
     def run_sample(given: _S, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
-        training = folder.read("training")
-        with Journal(restart, (given, training)) as remember:
-            return {"generated": sample(given, training, remember)}
+        return {"generated": sample(given, folder.read("training"), restart)}
 
     def run_diagnose(given: _S, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
         return {"diagnostics": diagnose(given, folder.read("training"), folder.read("generated"))}

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
 
 import numpy as np
 
 from l96closure import checks
+from l96closure.fields import Fields
 
-__all__ = ["arguments", "build", "check_keys", "check_sections", "seeds"]
+__all__ = ["Value", "arguments", "build", "check_keys", "check_sections", "seeds", "settings_of", "values"]
 
 _T = TypeVar("_T")
 
@@ -25,6 +27,7 @@ _COMMON = (
     "force",
     "checkpoint_every",
 )  # keys of every experiment beside its sections
+_OF_FIELDS = ("radius", "lags", "pool", "conserve")  # its other fields are about other data than the experiment's
 
 
 def check_keys(owner: str, given: Iterable[str], allowed: Iterable[str]) -> None:
@@ -48,13 +51,75 @@ def check_sections(config: Mapping[str, Any], sections: Iterable[str]) -> None:
 
 
 def arguments(section: str, function: Callable[..., Any], given: Mapping[str, Any], *supplied: str) -> dict[str, Any]:
-    """Return ``given`` if ``function`` takes every key and its rules (:func:`l96closure.checks.arguments`) allow all.
+    """Return arguments for ``function`` that its rules (:func:`l96closure.checks.arguments`) allow.
 
-    ``supplied`` are the arguments we give ourselves.
+    Parameters
+    ----------
+    section : what messages call them together.
+    function : what they are arguments of.
+    given : by name; where the function takes a value of ours (:func:`values`), a section of what the value is made of,
+        with ``name`` where there are several kinds of it, or None where the function takes that.
+    supplied : arguments that we give ourselves.
+
+    Raises
+    ------
+    ValueError
+        A key is unknown, or a value is out of its range; one line that names it in full.
     """
     check_keys(section, given, [name for name in inspect.signature(function).parameters if name not in supplied])
-    checks.by_rules(function, given, section)
-    return dict(given)
+    kinds = values(function)
+    taken = {
+        name: _made(f"{section}.{name}", kinds[name], value) if name in kinds else value
+        for name, value in given.items()
+    }
+    checks.by_rules(function, taken, section)
+    return taken
+
+
+class Value(NamedTuple):
+    """An argument that is made of a section: its kinds by the name they have in a configuration, and whether of none.
+
+    Attributes
+    ----------
+    kinds : dataclasses that it may be one of.
+    optional : whether it may be None.
+    """
+
+    kinds: Mapping[str, type[Any]]
+    optional: bool
+
+
+def values(function: Callable[..., Any]) -> dict[str, Value]:
+    """Return the arguments of a function that are dataclasses."""
+    found = {}
+    for name, hint in (get_type_hints(function) if inspect.isroutine(function) else {}).items():
+        classes = get_args(hint) or (hint,)
+        if kinds := {each.__name__.lower(): each for each in classes if isinstance(each, type) and is_dataclass(each)}:
+            found[name] = Value(kinds, type(None) in classes)
+    return found
+
+
+def settings_of(cls: type[Any]) -> list[str]:
+    """Return the fields of a value that are settings."""
+    return list(_OF_FIELDS) if cls is Fields else list(inspect.signature(cls).parameters)
+
+
+def _made(name: str, value: Value, given: Any) -> Any:
+    """Make a value of its section; ``name`` is that of the section in full."""
+    if given is None and value.optional:
+        return None
+    several = len(value.kinds) > 1
+    if not isinstance(given, Mapping):
+        chosen = f", chosen by {name.replace('.', '/')}={' or '.join(value.kinds)}" if several else ""
+        checks.reject(name, given, f"a section of settings{chosen}")
+    taken = dict(given)
+    kind = checks.one_of(f"{name}.name", taken.pop("name", None), value.kinds) if several else next(iter(value.kinds))
+    cls = value.kinds[kind]
+    check_keys(name, taken, settings_of(cls))
+    try:
+        return cls(**taken)
+    except ValueError as error:  # calls the value by the name of its argument, if at all
+        raise ValueError(f"{name}.{str(error).removeprefix(name.rpartition('.')[2] + '.')}") from None
 
 
 def build(section: str, cls: Callable[..., _T], given: Mapping[str, Any]) -> _T:

@@ -11,19 +11,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from l96closure import bridge, checks, closures
+from l96closure import checks, closures
 from l96closure.coarse import SCHEMES
 from l96closure.compute import Compute
 from l96closure.experiments import sections
+from l96closure.subgrid import HELD
 from l96closure.systems import SYSTEMS
 
 __all__ = ["NO_SETTINGS", "Coarse", "Diagnostics", "Forecast", "Reference", "Settings"]
 
 NO_SETTINGS = {
-    "fit": (
-        *("truth", "seed", "step", "restart", "each"),
-        *("predictors", "target", "dim", "periodic", "neighbourhoods"),  # of other data than the experiment's
-    ),
+    "fit": ("truth", "selection", "dt", "rng", "restart"),
     "simulate": ("self", "rng", "members", "restart"),
 }
 """Arguments of a closure's ``fit`` and of a system's ``simulate`` that the experiment gives, or leaves, itself."""
@@ -31,7 +29,7 @@ NO_SETTINGS = {
 
 @dataclass(frozen=True)
 class Reference:
-    """The independent truth that judges the coarse run; it is recorded as often as the coarse run is.
+    """The independent truth that judges the coarse run; it is recorded at every coarse step, so that forecasts know it.
 
     Parameters
     ----------
@@ -96,11 +94,6 @@ class Coarse:
         if checks.integer("coarse.save_every", self.save_every, 1) > self.steps:
             checks.reject("coarse.save_every", self.save_every, f"at most coarse.steps = {self.steps}")
 
-    @property
-    def interval(self) -> float:
-        """Model time between two records."""
-        return self.dt * self.save_every
-
 
 @dataclass(frozen=True)
 class Forecast:
@@ -111,7 +104,12 @@ class Forecast:
     starts : number of initial states, >= 2.
     members : ensemble members of each, >= 2.
     lead : longest lead time in model time units, a multiple of ``every``.
-    every : model time between two records, > 0.
+    every : model time between two records, > 0, a multiple of the coarse step.
+    past : whether a closure that remembers starts from the recorded past of the reference; else it draws one.
+    mark_starts : number of these starts, >= 2, that the full model is started from too (stage ``mark``), spread evenly;
+        all, if there are no more. See :func:`l96closure.mark` for this and the next two.
+    mark_members : members of its ensembles, >= 2.
+    mark_spinup : model time that its fast variables are spun up along the recorded z, > 0.
 
     Raises
     ------
@@ -123,12 +121,20 @@ class Forecast:
     members: int = 20
     lead: float = 2.0
     every: float = 0.05
+    past: bool = True
+    mark_starts: int = 200
+    mark_members: int = 10
+    mark_spinup: float = 2.0
 
     def __post_init__(self) -> None:
         checks.integer("forecast.starts", self.starts, 2)
         checks.integer("forecast.members", self.members, 2)
+        checks.integer("forecast.mark_starts", self.mark_starts, 2)
+        checks.integer("forecast.mark_members", self.mark_members, 2)
+        checks.number("forecast.mark_spinup", self.mark_spinup, above=0.0)
         checks.number("forecast.every", self.every, above=0.0)
         checks.multiple("forecast.lead", self.lead, "forecast.every", self.every)
+        checks.boolean("forecast.past", self.past)
 
     @property
     def leads(self) -> npt.NDArray[np.float64]:
@@ -170,7 +176,7 @@ class Settings:
     training : arguments of its ``simulate`` for the training truth.
     reference : the truth that judges.
     closure : name of the closure, a key of :data:`l96closure.closures.CLOSURES`.
-    closure_arguments : arguments of its ``fit``.
+    closure_arguments : arguments of its ``fit``, values such as Fields among them.
     coarse : the coarse run.
     forecast : the ensemble forecasts.
     diagnostics : the comparison of the two runs.
@@ -195,15 +201,57 @@ class Settings:
         if self.coarse.members > self._training("samples"):
             allowed = f"at most training.samples = {self._training('samples')}"
             checks.reject("coarse.members", self.coarse.members, allowed)
-        if "radius" in self.closure_arguments:
-            bridge.periodic(self.model.K, self.closure_arguments["radius"])  # fails early where the ring is too small
+        self._check_psi()
+        self._check_closure()
+        self._check_memory()
         sections.arguments("reference.model", type(self.model), self.reference.model)
         self.judged  # noqa: B018 - checks the parameters
-        checks.multiple("forecast.every", self.forecast.every, "coarse.dt * coarse.save_every", self.coarse.interval)
-        most = int((self.reference_samples - 1) * self.coarse.interval / self.forecast.lead + 1e-9)
+        checks.multiple("forecast.every", self.forecast.every, "coarse.dt", self.coarse.dt)
+        most = int((self.reference_samples - 1) * self.coarse.dt / self.forecast.lead + 1e-9) - 1
         if self.forecast.starts > most:
             allowed = f"at most {most}, so many forecasts fit into the reference one after the other"
             checks.reject("forecast.starts", self.forecast.starts, allowed)
+
+    def _check_psi(self) -> None:
+        """Refuse a psi that is held over another step than that of the coarse run."""
+        over = self.training.get("coarse_dt", self.coarse.dt)
+        if self.training.get("subgrid") in HELD and not math.isclose(over, self.coarse.dt, rel_tol=1e-6):
+            checks.reject(
+                "training.coarse_dt",
+                over,
+                f"coarse.dt = {self.coarse.dt:g}, the step that psi = {self.training['subgrid']!r} is held over",
+            )
+
+    def _check_closure(self) -> None:
+        """Refuse options of the closure that do not fit the ring or each other."""
+        given = self.closure_arguments
+        fields, law = given.get("fields"), given.get("law")
+        if given.get("noise") is not None and isinstance(law, closures.Chain):
+            checks.reject("closure.noise", given["noise"], "null for a chain, which draws noise of its own")
+        if isinstance(law, closures.Quantiles):
+            if given.get("kernel") is not None:
+                checks.one_of("closure.kernel.estimator", given["kernel"].estimator, ("bridge", "kde"))
+            if law.coordinate is not None:
+                known = ["z"] if given.get("trend") is None else ["z", "trend"]
+                checks.one_of("closure.law.coordinate", law.coordinate, known)
+        if fields is not None and fields.radius is not None and 2 * fields.radius >= self.model.K:
+            checks.reject("closure.fields.radius", fields.radius, f"less than half of the {self.model.K} sites")
+
+    def _check_memory(self) -> None:
+        """Refuse a training truth that lacks the steps, or the length, that a closure with memory asks for."""
+        given = self.closure_arguments
+        noise, lags = given.get("noise"), given["fields"].lags if "fields" in given else ()
+        steps = [checks.multiple("closure.fields.lags", lag, "coarse.dt", self.coarse.dt) for lag in lags or ()]
+        if lags == () and not given.get("memory", False) and (noise is None or noise.order == 0):
+            return
+        samples, interval = self._training("samples"), self._training("dt") * self._training("every")
+        every = round(self.coarse.dt / interval)
+        if every < 1 or not math.isclose(every * interval, self.coarse.dt, rel_tol=1e-6):
+            allowed = f"such that training.dt * every divides coarse.dt = {self.coarse.dt:g}, for a closure with memory"
+            checks.reject("training.every", self._training("every"), allowed)
+        if max(steps, default=0) >= samples // every:
+            allowed = f"less than the {samples * interval:g} time units of the training truth"
+            checks.reject("closure.fields.lags", list(lags), allowed)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Settings:
@@ -221,6 +269,7 @@ class Settings:
         system = SYSTEMS[checks.one_of("model.name", model.pop("name", next(iter(SYSTEMS))), SYSTEMS)]
         arguments = dict(config["closure"])
         closure = checks.one_of("closure.name", arguments.pop("name", None), closures.CLOSURES)
+        coarse = sections.build("coarse", Coarse, config["coarse"])  # first: settings of other sections follow from it
         return cls(
             model=sections.build("model", system, model),
             training=sections.arguments("training", system.simulate, config["training"], *NO_SETTINGS["simulate"]),
@@ -229,7 +278,7 @@ class Settings:
             closure_arguments=sections.arguments(
                 "closure", closures.CLOSURES[closure].fit, arguments, *NO_SETTINGS["fit"]
             ),
-            coarse=sections.build("coarse", Coarse, config["coarse"]),
+            coarse=coarse,
             forecast=sections.build("forecast", Forecast, config["forecast"]),
             diagnostics=sections.build("diagnostics", Diagnostics, config["diagnostics"]),
             compute=sections.build("compute", Compute, config["compute"]),
@@ -248,22 +297,18 @@ class Settings:
     @property
     def seeds(self) -> dict[str, int]:
         """Independent seeds for every use of chance, spawned from ``seed``."""
-        return sections.seeds(self.seed, ("truth", "reference", "fit", "coarse", "forecast", "intervals"))
+        return sections.seeds(self.seed, ("truth", "reference", "fit", "coarse", "forecast", "intervals", "mark"))
 
     @property
     def reference_samples(self) -> int:
         """Number of records of the reference."""
-        return max(1, checks.steps("reference.duration", self.reference.duration, self.coarse.interval))
+        return max(1, checks.steps("reference.duration", self.reference.duration, self.coarse.dt))
 
     @property
     def reference_every(self) -> int:
-        """Fine steps between two records of the reference, so that both runs are recorded equally often."""
+        """Fine steps between two records of the reference, which is recorded at every coarse step."""
         dt = self._training("dt")
-        every = checks.steps("coarse.dt", self.coarse.interval, dt)
-        if every < 1 or not math.isclose(every * dt, self.coarse.interval, rel_tol=1e-9):
-            checks.reject(
-                "coarse.dt",
-                self.coarse.dt,
-                f"such that dt * save_every is a multiple of training.dt = {dt:g}",
-            )
+        every = checks.steps("coarse.dt", self.coarse.dt, dt)
+        if every < 1 or not math.isclose(every * dt, self.coarse.dt, rel_tol=1e-9):
+            checks.reject("coarse.dt", self.coarse.dt, f"a multiple of training.dt = {dt:g}")
         return every

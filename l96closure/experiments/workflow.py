@@ -88,7 +88,7 @@ class Workflow(Generic[_S]):
             ``resume``, it is the one that the folder was last at work with, so that files made with another were about
             to be replaced, and are.
         run_dir : the run folder, made when missing; a stage reads there what a stage left out has made earlier.
-        stages : names of stages, run in the order the experiment has; None is all of them.
+        stages : names of stages, run in the order the experiment has; None is all but those of optional files.
         command : the command that the files are to name as their origin.
         once_checked : called after all that can be checked has been, and before anything is written or removed.
 
@@ -146,7 +146,8 @@ class Workflow(Generic[_S]):
     def _chosen(self, stages: Sequence[str] | None) -> list[str]:
         """Return the stages that are asked for, in the order they run."""
         if stages is None:
-            return list(self.needs)
+            left_out = {file.made_by for file in self.files.values() if file.optional}
+            return [name for name in self.needs if name not in left_out]
         if isinstance(stages, str) or not isinstance(stages, Sequence) or not stages:
             checks.reject("stages", stages, f"a list of some of {', '.join(self.needs)}")
         for name in stages:

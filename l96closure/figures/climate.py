@@ -19,6 +19,32 @@ __all__ = ["autocorrelations", "covariance", "histograms", "hovmoeller", "psi_ag
 _MOST_POINTS = 200_000  # of a run in the density of psi against z
 _MOST_ROWS = 500  # of a run in the Hovmöller picture
 
+_CAPTIONS = {
+    "covariance": "Rows of the covariance matrix of z, each centred at its own site. Thin lines: every row of the "
+    "coarse run; thick line: their mean; markers: the truth, averaged over its rows.",
+    "histograms": "Distribution of the resolved variable z and of the subgrid tendency ψ.",
+    "autocorrelations": "Autocorrelation of z and of ψ, averaged over sites and members.",
+    "psi_against_z": "Subgrid tendency against resolved variable. Grey: density of the pairs, on a logarithmic scale; "
+    "solid lines: mean of ψ given z; dashed lines: one standard deviation to either side. The truth's lines are "
+    "repeated in the right panel.",
+    "joint_density": "Joint density of z and ψ on a logarithmic colour scale, white where it was never met, and the "
+    "difference on a linear one. The Hellinger distance of both together compares these cells.",
+    "residual_autocorrelation": "Memory of the unresolved part: autocorrelation of ψ less its mean given z, a "
+    "polynomial of degree eight fitted to the truth and used for both. Bands: 95 %, by batches of time. Left: the "
+    "first steps between records, {step} time units each.",
+    "spectra": "Above: how the variance is shared among waves around the ring, with 95 % intervals where the run is "
+    "long enough for them. Below: power spectral density in time, by Welch's method.",
+    "space_time": "Correlation of ψ at a site with itself at another site (distance along the ring) and a later time "
+    "(lag), above; the same of ψ less its mean given z, below. Waves that travel lean to one side. The lags end where "
+    "both correlations are below 0.1 for good. The difference has a colour scale of its own, and is white where it may "
+    "be chance, by 95 % intervals.",
+    "tails": "Quantiles of z and ψ less the truth's, and the mean time between up-crossings of a high level of z at "
+    "one site; the levels are quantiles of the truth. All bars are 95 % intervals; none is given that would not cover."
+    "",
+    "hovmoeller": "Resolved variable over site and time, from the start of the truth and of the coarse run's first "
+    "member. The two are different realisations: look for the same waves, not for the same picture.",
+}
+
 
 @style.settings()
 def covariance(diagnostics: xr.Dataset) -> Figure:
@@ -169,55 +195,21 @@ def save_all(
     -------
     Name, path and caption of each picture, in the order a reader wants them.
     """
-    figures = {
-        "covariance": (
-            covariance(diagnostics),
-            "Rows of the covariance matrix of z, each centred at its own site. Thin lines: every row of the "
-            "coarse run; thick line: their mean; markers: the truth, averaged over its rows.",
-        ),
-        "histograms": (
-            histograms(diagnostics),
-            "Distribution of the resolved variable z and of the subgrid tendency ψ.",
-        ),
-        "autocorrelations": (
-            autocorrelations(diagnostics),
-            "Autocorrelation of z and of ψ, averaged over sites and members.",
-        ),
-        "psi_against_z": (
-            psi_against_z(truth, coarse, diagnostics),
-            "Subgrid tendency against resolved variable. Grey: density of the pairs, on a logarithmic scale; "
-            "solid lines: mean of ψ given z; dashed lines: one standard deviation to either side. The "
-            "truth's lines are repeated in the right panel.",
-        ),
-        "joint_density": (
-            structure.joint_density(diagnostics),
-            "Joint density of z and ψ on a logarithmic colour scale, white where it was never met, and the difference "
-            "on a linear one. The Hellinger distance of both together compares these cells.",
-        ),
-        "residual_autocorrelation": (
-            structure.residual_autocorrelation(diagnostics),
-            "Memory of the unresolved part: autocorrelation of ψ less its mean given z, a polynomial of degree eight "
-            "fitted to the truth and used for both. Bands: 95 %, by batches of time. Left: the first steps between "
-            f"records, {diagnostics.attrs['common_time_step']:g} time units each.",
-        ),
-        "spectra": (
-            structure.spectra(diagnostics),
-            "Above: how the variance is shared among waves around the ring, with 95 % intervals where "
-            "the run is long enough for them. Below: power spectral density in time, by Welch's method.",
-        ),
-        "tails": (
-            structure.tails(diagnostics),
-            "Quantiles of z and ψ less the truth's, and the mean time between up-crossings of a high level of z at one "
-            "site; the levels are quantiles of the truth. All bars are 95 % intervals; none is "
-            "given that would not cover.",
-        ),
-        "hovmoeller": (
-            hovmoeller(truth, coarse, 2.0 * float(diagnostics["lag"][-1]) or 10.0),
-            "Resolved variable over site and time, from the start of the truth and of the coarse run's first "
-            "member. The two are different realisations: look for the same waves, not for the same picture.",
-        ),
+    longest = 2.0 * float(diagnostics["lag"][-1])
+    drawn = {
+        "covariance": covariance(diagnostics),
+        "histograms": histograms(diagnostics),
+        "autocorrelations": autocorrelations(diagnostics),
+        "psi_against_z": psi_against_z(truth, coarse, diagnostics),
+        "joint_density": structure.joint_density(diagnostics),
+        "residual_autocorrelation": structure.residual_autocorrelation(diagnostics),
+        "spectra": structure.spectra(diagnostics),
+        "space_time": structure.space_time(diagnostics),
+        "tails": structure.tails(diagnostics),
+        "hovmoeller": hovmoeller(truth, coarse, longest or 10.0),
     }
-    return style.save_all(folder, figures)
+    step = f"{diagnostics.attrs['common_time_step']:g}"
+    return style.save_all(folder, {name: (figure, _CAPTIONS[name].format(step=step)) for name, figure in drawn.items()})
 
 
 def _thinned(values: npt.NDArray[np.float64], most: int) -> npt.NDArray[np.float64]:

@@ -19,25 +19,45 @@ __all__ = ["plumes", "rank_histograms", "save_all", "skill"]
 _LEAD_LABEL = "lead (model time units)"
 _EXAMPLES = 3
 _SITE = 0
+_MARK = "#009e73"
+_MARK_CAPTION = (
+    " Full model is what ensembles of the model that made the truth score, whose fast variables were spun up along the "
+    "recorded z before the start: a mark for what can be had."
+)
 
 
 @style.settings()
 def skill(scores: xr.Dataset) -> Figure:
-    """Draw error and spread, their ratio, and the CRPS against lead, with 95 % intervals and the level of no skill.
+    """Draw all scores against lead, with 95 % intervals and the level of no skill.
+
+    Error and spread, their ratio, and the CRPS; below, the energy and the variogram score of whole fields.
 
     Parameters
     ----------
     scores : result of :func:`l96closure.diagnostics.forecast.verify`.
     """
-    figure, (errors, ratio, crps) = style.row(3, width=10.5)
+    figure, ((errors, ratio, crps), (energy, variogram, empty)) = style.grid(2, 3, width=10.5, height=6.4)
+    figure.delaxes(empty)
+    proper = {"crps": crps, "energy_score": energy, "variogram_score": variogram}
     _curve(errors, scores, "rmse", COLOURS["coarse"], "error of the mean (RMSE)")
     _curve(errors, scores, "ensemble_spread", style.INK, "spread", linestyle=(0, (4, 2)))
     _curve(ratio, scores, "spread_skill", COLOURS["coarse"])
-    _curve(crps, scores, "crps", COLOURS["coarse"])
-    for axes, name in ((errors, "rmse_climatology"), (crps, "crps_climatology")):
-        axes.axhline(float(scores[name]), color=COLOURS["truth"], linewidth=1.2, label="climatology: no skill")
+    for name, axes in proper.items():
+        _curve(axes, scores, name, COLOURS["coarse"])
+    for axes, name in ((errors, "rmse_mark"), (crps, "crps_mark")):
+        if name in scores:
+            _curve(axes, scores, name, _MARK, "full model, spun up along z")
+    for name, axes in {"rmse": errors, **proper}.items():
+        level = float(scores[f"{name}_climatology"])
+        axes.axhline(level, color=COLOURS["truth"], linewidth=1.2, label="climatology: no skill")
     ratio.axhline(1.0, color=style.INK, linewidth=0.8, linestyle=(0, (1, 2)), label="reliable")
-    for axes, label in ((errors, "$z$ (dimensionless)"), (ratio, "spread-skill ratio"), (crps, "CRPS of $z$")):
+    for axes, label in (
+        (errors, "$z$ (dimensionless)"),
+        (ratio, "spread-skill ratio"),
+        (crps, "CRPS of $z$"),
+        (energy, "energy score of the field"),
+        (variogram, "variogram score of the field"),
+    ):
         axes.set_xlim(0.0, float(scores["lead"][-1]))
         axes.set_ylim(bottom=0.0)
         axes.set_xlabel(_LEAD_LABEL)
@@ -118,11 +138,12 @@ def save_all(folder: str | os.PathLike[str], forecast: xr.Dataset, scores: xr.Da
         {
             "forecast_skill": (
                 skill(scores),
-                "Ensemble forecasts from states of the reference, against lead. Left: error of the ensemble mean and "
-                "spread of the ensemble. Middle: their ratio, corrected for the size of the ensemble. Right: fair "
-                "continuous ranked probability score. Bands: 95 % intervals, by resampling the starts, "
+                "Ensemble forecasts from states of the reference, against lead. Above: error of the ensemble mean and "
+                "spread of the ensemble; their ratio, corrected for the size of the ensemble; fair continuous ranked "
+                "probability score. Below: fair energy score and variogram score of whole fields, which see whether "
+                "sites vary together as in the truth. Bands: 95 % intervals, by resampling the starts, "
                 "where these are enough. Climatology is what the distribution of z in the reference scores when "
-                "it is the forecast.",
+                f"it is the forecast.{_MARK_CAPTION if 'crps_mark' in scores else ''}",
             ),
             "rank_histograms": (
                 rank_histograms(scores),

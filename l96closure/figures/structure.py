@@ -13,8 +13,10 @@ from l96closure.diagnostics import intervals
 from l96closure.figures import style
 from l96closure.figures.sources import COLOURS, LABELS, PSI_LABEL, Z_LABEL
 
-__all__ = ["joint_density", "residual_autocorrelation", "spectra", "tails"]
+__all__ = ["joint_density", "residual_autocorrelation", "space_time", "spectra", "tails"]
 
+_FULL, _LEFT = 0.5, 0.1  # correlations of the darkest colour, and below which nothing is left
+_FEWEST_LAGS = 10  # that are shown
 _ZOOM = 50  # time steps in the magnified part of the autocorrelation
 _MARKERS = {"truth": "o", "coarse": "s"}
 _SYMBOLS = {"z": "z", "psi": r"\psi"}
@@ -83,6 +85,42 @@ def residual_autocorrelation(diagnostics: xr.Dataset) -> Figure:
     panels[1].set_title("all lags")
     panels[0].set_ylabel(r"autocorrelation of $\psi$ about its trend")
     style.legend_above(figure, panels[0])
+    return figure
+
+
+@style.settings()
+def space_time(diagnostics: xr.Dataset) -> Figure:
+    """Draw the correlation of psi, and of psi about its trend, in space and time: truth, coarse run, difference.
+
+    The lags end where nothing is left of either; differences that may be chance are left white.
+
+    Parameters
+    ----------
+    diagnostics : result of :func:`l96closure.diagnostics.diagnose`.
+    """
+    figure, rows = style.grid(2, 3, width=10.5, height=6.6, sharey="row")
+    offset = style.edges(diagnostics["offset"].values.astype(np.float64))
+    lag = style.edges(diagnostics["time_lag"].values)
+    for row, (name, label) in zip(rows, {"psi": r"$\psi$", "residual": r"$\psi$ about its trend"}.items(), strict=True):
+        both, errors = (
+            [diagnostics[f"space_time_correlation_{name}{part}"].sel(source=source).transpose("time_lag", ...).values
+             for source in COLOURS] for part in ("", "_se")
+        )  # fmt: skip
+        for axes, values, source in zip(row, both, COLOURS, strict=False):
+            picture = axes.pcolormesh(offset, lag, values, cmap="RdBu_r", vmin=-_FULL, vmax=_FULL, rasterized=True)
+            axes.set_title(f"{label}, {LABELS[source]}")
+        figure.colorbar(picture, ax=row[1], fraction=0.08, extend="both").set_label("correlation")
+        difference = both[1] - both[0]
+        difference[np.abs(difference) <= intervals.SIDE * np.hypot(*errors)] = np.nan
+        limit = float(np.abs(np.nan_to_num(difference)).max()) or 1.0
+        picture = row[2].pcolormesh(offset, lag, difference, cmap="PuOr_r", vmin=-limit, vmax=limit, rasterized=True)
+        row[2].set_title("coarse run less truth")
+        figure.colorbar(picture, ax=row[2], fraction=0.08).set_label("difference")
+        left = np.flatnonzero((np.abs(np.nan_to_num(both)) > _LEFT).any(axis=(0, 2)))
+        row[0].set_ylim(lag[0], lag[min(lag.size - 1, max(_FEWEST_LAGS, 1 + int(left.max(initial=0))))])
+        row[0].set_ylabel("lag (model time units)")
+    for axes in rows[-1]:
+        axes.set_xlabel("distance along the ring (sites)")
     return figure
 
 

@@ -116,8 +116,8 @@ def line_style(number: int) -> dict[str, Any]:
 
 
 def edges(centre: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the edges of evenly spaced bins from their centres."""
-    half = (centre[1] - centre[0]) / 2
+    """Return the edges of evenly spaced bins from their centres; a single one is of unit width."""
+    half = (centre[1] - centre[0]) / 2 if centre.size > 1 else 0.5
     return np.append(centre - half, centre[-1] + half)
 
 

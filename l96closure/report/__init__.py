@@ -69,6 +69,7 @@ def write_page(
     settings_yaml: str,
     provenance: Mapping[str, str],
     warnings: Iterable[str] = (),
+    findings: tuple[str, Sequence[str], str] | None = None,
     notes: Iterable[str] = (),
 ) -> None:
     """Write one HTML page that needs no other file: scores, figures, settings, origin.
@@ -84,6 +85,8 @@ def write_page(
     settings_yaml : the resolved configuration.
     provenance : versions, wall times and the like, by name.
     warnings : why the scores may not mean what they say, a sentence each; shown before them.
+    findings : heading of a list of what the scores come to, its sentences, and by what they were found; shown before
+        the scores.
     notes : what else the reader should know, a sentence each.
 
     Raises
@@ -98,7 +101,11 @@ def write_page(
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["anchor"] = _anchor
     tables, notes = list(tables), list(notes)
-    headings = [*(table.heading for table in tables), *(["Notes"] if notes else [])]
+    headings = [
+        *([findings[0]] if findings else []),
+        *(table.heading for table in tables),
+        *(["Notes"] if notes else []),
+    ]
     page = environment.from_string(template).render(
         style=Markup(style),
         script=Markup(script),
@@ -106,6 +113,7 @@ def write_page(
         title=title,
         headline=headline,
         warnings=list(warnings),
+        findings=findings,
         tables=tables,
         notes=notes,
         figures=[(f.name, _embedded(f.path), f.caption) for f in figures],

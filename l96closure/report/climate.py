@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import xarray as xr
 
 from l96closure.diagnostics import intervals
-from l96closure.report import Row, Table, as_text, with_error
+from l96closure.report import Row, Table, as_text, structure
+from l96closure.report.compared import compared, unless_known
 
 __all__ = ["headline", "score_table", "tables"]
 
@@ -62,13 +62,18 @@ def headline(diagnostics: xr.Dataset) -> str:
 
 
 def tables(diagnostics: xr.Dataset) -> tuple[Table, ...]:
-    """Return the scores with their intervals and floors, the moments, the memory of the residual, and the extremes.
+    """Return the scores with their intervals and floors, the moments, structure and memory, and the extremes.
 
     Parameters
     ----------
     diagnostics : result of :func:`l96closure.diagnostics.diagnose`.
     """
-    return *_scores_and_moments(diagnostics), _memory_table(diagnostics), _extremes_table(diagnostics)
+    return (
+        *_scores_and_moments(diagnostics),
+        *structure.tables(diagnostics),
+        _memory_table(diagnostics),
+        _extremes_table(diagnostics),
+    )
 
 
 def score_table(diagnostics: xr.Dataset) -> str:
@@ -96,7 +101,7 @@ def _scores_and_moments(diagnostics: xr.Dataset) -> tuple[Table, Table]:
             tuple(_moment(diagnostics, name) for name in _MOMENTS),
             "After ± stands the standard error, by batch means; the last column is the difference over its error, of "
             f"which {intervals.SIDE:.1f} may be chance. All quantities are dimensionless."
-            f"{_unless_known(diagnostics, [f'{name}_se' for name in _MOMENTS])}",
+            f"{unless_known(diagnostics, [f'{name}_se' for name in _MOMENTS])}",
         ),
     )
 
@@ -107,7 +112,7 @@ def _memory_table(diagnostics: xr.Dataset) -> Table:
     rows = tuple(
         Row(
             f"lag {steps * step:g}, {steps} step{'s' if steps > 1 else ''}",
-            _compared(diagnostics.isel(lag=steps), "autocorrelation_residual"),
+            compared(diagnostics.isel(lag=steps), "autocorrelation_residual"),
         )
         for steps in _STEPS
         if steps < diagnostics.sizes["lag"]
@@ -115,7 +120,7 @@ def _memory_table(diagnostics: xr.Dataset) -> Table:
     note = (
         "Autocorrelation of ψ less its mean given z, a polynomial of degree eight fitted to the truth. One step "
         f"between records is {step:g} time units; after ± stands the standard error, by batches of time."
-        f"{_unless_known(diagnostics, ['autocorrelation_residual_se'])}"
+        f"{unless_known(diagnostics, ['autocorrelation_residual_se'])}"
     )
     return Table("Memory of the residual of ψ", ("lag", "coarse run", "truth", "difference", "in errors"), rows, note)
 
@@ -129,15 +134,9 @@ def _extremes_table(diagnostics: xr.Dataset) -> Table:
     note = (
         "Mean time, in model time units, from one up-crossing of the level to the next at one site, with a 95 % "
         "interval. The levels are quantiles of the truth."
-        f"{_unless_known(diagnostics, ['return_period_z_low'], 'Intervals')}"
+        f"{unless_known(diagnostics, ['return_period_z_low'], 'Intervals')}"
     )
     return Table("Return periods", ("level", "coarse run", "truth"), rows, note)
-
-
-def _unless_known(diagnostics: xr.Dataset, names: Sequence[str], what: str = "Standard errors") -> str:
-    """Say why some of these variables are missing, where they are."""
-    missing = any(bool(diagnostics[name].isnull().any()) for name in names)
-    return f" {what} are {intervals.REASON}." if missing else ""
 
 
 def _score(diagnostics: xr.Dataset, name: str) -> Row:
@@ -151,20 +150,7 @@ def _score(diagnostics: xr.Dataset, name: str) -> Row:
 
 
 def _moment(diagnostics: xr.Dataset, name: str) -> Row:
-    return Row(_MOMENTS[name], _compared(diagnostics, name))
-
-
-def _compared(diagnostics: xr.Dataset, name: str) -> tuple[str, str, str, str]:
-    """Return coarse run, truth, difference, each with its error, and the difference over its error."""
-    truth, coarse = (float(x) for x in diagnostics[name].sel(source=["truth", "coarse"]))
-    truth_se, coarse_se = (float(x) for x in diagnostics[f"{name}_se"].sel(source=["truth", "coarse"]))
-    difference, error = coarse - truth, math.hypot(truth_se, coarse_se)
-    return (
-        with_error(coarse, coarse_se),
-        with_error(truth, truth_se),
-        with_error(difference, error, signed=True),
-        f"{difference / error:+.1f}" if error > 0 else "–",
-    )
+    return Row(_MOMENTS[name], compared(diagnostics, name))
 
 
 def _period(at: xr.Dataset) -> str:

@@ -21,11 +21,13 @@ __all__ = [
     "distance",
     "distances",
     "forecast",
+    "law",
     "leads",
     "memory",
     "moment",
     "moments",
     "ranked",
+    "structure",
 ]
 
 FloatArray = npt.NDArray[np.float64]
@@ -51,7 +53,15 @@ _MOMENTS = {
     "psi_mean": ("mean of ψ", "mean(ψ)"),
     "psi_std": ("standard deviation of ψ", "std(ψ)"),
 }
-_FORECASTS = {"crps": ("CRPS", "CRPS"), "spread_skill": ("spread-skill", "S/S"), "rmse": ("RMSE", "RMSE")}
+_FORECASTS = {
+    "crps": ("CRPS", "CRPS"),
+    "energy_score": ("energy score", "ES"),
+    "variogram_score": ("variogram score", "VS"),
+    "spread_skill": ("spread-skill", "S/S"),
+    "rmse": ("RMSE", "RMSE"),
+}
+_SPECTRA = {"z": ("spectrum of z", "E(z)"), "psi": ("spectrum of ψ", "E(ψ)")}
+_NEIGHBOURS = {"z": ("z", "r1(z)"), "psi": ("ψ", "r1(ψ)"), "residual": ("ψ about its trend", "r1(res)")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,19 +163,57 @@ def memory(comparison: xr.Dataset) -> list[Column]:
         difference, error = _difference(comparison.sel(lag=lag), "autocorrelation_residual")
         if np.isnan(difference).all():
             continue
-        judged = _nearest_to_truth(difference, error)
         steps = round(float(lag) / float(comparison.attrs["coarse_dt"]))
-        columns.append(
-            Column(
-                *_heads((f"lag {lag:g}, {steps} step{'s' if steps > 1 else ''}", f"r({lag:g})"), judged),
-                cells=_each(lambda d, e: with_error(d, e, signed=True), difference, error),
-                short_cells=_numbers(difference, "+.3f"),
-                truth="0",
-                short_truth="0",
-                **judged,
-            )
-        )
+        heads = f"lag {lag:g}, {steps} step{'s' if steps > 1 else ''}", f"r({lag:g})"
+        columns.append(_against_truth(heads, difference, error))
     return columns
+
+
+def _against_truth(heads: tuple[str, str], difference: FloatArray, error: FloatArray) -> Column:
+    """Return the differences from the truth with their standard errors."""
+    judged = _nearest_to_truth(difference, error)
+    return Column(
+        *_heads(heads, judged),
+        cells=_each(lambda d, e: with_error(d, e, signed=True), difference, error),
+        short_cells=_numbers(difference, "+.3f"),
+        truth="0",
+        short_truth="0",
+        **judged,
+    )
+
+
+def structure(comparison: xr.Dataset) -> list[Column]:
+    """Return what the comparison has of structure along the ring.
+
+    Largest relative errors of the spectra, and the errors of the correlations between neighbours.
+    """
+    columns = []
+    for name, heads in _SPECTRA.items():
+        if f"spectrum_error_{name}" not in comparison:
+            continue
+        value, low, high = (
+            100 * comparison[f"spectrum_error_{name}{part}"].to_numpy() for part in ("", "_low", "_high")
+        )
+        judged = _judged(value, low, high)
+        cells, short = _with_intervals(value, low, high, 1), _numbers(value, ".1f")
+        columns.append(Column(*_heads((f"{heads[0]} (%)", heads[1]), judged), cells, short, "0", "0", **judged))
+    for name, (head, short_head) in _NEIGHBOURS.items():
+        correlation = f"neighbour_correlation_{name}"
+        if correlation not in comparison or comparison[correlation].isnull().all():
+            continue
+        heads = f"neighbours, {head}", short_head
+        columns.append(_against_truth(heads, *_difference(comparison, correlation)))
+    return columns
+
+
+def law(comparison: xr.Dataset) -> list[Column]:
+    """Return the largest error of the law on held-out data, where one of the closures states a law."""
+    if "pit_largest_error" not in comparison or comparison["pit_largest_error"].isnull().all():
+        return []
+    value, low, high = (comparison[f"pit_largest_error{part}"].to_numpy() for part in ("", "_low", "_high"))
+    judged = _judged(value, low, high)
+    heads = _heads(("largest error of a decile", "PIT"), judged)
+    return [Column(*heads, _with_intervals(value, low, high, 4), _numbers(value, ".4f"), "0", "0", **judged)]
 
 
 def cost(comparison: xr.Dataset) -> list[Column]:

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from l96closure.diagnostics import intervals
-from l96closure.report import Row, Table, as_text, columns
+from l96closure.report import Row, Table, as_text, closure, columns
 from l96closure.report.columns import MARK, NONE, Column
 
 __all__ = ["headline", "tables", "text"]
@@ -34,6 +34,16 @@ _FORECASTS = {
         "climatology",
         "Fair continuous ranked probability score of z at a few leads, the lower the better; climatology is what the "
         "distribution of z in the reference scores.",
+    ),
+    "energy_score": (
+        "Forecasts: energy score",
+        "climatology",
+        "Fair energy score of whole fields at a few leads, the lower the better.",
+    ),
+    "variogram_score": (
+        "Forecasts: variogram score",
+        "climatology",
+        "Fair variogram score of order 0.5 of whole fields, which sees whether sites vary together as in the truth.",
     ),
     "spread_skill": (
         "Forecasts: spread-skill ratio",
@@ -105,8 +115,11 @@ def tables(comparison: xr.Dataset) -> list[Table]:
             "truth",
         ),
     ]
+    made += _structure_table(comparison)
     if "crps" in comparison:
         for name, (heading, perfect, meaning) in _FORECASTS.items():
+            if comparison[name].isnull().all():  # a single site has no variogram
+                continue
             by_lead = [columns.forecast(comparison, name, lead) for lead in columns.leads(comparison)]
             note = f"{meaning} In brackets 95 % intervals, by resampling the starts; {_FEW_STARTS}. {_AS_ABOVE}"
             made.append(_table(comparison, heading, by_lead, note, perfect))
@@ -116,9 +129,36 @@ def tables(comparison: xr.Dataset) -> list[Table]:
             f"{intervals.REASON}; – where the runs do not record that lag. {_AS_ABOVE}"
         )
         made.append(_table(comparison, "Memory of the residual of ψ", memory, note, "truth"))
+    made += _law_table(comparison)
     note = "Wall time of the fit, and of the coarse run per step and member, with what starting up costs."
     made.append(_table(comparison, "Cost", columns.cost(comparison), note, None))
-    return made
+    parts = zip(comparison["run"].to_numpy(), comparison["parts"].to_numpy(), strict=True)
+    rows = tuple(Row(str(run), (str(one) or NONE,)) for run, one in parts)
+    return [*made, Table("The closures", ("run", "what it is made of"), rows, closure.NOTE)]
+
+
+def _structure_table(comparison: xr.Dataset) -> list[Table]:
+    """Return the table of spectra and of correlations between neighbours, if the comparison has them."""
+    if structure := columns.structure(comparison):
+        note = (
+            "Spectrum: largest relative error of the variance over the wavenumbers that carry any, in brackets a 95 % "
+            "interval. Neighbours: correlation of neighbouring sites, coarse run less truth, ± the standard error. "
+            f"Both are {intervals.REASON}. {_AS_ABOVE}"
+        )
+        return [_table(comparison, "Climate: structure along the ring", structure, note, "truth")]
+    return []
+
+
+def _law_table(comparison: xr.Dataset) -> list[Table]:
+    """Return the table of the reliability of laws, if one of the closures states one."""
+    if law := columns.law(comparison):
+        note = (
+            "Largest difference, over the deciles of the law that the closure states for ψ, between the decile and the "
+            "share of ψ in the reference that lies below it; – where the closure states no law. In brackets 95 % "
+            f"intervals, by batches of time, {intervals.REASON}. {_AS_ABOVE}"
+        )
+        return [_table(comparison, "Reliability of the law on held-out data", law, note, "truth")]
+    return []
 
 
 def text(comparison: xr.Dataset) -> str:

@@ -12,8 +12,10 @@ import numpy.typing as npt
 import scipy
 import xarray as xr
 
-from l96closure import checks
+from l96closure import checks, loop
 from l96closure.restart import Restart
+from l96closure.schemes import held
+from l96closure.subgrid import DEFINITIONS, HELD
 from l96closure.systems import recording
 
 __all__ = ["KuramotoSivashinsky", "etdrk4"]
@@ -28,6 +30,7 @@ _LONG_NAMES = {
     "k": "number of the box",
 }
 _STEPS_PER_CALL = 1_000  # fine steps between two updates of the progress bar
+_SUBGRID = ("step", "instant")
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,8 @@ class KuramotoSivashinsky:
     def resolve(self, v: C128) -> tuple[F64, F64]:
         """Box averages z (..., K) and their subgrid tendency psi (..., K), of Fourier coefficients ``v`` of u.
 
-        psi is what the coarse model lacks: the average of the tendency less the coarse tendency of the average.
+        psi is what the coarse model lacks at the instant: the average of the tendency less the coarse tendency of the
+        average.
         """
         z, rate = (self.average(scipy.fft.irfft(x, self.K * self.J)) for x in (v, self._tendency(v)))
         return z, rate - self.resolved_tendency(z)
@@ -157,21 +161,28 @@ class KuramotoSivashinsky:
         dt=partial(checks.number, above=0.0),
         every=partial(checks.integer, minimum=1),
         spinup=partial(checks.number, minimum=0.0),
+        subgrid=partial(checks.one_of, allowed=_SUBGRID),
+        coarse_dt=partial(checks.number, above=0.0),
         members=checks.optional(partial(checks.integer, minimum=1)),
     )
     def simulate(
         self,
         samples: int = 20_000,
         dt: float = 0.1,
-        every: int = 4,
+        every: int = 2,
         spinup: float = 200.0,
+        subgrid: str = "step",
+        coarse_dt: float = 0.2,
         rng: np.random.Generator | int | None = 0,
         members: int | None = None,
         restart: Restart | None = None,
     ) -> xr.Dataset:
         """Run the equation and record the box averages with their subgrid tendency.
 
-        Without arguments it makes the training data we recommend, 8,000 time units.
+        Without arguments it makes the training data we recommend: 4,000 time units, recorded once a coarse step. The
+        subgrid tendency psi is, of :data:`l96closure.subgrid.DEFINITIONS`, ``step``: what, held over a coarse step,
+        takes the coarse model's RK4 from the box averages to those of the truth a step later; or ``instant``: what the
+        coarse model lacks at the instant (:meth:`resolve`), with which it is off by what psi does within a step.
 
         Parameters
         ----------
@@ -179,6 +190,8 @@ class KuramotoSivashinsky:
         dt : fine ETDRK4 time step, > 0.
         every : record every n-th fine step, >= 1.
         spinup : time that is integrated and dropped first, >= 0.
+        subgrid : ``step`` or ``instant``.
+        coarse_dt : the coarse step of the definition ``step``, a whole multiple of ``dt``; unused otherwise.
         rng : generator or seed of the random initial states, small waves of zero mean.
         members : number of independent runs, each from a stream of its own spawned from ``rng``, so that a member does
             not depend on how many there are; None makes one, straight from ``rng``.
@@ -187,32 +200,42 @@ class KuramotoSivashinsky:
 
         Returns
         -------
-        Dataset with ``z`` and ``psi`` of dims (time, k), or (member, time, k) with ``members``, see :meth:`resolve`;
-        time counts from the first sample on. The arguments are attributes.
+        Dataset with ``z`` and ``psi`` of dims (time, k), or (member, time, k) with ``members``; time counts from the
+        first sample on. The arguments are attributes.
 
         Raises
         ------
         ValueError
             An argument is out of its range.
         FloatingPointError
-            The state stopped being finite; the message names the time and the step.
+            The state stopped being finite; the message names the time and the step. Or ``coarse_dt`` is too long for
+            the coarse model.
         """
-        plan = _Plan(self, dt, every, checks.steps("spinup", spinup, dt), etdrk4(self.growth, self.advection, dt))
+        lead = checks.multiple("coarse_dt", coarse_dt, "dt", dt) if subgrid in HELD else 0
+        step_of_psi = {"coarse_dt": float(coarse_dt)} if subgrid in HELD else {}
+        advance = etdrk4(self.growth, self.advection, dt)
+        plan = _Plan(self, dt, every, lead, checks.steps("spinup", spinup, dt), advance)
         generators = recording.streams(rng, members)
 
-        def begin(number: int, z: F64, psi: F64, part: xr.Dataset | None) -> _Member:
-            return _Member(plan, z, psi, generators[number], part)
-
-        z, psi = recording.record(
+        truth = recording.Truth(
             "Kuramoto-Sivashinsky equation",
-            begin,
             (len(generators), samples, self.K),
-            plan.spinup + (samples - 1) * every,
+            plan.spinup + (samples - 1) * every + lead,
             _STEPS_PER_CALL,
-            restart and restart.of("Kuramoto-Sivashinsky", self, samples, dt, every, spinup, generators),
+            lambda number: _Member.begin(plan, generators[number]),
+            lambda part, step: _Member.restored(plan, part),
         )
-        run = recording.dataset(z, psi, members, every * dt).assign_attrs(
+        depends = ("Kuramoto-Sivashinsky", self, samples, dt, every, spinup, step_of_psi, generators)
+        loop.run(truth, restart and restart.of(*depends))
+        run = truth.dataset(members, every * dt)
+        if subgrid in HELD:  # what was recorded are the box averages a coarse step later
+            psi = held(self.resolved_tendency, run["z"].values, run["psi"].values, coarse_dt)
+            run["psi"] = run["psi"].copy(data=psi)
+        run = run.assign_attrs(
             **{f"model_{name}": value for name, value in asdict(self).items()},
+            subgrid=subgrid,
+            subgrid_definition=DEFINITIONS[subgrid],
+            **step_of_psi,
             **{"dt": dt, "every": every, "spinup": spinup, **recording.seed(rng)},
         )
         for name, meaning in _LONG_NAMES.items():
@@ -282,53 +305,63 @@ def etdrk4(growth: F64, nonlinear: Callable[[C128], C128], dt: float) -> Callabl
 
 
 class _Plan(NamedTuple):
-    """How a member is run: fine step, fine steps from record to record and of the spin-up, and what makes one."""
+    """How a member is run: fine step, fine steps from record to record, from z to psi and of the spin-up, and one."""
 
     model: KuramotoSivashinsky
     dt: float
     every: int
+    lead: int
     spinup: int
     advance: Callable[[C128], C128]
 
 
+@dataclass(eq=False)
 class _Member:
-    """A run of the equation that writes its records into z and psi (samples, K).
+    """A run of the equation: how it is run, and the Fourier coefficients of its state."""
 
-    Parameters
-    ----------
-    plan : how it is run.
-    z, psi : where it writes to.
-    rng : of the initial state.
-    part : the last part kept of it, if it goes on.
-    """
+    plan: _Plan
+    v: C128
+    recent: F64  # box averages (lead + 1, K), those of step n in row n mod their number
 
-    def __init__(self, plan: _Plan, z: F64, psi: F64, rng: np.random.Generator, part: xr.Dataset | None) -> None:
-        self._plan, self._z, self._psi = plan, z, psi
-        self.step, self.emitted = 0, 0
-        if part is None:
-            u = 0.1 * rng.standard_normal(plan.model.K * plan.model.J)
-            self._v = scipy.fft.rfft(u - u.mean())
-        else:
-            self.step, self.emitted = int(part.attrs["step"]), int(part.attrs["emitted"])
-            self._v = part["u_hat_now"].to_numpy().view(np.complex128)
+    @classmethod
+    def begin(cls, plan: _Plan, rng: np.random.Generator) -> _Member:
+        """Start from small random waves."""
+        u = 0.1 * rng.standard_normal(plan.model.K * plan.model.J)
+        return cls(plan, scipy.fft.rfft(u - u.mean()), np.zeros((plan.lead + 1, plan.model.K)))
 
-    def advance(self, steps: int) -> None:
-        """Make so many fine steps."""
-        self._record()
+    @classmethod
+    def restored(cls, plan: _Plan, part: xr.Dataset) -> _Member:
+        """Go on from a part that holds :meth:`state`."""
+        return cls(plan, part["u_hat_now"].to_numpy().view(np.complex128), part["z_before"].to_numpy().copy())
+
+    def advance(self, step: int, steps: int, z: F64, psi: F64, emitted: int) -> tuple[int, int]:
+        """Make so many fine steps, and write the records of the states before each."""
+        plan = self.plan
         with np.errstate(over="ignore", invalid="ignore"):  # a blow-up ends in the error below, not in warnings
-            for _ in range(steps):
-                self._v = self._plan.advance(self._v)
-                self.step += 1
-                self._record()
-        time = (self.step - self._plan.spinup) * self._plan.dt
-        checks.still_finite("the Kuramoto-Sivashinsky equation", self._v, time, self._plan.dt)
+            for now in range(step, step + steps):
+                emitted = self._record(now, z, psi, emitted)
+                self.v = plan.advance(self.v)
+        time = (step + steps - plan.spinup) * plan.dt
+        checks.still_finite("the Kuramoto-Sivashinsky equation", self.v, time, plan.dt)
+        return steps, emitted
 
-    def _record(self) -> None:
-        """Write the record of this step, if it has one that is not written."""
-        if self.step == self._plan.spinup + self.emitted * self._plan.every and self.emitted < len(self._z):
-            self._z[self.emitted], self._psi[self.emitted] = self._plan.model.resolve(self._v)
-            self.emitted += 1
+    def _record(self, now: int, z: F64, psi: F64, emitted: int) -> int:
+        """Write the record that is complete with step ``now``, if there is one that is not; return how many there are.
+
+        Where psi is of a whole coarse step, the box averages at its end stand in the place of psi.
+        """
+        plan, after = self.plan, now - self.plan.spinup
+        ends = after - plan.lead == emitted * plan.every and emitted < len(z)
+        if not (ends or (after >= 0 and after % plan.every == 0)):
+            return emitted
+        here, instant = plan.model.resolve(self.v)
+        self.recent[now % len(self.recent)] = here
+        if not ends:
+            return emitted
+        z[emitted] = self.recent[(now - plan.lead) % len(self.recent)]
+        psi[emitted] = here if plan.lead else instant
+        return emitted + 1
 
     def state(self) -> dict[str, Any]:
         """All that its further steps depend on."""
-        return {"u_hat_now": ("value_index", self._v.view(np.float64))}
+        return {"u_hat_now": ("value_index", self.v.view(np.float64)), "z_before": (("lag", "k"), self.recent)}

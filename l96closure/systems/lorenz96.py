@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from scipy.interpolate import make_interp_spline
 
-from l96closure import checks
+from l96closure import checks, loop
 from l96closure.restart import Restart
 from l96closure.schemes import held
 from l96closure.subgrid import DEFINITIONS, HELD
@@ -23,6 +24,7 @@ __all__ = ["TwoScaleLorenz96"]
 FloatArray = npt.NDArray[np.float64]
 
 _STEPS_PER_CALL = 20_000  # fine steps between two updates of the progress bar
+_SUBGRID = ("step", "coupling", "fine", "coarse")
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ class TwoScaleLorenz96:
         dt=partial(checks.number, above=0.0),
         every=partial(checks.integer, minimum=1),
         spinup=partial(checks.number, minimum=0.0),
-        subgrid=partial(checks.one_of, allowed=DEFINITIONS),
+        subgrid=partial(checks.one_of, allowed=_SUBGRID),
         coarse_dt=partial(checks.number, above=0.0),
         members=checks.optional(partial(checks.integer, minimum=1)),
     )
@@ -215,20 +217,22 @@ class TwoScaleLorenz96:
         generators = recording.streams(rng, members)
         step_of_psi = {"coarse_dt": float(coarse_dt)} if subgrid in HELD else {}
 
-        def begin(number: int, z: FloatArray, psi: FloatArray, part: xr.Dataset | None) -> _Member:
-            return _Member(plan, z, psi, generators[number], part)
-
-        z, psi = recording.record(
+        truth = recording.Truth(
             "two-scale model",
-            begin,
             (len(generators), samples, self.K),
             plan.spinup + (samples - 1) * every + lead,
             _STEPS_PER_CALL,
-            restart and restart.of("two scales", self, samples, dt, every, spinup, subgrid, step_of_psi, generators),
+            lambda number: _Member.begin(plan, generators[number]),
+            lambda part, step: _Member.restored(plan, part),
         )
+        depends = ("two scales", self, samples, dt, every, spinup, subgrid, step_of_psi, generators)
+        loop.run(truth, restart and restart.of(*depends))
+        record = truth.dataset(members, every * dt)
         if subgrid == "step":  # what was recorded is the difference over the step
-            psi = held(self.resolved_tendency, z, z + coarse_dt * (psi + self.resolved_tendency(z)), coarse_dt)
-        return recording.dataset(z, psi, members, every * dt).assign_attrs(
+            z, psi = record["z"].values, record["psi"].values
+            following = z + coarse_dt * (psi + self.resolved_tendency(z))
+            record["psi"] = record["psi"].copy(data=held(self.resolved_tendency, z, following, coarse_dt))
+        return record.assign_attrs(
             **{f"model_{name}": value for name, value in asdict(self).items()},
             subgrid=subgrid,
             subgrid_definition=DEFINITIONS[subgrid],
@@ -236,8 +240,98 @@ class TwoScaleLorenz96:
             **{"dt": dt, "every": every, "spinup": spinup, **recording.seed(rng)},
         )
 
-    def _integration(self, z: FloatArray, y: FloatArray, dt: float, step: int = 0) -> core.Integration:
-        return core.Integration(z, y, dt, (self.J, float(self.F), self.coupling, float(self.b), float(self.c)), step)
+    def trajectory(self, z: npt.ArrayLike, y: npt.ArrayLike, dt: float, every: int, records: int) -> FloatArray:
+        """Run on from one state, and record the slow variables.
+
+        Parameters
+        ----------
+        z : slow variables (K,).
+        y : fast variables (K, J).
+        dt : RK4 time step in model time units, > 0.
+        every : steps from one record to the next, >= 1.
+        records : their number, >= 1; the first is ``z``.
+
+        Returns
+        -------
+        Slow variables (records, K) at steps 0, every, 2 every, ...
+
+        Raises
+        ------
+        ValueError
+            A shape does not fit the model, or an argument is out of its range.
+        FloatingPointError
+            The state stopped being finite; the message names the time and the step.
+        """
+        z, y = self._state(z, y)
+        dt, every = checks.number("dt", dt, above=0.0), checks.integer("every", every, 1)
+        out = np.empty((checks.integer("records", records, 1), self.K))
+        run, history, psi = self._integration(z, y, dt), np.empty((1, self.K)), np.empty_like(out)
+        done, _ = run.sample(
+            (len(out) - 1) * every + 1, 0, every, 0, history, out, psi, 0
+        )  # a record comes with the next step
+        checks.still_finite("the two-scale model", run.z, done * dt, dt)
+        return out
+
+    def spin_up(
+        self,
+        z: npt.ArrayLike,
+        interval: float,
+        dt: float = 5e-4,
+        members: int = 1,
+        rng: np.random.Generator | int | None = 0,
+        y: npt.ArrayLike | None = None,
+    ) -> FloatArray:
+        """Integrate the fast variables along recorded slow variables: fast states that fit the past of z.
+
+        The equations of y, eq. (59), by RK4, with z(t) an interpolating quintic spline of the record (of lower degree
+        through fewer than six records). Nothing but z is taken from the record, no subgrid tendency in particular.
+
+        Parameters
+        ----------
+        z : slow variables (time, K), two records or more.
+        interval : model time between two of them, > 0, a whole multiple of ``dt``.
+        dt : RK4 time step in model time units, > 0.
+        members : number of fast states, >= 1, each from random values of its own at the first record; a member's do
+            not depend on how many there are.
+        rng : generator or seed of these values, normal of standard deviation 0.1 as those of :meth:`simulate`.
+        y : fast variables (K, J) of all members at the first record, in place of random ones.
+
+        Returns
+        -------
+        Fast variables (members, K, J) at the last record.
+
+        Raises
+        ------
+        ValueError
+            A shape does not fit the model, or an argument is out of its range.
+        FloatingPointError
+            A state stopped being finite: the step is too long.
+
+        Examples
+        --------
+        >>> model = lc.TwoScaleLorenz96(K=8, J=4)
+        >>> record = model.simulate(samples=201)  # at intervals of 0.005
+        >>> model.spin_up(record["z"], 0.005, members=3).shape
+        (3, 8, 4)
+        """
+        z = checks.finite_array("z", z, 2)
+        if len(z) < 2 or z.shape[1] != self.K:
+            checks.reject("z.shape", z.shape, f"(time, {self.K}) with two times or more")
+        dt, members = checks.number("dt", dt, above=0.0), checks.integer("members", members, 1)
+        steps = checks.multiple("interval", checks.number("interval", interval, above=0.0), "dt", dt)
+        if y is None:
+            state = 0.1 * checks.generator("rng", rng).standard_normal((members, self.K * self.J))
+        else:
+            state = np.tile(self._state(z[0], y)[1].ravel(), (members, 1))
+        spline = make_interp_spline(np.arange(len(z)), z, k=_degree(len(z)))
+        path = spline(np.arange(2 * steps * (len(z) - 1) + 1) / (2 * steps))
+        halo = np.concatenate([path[:, -2:], path, path[:, :1]], axis=1)
+        core.driven_steps(halo, state, dt, self.J, float(self.F), self.coupling, float(self.b), float(self.c))
+        checks.still_finite("the fast variables", state, (len(z) - 1) * interval, dt)
+        return state.reshape(members, self.K, self.J)
+
+    def _integration(self, z: FloatArray, y: FloatArray, dt: float) -> core.Integration:
+        return core.Integration(z, y, dt, (self.J, float(self.F), self.coupling, float(self.b), float(self.c)))
 
     def _state(self, z: npt.ArrayLike, y: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
         z, y = checks.finite_array("z", z, 1), checks.finite_array("y", y, 2)
@@ -258,52 +352,41 @@ class _Plan(NamedTuple):
     spinup: int
 
 
+@dataclass(frozen=True, eq=False)
 class _Member:
-    """A run of the two-scale model that writes its records into z and psi (samples, K).
+    """A run of the two-scale model: how it is run, where it is, and its slow variables at the last ``lead`` steps."""
 
-    Parameters
-    ----------
-    plan : how it is run.
-    z, psi : where it writes to.
-    rng : of the initial state.
-    part : the last part kept of it, if it goes on.
-    """
+    plan: _Plan
+    run: core.Integration
+    history: FloatArray
 
-    def __init__(
-        self, plan: _Plan, z: FloatArray, psi: FloatArray, rng: np.random.Generator, part: xr.Dataset | None
-    ) -> None:
-        self._plan, self._z, self._psi = plan, z, psi
+    @classmethod
+    def begin(cls, plan: _Plan, rng: np.random.Generator) -> _Member:
+        """Start from a random state."""
         model = plan.model
-        self.step, self.emitted = 0, 0
-        self._history = np.empty((plan.lead + 1, model.K))
-        if part is None:
-            z_now = model.F / 4 + rng.standard_normal(model.K)
-            y_now = 0.1 * rng.standard_normal((model.K, model.J))
-        else:
-            self.step, self.emitted = int(part.attrs["step"]), int(part.attrs["emitted"])
-            self._history[:] = part["z_before"]
-            z_now, y_now = part["z_now"].to_numpy(), part["y_now"].to_numpy()
-        self._run = model._integration(z_now, y_now, plan.dt, max(self.step - plan.spinup, 0))
+        z = model.F / 4 + rng.standard_normal(model.K)
+        y = 0.1 * rng.standard_normal((model.K, model.J))
+        return cls(plan, model._integration(z, y, plan.dt), np.empty((plan.lead + 1, model.K)))
 
-    def advance(self, steps: int) -> None:
+    @classmethod
+    def restored(cls, plan: _Plan, part: xr.Dataset) -> _Member:
+        """Go on from what :meth:`state` has returned."""
+        z, y, history = (part[name].to_numpy() for name in ("z_now", "y_now", "z_before"))
+        return cls(plan, plan.model._integration(z, y, plan.dt), history)
+
+    def advance(self, step: int, steps: int, z: FloatArray, psi: FloatArray, emitted: int) -> tuple[int, int]:
         """Make so many fine steps, fewer where the spin-up ends; those after it are recorded."""
-        plan, before = self._plan, self.step - self._plan.spinup
+        plan, before = self.plan, step - self.plan.spinup
         if before < 0:
-            done = self._run.advance(min(steps, -before))
+            made = self.run.advance(min(steps, -before))
         else:
-            done, self.emitted = self._run.sample(
-                steps, plan.lead, plan.every, self._history, self._z, self._psi, self.emitted
-            )
-        self.step += done
-        checks.still_finite("the two-scale model", self._run.z, (before + done) * plan.dt, plan.dt)
+            made, emitted = self.run.sample(steps, plan.lead, plan.every, before, self.history, z, psi, emitted)
+        checks.still_finite("the two-scale model", self.run.z, (before + made) * plan.dt, plan.dt)
+        return made, emitted
 
     def state(self) -> dict[str, Any]:
         """All that its further steps depend on."""
-        return {
-            "z_before": (("lag", "k"), self._history),
-            "z_now": ("k", self._run.z),
-            "y_now": (("k", "j"), self._run.y),
-        }
+        return {"z_before": (("lag", "k"), self.history), "z_now": ("k", self.run.z), "y_now": (("k", "j"), self.run.y)}
 
 
 def _whole_steps(coarse_dt: float, dt: float) -> int:
@@ -311,3 +394,8 @@ def _whole_steps(coarse_dt: float, dt: float) -> int:
     if lead < 1 or not math.isclose(lead * dt, coarse_dt, rel_tol=1e-9):
         checks.reject("coarse_dt", coarse_dt, f"a whole multiple of dt = {dt:g}")
     return lead
+
+
+def _degree(records: int) -> int:
+    """Return the degree of the spline through so many records: five, or the highest odd one that they allow."""
+    return min(5, records - 1 - records % 2)

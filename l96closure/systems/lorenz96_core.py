@@ -8,7 +8,15 @@ import numpy.typing as npt
 
 from l96closure.compiled import cached
 
-__all__ = ["Integration", "padded", "resolved", "resolved_from_python", "rk4_steps", "tendency_from_python"]
+__all__ = [
+    "Integration",
+    "driven_steps",
+    "padded",
+    "resolved",
+    "resolved_from_python",
+    "rk4_steps",
+    "tendency_from_python",
+]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -119,7 +127,7 @@ def rk4_steps(
         if out_z.shape[0] > emitted:
             for k in range(K):
                 history_z[step % depth, k] = z[2 + k]
-            if step >= lead and (step - lead) % every == 0 and (n > 0 or step0 == 0):
+            if step == emitted * every + lead:  # not written yet: a block begins with the step the last ended with
                 slot = (step - lead) % depth
                 old = history_z[slot]
                 resolved(history_z[slot : slot + 1], F, G)
@@ -154,21 +162,20 @@ def rk4_steps(
 
 
 class Integration:
-    """A running integration: the padded state and how many fine steps it has made since sampling began.
+    """A running integration, in place.
 
     Parameters
     ----------
     z, y : slow (K,) and fast (K, J) variables.
     dt : fine step.
     parameters : J, F, coupling, b and c.
-    step : fine steps made since sampling began.
     """
 
     def __init__(
-        self, z: FloatArray, y: FloatArray, dt: float, parameters: tuple[int, float, float, float, float], step: int = 0
+        self, z: FloatArray, y: FloatArray, dt: float, parameters: tuple[int, float, float, float, float]
     ) -> None:
         self._z, self._y = padded(z, y)
-        self._K, self._dt, self._parameters, self._step = z.size, dt, parameters, step
+        self._K, self._dt, self._parameters = z.size, dt, parameters
 
     @property
     def z(self) -> FloatArray:
@@ -183,34 +190,54 @@ class Integration:
     def advance(self, steps: int) -> int:
         """Advance without output; return the steps done (fewer than asked if the state blew up)."""
         nothing = np.empty((0, self._K))
-        done, _ = self._call(steps, 0, 1, np.empty((1, self._K)), nothing, nothing, 0)
-        return done
+        return self.sample(steps, 0, 1, 0, np.empty((1, self._K)), nothing, nothing, 0)[0]
 
     def sample(
         self,
         steps: int,
         lead: int,
         every: int,
+        first: int,
         history: FloatArray,
         z: FloatArray,
         psi: FloatArray,
         emitted: int,
     ) -> tuple[int, int]:
-        """Advance and fill ``z`` and ``psi`` from row ``emitted`` on; return (steps done, rows filled so far)."""
-        done, emitted = self._call(steps, lead, every, history, z, psi, emitted)
-        self._step += done
-        return done, emitted
+        """Advance, the first step being number ``first``, and fill ``z`` and ``psi`` from row ``emitted`` on.
 
-    def _call(
-        self,
-        steps: int,
-        lead: int,
-        every: int,
-        history: FloatArray,
-        z: FloatArray,
-        psi: FloatArray,
-        emitted: int,
-    ) -> tuple[int, int]:
+        Returns the steps done and the rows filled so far; other arguments as for :func:`rk4_steps`.
+        """
         return rk4_steps(  # type: ignore[no-any-return]
-            self._z, self._y, steps, self._dt, *self._parameters, lead, every, self._step, history, z, psi, emitted
+            self._z, self._y, steps, self._dt, *self._parameters, lead, every, first, history, z, psi, emitted
         )
+
+
+@cached(fastmath={"contract", "nsz"}, error_model="numpy")  # type: ignore[untyped-decorator]
+def driven_steps(
+    path: FloatArray, y: FloatArray, dt: float, J: int, F: float, coupling: float, b: float, c: float
+) -> None:
+    """Advance fast variables in place by RK4 steps along slow variables that are given.
+
+    Parameters
+    ----------
+    path : slow variables as rings with halos at every half step, (2 steps + 1, K + 3); see :func:`padded`.
+    y : fast variables of each member, (member, K J).
+    dt : fine step.
+    J, F, coupling, b, c : parameters of the model.
+    """
+    members, N = y.shape
+    dz, dy = np.empty(path.shape[1] - 3), np.empty((4, N))
+    now, stage_y = np.empty(N + 3), np.empty(N + 3)
+    for member in range(members):
+        for i in range(N + 3):
+            now[i] = y[member, (i - _Y_LEFT) % N]
+        for half in range(0, path.shape[0] - 2, 2):
+            _tendency(path[half], now, J, F, coupling, b, c, dz, dy[0])
+            for stage in range(1, 4):
+                weight = dt if stage == 3 else dt / 2
+                _move(now, dy[stage - 1], weight, stage_y, _Y_LEFT, _Y_RIGHT)
+                _tendency(path[half + (2 if stage == 3 else 1)], stage_y, J, F, coupling, b, c, dz, dy[stage])
+            _rk4_average(dy)
+            _move(now, dy[0], dt, now, _Y_LEFT, _Y_RIGHT)
+        for i in range(N):
+            y[member, i] = now[i + _Y_LEFT]

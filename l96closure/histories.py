@@ -58,7 +58,7 @@ def history(model: Any, record: xr.Dataset, dt: float | None = None, scheme: str
     several = "member" in record["z"].dims if "z" in record else False
     z = checks.variable("record", record, "z", ("member", "time", "k") if several else ("time", "k"))
     backwards = (z if several else z[None])[:, ::-1][:, ::every]
-    return of_states(model, backwards, every * interval, scheme)
+    return of_states(model, backwards, interval if dt is None else float(dt), scheme)
 
 
 def of_states(model: Any, backwards: F64, dt: float, scheme: str) -> xr.Dataset:

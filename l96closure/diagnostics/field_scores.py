@@ -1,0 +1,99 @@
+"""Scores of ensembles of whole fields, which see whether the members vary together as the truth does.
+
+Both are fair as the CRPS is here: their expectation does not depend on the number of members, and is that of the
+distribution these are drawn from. A single ensemble may score below zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["climatology", "fair_energy_score", "fair_variogram_score"]
+
+FloatArray = npt.NDArray[np.float64]
+
+_ORDER = 0.5  # of the variogram score
+
+
+def fair_energy_score(x: FloatArray, y: FloatArray) -> FloatArray:
+    """Fair energy score, mean |x_i - y| - mean |x_i - x_j| / 2, with the Euclidean norm over all sites.
+
+    Gneiting & Raftery (2007, Journal of the American Statistical Association 102, 359-378), equation (22); with the
+    mean over pairs i != j it is fair (Ferro 2014). For one site it is the fair CRPS. It sees errors of the mean first,
+    of the spread next, and of correlations least.
+
+    Parameters
+    ----------
+    x : members (..., k, member), two or more.
+    y : the truth (..., k).
+
+    Returns
+    -------
+    (...), in units of ``x``.
+    """
+    departure = x - y[..., np.newaxis]
+    members = x.shape[-1]
+    # An offset at a time: pairs (i, i + offset), so that no array is larger than the members themselves.
+    spread = sum(
+        weight * np.linalg.norm(np.roll(departure, -offset, axis=-1) - departure, axis=-2).sum(axis=-1)
+        for offset, weight in _pairs(members)
+    )
+    result: FloatArray = np.linalg.norm(departure, axis=-2).mean(axis=-1) - spread / (members * (members - 1))
+    return result
+
+
+def fair_variogram_score(x: FloatArray, y: FloatArray) -> FloatArray:
+    """Fair variogram score of order 0.5: how well the members' differences between sites are those of the truth.
+
+    The mean over all pairs of sites k != l of (|y_k - y_l|^p - mean |x_k - x_l|^p)², p = 0.5, equal weights: Scheuerer
+    & Hamill (2015, Monthly Weather Review 143, 1321-1334), equation (13), who sum over the pairs. Of each square the
+    variance of |x_k - x_l|^p over the members, unbiased, over their number is taken off, which is what the mean over a
+    finite ensemble adds to it.
+
+    Parameters
+    ----------
+    x : members (..., k, member), two or more.
+    y : the truth (..., k).
+
+    Returns
+    -------
+    (...), in units of ``x``; NaN for a single site.
+    """
+    sites, members = x.shape[-2:]
+    total = np.zeros(y.shape[:-1])
+    for offset, weight in _pairs(sites):
+        forecast = np.abs(np.roll(x, -offset, axis=-2) - x) ** _ORDER
+        observed = np.abs(np.roll(y, -offset, axis=-1) - y) ** _ORDER
+        departure = forecast - observed[..., np.newaxis]  # zero where all members are the truth, round-off included
+        squares = departure.mean(axis=-1) ** 2 - departure.var(axis=-1, ddof=1) / members
+        total += weight * squares.sum(axis=-1)
+    return total / (sites * (sites - 1) / 2) if sites > 1 else np.full_like(total, np.nan)
+
+
+def climatology(z: FloatArray) -> tuple[float, float]:
+    """Return the energy and the variogram score of the climatological distribution of fields.
+
+    Parameters
+    ----------
+    z : a run (time, k). Fields half of it apart are taken as independent.
+
+    Returns
+    -------
+    Energy score, variogram score; the second is NaN for a single site.
+    """
+    energy = np.linalg.norm(np.roll(z, len(z) // 2, axis=0) - z, axis=1).mean() / 2
+    sites = z.shape[1]
+    total = sum(
+        weight * (np.abs(np.roll(z, -offset, axis=1) - z) ** _ORDER).var(axis=0).sum()
+        for offset, weight in _pairs(sites)
+    )
+    return float(energy), float(total / (sites * (sites - 1) / 2)) if sites > 1 else np.nan
+
+
+def _pairs(number: int) -> Iterator[tuple[int, float]]:
+    """Yield offsets, and the weights with which the pairs (i, i + offset), i taken around, are all pairs i != j."""
+    for offset in range(1, number // 2 + 1):
+        yield offset, 0.5 if 2 * offset == number else 1.0

@@ -1,0 +1,66 @@
+"""Closures judged by short coupled runs: what a fit chooses its features by where it has the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from l96closure import checks
+from l96closure.closures import Closure
+from l96closure.coarse import BlowUpError
+from l96closure.diagnostics.forecast import verify
+from l96closure.forecasts import forecast
+
+__all__ = ["Selection"]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Scores a closure by ensemble forecasts of the coarse model from held-out states with a known past.
+
+    The score is the fair continuous ranked probability score over that of climatology, averaged over the leads up to
+    where the ensembles forget: the error of the climate and of the forecasts in one. A closure whose coarse model
+    stops being finite scores infinity.
+
+    Parameters
+    ----------
+    model : the coarse model, a system or a function z -> dz/dt, see :func:`l96closure.integrate`.
+    starts : held-out states that forecasts start from, at most as many as the data hold, >= 2.
+    members : of each forecast, >= 2.
+    rng : seed of the forecasts; every candidate gets the same.
+
+    Raises
+    ------
+    ValueError
+        A field is out of its range.
+    """
+
+    model: Any
+    starts: int = 40
+    members: int = 10
+    rng: int = 0
+
+    def __post_init__(self) -> None:
+        checks.integer("selection.starts", self.starts, 2)
+        checks.integer("selection.members", self.members, 2)
+
+    def __call__(self, closure: Closure, held_out: xr.Dataset) -> float:
+        """Return the score of a closure on data it was not fitted to, Dataset of z (time, k)."""
+        steps = held_out.sizes["time"] - 1
+        longest = steps // (self.starts + 2)
+        every = max(1, longest // _LEADS)
+        leads = np.arange(longest // every + 1) * every * float(held_out["time"][1] - held_out["time"][0])
+        try:
+            ensemble = forecast(
+                self.model, closure, held_out, starts=self.starts, members=self.members, leads=leads, rng=self.rng
+            )
+        except BlowUpError:
+            return float("inf")
+        scores = verify(ensemble, held_out)
+        return float((scores["crps"] / scores["crps_climatology"])[1:].mean())
+
+
+_LEADS = 8

@@ -1,0 +1,210 @@
+"""What the page says in words: each kind of failure is named, and nothing else is, nor what may be chance."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy import signal
+
+from l96closure import diagnose
+from l96closure.report import failures
+
+_FIELDS = ("z", "psi", "residual")
+_ALL = (
+    "No failure found in means and standard deviations, distributions, variances by wavenumber, correlations of "
+    "neighbours, memory, spread of the ensembles, skill beside climatology, skill beside the full model and the law on "
+    "held-out data."
+)
+
+
+@pytest.fixture
+def perfect() -> xr.Dataset:
+    """Scores of a run that is the truth, with small errors and narrow intervals."""
+    decay = 0.9 ** np.arange(60)
+    both: dict[str, tuple[object, object]] = {
+        **{f"neighbour_correlation_{name}": ("source", [0.14, 0.14]) for name in _FIELDS},
+        **{f"autocorrelation_{name}": (("source", "lag"), [decay, decay]) for name in _FIELDS},
+        **{f"{prefix}{name}": ("source", [5.0, 5.0]) for prefix in ("", "psi_") for name in ("mean", "std")},
+    }
+    bounded: dict[str, tuple[object, object]] = {
+        **{f"hellinger_{name}": ((), 0.02) for name in ("z", "psi", "joint")},
+        **{f"spectrum_ratio_{name}": ("wavenumber", [1.0, 1.0, 1.0]) for name in ("z", "psi")},
+        "spread_skill": ("lead", [np.nan, 1.0, 1.0, 1.0]),
+        **{name: ("lead", [0.0, 1.0, 1.0, 1.0]) for name in ("crps", "energy_score", "variogram_score")},
+        "crps_above_mark": ("lead", [0.0, 0.0, 0.0, 0.0]),
+        "pit_error": ("decile", np.zeros(9)),
+        "pit_largest_error": ((), 0.0),
+    }
+    data = {name: (dims, np.array(value, dtype=float)) for name, (dims, value) in (both | bounded).items()}
+    data |= {f"{name}_se": (both[name][0], 0.01 * np.ones_like(data[name][1])) for name in both}
+    for part, side in (("_low", -1), ("_high", 1)):
+        data |= {f"{name}{part}": (bounded[name][0], data[name][1] + side * 0.01) for name in bounded}
+    data["pit_largest_error_low"] = (), np.array(0.0)
+    return xr.Dataset(
+        {
+            **data,
+            **{f"hellinger_{name}_floor": 0.02 for name in ("z", "psi", "joint")},
+            **{f"hellinger_{name}_floor_std": 0.002 for name in ("z", "psi", "joint")},
+            **{
+                f"spectrum_{name}": (("source", "wavenumber"), np.array([[1.0, 4.0, 0.01]] * 2))
+                for name in ("z", "psi")
+            },
+            **{f"{name}_climatology": 3.0 for name in ("crps", "energy_score", "variogram_score")},
+            "crps_mark": ("lead", np.ones(4)),
+        },
+        coords={
+            "source": ["truth", "coarse"],
+            "lag": 0.02 * np.arange(60),
+            "wavenumber": np.arange(3),
+            "lead": [0.0, 0.5, 1.0, 2.0],
+            "decile": np.arange(1, 10) / 10,
+        },
+    )
+
+
+def moved(data: xr.Dataset, name: str, by: float | np.ndarray, **where: object) -> xr.Dataset:
+    """Move a number of the coarse run, and the interval about it."""
+    data = data.copy(deep=True)
+    for part in ("", "_low", "_high"):
+        if name + part in data:
+            data[name + part].loc[where] = data[name + part].loc[where] + by
+    return data
+
+
+def test_a_perfect_run_has_no_failure(perfect: xr.Dataset) -> None:
+    assert failures.failures(perfect) == [_ALL]
+
+
+_NARROW = np.array([0.06, 0.04, 0.03, 0.02, 0.0, -0.02, -0.03, -0.04, -0.05])
+_LAW = "the share of ψ below one of its deciles is off by up to"
+FAILURES = [
+    ("mean", -0.2, {"source": "coarse"}, "Mean of z is 0.200 too small (interval 0.170 to 0.230)."),
+    ("psi_std", 0.5, {"source": "coarse"}, "Standard deviation of ψ is 10.00 % too large (interval 9.41 to 10.59 %)."),
+    ("hellinger_psi", 0.06, {}, "Hellinger distance of ψ is 4.0 times its floor (interval 3.5 to 4.5)."),
+    (
+        "spectrum_ratio_z",
+        -0.31,
+        {"wavenumber": 1},
+        "Variance of z at wavenumber 1 is 31 % too small (interval 30 to 32",
+    ),
+    (
+        "spectrum_ratio_psi",
+        0.2,
+        {},
+        "Variance of ψ is off at 2 wavenumbers: at 0 20 % too large (interval 19 to 2",
+    ),
+    ("spectrum_ratio_psi", -0.98, {"wavenumber": 0}, "Variance of ψ at wavenumber 0 is 98 % too small"),
+    (
+        "neighbour_correlation_psi",
+        0.05,
+        {"source": "coarse"},
+        "Correlation of ψ between neighbours is 0.050 too large ",
+    ),
+    ("autocorrelation_z", 0.2, {"source": "coarse"}, "Autocorrelation of z at lag"),
+    ("spread_skill", -0.3, {"lead": 1.0}, "Ensembles are too narrow at lead 1 (spread over error 0.70, interval 0.69 "),
+    ("spread_skill", 0.3, {"lead": 2.0}, "Ensembles are too wide at lead 2 (spread over error 1.30, interval 1.29 to"),
+    (
+        "variogram_score",
+        2.5,
+        {"lead": 2.0},
+        "Forecasts of lead 2 score worse than climatology: variogram score by 17 %",
+    ),
+    (
+        "crps_above_mark",
+        0.4,
+        {"lead": 1.0},
+        "CRPS at lead 1 exceeds that of the full model by 0.4 (interval 0.39 to 0.",
+    ),
+    ("pit_error", _NARROW, {}, f"Law of ψ is too narrow: {_LAW} 0.060 (interval 0.055 to 0.065), and 31 % lie below "),
+    ("pit_error", -_NARROW, {}, f"Law of ψ is too wide: {_LAW} 0.060"),
+    ("pit_error", 0.05 + 0 * _NARROW, {}, f"Law of ψ is too high: {_LAW} 0.050"),
+    ("pit_error", -0.05 + 0 * _NARROW, {}, f"Law of ψ is too low: {_LAW} 0.050"),
+]
+
+
+@pytest.mark.parametrize(("name", "by", "where", "said"), FAILURES)
+def test_each_failure_is_named_and_nothing_else(perfect: xr.Dataset, name: str, by, where, said: str) -> None:
+    wrong = moved(perfect, name, by, **where)
+    if name == "pit_error":
+        largest = np.abs(by).max()
+        for part, value in (("", largest), ("_low", largest - 0.005), ("_high", largest + 0.005)):
+            wrong[f"pit_largest_error{part}"][()] = value
+    found, rest = failures.failures(wrong)
+    assert found.startswith(said)
+    assert rest.startswith("No failure found in ")
+    assert len(re.split(", | and ", rest.replace("means and", "means &"))) == 8
+
+
+@pytest.mark.parametrize(("name", "by", "where", "said"), FAILURES)
+def test_what_may_be_chance_or_does_not_matter_is_not_named(perfect: xr.Dataset, name, by, where, said) -> None:
+    small = moved(perfect, name, 0.02 * by, **where)
+    uncertain = moved(perfect, name, by, **where)
+    for part, side in (("_se", 1.0), ("_low", -3.0), ("_high", 3.0)):
+        if name + part in uncertain:
+            uncertain[name + part][...] = 10.0**side if "ratio" in name else side
+    if name == "pit_error":
+        uncertain["pit_largest_error"][()] = np.abs(by).max()
+    for each in (small, uncertain):
+        assert failures.failures(each) == [_ALL]
+
+
+def test_what_has_no_interval_is_not_judged(perfect: xr.Dataset) -> None:
+    for name in list(perfect):
+        if re.search("_(se|low|high)$", str(name)):
+            perfect[name] = perfect[name] * np.nan
+    (sentence,) = failures.failures(perfect)
+    assert sentence.startswith("Not told, for want of intervals: means and standard deviations, distributions,")
+    assert sentence.endswith("skill beside the full model and the law on held-out data.")
+
+
+def test_what_has_intervals_in_part_is_judged_in_part(perfect: xr.Dataset) -> None:
+    perfect["neighbour_correlation_residual_se"][:] = np.nan
+    whole, part = failures.failures(perfect)
+    assert "neighbours" not in whole
+    assert part == "No failure found, as far as there are intervals, in correlations of neighbours."
+
+
+def test_of_many_wavenumbers_the_clearest_are_named(perfect: xr.Dataset) -> None:
+    many = perfect.isel(wavenumber=np.zeros(30, dtype=int)).assign_coords(wavenumber=np.arange(30))
+    ratio = np.where(np.isin(np.arange(30), (3, 9, 21, 28)), 2.0, 1.5)
+    for part, side in (("", 0.0), ("_low", -0.01), ("_high", 0.01)):
+        many[f"spectrum_ratio_z{part}"] = "wavenumber", ratio + side
+    found, *_ = failures.failures(many)
+    assert found.startswith("Variance of z is off at 30 wavenumbers, most clearly: at 3 100 % too large")
+    assert re.findall(r"at (\d+) \d", found) == ["3", "9", "21", "28"]
+
+
+@pytest.mark.slow
+def test_a_run_of_the_law_of_the_truth_is_seldom_found_to_fail() -> None:
+    """Whatever its length: here chance is larger than what matters."""
+    rng, repetitions, said = np.random.default_rng(1), 6, 0
+    for _ in range(repetitions):
+        noise = rng.standard_normal((2, 5, 3000, 6))
+        x = signal.lfilter([0.8], [1.0, -0.6], noise, axis=2)[:, :, 100:]
+        x += np.roll(x, 1, axis=3)
+        runs = xr.Dataset(
+            {"z": (("member", "time", "k"), x[0]), "psi": (("member", "time", "k"), 0.5 * x[1] - x[0])},
+            coords={"time": 0.1 * np.arange(x.shape[2])},
+        )
+        result = diagnose(runs.isel(member=0), runs.isel(member=slice(1, None)), max_lag=2.0)
+        told = failures.failures(result)
+        assert not any(sentence.startswith("Not told") for sentence in told)
+        said += sum(not sentence.startswith("No failure") for sentence in told)
+    # Fifteen kinds of sentences, in each of which 5 % may be false at most; three standard errors.
+    assert said / repetitions < 0.75 + 3 * np.sqrt(0.75 / repetitions)
+
+
+def test_wavenumbers_without_variance_are_not_judged(perfect: xr.Dataset) -> None:
+    assert failures.failures(moved(perfect, "spectrum_ratio_z", 5.0, wavenumber=2)) == [_ALL]
+
+
+def test_of_a_run_without_forecasts_law_or_neighbours_the_rest_is_judged(perfect: xr.Dataset) -> None:
+    gone = [name for name in perfect if {"lead", "decile"} & set(perfect[name].dims) or "pit" in str(name)]
+    alone = perfect.drop_vars([*gone, "lead", "decile"])
+    alone = alone.assign({name: alone[name] * np.nan for name in alone if "neighbour" in str(name)})
+    assert failures.failures(alone) == [
+        "No failure found in means and standard deviations, distributions, variances by wavenumber and memory."
+    ]
