@@ -55,6 +55,9 @@ def trend(tables: Tables, f: F64, predictors: int) -> F64:
     total = f @ tables["linear"] + np.einsum("nki,nkj,ij->nk", f, f, tables["quadratic"])
     if tables["cubic"].size:
         total += np.einsum("nki,nkj,nkl,ijl->nk", f, f, f, tables["cubic"])
+    if tables.get("output", np.empty(0)).size:
+        sums = np.concatenate([f, np.ones((*f.shape[:-1], 1))], axis=-1) @ tables["hidden"]
+        total += sums / np.sqrt(1.0 + sums**2) @ tables["output"]
     for p in range(predictors):
         total += np.polynomial.chebyshev.chebval(f[..., p * tables["neighbour"].shape[1]], tables["chebyshev"][p])
     return total

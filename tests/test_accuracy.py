@@ -10,7 +10,7 @@ from l96closure import Fields, bridge
 from l96closure.bridge import AccuracyWarning
 from l96closure.closures import Chain, Moments, Noise, Quantiles, SchrodingerBridge, Trend
 
-LINEAR = Trend(1, 1, 0.0)
+LINEAR = Trend(1, 1, hidden=0, ridge=0.0)
 pytestmark = pytest.mark.slow  # whole runs, or many of them
 
 

@@ -83,7 +83,7 @@ class TestPolynomial:
         rng = np.random.default_rng(0)
         z = rng.normal(3.0, 5.0, (50, K))
         exact = 1.0 - 2.0 * z
-        closure = Polynomial.fit(made_of(z, exact + 1e-9 * rng.standard_normal(z.shape)), trend=Trend(1, 1, 0.0))
+        closure = Polynomial.fit(made_of(z, exact + 1e-9 * rng.standard_normal(z.shape)), trend=Trend(1, 1, ridge=0.0))
         np.testing.assert_allclose(mean_of(closure, z), exact, rtol=0, atol=2e-9)
 
 
@@ -104,7 +104,7 @@ class TestPolynomialAR1:
 
     @pytest.mark.parametrize("order", [1, 3])
     def test_finds_a_known_process(self, known: xr.Dataset, order: int) -> None:
-        closure = PolynomialAR1.fit(known, trend=Trend(2, 1, 0.0), residual_degree=2, noise=Noise(order, False))
+        closure = PolynomialAR1.fit(known, trend=Trend(2, 1, ridge=0.0), residual_degree=2, noise=Noise(order, False))
         size = self.TIMES * self.SITES
         found = closure.law.pattern.reflection[0].real
         assert abs(found[0] - self.PHI) < 4 * np.sqrt((1.0 - self.PHI**2) / size)  # Bartlett's formula
@@ -128,7 +128,7 @@ class TestPolynomialAR1:
     @pytest.mark.parametrize("degree", [0, 1, 4])
     def test_squares_have_the_fitted_mean(self, known: xr.Dataset, degree: int) -> None:
         """Of so many data those that the trend has not seen are like the others."""
-        closure, z = PolynomialAR1.fit(known, trend=Trend(2, 1, 0.0), residual_degree=degree), known["z"].values
+        closure, z = PolynomialAR1.fit(known, trend=Trend(2, 1, ridge=0.0), residual_degree=degree), known["z"].values
         excess = (known["psi"].values - mean_of(closure, z)) ** 2 / variance_of(closure, z) - 1.0
         for power in range(degree + 1):
             column = ((z - z.mean()) / z.std()) ** power
@@ -136,7 +136,7 @@ class TestPolynomialAR1:
 
     @pytest.mark.parametrize("steps", [1, 2, 7])
     def test_phi_belongs_to_the_coarse_step(self, known: xr.Dataset, steps: int) -> None:
-        closure = PolynomialAR1.fit(known, trend=Trend(2, 1, 0.0), residual_degree=2, dt=steps * INTERVAL)
+        closure = PolynomialAR1.fit(known, trend=Trend(2, 1, ridge=0.0), residual_degree=2, dt=steps * INTERVAL)
         expected, size = self.PHI**steps, self.TIMES // steps * self.SITES
         assert abs(phi_of(closure) - expected) < 4 * np.sqrt((1.0 - expected**2) / size)
         assert closure.coarse_dt == steps * INTERVAL

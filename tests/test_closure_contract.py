@@ -85,7 +85,7 @@ BRIDGES: dict[str, dict[str, Any]] = {
 }
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     **{f"{name} as it comes": (name, {}) for name in CLOSURES if name != "schrodinger_bridge"},
-    "constant": ("polynomial", {"trend": Trend(0, 1, 0.0)}),
+    "constant": ("polynomial", {"trend": Trend(0, 1, ridge=0.0)}),
     "polynomial in space and time": ("polynomial", {"fields": BACK, "trend": Trend(3, 2)}),
     "AR(1) with a variance that depends on z": ("polynomial_ar1", {"residual_degree": 2}),
     "AR(2), coloured, in space and time": (

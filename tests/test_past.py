@@ -19,7 +19,7 @@ F64 = npt.NDArray[np.float64]
 K, DT = 5, 5e-3
 MODEL = lc.TwoScaleLorenz96(K, 3, 10.0)
 BACK = lc.Fields(radius=1, lags=(10 * DT, 30 * DT))
-SMOOTH = Trend(3, 2, 1e-3)
+SMOOTH = Trend(3, 2, ridge=1e-3)
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "polynomial": ("polynomial", {"fields": BACK, "trend": SMOOTH}),
     "AR(1)": ("polynomial_ar1", {}),

@@ -73,7 +73,7 @@ def test_the_trend_and_those_without_a_block_are_ridge_regressions(
 ) -> None:
     """Evaluated at every time, of the whole and of each block of time with the rest."""
     features, weight = made(radius, lags), 3e-3
-    fit = fit_trend(SERIES, TARGET, features, Trend(degree, order, weight))
+    fit = fit_trend(SERIES, TARGET, features, Trend(degree, order, hidden=0, ridge=weight))
     first = features.longest
     parts = blocks(SERIES, first)
     of = [[(s, t) for s, times in enumerate(one) for t in times] for one in parts]
@@ -106,7 +106,7 @@ def test_the_trend_and_those_without_a_block_are_ridge_regressions(
 @every_case
 def test_a_step_sees_what_a_series_does(radius: int, lags: tuple[int, ...], degree: int, order: int) -> None:
     features = made(radius, lags)
-    trend, series = fit_trend(SERIES, TARGET, features, Trend(degree, order, 1e-3)).trend, SERIES[0]
+    trend, series = fit_trend(SERIES, TARGET, features, Trend(degree, order, hidden=0, ridge=1e-3)).trend, SERIES[0]
     H, times = features.longest, np.arange(features.longest, 40)
     history = np.stack([[series[t - lag] for lag in range(1, H + 1)] for t in times]).reshape(len(times), H, P, K)
     found, outside = trend(series[times], history)
@@ -122,7 +122,10 @@ def test_features_beyond_their_range_are_held_and_counted(
     radius: int, lags: tuple[int, ...], degree: int, order: int
 ) -> None:
     features = made(radius, lags)
-    trend, rng = fit_trend(SERIES, TARGET, features, Trend(degree, order, 1e-3)).trend, np.random.default_rng(1)
+    trend, rng = (
+        fit_trend(SERIES, TARGET, features, Trend(degree, order, hidden=0, ridge=1e-3)).trend,
+        np.random.default_rng(1),
+    )
     z, history = 3.0 * rng.standard_normal((20, P, K)), 3.0 * rng.standard_normal((20, features.longest, P, K))
     low, high = features.lower[:, None], features.upper[:, None]
     found, outside = trend(z, history)
@@ -142,7 +145,7 @@ def data(seed: int = 3, times: int = 1500) -> xr.Dataset:
 
 
 def test_a_closure_counts_step_by_step_what_is_outside() -> None:
-    closure = Polynomial.fit(data(), lc.Fields(radius=1, lags=(0.2,)), Trend(3, 2, 1e-3))
+    closure = Polynomial.fit(data(), lc.Fields(radius=1, lags=(0.2,)), Trend(3, 2, hidden=0, ridge=1e-3))
     z = np.zeros((3, K))
     z[1, 2] = 100.0
     z[2] = -100.0
@@ -178,7 +181,7 @@ def test_residuals_that_a_law_learns_are_those_of_trends_that_have_not_seen_them
     closure = SchrodingerBridge.fit(
         few,
         lc.Fields(radius=1, lags=(0.1, 0.2)),
-        Trend(2, 2, 0.0),
+        Trend(2, 2, hidden=0, ridge=0.0),
         lc.closures.Quantiles("z"),
         lc.closures.Noise(0),
         kernel=lc.bridge.Kernel(epsilon=10.0),

@@ -20,7 +20,7 @@ RIDGE = 1e-3  # of features that are much alike: without it large coefficients c
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "none": ("none", {}),
     "polynomial": ("polynomial", {}),
-    "polynomial of neighbours and the past": ("polynomial", {"fields": AROUND, "trend": Trend(3, 2, RIDGE)}),
+    "polynomial of neighbours and the past": ("polynomial", {"fields": AROUND, "trend": Trend(3, 2, ridge=RIDGE)}),
     "AR(1)": ("polynomial_ar1", {}),
     "AR(1) with a variance that depends on z": ("polynomial_ar1", {"residual_degree": 3}),
     "AR(3), coloured, with the past": (
@@ -40,13 +40,13 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     **{
         f"space and time, {name}": (
             "schrodinger_bridge",
-            {"fields": AROUND, "trend": Trend(5, order, RIDGE), "law": Quantiles(name), "noise": Noise(3)},
+            {"fields": AROUND, "trend": Trend(5, order, ridge=RIDGE), "law": Quantiles(name), "noise": Noise(3)},
         )
         for name, order in (("trend", 3), ("z", 2))
     },
     "several predictors": (
         "schrodinger_bridge",
-        {"fields": lc.Fields(BOTH, radius=1, lags=(DT,)), "trend": Trend(3, 3, RIDGE), "law": Quantiles("other")},
+        {"fields": lc.Fields(BOTH, radius=1, lags=(DT,)), "trend": Trend(3, 3, ridge=RIDGE), "law": Quantiles("other")},
     ),
 }
 

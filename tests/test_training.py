@@ -143,4 +143,4 @@ def test_bad_training_data(truth: Any, arguments: dict[str, Any], message: str) 
 
 def test_nothing_left_to_learn_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^std of psi about its trend = .* > 0"):
-        lc.closures.Polynomial.fit(made_of(Z, 2.0 * Z + 1.0), trend=lc.closures.Trend(1, 1, 0.0))
+        lc.closures.Polynomial.fit(made_of(Z, 2.0 * Z + 1.0), trend=lc.closures.Trend(1, 1, ridge=0.0))
