@@ -107,8 +107,9 @@ class Past:
         """Regression of the steps before (n, H, P, K) on scaled predictors (n, P, K)."""
         n, P, K = scaled.shape
         C, H, _ = self.backwards.shape
-        terms = _terms(scaled, self.window).reshape(n, K, C)  # a product for each: no bit depends on how many there are
-        return (terms @ self.backwards.reshape(C, -1)).reshape(n, K, H, P).transpose(0, 2, 3, 1)
+        # A product for each member: the rounding of one for all would depend on how many there are.
+        found = _terms(scaled, self.window).reshape(n, K, C) @ self.backwards.reshape(C, -1)
+        return found.reshape(n, K, H, P).transpose(0, 2, 3, 1)
 
     def _nearest(self, wanted: F32) -> tuple[Index, Index]:
         """Return times and rotations of the fields nearest to each of the wanted ones (n, P, K); both (n, nearest)."""
@@ -117,7 +118,7 @@ class Past:
         turns = np.arange(wanted.shape[2] if self.rotations else 1)
         times = times[:: -(-times.size * turns.size // _MOST_STATES)]
         states = self.fields[times].reshape(times.size, -1)
-        squares, most = (states**2).sum(axis=1), min(_NEAREST, times.size)
+        squares, most = (states**2).sum(axis=1), min(2 * _NEAREST, times.size)
         found_times, found_turns = [], []
         for some in np.array_split(wanted, -(-len(wanted) * times.size // _AT_ONCE)):
             distance = np.empty((len(some), 0), np.float32)
@@ -135,7 +136,17 @@ class Past:
                 time, turn = (np.take_along_axis(one, best, axis=1) for one in (time, turn))
             found_times.append(time)
             found_turns.append(turn)
-        return np.concatenate(found_times), np.concatenate(found_turns)
+        return self._ordered(wanted, np.concatenate(found_times), np.concatenate(found_turns))
+
+    def _ordered(self, wanted: F32, time: Index, turn: Index) -> tuple[Index, Index]:
+        """Take the nearest of twice as many found, by distances whose rounding does not depend on who else asks."""
+        distance = np.empty(time.shape)
+        for i, one in enumerate(wanted.astype(np.float64)):
+            site = ((np.arange(one.shape[1]) + turn[i, :, None]) % one.shape[1])[:, None]
+            there = np.take_along_axis(self.fields[time[i]], site, axis=2)
+            distance[i] = ((there - one) ** 2).sum(axis=(1, 2))
+        best = np.argsort(distance, axis=1, kind="stable")[:, :_NEAREST]
+        return np.take_along_axis(time, best, axis=1), np.take_along_axis(turn, best, axis=1)
 
 
 def _terms(scaled: F64, window: Index) -> F64:
