@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -164,7 +165,8 @@ def _bridge(
         "rng": rng,
     }
     problem |= _kernel_arguments(kernel)
-    fitted = bridge.fit(**problem, **_kept(restart, problem))
+    with nullcontext() if restart is None else Journal(restart, problem) as journal:
+        fitted = bridge.fit(**problem, **({} if journal is None else {"remember": journal}))
     warn_of_few(fitted)
     compressed = options.compressed
     exact = isinstance(options, Chain) and options.scheme in SEQUENTIAL
@@ -182,10 +184,6 @@ def _sets(record: Record, fields: int, chain: bool) -> list[Index]:
 def _kernel_arguments(kernel: bridge.Kernel) -> dict[str, Any]:
     names = ("epsilon", "estimator", "gamma", "nearest", "sums", "rtol")
     return {name: getattr(kernel, name) for name in names}
-
-
-def _kept(restart: Restart | None, problem: Any) -> dict[str, Any]:
-    return {} if restart is None else {"remember": Journal(restart, problem)}
 
 
 def composed_of(record: Record, residual: Residual, law: FittedLaw | None, coordinate: str) -> dict[str, Any]:
