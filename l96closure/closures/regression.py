@@ -54,9 +54,9 @@ class Trend:
     degree : of the polynomial in each predictor at the site itself, >= 0.
     order : highest order of the products of features that are added, from 1, the features themselves, to 3; None is
         chosen on held-out blocks of time.
-    hidden : number of random features that are added where a site sees more than itself now, >= 0.
     ridge : weight of the penalty per row and standardised column, >= 0; None is chosen on held-out blocks of time.
         Products and random features of whose use held-out blocks say little are left out, unless ``order`` is given.
+    hidden : number of random features that are added where a site sees more than itself now, >= 0.
 
     Raises
     ------
@@ -66,8 +66,8 @@ class Trend:
 
     degree: int = 8
     order: int | None = None
-    hidden: int = 200
     ridge: float | None = None
+    hidden: int = 200
 
     def __post_init__(self) -> None:
         checks.integer("trend.degree", self.degree, 0)
