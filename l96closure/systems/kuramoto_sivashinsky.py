@@ -332,7 +332,7 @@ class _Member:
     @classmethod
     def restored(cls, plan: _Plan, part: xr.Dataset) -> _Member:
         """Go on from a part that holds :meth:`state`."""
-        return cls(plan, part["u_hat_now"].to_numpy().view(np.complex128), part["z_recent"].to_numpy().copy())
+        return cls(plan, part["u_hat_now"].to_numpy().view(np.complex128), part["z_before"].to_numpy().copy())
 
     def advance(self, step: int, steps: int, z: F64, psi: F64, emitted: int) -> tuple[int, int]:
         """Make so many fine steps, and write the records of the states before each."""
@@ -364,4 +364,4 @@ class _Member:
 
     def state(self) -> dict[str, Any]:
         """All that its further steps depend on."""
-        return {"u_hat_now": ("value_index", self.v.view(np.float64)), "z_recent": (("lag", "k"), self.recent)}
+        return {"u_hat_now": ("value_index", self.v.view(np.float64)), "z_before": (("lag", "k"), self.recent)}
