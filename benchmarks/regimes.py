@@ -4,9 +4,9 @@
 
 The closure is fitted on 200 time units (``--training``) of truth with the package's defaults and judged on independent
 runs: its climate over ``--climate`` time units of coarse run and of truth, in 20 members whose differences give the
-errors; its forecasts from ``--starts`` states of another truth, with the past of z known and not; its conditional law
-by the frequencies of held-out psi below its deciles. ``--save FILE`` keeps the forecast scores by start (npz), for
-paired differences to another closure: the same starts as of ``benchmarks/linear_gaussian.py``.
+errors; its forecasts from ``--starts`` states of another truth, with the past of z and of psi known, of z alone, and of
+neither, the first two beside the linear-Gaussian closure of ``benchmarks/linear_gaussian.py`` that knows as much, on
+the same starts; its conditional law by the frequencies of held-out psi below its deciles.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 # `python benchmarks/regimes.py` puts benchmarks/ on the path, not the clone it belongs to.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import linear_gaussian
 import numpy as np
 import xarray as xr
 from common import print_record
@@ -132,27 +133,51 @@ def climate(model: Any, closure: Any, truth: xr.Dataset, dt: float, duration: fl
     return found
 
 
-def forecasts(
-    model: Any, closure: Any, reference: xr.Dataset, leads: tuple[float, ...], starts: int
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Return scores of forecasts, and their CRPS by start (start, lead)."""
+class FreshNoise:
+    """A closure that starts from the known past of z, but draws its noise anew."""
+
+    def __init__(self, closure: Any) -> None:
+        self.closure, self.step = closure, closure.step
+        self.dt, self.subgrid, self.past_steps = closure.dt, closure.subgrid, closure.past_steps
+
+    def init(self, z: np.ndarray, rng: Any, member: Any = 0, history: xr.Dataset | None = None) -> Any:
+        """Put the noise of no past into the state."""
+        state = self.closure.init(z, rng, member, history)
+        return state._replace(memory=self.closure.law.initial(state))
+
+
+def forecasts(regime: str, closure: Any, reference: xr.Dataset, starts: int, yardstick: bool) -> dict[str, Any]:
+    """Return scores of forecasts, beside those of the yardstick on the same starts."""
+    model, dt, leads = REGIMES[regime]
     found: dict[str, Any] = {"leads": leads}
     by_start = {}
     spacing = min(leads)
     grid = spacing * np.arange(round(max(leads) / spacing) + 1)
     at = [int(np.argmin(np.abs(grid - lead))) for lead in leads]
-    for past in (True, False):
-        made = lc.forecast(model, closure, reference, starts=starts, members=20, leads=grid, past=past, rng=5)
+    modes = {"known": (closure, True), "z_known": (FreshNoise(closure), True), "drawn": (closure, False)}
+    for name, (one, past) in modes.items() if closure.past_steps else [("drawn", (closure, False))]:
+        made = lc.forecast(model, one, reference, starts=starts, members=20, leads=grid, past=past, rng=5)
         z, truth = made["z"].values[:, :, at], made["observation"].values[:, at]
-        crps = fair_crps(np.moveaxis(z, 1, -1), truth).mean(axis=-1)
+        crps = by_start[name] = fair_crps(np.moveaxis(z, 1, -1), truth).mean(axis=-1)
         scores = lc.verify(made, reference).isel(lead=at)
-        name = made.attrs["past"]
-        by_start[f"past_{name}"] = crps
-        found[f"crps_past_{name}"] = crps.mean(axis=0).round(4).tolist()
-        found[f"crps_past_{name}_se"] = (crps.std(axis=0, ddof=1) / len(crps) ** 0.5).round(4).tolist()
-        found[f"spread_skill_past_{name}"] = scores["spread_skill"].values.round(3).tolist()
-        by_start["start"] = made["start"].values
-    return found, by_start
+        found[f"crps_{name}"], found[f"crps_{name}_se"] = crps.mean(axis=0).round(4).tolist(), error_of(crps)
+        found[f"spread_skill_{name}"] = scores["spread_skill"].values.round(3).tolist()
+    if yardstick:
+        first = np.rint((made["start"].values - float(reference["time"][0])) / dt).astype(int)
+        for name, ours in (("known past", "known"), ("space-time", "z_known")):
+            crps = linear_gaussian.scores(regime, reference["z"].values, first, name == "known past")
+            found[f"linear_gaussian_{ours}"] = crps.mean(axis=0).round(4).tolist()
+            if ours in by_start:
+                difference = by_start[ours] - crps
+                found[f"difference_{ours}"] = difference.mean(axis=0).round(4).tolist()
+                found[f"difference_{ours}_se"] = error_of(difference)
+    return found
+
+
+def error_of(by_start: np.ndarray) -> list[float]:
+    """Return the standard errors of the means over starts."""
+    errors: list[float] = (by_start.std(axis=0, ddof=1) / len(by_start) ** 0.5).round(4).tolist()
+    return errors
 
 
 def reliability(closure: Any, held_out: xr.Dataset) -> dict[str, Any]:
@@ -178,7 +203,7 @@ def main() -> None:
     parser.add_argument("--training", type=float, default=200.0)
     parser.add_argument("--climate", type=float, default=20_000.0)
     parser.add_argument("--starts", type=int, default=1000)
-    parser.add_argument("--save", type=Path)
+    parser.add_argument("--no-yardstick", action="store_true", help="leave the linear-Gaussian closure out")
     given = parser.parse_args()
     model, dt, leads = REGIMES[given.regime]
     truth = simulated(model, dt, given.training, 1)
@@ -186,15 +211,12 @@ def main() -> None:
     closure = fitted(given.closure, truth, model)
     figures: dict[str, Any] = {"fit_seconds": round(time.perf_counter() - started, 1)}
     print(closure, "" if closure.selection is None else f"\n{closure.selection.to_dataframe()}", file=sys.stderr)
-    reference = simulated(model, dt, max((given.starts + 1.5) * max(leads), PIT), 2)
-    scores, by_start = forecasts(model, closure, reference, leads, given.starts)
-    figures |= scores | reliability(closure, reference.isel(time=slice(round(PIT / dt))))
-    if given.save is not None:
-        np.savez(given.save, lead=np.array(leads), **by_start)
+    reference = simulated(model, dt, max((given.starts + 2) * max(leads), PIT), 2)
+    figures |= forecasts(given.regime, closure, reference, given.starts, not given.no_yardstick)
+    figures |= reliability(closure, reference.isel(time=slice(round(PIT / dt))))
     if given.climate > 0.0:
         figures |= climate(model, closure, truth, dt, given.climate)
-    arguments = {name: value for name, value in vars(given).items() if name != "save"}
-    print_record("regimes", ("numpy", "numba", "scipy"), **arguments, **figures)
+    print_record("regimes", ("numpy", "numba", "scipy"), **vars(given), **figures)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ class Mortal:
 
     def __init__(self, closure: Any, steps: int) -> None:
         self.init, self.step = closure.init, dying(steps, closure.step)
+        self.past_steps = getattr(closure, "past_steps", 0)
 
 
 class MortalRestart(Restart):

@@ -6,7 +6,6 @@ import importlib
 import runpy
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
@@ -15,11 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pytest
+import xarray as xr
 
 import l96closure as lc
 from l96closure import noise
 from l96closure.adapters.carried import Carried
-from l96closure.closures import Closure, NoClosure, SchrodingerBridge
+from l96closure.closures import Chain, Closure, NoClosure, Noise, Quantiles, SchrodingerBridge
 
 F64 = npt.NDArray[np.float64]
 K, F, STEPS, SEED = 6, 8.0, 200, 4
@@ -72,17 +72,35 @@ class RedNoise(NamedNoise):
 
 
 @pytest.fixture(scope="module")
-def bridge() -> SchrodingerBridge:
-    truth = MODEL.simulate(samples=2000, dt=1e-3, spinup=5.0, subgrid="coupling", every=1)
-    fitted = SchrodingerBridge.fit(truth, compressed=16, step=DT)
-    assert fitted.coarse_dt == DT
+def truth() -> xr.Dataset:
+    return MODEL.simulate(samples=1500, dt=DT / 16, every=16, coarse_dt=DT, spinup=5.0)
+
+
+@pytest.fixture(scope="module")
+def bridge(truth: xr.Dataset) -> SchrodingerBridge:
+    """It remembers the last three values of its noise, and z up to four steps before."""
+    fields = lc.Fields(radius=0, lags=(2 * DT, 4 * DT))
+    fitted = SchrodingerBridge.fit(truth, fields, law=Quantiles(centres=1000), noise=Noise(order=3), dt=DT)
+    assert (fitted.coarse_dt, fitted.past_steps) == (DT, 7)
     return fitted
 
 
+@pytest.fixture(scope="module")
+def chain(truth: xr.Dataset) -> SchrodingerBridge:
+    return SchrodingerBridge.fit(truth, lc.Fields(radius=0, lags=()), law=Chain("euler", centres=200), dt=DT)
+
+
 @pytest.fixture(params=["none", "an array", "a NamedTuple", "bridge", "a chain"])
-def closure(request: pytest.FixtureRequest, bridge: SchrodingerBridge) -> Any:
-    of = {"none": NoClosure(), "an array": RedNoise(), "a NamedTuple": NamedNoise(), "bridge": bridge}
-    return of[request.param] if request.param in of else replace(bridge, scheme="euler", memory=None)
+def closure(request: pytest.FixtureRequest, bridge: SchrodingerBridge, chain: SchrodingerBridge) -> Any:
+    of = {"none": NoClosure(), "an array": RedNoise(), "a NamedTuple": NamedNoise(), "bridge": bridge, "a chain": chain}
+    return of[request.param]
+
+
+@pytest.fixture(scope="module")
+def past(truth: xr.Dataset, bridge: SchrodingerBridge) -> xr.Dataset:
+    """Three members with a past."""
+    windows = [truth.isel(time=slice(end - 9, end + 1)).drop_vars("time") for end in (200, 500, 900)]
+    return lc.history(MODEL, xr.concat(windows, "member").assign_coords(time=DT * np.arange(10)), bridge.dt)
 
 
 def start(members: int) -> F64:
@@ -127,8 +145,8 @@ class Example:
 class OfCarried:
     """What the adapters of models without a place for the closure's state are made of."""
 
-    def asker(self, closure: Closure) -> Callable[[F64, int], F64]:
-        return Carried(closure, SEED).psi
+    def asker(self, closure: Closure, **more: Any) -> Callable[[F64, int], F64]:
+        return Carried(closure, SEED, **more).psi
 
 
 class OfSympl:
@@ -162,8 +180,8 @@ class OfSympl:
         component = self.adapter.ClosureTendency(closure, "z", rng=SEED)
         return self.steps(self.sympl.AdamsBashforth(self.resolved, component, order=1), z0, dt).swapaxes(0, 1)
 
-    def asker(self, closure: Closure) -> Callable[[F64, int], F64]:
-        component = self.adapter.ClosureTendency(closure, "z", rng=SEED)
+    def asker(self, closure: Closure, **more: Any) -> Callable[[F64, int], F64]:
+        component = self.adapter.ClosureTendency(closure, "z", rng=SEED, **more)
         return lambda z, step: component(self.state(z, step * DT))[0]["z"].values  # type: ignore[no-any-return]
 
 
@@ -228,7 +246,7 @@ class OfDapper:
         self.adapter = installed("dapper")
 
     def run(self, closure: Closure, z0: F64, dt: float = DT) -> F64:
-        forecast = self.adapter.Forecast(tendency, closure, K, rng=SEED)
+        forecast = self.adapter.Forecast(tendency, closure, K, "euler", rng=SEED)
         x, kept = forecast.augment(z0), []
         for step in range(STEPS):
             kept.append(x[:, :K])
@@ -345,6 +363,15 @@ class TestEveryWayIn:
                 ask(other, 0)
         assert closure.steps == 1
 
+    @through(having="asker", without=("climlab",))
+    def test_members_have_numbers_and_a_past(self, door: Any, bridge: Any, past: xr.Dataset) -> None:
+        z, numbers = past["z"].values[:, 0], np.array([5, 2, 9])
+        ask = door.asker(bridge, member=numbers, history=past)
+        run = lc.integrate(lambda z: 0.0 * z, bridge, past, steps=3, dt=DT, scheme="euler", rng=SEED, member=numbers)
+        for step in range(3):
+            np.testing.assert_array_equal(ask(run["z"].values[:, step], step), run["psi"].values[:, step])
+        assert not np.array_equal(door.asker(bridge)(z, 0), run["psi"].values[:, 0])
+
     def test_a_state_put_into_a_new_one_goes_on_with_the_run(self, closure: Closure) -> None:
         whole, first, again = (Carried(closure, SEED) for _ in range(3))
         z = start(3)
@@ -436,6 +463,16 @@ class TestClimlab:
         with pytest.raises(ValueError, match=r"^dt = 0\.03125 .* 0\.015625, the coarse step"):
             tree.step_forward()
 
+    def test_the_member_has_a_number_and_a_past(self, door: OfClimlab, bridge: Any, past: xr.Dataset) -> None:
+        one, tree = past.isel(member=[1]), door.model()
+        tree.Ts[:] = one["z"].values[:, 0].T
+        process = door.adapter.ClosureProcess(
+            bridge, time_unit=door.UNIT, rng=SEED, member=4, history=one, state={"Ts": tree.Ts}, timestep=tree.timestep
+        )
+        tree.add_subprocess("closure", process)
+        run = lc.integrate(tendency, bridge, one, steps=STEPS, scheme="euler", rng=SEED, member=4)
+        np.testing.assert_array_equal(door.steps(tree), run["z"].values[0])
+
     def test_takes_one_variable(self, door: OfClimlab) -> None:
         tree = door.model()
         with pytest.raises(ValueError, match=r"state = \['Tatm', 'Ts'\] .*one variable"):
@@ -462,7 +499,7 @@ class TestDapper:
         )
 
     def test_its_simulation_is_our_run(self, adapter: ModuleType, closure: Closure) -> None:
-        forecast = adapter.Forecast(tendency, closure, K, rng=SEED)
+        forecast = adapter.Forecast(tendency, closure, K, "euler", rng=SEED)
         states, _ = self.hidden_markov_model(forecast, start(1)).simulate()
         np.testing.assert_array_equal(states[:-1, :K], expected(closure, 1)[0])
 
@@ -507,7 +544,7 @@ class TestDapper:
                 return psi, state._replace(phase=state.phase + 0.1, red=0.5 * state.red)
 
         for members in (1, 3):
-            forecast = adapter.Forecast(tendency, Mine(), K)
+            forecast = adapter.Forecast(tendency, Mine(), K, "euler")
             assert forecast.M == K + 2
             x, kept = forecast.augment(start(members)), []
             for step in range(STEPS):
@@ -530,9 +567,40 @@ class TestDapper:
         after = forecast(forecast(x, 0.0, DT), DT, DT)
         assert len(np.unique(after[:, 0])) == 3
 
-    def test_a_filter_updates_the_state_of_the_closure(self, adapter: ModuleType) -> None:
+    def test_what_a_bridge_remembers_is_in_the_state_vector(self, adapter: ModuleType, bridge: Any) -> None:
+        """Noise and history, not the count of features outside of their range; an analysis changes them with z."""
+        forecast = adapter.Forecast(tendency, bridge, K, rng=SEED)
+        assert forecast.M == K + 3 * K + 4 * K
+        x = forecast.augment(start(4))
+        state = forecast.states[4]
+        np.testing.assert_array_equal(x[:, K : 4 * K], state.memory.reshape(4, -1))
+        np.testing.assert_array_equal(x[:, 4 * K :], state.history.reshape(4, -1))
+        moved = x.copy()
+        moved[:, 4 * K :] += 0.5
+        unlike = state._replace(history=state.history + 0.5)
+        psi, following = bridge.step(start(4), unlike)
+        np.testing.assert_allclose(
+            forecast(moved, 0.0, DT)[:, :K], lc.coarse.SCHEMES[forecast.scheme](tendency, start(4), psi, DT), rtol=1e-14
+        )
+        np.testing.assert_array_equal(forecast.states[4].outside, following.outside)
+        assert forecast.states[4].outside.dtype.kind == "i"
+
+    def test_an_ensemble_begins_with_numbers_and_a_past(
+        self, adapter: ModuleType, bridge: Any, past: xr.Dataset
+    ) -> None:
+        forecast, numbers, kept = adapter.Forecast(tendency, bridge, K, rng=SEED), np.array([5, 2, 9]), []
+        x = forecast.augment(past["z"].values[:, 0], numbers, past)
+        for step in range(STEPS):
+            kept.append(x[:, :K])
+            x = forecast(x, step * DT, DT)
+        run = lc.integrate(tendency, bridge, past, steps=STEPS, rng=SEED, member=numbers)
+        np.testing.assert_array_equal(np.stack(kept, axis=1), run["z"])
+
+    @pytest.mark.parametrize("of", [NamedNoise(), "bridge"])
+    def test_a_filter_updates_the_state_of_the_closure(self, adapter: ModuleType, bridge: Any, of: Any) -> None:
         methods = importlib.import_module("dapper.da_methods")
-        model = self.hidden_markov_model(adapter.Forecast(tendency, NamedNoise(), K, rng=SEED), start(20))
+        forecast = adapter.Forecast(tendency, bridge if of == "bridge" else of, K, rng=SEED)
+        model = self.hidden_markov_model(forecast, start(20))
         states, seen = model.simulate()
         filtered = methods.EnKF("Sqrt", N=20, infl=1.0)
         filtered.assimilate(model, states, seen)

@@ -82,8 +82,10 @@ def test_the_trend_and_those_without_a_block_are_ridge_regressions(
     sizes = [len(one) for one in of]
     assert max(sizes) - min(sizes) <= 1
 
+    at = {(s, t): np.array([seen(features, SERIES[s], t, k) for k in range(K)]) for s, t in everything}
+
     def rows(pairs: list[tuple[int, int]]) -> tuple[F64, F64]:
-        f = np.array([seen(features, SERIES[s], t, k) for s, t in pairs for k in range(K)])
+        f = np.concatenate([at[pair] for pair in pairs])
         return columns(features, degree, order, f), np.array([TARGET[s][t, k] for s, t in pairs for k in range(K)])
 
     def of_trend(trend: Any, pairs: list[tuple[int, int]]) -> F64:

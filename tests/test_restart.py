@@ -15,9 +15,9 @@ from mortal import Killed, Mortal, MortalRestart
 from test_bad_settings import composed
 
 import l96closure as lc
-from l96closure import noise
+from l96closure import noise, schemes
 from l96closure.bridge import sinkhorn
-from l96closure.closures import Analog, PolynomialAR1, SchrodingerBridge
+from l96closure.closures import Analog, PolynomialAR1, Quantiles, SchrodingerBridge
 from l96closure.coarse import BlowUpError
 from l96closure.experiments import closure
 from l96closure.experiments.chains import Lengths, Sampling, generate
@@ -32,7 +32,7 @@ F64 = npt.NDArray[np.float64]
 
 @pytest.fixture(scope="module")
 def truth() -> xr.Dataset:
-    return lc.TwoScaleLorenz96(K=6, J=4).simulate(samples=1500, dt=1e-3, every=5, spinup=5.0, subgrid="coupling")
+    return lc.TwoScaleLorenz96(K=6, J=4).simulate(samples=1500, dt=1e-3, every=5, spinup=5.0)
 
 
 tendency = lc.TwoScaleLorenz96(K=6, J=4).resolved_tendency
@@ -58,19 +58,30 @@ def test_a_generator_comes_back_from_its_text(kind: Any) -> None:
     assert first.integers(1 << 30, dtype=np.uint32) == second.integers(1 << 30, dtype=np.uint32)
 
 
-@pytest.mark.parametrize("of", [PolynomialAR1, Analog, SchrodingerBridge], ids=lambda of: of.name)
+SEES_LAGS = lc.Fields(radius=1, lags=(0.01, 0.03))
+FITS: dict[str, Callable[[xr.Dataset], Any]] = {
+    "PolynomialAR1": PolynomialAR1.fit,
+    "Analog": Analog.fit,
+    "SchrodingerBridge": partial(SchrodingerBridge.fit, fields=SEES_LAGS, law=Quantiles(centres=500)),
+}
+
+
+@pytest.mark.parametrize("of", FITS)
+@pytest.mark.parametrize("past", ["drawn", "known"])
 @pytest.mark.parametrize(("steps", "save_every"), [(5, 3), (37, 1), (64, 7)])
 def test_a_run_killed_again_and_again_is_the_uninterrupted_one(
-    truth: xr.Dataset, tmp_path: Path, of: Any, steps: int, save_every: int
+    truth: xr.Dataset, tmp_path: Path, of: str, past: str, steps: int, save_every: int
 ) -> None:
-    closure = of.fit(truth)
-    whole = lc.integrate(tendency, closure, start(), 80, dt=5e-3, save_every=save_every, rng=5)
+    closure, z0 = FITS[of](truth), start()
+    if past == "known":
+        z0 = lc.history(tendency, truth.isel(time=slice(100))).isel(member=[0, 0, 0])
+    whole = lc.integrate(tendency, closure, z0, 80, dt=5e-3, save_every=save_every, rng=5)
     deaths = 0
     while True:
         try:
             mortal: Any = Mortal(closure, steps)
             restart = Restart(tmp_path / "run", 0.0)
-            run = lc.integrate(tendency, mortal, start(), 80, dt=5e-3, save_every=save_every, rng=5, restart=restart)
+            run = lc.integrate(tendency, mortal, z0, 80, dt=5e-3, save_every=save_every, rng=5, restart=restart)
             break
         except Killed:
             deaths += 1
@@ -130,9 +141,11 @@ def test_a_users_own_closure_goes_on_from_its_state(tmp_path: Path, named: bool)
     assert run(restart=Restart(tmp_path / "run", 0.0)).identical(whole)
 
 
-def test_forecasts_go_on(truth: xr.Dataset, tmp_path: Path) -> None:
-    closure = PolynomialAR1.fit(truth)
-    how: dict[str, Any] = {"starts": 3, "members": 2, "leads": np.linspace(0.0, 0.5, 11), "rng": 3}
+@pytest.mark.parametrize("past", [True, False])
+@pytest.mark.parametrize("of", FITS)
+def test_forecasts_go_on(truth: xr.Dataset, tmp_path: Path, of: str, past: bool) -> None:
+    closure = FITS[of](truth)
+    how: dict[str, Any] = {"starts": 3, "members": 2, "leads": np.linspace(0.0, 0.5, 11), "rng": 3, "past": past}
     whole = lc.forecast(tendency, closure, truth, **how)
     with pytest.raises(Killed):
         lc.forecast(tendency, closure, truth, **how, restart=MortalRestart(tmp_path, 60))
@@ -178,10 +191,15 @@ SIMULATIONS: dict[str, Callable[..., xr.Dataset]] = {
         subgrid: partial(
             lc.TwoScaleLorenz96(K=5, J=3).simulate, 23, 1e-3, every=4, spinup=0.031, subgrid=subgrid, rng=3
         )
-        for subgrid in ("fine", "coarse", "coupling")
+        for subgrid in ("fine", "coarse", "coupling", "step")
     },
     "one sample": partial(lc.TwoScaleLorenz96(K=5, J=3).simulate, 1, spinup=0.02, subgrid="coupling"),
-    "Kuramoto-Sivashinsky": partial(lc.KuramotoSivashinsky(L=20.0, K=8, J=8).simulate, 23, every=3, spinup=4.0),
+    **{
+        f"Kuramoto-Sivashinsky, {subgrid}": partial(
+            lc.KuramotoSivashinsky(L=20.0, K=8, J=8).simulate, 23, every=3, spinup=4.0, subgrid=subgrid, coarse_dt=0.5
+        )
+        for subgrid in ("instant", "step")
+    },
     "members": partial(lc.TwoScaleLorenz96(K=5, J=3).simulate, 9, 1e-3, every=4, spinup=0.031, members=3, rng=3),
     "members of Kuramoto-Sivashinsky": partial(
         lc.KuramotoSivashinsky(L=20.0, K=8, J=8).simulate, 9, every=3, spinup=1.0, members=3
@@ -237,7 +255,7 @@ class DiesInTheReference(Restart):
 
 def test_a_finished_piece_stays_until_all_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The truth is not run again where the process died in the reference."""
-    settings = Settings.from_config(composed("training.samples=300", "reference.duration=10", "forecast.starts=4"))
+    settings = Settings.from_config(composed("training.samples=300", "reference.duration=10", "forecast.starts=3"))
     whole, sample, steps = closure.simulate(settings), lorenz96_core.Integration.sample, []
     with pytest.raises(Killed):
         closure.simulate(settings, restart=DiesInTheReference(tmp_path / "work", 0.0))
@@ -266,7 +284,7 @@ def test_a_blow_up_keeps_the_last_state_and_what_was_good() -> None:
     steps, member = last.attrs["step"], last.attrs["member"]
     assert np.isfinite(last["z"]).all()
     with np.errstate(over="ignore", invalid="ignore"):
-        assert not np.isfinite(lc.coarse.euler(tendency, last["z"].values, last["psi"].values, dt)[member]).all()
+        assert not np.isfinite(schemes.euler(tendency, last["z"].values, last["psi"].values, dt)[member]).all()
     before = lc.integrate(tendency, lc.closures.NoClosure(), z0, steps - 1, dt=dt, scheme="euler", save_every=2)
     assert 10 < good.sizes["time"] < before.sizes["time"]
     assert good["z"].equals(before["z"].isel(time=slice(good.sizes["time"])))

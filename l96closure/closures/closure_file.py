@@ -26,6 +26,7 @@ F64 = npt.NDArray[np.float64]
 _LARGEST_LOG = 600.0  # of a variance that a double can hold
 _QUANTILES, _MOMENTS, _GAUSSIAN, _CHAIN, _NONE = "quantiles", "moments", "gaussian", "chain", "none"
 _OF_CHAIN = "scheme", "steps", "clamp", "noise_metric"
+_OF_TREND = "chebyshev", "linear", "quadratic", "cubic", "lowest", "highest"
 _LAWS = _QUANTILES, _MOMENTS, _GAUSSIAN, _CHAIN, _NONE
 
 
@@ -151,7 +152,7 @@ def from_dataset(dataset: xr.Dataset) -> dict[str, Any]:
     fields = fields_from(parts)
     features = _features(parts, len(fields.predictors), fields.sites)
     kind = parts.text("law", _LAWS)
-    trend = _trend(parts, features) if "chebyshev" in parts else None
+    trend = _trend(parts, features) if any(name in parts for name in _OF_TREND) else None
     bounds = (parts.number("lowest"), parts.number("highest")) if trend is not None else (-np.inf, np.inf)
     coordinate = dataset.attrs.get("coordinate", "")
     alone = kind in (_QUANTILES, _GAUSSIAN)

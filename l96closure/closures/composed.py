@@ -126,7 +126,8 @@ class Composed:
         for lag in range(1, self._kept[0] + 1) if self.law is not None else ():
             mean, x = self._mean(values[:, lag], values[:, lag + 1 : lag + 1 + H])[:2]
             remembered.append(self.law.recalled(x, psi[:, lag] - mean))  # type: ignore[union-attr]
-        memory = np.stack(remembered, axis=1) if remembered else state.memory
+        none = state.memory if self.law is None else self.law.initial(state)
+        memory = np.stack(remembered, axis=1) if remembered else none
         memory = memory[:, 0] if isinstance(self.law, ChainLaw) else memory
         return state._replace(memory=memory, history=values[:, 1 : H + 1].copy() if H else state.history)
 
@@ -211,6 +212,8 @@ class Composed:
         )
         if record.fields.units != self.fields.units:
             checks.reject("units of dataset", record.fields.units, f"{self.fields.units}, those of the training data")
+        any_one = {name: 0 for name in ("time", *self.fields.sample_dim) if name in dataset.dims}
+        self.fields.inputs(dataset.isel(any_one))  # units, sizes and coordinates are those of the training data
         first, found = self.features.longest, []
         for series, target in zip(record.series, record.target, strict=True):
             out = np.full_like(target, np.nan)

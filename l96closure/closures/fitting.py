@@ -73,10 +73,11 @@ def without_trend(record: Record, features: Features, options: Trend | Regressor
     else:
         fitted = fit_trend(record.series, record.target, features, options)
         mean = [np.empty_like(one) for one in target]
+        bounds = min(one.min() for one in target), max(one.max() for one in target)  # as for psi: an outlier is far out
         for trend, parts in zip(fitted.without, blocks(record.series, first), strict=True):
             for out, one, times in zip(mean, record.series, parts, strict=True):
                 if times.size:
-                    out[times - first] = trend.of_series(one, times)
+                    out[times - first] = trend.of_series(one, times).clip(*bounds)
         left = [one - off for one, off in zip(target, mean, strict=True)]
         residual = Residual(features, fitted.trend, mean, left)
     before, after = (float(np.concatenate(parts).std()) for parts in (target, residual.values))

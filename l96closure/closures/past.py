@@ -107,7 +107,8 @@ class Past:
         """Regression of the steps before (n, H, P, K) on scaled predictors (n, P, K)."""
         n, P, K = scaled.shape
         C, H, _ = self.backwards.shape
-        found = _terms(scaled, self.window) @ self.backwards.reshape(C, -1)
+        # A product for each member: the rounding of one for all would depend on how many there are.
+        found = _terms(scaled, self.window).reshape(n, K, C) @ self.backwards.reshape(C, -1)
         return found.reshape(n, K, H, P).transpose(0, 2, 3, 1)
 
     def _nearest(self, wanted: F32) -> tuple[Index, Index]:
@@ -117,7 +118,7 @@ class Past:
         turns = np.arange(wanted.shape[2] if self.rotations else 1)
         times = times[:: -(-times.size * turns.size // _MOST_STATES)]
         states = self.fields[times].reshape(times.size, -1)
-        squares, most = (states**2).sum(axis=1), min(_NEAREST, times.size)
+        squares, most = (states**2).sum(axis=1), min(2 * _NEAREST, times.size)
         found_times, found_turns = [], []
         for some in np.array_split(wanted, -(-len(wanted) * times.size // _AT_ONCE)):
             distance = np.empty((len(some), 0), np.float32)
@@ -125,7 +126,7 @@ class Past:
             turn = time
             for shift in turns:  # the wanted ones are turned back in place of turning all states
                 turned = np.roll(some, shift, axis=2).reshape(len(some), -1)
-                here = squares - 2.0 * turned @ states.T
+                here = squares - 2.0 * (turned[:, None] @ states.T)[:, 0]  # one by one, as in _before
                 near = np.argpartition(here, most - 1, axis=1)[:, :most]
                 distance = np.concatenate([distance, np.take_along_axis(here, near, axis=1)], axis=1)
                 time = np.concatenate([time, times[near]], axis=1)
@@ -135,7 +136,17 @@ class Past:
                 time, turn = (np.take_along_axis(one, best, axis=1) for one in (time, turn))
             found_times.append(time)
             found_turns.append(turn)
-        return np.concatenate(found_times), np.concatenate(found_turns)
+        return self._ordered(wanted, np.concatenate(found_times), np.concatenate(found_turns))
+
+    def _ordered(self, wanted: F32, time: Index, turn: Index) -> tuple[Index, Index]:
+        """Take the nearest of twice as many found, by distances whose rounding does not depend on who else asks."""
+        distance = np.empty(time.shape)
+        for i, one in enumerate(wanted.astype(np.float64)):
+            site = ((np.arange(one.shape[1]) + turn[i, :, None]) % one.shape[1])[:, None]
+            there = np.take_along_axis(self.fields[time[i]], site, axis=2)
+            distance[i] = ((there - one) ** 2).sum(axis=(1, 2))
+        best = np.argsort(distance, axis=1, kind="stable")[:, :_NEAREST]
+        return np.take_along_axis(time, best, axis=1), np.take_along_axis(turn, best, axis=1)
 
 
 def _terms(scaled: F64, window: Index) -> F64:
@@ -175,7 +186,7 @@ def known(history: xr.Dataset, fields: Fields, dt: float | None, members: int, s
         A variable is missing, of other dims or sizes, or the lags are not as many steps as that.
     """
     if "lag" not in checks.xarray_dataset("history", history).coords:
-        checks.reject("history.coords", sorted(map(str, history.coords)), "with lag, from l96closure.history")
+        checks.reject("history", sorted(map(str, history.coords)), "a Dataset with the coordinate lag")
     lag = checks.finite_array("history['lag']", history["lag"], 1)
     if lag.size <= steps:
         checks.reject(
