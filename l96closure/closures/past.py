@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ import xarray as xr
 from l96closure import checks, noise
 from l96closure.closures.features import Features
 from l96closure.closures.state import State
-from l96closure.fields import Fields
+from l96closure.subgrid import FITTING_SCHEME
 
 __all__ = ["Past", "known", "terms"]
 
@@ -169,24 +170,29 @@ def terms(size: int) -> int:
     return math.comb(size + _order(size), _order(size))
 
 
-def known(history: xr.Dataset, fields: Fields, dt: float | None, members: int, steps: int) -> tuple[F64, F64]:
+def known(history: xr.Dataset, closure: Any, members: int, steps: int) -> tuple[F64, F64]:
     """Take predictors (member, lag, P, K) and psi (member, lag, K) out of a history, from now to ``steps`` before.
 
     Parameters
     ----------
     history : from :func:`l96closure.history`, or like it.
-    fields : the closure's.
-    dt : its step, that of the lags.
+    closure : has the fields, the definition of psi and the step, that of the lags.
     members : how many there are.
     steps : lags that are needed.
 
     Raises
     ------
     ValueError
-        A variable is missing, of other dims or sizes, or the lags are not as many steps as that.
+        A variable is missing, of other dims or sizes, the lags are not as many steps as that, or psi is of another
+        scheme than the closure's.
     """
     if "lag" not in checks.xarray_dataset("history", history).coords:
         checks.reject("history", sorted(map(str, history.coords)), "a Dataset with the coordinate lag")
+    fields, dt, scheme = closure.fields, closure.dt, FITTING_SCHEME.get(closure.subgrid or "")
+    if scheme is not None and history.attrs.get("scheme", scheme) != scheme:
+        checks.reject(
+            "scheme of history", history.attrs["scheme"], f"{scheme!r}, which psi = {closure.subgrid!r} goes with"
+        )
     lag = checks.finite_array("history['lag']", history["lag"], 1)
     if lag.size <= steps:
         checks.reject(
