@@ -45,7 +45,8 @@ class Fields:
         sphere: stack it into one ``dim`` of its sites); in place of ``radius``. Sites pool where their sets have one
         size and the site itself stands at one place in them: list them so that one place means one relative neighbour.
     conserve : take the mean over the sites, which stand for equal volumes, off every psi: for a quantity that the
-        unresolved scales move about but do not make. Else its mean drifts by the errors of all sites.
+        unresolved scales move about but do not make. Else its mean drifts by the errors of all sites. None is true
+        where that mean is zero, up to rounding, at all times of the data.
     shape, units, coordinates : sites along each of ``dim``; units of the predictors and then of the target, "1" where a
         variable had none, as CF reads it; and numbers and texts along ``dim``. These are the data's own: leave them.
 
@@ -64,7 +65,7 @@ class Fields:
     lags: Sequence[float] | None = None
     pool: str | Sequence[str] = "auto"
     neighbourhoods: Sequence[Iterable[int]] | None = None
-    conserve: bool = False
+    conserve: bool | None = None
     shape: tuple[int, ...] = ()
     units: tuple[str, ...] = ()
     coordinates: xr.Dataset = field(default_factory=xr.Dataset)
@@ -84,7 +85,8 @@ class Fields:
         if pool not in _POOLS:
             checks.reject("pool", self.pool, "'auto' or ()")
         object.__setattr__(self, "pool", pool)
-        checks.boolean("conserve", self.conserve)
+        if self.conserve is not None:
+            checks.boolean("conserve", self.conserve)
 
     def of(self, truth: xr.Dataset) -> Fields:
         """Return the same with shape, units and coordinates of a training Dataset.

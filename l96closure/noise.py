@@ -178,7 +178,7 @@ def _drawn(function: Any, key: int, *numbers: npt.ArrayLike) -> F64:
         together = np.broadcast_arrays(*arrays)
     except ValueError:
         checks.reject("shapes of member, step, draw, target, site", [a.shape for a in arrays], "ones that fit together")
-    flat = [np.ascontiguousarray(array).reshape(-1) for array in together]
+    flat = [array.flatten() for array in together]  # copies: what is broadcast may not be handed on
     out = np.empty(flat[0].size)
     function(np.uint64(key), *flat, out)
     return out.reshape(together[0].shape)

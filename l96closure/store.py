@@ -43,7 +43,7 @@ __all__ = [
     "write",
 ]
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 """Version of the file layout; raised when a reader of the old layout would misread the new one."""
 
 TEMPORARY = ".*.????????.tmp*"

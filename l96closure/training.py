@@ -25,6 +25,7 @@ _BLOCKS, _CLEAR = (
 _FEWEST_CROSSINGS = 3  # of the mean by the means of blocks, on average over the sites; independent ones make 4.5
 _MOST_TIMES = 4000  # at which they are looked at
 _NORMAL_RANGE = 3.29  # standard deviations between the 5 % and the 95 % quantile of a normal distribution
+_CONSERVED = 1e-6  # sum over the sites in parts of the sum of sizes, single precision included
 _MOST_UNEQUAL = 10.0  # largest over smallest standard deviation of sites that share a scale
 
 
@@ -122,10 +123,18 @@ def read(truth: xr.Dataset, fields: Fields, dt: float | None = None, *, ordered:
         _check_sites(label, together)
         arrays.append(values)
     series = [np.stack(parts, axis=1) for parts in zip(*arrays[:-1], strict=True)]
+    if fields.conserve is None:
+        fields = replace(fields, conserve=all(_conserved(one) for one in arrays[-1]))
     record = Record(fields, series, arrays[-1], step)
     if ordered:
         record.one_run_each()
     return record
+
+
+def _conserved(target: F64) -> bool:
+    """Tell whether the mean over the sites of a field (time, K) is always zero, up to rounding."""
+    sums, size = np.abs(target.sum(axis=1)), np.abs(target).sum(axis=1)
+    return target.shape[1] > 1 and bool((sums <= _CONSERVED * size).all())
 
 
 def _steps(truth: xr.Dataset, dt: float | None) -> tuple[int, float | None]:

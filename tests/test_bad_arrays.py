@@ -28,6 +28,18 @@ def tendency(z: F64) -> F64:
     return MODEL.resolved_tendency(z)
 
 
+FEW: dict[str, Any] = {"law": lc.closures.Quantiles(centres=200), "trend": lc.closures.Trend(3, 1)}
+HERE = lc.Fields(radius=0, lags=())
+SEEN = lc.Fields(radius=1, lags=(5e-3, 15e-3))
+FITS: dict[str, Callable[..., Any]] = {
+    "polynomial": lc.closures.Polynomial.fit,
+    "polynomial_ar1": lc.closures.PolynomialAR1.fit,
+    "analog": lc.closures.Analog.fit,
+    "schrodinger_bridge": partial(lc.closures.SchrodingerBridge.fit, fields=HERE, **FEW),
+    "all that is seen": partial(lc.closures.SchrodingerBridge.fit, fields=SEEN, noise=lc.closures.Noise(2), **FEW),
+}
+
+
 class Case(NamedTuple):
     """A call that takes an array, one that is good, and what an error must call it."""
 
@@ -91,7 +103,9 @@ OF_SEVERAL_SHAPES = {
 def cases() -> dict[str, Case]:
     truth = MODEL.simulate(samples=400, dt=1e-3, every=5, spinup=1.0, subgrid="coupling")
     polynomial = lc.closures.Polynomial.fit(truth)
-    learned = lc.closures.SchrodingerBridge.fit(truth)
+    learned = FITS["schrodinger_bridge"](truth)
+    remembering = FITS["all that is seen"](truth)
+    past = lc.history(tendency, truth)
     run = lc.integrate(tendency, polynomial, truth["z"].values[:3], steps=200)
     ensemble = lc.forecast(tendency, polynomial, truth, starts=4, members=3, leads=LEADS)
     samples, few = truth["z"].values[::4], truth["z"].values[:3]
@@ -109,6 +123,7 @@ def cases() -> dict[str, Case]:
         "start of a run": Case("z", few, lambda x: lc.integrate(tendency, learned, x, 3)),
         "slow variables of the truth": Case("z", few[0], lambda x: MODEL.tendency(x, np.ones((K, 4)))),
         "fast variables of the truth": Case("y", np.ones((K, 4)), lambda x: MODEL.step(few[0], x, 1e-3)),
+        "start with a history": Case("z", few[:1], lambda x: remembering.init(x, 0, history=past)),
         "state of a process": Case("initial", np.ones(1), lambda x: of_process(process, x)),
     }
 
@@ -118,10 +133,19 @@ def cases() -> dict[str, Case]:
 
         return Case(name, whole[variable].values, replaced)
 
-    for closure in ("polynomial", "polynomial_ar1", "analog", "schrodinger_bridge"):
+    for closure, fit in FITS.items():
         for variable in ("z", "psi"):
-            fit = lc.closures.CLOSURES[closure].fit
             made[f"{variable} for {closure}"] = of(truth, variable, f"truth.{variable}", fit)
+    for variable in ("z", "psi"):
+        made[f"{variable} of a history"] = of(
+            past.assign(psi=past["psi"].fillna(0.0)).isel(lag=slice(1, None)).assign_coords(lag=past["lag"][:-1]),
+            variable,
+            f"history.{variable}",
+            lambda x: remembering.init(few[:1], 0, history=with_a_present(x)),
+        )
+        made[f"{variable} judged"] = of(truth, variable, f"truth.{variable}", learned.probability)
+        made[f"{variable} replayed"] = of(truth, variable, f"record['{variable}']", lambda x: lc.replay(tendency, x))
+    made["z of a record"] = of(truth, "z", "record['z']", lambda x: lc.history(tendency, x))
     for variable in ("z", "psi"):
         made[f"{variable} of the truth"] = of(truth, variable, "truth", lambda x: lc.diagnose(x, run))
         made[f"{variable} of the run"] = of(run, variable, "coarse", lambda x: lc.diagnose(truth, x))
@@ -138,12 +162,21 @@ def of_process(process: xr.Dataset, initial: Any) -> xr.Dataset:
     return lc.TemporalProcess.fit(process).sample(2, 0, initial=initial)
 
 
+def with_a_present(before: xr.Dataset) -> xr.Dataset:
+    """Put a present before the past of a history, in which psi need not be known."""
+    now = xr.Dataset({n: (("member", "lag", "k"), np.ones((1, 1, K))) for n in ("z", "psi")}, {"lag": [0.0]})
+    both = xr.concat([now, before.drop_vars(["member", "k"], errors="ignore")], "lag", join="outer")
+    return both.assign_coords(lag=5e-3 * np.arange(both.sizes["lag"]))
+
+
 NAMES = [
     *("fit of a bridge", "choice of epsilon", "scale", "conditional mean", "effective samples", "chain"),
-    *("condition of a chain", "replay score", "start of a run", "slow variables of the truth"),
+    *("condition of a chain", "replay score", "start of a run", "start with a history", "slow variables of the truth"),
     *("fast variables of the truth", "state of a process", "start of forecasts", "forecasts", "observations"),
     *("trajectories", "z of the truth", "psi of the truth", "z of the run", "psi of the run"),
-    *(f"{v} for {c}" for c in ("polynomial", "polynomial_ar1", "analog", "schrodinger_bridge") for v in ("z", "psi")),
+    *(f"{v} {what}" for what in ("of a history", "judged", "replayed") for v in ("z", "psi")),
+    "z of a record",
+    *(f"{v} for {c}" for c in FITS for v in ("z", "psi")),
 ]
 ONCE = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -172,7 +205,7 @@ def test_values_that_are_no_numbers(cases: dict[str, Case], name: str, defect: s
     ("name", "defect"),
     [
         (name, defect)
-        for name in NAMES[:12]
+        for name in NAMES[:13]
         for defect in OF_SHAPES
         if not (name in OF_SEVERAL_SHAPES and defect in OF_SEVERAL_SHAPES[name])
     ],
@@ -188,7 +221,10 @@ def test_what_is_no_dataset_is_named(given: Any) -> None:
         *(closure.fit for name, closure in lc.closures.CLOSURES.items() if name != "none"),
         lambda x: lc.diagnose(x, truth),
         lambda x: lc.diagnose(truth, x),
-        lambda x: lc.forecast(tendency, lc.closures.NoClosure(), x),
+        lambda x: lc.forecast(tendency, lc.closures.NoClosure(dt=5e-3), x),
+        lambda x: lc.history(tendency, x),
+        lambda x: lc.replay(tendency, x),
+        FITS["polynomial_ar1"](truth).probability,
         lambda x: lc.verify(x, truth),
         lc.TemporalProcess.fit,
     ]
@@ -206,11 +242,61 @@ def test_what_is_no_dataset_or_no_target_is_told_what_to_do(name: str) -> None:
             fit(*arrays)
 
 
-@pytest.mark.parametrize("target", [["psi", "z"], ("psi",), np.array(["psi"]), None])
-def test_several_targets_are_not_supported_yet(target: Any) -> None:
-    truth = MODEL.simulate(samples=60, dt=1e-3, every=5, spinup=0.1, subgrid="fine")
-    with pytest.raises(ValueError, match=r"^target = .* several targets are not supported yet"):
-        lc.closures.SchrodingerBridge.fit(truth, target=target)
+@pytest.mark.parametrize("field", ["predictors", "targets", "dim", "sample_dim"])
+@pytest.mark.parametrize("given", [None, 3, ["a", "a"], [1], "", [""]])
+def test_names_that_are_none(field: str, given: Any) -> None:
+    if given in ("", [""]):  # a name like any other: it is found in no data
+        lc.Fields(**{field: given})
+        return
+    with pytest.raises(ValueError, match=rf"^{field} = [^\n]+ a name or several different names$"):
+        lc.Fields(**{field: given})
+
+
+def test_several_targets_are_not_supported_yet() -> None:
+    with pytest.raises(ValueError, match=r"^targets = .* several targets are not supported yet"):
+        lc.Fields(targets=["psi", "w"])
+    assert lc.Fields(targets=["psi"]).target == lc.Fields(targets=("psi",)).target == "psi"
+
+
+def no_lag(past: xr.Dataset) -> xr.Dataset:
+    return past.drop_vars("lag")
+
+
+HISTORIES: dict[str, tuple[Callable[[xr.Dataset], Any], str]] = {
+    "None of the lags": (no_lag, r"^history\.coords = .* with lag"),
+    "too short": (lambda p: p.isel(lag=slice(3)), r"^history\.sizes\['lag'\] = 3 .* at least \d+: now"),
+    "of another step": (lambda p: p.assign_coords(lag=2.0 * p["lag"]), r"^history\['lag'\] = .* multiples of 0\.005"),
+    "that begins before now": (lambda p: p.isel(lag=slice(1, None)), r"^history\['lag'\] = .* 0 and the multiples"),
+    "with a gap": (lambda p: p.isel(lag=[0, 1, 2, *range(4, 30)]), r"^history\['lag'\] = .* multiples"),
+    "of too many members": (lambda p: p.isel(member=[0, 0, 0]), r"^history\.z\.shape = \(3, .* \(2, "),
+    "of one member": (lambda p: p.isel(member=[0]), r"^history\.z\.shape = \(1, .* \(2, "),
+    "of other sites": (lambda p: p.isel(k=slice(5)), r"^history\.z\.shape = .*, 5\) .*, 6\)"),
+    "of other dims": (lambda p: p.rename(k="x"), r"^history = .* z \(member, lag, sites\)"),
+    "without psi": (lambda p: p.drop_vars("psi"), r"^history = .* psi \(member, lag, sites\)"),
+    "no Dataset": (lambda p: p["z"].values, r"^history = .* an xarray Dataset"),
+}
+
+
+@pytest.mark.parametrize("name", ["schrodinger_bridge", "all that is seen", "polynomial_ar1"])
+@pytest.mark.parametrize("misfit", HISTORIES)
+def test_a_history_that_does_not_fit(short: xr.Dataset, name: str, misfit: str) -> None:
+    damage, message = HISTORIES[misfit]
+    if name == "polynomial_ar1" and misfit in ("too short", "with a gap"):
+        pytest.skip("three records are enough for noise of order one")
+    closure, past = FITS[name](short), lc.history(tendency, short).isel(member=[0, 0])
+    z = past["z"].values[:, 0]
+    with pytest.raises(ValueError, match=message) as caught:
+        closure.init(z, 0, history=damage(past))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["schrodinger_bridge", "all that is seen", "polynomial_ar1"])
+def test_a_history_of_any_order_of_dims_is_the_same(short: xr.Dataset, name: str) -> None:
+    closure, past = FITS[name](short), lc.history(tendency, short).isel(member=[0, 0])
+    z = past["z"].values[:, 0]
+    one, other = (closure.init(z, 0, history=h) for h in (past, past.transpose("k", "lag", "member")))
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def dates(count: int, step: str, start: str = "2000-01-01") -> Any:
@@ -321,9 +407,17 @@ CLOSURES: dict[str, Callable[[xr.Dataset], Any]] = {
     "polynomial_ar1": lc.closures.PolynomialAR1.fit,
     "analog": lc.closures.Analog.fit,
     "analog without memory": partial(lc.closures.Analog.fit, memory=False),
+    "polynomial, all that is seen": partial(lc.closures.Polynomial.fit, fields=SEEN),
+    "bridge": FITS["schrodinger_bridge"],
+    "bridge, all that is seen": FITS["all that is seen"],
     **{
-        f"bridge, {scheme}": partial(lc.closures.SchrodingerBridge.fit, scheme=scheme, thinning=1)
-        for scheme in ("quantile", "moments", "split", "euler", "sequential")
+        f"bridge, {name}": partial(
+            lc.closures.SchrodingerBridge.fit, fields=HERE, trend=lc.closures.Trend(3, 1), law=law
+        )
+        for name, law in {
+            "moments": lc.closures.Moments(centres=200),
+            **{scheme: lc.closures.Chain(scheme, centres=200) for scheme in ("split", "euler", "sequential")},
+        }.items()
     },
 }
 
@@ -384,7 +478,7 @@ def test_underflow_is_no_error(short: xr.Dataset) -> None:
             learned = type(learned).from_dataset(learned.to_dataset())
             run = lc.integrate(tendency, learned, z, 60, dt=5e-3)
             assert np.isfinite(run["z"]).all(), name
-        forecasts = lc.forecast(tendency, learned, short, starts=2, members=2, leads=LEADS, dt=5e-3)
+        forecasts = lc.forecast(tendency, learned, short, starts=2, members=2, leads=LEADS)
         lc.verify(forecasts, short)
         lc.diagnose(short, run, max_lag=0.1)
         for epsilon in (0.5, 1e-3, "auto"):

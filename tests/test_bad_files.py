@@ -22,12 +22,25 @@ from test_cli import TINY
 
 import l96closure as lc
 from l96closure import store
-from l96closure.closures import CLOSURES, load
+from l96closure.closures import CLOSURES, Chain, Moments, Noise, Quantiles, Trend, load
 from l96closure.experiments import WORKFLOWS, finished
 
 pytestmark = pytest.mark.slow  # whole runs, or many of them
 
 K = 5
+HERE, NEAR, SEEN = (lc.Fields(radius=radius, lags=lags) for radius, lags in ((0, ()), (1, ()), (1, (0.005, 0.015))))
+SITES = lc.Fields(radius=1, lags=(), periodic=False, pool=())
+FEW = Quantiles(centres=60)
+MADE: dict[str, tuple[str, dict[str, Any]]] = {
+    **{name: (name, {}) for name in CLOSURES if name != "schrodinger_bridge"},
+    "schrodinger_bridge": ("schrodinger_bridge", {"fields": SEEN, "trend": Trend(3, 3), "law": FEW}),
+    "without trend": ("schrodinger_bridge", {"fields": HERE, "trend": None, "law": FEW, "noise": Noise(1, False)}),
+    "compressed": ("schrodinger_bridge", {"fields": NEAR, "trend": Trend(2, 1), "law": Moments(60, 16)}),
+    "moments of sites": ("schrodinger_bridge", {"fields": SITES, "trend": Trend(2, 1), "law": Moments(40, None)}),
+    "chain of sites": ("schrodinger_bridge", {"fields": SITES, "trend": Trend(2, 1), "law": Chain(centres=40)}),
+    "chain of lags": ("schrodinger_bridge", {"fields": SEEN, "trend": None, "law": Chain("sequential", centres=40)}),
+    "coloured": ("polynomial_ar1", {"fields": SEEN, "trend": Trend(2, 2), "noise": Noise(3), "residual_degree": 2}),
+}
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +52,8 @@ def truth() -> xr.Dataset:
 def saved(truth: xr.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with a file of every closure, and of bridges that hold other parts."""
     folder = tmp_path_factory.mktemp("closures")
-    bridge = CLOSURES["schrodinger_bridge"]
-    made = {name: closure.fit(truth) for name, closure in CLOSURES.items()}
-    made["compressed bridge"] = bridge.fit(truth, scheme="moments", epsilon=0.1, compressed=16)
-    made["bridge of sites"] = bridge.fit(truth, scheme="split", radius=1, pooled=False, memory=None, centres=40)
-    for name, closure in made.items():
-        closure.save(folder / f"{name}.nc")
+    for name, (of, how) in MADE.items():
+        CLOSURES[of].fit(truth, **how).save(folder / f"{name}.nc")
     return folder
 
 
@@ -129,7 +138,7 @@ def mutate(path: Path, what: str, which: int, place: int, value: int) -> None:
 NUMBERS = st.integers(0, 10**6)
 
 
-@pytest.mark.parametrize("name", [*sorted(set(CLOSURES) - {"none"}), "compressed bridge", "bridge of sites"])
+@pytest.mark.parametrize("name", sorted(set(MADE) - {"none"}))
 @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(what=st.sampled_from(KINDS), which=NUMBERS, place=NUMBERS, value=NUMBERS)
 def test_plausible_damage_is_refused_or_harmless(
@@ -160,7 +169,7 @@ class Bomb:
 def test_nothing_in_a_file_is_run(saved: Path, tmp_path: Path) -> None:
     payload = np.frombuffer(pickle.dumps(Bomb(tmp_path / "trace")), np.uint8)
     for file in saved.iterdir():
-        for field in ("closure", "scheme", "config", "history"):
+        for field in ("closure", "law", "config", "history"):
             path = tmp_path / "closure.nc"
             data = xr.load_dataset(file, decode_times=False).assign_attrs({field: payload, "_target_": "os.system"})
             data.drop_encoding().to_netcdf(path)

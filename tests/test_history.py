@@ -182,6 +182,16 @@ class TestStart:
             batch = lc.integrate(MODEL, closure, part, steps=5, rng=4, member=np.array(some))
             np.testing.assert_array_equal(batch["z"], whole["z"][some])
 
+    @pytest.mark.parametrize("parts", [2, 3, 7, 400])
+    def test_a_drawn_past_has_the_same_bits_in_every_batch(self, parts: int) -> None:
+        model = lc.TwoScaleLorenz96()
+        record = model.simulate(samples=1500, rng=1)
+        fields = lc.Fields(radius=1, lags=(0.05, 0.1))
+        closure, z = Polynomial.fit(record, fields, Trend(degree=2, order=1)), record["z"].values[::3][:400] + 0.3
+        whole = closure.init(z, 3).history
+        for some in np.array_split(np.arange(400), parts):
+            np.testing.assert_array_equal(closure.init(z[some], 3, member=some).history, whole[some])
+
     @pytest.mark.parametrize(
         ("changed", "message"),
         [

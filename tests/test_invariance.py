@@ -10,22 +10,62 @@ import pytest
 import xarray as xr
 
 import l96closure as lc
-from l96closure.closures import Analog, Polynomial, PolynomialAR1, SchrodingerBridge
+from l96closure.closures import (
+    Analog,
+    Chain,
+    Moments,
+    Noise,
+    Polynomial,
+    PolynomialAR1,
+    Quantiles,
+    SchrodingerBridge,
+    Trend,
+    regression,
+)
 
 F64 = npt.NDArray[np.float64]
 
+HERE = lc.Fields(radius=0, lags=())
+NEAR = lc.Fields(radius=1, lags=())
+INTERVAL = 5e-3
+SEEN = lc.Fields(radius=1, lags=(INTERVAL, 3 * INTERVAL))
+FEW = 600
+# The single precision of moments is no more than noise of a low order can bear: what the last steps add to a smooth
+# series of a high order is next to nothing.
 CLOSURES: dict[str, tuple[Any, dict[str, Any]]] = {
-    "polynomial": (Polynomial, {"degree": 8}),
+    "polynomial": (Polynomial, {"trend": Trend(8, 1, 0.0)}),
+    "polynomial of all that is seen": (Polynomial, {"fields": SEEN, "trend": Trend(4, 3)}),
     "polynomial_ar1": (PolynomialAR1, {"residual_degree": 3}),
+    "polynomial_ar1 of all that is seen": (
+        PolynomialAR1,
+        {"fields": SEEN, "trend": Trend(4, 2), "noise": Noise(4), "residual_degree": 2},
+    ),
     "analog": (Analog, {}),
+    "analog of neighbourhoods": (Analog, {"fields": NEAR}),
     "analog without memory": (Analog, {"memory": False}),
-    "quantile": (SchrodingerBridge, {"centres": 1500}),
-    "quantile without trend": (SchrodingerBridge, {"centres": 1500, "trend_degree": None}),
-    "moments": (SchrodingerBridge, {"centres": 600, "radius": 1, "scheme": "moments", "compressed": None}),
-    "compressed": (SchrodingerBridge, {"centres": 1500, "scheme": "moments", "compressed": 100}),
-    "auto": (SchrodingerBridge, {"centres": 600, "epsilon": "auto", "scheme": "moments", "compressed": None}),
-    "split": (SchrodingerBridge, {"centres": 600, "radius": 1, "scheme": "split", "compressed": None}),
-    "sequential": (SchrodingerBridge, {"centres": 600, "radius": 1, "scheme": "sequential"}),
+    "as it comes": (SchrodingerBridge, {}),
+    "quantile": (SchrodingerBridge, {"fields": HERE, "law": Quantiles(centres=1500)}),
+    "quantile of all that is seen": (SchrodingerBridge, {"fields": SEEN, "law": Quantiles(centres=1500)}),
+    "quantile given z": (SchrodingerBridge, {"fields": NEAR, "law": Quantiles("z", 1500)}),
+    "quantile given the trend": (SchrodingerBridge, {"fields": NEAR, "law": Quantiles("trend", 1500)}),
+    "quantile without trend": (SchrodingerBridge, {"fields": HERE, "trend": None, "law": Quantiles(centres=1500)}),
+    "quantile on a line": (
+        SchrodingerBridge,
+        {"fields": lc.Fields(radius=1, lags=(INTERVAL,), periodic=False), "law": Quantiles(centres=FEW)},
+    ),
+    "moments": (SchrodingerBridge, {"fields": NEAR, "law": Moments(FEW, None), "noise": Noise(1)}),
+    "moments of lags": (
+        SchrodingerBridge,
+        {"fields": lc.Fields(radius=0, lags=(2 * INTERVAL,)), "law": Moments(FEW, None), "noise": Noise(1)},
+    ),
+    "moments without trend": (
+        SchrodingerBridge,
+        {"fields": NEAR, "trend": None, "law": Moments(FEW, None), "noise": Noise(1)},
+    ),
+    "compressed": (SchrodingerBridge, {"fields": HERE, "law": Moments(1500, 100), "noise": Noise(1)}),
+    "split": (SchrodingerBridge, {"fields": NEAR, "law": Chain("split", centres=FEW)}),
+    "split without trend": (SchrodingerBridge, {"fields": NEAR, "trend": None, "law": Chain("split", centres=FEW)}),
+    "sequential": (SchrodingerBridge, {"fields": NEAR, "law": Chain("sequential", centres=FEW)}),
 }
 DRAWN = "sequential"  # draws samples: rounding makes it another one where a random number is next to a boundary
 
@@ -63,18 +103,32 @@ def spread(truth: xr.Dataset) -> dict[str, float]:
     return {name: float(truth[name].std()) for name in ("z", "psi")}
 
 
-def drawn(closure: Any, z: F64, steps: int = 8) -> F64:
-    state, out = closure.init(z, 5), []
+def drawn(closure: Any, z: F64, steps: int = 8, history: xr.Dataset | None = None) -> F64:
+    state, out = closure.init(z, 5, **({} if history is None else {"history": history})), []
     for _ in range(steps):
         psi, state = closure.step(z, state)
         out.append(psi)
     return np.array(out)
 
 
+def past_of(data: xr.Dataset, lags: int = 20) -> xr.Dataset:
+    """What came before some times of a record, as a history."""
+    times = np.arange(500, 2500, 500)[:, None] - np.arange(lags)
+    dims = ("member", "lag", "k")
+    return xr.Dataset({n: (dims, data[n].values[times]) for n in ("z", "psi")}, {"lag": INTERVAL * np.arange(lags)})
+
+
+def drawn_twice(of: Any, how: dict[str, Any], data: xr.Dataset) -> F64:
+    """Draw from a past that is drawn, and from one that is known (start, step, member, K)."""
+    closure, past = of.fit(data, **how), past_of(data)
+    z = past["z"].values[:, 0]
+    return np.array([drawn(closure, z), drawn(closure, z, history=past if closure.past_steps else None)])
+
+
 @pytest.fixture(scope="module")
 def plain(truth: xr.Dataset) -> dict[str, F64]:
     """What every closure draws in the units of the model."""
-    return {name: drawn(of.fit(truth, **how), truth["z"].values[::500]) for name, (of, how) in CLOSURES.items()}
+    return {name: drawn_twice(of, how, truth) for name, (of, how) in CLOSURES.items()}
 
 
 @pytest.mark.parametrize("unit", UNITS)
@@ -83,29 +137,45 @@ def test_psi_of_every_closure(
     truth: xr.Dataset, spread: dict[str, float], plain: dict[str, F64], name: str, unit: str
 ) -> None:
     (of, how), change = CLOSURES[name], UNITS[unit]
-    data = change.change(truth, spread)
-    psi = drawn(of.fit(data, **how), data["z"].values[::500])
+    psi = drawn_twice(of, how, change.change(truth, spread))
     scale, shift = change.of_psi
     difference = np.abs(psi / scale - shift * spread["psi"] - plain[name]) / spread["psi"]
     if name == DRAWN:
-        assert (difference[0] < 1e-6).mean() > 0.9  # what it draws next starts from there
+        assert (difference[:, 0] < 1e-6).mean() > 0.9  # what it draws next starts from there
     else:
         assert difference.max() < 1e-6
 
 
+@pytest.mark.parametrize("law", [Quantiles("w", 1000), Moments(FEW, None)], ids=["quantiles", "moments"])
 @pytest.mark.parametrize("unit", UNITS)
-def test_psi_of_several_predictors(truth: xr.Dataset, spread: dict[str, float], unit: str) -> None:
-    fields, change = {"predictors": ["z", "w"], "centres": 600, "compressed": None}, UNITS[unit]
-    second = np.roll(truth["z"].values, 1, axis=1)
+def test_psi_of_several_predictors(truth: xr.Dataset, spread: dict[str, float], unit: str, law: Any) -> None:
+    how: dict[str, Any] = {
+        "fields": lc.Fields(["z", "w"], radius=1, lags=(2 * INTERVAL,)),
+        "trend": Trend(4, 2),
+        "law": law,
+        "noise": Noise(1),
+    }
+    second = truth["z"].values * np.roll(truth["z"].values, 2, axis=1)
     expected, found = (
         drawn(
-            SchrodingerBridge.fit(data.assign(w=(("time", "k"), w)), **fields),
+            SchrodingerBridge.fit(data.assign(w=(("time", "k"), w)), **how),
             np.stack([data["z"].values[::500], w[::500]], axis=1),
         )
-        for data, w in ((truth, second), (change.change(truth, spread), 1e5 * spread["z"] - 1e-3 * second))
+        for data, w in ((truth, second), (UNITS[unit].change(truth, spread), 1e5 * spread["z"] - 1e-3 * second))
     )
-    scale, shift = change.of_psi
+    scale, shift = UNITS[unit].of_psi
     assert np.abs(found / scale - shift * spread["psi"] - expected).max() < 1e-6 * spread["psi"]
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_probabilities(truth: xr.Dataset, spread: dict[str, float], unit: str) -> None:
+    for how in ({"law": Quantiles(centres=1500)}, {"law": Quantiles("z", 1500)}, {"law": Moments(FEW, None)}):
+        plain, found = (
+            SchrodingerBridge.fit(data, fields=SEEN, **how).probability(data)
+            for data in (truth, UNITS[unit].change(truth, spread))
+        )
+        assert np.isnan(plain).sum() == 3 * 6
+        np.testing.assert_allclose(found, plain, rtol=0, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -141,10 +211,10 @@ def test_every_score(truth: xr.Dataset, spread: dict[str, float], runs: Any, uni
         np.testing.assert_allclose(found[name] / scale - what * shift, plain[name], rtol=0, atol=1e-6 * spread[of])
 
 
-@pytest.mark.parametrize("of", [Polynomial, PolynomialAR1])
+@pytest.mark.parametrize("of", [Polynomial, PolynomialAR1, SchrodingerBridge])
 def test_a_trend_that_adds_to_what_it_should_take_off_is_refused(
     truth: xr.Dataset, monkeypatch: pytest.MonkeyPatch, of: Any
 ) -> None:
-    monkeypatch.setattr(np.linalg, "lstsq", lambda a, b, rcond=None: (np.full(a.shape[1], 1e3 * b.std()),))
-    with pytest.raises(ValueError, match=r"^trend_degree = 4 .* about the trend the target has std .*, without it"):
-        of.fit(truth)
+    monkeypatch.setattr(regression, "_path", lambda sums, ridges: [np.full(len(sums.xy), 1e3)] * len(ridges))
+    with pytest.raises(ValueError, match=r"^trend = .* a simpler one: about it the target has std .*, without it"):
+        of.fit(truth, fields=HERE)

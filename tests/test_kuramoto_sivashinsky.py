@@ -257,14 +257,15 @@ class TestExperiment:
             assert coarse["z"].attrs["long_name"] == "box average of the solution"
         with xr.open_dataset(outcome.folder / "reference.nc", decode_times=False) as reference:
             assert reference.attrs["model_K"] == 48
-            assert float(reference["time"][1]) == pytest.approx(0.4)
+            assert float(reference["time"][1]) == pytest.approx(0.2)
 
     @pytest.mark.parametrize(
         ("override", "message"),
         [
             ("model.name=lorenz63", "model.name = 'lorenz63' is not allowed; it must be one of kuramoto_sivashinsky, "),
             ("+model.F=8", "model has no setting 'F'; it has L, K, J"),
-            ("+training.subgrid=fine", "training has no setting 'subgrid'; it has samples, dt, every, spinup"),
+            ("+training.J=3", "training has no setting 'J'; it has samples, dt, every, spinup, subgrid, coarse_dt"),
+            ("training.subgrid=fine", "training.subgrid = 'fine' is not allowed; it must be one of instant, step"),
             ("coarse.dt=0.13", "coarse.dt = 0.13 is not allowed"),
         ],
     )

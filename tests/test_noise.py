@@ -94,6 +94,16 @@ def test_blocks_hold_the_same_numbers(sites: int, draw: int) -> None:
         assert np.array_equal(found, drawn(key, *places))
 
 
+@pytest.mark.parametrize("shapes", [((), ()), ((3,), (3,)), ((2, 1), (3,)), ((2, 1), (0,)), ((0,), ())])
+def test_numbers_have_the_shape_that_their_places_have_together(shapes: tuple[tuple[int, ...], ...]) -> None:
+    member, site = (np.arange(int(np.prod(shape))).reshape(shape) for shape in shapes)
+    found = noise.normals(7, member, 0, site=site)
+    assert found.shape == np.broadcast_shapes(*shapes)
+    for place in np.ndindex(found.shape):
+        one, other = (np.broadcast_to(each, found.shape)[place] for each in (member, site))
+        assert found[place] == noise.normals(7, one, 0, site=other)
+
+
 def test_keys_follow_from_seeds_and_generators() -> None:
     assert noise.key_of(5) == noise.key_of(5) != noise.key_of(6)
     generator = np.random.default_rng(5)

@@ -17,8 +17,18 @@ import xarray as xr
 from mortal import Killed, MortalRestart
 
 import l96closure as lc
-from l96closure import fingerprint
-from l96closure.closures import NoClosure, Polynomial, SchrodingerBridge
+from l96closure import bridge, fingerprint
+from l96closure.closures import (
+    Chain,
+    Moments,
+    NoClosure,
+    Noise,
+    Polynomial,
+    PolynomialAR1,
+    Quantiles,
+    SchrodingerBridge,
+    Trend,
+)
 from l96closure.restart import Restart
 from l96closure.systems import KuramotoSivashinsky, TwoScaleLorenz96, kuramoto_sivashinsky, lorenz96
 
@@ -65,6 +75,11 @@ _COARSE: dict[str, list[Arguments]] = {
 }
 
 
+NEAR = lc.Fields(radius=1, lags=())
+_CHAINS: list[Arguments] = [
+    *({}, {"scheme": "euler"}, {"steps": 2}, {"clamp": "state"}, {"noise_metric": "physical"}),
+]
+
 # What is called, with what, and each argument of it changed in one way or more
 CALLS: dict[str, tuple[Callable[..., Any], Arguments, dict[str, list[Arguments]]]] = {
     "two-scale model": (
@@ -79,7 +94,7 @@ CALLS: dict[str, tuple[Callable[..., Any], Arguments, dict[str, list[Arguments]]
             "dt": [{"dt": 5e-4}],
             "every": [{"every": 3}],
             "spinup": [{"spinup": 0.03}],
-            "subgrid": [{"subgrid": "coupling"}, {"subgrid": "fine"}],
+            "subgrid": [{"subgrid": "coupling"}, {"subgrid": "fine"}, {"subgrid": "step"}],
             "coarse_dt": [{"coarse_dt": 4e-3}],
             "rng": [{"rng": 4}, {"rng": np.random.default_rng(7)}],
             "members": [{"members": 1}, {"members": 3}, {"members": None}],
@@ -118,16 +133,21 @@ CALLS: dict[str, tuple[Callable[..., Any], Arguments, dict[str, list[Arguments]]
     "forecasts": (
         lc.forecast,
         {
-            **{"model": tendency, "closure": Polynomial.fit(TRUTH), "reference": TRUTH, "starts": 3, "members": 2},
-            **{"leads": [0.0, 0.02, 0.04], "dt": 5e-3, "scheme": "euler", "rng": 3},
+            **{"model": tendency, "closure": PolynomialAR1.fit(TRUTH), "reference": TRUTH, "starts": 3, "members": 2},
+            **{"leads": [0.0, 0.02, 0.04], "past": True, "scheme": "euler", "rng": 3},
         },
         {
-            **_COARSE,
+            **{name: changes for name, changes in _COARSE.items() if name != "dt"},
+            "closure": [
+                *_COARSE["closure"][:1],
+                {"closure": NoClosure(dt=5e-3)},
+                {"closure": Polynomial.fit(TRUTH, dt=1e-2)},
+            ],
+            "past": [{"past": False}],
             "reference": [{"reference": OTHER}, {"reference": TRUTH.isel(time=slice(1, None))}],
             "starts": [{"starts": 4}],
             "members": [{"members": 3}],
             "leads": [{"leads": [0.0, 0.02, 0.04, 0.06]}, {"leads": [0.0, 0.05, 0.1]}],
-            "dt": [{"dt": 1e-2}],
         },
     ),
     "mark": (
@@ -152,34 +172,35 @@ CALLS: dict[str, tuple[Callable[..., Any], Arguments, dict[str, list[Arguments]]
     "fit": (
         SchrodingerBridge.fit,
         {
-            **{"truth": TRUTH, "epsilon": 0.2, "radius": 1, "scheme": "moments", "memory": None, "step": None},
-            **{"decorrelation_steps": 1, "clamp": "query", "noise_metric": "scaled", "pooled": True, "thinning": 5},
-            **{"centres": 100, "compressed": None, "trend_degree": 3, "tolerance": 1e-6, "seed": 0, "predictors": "z"},
-            **{"target": "psi", "dim": "k", "periodic": True, "neighbourhoods": None, "conserve": False},
+            **{"truth": TRUTH, "fields": NEAR, "trend": Trend(3, 1, 0.0), "law": Moments(100, None)},
+            **{"noise": Noise(0), "kernel": bridge.Kernel(epsilon=0.2), "dt": None, "rng": 0},
         },
         {
             "truth": [{"truth": OTHER}, {"truth": TRUTH.assign(psi=TRUTH["psi"] * 2.0)}],
-            "epsilon": [{"epsilon": 0.3}, {"epsilon": "auto"}, {"epsilon": None}],
-            "radius": [{"radius": 0}],
-            "scheme": [{"scheme": "split"}, {"scheme": "quantile", "radius": 0}],
-            "memory": [{"memory": 1}],
-            "step": [{"step": 0.01, "memory": 1}],
-            "decorrelation_steps": [{"decorrelation_steps": 2, "scheme": "split"}],
-            "clamp": [{"clamp": "state", "scheme": "split"}],
-            "noise_metric": [{"noise_metric": "physical", "scheme": "split"}],
-            "pooled": [{"pooled": False, "centres": 50}],
-            "thinning": [{"thinning": 4}],
-            "centres": [{"centres": 90}],
-            "compressed": [{"compressed": 20}],
-            "trend_degree": [{"trend_degree": 2}, {"trend_degree": None}],
-            "tolerance": [{"tolerance": 1e-5}],
-            "seed": [{"seed": 1}],
-            "predictors": [{"predictors": "w"}, {"predictors": ["z", "w"]}],
-            "target": [{"target": "other"}],
-            "dim": [{"dim": "x", "truth": TRUTH.rename(k="x")}],
-            "periodic": [{"periodic": False, "centres": 50}],
-            "neighbourhoods": [{"neighbourhoods": [[i, (i + 2) % 6] for i in range(6)]}],
-            "conserve": [{"conserve": True}],
+            "fields": [
+                {"fields": lc.Fields(radius=0, lags=())},
+                {"fields": lc.Fields(radius=1, lags=(0.005,))},
+                {"fields": lc.Fields("w", radius=1, lags=())},
+                {"fields": lc.Fields(["z", "w"], radius=1, lags=())},
+                {"fields": lc.Fields(targets="other", radius=1, lags=())},
+                {"fields": lc.Fields(radius=1, lags=(), pool=()), "law": Moments(50, None)},
+                {"fields": lc.Fields(radius=1, lags=(), periodic=False), "law": Moments(50, None)},
+                {"fields": lc.Fields(lags=(), neighbourhoods=[[i, (i + 2) % 6] for i in range(6)])},
+                {"fields": lc.Fields(radius=1, lags=(), conserve=True)},
+                {"fields": lc.Fields(dim="x", radius=1, lags=()), "truth": TRUTH.rename(k="x")},
+            ],
+            "trend": [{"trend": Trend(2, 1, 0.0)}, {"trend": Trend(3, 2, 0.0)}, {"trend": None}],
+            "law": [
+                *({"law": Moments(90, None)}, {"law": Moments(100, 20)}, {"law": Quantiles(centres=100)}),
+                *({"law": Chain(**how, centres=100), "noise": None} for how in _CHAINS),
+            ],
+            "noise": [{"noise": Noise(1)}, {"noise": Noise(1, False)}],
+            "kernel": [
+                *({"kernel": bridge.Kernel(epsilon=0.3)}, {"kernel": None}),
+                *({"kernel": bridge.Kernel("kde", 0.2)}, {"kernel": bridge.Kernel(epsilon=0.2, rtol=1e-3)}),
+            ],
+            "dt": [{"dt": 0.01, "noise": Noise(1)}, {"dt": 0.01}],
+            "rng": [{"rng": 1}, {"rng": np.random.default_rng(7)}],
         },
     ),
 }

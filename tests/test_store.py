@@ -390,13 +390,20 @@ def test_every_kind_of_file_passes_the_cf_checker(tmp_path: Path) -> None:
         {name: (("member", "time", "k"), truth[name].values.reshape(2, 300, 5)) for name in ("z", "psi")},
         coords={"member": [0, 1], "time": truth["time"].values[:300], "k": truth["k"]},
     )
-    none = lc.closures.NoClosure()
-    forecast = lc.forecast(lambda z: -z, none, truth, starts=5, members=3, leads=np.linspace(0.0, 0.5, 6), dt=0.01)
+    none = lc.closures.NoClosure(dt=0.01)
+    forecast = lc.forecast(lambda z: -z, none, truth, starts=5, members=3, leads=np.linspace(0.0, 0.5, 6))
     diagnostics = xr.merge([lc.diagnose(truth, coarse), lc.verify(forecast, truth)], combine_attrs="no_conflicts")
     kinds = {"truth": truth, "coarse": coarse, "forecast": forecast, "diagnostics": diagnostics}
     for kind, dataset in kinds.items():
         _write(dataset, tmp_path / f"{kind}.nc", kind=kind, config_yaml="K: 5\n", seeds={"truth": 2**63})
-    lc.closures.SchrodingerBridge.fit(truth, centres=50).save(tmp_path / "closure.nc")
+    seen, of = lc.Fields(radius=1, lags=(0.01, 0.03)), lc.closures
+    laws = {
+        "quantiles": of.Quantiles(centres=50),
+        "moments": of.Moments(50, 20),
+        "chain": of.Chain(centres=50),
+    }
+    for name, law in laws.items():
+        of.SchrodingerBridge.fit(truth, seen, of.Trend(3, 3), law).save(tmp_path / f"{name}.nc")
     for closure in (lc.closures.NoClosure, lc.closures.Polynomial, lc.closures.PolynomialAR1, lc.closures.Analog):
         closure.fit(truth).save(tmp_path / f"{closure.name}.nc")
     for path in sorted(tmp_path.glob("*.nc")):

@@ -129,6 +129,7 @@ class Analog:
         """
         if fields.lags:
             checks.reject("lags", fields.lags, "(): analogs see the present and, with memory, the step before")
+        known_of_truth = origin.of(truth, dt)
         record = read(truth, fields, dt, ordered=memory)
         if memory and record.step is None:
             checks.reject("truth.coords", sorted(map(str, truth.coords)), "with the times that memory is about")
@@ -150,7 +151,7 @@ class Analog:
             scale = np.concatenate([scale, samples[:, scale.size :].std(axis=0)])
             if not (scale > 0.0).all():
                 checks.reject("change of truth.z", 0.0, "an array of at least two distinct values")
-        return cls(record.fields, neighbour, neighbours, memory, samples, scale, drawn, **origin.of(truth, dt))
+        return cls(record.fields, neighbour, neighbours, memory, samples, scale, drawn, **known_of_truth)
 
     def init(
         self, z: F64, rng: np.random.Generator | int, member: npt.ArrayLike = 0, history: xr.Dataset | None = None
@@ -178,7 +179,7 @@ class Analog:
         if not self.memory:
             return state
         if history is not None:
-            values, psi = known(history, self.fields, self.dt, len(now), 1)
+            values, psi = known(history, self, len(now), 1)
             return state._replace(memory=np.concatenate([psi[:, 1, :, None], np.moveaxis(values[:, 1], 1, 2)], axis=2))
         places = self.neighbour.shape[1] * now.shape[1]
         scale = self.coordinate_scale[:places]

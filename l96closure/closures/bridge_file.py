@@ -41,7 +41,7 @@ def field_variables(fields: Fields) -> xr.Dataset:
             "field_units": ("field", list(fields.units)),
             "dim": list(fields.dim),
         },
-        attrs={"conserve": np.int8(fields.conserve)},
+        attrs={"conserve": np.int8(bool(fields.conserve))},
     )
     for key, coordinate in fields.coordinates.variables.items():
         dims = [f"grid_{dim}" for dim in coordinate.dims]

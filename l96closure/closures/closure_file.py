@@ -289,7 +289,7 @@ def tables(closure: Any) -> dict[str, npt.NDArray[Any]]:
         "neighbour": features.neighbour,
         "lag": features.lags,
         "range": np.stack([features.lower, features.upper], axis=1),
-        "conserve": np.array(closure.fields.conserve),
+        "conserve": np.array(bool(closure.fields.conserve)),
     }
     if closure.trend is not None:
         found |= {name: variable[1] for name, variable in _trend_variables(closure.trend).items()}

@@ -112,7 +112,7 @@ class Composed:
         state = begin(len(z), rng, member)
         now = z.reshape(len(z), len(self.fields.predictors), -1)
         if history is not None and self.past_steps:
-            return self._from_past(state, *known(history, self.fields, self.dt, len(z), self.past_steps))
+            return self._from_past(state, *known(history, self, len(z), self.past_steps))
         if self.law is not None:
             state = state._replace(memory=self.law.initial(state))
         return state if self.past is None else state._replace(history=self.past.drawn(now, self.features, state))

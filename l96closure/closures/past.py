@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ import xarray as xr
 from l96closure import checks, noise
 from l96closure.closures.features import Features
 from l96closure.closures.state import State
-from l96closure.fields import Fields
+from l96closure.subgrid import FITTING_SCHEME
 
 __all__ = ["Past", "known", "terms"]
 
@@ -107,8 +108,9 @@ class Past:
         """Regression of the steps before (n, H, P, K) on scaled predictors (n, P, K)."""
         n, P, K = scaled.shape
         C, H, _ = self.backwards.shape
-        terms = _terms(scaled, self.window).reshape(n, K, C)  # a product for each: no bit depends on how many there are
-        return (terms @ self.backwards.reshape(C, -1)).reshape(n, K, H, P).transpose(0, 2, 3, 1)
+        # A product for each member: the rounding of one for all would depend on how many there are.
+        found = _terms(scaled, self.window).reshape(n, K, C) @ self.backwards.reshape(C, -1)
+        return found.reshape(n, K, H, P).transpose(0, 2, 3, 1)
 
     def _nearest(self, wanted: F32) -> tuple[Index, Index]:
         """Return times and rotations of the fields nearest to each of the wanted ones (n, P, K); both (n, nearest)."""
@@ -117,7 +119,7 @@ class Past:
         turns = np.arange(wanted.shape[2] if self.rotations else 1)
         times = times[:: -(-times.size * turns.size // _MOST_STATES)]
         states = self.fields[times].reshape(times.size, -1)
-        squares, most = (states**2).sum(axis=1), min(_NEAREST, times.size)
+        squares, most = (states**2).sum(axis=1), min(2 * _NEAREST, times.size)
         found_times, found_turns = [], []
         for some in np.array_split(wanted, -(-len(wanted) * times.size // _AT_ONCE)):
             distance = np.empty((len(some), 0), np.float32)
@@ -135,7 +137,17 @@ class Past:
                 time, turn = (np.take_along_axis(one, best, axis=1) for one in (time, turn))
             found_times.append(time)
             found_turns.append(turn)
-        return np.concatenate(found_times), np.concatenate(found_turns)
+        return self._ordered(wanted, np.concatenate(found_times), np.concatenate(found_turns))
+
+    def _ordered(self, wanted: F32, time: Index, turn: Index) -> tuple[Index, Index]:
+        """Take the nearest of twice as many found, by distances whose rounding does not depend on who else asks."""
+        distance = np.empty(time.shape)
+        for i, one in enumerate(wanted.astype(np.float64)):
+            site = ((np.arange(one.shape[1]) + turn[i, :, None]) % one.shape[1])[:, None]
+            there = np.take_along_axis(self.fields[time[i]], site, axis=2)
+            distance[i] = ((there - one) ** 2).sum(axis=(1, 2))
+        best = np.argsort(distance, axis=1, kind="stable")[:, :_NEAREST]
+        return np.take_along_axis(time, best, axis=1), np.take_along_axis(turn, best, axis=1)
 
 
 def _terms(scaled: F64, window: Index) -> F64:
@@ -158,24 +170,29 @@ def terms(size: int) -> int:
     return math.comb(size + _order(size), _order(size))
 
 
-def known(history: xr.Dataset, fields: Fields, dt: float | None, members: int, steps: int) -> tuple[F64, F64]:
+def known(history: xr.Dataset, closure: Any, members: int, steps: int) -> tuple[F64, F64]:
     """Take predictors (member, lag, P, K) and psi (member, lag, K) out of a history, from now to ``steps`` before.
 
     Parameters
     ----------
     history : from :func:`l96closure.history`, or like it.
-    fields : the closure's.
-    dt : its step, that of the lags.
+    closure : has the fields, the definition of psi and the step, that of the lags.
     members : how many there are.
     steps : lags that are needed.
 
     Raises
     ------
     ValueError
-        A variable is missing, of other dims or sizes, or the lags are not as many steps as that.
+        A variable is missing, of other dims or sizes, the lags are not as many steps as that, or psi is of another
+        scheme than the closure's.
     """
     if "lag" not in checks.xarray_dataset("history", history).coords:
         checks.reject("history", sorted(map(str, history.coords)), "a Dataset with the coordinate lag")
+    fields, dt, scheme = closure.fields, closure.dt, FITTING_SCHEME.get(closure.subgrid or "")
+    if scheme is not None and history.attrs.get("scheme", scheme) != scheme:
+        checks.reject(
+            "scheme of history", history.attrs["scheme"], f"{scheme!r}, which psi = {closure.subgrid!r} goes with"
+        )
     lag = checks.finite_array("history['lag']", history["lag"], 1)
     if lag.size <= steps:
         checks.reject(

@@ -51,10 +51,11 @@ class Polynomial(Composed):
         ValueError
             An argument is out of its range, or ``truth`` is no usable training data.
         """
+        known_of_truth = origin.of(truth, dt)
         record = read(truth, fields, dt, ordered=fields.lags != ())
         found = choice.candidates(record, fields, trend)
         number = choice.simplest(found)
         record = choice.settled(record, found[number])
         residual = fitting.without_trend(record, found[number].features, trend)
         selection = choice.report(record, found, number) if len(found) > 1 else None
-        return cls(**fitting.composed_of(record, residual, None, "", selection), **origin.of(truth, dt))
+        return cls(**fitting.composed_of(record, residual, None, "", selection), **known_of_truth)

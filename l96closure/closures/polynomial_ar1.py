@@ -70,6 +70,7 @@ class PolynomialAR1(Composed):
             An argument is out of its range, ``truth`` is no usable training data, its time is not uniform, or it looks
             like several runs (:func:`l96closure.series.one_run`).
         """
+        known_of_truth = origin.of(truth, dt)
         record = read(truth, fields, dt, ordered=True)
         found = choice.candidates(record, fields, trend)
         number = choice.simplest(found)
@@ -80,7 +81,7 @@ class PolynomialAR1(Composed):
         x = choice.given(record, residual, name)
         log_variance = _fit_log_variance(np.concatenate(x), np.concatenate(residual.values), residual_degree)
         law = fitting.driven(log_variance, x, residual.values, noise, record)
-        return cls(**fitting.composed_of(record, residual, law, name, selection), **origin.of(truth, dt))
+        return cls(**fitting.composed_of(record, residual, law, name, selection), **known_of_truth)
 
 
 def _fit_log_variance(z: F64, residual: F64, degree: int) -> PolynomialTrend:

@@ -38,7 +38,7 @@ _SINGULAR = 1e-13  # beside 1, of a correlation matrix whose columns may depend 
 _RIDGES = tuple(10.0**power for power in range(-7, 1))  # per row and standardised column
 _HIGHEST = 3  # order of products
 _RANDOM = 4  # group of columns that are random features
-_MOST_HIDDEN = 2**12
+_USUAL_HIDDEN, _MOST_HIDDEN = 200, 2**12
 _KEY = 20120614  # of the random features
 _STEEPEST, _FARTHEST = 4.0, 2.0  # of a random feature: slope, and distance of its centre from the middle
 _CONSTANT = 1e-14  # variance of a column, of values up to 1, that is rounding
@@ -54,9 +54,9 @@ class Trend:
     degree : of the polynomial in each predictor at the site itself, >= 0.
     order : highest order of the products of features that are added, from 1, the features themselves, to 3; None is
         chosen on held-out blocks of time.
-    hidden : number of random features that are added where a site sees more than itself now, >= 0.
     ridge : weight of the penalty per row and standardised column, >= 0; None is chosen on held-out blocks of time.
-        Products and random features of whose use held-out blocks say little are left out, unless ``order`` is given.
+    hidden : number of random features that are added where a site sees more than itself now, >= 0; None is 200 if
+        ``order`` is open too and held-out blocks ask for them, else none.
 
     Raises
     ------
@@ -66,14 +66,15 @@ class Trend:
 
     degree: int = 8
     order: int | None = None
-    hidden: int = 200
     ridge: float | None = None
+    hidden: int | None = None
 
     def __post_init__(self) -> None:
         checks.integer("trend.degree", self.degree, 0)
         if self.order is not None:
             checks.integer("trend.order", self.order, 1, below=4)
-        checks.integer("trend.hidden", self.hidden, 0, below=_MOST_HIDDEN)
+        if self.hidden is not None:
+            checks.integer("trend.hidden", self.hidden, 0, below=_MOST_HIDDEN)
         if self.ridge is not None:
             checks.number("trend.ridge", self.ridge, minimum=0.0)
 
@@ -224,7 +225,9 @@ class Columns(NamedTuple):
             some = np.array(list(rows), np.intp).reshape(-1, power)
             same = (some == some[:, :1]).all(axis=1) & np.isin(some[:, 0], features.own) & (power <= options.degree)
             products.append(some[~same])
-        return cls(options.degree, features.own, tuple(products), _drawn(options.hidden if more else 0, features.size))
+        return cls(
+            options.degree, features.own, tuple(products), _drawn(_number(options) if more else 0, features.size)
+        )
 
     @property
     def group(self) -> Index:
@@ -258,6 +261,13 @@ class Columns(NamedTuple):
             arrays[power - 1][tuple(self.products[power - 1].T)] = b[group == power]
         hidden = self.hidden if _RANDOM in used else self.hidden[:, :0]
         return chebyshev, *arrays, hidden, b[group == _RANDOM]
+
+
+def _number(options: Trend) -> int:
+    """Return how many random features are tried."""
+    if options.hidden is not None:
+        return options.hidden
+    return _USUAL_HIDDEN if options.order is None else 0
 
 
 def _drawn(number: int, size: int) -> F64:

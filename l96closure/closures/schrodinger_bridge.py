@@ -101,6 +101,7 @@ class SchrodingerBridge(Composed):
         several: list[Any] = list(fields) if isinstance(fields, (list, tuple)) else [fields]
         if not several or not all(isinstance(one, Fields) for one in several):
             checks.reject("fields", fields, "made by Fields, or several of them")
+        known = origin.of(truth, dt)
         record = read(truth, several[0], dt, ordered=remembers or any(one.lags != () for one in several))
         found = [one for these in several for one in choice.candidates(record, these, trend, len(several) > 1)]
 
@@ -108,7 +109,7 @@ class SchrodingerBridge(Composed):
             record = choice.settled(record, found[number])
             residual = fitting.without_trend(record, found[number].features, trend)
             fitted, coordinate = fitting.fit_law(record, residual, law, noise, kernel, rng, restart)
-            return cls(**fitting.composed_of(record, residual, fitted, coordinate, table), **origin.of(truth, dt))
+            return cls(**fitting.composed_of(record, residual, fitted, coordinate, table), **known)
 
         if len(found) == 1:
             return learned(record, 0)
