@@ -11,6 +11,7 @@ import numpy.typing as npt
 from l96closure import bridge, checks
 from l96closure.bridge.neighbourhoods import alike
 from l96closure.bridge.sampler import SEQUENTIAL
+from l96closure.bridge.sinkhorn import at_once
 from l96closure.closures import choice
 from l96closure.closures.features import Features
 from l96closure.closures.laws import (
@@ -165,8 +166,8 @@ def _bridge(
         "rng": rng,
     }
     problem |= _kernel_arguments(kernel)
-    with nullcontext() if restart is None else Journal(restart, problem) as journal:
-        fitted = bridge.fit(**problem, **({} if journal is None else {"remember": journal}))
+    with nullcontext(at_once) if restart is None else Journal(restart, problem) as remember:
+        fitted = bridge.fit(**problem, remember=remember)
     warn_of_few(fitted)
     compressed = options.compressed
     exact = isinstance(options, Chain) and options.scheme in SEQUENTIAL
