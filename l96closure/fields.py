@@ -80,7 +80,7 @@ class Fields:
             checks.integer("radius", self.radius, 0)
         if self.lags is not None:
             object.__setattr__(self, "lags", _checked_lags(self.lags))
-        pool = self.pool if isinstance(self.pool, str) else tuple(self.pool)
+        pool = tuple(self.pool) if isinstance(self.pool, list) else self.pool
         if pool not in _POOLS:
             checks.reject("pool", self.pool, "'auto' or ()")
         object.__setattr__(self, "pool", pool)
@@ -242,13 +242,15 @@ def _same(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
 
 
 def _several(name: str, given: str | Sequence[str], empty: bool = False) -> tuple[str, ...]:
-    names = (given,) if isinstance(given, str) else tuple(given)
+    names = (given,) if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
     if not (names or empty) or not all(isinstance(one, str) for one in names) or len(set(names)) != len(names):
         checks.reject(name, given, "a name or several different names")
     return names
 
 
 def _checked_lags(given: Sequence[float]) -> tuple[float, ...]:
+    if not isinstance(given, Iterable):
+        checks.reject("lags", given, "several times > 0, () or None")
     lags = tuple(sorted(checks.number("lags", lag, above=0.0) for lag in given))
     if len(set(lags)) != len(lags):
         checks.reject("lags", given, "different times > 0")
