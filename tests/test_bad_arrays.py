@@ -123,7 +123,6 @@ def cases() -> dict[str, Case]:
         "start of a run": Case("z", few, lambda x: lc.integrate(tendency, learned, x, 3)),
         "slow variables of the truth": Case("z", few[0], lambda x: MODEL.tendency(x, np.ones((K, 4)))),
         "fast variables of the truth": Case("y", np.ones((K, 4)), lambda x: MODEL.step(few[0], x, 1e-3)),
-        "start with a history": Case("z", few[:1], lambda x: remembering.init(x, 0, history=past)),
         "state of a process": Case("initial", np.ones(1), lambda x: of_process(process, x)),
     }
 
@@ -136,13 +135,13 @@ def cases() -> dict[str, Case]:
     for closure, fit in FITS.items():
         for variable in ("z", "psi"):
             made[f"{variable} for {closure}"] = of(truth, variable, f"truth.{variable}", fit)
+    dims, some = ("member", "lag", "k"), past.isel(lag=slice(remembering.past_steps + 1))
+    started = partial(remembering.init, few[:1], 0)
+    made["z of a history"] = of(some, "z", "history.z", lambda x: started(history=x))
+    made["psi of a history"] = Case(
+        "history.psi", some["psi"].values[:, 1:], lambda x: started(history=some.assign(psi=(dims, since_now(x))))
+    )
     for variable in ("z", "psi"):
-        made[f"{variable} of a history"] = of(
-            past.assign(psi=past["psi"].fillna(0.0)).isel(lag=slice(1, None)).assign_coords(lag=past["lag"][:-1]),
-            variable,
-            f"history.{variable}",
-            lambda x: remembering.init(few[:1], 0, history=with_a_present(x)),
-        )
         made[f"{variable} judged"] = of(truth, variable, f"truth.{variable}", learned.probability)
         made[f"{variable} replayed"] = of(truth, variable, f"record['{variable}']", lambda x: lc.replay(tendency, x))
     made["z of a record"] = of(truth, "z", "record['z']", lambda x: lc.history(tendency, x))
@@ -162,16 +161,14 @@ def of_process(process: xr.Dataset, initial: Any) -> xr.Dataset:
     return lc.TemporalProcess.fit(process).sample(2, 0, initial=initial)
 
 
-def with_a_present(before: xr.Dataset) -> xr.Dataset:
-    """Put a present before the past of a history, in which psi need not be known."""
-    now = xr.Dataset({n: (("member", "lag", "k"), np.ones((1, 1, K))) for n in ("z", "psi")}, {"lag": [0.0]})
-    both = xr.concat([now, before.drop_vars(["member", "k"], errors="ignore")], "lag", join="outer")
-    return both.assign_coords(lag=5e-3 * np.arange(both.sizes["lag"]))
+def since_now(before: Any) -> Any:
+    """Put a value of now, which need not be known, before those of a past (member, lag, K)."""
+    return (np.ma if np.ma.isMaskedArray(before) else np).concatenate([before[:, :1], before], axis=1)
 
 
 NAMES = [
     *("fit of a bridge", "choice of epsilon", "scale", "conditional mean", "effective samples", "chain"),
-    *("condition of a chain", "replay score", "start of a run", "start with a history", "slow variables of the truth"),
+    *("condition of a chain", "replay score", "start of a run", "slow variables of the truth"),
     *("fast variables of the truth", "state of a process", "start of forecasts", "forecasts", "observations"),
     *("trajectories", "z of the truth", "psi of the truth", "z of the run", "psi of the run"),
     *(f"{v} {what}" for what in ("of a history", "judged", "replayed") for v in ("z", "psi")),
@@ -205,7 +202,7 @@ def test_values_that_are_no_numbers(cases: dict[str, Case], name: str, defect: s
     ("name", "defect"),
     [
         (name, defect)
-        for name in NAMES[:13]
+        for name in NAMES[:12]
         for defect in OF_SHAPES
         if not (name in OF_SEVERAL_SHAPES and defect in OF_SEVERAL_SHAPES[name])
     ],
@@ -224,7 +221,7 @@ def test_what_is_no_dataset_is_named(given: Any) -> None:
         lambda x: lc.forecast(tendency, lc.closures.NoClosure(dt=5e-3), x),
         lambda x: lc.history(tendency, x),
         lambda x: lc.replay(tendency, x),
-        FITS["polynomial_ar1"](truth).probability,
+        FITS["polynomial_ar1"](truth, trend=lc.closures.Trend(1, 1)).probability,
         lambda x: lc.verify(x, truth),
         lc.TemporalProcess.fit,
     ]

@@ -300,6 +300,8 @@ def test_bad_settings(truth: xr.Dataset, of: Any, settings: dict[str, Any], mess
         (lambda: Noise(-1), r"^noise\.order = -1 .* >= 0"),
         (lambda: Noise(coloured=1), r"^noise\.coloured = 1 .* true or false"),  # type: ignore[arg-type]
         (lambda: lc.Fields(radius=-1), r"^radius = -1 .* >= 0"),
+        (lambda: lc.Fields(lags=0.1), r"^lags = 0\.1 .* several times"),  # type: ignore[arg-type]
+        (lambda: lc.Fields(pool=None), r"^pool = None .* 'auto' or \(\)"),  # type: ignore[arg-type]
         (lambda: lc.Fields(lags=(0.0,)), r"^lags = 0\.0 .* > 0"),
         (lambda: lc.Fields(lags=(0.1, 0.1)), r"^lags = \(0\.1, 0\.1\) .* different"),
         (lambda: lc.Fields(pool="none"), r"^pool = 'none' .* 'auto' or \(\)"),

@@ -161,10 +161,11 @@ def test_psi_of_several_predictors(truth: xr.Dataset, spread: dict[str, float], 
             SchrodingerBridge.fit(data.assign(w=(("time", "k"), w)), **how),
             np.stack([data["z"].values[::500], w[::500]], axis=1),
         )
-        for data, w in ((truth, second), (UNITS[unit].change(truth, spread), 1e5 * spread["z"] - 1e-3 * second))
+        for data, w in ((truth, second), (UNITS[unit].change(truth, spread), 1e4 * spread["z"] - 1e-3 * second))
     )
     scale, shift = UNITS[unit].of_psi
-    assert np.abs(found / scale - shift * spread["psi"] - expected).max() < 1e-6 * spread["psi"]
+    # The past is drawn, from fields in single precision, and the range of the second is wide.
+    assert np.abs(found / scale - shift * spread["psi"] - expected).max() < 3e-6 * spread["psi"]
 
 
 @pytest.mark.parametrize("unit", UNITS)

@@ -13,7 +13,7 @@ import xarray as xr
 
 from l96closure import checks
 from l96closure.closures import choice, origin
-from l96closure.closures.bridge_file import field_variables, fields_from
+from l96closure.closures.bridge_file import field_variables, fields_from, with_units
 from l96closure.closures.files import save
 from l96closure.closures.inputs import slow_variables
 from l96closure.closures.parts import Parts
@@ -228,7 +228,7 @@ class Analog:
 
     def to_dataset(self) -> xr.Dataset:
         """Everything :meth:`from_dataset` needs, and nothing that can be derived from it."""
-        return (
+        dataset = (
             field_variables(self.fields)
             .assign(
                 neighbour=(("site", "place"), self.neighbour.astype(np.int32)),
@@ -243,6 +243,7 @@ class Analog:
                 **origin.attributes(self),
             )
         )
+        return with_units(dataset, self.fields)
 
     @classmethod
     def from_dataset(cls, dataset: xr.Dataset) -> Analog:

@@ -16,13 +16,17 @@ from l96closure.bridge.neighbourhoods import around_sites, checked_pools
 from l96closure.closures.parts import Parts
 from l96closure.fields import Fields
 
-__all__ = ["bridge_from", "bridge_variables", "field_variables", "fields_from"]
+__all__ = ["bridge_from", "bridge_variables", "field_variables", "fields_from", "with_units"]
 
 F64 = npt.NDArray[np.float64]
 
 _COORDINATE = "grid_coordinate_"  # before the names of coordinates, which may be any
 _LARGEST_LOG = 600.0  # of a weight that a double can hold, with room for sums
-_OF_FIELDS = ("coordinates", "coordinate_scale", "scale", "value", "value_spread")  # in the units of several fields
+_OF_TARGET = ("chebyshev", "linear", "quadratic", "cubic", "quantile", "psi")  # in the units of the target
+_OF_FIELDS = (  # in the units of several fields, or in those of one that the file names
+    *("coordinates", "coordinate_scale", "scale", "value", "value_spread"),
+    *("predictor_range", "quantile_node", "log_variance", "log_variance_range"),
+)
 
 
 def field_variables(fields: Fields) -> xr.Dataset:
@@ -47,6 +51,16 @@ def field_variables(fields: Fields) -> xr.Dataset:
         dims = [f"grid_{dim}" for dim in coordinate.dims]
         named = {"long_name": f"{key} of the sites", **({} if coordinate.dtype.kind == "U" else {"units": "1"})}
         dataset[f"{_COORDINATE}{key}"] = dims, coordinate.values, named | coordinate.attrs
+    return dataset
+
+
+def with_units(dataset: xr.Dataset, fields: Fields) -> xr.Dataset:
+    """Give the variables of a closure the units of its fields; those of several fields have none."""
+    for name, variable in dataset.data_vars.items() if set(fields.units) != {"1"} else ():
+        if name in _OF_TARGET:
+            variable.attrs["units"] = fields.units[-1]
+        elif name in _OF_FIELDS:
+            variable.attrs |= {"units": None, "comment": "in the units of each field, see field_units"}
     return dataset
 
 
@@ -105,9 +119,6 @@ def bridge_variables(fitted: bridge.Bridge, sites: int) -> xr.Dataset:
         spreads = [one.spread[:, 0] for one in dictionaries if one.spread is not None]
         variables["value_spread"] = (("dictionary", "sample"), np.stack(spreads))
     dataset = xr.Dataset(variables, attrs={"epsilon": fitted.epsilon})
-    for name in _OF_FIELDS:
-        if name in dataset:
-            dataset[name].attrs |= {"comment": "in the units of each field, see field_units"}
     if compression is not None:
         dataset = dataset.assign_attrs({f"compression_{k}": v for k, v in compression._asdict().items()})
     return dataset

@@ -10,7 +10,7 @@ import xarray as xr
 
 from l96closure import bridge, checks
 from l96closure.closures import laws, past
-from l96closure.closures.bridge_file import bridge_from, bridge_variables, field_variables, fields_from
+from l96closure.closures.bridge_file import bridge_from, bridge_variables, field_variables, fields_from, with_units
 from l96closure.closures.features import Features
 from l96closure.closures.laws import Chain, ChainLaw, DrivenLaw, FittedLaw
 from l96closure.closures.parts import Parts
@@ -82,7 +82,7 @@ def to_dataset(closure: Any) -> xr.Dataset:
                 ("term", "step_before", "predictor"), closure.past.backwards, "coefficients of the regression backwards"
             ),
         ).assign_attrs(past_rotations=np.int8(closure.past.rotations))
-    return dataset
+    return with_units(dataset, closure.fields)
 
 
 def _trend_variables(trend: FittedTrend | RegressorTrend) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import xarray as xr
 from l96closure import bridge, checks
 from l96closure.bridge.neighbourhoods import alike
 from l96closure.bridge.sampler import SEQUENTIAL
+from l96closure.bridge.sinkhorn import at_once
 from l96closure.closures import choice
 from l96closure.closures.features import Features
 from l96closure.closures.laws import (
