@@ -101,11 +101,13 @@ def _compare(paths: Sequence[Path], output: Path | None, command: str) -> Path:
                 if (output / name).is_file()
             },
         },
-        settings_yaml=common,
-        provenance={
-            "command": command,
-            "package version": store.package_version(),
-            "git commit": store.git_commit(),
-        },
+        origin=report.Origin(
+            common,
+            {
+                "command": command,
+                "package version": store.package_version(),
+                "git commit": store.git_commit(),
+            },
+        ),
     )
     return page

@@ -52,7 +52,8 @@ def of_a_driven_law(step: Step) -> F64:
         # Beyond the ends of its table psi cannot tell; else what is remembered is what psi was made of.
         np.testing.assert_allclose(xi[~cut], step.after.memory[:, 0][~cut], rtol=0, atol=1e-6)
         xi = step.after.memory[:, 0]
-    earlier, fresh = law.pattern.tables().values()
+    tables = law.pattern.tables()
+    earlier, fresh = tables["noise_earlier"], tables["noise_fresh"]
     for lag, taps in enumerate(earlier):
         xi = xi - convolved(taps, step.before.memory[:, lag])
     return np.fft.irfft(np.fft.rfft(xi, axis=1) / np.fft.rfft(fresh, K if fresh.size > 1 else 1), K, axis=1)

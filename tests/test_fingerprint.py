@@ -18,6 +18,7 @@ import pytest
 import xarray as xr
 
 import l96closure as lc
+from l96closure import schemes
 from l96closure.fingerprint import fingerprint
 
 FORCING = 20.0
@@ -151,7 +152,7 @@ MAKERS: dict[str, tuple[Callable[[Any], Any], Any, Any]] = {
     "operation": (with_code, "z + 1", "z - 1"),
     "function it calls": (with_code, "abs(z)", "z.real"),
     "global variable": (with_global, 1.0, 2.0),
-    "arguments of a partial": (lambda x: partial(lc.coarse.euler, dt=x), 1.0, 2.0),
+    "arguments of a partial": (lambda x: partial(schemes.euler, dt=x), 1.0, 2.0),
     "decorated": (wrapped, 1.0, 2.0),
     "compiled": (compiled, 1.0, 2.0),
     "recursive": (recursive, 1.0, 2.0),
@@ -161,7 +162,7 @@ MAKERS: dict[str, tuple[Callable[[Any], Any], Any, Any]] = {
     "model": (lambda x: lc.TwoScaleLorenz96(F=x), 8.0, 20.0),
     "closure": (fitted, 1.0, 2.0),
     "function of a package": (lambda x: x, np.sin, np.cos),
-    "function of this package": (lambda x: x, lc.coarse.rk4, lc.coarse.euler),
+    "function of this package": (lambda x: x, schemes.rk4, schemes.euler),
     "type of an object": (lambda x: x(1.0), Parameters, Model),
 }
 

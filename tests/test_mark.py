@@ -160,9 +160,9 @@ def test_steps_that_are_too_long_end_in_an_error(reference: xr.Dataset) -> None:
 
 def test_starts_and_observations_are_those_of_the_forecasts(reference: xr.Dataset) -> None:
     model = MODELS["small"]
-    closure = lc.closures.NoClosure()
+    closure = lc.closures.NoClosure(dt=5e-3)
     for starts, leads in ((12, LEADS), (7, None), (40, LEADS)):
-        forecast = lc.forecast(model, closure, reference, starts=starts, members=2, leads=leads, dt=5e-3)
+        forecast = lc.forecast(model, closure, reference, starts=starts, members=2, leads=leads)
         mark = made(reference, starts=starts, leads=leads)
         known = forecast["start"].values >= 1.0
         assert known.sum() >= starts - 2
@@ -190,12 +190,12 @@ def test_the_definition_of_psi_does_not_matter(reference: xr.Dataset, subgrid: s
 
 def test_the_mark_is_better_than_a_closure_and_reliable() -> None:
     model = MODELS["crommelin"]
-    reference = model.simulate(samples=2401, dt=2 * DT, every=EVERY, rng=9)  # 120 time units
+    reference = model.simulate(samples=2401, dt=2 * DT, every=EVERY, subgrid="coupling", rng=9)  # 120 time units
     leads = 0.25 * np.arange(9)
     mark = lc.mark(model, reference, starts=30, members=6, leads=leads, spinup=4.0, rng=2)
-    truth = model.simulate(samples=2000, dt=2 * DT, every=EVERY, rng=10)
+    truth = model.simulate(samples=2000, dt=2 * DT, every=EVERY, subgrid="coupling", rng=10)
     closure = lc.closures.PolynomialAR1.fit(truth)
-    forecast = lc.forecast(model, closure, reference, starts=30, members=6, leads=leads, dt=0.05, rng=4)
+    forecast = lc.forecast(model, closure, reference, starts=30, members=6, leads=leads, rng=4)
     scores = beside_mark(forecast, mark, reference)
     assert (scores["crps_above_mark_low"].sel(lead=[0.5, 1.0, 2.0]) > 0).all()
     assert (scores["crps_mark"].sel(lead=[0.5, 1.0]) < 0.5 * lc.verify(forecast, reference)["crps"]).all()

@@ -85,8 +85,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         notes=["A note."],
         figures=pictures,
         downloads={"coarse run.nc": "the coarse run"},
-        settings_yaml="model:\n  K: 12\n" + "long: " + "x" * 300 + "\n",
-        provenance={"command": "l96closure " + "override=1 " * 40},
+        origin=report.Origin(
+            "model:\n  K: 12\n" + "long: " + "x" * 300 + "\n", {"command": "l96closure " + "override=1 " * 40}
+        ),
     )
     return folder / "page.html"
 

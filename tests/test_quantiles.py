@@ -65,7 +65,7 @@ def test_another_kernel_has_quantiles_of_its_own_mean_or_none(estimator: str) ->
     rng = np.random.default_rng(1)
     x = rng.standard_normal(2000)
     pairs = np.stack([x, x**2 + 0.3 * rng.standard_normal(2000)], axis=1)
-    fitted = bridge.fit(pairs, 0.02, [[0], [0]], components=[1], estimator=estimator)
+    fitted = bridge.fit(pairs, bridge.Kernel(estimator, 0.02), [[0], [0]], components=[1])
     if estimator not in ("bridge", "kde"):
         with pytest.raises(ValueError, match=f"^estimator = '{estimator}' is not allowed; it must be bridge or kde"):
             bridge.tabulate(fitted)

@@ -112,7 +112,7 @@ def test_a_step_sees_what_a_series_does(radius: int, lags: tuple[int, ...], degr
     found, outside = trend(series[times], history)
     np.testing.assert_allclose(found, trend.of_series(series, times), rtol=0, atol=1e-13)
     assert not outside.any()
-    f = features.of_series(series, times)
+    f = features.at(series, times, -1)
     expected = [[seen(features, series, t, k) for k in range(K)] for t in times]
     np.testing.assert_allclose(f, expected, rtol=0, atol=1e-13)
 

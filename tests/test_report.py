@@ -430,12 +430,11 @@ class _Page(HTMLParser):
 def _written(folder: Path, diagnostics: xr.Dataset, pictures=(), **changes) -> str:
     arguments = {
         "title": "A run",
-        "settings_yaml": "model:\n  K: 5\n",
+        "origin": report.Origin("model:\n  K: 5\n", {"numpy": "2.0"}),
         "headline": climate.headline(diagnostics),
         "tables": climate.tables(diagnostics),
         "figures": pictures,
         "downloads": {"truth.nc": "the truth"},
-        "provenance": {"numpy": "2.0"},
         "notes": ["A note."],
     }
     report.write_page(folder / "report.html", **(arguments | changes))
@@ -466,9 +465,8 @@ def test_page_escapes_every_text(tmp_path: Path) -> None:
         tmp_path,
         _known(0.02, 0.018, 0.003, 1.0, 0.02).assign_attrs(floor_method=evil),
         title=evil,
-        settings_yaml=evil,
+        origin=report.Origin(evil, {evil: evil}),
         downloads={f"{evil}.nc": evil},
-        provenance={evil: evil},
         notes=[evil],
         warnings=[evil],
         headline=evil,

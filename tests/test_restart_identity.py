@@ -154,7 +154,7 @@ CALLS: dict[str, tuple[Callable[..., Any], Arguments, dict[str, list[Arguments]]
         lc.mark,
         {
             **{"model": TwoScaleLorenz96(K=6, J=4), "reference": LONG, "starts": 4, "members": 2, "leads": None},
-            **{"spinup": 0.1, "most": None, "rng": 3, "dt": None, "coarse_dt": 1e-3},
+            **{"spinup": 0.1, "most": None, "rng": 3, "dt": None},
         },
         {
             "model": [{"model": TwoScaleLorenz96(K=6, J=4, F=19.0)}, {"model": TwoScaleLorenz96(K=6, J=5)}],
@@ -166,7 +166,6 @@ CALLS: dict[str, tuple[Callable[..., Any], Arguments, dict[str, list[Arguments]]
             "most": [{"most": 2}],
             "rng": [{"rng": 4}, {"rng": np.random.default_rng(7)}],
             "dt": [{"dt": 5e-4}],
-            "coarse_dt": [{"coarse_dt": 5e-4}],
         },
     ),
     "fit": (

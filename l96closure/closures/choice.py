@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 import xarray as xr
-from scipy.special import ndtri
 
 from l96closure import bridge, checks
 from l96closure.closures.composed import TREND
@@ -213,6 +213,6 @@ def _held_out(x: F64, left: F64, kernel: bridge.Kernel, rng: np.random.Generator
     where, wanted = (values[judged].reshape(-1, 1)[::every] for values in (x, left))
     total = 0.0
     for level in _LEVELS:
-        error = wanted - of(where, np.full_like(where, ndtri(level)))
+        error = wanted - of(where, np.full_like(where, scipy.special.ndtri(level)))
         total += float(np.maximum(level * error, (level - 1.0) * error).mean())
     return total / _LEVELS.size

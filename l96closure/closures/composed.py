@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 import xarray as xr
-from scipy.special import ndtr
 
 from l96closure import checks
 from l96closure.closures import closure_file, origin
@@ -220,7 +220,7 @@ class Composed:
             lags = np.arange(1, first + 1)
             for some in np.array_split(np.arange(first, len(series)), -(-len(series) // _AT_ONCE)):
                 mean, x, _ = self._mean(series[some], series[some[:, None] - lags])
-                out[some] = ndtr(self.law.recalled(x, target[some] - mean))
+                out[some] = scipy.special.ndtr(self.law.recalled(x, target[some] - mean))
             found.append(out.reshape(len(out), *self.fields.shape))
         dims = ("time", *self.fields.dim)
         attrs = {"long_name": f"probability of less than {self.fields.target}", "units": "1"}

@@ -11,7 +11,6 @@ import xarray as xr
 from l96closure import bridge, checks
 from l96closure.bridge.neighbourhoods import alike
 from l96closure.bridge.sampler import SEQUENTIAL
-from l96closure.bridge.sinkhorn import at_once
 from l96closure.closures import choice
 from l96closure.closures.features import Features
 from l96closure.closures.laws import (
@@ -40,6 +39,7 @@ __all__ = ["Residual", "composed_of", "driven", "fit_law", "without_trend"]
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 
+_CHECKED = 200_000  # values of the residual that are looked at for joints
 _WORSE = 1.05  # residual over target, beyond which a trend has done harm
 
 
@@ -56,13 +56,15 @@ class Residual(NamedTuple):
     values: list[F64]
 
 
-def without_trend(record: Record, features: Features, options: Trend | Regressor | None) -> Residual:
-    """Fit the trend and take it off.
+def without_trend(
+    record: Record, features: Features, options: Trend | Regressor | None, ordered: bool = False
+) -> Residual:
+    """Fit the trend and take it off; with lags, or ``ordered``, what is left has to be of one run in each segment.
 
     Raises
     ------
     ValueError
-        Nothing is left of the target, or more than there was; with lags, what is left looks like several runs.
+        Nothing is left of the target, or more than there was, or it looks like several runs.
     """
     first, name = features.longest, record.fields.target
     fewest = first + (1 if len(record.target) > 1 else 2)  # the trend of a block of time is learned from others
@@ -88,8 +90,10 @@ def without_trend(record: Record, features: Features, options: Trend | Regressor
         checks.reject(
             "trend", options, f"a simpler one: about it the target has std {after:.3g}, without it {before:.3g}"
         )
-    for one in residual.values if first else ():
-        one_run(f"truth.{name}", one)
+    for one, of in zip(record.series, target, strict=True) if first or ordered else ():
+        some = np.arange(min(len(of), max(_CHECKED // of.shape[1], 2000)))  # of one trend: blocks' own differ at joints
+        trend = residual.trend
+        one_run(f"truth.{name}", of[some] if trend is None else of[some] - trend.of_series(one, first + some))
     return residual
 
 
@@ -108,7 +112,7 @@ def fit_law(
         name = choice.coordinate(record, residual, options, kernel, rng)
         x = choice.given(record, residual, name)
         of = choice.quantiles(x, residual.values, pools(record), options.centres, kernel, rng)
-        return driven(of, x, residual.values, noise, record), name
+        return driven(of, x, residual, noise, record), name
     fitted = _bridge(record, residual, options, kernel, rng, restart)
     if isinstance(options, Chain):
         return ChainLaw.made(fitted, options), ""
@@ -116,15 +120,19 @@ def fit_law(
     spread = float(np.concatenate(residual.values).std())
     constant = PolynomialTrend(np.array([2.0 * np.log(spread)]), 0.0, 1.0)
     zeros = [np.zeros_like(one) for one in residual.values]
-    return DrivenLaw(fitted, driven(constant, zeros, residual.values, noise, record).pattern), ""
+    return DrivenLaw(fitted, driven(constant, zeros, residual, noise, record).pattern), ""
 
 
-def driven(of: Distribution, x: list[F64], left: list[F64], noise: Noise, record: Record) -> DrivenLaw:
-    """Let noise drive a distribution: such as makes the residuals, given ``x``, both of each segment (time, K)."""
-    found = [scores(of, *pair) for pair in zip(x, left, strict=True)]
-    if noise.order:
-        for one in found:
-            one_run(f"truth.{record.fields.target}", one)
+def driven(of: Distribution, x: list[F64], residual: Residual, noise: Noise, record: Record) -> DrivenLaw:
+    """Let noise drive a distribution: such as makes the residuals, given ``x`` of each segment (time, K).
+
+    The blocks of time, each about a trend of its own, are segments of the noise: between them the residual jumps.
+    """
+    found = [scores(of, *pair) for pair in zip(x, residual.values, strict=True)]
+    if residual.trend is not None:
+        first = residual.features.longest
+        parts = [zip(found, times, strict=True) for times in blocks(record.series, first)]
+        found = [one[times - first] for part in parts for one, times in part if times.size]
     return DrivenLaw(of, fit_pattern(found, noise, record.fields.ring and record.fields.pool == "auto"))
 
 

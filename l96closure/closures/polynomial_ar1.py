@@ -75,12 +75,12 @@ class PolynomialAR1(Composed):
         found = choice.candidates(record, fields, trend)
         number = choice.simplest(found)
         record = choice.settled(record, found[number])
-        residual = fitting.without_trend(record, found[number].features, trend)
+        residual = fitting.without_trend(record, found[number].features, trend, noise.order > 0)
         selection = choice.report(record, found, number) if len(found) > 1 else None
         name = record.fields.predictors[0]
         x = choice.given(record, residual, name)
         log_variance = _fit_log_variance(np.concatenate(x), np.concatenate(residual.values), residual_degree)
-        law = fitting.driven(log_variance, x, residual.values, noise, record)
+        law = fitting.driven(log_variance, x, residual, noise, record)
         return cls(**fitting.composed_of(record, residual, law, name, selection), **known_of_truth)
 
 

@@ -21,7 +21,6 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 import scipy
-from scipy.special import ndtr
 
 from l96closure import checks, noise
 from l96closure.closures.features import Features, gather, rows
@@ -273,9 +272,9 @@ def _number(options: Trend) -> int:
 def _drawn(number: int, size: int) -> F64:
     """Weights of random features, and their constants (size + 1, number): always the same ones."""
     normals = noise.normals(_KEY, 0, 0, site=np.arange(size + 2)[:, None] * _MOST_HIDDEN + np.arange(number))
-    direction, length = normals[:size], _STEEPEST * np.sqrt(ndtr(normals[size]))
+    direction, length = normals[:size], _STEEPEST * np.sqrt(scipy.special.ndtr(normals[size]))
     weights = direction * (length / np.sqrt((direction**2).sum(axis=0)))
-    constants = _FARTHEST * (2.0 * ndtr(normals[size + 1 :]) - 1.0)
+    constants = _FARTHEST * (2.0 * scipy.special.ndtr(normals[size + 1 :]) - 1.0)
     return np.concatenate([weights, constants])
 
 
@@ -316,11 +315,11 @@ def fit_trend(
     target : of each segment (time, K).
     features : what the trend sees.
     options : its form, or a regressor that has not been fitted.
-    most_rows : times and sites, beyond which only every n-th time is used.
+    most_rows : times and sites, beyond which times are drawn.
     """
     total = sum(len(one) * one.shape[2] for one in series)
-    every = max(1, -(-total // most_rows))
-    held_out = [_rows(series, target, features, parts, every) for parts in blocks(series, features.longest)]
+    share = min(1.0, most_rows / total)
+    held_out = [_rows(series, target, features, parts, share) for parts in blocks(series, features.longest)]
     if not isinstance(options, Trend):
         return _learned(held_out, features, options)
     columns, sums = Columns.of(features, options), []
@@ -332,10 +331,12 @@ def fit_trend(
 
 
 def _rows(
-    series: Sequence[F64], target: Sequence[F64], features: Features, parts: list[Index], every: int
+    series: Sequence[F64], target: Sequence[F64], features: Features, parts: list[Index], share: float
 ) -> tuple[F64, F64]:
-    """Return features (n, F) and target (n,) of every n-th time of a block."""
-    some = [(one, of, times[::every]) for one, of, times in zip(series, target, parts, strict=True) if times.size]
+    """Return features (n, F) and target (n,) of a share of the times of a block, drawn always alike."""
+    rng = np.random.default_rng(0)  # every n-th time would see one phase of a cycle alone
+    drawn = [np.sort(rng.permutation(times)[: math.ceil(share * times.size)]) for times in parts]
+    some = [(one, of, times) for one, of, times in zip(series, target, drawn, strict=True) if times.size]
     seen = [features.at(one, times, -1).reshape(-1, features.size) for one, _, times in some]
     values = [of[times].ravel() for _, of, times in some]
     return np.concatenate([np.empty((0, features.size)), *seen]), np.concatenate([np.empty(0), *values])

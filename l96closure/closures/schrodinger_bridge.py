@@ -107,7 +107,7 @@ class SchrodingerBridge(Composed):
 
         def learned(record: Record, number: int, table: xr.Dataset | None = None) -> SchrodingerBridge:
             record = choice.settled(record, found[number])
-            residual = fitting.without_trend(record, found[number].features, trend)
+            residual = fitting.without_trend(record, found[number].features, trend, remembers)
             fitted, coordinate = fitting.fit_law(record, residual, law, noise, kernel, rng, restart)
             return cls(**fitting.composed_of(record, residual, fitted, coordinate, table), **known)
 

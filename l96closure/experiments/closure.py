@@ -291,8 +291,7 @@ def write_report(folder: RunFolder) -> None:
         figures=pictures,
         notes=_blow_up_notes(coarse),
         downloads=folder.downloads(),
-        settings_yaml=folder.config_yaml,
-        provenance=folder.provenance(),
+        origin=report.Origin(folder.config_yaml, folder.provenance()),
     )
 
 

@@ -84,8 +84,7 @@ def sampling_workflow(
             tables=words.tables(data),
             figures=save_figures(folder.path / "figures", data),
             downloads=folder.downloads(),
-            settings_yaml=folder.config_yaml,
-            provenance=folder.provenance(),
+            origin=report.Origin(folder.config_yaml, folder.provenance()),
         )
 
     training, generated, diagnostics = file_titles

@@ -19,7 +19,7 @@ from markupsafe import Markup
 from l96closure.figures.style import Picture
 from l96closure.store import atomic_path, package_version
 
-__all__ = ["Row", "Table", "as_text", "with_error", "write_page"]
+__all__ = ["Origin", "Row", "Table", "as_text", "with_error", "write_page"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,13 @@ class Table:
     note: str
 
 
+class Origin(NamedTuple):
+    """Where a page comes from: the resolved configuration, and versions, wall times and the like by name."""
+
+    settings: str
+    provenance: Mapping[str, str]
+
+
 def write_page(
     path: str | os.PathLike[str],
     *,
@@ -66,8 +73,7 @@ def write_page(
     tables: Iterable[Table],
     figures: Iterable[Picture],
     downloads: Mapping[str, str],
-    settings_yaml: str,
-    provenance: Mapping[str, str],
+    origin: Origin,
     warnings: Iterable[str] = (),
     findings: tuple[str, Sequence[str], str] | None = None,
     notes: Iterable[str] = (),
@@ -82,8 +88,7 @@ def write_page(
     tables : the scores.
     figures : pictures, which are copied into the page.
     downloads : file names relative to the page, each with a description, e.g. ``{"truth.nc": "the truth"}``.
-    settings_yaml : the resolved configuration.
-    provenance : versions, wall times and the like, by name.
+    origin : settings, versions, wall times and the like.
     warnings : why the scores may not mean what they say, a sentence each; shown before them.
     findings : heading of a list of what the scores come to, its sentences, and by what they were found; shown before
         the scores.
@@ -117,9 +122,9 @@ def write_page(
         tables=tables,
         notes=notes,
         figures=[(f.name, _embedded(f.path), f.caption) for f in figures],
-        settings=settings_yaml,
+        settings=origin.settings,
         downloads=[(quote(name), name, text, _size(Path(path).parent / name)) for name, text in downloads.items()],
-        provenance=provenance,
+        provenance=origin.provenance,
         version=package_version(),
         written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     )

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 import xarray as xr
-from scipy.interpolate import make_interp_spline
 
 from l96closure import checks, loop
 from l96closure.restart import Restart
@@ -323,7 +323,7 @@ class TwoScaleLorenz96:
             state = 0.1 * checks.generator("rng", rng).standard_normal((members, self.K * self.J))
         else:
             state = np.tile(self._state(z[0], y)[1].ravel(), (members, 1))
-        spline = make_interp_spline(np.arange(len(z)), z, k=_degree(len(z)))
+        spline = scipy.interpolate.make_interp_spline(np.arange(len(z)), z, k=_degree(len(z)))
         path = spline(np.arange(2 * steps * (len(z) - 1) + 1) / (2 * steps))
         halo = np.concatenate([path[:, -2:], path, path[:, :1]], axis=1)
         core.driven_steps(halo, state, dt, self.J, float(self.F), self.coupling, float(self.b), float(self.c))
