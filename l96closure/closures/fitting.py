@@ -92,8 +92,8 @@ def without_trend(
         )
     for one, of in zip(record.series, target, strict=True) if first or ordered else ():
         some = np.arange(min(len(of), max(_CHECKED // of.shape[1], 2000)))  # of one trend: blocks' own differ at joints
-        trend = residual.trend
-        one_run(f"truth.{name}", of[some] if trend is None else of[some] - trend.of_series(one, first + some))
+        about = 0.0 if residual.trend is None else residual.trend.of_series(one, first + some)
+        one_run(f"truth.{name}", of[some] - about)
     return residual
 
 
