@@ -36,11 +36,11 @@ F64 = npt.NDArray[np.float64]
 class BlowUpError(FloatingPointError):
     """The coarse model stopped being finite.
 
-    Attributes
+    Parameters
     ----------
     last : Dataset with z and psi (member, k) of the step that led to it, and the attributes member (its number) and
-        step, of the first state that is not finite.
-    run : Dataset of :func:`integrate` with all records before that.
+        step, of the first state that is not finite; an attribute of the error.
+    run : Dataset of :func:`integrate` with all records before that; an attribute of the error.
     """
 
     def __init__(self, last: xr.Dataset, run: xr.Dataset) -> None:

@@ -68,12 +68,19 @@ def compress_within(bridge: Bridge, centres: int, error: float, rng: np.random.G
 
     Parameters
     ----------
-    bridge, centres, rng : as for :func:`compress`; ``centres`` is what is tried first, then four times as many.
+    bridge : as for :func:`compress`.
+    centres : number of centres of each dictionary that is tried first, then four times as many.
     error : largest ``mean_error`` that is accepted, in units of the component's scale.
+    rng : generator or seed of the clustering.
 
     Returns
     -------
     The compressed bridge; or ``bridge`` as it is, where that takes more than a quarter of the samples or 4,096 centres.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`compress`.
     """
     rng, tried = np.random.default_rng(rng), centres
     samples = bridge.dictionaries[0].coordinates.shape[0]
