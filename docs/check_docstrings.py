@@ -11,6 +11,7 @@ import dataclasses
 import inspect
 import sys
 from collections.abc import Iterator
+from functools import cached_property
 from importlib import import_module
 from typing import Any
 
@@ -72,7 +73,7 @@ def _full_name(value: Any) -> str:
 def _members(owner: type) -> Iterator[tuple[str, Any]]:
     """Yield the public methods and properties that a class defines itself, and its call, by their full names."""
     for name, member in vars(owner).items():
-        bound = isinstance(member, property | staticmethod | classmethod)
+        bound = isinstance(member, property | cached_property | staticmethod | classmethod)
         if (name == "__call__" or not name.startswith("_")) and (bound or inspect.isfunction(member)):
             yield f"{_full_name(owner)}.{name}", member
 
