@@ -187,7 +187,7 @@ def mark(
     reference, starts : as for :func:`forecast`, so that the starts are the same and scores are paired. Starts that the
         reference has no past of ``spinup`` for, the first one above all, are left out.
     members : ensemble members of each start, >= 2; the first ones do not depend on how many there are.
-    leads : as for :func:`forecast`; None takes the reference's coarse step for that of a closure.
+    leads : as for :func:`forecast`; for None the step of a closure is the reference's ``coarse_dt``, or its time step.
     spinup : model time before a start whose z the fast variables are spun up along, > 0: several times
         as long as they remember. It is rounded up to whole steps of the reference.
     most : number of starts, >= 2, if there are more: so many of them, spread evenly. None is all.

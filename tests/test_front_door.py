@@ -276,6 +276,7 @@ def test_save_is_the_method_of_every_closure(name: str, truth: xr.Dataset, tmp_p
         "closures.polynomial",
         "closures.schrodinger_bridge",
         "coarse",
+        "compute",
         "diagnostics",
         "diagnostics.forecast",
         "fields",

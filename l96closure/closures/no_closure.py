@@ -44,8 +44,8 @@ class NoClosure:
 
         Parameters
         ----------
-        truth : Dataset as for any other closure; its variables are not read.
-        dt : step of the coarse model; None is the interval of ``truth``.
+        truth : Dataset as for any other closure, of which times and attributes are read.
+        dt : step of the coarse model; None is the interval of ``truth``, where its times have a uniform one.
 
         Returns
         -------

@@ -31,7 +31,7 @@ class SchrodingerBridge(Composed):
     Made by :meth:`fit` or a saved file. The parts are those of :class:`~l96closure.closures.composed.Composed`: the
     trend is a polynomial in what a site sees, the law of the residual is read off a Schrödinger bridge fitted to it
     (:func:`l96closure.bridge.fit`), and the noise that drives the law remembers. With ``law=Chain()`` and without trend
-    it is the sampler of Section 5.1 of Gottwald & Reich (2024).
+    it follows Section 5.1 of Gottwald & Reich (2024).
     """
 
     name, title = "schrodinger_bridge", "Schrödinger bridge closure"
