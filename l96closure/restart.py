@@ -128,7 +128,7 @@ class Restart:
 
         Returns
         -------
-        The Datasets that were given to :meth:`append`, with attributes of their own.
+        The Datasets that were given to :meth:`append`, with the attributes of the files besides.
 
         Raises
         ------

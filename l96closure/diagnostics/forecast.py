@@ -26,7 +26,7 @@ _HEADLINE = (0.25, 0.5, 1.0)  # of the longest lead
 
 
 def mean_difference(x: FloatArray) -> FloatArray:
-    """Gini's mean difference: the mean of abs(x_i - x_j) over all pairs i != j, from the sorted values.
+    """Gini mean difference: the mean of abs(x_i - x_j) over all pairs i != j, from the sorted values.
 
     Parameters
     ----------
@@ -170,6 +170,10 @@ def headline_leads(scores: xr.Dataset) -> list[float]:
     Parameters
     ----------
     scores : has the coordinate ``lead``.
+
+    Returns
+    -------
+    Lead times, ascending, without repetition.
     """
     longest = float(scores["lead"].max())
     return sorted({float(scores["lead"].sel(lead=part * longest, method="nearest")) for part in _HEADLINE})
