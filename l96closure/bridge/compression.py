@@ -64,7 +64,7 @@ def compress(bridge: Bridge, centres: int, rng: np.random.Generator | int = 0) -
 
 
 def compress_within(bridge: Bridge, centres: int, error: float, rng: np.random.Generator | int = 0) -> Bridge:
-    """Compress to so many centres as change the conditional means by no more than ``error``.
+    """Replace the samples by so few centres as change the conditional means by no more than ``error``.
 
     Parameters
     ----------
