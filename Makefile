@@ -42,11 +42,12 @@ test-oldest: .venv-oldest/.installed ## Run the tests with the oldest versions o
 	.venv-oldest/bin/python -m pytest --numprocesses=auto --dist=worksteal $(OLD_WARNINGS) $(ARGS)
 
 .PHONY: lint
-lint: $(VENV)/.installed-lint ## Check style, types and the direction of the imports
+lint: $(VENV)/.installed-lint ## Check style, types, the direction of the imports and docstrings
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python docs/check_docstrings.py
 
 .PHONY: format
 format: $(VENV)/.installed-lint ## Rewrite the sources in the house style

@@ -36,11 +36,11 @@ F64 = npt.NDArray[np.float64]
 class BlowUpError(FloatingPointError):
     """The coarse model stopped being finite.
 
-    Attributes
+    Parameters
     ----------
     last : Dataset with z and psi (member, k) of the step that led to it, and the attributes member (its number) and
-        step, of the first state that is not finite.
-    run : Dataset of :func:`integrate` with all records before that.
+        step, of the first state that is not finite; an attribute of the error.
+    run : Dataset of :func:`integrate` with all records before that; an attribute of the error.
     """
 
     def __init__(self, last: xr.Dataset, run: xr.Dataset) -> None:
@@ -262,7 +262,20 @@ def first_state(
     member: npt.ArrayLike = 0,
     history: xr.Dataset | None = None,
 ) -> Any:
-    """Return the state that a closure starts from: of the history where one is given and it remembers, else drawn."""
+    """Return the state that a closure starts from: of the history where it remembers, else drawn.
+
+    Parameters
+    ----------
+    closure : obeys :class:`l96closure.closures.Closure`.
+    z : initial slow variables (member, K).
+    rng : seed or generator, which give the key of the noise.
+    member : number of the first member, or the numbers of all.
+    history : what is known of the past, from :func:`l96closure.history`; not looked at by a closure without memory.
+
+    Returns
+    -------
+    What the closure's ``init`` gives.
+    """
     known: dict[str, Any] = {} if history is None or not getattr(closure, "past_steps", 0) else {"history": history}
     return closure.init(z, rng, member=member, **known)
 
@@ -270,7 +283,20 @@ def first_state(
 def take_step(closure: Closure, z: F64, state: Any) -> tuple[F64, Any]:
     """Take the first step of a closure in a run: what ``closure.step`` gives, checked.
 
-    Raises ``ValueError`` when psi is no array of numbers of the shape of z, or the step writes into ``z`` or ``state``.
+    Parameters
+    ----------
+    closure : obeys :class:`l96closure.closures.Closure`.
+    z : slow variables (member, K).
+    state : from the closure's ``init``.
+
+    Returns
+    -------
+    psi (member, K), and the next state.
+
+    Raises
+    ------
+    ValueError
+        psi is no array of numbers of the shape of z, or the step writes into ``z`` or ``state``.
     """
     before, state_before = z.copy(), deepcopy(state)
     psi, following = closure.step(z, state)

@@ -25,6 +25,21 @@ def mapped(how: Each) -> Iterator[None]:
     Parameters
     ----------
     how : takes a function and its arguments, as ``concurrent.futures.Executor.map`` does.
+
+    Yields
+    ------
+    None
+
+    Examples
+    --------
+    >>> from concurrent.futures import ThreadPoolExecutor
+    >>> import numpy as np
+    >>> from l96closure import compute
+    >>> samples = np.random.default_rng(0).standard_normal((50, 4))
+    >>> with ThreadPoolExecutor(2) as pool, compute.mapped(pool.map):
+    ...     fitted = lc.bridge.fit(samples, 0.5, lc.bridge.periodic(4, 1))
+    >>> len(fitted.dictionaries)
+    4
     """
     before = _EACH.set(how)
     try:
@@ -34,7 +49,17 @@ def mapped(how: Each) -> Iterator[None]:
 
 
 def each(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterable[Any]:
-    """Apply a function to independent pieces of work as the context says, one after the other by default."""
+    """Apply a function to independent pieces of work as the context says, one after the other by default.
+
+    Parameters
+    ----------
+    function : of one piece.
+    items : the pieces.
+
+    Returns
+    -------
+    Results in the order of the pieces.
+    """
     return _EACH.get()(function, items)
 
 
@@ -67,6 +92,10 @@ class Compute:
     @contextmanager
     def engaged(self) -> Iterator[None]:
         """Do pieces of work here; on a cluster they are done at the same time, and again if a worker dies.
+
+        Yields
+        ------
+        None
 
         Raises
         ------

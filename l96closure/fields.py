@@ -54,6 +54,19 @@ class Fields:
     ------
     ValueError
         A field is out of its range, or something that is not supported yet: several targets.
+
+    Examples
+    --------
+    A field of temperatures on a plane that is a ring in ``x`` alone, of which the heating is to be drawn:
+
+    >>> fields = lc.Fields(predictors="T", targets="heating", dim=("y", "x"), periodic=(False, True), radius=1)
+    >>> fields.predictors, fields.target, fields.ring
+    (('T',), 'heating', False)
+    >>> import numpy as np, xarray as xr
+    >>> values = xr.DataArray(np.zeros((9, 4, 6)), dims=("time", "y", "x"), attrs={"units": "K"})
+    >>> known = fields.of(xr.Dataset({"T": values, "heating": values.assign_attrs(units="K s-1")}))
+    >>> known.shape, known.units, known.around(1)[0].tolist()
+    ((4, 6), ('K', 'K s-1'), [5, 0, 1, 11, 6, 7])
     """
 
     predictors: str | Sequence[str] = "z"
@@ -95,6 +108,10 @@ class Fields:
         ----------
         truth : Dataset in which each variable has the dims time and ``dim``, and perhaps those of ``sample_dim``.
 
+        Returns
+        -------
+        Fields
+
         Raises
         ------
         ValueError
@@ -124,7 +141,21 @@ class Fields:
         return len(self.dim) == 1 and self.periodic in (True, (True,), [True]) and self.neighbourhoods is None
 
     def around(self, radius: int) -> Neighbourhoods:
-        """Return the sites that each site sees within a radius, or its ``neighbourhoods``."""
+        """Return the sites that each site sees within a radius, or its ``neighbourhoods``.
+
+        Parameters
+        ----------
+        radius : neighbours on either side along every axis, >= 0; unused with ``neighbourhoods``.
+
+        Returns
+        -------
+        A set of sites (W,) for each of the K sites.
+
+        Raises
+        ------
+        ValueError
+            ``radius`` is out of its range for the grid, or a set of ``neighbourhoods`` does not fit it.
+        """
         return around_sites(self.neighbourhoods, self.shape, radius, self.periodic)
 
     @property
@@ -177,7 +208,16 @@ class Fields:
         return arrays[0] if len(arrays) == 1 else np.stack(arrays, axis=1)
 
     def output(self, psi: F64) -> xr.DataArray:
-        """Give a closure's psi (member, K) its name, its dims (member, *``dim``), its coordinates and its units."""
+        """Give a closure's psi its name, its dims, its coordinates and its units.
+
+        Parameters
+        ----------
+        psi : target of each member (member, K).
+
+        Returns
+        -------
+        DataArray of dims (member, *``dim``).
+        """
         shape, dims = (len(psi), *self.shape), ("member", *self.dim)
         attrs = {"units": self.units[-1]}
         return xr.DataArray(psi.reshape(shape), self.coordinates.coords, dims, self.target, attrs)
@@ -185,8 +225,20 @@ class Fields:
     def in_order(self, dataset: xr.Dataset) -> xr.Dataset:
         """Return a Dataset with its sites in the order of those of the training data.
 
-        Raises ``ValueError`` when a coordinate of the grid has other values. Coordinates that only one of the two has,
-        and dims of another size, are not looked at.
+        Coordinates that only one of the two has, and dims of another size, are not looked at.
+
+        Parameters
+        ----------
+        dataset : has some of the dims of the grid.
+
+        Returns
+        -------
+        Dataset
+
+        Raises
+        ------
+        ValueError
+            A coordinate of the grid has other values than in the training data.
         """
         known = {
             name: ours

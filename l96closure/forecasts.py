@@ -48,7 +48,7 @@ def forecast(
 
     Parameters
     ----------
-    model, closure, rng, scheme, restart : as for :func:`integrate`; the step is the closure's.
+    model, closure : as for :func:`integrate`; the step is the closure's.
     reference : ``z`` (time, k) at a uniform time step, a run that the closure was not fitted to.
     starts : number of initial states, >= 2, spread evenly over the reference, the first of them one longest lead after
         its beginning; no two forecasts share a stretch of it.
@@ -56,6 +56,7 @@ def forecast(
     leads : lead times in model time units, evenly spaced from 0 on; the spacing is a multiple of the closure's step and
         of the reference's. None is 0 and forty more, spaced by the shortest such multiple of ten steps or more.
     past : whether the recorded past of a start may be used.
+    rng, scheme, restart : as for :func:`integrate`.
 
     Returns
     -------
@@ -71,6 +72,16 @@ def forecast(
     BlowUpError
         A forecast stopped being finite; the message numbers the first members of all starts, then the second, and so
         on, and counts time from the start.
+
+    Examples
+    --------
+    >>> model = lc.TwoScaleLorenz96(K=8, J=4)
+    >>> truth = model.simulate(samples=2000, rng=1)
+    >>> early, late = truth.isel(time=slice(1000)), truth.isel(time=slice(1000, None))
+    >>> closure = lc.closures.PolynomialAR1.fit(early)
+    >>> ensemble = lc.forecast(model, closure, late, starts=5, members=4, leads=[0, 0.1, 0.2])
+    >>> dict(ensemble["z"].sizes)
+    {'start': 5, 'member': 4, 'lead': 3, 'k': 8}
     """
     starts, members = checks.integer("starts", starts, 2), checks.integer("members", members, 2)
     truth = checks.variable("reference", reference, "z", ("time", "k"))
@@ -173,9 +184,10 @@ def mark(
     Parameters
     ----------
     model : has ``spin_up`` and ``trajectory``, as :class:`l96closure.TwoScaleLorenz96`, and made the reference.
-    reference, starts, leads : as for :func:`forecast`, so that the starts are the same and scores are paired. Starts
-        that the reference has no past of ``spinup`` for, the first one above all, are left out.
+    reference, starts : as for :func:`forecast`, so that the starts are the same and scores are paired. Starts that the
+        reference has no past of ``spinup`` for, the first one above all, are left out.
     members : ensemble members of each start, >= 2; the first ones do not depend on how many there are.
+    leads : as for :func:`forecast`; for None the step of a closure is the reference's ``coarse_dt``, or its time step.
     spinup : model time before a start whose z the fast variables are spun up along, > 0: several times
         as long as they remember. It is rounded up to whole steps of the reference.
     most : number of starts, >= 2, if there are more: so many of them, spread evenly. None is all.

@@ -43,6 +43,8 @@ def history(model: Any, record: xr.Dataset, dt: float | None = None, scheme: str
     ------
     ValueError
         ``record`` lacks z or a uniform time, or an argument is out of its range.
+    FloatingPointError
+        No psi takes the coarse model from one state to the next: the step is too long for the scheme.
 
     Examples
     --------
@@ -62,7 +64,24 @@ def history(model: Any, record: xr.Dataset, dt: float | None = None, scheme: str
 
 
 def of_states(model: Any, backwards: F64, dt: float, scheme: str) -> xr.Dataset:
-    """Return the same of states (member, lag, K) that go back from now at steps ``dt``."""
+    """Return the same as :func:`history` of plain arrays, for many starts at once.
+
+    Parameters
+    ----------
+    model : as for :func:`history`.
+    backwards : states (member, lag, K) that go back from now in steps of ``dt``.
+    dt : step of the closure, > 0.
+    scheme : of the coarse model, ``rk4`` or ``euler``.
+
+    Returns
+    -------
+    Dataset as of :func:`history`.
+
+    Raises
+    ------
+    FloatingPointError
+        No psi takes the coarse model from one state to the next: the step is too long for the scheme.
+    """
     members, lags, K = backwards.shape
     psi = np.full(backwards.shape, np.nan)
     if lags > 1:
@@ -77,7 +96,21 @@ def of_states(model: Any, backwards: F64, dt: float, scheme: str) -> xr.Dataset:
 
 
 def starts_from(z0: npt.ArrayLike | xr.Dataset) -> tuple[F64, xr.Dataset | None]:
-    """Return initial states (member, K), and their history where ``z0`` is one; ``ValueError`` if it is neither."""
+    """Take initial states apart from what is known of their past.
+
+    Parameters
+    ----------
+    z0 : initial states (member, K), or their past as :func:`history` returns it.
+
+    Returns
+    -------
+    A copy of the initial states (member, K), and ``z0`` where it is a past, else None.
+
+    Raises
+    ------
+    ValueError
+        ``z0`` is neither, or not finite.
+    """
     if not isinstance(z0, xr.Dataset):
         return checks.finite_array("z0", z0, 2).copy(), None
     z = checks.variable("z0", z0, "z", ("member", "lag", "k"))
@@ -105,6 +138,13 @@ def replay(model: Any, record: xr.Dataset, scheme: str | None = None) -> xr.Data
     ------
     ValueError
         ``record`` lacks a variable or a uniform time, or an argument is out of its range.
+
+    Examples
+    --------
+    >>> model = lc.TwoScaleLorenz96(K=8, J=4)
+    >>> run = lc.replay(model, model.simulate(samples=100, rng=1))
+    >>> bool(run["error"][-1] < 1e-9)
+    True
     """
     dt = time_step("record", record)
     z, psi = (checks.variable("record", record, name, ("time", "k")) for name in ("z", "psi"))

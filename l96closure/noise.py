@@ -50,7 +50,16 @@ _ANGLE = 2.0 * math.pi * 2.0**-33
 
 
 def key_of(rng: np.random.Generator | int | None) -> int:
-    """Return the key, of 64 bits, that a seed or a generator stands for; a generator is advanced by one draw."""
+    """Return the key that a seed or a generator stands for.
+
+    Parameters
+    ----------
+    rng : seed, or a generator, which is advanced by one draw; None asks the operating system for entropy.
+
+    Returns
+    -------
+    The key, from 0 to 2^64 - 1.
+    """
     return int(np.random.default_rng(rng).integers(2**64, dtype=np.uint64))
 
 
@@ -89,9 +98,9 @@ def normals(
     Parameters
     ----------
     key : of the ensemble, from :func:`key_of`; 0 <= key < 2^64.
-    member, step, site : numbers of ensemble member, time step and site of the whole grid, from 0 to 2^32 - 1 (the site
-        to 2^34 - 1).
+    member, step : numbers of ensemble member and time step, from 0 to 2^32 - 1.
     draw, target : numbers of a draw within a step and of the target, from 0 to 2^16 - 1.
+    site : number of the site in the whole grid, from 0 to 2^34 - 1.
 
     Returns
     -------
@@ -122,7 +131,21 @@ def uniforms(
     target: npt.ArrayLike = 0,
     site: npt.ArrayLike = 0,
 ) -> F64:
-    """Independent numbers uniform on (0, 1), (w + 1/2) / 2^32; arguments and errors as for :func:`normals`."""
+    """Independent numbers uniform on (0, 1), (w + 1/2) / 2^32, each a function of its own arguments alone.
+
+    Parameters
+    ----------
+    key, member, step, draw, target, site : as for :func:`normals`.
+
+    Returns
+    -------
+    Of the shape that the arguments have together.
+
+    Raises
+    ------
+    ValueError
+        A number is out of its range or no integer, or the shapes do not fit each other.
+    """
     return _drawn(_uniforms, key, member, step, draw, target, site)
 
 
@@ -141,9 +164,12 @@ def block(
 
     Parameters
     ----------
-    key, step, target : one number each, as for :func:`normals`.
+    key : as for :func:`normals`.
     member : numbers of the members (n,), of the type uint64.
-    draws, sites : how many; the draws are numbered from ``draw`` on, the sites from 0 on.
+    step : number of the time step.
+    draws, sites : how many of each; the sites are numbered from 0 on.
+    draw : number of the first draw.
+    target : number of the target.
     normal : False gives uniform numbers.
 
     Returns

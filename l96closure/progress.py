@@ -35,6 +35,15 @@ def shown(show: bool = True) -> Iterator[None]:
     Parameters
     ----------
     show : False shows nothing within an outer context.
+
+    Yields
+    ------
+    None
+
+    Examples
+    --------
+    >>> with lc.progress.shown():
+    ...     truth = lc.TwoScaleLorenz96(K=8, J=4).simulate(samples=100)
     """
     before = _SHOWN.set(show)
     try:
@@ -63,7 +72,14 @@ def bar(total: int, desc: str, unit: str = "step", **more: Any) -> tqdm[Any]:
 
     Parameters
     ----------
-    total, desc, unit, more : see tqdm.
+    total : number of units.
+    desc : what is done.
+    unit : name of a unit of the work.
+    **more : see tqdm.
+
+    Returns
+    -------
+    The bar; lines of the log in its place where standard error is no terminal.
     """
     show = _SHOWN.get()
     if show and not sys.stderr.isatty():

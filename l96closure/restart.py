@@ -56,6 +56,17 @@ class Restart:
     ------
     ValueError
         ``every`` is out of its range.
+
+    Examples
+    --------
+    After a crash the same call goes on from the last part; when it returns, the folder is gone:
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> folder = Path(tempfile.mkdtemp()) / "restart"
+    >>> truth = lc.TwoScaleLorenz96(K=8, J=4).simulate(samples=100, restart=lc.Restart(folder, every=600))
+    >>> folder.exists()
+    False
     """
 
     def __init__(
@@ -67,13 +78,30 @@ class Restart:
         self._begin(fingerprint(identity))
 
     def of(self, *depends: Any) -> Restart:
-        """Return the same for the computation that depends on all these, and on nothing else."""
+        """Return the same for one computation.
+
+        Parameters
+        ----------
+        *depends : all that the result depends on, see :func:`l96closure.fingerprint.fingerprint`.
+
+        Returns
+        -------
+        Restart that takes the parts of this computation, and of no other.
+        """
         bound = copy(self)
         bound._begin(fingerprint(self._identity, depends))
         return bound
 
     def of_piece(self, number: int) -> Restart:
-        """Return where one of several pieces of the computation is kept, until :meth:`clear`: a folder inside this one.
+        """Return where one of several pieces of the computation is kept, until :meth:`clear`.
+
+        Parameters
+        ----------
+        number : of the piece, >= 0.
+
+        Returns
+        -------
+        Restart in a folder inside this one.
 
         Raises
         ------
@@ -98,6 +126,10 @@ class Restart:
     def parts(self) -> list[xr.Dataset]:
         """Read the parts that are there, in order; a damaged one, and those after a missing one, are removed.
 
+        Returns
+        -------
+        The Datasets that were given to :meth:`append`, with the attributes of the files besides.
+
         Raises
         ------
         ValueError
@@ -121,11 +153,24 @@ class Restart:
         return self._signals.waiting or time.monotonic() - self._last >= self._every
 
     def wanted(self, done: bool) -> bool:
-        """Whether to write a part: it is :attr:`due`, or a piece of more work is ``done`` and its end is to last."""
+        """Tell whether to write a part.
+
+        Parameters
+        ----------
+        done : whether the computation has come to its end.
+
+        Returns
+        -------
+        True where it is :attr:`due`, or a piece of more work is done and its end is to last.
+        """
         return self.due or (done and self._piece_of_more)
 
     def append(self, part: xr.Dataset) -> None:
         """Write the next part; then pass the signals on that have waited for it.
+
+        Parameters
+        ----------
+        part : what has been done since the last part, and what is needed to go on.
 
         Raises
         ------
@@ -288,16 +333,45 @@ _EVALUATIONS: ContextVar[Evaluations | None] = ContextVar("evaluations", default
 
 
 def evaluated(evaluation: Callable[[], F64]) -> F64:
-    """Return the result (M,) of a costly evaluation: the kept one in a context of :class:`Evaluations` that has it."""
+    """Return the result of a costly evaluation, from a file where an earlier run has found it.
+
+    Parameters
+    ----------
+    evaluation : returns the result (M,).
+
+    Returns
+    -------
+    The kept result in a context of :class:`Evaluations` that has it, else that of the call.
+    """
     kept = _EVALUATIONS.get()
     return evaluation() if kept is None else kept._next(evaluation)
 
 
 def generator_state(rng: np.random.Generator) -> str:
-    """Return the state of a generator as text."""
+    """Return the state of a generator as text.
+
+    Parameters
+    ----------
+    rng : the generator; it is not advanced.
+
+    Returns
+    -------
+    JSON, for :func:`restore_generator`.
+    """
     return json.dumps(rng.bit_generator.state, default=lambda array: array.tolist())
 
 
 def restore_generator(rng: np.random.Generator, state: str) -> None:
-    """Put a generator into the state of :func:`generator_state`; ``ValueError`` if it is of another kind."""
+    """Put a generator into a state that was kept.
+
+    Parameters
+    ----------
+    rng : the generator, of the same kind.
+    state : from :func:`generator_state`.
+
+    Raises
+    ------
+    ValueError
+        The state is that of another kind of generator.
+    """
     rng.bit_generator.state = json.loads(state)

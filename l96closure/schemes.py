@@ -18,12 +18,36 @@ _CONVERGED = 1e-13  # change of psi in parts of the largest
 
 
 def euler(tendency: Tendency, z: F64, psi: F64, dt: float) -> F64:
-    """Forward Euler, z + (G(z) + psi) dt, eq. (62); order 1."""
+    """Forward Euler, z + (G(z) + psi) dt, eq. (62); order 1.
+
+    Parameters
+    ----------
+    tendency : resolved tendency G, (..., K) -> (..., K).
+    z : state (..., K).
+    psi : subgrid tendency (..., K).
+    dt : the step.
+
+    Returns
+    -------
+    State a step later (..., K).
+    """
     return z + (tendency(z) + psi) * dt
 
 
 def rk4(tendency: Tendency, z: F64, psi: F64, dt: float) -> F64:
-    """Classical Runge-Kutta of G(z) + psi with psi held over the step; order 4 for constant psi."""
+    """Classical Runge-Kutta of G(z) + psi with psi held over the step; order 4 for constant psi.
+
+    Parameters
+    ----------
+    tendency : resolved tendency G, (..., K) -> (..., K).
+    z : state (..., K).
+    psi : subgrid tendency (..., K).
+    dt : the step.
+
+    Returns
+    -------
+    State a step later (..., K).
+    """
     k1 = tendency(z) + psi
     k2 = tendency(z + 0.5 * dt * k1) + psi
     k3 = tendency(z + 0.5 * dt * k2) + psi
@@ -55,6 +79,15 @@ def held(tendency: Tendency, z: F64, following: F64, dt: float, scheme: str = "r
     ------
     FloatingPointError
         The iteration does not converge: the step is too long for the scheme.
+
+    Examples
+    --------
+    What a decaying state lacks, if it is to stay as it is:
+
+    >>> import numpy as np
+    >>> from l96closure.schemes import held
+    >>> held(np.negative, np.ones(3), np.ones(3), dt=0.1).round(12)
+    array([1., 1., 1.])
     """
     psi = (following - z) / dt - tendency(z)
     # What a state of rounded numbers leaves open is its last place over the step.

@@ -36,6 +36,17 @@ class Selection:
     ------
     ValueError
         A field is out of its range.
+
+    Examples
+    --------
+    Handed to a fit (``selection=``) it is asked of every candidate; it can be asked of any closure:
+
+    >>> model = lc.TwoScaleLorenz96(K=8, J=4)
+    >>> truth = model.simulate(samples=3000, rng=1)
+    >>> early, late = truth.isel(time=slice(2000)), truth.isel(time=slice(2000, None))
+    >>> judge = lc.Selection(model, starts=5, members=4)
+    >>> bool(judge(lc.closures.PolynomialAR1.fit(early), late) > 0.0)
+    True
     """
 
     model: Any
@@ -48,7 +59,22 @@ class Selection:
         checks.integer("selection.members", self.members, 2)
 
     def __call__(self, closure: Closure, held_out: xr.Dataset) -> float:
-        """Return the score of a closure on data it was not fitted to, Dataset of z (time, k)."""
+        """Return the score of a closure on data it was not fitted to.
+
+        Parameters
+        ----------
+        closure : obeys :class:`l96closure.closures.Closure`.
+        held_out : Dataset with z of dims (time, k) at a uniform time step.
+
+        Returns
+        -------
+        The score, >= 0; the smaller the better, near 1 no better than climatology, infinite where the model blew up.
+
+        Raises
+        ------
+        ValueError
+            ``held_out`` is too short for so many starts.
+        """
         steps = held_out.sizes["time"] - 1
         longest = steps // (self.starts + 2)
         every = max(1, longest // _LEADS)

@@ -40,6 +40,15 @@ def time_step(name: str, dataset: xr.Dataset) -> float:
     Dates, of NumPy or cftime, and durations count in seconds. Times of less than double precision are uniform where
     they are so up to their rounding; the step is then the shortest decimal number that this leaves open.
 
+    Parameters
+    ----------
+    name : what the message calls the Dataset.
+    dataset : has the coordinate ``time``.
+
+    Returns
+    -------
+    The step.
+
     Raises
     ------
     ValueError
@@ -72,7 +81,16 @@ _UNSTACKED = "the times of one run: unstack them, and give the columns as sites 
 
 
 def dated(dataset: xr.Dataset) -> bool:
-    """Tell whether the times of a Dataset are dates or durations, which count in seconds."""
+    """Tell whether the times of a Dataset are dates or durations, which count in seconds.
+
+    Parameters
+    ----------
+    dataset : has the coordinate ``time``.
+
+    Returns
+    -------
+    True or False.
+    """
     return dataset["time"].dtype.kind in "MmO"
 
 
@@ -182,9 +200,19 @@ def _standardised(series: F64) -> F64:
 
 
 def no_joint(name: str, series: F64) -> None:
-    """Refuse a series in which one run seems to follow another; arguments and error as for :func:`one_run`.
+    """Refuse a series in which one run seems to follow another.
 
-    Of the two tests there this is the one that a regular cycle cannot be mistaken in.
+    Of the two tests of :func:`one_run` this is the one that a regular cycle cannot be mistaken in.
+
+    Parameters
+    ----------
+    name : what the message calls the series.
+    series : (time, K), at a uniform step.
+
+    Raises
+    ------
+    ValueError
+        The series looks like several runs.
     """
     x = _standardised(series)
     if len(x) < _FEWEST_TIMES or x.shape[1] == 0:

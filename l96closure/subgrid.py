@@ -29,6 +29,15 @@ HELD = ("coarse", "step")
 
 
 def definition_of(truth: xr.Dataset) -> str | None:
-    """Return the definition that the attribute ``subgrid`` of a record names; None where it names none of ours."""
+    """Return the definition of psi that a record names in its attribute ``subgrid``.
+
+    Parameters
+    ----------
+    truth : the record.
+
+    Returns
+    -------
+    A name of :data:`DEFINITIONS`; None where it names none of ours.
+    """
     named: Any = truth.attrs.get("subgrid")
     return named if isinstance(named, str) and named in DEFINITIONS else None

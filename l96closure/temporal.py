@@ -24,6 +24,14 @@ class TemporalProcess:
     fitted : the bridge of the stacked state, one time after the other.
     causal : a component sees its own time and the one before, not the one after.
     training : the trajectories it was learned from, dims (sample, time, component).
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> walks = np.random.default_rng(0).standard_normal((200, 5)).cumsum(axis=1)
+    >>> process = lc.TemporalProcess.fit(xr.Dataset({"x": (("sample", "time"), walks)}), epsilon=0.05)
+    >>> process.sample(3, rng=1)["x"].shape
+    (3, 5, 1)
     """
 
     name: Hashable
@@ -45,6 +53,10 @@ class TemporalProcess:
         sided : ``causal`` or ``two_sided``, see :func:`l96closure.bridge.markov`. Causal sets allow exact ancestral
             draws. Two-sided ones are drawn by sweeps, in which the errors of full conditionals of strongly tied
             components add up: choose a broad ``epsilon`` there, and look at the variance against chain length.
+
+        Returns
+        -------
+        TemporalProcess
 
         Raises
         ------

@@ -264,7 +264,34 @@ def test_save_is_the_method_of_every_closure(name: str, truth: xr.Dataset, tmp_p
     assert one.attrs["title"] == two.attrs["title"] == closure.title
 
 
-@pytest.mark.parametrize("module", ["coarse", "histories", "noise", "systems.kuramoto_sivashinsky", "systems.lorenz96"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "bridge.bandwidth",
+        "bridge.conditional",
+        "bridge.neighbourhoods",
+        "bridge.quantiles",
+        "bridge.sampler",
+        "closures.composed",
+        "closures.polynomial",
+        "closures.schrodinger_bridge",
+        "coarse",
+        "compute",
+        "diagnostics",
+        "diagnostics.forecast",
+        "fields",
+        "forecasts",
+        "histories",
+        "noise",
+        "progress",
+        "restart",
+        "schemes",
+        "selection",
+        "systems.kuramoto_sivashinsky",
+        "systems.lorenz96",
+        "temporal",
+    ],
+)
 def test_the_examples_of_docstrings(module: str) -> None:
     found = doctest.testmod(importlib.import_module(f"l96closure.{module}"), extraglobs={"lc": lc})
     assert found.attempted

@@ -24,6 +24,15 @@ def median_effective_samples(bridge: Bridge) -> float:
 
     A state is itself one of the samples, so that it is never below one. Every dictionary is asked at samples of its
     own, evenly spaced in their order.
+
+    Parameters
+    ----------
+    bridge : from :func:`l96closure.bridge.fit`.
+
+    Returns
+    -------
+    Between 1, where each mean is a copy of one sample, and the number of samples; below :data:`FEWEST_EFFECTIVE`
+    variances and quantiles are far too narrow.
     """
     each = max(-(-_MOST_QUERIES // len(bridge.dictionaries)), 8)
     found = []

@@ -44,7 +44,22 @@ class Bandwidth(NamedTuple):
 
 
 def checked_epsilon(name: str, value: Any) -> float | str:
-    """Return a bandwidth; raise ``ValueError`` unless it is a number > 0, or ``auto``, for :func:`choose_epsilon`."""
+    """Check a bandwidth.
+
+    Parameters
+    ----------
+    name : what the message calls it.
+    value : a number, or ``auto`` for :func:`choose_epsilon`.
+
+    Returns
+    -------
+    ``value``, a number as a float.
+
+    Raises
+    ------
+    ValueError
+        ``value`` is neither ``auto`` nor a finite number > 0.
+    """
     if isinstance(value, str):
         if value == "auto":
             return value
@@ -81,6 +96,10 @@ def choose_epsilon(
     samples, neighbourhoods, scale, components : as for :func:`l96closure.bridge.fit`.
     size : number of samples in a dictionary of the bridge that the choice is for; None is all of them.
     rng : generator or seed that draws the samples when there are more than needed.
+
+    Returns
+    -------
+    The choice, and the candidates with their criterion.
 
     Raises
     ------
@@ -180,10 +199,21 @@ def replay_score(generated: npt.ArrayLike, training: npt.ArrayLike) -> float:
     generated : (n, d).
     training : (M, d), M >= 2.
 
+    Returns
+    -------
+    The score, >= 0, dimensionless.
+
     Raises
     ------
     ValueError
         The arrays do not fit each other or are not finite; the training samples coincide.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> training = np.random.default_rng(0).standard_normal((100, 2))
+    >>> lc.bridge.replay_score(training, training)
+    0.0
     """
     training = checks.finite_array("training", training, 2)
     generated = checks.finite_array("generated", generated, 2)
@@ -217,6 +247,10 @@ def mixing(kept: npt.ArrayLike) -> Mixing:
     Parameters
     ----------
     kept : states of the chains (chains, kept, d), from :func:`l96closure.bridge.sample` with ``keep_every``.
+
+    Returns
+    -------
+    Both, for each component.
 
     Raises
     ------

@@ -64,16 +64,23 @@ def compress(bridge: Bridge, centres: int, rng: np.random.Generator | int = 0) -
 
 
 def compress_within(bridge: Bridge, centres: int, error: float, rng: np.random.Generator | int = 0) -> Bridge:
-    """Compress to so many centres as change the conditional means by no more than ``error``.
+    """Replace the samples by so few centres as change the conditional means by no more than ``error``.
 
     Parameters
     ----------
-    bridge, centres, rng : as for :func:`compress`; ``centres`` is what is tried first, then four times as many.
+    bridge : as for :func:`compress`.
+    centres : number of centres of each dictionary that is tried first, then four times as many.
     error : largest ``mean_error`` that is accepted, in units of the component's scale.
+    rng : generator or seed of the clustering.
 
     Returns
     -------
     The compressed bridge; or ``bridge`` as it is, where that takes more than a quarter of the samples or 4,096 centres.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`compress`.
     """
     rng, tried = np.random.default_rng(rng), centres
     samples = bridge.dictionaries[0].coordinates.shape[0]

@@ -125,7 +125,18 @@ class Bridge:
     def conditional_variance(self, x: npt.ArrayLike) -> F64:
         """Conditional variance c_alpha(x) = sum_j (x_alpha^(j) - m_alpha)^2 w_alpha^(j)(x_[alpha]).
 
-        Arguments, shape and errors as for :meth:`conditional_mean`, in squared units of the samples.
+        Parameters
+        ----------
+        x : states (n, d).
+
+        Returns
+        -------
+        (n, C), one column for each of ``components``, in squared units of the samples.
+
+        Raises
+        ------
+        ValueError
+            ``x`` is not (n, d) or not finite.
         """
         return self.moments(x, order=2)[1]
 
@@ -133,7 +144,19 @@ class Bridge:
         """Effective number of samples 1 / sum_j (w_alpha^(j))^2 behind each conditional mean (Kish 1965).
 
         Near 1, the mean is a copy of one sample; near M, it is that of all of them.
-        Arguments, shape and errors as for :meth:`conditional_mean`.
+
+        Parameters
+        ----------
+        x : states (n, d).
+
+        Returns
+        -------
+        (n, C), one column for each of ``components``.
+
+        Raises
+        ------
+        ValueError
+            ``x`` is not (n, d) or not finite.
         """
         concentration = row_sums.weight_concentration(self._checked(x), self.plan)
         return np.broadcast_to(1.0 / concentration, (len(concentration), self.components.size)).copy()
@@ -167,7 +190,22 @@ class Bridge:
         return x
 
     def moments(self, x: npt.ArrayLike, order: int = 2) -> tuple[F64, F64]:
-        """Conditional mean and, for ``order`` 2, variance at the states x (n, d): two arrays (n, C)."""
+        """Conditional mean and variance in one pass over the samples.
+
+        Parameters
+        ----------
+        x : states (n, d).
+        order : 2 for both; 1 for the mean alone, the second array then means nothing.
+
+        Returns
+        -------
+        Mean and variance (n, C), as of :meth:`conditional_mean` and :meth:`conditional_variance`.
+
+        Raises
+        ------
+        ValueError
+            ``x`` is not (n, d) or not finite.
+        """
         x = self._checked(x)
         mean, variance = np.empty_like(x), np.empty_like(x)
         parts = threads() if kernel_sums.runs_in_parallel(self.plan, x.shape[0]) else 1
@@ -222,6 +260,14 @@ def fit(
     -----
     SinkhornWarning
         The weights have not reached the tolerance.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> samples = np.random.default_rng(0).standard_normal((200, 6))
+    >>> fitted = lc.bridge.fit(samples, epsilon=0.2, neighbourhoods=lc.bridge.periodic(6, radius=1))
+    >>> fitted.conditional_mean(samples[:3]).shape
+    (3, 6)
     """
     samples = checks.finite_array("samples", samples, 2)
     M, d = samples.shape

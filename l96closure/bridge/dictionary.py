@@ -82,7 +82,16 @@ class Kernel:
         return self.epsilon
 
     def factor(self, scale: F64) -> F64:
-        """Units in which the kernel is 2^(-|x|^2): what coordinates of a given scale are multiplied by."""
+        """Return what coordinates are multiplied by for the kernel to be 2^(-|x|^2).
+
+        Parameters
+        ----------
+        scale : what each coordinate is divided by in the distances (d,), > 0.
+
+        Returns
+        -------
+        (d,), in reciprocal units of the coordinates.
+        """
         return np.sqrt(math.log2(math.e) / (4.0 * self.epsilon_of_kernel)) / scale  # type: ignore[no-any-return]
 
 

@@ -38,7 +38,18 @@ Neighbourhoods = list[npt.NDArray[np.intp]]
 def everywhere(d: int) -> Neighbourhoods:
     """Lambda(alpha) = {0, ..., d-1} for every component: the sampler without localization, eqs. (7)-(13).
 
-    Raises ``ValueError`` unless ``d`` is an integer >= 1.
+    Parameters
+    ----------
+    d : number of components, >= 1.
+
+    Returns
+    -------
+    d sets, all of them the whole.
+
+    Raises
+    ------
+    ValueError
+        ``d`` is out of its range.
     """
     whole = np.arange(checks.integer("d", d, 1))
     return [whole] * d
@@ -47,13 +58,30 @@ def everywhere(d: int) -> Neighbourhoods:
 def periodic(d: int, radius: int) -> Neighbourhoods:
     """Stencil of the given radius on a ring of ``d`` components, eq. (33) for ``radius = 1``.
 
-    Raises ``ValueError`` unless 0 <= ``radius`` and 2 ``radius`` + 1 <= ``d``.
+    Parameters
+    ----------
+    d : number of components, >= 1.
+    radius : neighbours on either side, >= 0; 2 ``radius`` + 1 <= ``d``.
+
+    Returns
+    -------
+    d sets of 2 ``radius`` + 1 components, in the order of the ring.
+
+    Raises
+    ------
+    ValueError
+        An argument is out of its range.
+
+    Examples
+    --------
+    >>> lc.bridge.periodic(5, radius=1)[0].tolist()
+    [4, 0, 1]
     """
     return stacked(1, d, radius)
 
 
 def grid(shape: Sequence[int], radius: int, periodic: bool | Sequence[bool] = True) -> Neighbourhoods:
-    """Sites of a grid within the given radius along every axis: an interval of a line, a square of a plane.
+    """Stencil of the given radius along every axis of a grid: an interval of a line, a square of a plane.
 
     The state is the grid in C order, d = prod(``shape``). At the edges of an axis that is not periodic the sets are
     cut, so that there they are smaller.
@@ -64,10 +92,19 @@ def grid(shape: Sequence[int], radius: int, periodic: bool | Sequence[bool] = Tr
     radius : neighbours on either side; 2 ``radius`` + 1 <= the size of every periodic axis.
     periodic : whether the axes are rings; one for all, or one for each.
 
+    Returns
+    -------
+    d sets.
+
     Raises
     ------
     ValueError
         An argument is out of its range.
+
+    Examples
+    --------
+    >>> lc.bridge.grid((2, 3), radius=1, periodic=False)[0].tolist()
+    [0, 1, 3, 4]
     """
     shape = tuple(checks.integer(f"shape[{axis}]", size, 1) for axis, size in enumerate(shape))
     radius = checks.integer("radius", radius, 0)
@@ -85,7 +122,20 @@ def in_every_field(n_fields: int, sites: Sequence[npt.NDArray[np.intp]]) -> Neig
     """Repeat the sets of the sites of one grid in every one of several fields that live on it.
 
     The state is the fields one after the other, d = ``n_fields`` * len(``sites``).
-    Raises ``ValueError`` unless ``n_fields`` is an integer >= 1.
+
+    Parameters
+    ----------
+    n_fields : number of fields, >= 1.
+    sites : set of each site.
+
+    Returns
+    -------
+    d sets, each ``n_fields`` times as large.
+
+    Raises
+    ------
+    ValueError
+        ``n_fields`` is out of its range.
     """
     n_fields, size = checks.integer("n_fields", n_fields, 1), len(sites)
     one_field = [np.concatenate([field * size + members for field in range(n_fields)]) for members in sites]
@@ -104,10 +154,19 @@ def stacked(n_fields: int, size: int, radius: int) -> Neighbourhoods:
     size : sites on the ring, >= 1.
     radius : neighbours on either side; 2 ``radius`` + 1 <= ``size``.
 
+    Returns
+    -------
+    d sets of ``n_fields`` (2 ``radius`` + 1) components.
+
     Raises
     ------
     ValueError
         An argument is out of its range.
+
+    Examples
+    --------
+    >>> lc.bridge.stacked(2, 5, radius=1)[0].tolist()
+    [4, 0, 1, 9, 5, 6]
     """
     return in_every_field(n_fields, grid((checks.integer("size", size, 1),), radius))
 
@@ -122,6 +181,10 @@ def markov(steps: int, size: int = 1, sided: str = "causal") -> Neighbourhoods:
     steps : number of times in a trajectory, >= 2.
     size : components at each time, >= 1.
     sided : ``causal``, a component sees its own time and the one before; ``two_sided``, also the one after.
+
+    Returns
+    -------
+    d sets, smaller at the first time and, for ``two_sided``, at the last.
 
     Raises
     ------

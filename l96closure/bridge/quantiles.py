@@ -72,7 +72,18 @@ class ConditionalQuantiles:
 
     @classmethod
     def of_nodes(cls, table: F64, nodes: F64, ends: Index, of: Index, error: F64) -> ConditionalQuantiles:
-        """Find the nodes of each bucket, where ``ends`` (D, 2) are the first and the last node of each dictionary."""
+        """Make one of a table, and find the nodes of each bucket.
+
+        Parameters
+        ----------
+        table, nodes : see the attributes.
+        ends : first and last node of each dictionary (D, 2).
+        of, error : see the attributes.
+
+        Returns
+        -------
+        ConditionalQuantiles
+        """
         own = [nodes[first : last + 1] for first, last in ends]
         spans = np.array([np.ptp(one) for one in own])
         closest = max(float(span / np.diff(one).min()) for span, one in zip(spans, own, strict=True))
@@ -83,7 +94,14 @@ class ConditionalQuantiles:
         return cls(table, nodes, bucket, np.array([one[0] for one in own]), buckets / spans, of, error)
 
     def tables(self) -> dict[str, npt.NDArray[Any]]:
-        """Return what is read off, as plain arrays by name."""
+        """Return what is read off, as plain arrays by name.
+
+        Returns
+        -------
+        ``quantile`` (N, L) at the coordinates ``quantile_node`` (N,), of which dictionary d has those from the first to
+        the last that ``quantile_nodes_of`` (D, 2) counts, and at L of the noise, evenly spaced from the first to the
+        last of ``quantile_noise`` (2,); ``dictionary_of_site`` (K,).
+        """
         return {
             "quantile": self.table,
             "quantile_node": self.nodes,
@@ -93,10 +111,24 @@ class ConditionalQuantiles:
         }
 
     def __call__(self, x: F64, noise: F64) -> F64:
-        """Quantiles at the coordinates ``x`` (n, K) and the standard normal ``noise`` (n, K); (n, K).
+        """Return the quantiles that noise asks for.
 
-        Both are held at the ends of the table, so that every quantile lies within the range of the samples (Lemma 1).
-        Raises ``ValueError`` for another K than the table's.
+        Coordinates and noise are held at the ends of the table, so that every quantile lies within the range of the
+        samples (Lemma 1).
+
+        Parameters
+        ----------
+        x : coordinates (n, K), in the units of the samples.
+        noise : standard normal (n, K).
+
+        Returns
+        -------
+        (n, K) in the units of the samples; NaN where ``x`` is not finite or the noise is NaN.
+
+        Raises
+        ------
+        ValueError
+            Another K than the table's.
         """
         if x.shape[1:] != self.of.shape or noise.shape != x.shape:
             checks.reject("shapes of x and noise", (x.shape, noise.shape), f"(n, {self.of.size}), both")
@@ -105,9 +137,22 @@ class ConditionalQuantiles:
         return out
 
     def scores(self, x: F64, values: F64) -> F64:
-        """Inverse of the call: the noise (n, K) that makes ``values`` (n, K) at ``x`` (n, K), within +-4.
+        """Inverse of the call: the noise that makes given values.
 
-        Where a range of noise makes one value, its middle. Raises ``ValueError`` for another K than the table's.
+        Parameters
+        ----------
+        x : coordinates (n, K).
+        values : at these coordinates (n, K), in the units of the samples.
+
+        Returns
+        -------
+        (n, K) from -4 to 4; where a range of noise makes one value, its middle; NaN where ``x`` is not finite or the
+        value is NaN.
+
+        Raises
+        ------
+        ValueError
+            Another K than the table's.
         """
         if x.shape[1:] != self.of.shape or values.shape != x.shape:
             checks.reject("shapes of x and values", (x.shape, values.shape), f"(n, {self.of.size}), both")
@@ -202,13 +247,34 @@ def _crossing(table: F64, g: int, row: float, wanted: float) -> float:
 def tabulate(bridge: Bridge) -> ConditionalQuantiles:
     """Tabulate the conditional quantiles of a bridge each of whose components sees one coordinate.
 
-    An :class:`~l96closure.bridge.AccuracyWarning` is issued where the ``error`` of the table exceeds 0.1.
+    Parameters
+    ----------
+    bridge : from :func:`l96closure.bridge.fit`, of the estimator ``bridge`` or ``kde``, not compressed.
+
+    Returns
+    -------
+    Q(Phi(xi) | x), to be called with coordinates and standard normal noise.
 
     Raises
     ------
     ValueError
         A neighbourhood has another size than one, the bridge is compressed, or its kernel is none of distances with
         one bandwidth.
+
+    Warns
+    -----
+    AccuracyWarning
+        The ``error`` of the table exceeds 0.1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.random.default_rng(0).standard_normal((500, 1))
+    >>> samples = np.hstack([x, x**2])
+    >>> fitted = lc.bridge.fit(samples, epsilon=0.01, neighbourhoods=[[0], [0]], components=[1])
+    >>> median = lc.bridge.tabulate(fitted)(np.array([[1.0]]), noise=np.array([[0.0]]))
+    >>> bool(0.8 < median[0, 0] < 1.2)
+    True
     """
     if ESTIMATORS[bridge.kernel.estimator] != DISTANCE:
         checks.reject("estimator", bridge.kernel.estimator, "bridge or kde, for a table of quantiles")

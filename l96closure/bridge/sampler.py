@@ -189,7 +189,17 @@ class Chain:
         return self._conditionals is None
 
     def drawn_from(self, rng: np.random.Generator, n: int) -> Noise:
-        """Let a generator give the random numbers of ``n`` states, step by step: splitting a run changes nothing."""
+        """Let a generator give the random numbers of :meth:`advance`, step by step: splitting a run changes nothing.
+
+        Parameters
+        ----------
+        rng : of all numbers.
+        n : number of states.
+
+        Returns
+        -------
+        Function (first step, steps) -> (steps, n, :attr:`numbers`), to be called for one step after the other.
+        """
 
         def drawn(first: int, steps: int) -> F64:
             shape = steps, n, self.numbers
@@ -319,11 +329,13 @@ def sample(
     initial : (n, d) states the n chains start from, usually training samples.
     steps : number of steps, >= 1.
     rng : generator or seed.
-    scheme, clamp, noise_metric : see :class:`Chain`.
+    scheme : see :class:`Chain`.
     given : {component: value or (n,) values} to condition on (Section 5).
+    clamp : see :class:`Chain`.
     grad_log_likelihood : x (n, d) -> (n, d), the gradient of log pi(y | x); adds epsilon times it (times scale^2 in
         the scaled metric) to each step, eq. (6). The printed sign is minus; the posterior needs plus.
     keep_every : also return the states after every so many steps; it divides ``steps``.
+    noise_metric : see :class:`Chain`.
 
     Returns
     -------
@@ -333,6 +345,21 @@ def sample(
     ------
     ValueError
         An argument is out of its range or does not fit the bridge.
+
+    Examples
+    --------
+    Samples of two components that are nearly equal, drawn anew given the first:
+
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.standard_normal(300)
+    >>> samples = np.stack([x, x + 0.1 * rng.standard_normal(300)], axis=1)
+    >>> fitted = lc.bridge.fit(samples, epsilon=0.02)
+    >>> drawn = lc.bridge.sample(fitted, samples, steps=10, rng=1, scheme="conditional_variance", given={0: 1.0})
+    >>> drawn.shape
+    (300, 2)
+    >>> bool(0.7 < drawn[:, 1].mean() < 1.3)
+    True
     """
     x = checks.finite_array("initial", initial, 2).copy()
     if x.shape[1] != bridge.d:

@@ -55,16 +55,47 @@ class Closure(Protocol):
     """
 
     def init(self, z: F64, rng: np.random.Generator | int, member: npt.ArrayLike = 0) -> Any:
-        """State for the ensemble ``z`` (member, K), whose first member has the number ``member``."""
+        """Return the state that a run starts with.
+
+        Parameters
+        ----------
+        z : slow variables of the ensemble (member, K).
+        rng : seed or generator, which give the key of the noise.
+        member : number of the first member, or the numbers of all (member,).
+
+        Returns
+        -------
+        The state.
+        """
 
     def step(self, z: F64, state: Any) -> tuple[F64, Any]:
-        """Subgrid tendency psi (member, K) and the next state."""
+        """Return the subgrid tendency at a step, and the state of the next.
+
+        Parameters
+        ----------
+        z : slow variables (member, K).
+        state : from :meth:`init` or the previous step; it is not changed.
+
+        Returns
+        -------
+        psi (member, K), and the next state.
+        """
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the closure to a netCDF file that :func:`load` reads."""
+        """Write the closure to a netCDF file that :func:`load` reads.
+
+        Parameters
+        ----------
+        path : of the file; one that is there is replaced.
+        """
 
     def to_dataset(self) -> xr.Dataset:
-        """Return everything the file holds."""
+        """Return everything the file holds.
+
+        Returns
+        -------
+        Dataset with the attribute ``closure``, a name of :data:`CLOSURES`.
+        """
 
 
 CLOSURES: dict[str, Any] = {
@@ -75,6 +106,14 @@ CLOSURES: dict[str, Any] = {
 
 def load(path: str | os.PathLike[str]) -> Closure:
     """Read a closure that :meth:`Closure.save` wrote.
+
+    Parameters
+    ----------
+    path : of the file.
+
+    Returns
+    -------
+    The closure, whose steps have the same bits as those of the one that was saved.
 
     Raises
     ------

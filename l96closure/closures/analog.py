@@ -115,10 +115,15 @@ class Analog:
 
         Parameters
         ----------
-        truth, fields, dt : as for :meth:`l96closure.closures.SchrodingerBridge.fit`; lags are not seen, but for what
+        truth, fields : as for :meth:`l96closure.closures.SchrodingerBridge.fit`; lags are not seen, but for what
             ``memory`` says.
         neighbours : samples that one is drawn from, >= 1.
         memory : draw given the change of z over the last step and the previous psi too.
+        dt : as for :meth:`l96closure.closures.SchrodingerBridge.fit`.
+
+        Returns
+        -------
+        Analog
 
         Raises
         ------
@@ -227,7 +232,12 @@ class Analog:
         return drawn
 
     def to_dataset(self) -> xr.Dataset:
-        """Everything :meth:`from_dataset` needs, and nothing that can be derived from it."""
+        """Return everything :meth:`from_dataset` needs, and nothing that can be derived from it.
+
+        Returns
+        -------
+        Dataset, what the file of the closure holds.
+        """
         dataset = (
             field_variables(self.fields)
             .assign(
@@ -247,7 +257,21 @@ class Analog:
 
     @classmethod
     def from_dataset(cls, dataset: xr.Dataset) -> Analog:
-        """Inverse of :meth:`to_dataset`; raises ``ValueError`` when something is missing or wrong."""
+        """Make the closure of what :meth:`to_dataset` gave.
+
+        Parameters
+        ----------
+        dataset : from :meth:`to_dataset`, perhaps by way of a file.
+
+        Returns
+        -------
+        The closure, whose steps have the same bits.
+
+        Raises
+        ------
+        ValueError
+            Something is missing or wrong.
+        """
         parts = Parts(dataset)
         samples, fields = parts.size("sample"), fields_from(parts)
         memory, found = bool(parts.integer("memory", 0, below=2)), origin.read(parts)

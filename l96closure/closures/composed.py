@@ -39,7 +39,10 @@ _AT_ONCE = 2000  # times whose histories are in memory
 class Composed:
     """psi = trend + residual, the residual drawn from its law given what the site sees.
 
-    Here z stands for the predictors and psi for the target, whatever their names: ``fields`` has them.
+    What the fitted closures have in common: :class:`~l96closure.closures.Polynomial` has no law,
+    :class:`~l96closure.closures.PolynomialAR1` a Gaussian one, :class:`~l96closure.closures.SchrodingerBridge` that of
+    the bridge. Each is made by its ``fit`` or read from a file. Here z stands for the predictors and psi for the
+    target, whatever their names: ``fields`` has them.
 
     Attributes
     ----------
@@ -203,6 +206,16 @@ class Composed:
         ------
         ValueError
             ``dataset`` does not fit the closure, or the law is a chain, which has no distribution function.
+
+        Examples
+        --------
+        >>> truth = lc.TwoScaleLorenz96(K=8, J=4).simulate(samples=2000, rng=1)
+        >>> early, late = truth.isel(time=slice(1000)), truth.isel(time=slice(1000, None))
+        >>> probability = lc.closures.PolynomialAR1.fit(early).probability(late)
+        >>> probability.dims
+        ('time', 'k')
+        >>> bool(0.4 < probability.mean() < 0.6)
+        True
         """
         if not isinstance(self.law, DrivenLaw):
             checks.reject("law", type(self.law).__name__, "one that noise drives: quantiles, moments or Gaussian")
@@ -262,10 +275,29 @@ class Composed:
         return closure_file.tables(self)
 
     def to_dataset(self) -> xr.Dataset:
-        """Everything :meth:`from_dataset` needs, and nothing that can be derived from it."""
+        """Return everything :meth:`from_dataset` needs, and nothing that can be derived from it.
+
+        Returns
+        -------
+        Dataset, what the file of the closure holds.
+        """
         return closure_file.to_dataset(self).assign_attrs(closure=self.name, **origin.attributes(self))
 
     @classmethod
     def from_dataset(cls, dataset: xr.Dataset) -> Self:
-        """Inverse of :meth:`to_dataset`; raises ``ValueError`` when something is missing or wrong."""
+        """Make the closure of what :meth:`to_dataset` gave.
+
+        Parameters
+        ----------
+        dataset : from :meth:`to_dataset`, perhaps by way of a file.
+
+        Returns
+        -------
+        The closure, whose steps have the same bits.
+
+        Raises
+        ------
+        ValueError
+            Something is missing or wrong.
+        """
         return cls(**closure_file.from_dataset(dataset), **origin.read(Parts(dataset)))

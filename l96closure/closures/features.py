@@ -59,7 +59,18 @@ class Features:
         return int(self.lags.size * self.lower.size * self.neighbour.shape[1])
 
     def at(self, values: F64, row: Index, sign: int) -> F64:
-        """Return the features (n, K, F) in some rows of values (R, P, K); a lag before is ``row + sign * lag``."""
+        """Return the features in some rows of values.
+
+        Parameters
+        ----------
+        values : predictors (R, P, K), a row for each time.
+        row : rows that are now (n,).
+        sign : where the past is: what was ``lag`` steps before is in ``row + sign * lag``.
+
+        Returns
+        -------
+        (n, K, F), scaled to [-1, 1].
+        """
         columns = [
             np.clip((values[row + sign * lag, p][:, self.neighbour] - self.middle[p]) / self.half[p], -1.0, 1.0)
             for lag in self.lags
@@ -68,12 +79,27 @@ class Features:
         return np.concatenate(columns, axis=2)
 
     def by_field(self, now: F64, history: F64) -> F64:
-        """Return what is seen anywhere, field by field (n, L P K), of z (n, P, K) and its history (n, H, P, K)."""
+        """Return what is seen anywhere, field by field and not scaled.
+
+        Parameters
+        ----------
+        now : predictors (n, P, K).
+        history : of the steps before (n, H, P, K), the last first.
+
+        Returns
+        -------
+        (n, L P K), by lag, within a lag by predictor.
+        """
         lagged = [history[:, lag - 1].reshape(len(now), -1) for lag in self.lags[1:]]
         return np.concatenate([now.reshape(len(now), -1), *lagged], axis=1)
 
     def arguments(self) -> tuple[Any, ...]:
-        """Return what :func:`gather` takes of these."""
+        """Return what :func:`gather` takes of these.
+
+        Returns
+        -------
+        ``neighbour``, ``lags``, and middle and half of the range of each predictor (P,).
+        """
         return self.neighbour, self.lags, self.middle, self.half
 
 
@@ -101,7 +127,17 @@ def gather(
 
 
 def rows(z: F64, history: F64) -> tuple[F64, Index]:
-    """Put z (n, P, K) before its history (n, H, P, K), the last step first; return the rows and where z stands."""
+    """Put predictors before their history, for :func:`gather`.
+
+    Parameters
+    ----------
+    z : predictors now (n, P, K).
+    history : of the steps before (n, H, P, K), the last first.
+
+    Returns
+    -------
+    Rows (n (1 + H), P, K), and the row of each z (n,).
+    """
     members, length = len(z), history.shape[1] + 1
     together = np.concatenate([z[:, None], history], axis=1).reshape(members * length, *z.shape[1:])
     return together, length * np.arange(members)

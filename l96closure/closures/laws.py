@@ -140,16 +140,42 @@ class FittedLaw(Protocol):
         """Shape of what there is to remember of a member."""
 
     def initial(self, state: State) -> F64:
-        """Return what there is to remember at the start."""
+        """Return what there is to remember at the start.
+
+        Parameters
+        ----------
+        state : gives key and members of the noise.
+
+        Returns
+        -------
+        (member, *:attr:`remembers`)
+        """
 
     def __call__(self, x: F64, state: State) -> tuple[F64, F64]:
-        """Return the residual (member, K) given ``x``, and what to remember.
+        """Draw the residual.
 
-        ``x`` is the coordinate (member, K) of quantiles, and all features field by field (member, L P K) of the others.
+        Parameters
+        ----------
+        x : the coordinate (member, K) of quantiles; all features field by field (member, L P K) of the others.
+        state : gives the noise of the step and what is remembered.
+
+        Returns
+        -------
+        The residual (member, K), and what to remember next.
         """
 
     def recalled(self, x: F64, residual: F64) -> F64:
-        """Return what is remembered of a step with this residual (member, K)."""
+        """Return what is remembered of a step.
+
+        Parameters
+        ----------
+        x : what the law was given at the step, as for the call.
+        residual : of the step (member, K).
+
+        Returns
+        -------
+        (member, K), one step of what :meth:`initial` gives.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,23 +198,62 @@ class DrivenLaw:
         return self.pattern.order, self.pattern.sites
 
     def initial(self, state: State) -> F64:
-        """Noise as it is at any time."""
+        """Noise as it is at any time.
+
+        Parameters
+        ----------
+        state : gives key and members of the noise.
+
+        Returns
+        -------
+        The last values (member, p, K), the last first.
+        """
         return self.pattern.initial(state)
 
     def __call__(self, x: F64, state: State) -> tuple[F64, F64]:
-        """Draw, with the next values of the noise."""
+        """Draw, with the next values of the noise.
+
+        Parameters
+        ----------
+        x : what the law is given, as for :class:`FittedLaw`.
+        state : gives the noise of the step, and what is remembered as ``memory``.
+
+        Returns
+        -------
+        The residual (member, K), and the last values of the noise (member, p, K).
+        """
         xi, following = self.pattern.advance(state)
         return self.made_of(x, xi), following
 
     def made_of(self, x: F64, xi: F64) -> F64:
-        """Return the residual (n, K) that noise ``xi`` (n, K) makes."""
+        """Return the residual that noise makes.
+
+        Parameters
+        ----------
+        x : what the law is given, as for :class:`FittedLaw`.
+        xi : standard normal noise (n, K).
+
+        Returns
+        -------
+        (n, K)
+        """
         if isinstance(self.of, bridge.ConditionalQuantiles):
             return self.of(x, xi)
         mean, variance = _moments(self.of, x, xi)
         return np.asarray(mean + np.sqrt(variance) * xi)
 
     def recalled(self, x: F64, residual: F64) -> F64:
-        """Return the noise (n, K) that makes a residual (n, K)."""
+        """Return the noise that makes a residual.
+
+        Parameters
+        ----------
+        x : what the law is given, as for :class:`FittedLaw`.
+        residual : (n, K).
+
+        Returns
+        -------
+        Standard normal noise (n, K).
+        """
         return scores(self.of, x, residual)
 
 
@@ -200,7 +265,18 @@ def _moments(of: bridge.Bridge | PolynomialTrend, x: F64, like: F64) -> tuple[F6
 
 
 def scores(of: Distribution, x: F64, residual: F64) -> F64:
-    """Return the standard normal noise (n, K) that makes residuals (n, K) of a distribution; arguments as of a draw."""
+    """Return the standard normal noise that makes residuals of a distribution.
+
+    Parameters
+    ----------
+    of : the distribution.
+    x : what it is given, as for :class:`FittedLaw`.
+    residual : (n, K).
+
+    Returns
+    -------
+    (n, K)
+    """
     if isinstance(of, bridge.ConditionalQuantiles):
         return of.scores(x, residual)
     mean, variance = _moments(of, x, residual)
@@ -224,7 +300,17 @@ class ChainLaw:
 
     @classmethod
     def made(cls, fitted: bridge.Bridge, options: Chain) -> ChainLaw:
-        """Make it of a bridge whose last components, those that it has moments of, are the residual."""
+        """Make it of a bridge whose last components, those that it has moments of, are the residual.
+
+        Parameters
+        ----------
+        fitted : the bridge.
+        options : scheme and steps of a draw.
+
+        Returns
+        -------
+        ChainLaw
+        """
         given = np.arange(fitted.d - fitted.components.size)
         chain = bridge.Chain(fitted, options.scheme, given, options.clamp, options.noise_metric)
         return cls(chain, fitted, options)
@@ -235,7 +321,16 @@ class ChainLaw:
         return (self.fitted.components.size,)
 
     def initial(self, state: State) -> F64:
-        """Residuals of training samples; where every site has a dictionary of its own, all sites from one time."""
+        """Draw residuals of training samples; with a dictionary for each site, of all sites from one time.
+
+        Parameters
+        ----------
+        state : gives key and members of the noise.
+
+        Returns
+        -------
+        (member, K)
+        """
         of = self.fitted.dictionary_of
         values = np.stack([dictionary.values[:, 0] for dictionary in self.fitted.dictionaries])
         uniform = state.uniforms(1, 1 if len(values) == of.size else of.size)[0]
@@ -243,14 +338,34 @@ class ChainLaw:
         return first
 
     def __call__(self, x: F64, state: State) -> tuple[F64, F64]:
-        """Draw; the residual is what to remember."""
+        """Draw; the residual is what to remember.
+
+        Parameters
+        ----------
+        x : all features, field by field (member, L P K).
+        state : gives the noise of the step, and what is remembered as ``memory``.
+
+        Returns
+        -------
+        The residual (member, K), twice.
+        """
         together = np.concatenate([x, state.memory], axis=1)
         self.chain.advance(together, self.options.steps, partial(self._noise, state))
         residual = together[:, x.shape[1] :]
         return residual.copy(), residual
 
     def recalled(self, x: F64, residual: F64) -> F64:
-        """Return the residual."""
+        """Return the residual.
+
+        Parameters
+        ----------
+        x : not looked at.
+        residual : of the step (member, K).
+
+        Returns
+        -------
+        ``residual``
+        """
         return residual
 
     def _noise(self, state: State, first: int, steps: int) -> F64:
@@ -261,7 +376,17 @@ class ChainLaw:
 
 
 def warn_of_few(fitted: bridge.Bridge) -> None:
-    """Warn where few samples stand behind the conditional means of a fitted bridge."""
+    """Warn where few samples stand behind the conditional means of a fitted bridge.
+
+    Parameters
+    ----------
+    fitted : the bridge.
+
+    Warns
+    -----
+    AccuracyWarning
+        Fewer than :data:`l96closure.bridge.FEWEST_EFFECTIVE` effective samples stand behind the median mean.
+    """
     effective = bridge.median_effective_samples(fitted)
     if effective < bridge.FEWEST_EFFECTIVE:
         warnings.warn(
@@ -274,7 +399,17 @@ def warn_of_few(fitted: bridge.Bridge) -> None:
 
 
 def warn_of_loss(compressed: bridge.Bridge) -> None:
-    """Warn where compression has changed the conditional means."""
+    """Warn where compression has changed the conditional means.
+
+    Parameters
+    ----------
+    compressed : the bridge, compressed or not.
+
+    Warns
+    -----
+    AccuracyWarning
+        The conditional mean has changed by more than a tenth of a standard deviation.
+    """
     lost = compressed.compression
     if lost is not None and lost.mean_error > LARGEST_ERROR:
         warnings.warn(

@@ -40,27 +40,97 @@ class NoClosure:
     @classmethod
     @checks.arguments(truth=checks.xarray_dataset, dt=checks.optional(partial(checks.number, above=0.0)))
     def fit(cls, truth: xr.Dataset, dt: float | None = None) -> NoClosure:
-        """Learn nothing from ``truth`` but its step, unless ``dt`` is another; so every closure is made alike."""
+        """Learn nothing but the step and the definition of psi; so every closure is made alike.
+
+        Parameters
+        ----------
+        truth : Dataset as for any other closure, of which times and attributes are read.
+        dt : step of the coarse model; None is the interval of ``truth``, where its times have a uniform one.
+
+        Returns
+        -------
+        NoClosure
+
+        Raises
+        ------
+        ValueError
+            ``dt`` is out of its range, or is not the step that psi is defined over.
+        """
         return cls(**origin.of(truth, dt))
 
     def init(self, z: F64, rng: np.random.Generator | int, member: npt.ArrayLike = 0) -> State:
-        """Return a state that remembers nothing."""
+        """Return a state that remembers nothing.
+
+        Parameters
+        ----------
+        z : slow variables (member, K).
+        rng : seed or generator, which give the key of the noise; there is none.
+        member : number of the first member, or the numbers of all, see :func:`l96closure.closures.state.begin`.
+
+        Returns
+        -------
+        A state for so many members.
+
+        Raises
+        ------
+        ValueError
+            ``z`` is not (member, K).
+        """
         return begin(len(slow_variables(z)), rng, member)
 
     def step(self, z: F64, state: State) -> tuple[F64, State]:
-        """Return psi = 0 of the shape of ``z`` (member, K), and the next state."""
+        """Return psi = 0.
+
+        Parameters
+        ----------
+        z : slow variables (member, K).
+        state : from :meth:`init` or the previous step.
+
+        Returns
+        -------
+        Zeros of the shape of ``z``, and the next state.
+
+        Raises
+        ------
+        ValueError
+            ``z`` is not (member, K), or ``state`` does not fit it.
+        """
         z = slow_variables(z)
         return np.zeros_like(z), following(state, len(z), 0)
 
     def tables(self) -> dict[str, npt.NDArray[Any]]:
-        """Everything a step needs: nothing."""
+        """Return everything a step needs: nothing.
+
+        Returns
+        -------
+        No arrays.
+        """
         return {}
 
     def to_dataset(self) -> xr.Dataset:
-        """Everything :meth:`from_dataset` needs."""
+        """Return everything :meth:`from_dataset` needs, and nothing that can be derived from it.
+
+        Returns
+        -------
+        Dataset, what the file of the closure holds.
+        """
         return xr.Dataset(attrs={"closure": self.name, **origin.attributes(self)})
 
     @classmethod
     def from_dataset(cls, dataset: xr.Dataset) -> NoClosure:
-        """Inverse of :meth:`to_dataset`."""
+        """Make the closure of what :meth:`to_dataset` gave.
+
+        Parameters
+        ----------
+        dataset : from :meth:`to_dataset`, perhaps by way of a file.
+
+        Returns
+        -------
+        The closure, whose steps have the same bits.
+
+        Raises
+        ------
+        ValueError
+            Something is missing or wrong.
+        """
         return cls(**origin.read(Parts(dataset)))

@@ -68,6 +68,10 @@ class Past:
         series : predictors of each segment (time, P, K).
         features : of the closure, for their scales and longest lag, and the neighbourhood where there is no ring.
         rotations : whether the sites are those of a ring, all alike.
+
+        Returns
+        -------
+        Past
         """
         H, (P, K) = features.longest, series[0].shape[1:]
         share = max(4 * (H + 1), _MOST_VALUES // (P * K * len(series)))
@@ -89,7 +93,18 @@ class Past:
         return cls(fields, first, window, coefficients, rotations)
 
     def drawn(self, z: F64, features: Features, state: State) -> F64:
-        """Draw the history (n, H, P, K), the last step first, of z (n, P, K), with the noise of a state."""
+        """Draw the history of states from the training data.
+
+        Parameters
+        ----------
+        z : predictors now (n, P, K).
+        features : of the closure, for their scales.
+        state : gives the uniform numbers that choose among the nearest.
+
+        Returns
+        -------
+        (n, H, P, K), the last step first, in the units of the training data.
+        """
         wanted = ((z - features.middle[:, None]) / features.half[:, None]).astype(np.float32)
         wanted = np.nan_to_num(wanted, posinf=1e3, neginf=-1e3).clip(-1e3, 1e3)
         unique, where = np.unique(wanted, axis=0, return_inverse=True)  # members of one forecast start alike
@@ -166,7 +181,16 @@ def _order(size: int) -> int:
 
 
 def terms(size: int) -> int:
-    """Return the number of terms, C, of the regression on so many values."""
+    """Return the number of terms of the regression on so many values.
+
+    Parameters
+    ----------
+    size : number of values.
+
+    Returns
+    -------
+    C
+    """
     return math.comb(size + _order(size), _order(size))
 
 
@@ -179,6 +203,10 @@ def known(history: xr.Dataset, closure: Any, members: int, steps: int) -> tuple[
     closure : has the fields, the definition of psi and the step, that of the lags.
     members : how many there are.
     steps : lags that are needed.
+
+    Returns
+    -------
+    Predictors (member, 1 + steps, P, K) and psi (member, 1 + steps, K), that of now being unknown.
 
     Raises
     ------

@@ -102,7 +102,10 @@ class Pattern:
     def tables(self) -> dict[str, npt.NDArray[Any]]:
         """Return the kernels of a step, circular in space: of each earlier value, and of white noise.
 
-        A kernel's taps belong to the sites that lie its offsets to the left.
+        Returns
+        -------
+        ``noise_earlier`` (p, T) and ``noise_fresh`` (T',), whose taps belong to the sites that lie
+        ``noise_earlier_offset`` (T,) and ``noise_fresh_offset`` (T',) to the left.
         """
         (earlier, offsets), (fresh, of_fresh) = self._earlier, self._fresh
         return {
@@ -113,7 +116,16 @@ class Pattern:
         }
 
     def initial(self, state: State) -> F64:
-        """Draw the last p values (member, p, K), the last first, from their stationary distribution."""
+        """Draw the last p values from their stationary distribution.
+
+        Parameters
+        ----------
+        state : gives key, members and step of the normals.
+
+        Returns
+        -------
+        (member, p, K), the last first.
+        """
         normals = state.normals(max(self.order, 1), self.sites)
         coefficients, innovation = _coefficients(self.reflection)
         spread = np.sqrt(innovation * self._variance()[:, None])
@@ -130,7 +142,16 @@ class Pattern:
         return np.ascontiguousarray(np.stack(values[::-1], axis=1)) if values else empty
 
     def advance(self, state: State) -> tuple[F64, F64]:
-        """Make a step; return the noise (member, K), and the last p values (member, p, K) to remember next."""
+        """Make a step.
+
+        Parameters
+        ----------
+        state : gives the normals of the step; its ``memory`` is the last p values (member, p, K).
+
+        Returns
+        -------
+        The noise (member, K), and the last p values (member, p, K) to remember next.
+        """
         fresh = state.normals(1, self.sites)[0]
         value = np.empty_like(fresh)
         _advance(state.memory, fresh, *self._earlier, *self._fresh, value)
@@ -195,6 +216,10 @@ def fit_pattern(series: Sequence[F64], options: Noise, ring: bool) -> Pattern:
     series : of each segment (time, K), of mean 0 and variance 1 or nearly so.
     options : order and colour.
     ring : whether the sites are those of a ring, all alike.
+
+    Returns
+    -------
+    The autoregression, with a site's variance scaled to 1.
 
     Raises
     ------

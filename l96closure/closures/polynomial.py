@@ -46,10 +46,22 @@ class Polynomial(Composed):
         ----------
         truth, fields, trend, dt : as for :meth:`l96closure.closures.SchrodingerBridge.fit`.
 
+        Returns
+        -------
+        Polynomial
+
         Raises
         ------
         ValueError
             An argument is out of its range, or ``truth`` is no usable training data.
+
+        Examples
+        --------
+        >>> truth = lc.TwoScaleLorenz96(K=8, J=4).simulate(samples=500, rng=1)
+        >>> closure = lc.closures.Polynomial.fit(truth)
+        >>> z = truth["z"].values[:2]
+        >>> closure.step(z, closure.init(z, rng=0))[0].shape
+        (2, 8)
         """
         known_of_truth = origin.of(truth, dt)
         record = read(truth, fields, dt, ordered=fields.lags != ())

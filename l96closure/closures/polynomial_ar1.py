@@ -60,9 +60,14 @@ class PolynomialAR1(Composed):
 
         Parameters
         ----------
-        truth, fields, trend, noise, dt : as for :meth:`l96closure.closures.SchrodingerBridge.fit`.
+        truth, fields, trend, noise : as for :meth:`l96closure.closures.SchrodingerBridge.fit`.
         residual_degree : of the polynomial log s(z)^2 in the first predictor at the site, >= 0; 0 makes the noise the
             same at every z.
+        dt : as for :meth:`l96closure.closures.SchrodingerBridge.fit`.
+
+        Returns
+        -------
+        PolynomialAR1
 
         Raises
         ------

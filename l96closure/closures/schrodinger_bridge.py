@@ -26,7 +26,13 @@ Judge = Callable[[Any, xr.Dataset], float]
 
 
 class SchrodingerBridge(Composed):
-    """Draws psi ~ p(psi | z): a trend, and a residual whose law is the bridge's; made by :meth:`fit` or a file."""
+    """The closure we recommend: psi ~ p(psi | z), a trend and a residual whose law is that of the bridge.
+
+    Made by :meth:`fit` or a saved file. The parts are those of :class:`~l96closure.closures.composed.Composed`: the
+    trend is a polynomial in what a site sees, the law of the residual is read off a Schrödinger bridge fitted to it
+    (:func:`l96closure.bridge.fit`), and the noise that drives the law remembers. With ``law=Chain()`` and without trend
+    it follows Section 5.1 of Gottwald & Reich (2024).
+    """
 
     name, title = "schrodinger_bridge", "Schrödinger bridge closure"
 
@@ -73,7 +79,12 @@ class SchrodingerBridge(Composed):
         dt : step of the coarse model in the unit of ``truth``'s time (seconds where times are dates), a multiple of the
             interval of ``truth``; None is that interval, and then needs no coordinate ``time``.
         rng : seed or generator of the draw of the samples that make the law.
-        restart : where the Sinkhorn iteration is kept, to be taken up again by the same call after it was stopped.
+        restart : where the Sinkhorn iteration is kept, to be taken up again by the same call after it was stopped; the
+            result has the same bits.
+
+        Returns
+        -------
+        SchrodingerBridge
 
         Raises
         ------

@@ -45,11 +45,31 @@ class State(NamedTuple):
     outside: Index
 
     def normals(self, draws: int, sites: int) -> F64:
-        """Return the standard normals of this step (draws, n, sites)."""
+        """Return the standard normals of this step.
+
+        Parameters
+        ----------
+        draws : numbers for each member and site, >= 0.
+        sites : number of sites, K.
+
+        Returns
+        -------
+        (draws, n, sites)
+        """
         return noise.block(self.key, self.member, self.step, draws, sites)
 
     def uniforms(self, draws: int, sites: int) -> F64:
-        """Return the uniform numbers of this step (draws, n, sites), of the same words as the normals."""
+        """Return the uniform numbers of this step, of the same words as the normals.
+
+        Parameters
+        ----------
+        draws : numbers for each member and site, >= 0.
+        sites : number of sites, K.
+
+        Returns
+        -------
+        (draws, n, sites)
+        """
         return noise.block(self.key, self.member, self.step, draws, sites, normal=False)
 
 
@@ -63,6 +83,10 @@ def begin(members: int, rng: np.random.Generator | int, member: npt.ArrayLike = 
     member : number of the first member, or the numbers of all of them (members,): a batch of a larger ensemble draws
         what its members draw there.
 
+    Returns
+    -------
+    State
+
     Raises
     ------
     ValueError
@@ -74,9 +98,21 @@ def begin(members: int, rng: np.random.Generator | int, member: npt.ArrayLike = 
 
 
 def member_numbers(member: npt.ArrayLike, members: int) -> U64:
-    """Return the numbers (members,) of the members of which ``member`` gives the first, or all.
+    """Return the numbers of the members of a batch.
 
-    Raises ``ValueError`` when these are no integers from 0 to 2^32 - 1, or not so many.
+    Parameters
+    ----------
+    member : number of the first, or the numbers of all (members,).
+    members : how many.
+
+    Returns
+    -------
+    (members,)
+
+    Raises
+    ------
+    ValueError
+        ``member`` holds no integers from 0 to 2^32 - 1, or not so many.
     """
     given = np.asarray(member)
     most = _MOST_MEMBERS - members if given.ndim == 0 else _MOST_MEMBERS - 1
@@ -88,7 +124,21 @@ def member_numbers(member: npt.ArrayLike, members: int) -> U64:
 def following(state: Any, members: int, *memory: int, history: tuple[int, ...] = (0,)) -> State:
     """Return a state with the number of the next step; what it remembers is still that of the last.
 
-    Raises ``ValueError`` when it is no :class:`State` of so many members, each with memory and history of these shapes.
+    Parameters
+    ----------
+    state : of the last step.
+    members : how many there should be.
+    *memory : shape of what a member remembers.
+    history : shape of the history of a member; (0,) for closures that see the present.
+
+    Returns
+    -------
+    State
+
+    Raises
+    ------
+    ValueError
+        It is no :class:`State` of so many members, each with memory and history of these shapes.
     """
     if not isinstance(state, State):
         checks.reject("state", type(state).__qualname__, "a State, as init makes it")
@@ -107,7 +157,18 @@ def following(state: Any, members: int, *memory: int, history: tuple[int, ...] =
 def parts(state: Any) -> dict[str, Any]:
     """Return the parts of a closure's state by name: of a NamedTuple its fields, of an array itself.
 
-    Raises ``ValueError`` when a state is neither, or a part is no number or array of numbers.
+    Parameters
+    ----------
+    state : of any closure.
+
+    Returns
+    -------
+    Numbers and arrays.
+
+    Raises
+    ------
+    ValueError
+        The state is neither, or a part is no number or array of numbers.
     """
     tuple_of = {f"state.{name}": part for name, part in state._asdict().items()} if hasattr(state, "_asdict") else None
     named = {"state": state} if tuple_of is None else tuple_of
@@ -118,7 +179,16 @@ def parts(state: Any) -> dict[str, Any]:
 
 
 def variables(state: Any) -> dict[str, Any]:
-    """Return the parts of a state as variables of a file."""
+    """Return the parts of a state as variables of a file.
+
+    Parameters
+    ----------
+    state : of any closure.
+
+    Returns
+    -------
+    Dims, array and attributes of each, by the name of the variable.
+    """
     arrays = {name: np.asarray(part) for name, part in parts(state).items()}
     return {
         f"closure_{name}": (
@@ -131,13 +201,33 @@ def variables(state: Any) -> dict[str, Any]:
 
 
 def restored(stored: xr.Dataset, like: Any) -> Any:
-    """Return the state in a file, inverse of :func:`variables`; ``like`` is one of the same closure."""
+    """Return the state in a file, inverse of :func:`variables`.
+
+    Parameters
+    ----------
+    stored : has the variables.
+    like : a state of the same closure.
+
+    Returns
+    -------
+    State of the type of ``like``.
+    """
     arrays = {name: stored[f"closure_{name}"].to_numpy() for name in parts(like)}
     return with_parts(like, {n: a if isinstance(parts(like)[n], np.ndarray) else a[()] for n, a in arrays.items()})
 
 
 def with_parts(state: Any, named: dict[str, Any]) -> Any:
-    """Return a state like another with these :func:`parts`, numbers of the type that they have there."""
+    """Return a state like another with other :func:`parts`.
+
+    Parameters
+    ----------
+    state : of any closure.
+    named : all its parts anew, by name.
+
+    Returns
+    -------
+    State of the same type, with numbers of the type that they have in ``state``.
+    """
     before = parts(state)
     values = [part if isinstance(part, np.ndarray) else type(before[name])(part) for name, part in named.items()]
     return type(state)(*values) if hasattr(state, "_asdict") else values[0]

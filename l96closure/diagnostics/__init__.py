@@ -86,6 +86,16 @@ def diagnose(
         member and time), a time step is not uniform, neither step is a multiple of the other, the sites
         differ in number, ``max_lag`` is shorter than a step, or the truth looks like several runs
         (:func:`l96closure.series.one_run`).
+
+    Examples
+    --------
+    >>> model = lc.TwoScaleLorenz96(K=8, J=4)
+    >>> truth = model.simulate(samples=4000, rng=1)
+    >>> closure = lc.closures.PolynomialAR1.fit(truth)
+    >>> run = lc.integrate(model, closure, truth["z"].values[:2], steps=1000)
+    >>> scores = lc.diagnose(truth, run, bins=20, max_lag=1.0)
+    >>> bool(0.0 < scores["hellinger_z"] < 1.0)
+    True
     """
     bins = checks.integer("bins", bins, 2)
     runs = align(truth, coarse)

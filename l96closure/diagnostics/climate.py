@@ -32,12 +32,21 @@ _FEWEST = 30  # samples in a bin below which its conditional moments are noise
 
 
 def ring_offsets(size: int) -> IntArray:
-    """Signed distances along a ring of ``size`` sites, 0 in the middle: -5, ..., 6 for twelve."""
+    """Signed distances along a ring, 0 in the middle: -5, ..., 6 for twelve sites.
+
+    Parameters
+    ----------
+    size : number of sites.
+
+    Returns
+    -------
+    (size,), ascending.
+    """
     return np.arange(-((size - 1) // 2), size // 2 + 1)
 
 
 def covariance_rows(x: FloatArray) -> FloatArray:
-    """Rows of the covariance matrix of the sites, each centred at its own site by periodicity.
+    """Return the rows of the covariance matrix of the sites, each centred at its own site by periodicity.
 
     Figure 4 (left) of Gottwald & Reich (2024).
 
@@ -58,15 +67,34 @@ def covariance_rows(x: FloatArray) -> FloatArray:
 
 
 def density(x: FloatArray, edges: FloatArray) -> FloatArray:
-    """Probability density of all values of ``x`` on bins with the given edges (bins + 1,).
+    """Probability density of all values of a variable in bins.
 
     Values outside the edges count in the total, so the integral falls short of one by their share.
+
+    Parameters
+    ----------
+    x : values of any shape.
+    edges : of the bins, ascending (bins + 1,).
+
+    Returns
+    -------
+    (bins,), in reciprocal units of ``x``.
     """
     return np.histogram(x, bins=edges)[0] / (x.size * np.diff(edges))
 
 
 def joint_density(z: FloatArray, psi: FloatArray, edges_z: FloatArray, edges_psi: FloatArray) -> FloatArray:
-    """Joint probability density (z bin, psi bin) of pairs of values; pairs outside the edges count in the total."""
+    """Joint probability density of pairs of values; pairs outside the edges count in the total.
+
+    Parameters
+    ----------
+    z, psi : values, both of one shape.
+    edges_z, edges_psi : of the bins, ascending.
+
+    Returns
+    -------
+    (z bin, psi bin)
+    """
     counts = np.histogram2d(z.ravel(), psi.ravel(), bins=(edges_z, edges_psi))[0]
     joint: FloatArray = counts / (z.size * np.outer(np.diff(edges_z), np.diff(edges_psi)))
     return joint
@@ -215,10 +243,18 @@ def batch_standard_errors(x: FloatArray) -> tuple[float, float]:
 
 
 def long_enough(x: FloatArray) -> bool:
-    """Tell whether batches of a run (member, time, k) are long against its memory and that of its variance.
+    """Tell whether batches of a run are long against its memory and that of its variance.
 
     What else is averaged over the run, as its lagged products and spectra are, forgets no more slowly; the rule goes by
     the slowest, since a memory is least well known where it matters, see :mod:`l96closure.diagnostics.intervals`.
+
+    Parameters
+    ----------
+    x : the run (member, time, k).
+
+    Returns
+    -------
+    True or False.
     """
     return bool(intervals.independent_values(_first_two_moments(x - x.mean())).all())
 

@@ -52,7 +52,17 @@ def cells(values: FloatArray, edges: FloatArray) -> IntArray:
 
 
 def probabilities(cells: IntArray, number: int) -> FloatArray:
-    """Fraction of values in each of so many cells, (number,) summing to one; ``cells`` as :func:`cells` gives them."""
+    """Fraction of values in each cell.
+
+    Parameters
+    ----------
+    cells : numbers of the cells that the values are in, as :func:`cells` gives them.
+    number : how many cells there are.
+
+    Returns
+    -------
+    (number,), summing to one.
+    """
     return np.bincount(cells.ravel(), minlength=number) / cells.size
 
 
@@ -77,6 +87,10 @@ def wasserstein(a: FloatArray, b: FloatArray) -> float:
     Parameters
     ----------
     a, b : samples of any shape.
+
+    Returns
+    -------
+    The distance, >= 0, in the units of the samples.
     """
     return float(scipy.stats.wasserstein_distance(a.ravel(), b.ravel()))
 
@@ -87,6 +101,10 @@ def ks(a: FloatArray, b: FloatArray) -> float:
     Parameters
     ----------
     a, b : samples of any shape.
+
+    Returns
+    -------
+    The distance, dimensionless.
     """
     return float(scipy.stats.ks_2samp(a.ravel(), b.ravel(), method="asymp").statistic)
 
@@ -109,11 +127,25 @@ class Stretches:
     note: str
 
     def map(self, function: Callable[[Array], Array]) -> Stretches:
-        """Apply ``function`` to every piece."""
+        """Apply a function to every piece.
+
+        Parameters
+        ----------
+        function : of a piece (length, k).
+
+        Returns
+        -------
+        Stretches
+        """
         return Stretches(tuple(map(function, self.truth)), tuple(map(function, self.coarse)), self.length, self.note)
 
     def thinned(self) -> Stretches:
-        """Keep every n-th time, so that a piece holds at most 40,000 values (for the distances that sort)."""
+        """Keep every n-th time, so that a piece holds at most 40,000 values (for the distances that sort).
+
+        Returns
+        -------
+        Stretches
+        """
         every = -(-self.truth[0].size // _MOST_VALUES)
         return self.map(lambda piece: piece[::every])
 
@@ -177,6 +209,10 @@ def compare(distance: Distance, stretches: Stretches) -> Comparison:
     ----------
     distance : function of two pieces.
     stretches : pieces of one duration, as :func:`cut` makes them.
+
+    Returns
+    -------
+    The mean distance over all pairs, the floor, and the spread of the floor over pairs of stretches.
 
     Raises
     ------

@@ -26,7 +26,7 @@ _HEADLINE = (0.25, 0.5, 1.0)  # of the longest lead
 
 
 def mean_difference(x: FloatArray) -> FloatArray:
-    """Gini's mean difference: the mean of abs(x_i - x_j) over all pairs i != j, from the sorted values.
+    """Gini mean difference: the mean of abs(x_i - x_j) over all pairs i != j, from the sorted values.
 
     Parameters
     ----------
@@ -118,6 +118,16 @@ def verify(forecast: xr.Dataset, reference: xr.Dataset, *, rng: np.random.Genera
     ------
     ValueError
         A variable or dimension is missing, there are fewer than two starts or members, or a value is not finite.
+
+    Examples
+    --------
+    >>> model = lc.TwoScaleLorenz96(K=8, J=4)
+    >>> truth = model.simulate(samples=2000, rng=1)
+    >>> early, late = truth.isel(time=slice(1000)), truth.isel(time=slice(1000, None))
+    >>> ensemble = lc.forecast(model, lc.closures.PolynomialAR1.fit(early), late, starts=5, members=4, leads=[0, 0.1])
+    >>> scores = lc.verify(ensemble, late)
+    >>> bool(scores["crps"][-1] < scores["crps_climatology"])
+    True
     """
     x = checks.variable("forecast", forecast, "z", ("start", "lead", "k", "member"))
     y = checks.variable("forecast", forecast, "observation", ("start", "lead", "k"))
@@ -160,6 +170,10 @@ def headline_leads(scores: xr.Dataset) -> list[float]:
     Parameters
     ----------
     scores : has the coordinate ``lead``.
+
+    Returns
+    -------
+    Lead times, ascending, without repetition.
     """
     longest = float(scores["lead"].max())
     return sorted({float(scores["lead"].sel(lead=part * longest, method="nearest")) for part in _HEADLINE})

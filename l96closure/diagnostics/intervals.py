@@ -78,7 +78,16 @@ NORMAL = float(scipy.special.ndtri(1 - _TAIL))
 
 
 def student(values: int) -> float:
-    """Return how many standard errors on either side of a mean of so many independent values make 95 %."""
+    """Return how many standard errors on either side of a mean make 95 %.
+
+    Parameters
+    ----------
+    values : independent values behind the mean, >= 2.
+
+    Returns
+    -------
+    Student's quantile.
+    """
     return float(scipy.special.stdtrit(values - 1, 1 - _TAIL))
 
 
@@ -91,12 +100,25 @@ def together(number: int, values: int = FEWEST) -> float:
     ----------
     number : of intervals.
     values : independent values behind each standard error.
+
+    Returns
+    -------
+    Student's quantile.
     """
     return float(scipy.special.stdtrit(values - 1, 1 - _TAIL / number))
 
 
 def sides(error: xr.DataArray) -> float:
-    """Return how many of these standard errors make 95 %, by their attribute ``degrees_of_freedom``."""
+    """Return how many of these standard errors make 95 %.
+
+    Parameters
+    ----------
+    error : standard errors with the attribute ``degrees_of_freedom``.
+
+    Returns
+    -------
+    Student's quantile.
+    """
     return student(int(error.attrs["degrees_of_freedom"]) + 1)
 
 
@@ -117,6 +139,10 @@ def standard_error(independent: FloatArray, fewest: int = FEWEST_REPLICATES) -> 
     ----------
     independent : (n, ...).
     fewest : entries that are enough.
+
+    Returns
+    -------
+    (...), in units of the entries.
     """
     n = len(independent)
     if n < fewest:
@@ -125,7 +151,17 @@ def standard_error(independent: FloatArray, fewest: int = FEWEST_REPLICATES) -> 
 
 
 def replicate_attributes(values: int, what: str) -> dict[str, int | str]:
-    """Say what a standard error over so many independent values is; ``what`` they are, in the plural."""
+    """Say what a standard error over independent values is.
+
+    Parameters
+    ----------
+    values : how many there are.
+    what : what they are, in the plural.
+
+    Returns
+    -------
+    The attributes ``interval_method`` and ``degrees_of_freedom``.
+    """
     method = f"standard error of the mean over {what}, at least {values}"
     if values < FEWEST_REPLICATES:
         method = f"none: fewer than {FEWEST_REPLICATES} {what}"
@@ -133,14 +169,32 @@ def replicate_attributes(values: int, what: str) -> dict[str, int | str]:
 
 
 def batches_of(members: int, times: int) -> int:
-    """Return the number of batches of each member: about twenty of all, and one at least."""
+    """Return the number of batches of each member: about twenty of all, and one at least.
+
+    Parameters
+    ----------
+    members : how many there are.
+    times : of each member.
+
+    Returns
+    -------
+    From 1 to ``times``.
+    """
     return min(-(-FEWEST // members), times)
 
 
 def batch_means(series: FloatArray) -> FloatArray:
-    """Means (batch, ...) of twenty or more consecutive batches of a series (member, time, ...), all members together.
+    """Return the means of twenty or more consecutive batches of a series, all members together.
 
     Schmeiser (1982, Operations Research 30, 556-568): between 10 and 30; more buy little and make them short.
+
+    Parameters
+    ----------
+    series : (member, time, ...).
+
+    Returns
+    -------
+    (batch, ...)
     """
     members, times, *rest = series.shape
     batches = batches_of(members, times)
@@ -165,9 +219,17 @@ def batched_standard_error(series: FloatArray) -> FloatArray:
 
 
 def independent_values(series: FloatArray) -> npt.NDArray[np.bool_]:
-    """Tell whether the batches of a series (member, time, ...) are independent, for each column (...).
+    """Tell whether the batches of a series are independent, for each column.
 
     Batches that are whole members are, by construction.
+
+    Parameters
+    ----------
+    series : (member, time, ...).
+
+    Returns
+    -------
+    (...)
     """
     members, times, *rest = series.shape
     batches = batches_of(members, times)
@@ -250,6 +312,10 @@ def enough_in_the_tail(probability: FloatArray, error_at_median: float) -> npt.N
     probability : of the quantiles.
     error_at_median : standard error of the share of values below the median; 1 / 4 of its inverse square is the
         number of independent values.
+
+    Returns
+    -------
+    Of the shape of ``probability``.
     """
     number = 0.25 / error_at_median**2 if error_at_median > 0 else np.nan
     return np.minimum(probability, 1 - probability) * number >= _RARE
@@ -266,6 +332,10 @@ def count_bounds(number: int, dispersion: float, values: int = FEWEST) -> tuple[
     number : the count.
     dispersion : variance over mean, >= 1.
     values : independent values behind the dispersion.
+
+    Returns
+    -------
+    Lower and upper bound.
     """
     cluster = dispersion * (student(values) / NORMAL) ** 2
     lower = scipy.special.gammaincinv(number / cluster, _TAIL) if number else 0.0

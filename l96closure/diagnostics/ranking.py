@@ -35,6 +35,10 @@ def comparable(value: FloatArray, low: FloatArray, high: FloatArray) -> bool:
     Parameters
     ----------
     value, low, high : the score of each run and its interval; NaN for a run without a score.
+
+    Returns
+    -------
+    True or False.
     """
     scored = np.isfinite(value)
     return bool(np.isfinite([low[scored], high[scored]]).all())
@@ -49,6 +53,10 @@ def best(value: FloatArray, low: FloatArray, high: FloatArray) -> npt.NDArray[np
     Parameters
     ----------
     value, low, high : the score of each run, smaller is better, and its interval; NaN for a run without a score.
+
+    Returns
+    -------
+    Which runs are (run,).
     """
     scored = np.isfinite(value)
     none = np.zeros(value.shape, dtype=bool)

@@ -54,6 +54,10 @@ def blocks_in(length: int, memory: float) -> int:
     ----------
     length : number of times.
     memory : decorrelation time in time steps, >= 1.
+
+    Returns
+    -------
+    0, or from 20 to 200.
     """
     blocks = min(int(length / (BLOCK * memory)), _MOST)
     return blocks if blocks >= intervals.FEWEST else 0
@@ -62,7 +66,7 @@ def blocks_in(length: int, memory: float) -> int:
 def resampled_scores(
     distance: Distance, pieces: Stretches, cells: int, blocks: int, rng: np.random.Generator
 ) -> FloatArray:
-    """Scores of runs put together at random from blocks of the ones at hand.
+    """Score runs put together at random from blocks of the ones at hand.
 
     Bootstrap with non-overlapping blocks (Carlstein 1986, Annals of Statistics 14, 1171-1179). Every stretch of truth
     is drawn anew from the blocks of all stretches, every piece of the coarse run from those of all pieces; a block
@@ -106,6 +110,10 @@ def interval(score: float, resampled: FloatArray, blocks: int) -> tuple[float, f
     score : of the runs.
     resampled : what :func:`resampled_scores` gives for them.
     blocks : number of blocks in a piece, two or more.
+
+    Returns
+    -------
+    Lower bound, >= 0, and upper bound.
     """
     low, high = np.quantile(resampled, [0.5 - intervals.PROBABILITY / 2, 0.5 + intervals.PROBABILITY / 2])
     centre = resampled.mean()

@@ -46,6 +46,10 @@ def align(truth: xr.Dataset, coarse: xr.Dataset) -> Runs:
     truth : ``z`` and ``psi`` of dims (time, k), uniform time step.
     coarse : ``z`` and ``psi`` of dims (member, time, k), uniform time step.
 
+    Returns
+    -------
+    z and psi of both at their common time step, and that step.
+
     Raises
     ------
     ValueError
@@ -75,6 +79,10 @@ def lag_time(max_lag: float | timedelta | np.timedelta64, truth: xr.Dataset, ste
     max_lag : as :func:`l96closure.diagnose` has it.
     truth : has the coordinate ``time``.
     step : common time step of the two runs.
+
+    Returns
+    -------
+    The lag, at least a step.
 
     Raises
     ------

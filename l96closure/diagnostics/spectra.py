@@ -75,7 +75,16 @@ def compare(truth: FloatArray, truth_se: FloatArray, coarse: FloatArray, coarse_
 
 
 def carrying(spectrum: FloatArray) -> npt.NDArray[np.bool_]:
-    """Tell the wavenumbers that carry variance: a tenth or more of what a wavenumber has on average."""
+    """Tell the wavenumbers that carry variance: a tenth or more of what a wavenumber has on average.
+
+    Parameters
+    ----------
+    spectrum : variance of each wavenumber (wavenumber,).
+
+    Returns
+    -------
+    (wavenumber,)
+    """
     carries: npt.NDArray[np.bool_] = (spectrum > 0) & (spectrum >= _CARRIES * spectrum.mean())
     return carries
 

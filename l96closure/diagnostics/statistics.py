@@ -50,7 +50,12 @@ class Grid(NamedTuple):
     sites: int
 
     def coordinates(self) -> dict[str, Any]:
-        """Return the coordinates of :func:`statistics`."""
+        """Return the coordinates of :func:`statistics`.
+
+        Returns
+        -------
+        Of each dimension, by name.
+        """
         names = ("z_bin", "psi_bin", "joint_z_bin", "joint_psi_bin")
         centres = [(edges[1:] + edges[:-1]) / 2 for edges in (*self.edges, *self.joint_edges)]
         return {
@@ -68,7 +73,17 @@ class Grid(NamedTuple):
 
 
 def grid(runs: Runs, bins: int, max_lag: float) -> Grid:
-    """Choose bins, lags and levels from the truth, for both sources; arguments as in :func:`l96closure.diagnose`."""
+    """Choose bins, lags and levels from the truth, for both sources.
+
+    Parameters
+    ----------
+    runs : the two runs at one time step.
+    bins, max_lag : as for :func:`l96closure.diagnose`.
+
+    Returns
+    -------
+    Grid
+    """
     edges, joint_edges = (
         (_bin_edges(runs.z["truth"], number), _bin_edges(runs.psi["truth"], number))
         for number in (bins, min(bins, _JOINT_BINS))
@@ -87,7 +102,17 @@ def grid(runs: Runs, bins: int, max_lag: float) -> Grid:
 
 
 def statistics(runs: Runs, on: Grid) -> xr.Dataset:
-    """Return the statistics that :func:`l96closure.diagnose` lists, most of them along the dimension ``source``."""
+    """Compute the statistics that :func:`l96closure.diagnose` lists.
+
+    Parameters
+    ----------
+    runs : the two runs at one time step.
+    on : where the statistics are taken.
+
+    Returns
+    -------
+    Dataset, most variables of which have the dimension ``source``.
+    """
     trend = _trend(runs.z["truth"], runs.psi["truth"])
     sources = []
     for z, psi in ((runs.z[source], runs.psi[source]) for source in SOURCES):

@@ -27,7 +27,7 @@ _MANY = 40  # crossings of a level, from which on their own scatter tells how th
 
 
 def quantiles(x: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Quantiles at :data:`PROBABILITIES` with 95 % intervals.
+    """Return quantiles at :data:`PROBABILITIES` with 95 % intervals.
 
     The interval is that of Woodruff (1952, Journal of the American Statistical Association 47, 635-646): the fraction
     of values up to the quantile has a standard error, here by batch means; the quantiles at the bounds of the

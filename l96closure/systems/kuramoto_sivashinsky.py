@@ -87,7 +87,16 @@ class KuramotoSivashinsky:
         return factor
 
     def advection(self, v: C128) -> C128:
-        """Fourier coefficients of -u u_x = -(u^2)_x / 2; ``v`` those of u, scipy.fft.rfft along the last axis."""
+        """Fourier coefficients of -u u_x = -(u^2)_x / 2.
+
+        Parameters
+        ----------
+        v : Fourier coefficients of u (..., K J // 2 + 1), as of scipy.fft.rfft along the last axis.
+
+        Returns
+        -------
+        Of the shape of ``v``.
+        """
         u = scipy.fft.irfft(v, self.K * self.J)
         advected: C128 = self._advection * scipy.fft.rfft(u * u)
         return advected
@@ -99,6 +108,10 @@ class KuramotoSivashinsky:
         ----------
         u : (..., K J); any leading dimensions.
 
+        Returns
+        -------
+        Of the shape of ``u``.
+
         Raises
         ------
         ValueError
@@ -107,16 +120,38 @@ class KuramotoSivashinsky:
         return scipy.fft.irfft(self._tendency(scipy.fft.rfft(self._state(u))), self.K * self.J)  # type: ignore[no-any-return]
 
     def average(self, u: npt.ArrayLike) -> F64:
-        """Averages over the boxes (..., K) of ``u`` (..., K J); raises ``ValueError`` when it does not fit."""
+        """Return the averages over the boxes.
+
+        Parameters
+        ----------
+        u : solution on the fine grid (..., K J).
+
+        Returns
+        -------
+        (..., K)
+
+        Raises
+        ------
+        ValueError
+            ``u`` does not fit the fine grid.
+        """
         u = self._state(u)
         averages: F64 = u.reshape(*u.shape[:-1], self.K, self.J).mean(axis=-1)
         return averages
 
     def resolve(self, v: C128) -> tuple[F64, F64]:
-        """Box averages z (..., K) and their subgrid tendency psi (..., K), of Fourier coefficients ``v`` of u.
+        """Box averages of a solution and their subgrid tendency.
 
         psi is what the coarse model lacks at the instant: the average of the tendency less the coarse tendency of the
         average.
+
+        Parameters
+        ----------
+        v : Fourier coefficients of u (..., K J // 2 + 1).
+
+        Returns
+        -------
+        z and psi, both (..., K).
         """
         z, rate = (self.average(scipy.fft.irfft(x, self.K * self.J)) for x in (v, self._tendency(v)))
         return z, rate - self.resolved_tendency(z)
@@ -133,6 +168,10 @@ class KuramotoSivashinsky:
         Parameters
         ----------
         z : (..., K); any leading dimensions.
+
+        Returns
+        -------
+        Of the shape of ``z``.
 
         Raises
         ------
