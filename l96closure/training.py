@@ -65,8 +65,9 @@ class Record:
         longest = max(range(len(self.series)), key=lambda number: len(self.series[number]))
         end = 3 * len(self.series[longest]) // 4
         series, target = list(self.series), list(self.target)
+        dims, shape = ("time", *self.fields.dim), (-1, *self.fields.shape)
         late = {
-            name: (("time", "k"), values)
+            name: (dims, values.reshape(shape))
             for name, values in zip(
                 (*self.fields.predictors, self.fields.target),
                 (*np.moveaxis(series[longest][end:], 1, 0), target[longest][end:]),
