@@ -40,7 +40,7 @@ class Memory(threading.Thread):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", nargs="+", default=["paper", "wilks", "arnold_c4"])
+    parser.add_argument("--models", nargs="+", default=["paper", "wilks", "arnold_c4", "crommelin"])
     parser.add_argument("--closures", nargs="+", default=list(lc.closures.CLOSURES))
     parser.add_argument("--steps", type=int, default=1_000_000)
     parser.add_argument("--members", type=int, default=16)

@@ -91,6 +91,7 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     "z": _quantity("slow variable"),
     "y": _quantity("fast variable"),
     "psi": _quantity("subgrid tendency of the slow variable"),
+    "features_outside": _quantity("values outside of the range of the training data that a closure was given a step"),
     "observation": _quantity("slow variable of the truth that a forecast should meet"),
     # closures
     "field": {"long_name": "predictors and target of the closure"},

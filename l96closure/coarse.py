@@ -106,8 +106,9 @@ def integrate(
     Returns
     -------
     Dataset with z and psi of dims (member, time, k): the state at step 0, save_every, ... < steps, and the subgrid
-    tendency it was advanced with; the coordinate ``member`` is the numbers of the members. Memory holds the saved
-    steps alone.
+    tendency it was advanced with; the coordinate ``member`` is the numbers of the members. Of our closures,
+    ``features_outside`` (member) is how many of the values that all sites see lay outside of the range of the training
+    data, a mean over the steps. Memory holds the saved steps alone.
 
     Raises
     ------
@@ -166,7 +167,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.label = f"coarse model ({self.scheme})"
-        self._tried = False
+        self._tried, self._outside = False, None
         members, K = self.start[0].shape
         self._z, self._psi = np.empty((2, members, (self.steps - 1) // self.save_every + 1, K))
         dims = ("time", "member", "k")
@@ -183,7 +184,7 @@ class _Run:
             with np.errstate(over="ignore", invalid="ignore"):  # a blow-up ends in the error below, not in warnings
                 psi, state = self.closure.step(z, state) if self._tried else take_step(self.closure, z, state)
                 following = SCHEMES[self.scheme](self.tendency, z, psi, self.dt)
-            self._tried = True
+            self._tried, self._outside = True, getattr(state, "outside", None)
             if number % self.save_every == 0:
                 self.records.put(z=z, psi=psi)
             if not np.isfinite(following).all():
@@ -198,13 +199,18 @@ class _Run:
 
     def restored(self, part: xr.Dataset, step: int) -> tuple[F64, Any]:
         """Return the state that :meth:`kept` has returned."""
-        return part["z_now"].to_numpy(), states.restored(part, self.start[1])
+        state = states.restored(part, self.start[1])
+        self._outside = getattr(state, "outside", None)
+        return part["z_now"].to_numpy(), state
 
     def dataset(self, steps: int) -> xr.Dataset:
         """Return the records, those of the first ``steps`` steps, as :func:`integrate` does."""
         dims, n = ("member", "time", "k"), self.records.count
+        counted: dict[str, Any] = (
+            {} if self._outside is None else {"features_outside": ("member", self._outside / steps)}
+        )
         return xr.Dataset(
-            {"z": (dims, self._z[:, :n]), "psi": (dims, self._psi[:, :n])},
+            {"z": (dims, self._z[:, :n]), "psi": (dims, self._psi[:, :n]), **counted},
             coords={
                 "member": self.numbers,
                 "time": np.arange(n) * (self.save_every * self.dt),

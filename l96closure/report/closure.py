@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import xarray as xr
+
 from l96closure.bridge import ConditionalQuantiles
 from l96closure.closures import Analog
 from l96closure.closures.composed import Composed
@@ -22,11 +25,31 @@ NOTE = (
 )
 """What stands below the parts of a closure."""
 
+_CHOICE = (
+    "Neighbours on either side and times before now that a site may see. Without coupled runs the simplest is taken "
+    "beyond which the residual of the trend, on blocks of time that it was not fitted to, falls by little; coupled "
+    "runs score forecasts from held-out states, as CRPS over that of climatology."
+)
+
 
 def tables(closure: Any) -> tuple[Table, ...]:
     """Return the parts of a closure as a table; nothing for one that has none, or is not ours."""
     rows = tuple(Row(name, (value,)) for name, value in _parts(closure).items())
-    return (Table("The closure", ("part", "fitted"), rows, NOTE),) if rows else ()
+    found = (Table("The closure", ("part", "fitted"), rows, NOTE),) if rows else ()
+    selection = getattr(closure, "selection", None)
+    return found if selection is None else (*found, _candidates(selection))
+
+
+def _candidates(selection: xr.Dataset) -> Table:
+    """Return what a closure chose its features among, and by what numbers."""
+    rows = []
+    for n in range(selection.sizes["candidate"]):
+        one = selection.isel(candidate=n)
+        scores = (f"{float(one[name]):.4g}" if np.isfinite(one[name]) else "" for name in ("left", "score"))
+        chosen = "chosen" if bool(one["chosen"]) else ""
+        rows.append(Row(f"radius {int(one['radius'])}, lags {one['lags'].item()}", (*scores, chosen)))
+    columns = ("candidate", "std of the held-out residual", "score of coupled runs", "")
+    return Table("What the closure may see", columns, tuple(rows), _CHOICE)
 
 
 def text(closure: Any) -> str:
