@@ -260,7 +260,7 @@ def no_lag(past: xr.Dataset) -> xr.Dataset:
 
 
 HISTORIES: dict[str, tuple[Callable[[xr.Dataset], Any], str]] = {
-    "None of the lags": (no_lag, r"^history\.coords = .* with lag"),
+    "None of the lags": (no_lag, r"^history = .* coordinate lag"),
     "too short": (lambda p: p.isel(lag=slice(3)), r"^history\.sizes\['lag'\] = 3 .* at least \d+: now"),
     "of another step": (lambda p: p.assign_coords(lag=2.0 * p["lag"]), r"^history\['lag'\] = .* multiples of 0\.005"),
     "that begins before now": (lambda p: p.isel(lag=slice(1, None)), r"^history\['lag'\] = .* 0 and the multiples"),

@@ -40,7 +40,7 @@ F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 
 _CHECKED = 200_000  # values of the residual that are looked at for joints
-_WORSE = 1.05  # residual over target, beyond which a trend has done harm
+_WORSE = 1.05  # residual over target, beyond which a trend is broken
 
 
 class Residual(NamedTuple):
@@ -83,17 +83,20 @@ def without_trend(
                     out[times - first] = trend.of_series(one, times).clip(*bounds)
         left = [one - off for one, off in zip(target, mean, strict=True)]
         residual = Residual(features, fitted.trend, mean, left)
-    before, after = (float(np.concatenate(parts).std()) for parts in (target, residual.values))
-    if not after > 1e-12 * before:
-        checks.reject(f"std of {name} about its trend", after, "> 0; there is nothing left to learn")
-    if not after <= _WORSE * before:
-        checks.reject(
-            "trend", options, f"a simpler one: about it the target has std {after:.3g}, without it {before:.3g}"
-        )
-    for one, of in zip(record.series, target, strict=True) if first or ordered else ():
+    before, left = (float(np.concatenate(parts).std()) for parts in (target, residual.values))
+    if not left > 1e-12 * before:
+        checks.reject(f"std of {name} about its trend", left, "> 0; there is nothing left to learn")
+    for one, of in zip(record.series, target, strict=True):
         some = np.arange(min(len(of), max(_CHECKED // of.shape[1], 2000)))  # of one trend: blocks' own differ at joints
-        about = 0.0 if residual.trend is None else residual.trend.of_series(one, first + some)
-        one_run(f"truth.{name}", of[some] - about)
+        about = of[some] - (0.0 if residual.trend is None else residual.trend.of_series(one, first + some))
+        if not about.std() <= _WORSE * of[some].std():
+            checks.reject(
+                "trend",
+                options,
+                f"a simpler one: about it the target has std {about.std():.3g}, without it {before:.3g}",
+            )
+        if first or ordered:
+            one_run(f"truth.{name}", about)
     return residual
 
 
