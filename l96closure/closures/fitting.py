@@ -66,7 +66,7 @@ def without_trend(
     ValueError
         Nothing is left of the target, or more than there was, or it looks like several runs.
     """
-    first, name = features.longest, record.fields.target
+    first = features.longest
     fewest = first + (1 if len(record.target) > 1 else 2)  # the trend of a block of time is learned from others
     if (shortest := min(len(one) for one in record.target)) < fewest:
         checks.reject("truth.sizes['time']", shortest, f"at least {fewest}, for the longest lag and something to learn")
@@ -83,21 +83,25 @@ def without_trend(
                     out[times - first] = trend.of_series(one, times).clip(*bounds)
         left = [one - off for one, off in zip(target, mean, strict=True)]
         residual = Residual(features, fitted.trend, mean, left)
-    before, left = (float(np.concatenate(parts).std()) for parts in (target, residual.values))
-    if not left > 1e-12 * before:
-        checks.reject(f"std of {name} about its trend", left, "> 0; there is nothing left to learn")
+    _check(record, target, residual, options, ordered)
+    return residual
+
+
+def _check(record: Record, target: list[F64], residual: Residual, options: Any, ordered: bool) -> None:
+    """Refuse a trend that leaves nothing, or more than there was, and what looks like several runs."""
+    first, name = residual.features.longest, record.fields.target
+    spread = float(np.concatenate(residual.values).std())
+    if not spread > 1e-12 * float(np.concatenate(target).std()):
+        checks.reject(f"std of {name} about its trend", spread, "> 0; there is nothing left to learn")
     for one, of in zip(record.series, target, strict=True):
         some = np.arange(min(len(of), max(_CHECKED // of.shape[1], 2000)))  # of one trend: blocks' own differ at joints
         about = of[some] - (0.0 if residual.trend is None else residual.trend.of_series(one, first + some))
-        if not about.std() <= _WORSE * of[some].std():
-            checks.reject(
-                "trend",
-                options,
-                f"a simpler one: about it the target has std {about.std():.3g}, without it {before:.3g}",
-            )
+        before, after = of[some].std(), about.std()
+        if not after <= _WORSE * before:
+            allowed = f"a simpler one: about it the target has std {after:.3g}, without it {before:.3g}"
+            checks.reject("trend", options, allowed)
         if first or ordered:
             one_run(f"truth.{name}", about)
-    return residual
 
 
 def fit_law(
