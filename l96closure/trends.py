@@ -55,7 +55,7 @@ def fit_trend(z: F64, psi: F64, degree: int) -> PolynomialTrend:
     z, psi = z[::every], psi[::every]
     bounds = float(z.min()), float(z.max())
     design = np.polynomial.chebyshev.chebvander(on_unit_interval(z, *bounds).ravel(), degree)
-    coefficients: F64 = np.linalg.lstsq(design, psi.ravel(), rcond=None)[0]
+    coefficients = np.asarray(np.linalg.lstsq(design, psi.ravel(), rcond=None)[0], np.float64)
     return PolynomialTrend(coefficients, *bounds)
 
 

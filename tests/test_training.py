@@ -61,7 +61,7 @@ class TestTrend:
 
     @pytest.mark.parametrize("degree", [-1, 2.0, None])
     def test_bad_degree(self, degree: Any) -> None:
-        with pytest.raises(ValueError, match=r"^trend_degree = .* integer >= 0"):
+        with pytest.raises(ValueError, match=r"^degree = .* integer >= 0"):
             trends.fit_trend(np.arange(5.0), np.arange(5.0), degree)
 
 
