@@ -174,6 +174,19 @@ def forecasts(regime: str, closure: Any, reference: xr.Dataset, starts: int, yar
     return found
 
 
+def full_model(regime: str, reference: xr.Dataset, starts: int, most: int) -> dict[str, Any]:
+    """Return what ensembles of the full model reach, spun up along the recorded z before."""
+    model, _, leads = REGIMES[regime]
+    spacing = min(leads)
+    grid = spacing * np.arange(round(max(leads) / spacing) + 1)
+    made = lc.mark(
+        model, reference, starts=starts, most=most, members=10, leads=grid, spinup=max(2.0, 8 / model.c), rng=7
+    )
+    at = [int(np.argmin(np.abs(grid - lead))) for lead in leads]
+    crps = fair_crps(np.moveaxis(made["z"].values[:, :, at], 1, -1), made["observation"].values[:, at]).mean(axis=-1)
+    return {"mark_starts": len(crps), "crps_mark": crps.mean(axis=0).round(4).tolist(), "crps_mark_se": error_of(crps)}
+
+
 def error_of(by_start: np.ndarray) -> list[float]:
     """Return the standard errors of the means over starts."""
     errors: list[float] = (by_start.std(axis=0, ddof=1) / len(by_start) ** 0.5).round(4).tolist()
@@ -203,6 +216,7 @@ def main() -> None:
     parser.add_argument("--training", type=float, default=200.0)
     parser.add_argument("--climate", type=float, default=20_000.0)
     parser.add_argument("--starts", type=int, default=1000)
+    parser.add_argument("--mark", type=int, default=0, help="starts that the full model itself forecasts from")
     parser.add_argument("--no-yardstick", action="store_true", help="leave the linear-Gaussian closure out")
     given = parser.parse_args()
     model, dt, leads = REGIMES[given.regime]
@@ -213,6 +227,8 @@ def main() -> None:
     print(closure, "" if closure.selection is None else f"\n{closure.selection.to_dataframe()}", file=sys.stderr)
     reference = simulated(model, dt, max((given.starts + 2) * max(leads), PIT), 2)
     figures |= forecasts(given.regime, closure, reference, given.starts, not given.no_yardstick)
+    if given.mark:
+        figures |= full_model(given.regime, reference, given.starts, given.mark)
     figures |= reliability(closure, reference.isel(time=slice(round(PIT / dt))))
     if given.climate > 0.0:
         figures |= climate(model, closure, truth, dt, given.climate)
