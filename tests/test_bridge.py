@@ -352,6 +352,6 @@ def test_what_holds_arrays_is_equal_to_itself_alone():
                 if any(kind in kinds for kind in ("F64", "F32", "NDArray", "Index", "Array", "Dataset")):
                     found.append(cls.__name__)
                     assert cls.__eq__ is object.__eq__, cls
-    assert {"Bridge", "Dictionary", "ConditionalQuantiles", "Memory", "PolynomialTrend", "Analog"} <= set(found)
+    assert {"Bridge", "Dictionary", "ConditionalQuantiles", "Pattern", "PolynomialTrend", "Analog"} <= set(found)
     assert (fitted() == replace(fitted())) is False
     assert fitted() == fitted()
