@@ -192,6 +192,8 @@ def coordinate(
         return checks.one_of("law.coordinate", options.coordinate, names)
     if len(names) == 1 or residual.features.size == 1:
         return record.fields.predictors[0]
+    if sum(map(len, residual.values)) < 2 * _STRETCHES:  # too few times to tell
+        return names[0]
     scores = []
     for name in names:
         x = np.concatenate(given(record, residual, name))
