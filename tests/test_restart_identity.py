@@ -36,7 +36,7 @@ F64 = npt.NDArray[np.float64]
 pytestmark = pytest.mark.filterwarnings("ignore::l96closure.SchemeWarning")
 Arguments = dict[str, Any]
 REFUSED = r"^.* belongs to another computation: other arguments, settings, data or versions; clear it to begin anew$"
-NOT_OF_THE_RESULT = {"restart"}
+NOT_OF_THE_RESULT = {"restart", "selection"}  # a selection judges closures that are kept nowhere
 
 
 def made(seed: int, samples: int = 300) -> xr.Dataset:
@@ -104,10 +104,12 @@ CALLS: dict[str, tuple[Callable[..., Any], Arguments, dict[str, list[Arguments]]
         KuramotoSivashinsky.simulate,
         {
             **{"self": KuramotoSivashinsky(20.0, 8, 8), "samples": 23, "dt": 0.1, "every": 3, "spinup": 0.5},
-            **{"rng": 0, "members": None},
+            **{"subgrid": "step", "coarse_dt": 0.2, "rng": 0, "members": None},
         },
         {
             "self": [{"self": KuramotoSivashinsky(21.0, 8, 8)}],
+            "subgrid": [{"subgrid": "instant"}],
+            "coarse_dt": [{"coarse_dt": 0.1}],
             "samples": [{"samples": 22}],
             "dt": [{"dt": 0.05}],
             "every": [{"every": 4}],
@@ -153,7 +155,13 @@ CALLS: dict[str, tuple[Callable[..., Any], Arguments, dict[str, list[Arguments]]
     "mark": (
         lc.mark,
         {
-            **{"model": TwoScaleLorenz96(K=6, J=4), "reference": LONG, "starts": 4, "members": 2, "leads": None},
+            **{
+                "model": TwoScaleLorenz96(K=6, J=4),
+                "reference": LONG,
+                "starts": 4,
+                "members": 2,
+                "leads": [0.0, 0.02, 0.04],
+            },
             **{"spinup": 0.1, "most": None, "rng": 3, "dt": None},
         },
         {
