@@ -67,6 +67,7 @@ def test_sinkhorn_says_when_it_did_not_get_there(monkeypatch):
     assert fitted.residual[0] > 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", DATA)
 @pytest.mark.parametrize("localized", [True, False])
 def test_conditional_moments_equal_the_dense_ones(data, localized):

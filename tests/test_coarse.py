@@ -417,6 +417,7 @@ def moments(z: F64) -> tuple[F64, F64]:
     return np.array([mean, std]), np.array([standard_error(z.mean(axis=(0, 2))), standard_error(squares) / (2 * std)])
 
 
+@pytest.mark.slow
 def test_the_closure_mends_the_climate_of_z() -> None:
     """Mean and spread within four standard errors of the truth's, where the bare model misses the spread by ten."""
     training = PAPER.simulate(samples=4000)

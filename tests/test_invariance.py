@@ -23,6 +23,8 @@ from l96closure.closures import (
     regression,
 )
 
+pytestmark = pytest.mark.slow  # every closure in every unit
+
 F64 = npt.NDArray[np.float64]
 
 HERE = lc.Fields(radius=0, lags=())

@@ -14,6 +14,8 @@ from scipy.signal import find_peaks
 import l96closure as lc
 from l96closure.cli import config_folder
 
+pytestmark = pytest.mark.slow  # integrations by DOP853
+
 F64 = npt.NDArray[np.float64]
 
 

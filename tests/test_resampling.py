@@ -70,6 +70,7 @@ def test_interval_does_not_follow_the_bias_of_resampled_scores() -> None:
     assert resampling.interval(0.01, resampled, 20)[0] == 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scale", "blocks"), [(1.0, 20)])
 def test_interval_holds_the_expected_score_as_often_as_it_says(scale: float, blocks: int) -> None:
     """Repeat the whole experiment: truth, coarse run, score, interval."""
