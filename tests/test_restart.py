@@ -66,8 +66,7 @@ FITS: dict[str, Callable[[xr.Dataset], Any]] = {
 }
 
 
-@pytest.mark.parametrize("of", FITS)
-@pytest.mark.parametrize("past", ["drawn", "known"])
+@pytest.mark.parametrize(("of", "past"), [(of, "drawn") for of in FITS] + [("SchrodingerBridge", "known")])
 @pytest.mark.parametrize(("steps", "save_every"), [(20, 3), (37, 1)])
 def test_a_run_killed_again_and_again_is_the_uninterrupted_one(
     truth: xr.Dataset, tmp_path: Path, of: str, past: str, steps: int, save_every: int
