@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +19,10 @@ from l96closure.closures.composed import TREND
 from l96closure.closures.features import Features
 from l96closure.closures.laws import Quantiles
 from l96closure.closures.regression import Regressor, Trend, fit_trend
+from l96closure.closures.residual import Residual
 from l96closure.fields import Fields
 from l96closure.series import autocorrelation
 from l96closure.training import Record
-
-if TYPE_CHECKING:
-    from l96closure.closures.fitting import Residual
 
 __all__ = ["Candidate", "candidates", "coordinate", "given", "of", "quantiles", "report", "settled", "simplest"]
 

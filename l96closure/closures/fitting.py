@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,32 +28,20 @@ from l96closure.closures.laws import (
 )
 from l96closure.closures.past import Past
 from l96closure.closures.patterns import Noise, fit_pattern
-from l96closure.closures.regression import FittedTrend, Regressor, RegressorTrend, Trend, blocks, fit_trend
+from l96closure.closures.regression import Regressor, Trend, blocks, fit_trend
+from l96closure.closures.residual import Residual
 from l96closure.restart import Restart
 from l96closure.series import one_run
 from l96closure.training import Record
 from l96closure.trends import PolynomialTrend
 
-__all__ = ["Residual", "composed_of", "driven", "fit_law", "without_trend"]
+__all__ = ["composed_of", "driven", "fit_law", "without_trend"]
 
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 
 _CHECKED = 200_000  # values of the residual that are looked at for joints
 _WORSE = 1.05  # residual over target, beyond which a trend is broken
-
-
-class Residual(NamedTuple):
-    """What a trend leaves, from the longest lag of each segment on.
-
-    ``mean`` and ``values`` hold the trend and the residual of each segment (time, K); each block of time is seen by a
-    trend that was fitted without it.
-    """
-
-    features: Features
-    trend: FittedTrend | RegressorTrend | None
-    mean: list[F64]
-    values: list[F64]
 
 
 def without_trend(

@@ -1,0 +1,28 @@
+"""What a trend leaves of the target: what the law and the noise of a closure are learned from."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from l96closure.closures.features import Features
+from l96closure.closures.regression import FittedTrend, RegressorTrend
+
+__all__ = ["Residual"]
+
+F64 = npt.NDArray[np.float64]
+
+
+class Residual(NamedTuple):
+    """What a trend leaves, from the longest lag of each segment on.
+
+    ``mean`` and ``values`` hold the trend and the residual of each segment (time, K); each block of time is seen by a
+    trend that was fitted without it.
+    """
+
+    features: Features
+    trend: FittedTrend | RegressorTrend | None
+    mean: list[F64]
+    values: list[F64]
