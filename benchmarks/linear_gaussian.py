@@ -290,15 +290,14 @@ def standard_error(by_start: np.ndarray) -> np.ndarray:
     return by_start.std(axis=0, ddof=1) / np.sqrt(len(by_start))
 
 
-def scores(regime: str, z: np.ndarray, first: np.ndarray, known: bool, members: int = 20) -> np.ndarray:
+def score(closure: Closure, z: np.ndarray, first: np.ndarray, members: int, *, known: bool) -> np.ndarray:
     """Return the CRPS (start, lead) of forecasts from the times ``first`` of a record z (time, K)."""
-    given = REGIMES[regime]
-    closure = Closure(given, simulated(given, TRAINING, rng=1))
-    leads, rng, parts = np.round(np.divide(given.leads, given.dt)).astype(int), np.random.default_rng(3), []
+    regime, rng, parts = closure.regime, np.random.default_rng(3), []
+    leads = np.round(np.divide(regime.leads, regime.dt)).astype(int)
     record = z[first - np.arange(closure.past, -1, -1)[:, np.newaxis]]
     for part in np.array_split(np.arange(first.size), max(1, first.size * members // 4000)):
-        made = closure.forecast(record[:, part], members, leads, known=known, rng=rng)
-        parts.append(crps_by_start(made, z[first[part][:, None] + leads]))
+        forecasts = closure.forecast(record[:, part], members, leads, known=known, rng=rng)
+        parts.append(crps_by_start(forecasts, z[first[part][:, np.newaxis] + leads]))
     return np.concatenate(parts)
 
 
@@ -321,18 +320,12 @@ def main() -> None:
     else:
         reference = simulated(regime, given.starts * regime.leads[-1] + closure.past * regime.dt, rng=2)
     z = reference["z"].values
-    times = closure.past + _forecast_times(len(z) - closure.past, given.starts, np.array([0, *leads]))
-    record = z[times[:, 0] - np.arange(closure.past, -1, -1)[:, np.newaxis]]
-    scores = {}
-    for name, known in (("space-time", False), ("known past", True)):
-        rng, parts = np.random.default_rng(3), []
-        for part in np.array_split(np.arange(given.starts), max(1, given.starts * given.members // 4000)):
-            forecasts = closure.forecast(record[:, part], given.members, leads, known=known, rng=rng)
-            parts.append(crps_by_start(forecasts, z[times[part, 1:]]))
-        scores[name] = np.concatenate(parts)
+    first = closure.past + _forecast_times(len(z) - closure.past, given.starts, np.array([0, *leads]))[:, 0]
+    ways = {"space-time": False, "known past": True}
+    scores = {name: score(closure, z, first, given.members, known=known) for name, known in ways.items()}
     print_table(regime, scores)
     if given.save:
-        np.savez(given.save, start=reference["time"].values[times[:, 0]], lead=np.array(regime.leads), **scores)
+        np.savez(given.save, start=reference["time"].values[first], lead=np.array(regime.leads), **scores)
     print_record(
         "linear_gaussian",
         ("numpy", "numba"),

@@ -24,6 +24,7 @@ import linear_gaussian
 import numpy as np
 import xarray as xr
 from common import print_record
+from linear_gaussian import REGIMES
 
 import l96closure as lc
 from l96closure.closures import PolynomialAR1, SchrodingerBridge
@@ -33,12 +34,6 @@ MEMBERS = 20  # of the long runs
 FINE_DT = 5e-4
 SPINUP = 10.0
 PIT = 1000.0  # time units
-REGIMES: dict[str, tuple[Any, float, tuple[float, ...]]] = {
-    "paper": (lc.TwoScaleLorenz96(), 0.005, (0.25, 0.5, 1.0, 2.0)),
-    "wilks": (lc.TwoScaleLorenz96(K=8, J=32), 0.005, (0.25, 0.5, 1.0, 2.0)),
-    "arnold_c4": (lc.TwoScaleLorenz96(K=8, J=32, c=4.0), 0.005, (0.25, 0.5, 1.0, 2.0)),
-    "crommelin": (lc.TwoScaleLorenz96(18, 20, 10.0, 1.0, 40.0**0.5, 2.0), 0.025, (0.5, 1.0, 2.0, 5.0)),
-}
 
 
 def simulated(model: Any, dt: float, duration: float, rng: int, every: int = 1, members: int | None = None) -> Any:
@@ -148,7 +143,8 @@ class FreshNoise:
 
 def forecasts(regime: str, closure: Any, reference: xr.Dataset, starts: int, yardstick: bool) -> dict[str, Any]:
     """Return scores of forecasts, beside those of the yardstick on the same starts."""
-    model, dt, leads = REGIMES[regime]
+    given = REGIMES[regime]
+    model, dt, leads = given.model, given.dt, given.leads
     found: dict[str, Any] = {"leads": leads}
     by_start = {}
     spacing = min(leads)
@@ -164,8 +160,9 @@ def forecasts(regime: str, closure: Any, reference: xr.Dataset, starts: int, yar
         found[f"spread_skill_{name}"] = scores["spread_skill"].values.round(3).tolist()
     if yardstick:
         first = np.rint((made["start"].values - float(reference["time"][0])) / dt).astype(int)
-        for name, ours in (("known past", "known"), ("space-time", "z_known")):
-            crps = linear_gaussian.scores(regime, reference["z"].values, first, name == "known past")
+        other = linear_gaussian.Closure(given, linear_gaussian.simulated(given, linear_gaussian.TRAINING, rng=1))
+        for ours in ("known", "z_known"):
+            crps = linear_gaussian.score(other, reference["z"].values, first, 20, known=ours == "known")
             found[f"linear_gaussian_{ours}"] = crps.mean(axis=0).round(4).tolist()
             if ours in by_start:
                 difference = by_start[ours] - crps
@@ -176,7 +173,7 @@ def forecasts(regime: str, closure: Any, reference: xr.Dataset, starts: int, yar
 
 def full_model(regime: str, reference: xr.Dataset, starts: int, most: int) -> dict[str, Any]:
     """Return what ensembles of the full model reach, spun up along the recorded z before."""
-    model, _, leads = REGIMES[regime]
+    model, leads = REGIMES[regime].model, REGIMES[regime].leads
     spacing = min(leads)
     grid = spacing * np.arange(round(max(leads) / spacing) + 1)
     made = lc.mark(
@@ -219,7 +216,8 @@ def main() -> None:
     parser.add_argument("--mark", type=int, default=0, help="starts that the full model itself forecasts from")
     parser.add_argument("--no-yardstick", action="store_true", help="leave the linear-Gaussian closure out")
     given = parser.parse_args()
-    model, dt, leads = REGIMES[given.regime]
+    regime = REGIMES[given.regime]
+    model, dt, leads = regime.model, regime.dt, regime.leads
     truth = simulated(model, dt, given.training, 1)
     started = time.perf_counter()
     closure = fitted(given.closure, truth, model)

@@ -26,6 +26,7 @@ MODULES = (
     "l96closure.closures",
     "l96closure.closures.composed",
     "l96closure.closures.features",
+    "l96closure.closures.fitted_laws",
     "l96closure.closures.laws",
     "l96closure.closures.past",
     "l96closure.closures.patterns",

@@ -16,6 +16,8 @@ from l96closure.forecasts import forecast
 
 __all__ = ["Selection"]
 
+_LEADS = 8  # to score at, but for fewer steps
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -87,6 +89,3 @@ class Selection:
             return float("inf")
         scores = verify(ensemble, held_out)
         return float((scores["crps"] / scores["crps_climatology"])[1:].mean())
-
-
-_LEADS = 8

@@ -52,8 +52,9 @@ def test_an_outlier_of_a_predictor_changes_no_mean(outlier, trend, error):
 def test_few_effective_samples_are_told_and_are_those_behind_the_training_states(epsilon):
     data, law = smooth_ring(150, 6, 1), Chain("split", compressed=None)
     if epsilon < 0.1:
-        with pytest.warns(AccuracyWarning, match=r"only 1(\.\d)? effective samples .* fewer coordinates than 6"):
+        with pytest.warns(AccuracyWarning, match=r"only 1(\.\d)? effective .* fewer coordinates than 6") as told:
             closure = fit(data, law, radius=1, epsilon=epsilon)
+        assert told[0].filename == __file__  # the line that called fit
     else:
         closure = fit(data, law, radius=1, epsilon=epsilon)
     z = data["z"].values

@@ -17,8 +17,8 @@ from l96closure.closures.no_closure import NoClosure
 from l96closure.closures.patterns import Noise
 from l96closure.closures.polynomial import Polynomial
 from l96closure.closures.polynomial_ar1 import PolynomialAR1
-from l96closure.closures.regression import Trend
 from l96closure.closures.schrodinger_bridge import SchrodingerBridge
+from l96closure.closures.trend import Trend
 
 __all__ = [
     "CLOSURES",

@@ -18,8 +18,9 @@ from l96closure import bridge, checks
 from l96closure.closures.composed import TREND
 from l96closure.closures.features import Features
 from l96closure.closures.laws import Quantiles
-from l96closure.closures.regression import Regressor, Trend, fit_trend
+from l96closure.closures.regression import fit_trend
 from l96closure.closures.residual import Residual
+from l96closure.closures.trend import Regressor, Trend
 from l96closure.fields import Fields
 from l96closure.series import autocorrelation
 from l96closure.training import Record

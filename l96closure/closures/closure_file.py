@@ -9,14 +9,15 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import bridge, checks
-from l96closure.closures import laws, past
+from l96closure.closures import past
 from l96closure.closures.bridge_file import bridge_from, bridge_variables, field_variables, fields_from, with_units
 from l96closure.closures.features import Features
-from l96closure.closures.laws import Chain, ChainLaw, DrivenLaw, FittedLaw
+from l96closure.closures.fitted_laws import ChainLaw, Distribution, DrivenLaw, FittedLaw
+from l96closure.closures.laws import Chain
 from l96closure.closures.parts import Parts
 from l96closure.closures.past import Past
 from l96closure.closures.patterns import Pattern
-from l96closure.closures.regression import FittedTrend, RegressorTrend
+from l96closure.closures.trend import FittedTrend, RegressorTrend
 from l96closure.trends import PolynomialTrend
 
 __all__ = ["from_dataset", "tables", "to_dataset"]
@@ -203,7 +204,7 @@ def _law(parts: Parts, kind: str, features: Features, sites: int) -> FittedLaw |
     if kind == _NONE:
         return None
     if kind in (_QUANTILES, _GAUSSIAN):
-        of: laws.Distribution = _quantiles(parts, sites) if kind == _QUANTILES else _log_variance(parts)
+        of: Distribution = _quantiles(parts, sites) if kind == _QUANTILES else _log_variance(parts)
         return DrivenLaw(of, _pattern(parts, sites))
     fitted = bridge_from(parts.dataset, features.lags.size * features.lower.size, sites, kind == _CHAIN)
     if kind == _MOMENTS:

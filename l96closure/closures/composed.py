@@ -14,12 +14,12 @@ from l96closure import checks
 from l96closure.closures import closure_file, origin
 from l96closure.closures.features import Features
 from l96closure.closures.files import save
+from l96closure.closures.fitted_laws import ChainLaw, DrivenLaw, FittedLaw
 from l96closure.closures.inputs import slow_variables
-from l96closure.closures.laws import ChainLaw, DrivenLaw, FittedLaw
 from l96closure.closures.parts import Parts
 from l96closure.closures.past import Past, known
-from l96closure.closures.regression import FittedTrend, RegressorTrend
 from l96closure.closures.state import State, begin, following
+from l96closure.closures.trend import FittedTrend, RegressorTrend
 from l96closure.fields import Fields
 from l96closure.series import time_step
 from l96closure.subgrid import HELD
@@ -181,7 +181,7 @@ class Composed:
             mean, outside = np.zeros((len(now), now.shape[2])), np.zeros(len(now), np.intp)
         else:
             mean, outside = self.trend(now, history)
-        if self.coordinate == TREND:
+        if self.law is None or self.coordinate == TREND:
             return mean, mean, outside
         if self.coordinate:
             return mean, np.ascontiguousarray(now[:, self.fields.predictors.index(self.coordinate)]), outside

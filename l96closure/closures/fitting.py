@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -13,23 +14,13 @@ from l96closure.bridge.neighbourhoods import alike
 from l96closure.bridge.sampler import SEQUENTIAL
 from l96closure.closures import choice
 from l96closure.closures.features import Features
-from l96closure.closures.laws import (
-    LARGEST_ERROR,
-    Chain,
-    ChainLaw,
-    Distribution,
-    DrivenLaw,
-    FittedLaw,
-    Law,
-    Moments,
-    Quantiles,
-    scores,
-    warn_of_few,
-)
+from l96closure.closures.fitted_laws import ChainLaw, Distribution, DrivenLaw, FittedLaw, scores
+from l96closure.closures.laws import Chain, Law, Moments, Quantiles
 from l96closure.closures.past import Past
 from l96closure.closures.patterns import Noise, fit_pattern
-from l96closure.closures.regression import Regressor, Trend, blocks, fit_trend
+from l96closure.closures.regression import blocks, fit_trend
 from l96closure.closures.residual import Residual
+from l96closure.closures.trend import Regressor, Trend
 from l96closure.restart import Restart
 from l96closure.series import one_run
 from l96closure.training import Record
@@ -41,6 +32,8 @@ F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 
 _CHECKED = 200_000  # values of the residual that are looked at for joints
+_LARGEST_ERROR = 0.1  # of a compressed bridge's conditional mean, in standard deviations
+_CALLER = 7  # whoever called SchrodingerBridge.fit, counted from a warning of the bridge
 _WORSE = 1.05  # residual over target, beyond which a trend is broken
 
 
@@ -172,12 +165,25 @@ def _bridge(
         "rng": rng,
     }
     fitted = bridge.fit(epsilon=kernel, restart=restart, **problem)
-    warn_of_few(fitted)
+    _warn_of_few(fitted)
     compressed = options.compressed
     exact = isinstance(options, Chain) and options.scheme in SEQUENTIAL
     if compressed is not None and compressed < problem["centres"] and not exact:
-        return bridge.compress_within(fitted, compressed, LARGEST_ERROR, rng)
+        return bridge.compress_within(fitted, compressed, _LARGEST_ERROR, rng)
     return fitted
+
+
+def _warn_of_few(fitted: bridge.Bridge) -> None:
+    """Warn where few samples stand behind the median conditional mean."""
+    effective = bridge.median_effective_samples(fitted)
+    if effective < bridge.FEWEST_EFFECTIVE:
+        warnings.warn(
+            f"only {effective:.2g} effective samples stand behind the median conditional mean, and "
+            f"{bridge.FEWEST_EFFECTIVE} are few: what is drawn varies too little. Take a larger epsilon than "
+            f"{fitted.epsilon:.3g}, fewer coordinates than {max(map(len, fitted.neighbourhoods))}, or more data",
+            bridge.AccuracyWarning,
+            stacklevel=_CALLER,
+        )
 
 
 def _sets(record: Record, fields: int, chain: bool) -> list[Index]:

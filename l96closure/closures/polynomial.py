@@ -9,7 +9,7 @@ import xarray as xr
 from l96closure import checks
 from l96closure.closures import choice, fitting, origin
 from l96closure.closures.composed import Composed
-from l96closure.closures.regression import Trend
+from l96closure.closures.trend import Trend
 from l96closure.fields import Fields
 from l96closure.training import read
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from l96closure.closures.features import Features
-from l96closure.closures.regression import FittedTrend, RegressorTrend
+from l96closure.closures.trend import FittedTrend, RegressorTrend
 
 __all__ = ["Residual"]
 

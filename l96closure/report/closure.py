@@ -11,9 +11,9 @@ import xarray as xr
 from l96closure.bridge import ConditionalQuantiles
 from l96closure.closures import Analog
 from l96closure.closures.composed import Composed
-from l96closure.closures.laws import ChainLaw, DrivenLaw, FittedLaw
+from l96closure.closures.fitted_laws import ChainLaw, DrivenLaw, FittedLaw
 from l96closure.closures.patterns import Pattern
-from l96closure.closures.regression import FittedTrend, RegressorTrend
+from l96closure.closures.trend import FittedTrend, RegressorTrend
 from l96closure.report import Row, Table
 from l96closure.trends import PolynomialTrend
 
