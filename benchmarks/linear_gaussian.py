@@ -318,7 +318,7 @@ def main() -> None:
     if given.reference:
         reference = xr.open_dataset(given.reference)
     else:
-        reference = simulated(regime, given.starts * regime.leads[-1] + closure.past * regime.dt, rng=2)
+        reference = simulated(regime, (given.starts + 1) * regime.leads[-1] + closure.past * regime.dt, rng=2)
     z = reference["z"].values
     first = closure.past + _forecast_times(len(z) - closure.past, given.starts, np.array([0, *leads]))[:, 0]
     ways = {"space-time": False, "known past": True}
