@@ -113,8 +113,8 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     ),
     # unfinished computations
     "z_now": _quantity("slow variable at the step the computation goes on with"),
-    "y_now": _quantity("fast variable at that step"),
-    "z_before": _quantity("slow variable at the last few steps"),
+    "y_now": _quantity("fast variable at that step, times half a fine step times c b"),
+    "z_begun": _quantity("slow variable of samples whose subgrid tendency is not known yet"),
     "x_now": _quantity("state of the chains at that step"),
     "u_hat_now": _quantity("real and imaginary parts of the spectrum of the solution at that step"),
     "closure_state": _quantity("state of the closure at that step"),

@@ -266,9 +266,8 @@ class _FullModel(NamedTuple):
                 first = int(times[start, 0])
                 past = truth[first - before : first + 1]
                 y = self.model.spin_up(past, self.every * self.dt, self.dt, members, self.streams[start])
-                for member in range(members):
-                    z[start, member] = self.model.trajectory(past[-1], y[member], self.dt, spacing, times.shape[1])
-                    bar.update()
+                z[start] = self.model.trajectory(past[-1], y, self.dt, spacing, times.shape[1])
+                bar.update(members)
         return z
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -252,17 +252,16 @@ class KuramotoSivashinsky:
         """
         lead = checks.multiple("coarse_dt", coarse_dt, "dt", dt) if subgrid in HELD else 0
         step_of_psi = {"coarse_dt": float(coarse_dt)} if subgrid in HELD else {}
-        advance = etdrk4(self.growth, self.advection, dt)
-        plan = _Plan(self, dt, every, lead, checks.steps("spinup", spinup, dt), advance)
+        schedule = recording.Schedule(samples, every, lead, checks.steps("spinup", spinup, dt))
         generators = recording.streams(rng, members)
-
+        at_work = partial(_Ensemble, self, dt, etdrk4(self.growth, self.advection, dt), schedule)
         truth = recording.Truth(
             "Kuramoto-Sivashinsky equation",
-            (len(generators), samples, self.K),
-            plan.spinup + (samples - 1) * every + lead,
-            _STEPS_PER_CALL,
-            lambda number: _Member.begin(plan, generators[number]),
-            lambda part, step: _Member.restored(plan, part),
+            schedule,
+            (len(generators), self.K),
+            max(_STEPS_PER_CALL // len(generators), 1),
+            lambda: at_work(np.array([self._small_waves(each) for each in generators])),
+            lambda part: at_work(part["u_hat_now"].to_numpy().view(np.complex128)),
         )
         depends = ("Kuramoto-Sivashinsky", self, samples, dt, every, spinup, step_of_psi, generators)
         loop.run(truth, restart and restart.of(*depends))
@@ -280,6 +279,11 @@ class KuramotoSivashinsky:
         for name, meaning in _LONG_NAMES.items():
             run[name].attrs.update(long_name=meaning, units="1")
         return run
+
+    def _small_waves(self, rng: np.random.Generator) -> C128:
+        u = 0.1 * rng.standard_normal(self.K * self.J)
+        v: C128 = scipy.fft.rfft(u - u.mean())
+        return v
 
     def _tendency(self, v: C128) -> C128:
         rate: C128 = self.growth * v + self.advection(v)
@@ -343,64 +347,37 @@ def etdrk4(growth: F64, nonlinear: Callable[[C128], C128], dt: float) -> Callabl
     return step
 
 
-class _Plan(NamedTuple):
-    """How a member is run: fine step, fine steps from record to record, from z to psi and of the spin-up, and one."""
+@dataclass(frozen=True, eq=False)
+class _Ensemble:
+    """Runs of the equation: how they are made, and the Fourier coefficients of their states (member, wave)."""
 
     model: KuramotoSivashinsky
     dt: float
-    every: int
-    lead: int
-    spinup: int
-    advance: Callable[[C128], C128]
-
-
-@dataclass(eq=False)
-class _Member:
-    """A run of the equation: how it is run, and the Fourier coefficients of its state."""
-
-    plan: _Plan
+    move: Callable[[C128], C128]
+    schedule: recording.Schedule
     v: C128
-    recent: F64  # box averages (lead + 1, K), those of step n in row n mod their number
 
-    @classmethod
-    def begin(cls, plan: _Plan, rng: np.random.Generator) -> _Member:
-        """Start from small random waves."""
-        u = 0.1 * rng.standard_normal(plan.model.K * plan.model.J)
-        return cls(plan, scipy.fft.rfft(u - u.mean()), np.zeros((plan.lead + 1, plan.model.K)))
-
-    @classmethod
-    def restored(cls, plan: _Plan, part: xr.Dataset) -> _Member:
-        """Go on from a part that holds :meth:`state`."""
-        return cls(plan, part["u_hat_now"].to_numpy().view(np.complex128), part["z_before"].to_numpy().copy())
-
-    def advance(self, step: int, steps: int, z: F64, psi: F64, emitted: int) -> tuple[int, int]:
+    def advance(self, step: int, steps: int, z: F64, psi: F64) -> int:
         """Make so many fine steps, and write the records of the states before each."""
-        plan = self.plan
         with np.errstate(over="ignore", invalid="ignore"):  # a blow-up ends in the error below, not in warnings
             for now in range(step, step + steps):
-                emitted = self._record(now, z, psi, emitted)
-                self.v = plan.advance(self.v)
-        time = (step + steps - plan.spinup) * plan.dt
-        checks.still_finite("the Kuramoto-Sivashinsky equation", self.v, time, plan.dt)
-        return steps, emitted
+                for member in range(len(self.v)):  # one by one: a transform of several may round in another way
+                    self._record(now, self.v[member], z[member], psi[member])
+                    self.v[member] = self.move(self.v[member])
+        time = (step + steps - self.schedule.spinup) * self.dt
+        checks.still_finite("the Kuramoto-Sivashinsky equation", self.v, time, self.dt)
+        return steps
 
-    def _record(self, now: int, z: F64, psi: F64, emitted: int) -> int:
-        """Write the record that is complete with step ``now``, if there is one that is not; return how many there are.
+    def _record(self, now: int, v: C128, z: F64, psi: F64) -> None:
+        """Write what a state has for the sample that it begins, and for the one that it completes.
 
         Where psi is of a whole coarse step, the box averages at its end stand in the place of psi.
         """
-        plan, after = self.plan, now - self.plan.spinup
-        ends = after - plan.lead == emitted * plan.every and emitted < len(z)
-        if not (ends or (after >= 0 and after % plan.every == 0)):
-            return emitted
-        here, instant = plan.model.resolve(self.v)
-        self.recent[now % len(self.recent)] = here
-        if not ends:
-            return emitted
-        z[emitted] = self.recent[(now - plan.lead) % len(self.recent)]
-        psi[emitted] = here if plan.lead else instant
-        return emitted + 1
+        begun, complete = (slice(count(now), count(now + 1)) for count in (self.schedule.begun, self.schedule.complete))
+        if begun.start < begun.stop or complete.start < complete.stop:
+            here, instant = self.model.resolve(v)
+            z[begun], psi[complete] = here, here if self.schedule.lead else instant
 
     def state(self) -> dict[str, Any]:
-        """All that its further steps depend on."""
-        return {"u_hat_now": ("value_index", self.v.view(np.float64)), "z_before": (("lag", "k"), self.recent)}
+        """All that their further steps depend on."""
+        return {"u_hat_now": (("member", "value_index"), self.v.view(np.float64))}

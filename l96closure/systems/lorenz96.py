@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,8 @@ __all__ = ["TwoScaleLorenz96"]
 
 FloatArray = npt.NDArray[np.float64]
 
-_STEPS_PER_CALL = 20_000  # fine steps between two updates of the progress bar
+_STEPS_PER_CALL = 20_000  # fine steps, of all members, between two updates of the progress bar
+_MEMBERS_PER_CALL = 100  # of more members, more steps: theirs are of use to the cache
 _SUBGRID = ("step", "coupling", "fine", "coarse")
 
 
@@ -89,10 +90,10 @@ class TwoScaleLorenz96:
             A shape does not fit the model, or a value is not finite.
         """
         z, y = self._state(z, y)
-        padded_z, padded_y = core.padded(z, y)
-        dz, dy = np.empty(self.K), np.empty(self.K * self.J)
-        core.tendency_from_python(padded_z, padded_y, self.J, self.F, self.coupling, self.b, self.c, dz, dy)
-        return dz, dy.reshape(self.K, self.J)
+        before, after, second = (np.roll(y, shift) for shift in (1, -1, -2))  # on the ring of all y
+        dz = self.resolved_tendency(z) - self.coupling * y.sum(axis=1)
+        dy = -self.c * self.b * after * (second - before) - self.c * y + self.coupling * z[:, np.newaxis]
+        return dz, dy
 
     def step(self, z: npt.ArrayLike, y: npt.ArrayLike, dt: float, steps: int = 1) -> tuple[FloatArray, FloatArray]:
         """Advance one state by ``steps`` classical RK4 steps of length ``dt``.
@@ -114,10 +115,10 @@ class TwoScaleLorenz96:
             A shape does not fit the model, or an argument is out of its range.
         """
         z, y = self._state(z, y)
-        dt = checks.number("dt", dt, above=0.0)
-        state = self._integration(z, y, dt)
+        scheme = self._scheme(checks.number("dt", dt, above=0.0))
+        state = core.Ensemble(scheme, z[np.newaxis], scheme.unit * y[np.newaxis])
         state.advance(checks.integer("steps", steps, 1))
-        return state.z.copy(), state.y.copy()
+        return state.z[0], state.Y[0] / scheme.unit
 
     def resolved_tendency(self, z: npt.ArrayLike) -> FloatArray:
         """Tendency of the resolved variables, G_k(z) = -z_{k-1} (z_{k-2} - z_{k+1}) - z_k + F.
@@ -213,25 +214,25 @@ class TwoScaleLorenz96:
         """
         dt, spinup = float(dt), float(spinup)  # an integer would be another compilation
         lead = _whole_steps(coarse_dt, dt) if subgrid in HELD else {"fine": 1, "coupling": 0}[subgrid]
-        plan = _Plan(self, dt, every, lead, checks.steps("spinup", spinup, dt))
+        schedule = recording.Schedule(samples, every, lead, checks.steps("spinup", spinup, dt))
         generators = recording.streams(rng, members)
         step_of_psi = {"coarse_dt": float(coarse_dt)} if subgrid in HELD else {}
-
+        at_work = partial(_Ensemble, dt, schedule)
         truth = recording.Truth(
             "two-scale model",
-            (len(generators), samples, self.K),
-            plan.spinup + (samples - 1) * every + lead,
-            _STEPS_PER_CALL,
-            lambda number: _Member.begin(plan, generators[number]),
-            lambda part, step: _Member.restored(plan, part),
+            schedule,
+            (len(generators), self.K),
+            math.ceil(_STEPS_PER_CALL / min(len(generators), _MEMBERS_PER_CALL)),
+            lambda: at_work(self._start(dt, generators)),
+            lambda part: at_work(core.Ensemble(self._scheme(dt), part["z_now"].to_numpy(), part["y_now"].to_numpy())),
         )
         depends = ("two scales", self, samples, dt, every, spinup, subgrid, step_of_psi, generators)
         loop.run(truth, restart and restart.of(*depends))
         record = truth.dataset(members, every * dt)
-        if subgrid == "step":  # what was recorded is the difference over the step
-            z, psi = record["z"].values, record["psi"].values
-            following = z + coarse_dt * (psi + self.resolved_tendency(z))
-            record["psi"] = record["psi"].copy(data=held(self.resolved_tendency, z, following, coarse_dt))
+        if lead:  # what was recorded are the slow variables at the end of the step
+            record["psi"] = record["psi"].copy(
+                data=self._subgrid(subgrid, record["z"].values, record["psi"].values, step_of_psi.get("coarse_dt", dt))
+            )
         return record.assign_attrs(
             **{f"model_{name}": value for name, value in asdict(self).items()},
             subgrid=subgrid,
@@ -241,19 +242,19 @@ class TwoScaleLorenz96:
         )
 
     def trajectory(self, z: npt.ArrayLike, y: npt.ArrayLike, dt: float, every: int, records: int) -> FloatArray:
-        """Run on from one state, and record the slow variables.
+        """Run on from one state of the slow variables, and record them.
 
         Parameters
         ----------
         z : slow variables (K,).
-        y : fast variables (K, J).
+        y : fast variables (K, J), or those of several members (member, K, J).
         dt : RK4 time step in model time units, > 0.
         every : steps from one record to the next, >= 1.
         records : their number, >= 1; the first is ``z``.
 
         Returns
         -------
-        Slow variables (records, K) at steps 0, every, 2 every, ...
+        Slow variables (records, K) or (member, records, K) at steps 0, every, 2 every, ...
 
         Raises
         ------
@@ -262,15 +263,15 @@ class TwoScaleLorenz96:
         FloatingPointError
             The state stopped being finite; the message names the time and the step.
         """
-        z, y = self._state(z, y)
+        z, y = self._state(z, y, ndim=3 if np.ndim(y) == 3 else 2)
         dt, every = checks.number("dt", dt, above=0.0), checks.integer("every", every, 1)
-        out = np.empty((checks.integer("records", records, 1), self.K))
-        run, history, psi = self._integration(z, y, dt), np.empty((1, self.K)), np.empty_like(out)
-        done, _ = run.sample(
-            (len(out) - 1) * every + 1, 0, every, 0, history, out, psi, 0
-        )  # a record comes with the next step
-        checks.still_finite("the two-scale model", run.z, done * dt, dt)
-        return out
+        records = checks.integer("records", records, 1)
+        members, scheme = y.reshape(-1, self.K, self.J), self._scheme(dt)
+        run = core.Ensemble(scheme, np.tile(z, (len(members), 1)), scheme.unit * members)
+        out, coupling = (np.empty((len(members), records, self.K)) for _ in range(2))
+        made = run.record((records - 1) * every + 1, 0, every, 0, out, coupling)  # a record comes with the next step
+        checks.still_finite("the two-scale model", run.z, made * dt, dt)
+        return out.reshape(*y.shape[:-2], records, self.K)
 
     def spin_up(
         self,
@@ -320,73 +321,61 @@ class TwoScaleLorenz96:
         dt, members = checks.number("dt", dt, above=0.0), checks.integer("members", members, 1)
         steps = checks.multiple("interval", checks.number("interval", interval, above=0.0), "dt", dt)
         if y is None:
-            state = 0.1 * checks.generator("rng", rng).standard_normal((members, self.K * self.J))
+            state = 0.1 * checks.generator("rng", rng).standard_normal((members, self.K, self.J))
         else:
-            state = np.tile(self._state(z[0], y)[1].ravel(), (members, 1))
+            state = np.tile(self._state(z[0], y)[1], (members, 1, 1))
         spline = scipy.interpolate.make_interp_spline(np.arange(len(z)), z, k=_degree(len(z)))
         path = spline(np.arange(2 * steps * (len(z) - 1) + 1) / (2 * steps))
-        halo = np.concatenate([path[:, -2:], path, path[:, :1]], axis=1)
-        core.driven_steps(halo, state, dt, self.J, float(self.F), self.coupling, float(self.b), float(self.c))
+        scheme = self._scheme(dt)
+        state = core.driven(scheme, path, scheme.unit * state) / scheme.unit
         checks.still_finite("the fast variables", state, (len(z) - 1) * interval, dt)
-        return state.reshape(members, self.K, self.J)
+        return state
 
-    def _integration(self, z: FloatArray, y: FloatArray, dt: float) -> core.Integration:
-        return core.Integration(z, y, dt, (self.J, float(self.F), self.coupling, float(self.b), float(self.c)))
+    def _scheme(self, dt: float) -> core.Scheme:
+        return core.Scheme.of(dt, self.F, self.h, self.b, self.c)
 
-    def _state(self, z: npt.ArrayLike, y: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
-        z, y = checks.finite_array("z", z, 1), checks.finite_array("y", y, 2)
+    def _start(self, dt: float, generators: list[np.random.Generator]) -> core.Ensemble:
+        """Return members at random states."""
+        scheme, z, y = self._scheme(dt), [], []
+        for rng in generators:
+            z.append(self.F / 4 + rng.standard_normal(self.K))
+            y.append(0.1 * rng.standard_normal((self.K, self.J)))
+        return core.Ensemble(scheme, np.array(z), scheme.unit * np.array(y))
+
+    def _subgrid(self, subgrid: str, z: FloatArray, following: FloatArray, interval: float) -> FloatArray:
+        """Return psi over an interval, of a definition that needs the slow variables at its end."""
+        if subgrid == "step":
+            return held(self.resolved_tendency, z, following, interval)
+        difference: FloatArray = (following - z) / interval - self.resolved_tendency(z)
+        return difference
+
+    def _state(self, z: npt.ArrayLike, y: npt.ArrayLike, ndim: int = 2) -> tuple[FloatArray, FloatArray]:
+        z, y = checks.finite_array("z", z, 1), checks.finite_array("y", y, ndim)
         if z.shape != (self.K,):
             checks.reject("z.shape", z.shape, f"({self.K},)")
-        if y.shape != (self.K, self.J):
+        if y.shape[-2:] != (self.K, self.J):
             checks.reject("y.shape", y.shape, f"({self.K}, {self.J})")
         return z, y
 
 
-class _Plan(NamedTuple):
-    """How a member is run: fine step, fine steps from record to record, from z to psi, and of the spin-up."""
-
-    model: TwoScaleLorenz96
-    dt: float
-    every: int
-    lead: int
-    spinup: int
-
-
 @dataclass(frozen=True, eq=False)
-class _Member:
-    """A run of the two-scale model: how it is run, where it is, and its slow variables at the last ``lead`` steps."""
+class _Ensemble:
+    """Runs of the two-scale model: how they are recorded, and where they are."""
 
-    plan: _Plan
-    run: core.Integration
-    history: FloatArray
+    dt: float
+    schedule: recording.Schedule
+    run: core.Ensemble
 
-    @classmethod
-    def begin(cls, plan: _Plan, rng: np.random.Generator) -> _Member:
-        """Start from a random state."""
-        model = plan.model
-        z = model.F / 4 + rng.standard_normal(model.K)
-        y = 0.1 * rng.standard_normal((model.K, model.J))
-        return cls(plan, model._integration(z, y, plan.dt), np.empty((plan.lead + 1, model.K)))
-
-    @classmethod
-    def restored(cls, plan: _Plan, part: xr.Dataset) -> _Member:
-        """Go on from what :meth:`state` has returned."""
-        z, y, history = (part[name].to_numpy() for name in ("z_now", "y_now", "z_before"))
-        return cls(plan, plan.model._integration(z, y, plan.dt), history)
-
-    def advance(self, step: int, steps: int, z: FloatArray, psi: FloatArray, emitted: int) -> tuple[int, int]:
-        """Make so many fine steps, fewer where the spin-up ends; those after it are recorded."""
-        plan, before = self.plan, step - self.plan.spinup
-        if before < 0:
-            made = self.run.advance(min(steps, -before))
-        else:
-            made, emitted = self.run.sample(steps, plan.lead, plan.every, before, self.history, z, psi, emitted)
-        checks.still_finite("the two-scale model", self.run.z, (before + made) * plan.dt, plan.dt)
-        return made, emitted
+    def advance(self, step: int, steps: int, z: FloatArray, psi: FloatArray) -> int:
+        """Make so many fine steps, and write the records of the states before each."""
+        plan, first = self.schedule, step - self.schedule.spinup
+        made = self.run.record(steps, first, plan.every, plan.lead, z, psi)
+        checks.still_finite("the two-scale model", self.run.z, (first + made) * self.dt, self.dt)
+        return made
 
     def state(self) -> dict[str, Any]:
-        """All that its further steps depend on."""
-        return {"z_before": (("lag", "k"), self.history), "z_now": ("k", self.run.z), "y_now": (("k", "j"), self.run.y)}
+        """All that their further steps depend on; the fast variables in the units of the scheme."""
+        return {"z_now": (("member", "k"), self.run.z), "y_now": (("member", "k", "j"), self.run.Y)}
 
 
 def _whole_steps(coarse_dt: float, dt: float) -> int:

@@ -1,28 +1,52 @@
-"""The compiled core of the two-scale Lorenz-96 model: tendencies on rings with halos, and RK4 steps."""
+"""The compiled core of the two-scale Lorenz-96 model: RK4 steps of several rings side by side.
+
+Columns. Eight columns of numbers, the lanes of :mod:`l96closure.lanes`, are advanced side by side. A column is a
+stretch of a member's ring: some blocks, which are a slow site and its J fast ones each. One, two, four or eight members
+share the columns; where a member's do not divide its K blocks, two columns both hold a block, and the same bits. In
+memory a row holds one place of all columns, so that neighbours are the rows above and below:
+
+    row           0 1   2 3 ... 1 + blocks J   ... + 4
+    fast      halo of 2   blocks J rows      halo of 4       slow likewise, a row for each block, halos of 2 and 2
+
+Only where a column ends do numbers change their lane: the halos are copies of what stands in the column that goes on.
+
+Units. The fast variables are kept as Y = (dt/2) c b y. Half a step along the tendencies of eq. (59) then is
+
+    p = (dt/2) dY/dt = Y_{i+1} (Y_{i-1} - Y_{i+2}) - (dt/2) c Y_i + (dt/2)^2 h c^2 z_k
+    q = (dt/2) dz/dt = (dt/2) (z_{k-1} (z_{k+1} - z_{k-2}) + F - z_k) - (h / b^2) sum_j Y
+
+and the stages of RK4, numbered from 0, are X_1 = X + p_0, X_2 = X + p_1, X_3 = X + 2 p_2 and
+X' = X + (p_0 + 2 p_1 + 2 p_2 + p_3) / 3.
+
+Two sweeps make a step. The slow variables of stage n + 2 need the sums of the fast ones of stage n + 1, so two stages
+can follow each other down the rows at a distance of two, what they read of each other held in registers. Sums go down
+the rows in their order. No number depends on the members beside it, nor on how many columns hold a ring.
+"""
 
 from __future__ import annotations
+
+import functools
+import math
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
-from l96closure.compiled import cached
+from l96closure.compiled import cached, threaded, threads
+from l96closure.lanes import LANES, fma, lines, load, splat, store
 
-__all__ = [
-    "Integration",
-    "driven_steps",
-    "padded",
-    "resolved",
-    "resolved_from_python",
-    "rk4_steps",
-    "tendency_from_python",
-]
+__all__ = ["Ensemble", "Scheme", "driven", "resolved", "resolved_from_python"]
 
-FloatArray = npt.NDArray[np.float64]
+F64 = npt.NDArray[np.float64]
+Places = npt.NDArray[np.uintp]  # unsigned: a place that might be negative costs a comparison
+
+_ABOVE, _BELOW_FAST, _BELOW_SLOW = 2, 4, 2  # rows of the halos: two stages reach one site back and two ahead each
+_inlined = numba.njit(forceinline=True, error_model="numpy")
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def resolved(z: FloatArray, F: float, out: FloatArray) -> None:
+def resolved(z: F64, F: float, out: F64) -> None:
     """Write the resolved tendency G(z) of eq. (60) for each row of ``z`` (n, K) into ``out`` (n, K)."""
     rows, size = z.shape
     for row in range(rows):
@@ -35,209 +59,448 @@ def resolved(z: FloatArray, F: float, out: FloatArray) -> None:
 resolved_from_python = cached(resolved)
 
 
-# The rings are stored with halos, so that the inner loops have no modulo and vectorise:
-# slow: two sites on the left, one on the right; fast: one on the left, two on the right.
-_Z_LEFT, _Z_RIGHT = 2, 1
-_Y_LEFT, _Y_RIGHT = 1, 2
+class Scheme(NamedTuple):
+    """RK4 with one time step, in the units above.
 
-
-def padded(z: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the slow (K,) and fast (K, J) variables as rings with halos, (K + 3,) and (K J + 3,)."""
-    return np.pad(z, (_Z_LEFT, _Z_RIGHT), mode="wrap"), np.pad(y.ravel(), (_Y_LEFT, _Y_RIGHT), mode="wrap")
-
-
-@numba.njit(fastmath={"contract", "reassoc", "nsz"}, error_model="numpy", forceinline=True)  # type: ignore[untyped-decorator]
-def _tendency(
-    z: FloatArray,
-    y: FloatArray,
-    J: int,
-    F: float,
-    coupling: float,
-    b: float,
-    c: float,
-    dz: FloatArray,
-    dy: FloatArray,
-) -> None:
-    """Write eq. (59) for the padded rings ``z`` and ``y`` into ``dz`` (K,) and ``dy`` (K J,)."""
-    cb = c * b
-    for k in range(dz.size):
-        total, drive = 0.0, coupling * z[k + 2]
-        for i in range(k * J, (k + 1) * J):  # a loop that sums does not store; see bridge/kernel_sums.py
-            total += y[i + 1]
-        for i in range(k * J, (k + 1) * J):
-            dy[i] = drive
-        dz[k] = F - z[k + 2] - z[k + 1] * (z[k] - z[k + 3]) - coupling * total
-    for i in range(dy.size):
-        dy[i] -= c * y[i + 1] + cb * y[i + 2] * (y[i + 3] - y[i])
-
-
-tendency_from_python = cached(_tendency)
-
-
-@numba.njit(fastmath={"contract", "nsz"}, error_model="numpy", forceinline=True)  # type: ignore[untyped-decorator]
-def _move(x: FloatArray, dx: FloatArray, weight: float, out: FloatArray, left: int, right: int) -> None:
-    """One RK stage on a padded ring: out = x + weight dx, then close the ring of ``out``."""
-    n = dx.size
-    for i in range(n):
-        out[i + left] = x[i + left] + weight * dx[i]
-    for i in range(left):
-        out[i] = out[n + i]
-    for i in range(right):
-        out[left + n + i] = out[left + i]
-
-
-@numba.njit(fastmath={"contract", "nsz"}, error_model="numpy", forceinline=True)  # type: ignore[untyped-decorator]
-def _rk4_average(slopes: FloatArray) -> None:
-    """Overwrite the first of the four stage slopes (4, n) by their RK4 average."""
-    for i in range(slopes.shape[1]):
-        slopes[0, i] = (slopes[0, i] + 2.0 * (slopes[1, i] + slopes[2, i]) + slopes[3, i]) / 6.0
-
-
-@cached(fastmath={"contract", "nsz"}, error_model="numpy")  # type: ignore[untyped-decorator]
-def rk4_steps(
-    z: FloatArray,
-    y: FloatArray,
-    steps: int,
-    dt: float,
-    J: int,
-    F: float,
-    coupling: float,
-    b: float,
-    c: float,
-    lead: int,
-    every: int,
-    step0: int,
-    history_z: FloatArray,
-    out_z: FloatArray,
-    out_psi: FloatArray,
-    emitted: int,
-) -> tuple[int, int]:
-    """Advance the padded state in place and emit samples; return (steps done, samples emitted).
-
-    Sample s belongs to fine step s * every. It is written once the step s * every + lead has been reached, from
-    the ring buffer ``history_z`` (lead + 1, K). Stops early once a slow variable is not finite.
+    Attributes
+    ----------
+    half : dt/2.
+    damping : -(dt/2) c.
+    drive : (dt/2)^2 h c^2.
+    forcing : F.
+    feedback : -h / b^2.
+    unit : Y / y = (dt/2) c b.
     """
-    K, N = history_z.shape[1], y.size - 3
-    dz, dy = np.empty((4, K)), np.empty((4, N))
-    stage_z, stage_y = np.empty_like(z), np.empty_like(y)
-    G = np.empty((1, K))
-    depth = lead + 1
-    for n in range(steps + 1):
-        step = step0 + n
-        if out_z.shape[0] > emitted:
-            for k in range(K):
-                history_z[step % depth, k] = z[2 + k]
-            if step == emitted * every + lead:  # not written yet: a block begins with the step the last ended with
-                slot = (step - lead) % depth
-                old = history_z[slot]
-                resolved(history_z[slot : slot + 1], F, G)
+
+    half: float
+    damping: float
+    drive: float
+    forcing: float
+    feedback: float
+    unit: float
+
+    @classmethod
+    def of(cls, dt: float, F: float, h: float, b: float, c: float) -> Scheme:
+        """Return the scheme of a model."""
+        half = dt / 2
+        return cls(half, -half * c, half * half * h * c * c, float(F), -h / (b * b), half * c * b)
+
+
+class _Columns(NamedTuple):
+    """Where the rings of some members stand in the columns.
+
+    Attributes
+    ----------
+    J, blocks : fast sites of a block, blocks of a column.
+    block : the block's place among the slow rows, for each fast row (rows,).
+    fast, slow : member and site that stand at each place, as one number (rows, LANES).
+    fast_ends, slow_ends : places of the halos, and those that they are copies of (2, n).
+    fast_places, slow_places : a place of each member and site (member, site).
+    """
+
+    J: int
+    blocks: int
+    block: npt.NDArray[np.intp]
+    fast: Places
+    slow: Places
+    fast_ends: Places
+    slow_ends: Places
+    fast_places: Places
+    slow_places: Places
+
+
+@functools.cache
+def _columns(K: int, J: int, members: int) -> _Columns:
+    """Lay out the rings of 1, 2, 4 or 8 members."""
+    each = LANES // members
+    blocks = -(-K // each)
+    member, column = np.divmod(np.arange(LANES), each)
+
+    def laid(sites: int, below: int) -> tuple[Places, Places, Places]:
+        """Lay out so many sites of each block."""
+        row = np.arange(-_ABOVE, blocks * sites + below)[:, np.newaxis]
+        ring = K * sites
+        content = (member * ring + (column * K // each * sites + row) % ring).astype(np.uintp)
+        places = np.empty(members * ring, np.uintp)
+        inside = slice(_ABOVE, _ABOVE + blocks * sites)
+        numbers = np.arange(content.size).reshape(content.shape)
+        places[content[inside]] = numbers[inside]
+        ends = np.delete(numbers, inside, axis=0).ravel()
+        return content, np.array([ends, places[content.ravel()[ends]]], np.uintp), places.reshape(members, ring)
+
+    fast, fast_ends, fast_places = laid(J, _BELOW_FAST)
+    slow, slow_ends, slow_places = laid(1, _BELOW_SLOW)
+    block = LANES * (np.arange(-_ABOVE, blocks * J + _BELOW_FAST) // J + _ABOVE)
+    return _Columns(J, blocks, block, fast, slow, fast_ends, slow_ends, fast_places, slow_places)
+
+
+class _Work(NamedTuple):
+    """Arrays of the columns that a step fills: fast, and slow ones, all with halos."""
+
+    y2: F64
+    gain: F64  # p_0 + 2 p_1
+    z1: F64
+    z2: F64
+    z3: F64
+    gain_z: F64  # q_0 + 2 q_1 + 2 q_2 in the end
+    drive0: F64  # (dt/2)^2 h c^2 z of each stage
+    drive1: F64
+    drive2: F64
+    drive3: F64
+    sum0: F64  # over j of Y of each stage
+    sum1: F64
+    sum2: F64
+    sum3: F64
+
+
+@_inlined  # type: ignore[untyped-decorator]
+def _work(fast: int, slow: int) -> _Work:
+    return _Work(
+        lines(fast), lines(fast),
+        lines(slow), lines(slow), lines(slow), lines(slow),
+        lines(slow), lines(slow), lines(slow), lines(slow),
+        lines(slow), lines(slow), lines(slow), lines(slow),
+    )  # fmt: skip
+
+
+@_inlined  # type: ignore[untyped-decorator]
+def _place(row: int) -> int:
+    """Return where a row begins; those of the upper halo have negative numbers."""
+    return LANES * (row + _ABOVE)
+
+
+@_inlined  # type: ignore[untyped-decorator]
+def _fast_increment(before: Any, here: Any, after: Any, second: Any, drive: Any, damping: Any) -> Any:
+    """Return p of the site ``here``."""
+    return fma(after, before - second, fma(damping, here, drive))
+
+
+@_inlined  # type: ignore[untyped-decorator]
+def _first_stages(y: F64, work: _Work, columns: _Columns, damping: float) -> None:
+    """From Y to Y_2, p_0 + 2 p_1 and the sums of Y_1 and Y_2. Row i of Y_2 is made with row i + 2 of Y_1."""
+    y2, gain, block = work.y2, work.gain, columns.block
+    damping, two = splat(damping), splat(2.0)
+    a0 = a1 = load(y, _place(-2))  # a_n is Y in row i + n, b_n is Y_1 there (m: i - 1), p_n its increment
+    a2, a3 = load(y, _place(-1)), load(y, _place(0))
+    bm = b0 = b1 = p0 = p1 = a0
+    for i in range(-3, 0):
+        a4 = load(y, _place(i + 4))
+        p2 = _fast_increment(a1, a2, a3, a4, load(work.drive0, block[np.uintp(i + 4)]), damping)
+        bm, b0, b1, p0, p1 = b0, b1, a2 + p2, p1, p2
+        a0, a1, a2, a3 = a1, a2, a3, a4
+    for k in range(columns.blocks):
+        drive = load(work.drive1, _place(k))
+        total1 = total2 = splat(0.0)
+        for i in range(k * columns.J, (k + 1) * columns.J):
+            a4 = load(y, _place(i + 4))
+            p2 = _fast_increment(a1, a2, a3, a4, load(work.drive0, block[np.uintp(i + 4)]), damping)
+            b2 = a2 + p2
+            p = _fast_increment(bm, b0, b1, b2, drive, damping)
+            state = a0 + p
+            store(state, y2, _place(i))
+            store(fma(two, p, p0), gain, _place(i))
+            total1, total2 = total1 + b0, total2 + state
+            bm, b0, b1, p0, p1 = b0, b1, b2, p1, p2
+            a0, a1, a2, a3 = a1, a2, a3, a4
+        store(total1, work.sum1, _place(k))
+        store(total2, work.sum2, _place(k))
+
+
+@_inlined  # type: ignore[untyped-decorator]
+def _last_stages(y: F64, work: _Work, columns: _Columns, damping: float) -> None:
+    """From Y_2 to the next Y, in place, and the sums of Y_3 and of it. Row i is made with row i + 2 of Y_3."""
+    Y2, gain, block = work.y2, work.gain, columns.block
+    damping, two, third = splat(damping), splat(2.0), splat(1.0 / 3.0)
+    a1, a2, a3 = load(Y2, _place(-2)), load(Y2, _place(-1)), load(Y2, _place(0))
+    bm = b0 = b1 = g0 = g1 = y0 = y1 = a1  # a_n is Y_2 in row i + n, b_n is Y_3, g_n is p_0 + 2 p_1 + 2 p_2, y_n is Y
+    for i in range(-3, 0):
+        a4, y2 = load(Y2, _place(i + 4)), load(y, _place(i + 2))
+        p2 = _fast_increment(a1, a2, a3, a4, load(work.drive2, block[np.uintp(i + 4)]), damping)
+        bm, b0, b1, g0, g1, y0, y1 = b0, b1, fma(two, p2, y2), g1, fma(two, p2, load(gain, _place(i + 2))), y1, y2
+        a1, a2, a3 = a2, a3, a4
+    for k in range(columns.blocks):
+        drive = load(work.drive3, _place(k))
+        total3 = total = splat(0.0)
+        for i in range(k * columns.J, (k + 1) * columns.J):
+            a4, y2 = load(Y2, _place(i + 4)), load(y, _place(i + 2))
+            p2 = _fast_increment(a1, a2, a3, a4, load(work.drive2, block[np.uintp(i + 4)]), damping)
+            b2, g2 = fma(two, p2, y2), fma(two, p2, load(gain, _place(i + 2)))
+            state = fma(third, _fast_increment(bm, b0, b1, b2, drive + g0, damping), y0)
+            store(state, y, _place(i))
+            total3, total = total3 + b0, total + state
+            bm, b0, b1, g0, g1, y0, y1 = b0, b1, b2, g1, g2, y1, y2
+            a1, a2, a3 = a2, a3, a4
+        store(total3, work.sum3, _place(k))
+        store(total, work.sum0, _place(k))
+
+
+@_inlined  # type: ignore[untyped-decorator]
+def _close(x: F64, ends: Places) -> None:
+    """Fill the halos."""
+    for i in range(ends.shape[1]):
+        x[ends[0, i]] = x[ends[1, i]]
+
+
+@_inlined  # type: ignore[untyped-decorator]
+def _slow_increment(z: F64, sums: F64, i: int, scheme: Scheme) -> Any:
+    """Return q of the slow sites at a place."""
+    here, forcing = load(z, i), splat(scheme.forcing)
+    resolved = fma(load(z, i - LANES), load(z, i + LANES) - load(z, i - 2 * LANES), forcing - here)
+    return fma(splat(scheme.half), resolved, splat(scheme.feedback) * load(sums, i))
+
+
+@_inlined  # type: ignore[untyped-decorator]
+def _drive(z: F64, scheme: Scheme, drive: F64) -> None:
+    """Write what the slow variables add to p."""
+    factor = splat(scheme.drive)
+    for i in range(0, z.size, LANES):
+        store(factor * load(z, i), drive, i)
+
+
+@_inlined  # type: ignore[untyped-decorator]
+def _step(y: F64, z: F64, work: _Work, columns: _Columns, scheme: Scheme) -> float:
+    """Make a step in place; return a number that is finite if z is."""
+    z1, z2, z3, gain, two = work.z1, work.z2, work.z3, work.gain_z, splat(2.0)
+    first, last = _place(0), _place(columns.blocks)
+    for i in range(first, last, LANES):
+        q = _slow_increment(z, work.sum0, i, scheme)
+        store(q, gain, i)
+        store(load(z, i) + q, z1, i)
+    _close(z1, columns.slow_ends)
+    _drive(z, scheme, work.drive0)
+    _drive(z1, scheme, work.drive1)
+    _first_stages(y, work, columns, scheme.damping)
+    _close(work.y2, columns.fast_ends)
+    for i in range(first, last, LANES):
+        q = _slow_increment(z1, work.sum1, i, scheme)
+        store(fma(two, q, load(gain, i)), gain, i)
+        store(load(z, i) + q, z2, i)
+    _close(z2, columns.slow_ends)
+    for i in range(first, last, LANES):
+        q = _slow_increment(z2, work.sum2, i, scheme)
+        store(fma(two, q, load(gain, i)), gain, i)
+        store(fma(two, q, load(z, i)), z3, i)
+    _close(z3, columns.slow_ends)
+    _drive(z2, scheme, work.drive2)
+    _drive(z3, scheme, work.drive3)
+    _last_stages(y, work, columns, scheme.damping)
+    _close(y, columns.fast_ends)
+    level = splat(0.0)
+    for i in range(first, last, LANES):
+        q = _slow_increment(z3, work.sum3, i, scheme)
+        state = fma(splat(1.0 / 3.0), load(gain, i) + q, load(z, i))
+        store(state, z, i)
+        level = level + state
+    _close(z, columns.slow_ends)
+    store(level, gain, 0)
+    return gain[:LANES].sum()  # type: ignore[no-any-return]
+
+
+@_inlined  # type: ignore[untyped-decorator]
+def _add_up(y: F64, sums: F64, columns: _Columns) -> None:
+    """Sum the fast variables of every block as the sweeps do."""
+    for k in range(columns.blocks):
+        total = splat(0.0)
+        for i in range(k * columns.J, (k + 1) * columns.J):
+            total = total + load(y, _place(i))
+        store(total, sums, _place(k))
+
+
+@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+def _advance_columns(
+    y: F64,
+    z: F64,
+    steps: int,
+    first: int,
+    every: int,
+    lead: int,
+    columns: _Columns,
+    scheme: Scheme,
+    z_out: F64,
+    psi_out: F64,
+) -> int:
+    """Advance the members of some columns; arguments and result as for :func:`_advance`."""
+    work = _work(y.size, z.size)
+    _add_up(y, work.sum0, columns)
+    members, samples, K = z_out.shape
+    row = -(-max(first, 0) // every)  # the next to be begun, and the next to be completed
+    ending = -(-max(first - lead, 0) // every)
+    to_psi = scheme.feedback / scheme.half
+    for n in range(steps):
+        if first + n == row * every and row < samples:
+            for member in range(members):
                 for k in range(K):
-                    out_z[emitted, k] = old[k]
-                    if lead == 0:
-                        total = 0.0
-                        for i in range(k * J, (k + 1) * J):
-                            total += y[i + 1]
-                        out_psi[emitted, k] = -coupling * total
-                    else:
-                        out_psi[emitted, k] = (z[2 + k] - old[k]) / (lead * dt) - G[0, k]
-                emitted += 1
-        if n == steps:
-            break
-        _tendency(z, y, J, F, coupling, b, c, dz[0], dy[0])
-        for stage in range(1, 4):
-            weight = dt if stage == 3 else dt / 2
-            _move(z, dz[stage - 1], weight, stage_z, _Z_LEFT, _Z_RIGHT)
-            _move(y, dy[stage - 1], weight, stage_y, _Y_LEFT, _Y_RIGHT)
-            _tendency(stage_z, stage_y, J, F, coupling, b, c, dz[stage], dy[stage])
-        _rk4_average(dz)
-        _rk4_average(dy)
-        _move(z, dz[0], dt, z, _Z_LEFT, _Z_RIGHT)
-        _move(y, dy[0], dt, y, _Y_LEFT, _Y_RIGHT)
-        level = 0.0
-        for k in range(K):
-            level += z[2 + k]
-        if not np.isfinite(level):
-            return n + 1, emitted
-    return steps, emitted
+                    z_out[member, row, k] = z[columns.slow_places[member, k]]
+            row += 1
+        if first + n == ending * every + lead and ending < samples:
+            for member in range(members):
+                for k in range(K):
+                    i = columns.slow_places[member, k]
+                    psi_out[member, ending, k] = z[i] if lead > 0 else to_psi * work.sum0[i]
+            ending += 1
+        if not np.isfinite(_step(y, z, work, columns, scheme)):
+            return n + 1
+    return steps
 
 
-class Integration:
-    """A running integration, in place.
+def _advance(
+    y: F64,
+    z: F64,
+    steps: int,
+    first: int,
+    every: int,
+    lead: int,
+    columns: _Columns,
+    scheme: Scheme,
+    z_out: F64,
+    psi_out: F64,
+    made: npt.NDArray[np.intp],
+) -> None:
+    """Advance members in place, and write records of the states before each step.
+
+    Sample s belongs to step s * every. Its z is written when that step is to be made; what ``psi_out`` holds, when step
+    s * every + lead is: z again, or the coupling term where ``lead`` is 0.
 
     Parameters
     ----------
-    z, y : slow (K,) and fast (K, J) variables.
-    dt : fine step.
-    parameters : J, F, coupling, b and c.
+    y, z : fast and slow variables (group, place) of groups of members that share columns.
+    steps : number of steps to be made; fewer are where slow variables stop being finite.
+    first : number of the first step.
+    z_out, psi_out : records (member, sample, K).
+    made : steps made by each group.
     """
-
-    def __init__(
-        self, z: FloatArray, y: FloatArray, dt: float, parameters: tuple[int, float, float, float, float]
-    ) -> None:
-        self._z, self._y = padded(z, y)
-        self._K, self._dt, self._parameters = z.size, dt, parameters
-
-    @property
-    def z(self) -> FloatArray:
-        """The slow variables (K,), without halos."""
-        return self._z[_Z_LEFT:-_Z_RIGHT]
-
-    @property
-    def y(self) -> FloatArray:
-        """The fast variables (K, J), without halos."""
-        return self._y[_Y_LEFT:-_Y_RIGHT].reshape(self._K, -1)
-
-    def advance(self, steps: int) -> int:
-        """Advance without output; return the steps done (fewer than asked if the state blew up)."""
-        nothing = np.empty((0, self._K))
-        return self.sample(steps, 0, 1, 0, np.empty((1, self._K)), nothing, nothing, 0)[0]
-
-    def sample(
-        self,
-        steps: int,
-        lead: int,
-        every: int,
-        first: int,
-        history: FloatArray,
-        z: FloatArray,
-        psi: FloatArray,
-        emitted: int,
-    ) -> tuple[int, int]:
-        """Advance, the first step being number ``first``, and fill ``z`` and ``psi`` from row ``emitted`` on.
-
-        Returns the steps done and the rows filled so far; other arguments as for :func:`rk4_steps`.
-        """
-        return rk4_steps(  # type: ignore[no-any-return]
-            self._z, self._y, steps, self._dt, *self._parameters, lead, every, first, history, z, psi, emitted
+    members = columns.slow_places.shape[0]
+    for group in numba.prange(made.size):
+        mine = slice(group * members, (group + 1) * members)
+        made[group] = _advance_columns(
+            y[group], z[group], steps, first, every, lead, columns, scheme, z_out[mine], psi_out[mine]
         )
 
 
-@cached(fastmath={"contract", "nsz"}, error_model="numpy")  # type: ignore[untyped-decorator]
-def driven_steps(
-    path: FloatArray, y: FloatArray, dt: float, J: int, F: float, coupling: float, b: float, c: float
-) -> None:
-    """Advance fast variables in place by RK4 steps along slow variables that are given.
+_advance_alone, _advance_together = cached(_advance), threaded(_advance)
+
+
+@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+def _drive_columns(path: F64, site: Places, y: F64, columns: _Columns, scheme: Scheme) -> None:
+    """Advance the fast variables of some columns along ``path``, ``site`` being the slow site at each place."""
+    work = _work(y.size, site.size)
+    for i in range(site.size):
+        work.drive3[i] = scheme.drive * path[0, site[i]]
+    for half in range(1, path.shape[0], 2):
+        for i in range(site.size):
+            work.drive0[i] = work.drive3[i]
+            work.drive1[i] = work.drive2[i] = scheme.drive * path[half, site[i]]
+            work.drive3[i] = scheme.drive * path[half + 1, site[i]]
+        _first_stages(y, work, columns, scheme.damping)
+        _close(work.y2, columns.fast_ends)
+        _last_stages(y, work, columns, scheme.damping)
+        _close(y, columns.fast_ends)
+
+
+def _drive_all(path: F64, site: Places, y: F64, columns: _Columns, scheme: Scheme) -> None:
+    """Advance the fast variables (group, place) of groups of members that share columns, in place, along ``path``."""
+    for group in numba.prange(y.shape[0]):
+        _drive_columns(path, site, y[group], columns, scheme)
+
+
+_drive_alone, _drive_together = cached(_drive_all), threaded(_drive_all)
+
+
+def _sharing(members: int, K: int, J: int) -> int:
+    """Return how many members share columns so that all are done first: the rows of a group, times its turn.
+
+    What else a step costs is that of 40 rows.
+    """
+    workers = threads() if members > 1 else 1
+
+    def cost(share: int) -> int:
+        turns = math.ceil(math.ceil(members / share) / workers)
+        return turns * (math.ceil(K * share / LANES) * J + 40)
+
+    return min((1, 2, 4, 8), key=cost)
+
+
+def _laid_out(values: F64, content: Places, members: int) -> F64:
+    """Lay numbers (member, site) out in the columns of groups (group, place); the last member fills the last group."""
+    groups = -(-len(values) // members)
+    filled = values[np.minimum(np.arange(groups * members), len(values) - 1)]
+    out: F64 = lines(groups * content.size).reshape(groups, content.size)
+    out[:] = filled.reshape(groups, -1)[:, content.ravel()]
+    return out
+
+
+def _taken(groups: F64, places: Places) -> F64:
+    """Take the numbers (member, site) from the columns of groups (group, place)."""
+    taken: F64 = groups[:, places].reshape(-1, places.shape[1])
+    return taken
+
+
+class Ensemble:
+    """Members at work.
 
     Parameters
     ----------
-    path : slow variables as rings with halos at every half step, (2 steps + 1, K + 3); see :func:`padded`.
-    y : fast variables of each member, (member, K J).
-    dt : fine step.
-    J, F, coupling, b, c : parameters of the model.
+    scheme : the time step.
+    z : slow variables (member, K).
+    Y : fast variables (member, K, J) in the units of the scheme.
     """
-    members, N = y.shape
-    dz, dy = np.empty(path.shape[1] - 3), np.empty((4, N))
-    now, stage_y = np.empty(N + 3), np.empty(N + 3)
-    for member in range(members):
-        for i in range(N + 3):
-            now[i] = y[member, (i - _Y_LEFT) % N]
-        for half in range(0, path.shape[0] - 2, 2):
-            _tendency(path[half], now, J, F, coupling, b, c, dz, dy[0])
-            for stage in range(1, 4):
-                weight = dt if stage == 3 else dt / 2
-                _move(now, dy[stage - 1], weight, stage_y, _Y_LEFT, _Y_RIGHT)
-                _tendency(path[half + (2 if stage == 3 else 1)], stage_y, J, F, coupling, b, c, dz, dy[stage])
-            _rk4_average(dy)
-            _move(now, dy[0], dt, now, _Y_LEFT, _Y_RIGHT)
-        for i in range(N):
-            y[member, i] = now[i + _Y_LEFT]
+
+    def __init__(self, scheme: Scheme, z: F64, Y: F64) -> None:
+        members, K, J = Y.shape
+        self._scheme, self._shape = scheme, Y.shape
+        self._columns = _columns(K, J, _sharing(members, K, J))
+        share = len(self._columns.slow_places)
+        self._y = _laid_out(Y.reshape(members, K * J), self._columns.fast, share)
+        self._z = _laid_out(z, self._columns.slow, share)
+
+    @property
+    def z(self) -> F64:
+        """The slow variables (member, K)."""
+        return _taken(self._z, self._columns.slow_places)[: self._shape[0]]
+
+    @property
+    def Y(self) -> F64:
+        """The fast variables (member, K, J)."""
+        return _taken(self._y, self._columns.fast_places)[: self._shape[0]].reshape(self._shape)
+
+    def advance(self, steps: int) -> int:
+        """Advance without records; return the steps made, fewer where a member stopped being finite."""
+        nothing = np.empty((self._shape[0], 0, self._shape[1]))
+        return self.record(steps, 0, 1, 0, nothing, nothing)
+
+    def record(self, steps: int, first: int, every: int, lead: int, z: F64, psi: F64) -> int:
+        """Advance and write records; return the steps made, fewer where a member stopped being finite.
+
+        Parameters
+        ----------
+        steps : number of steps.
+        first : number of the first of them, that of the first sample being 0.
+        every, lead : steps from a sample to the next, and to the state that its psi is made of.
+        z, psi : records (member, sample, K). Sample s belongs to step s * every. Its z is written when that step is
+            made; what ``psi`` holds, when step s * every + lead is: z again, or the coupling term where ``lead`` is 0.
+        """
+        made = np.empty(len(self._y), np.intp)
+        advance = _advance_alone if len(made) == 1 else _advance_together
+        advance(self._y, self._z, steps, first, every, lead, self._columns, self._scheme, z, psi, made)
+        return int(made.min())
+
+
+def driven(scheme: Scheme, path: F64, Y: F64) -> F64:
+    """Advance fast variables by RK4 steps along slow variables that are given.
+
+    Parameters
+    ----------
+    scheme : the time step.
+    path : slow variables at every half step (2 steps + 1, K).
+    Y : fast variables of each member (member, K, J) in the units of the scheme.
+
+    Returns
+    -------
+    Of the shape of ``Y``, after the last step.
+    """
+    members, K, J = Y.shape
+    columns = _columns(K, J, _sharing(members, K, J))
+    y = _laid_out(Y.reshape(members, K * J), columns.fast, len(columns.slow_places))
+    drive = _drive_alone if len(y) == 1 else _drive_together
+    drive(path, columns.slow.ravel() % np.uintp(K), y, columns, scheme)
+    return _taken(y, columns.fast_places)[:members].reshape(Y.shape)

@@ -1,9 +1,9 @@
-"""The run of a truth, shared by the systems: members one after the other, and their records."""
+"""The run of a truth, shared by the systems: members side by side, and their records."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,78 +12,106 @@ import xarray as xr
 from l96closure import checks
 from l96closure.loop import Records
 
-__all__ = ["Member", "Truth", "seed", "streams"]
+__all__ = ["Ensemble", "Schedule", "Truth", "seed", "streams"]
 
 F64 = npt.NDArray[np.float64]
 
 
-class Member(Protocol):
-    """A member at work."""
+class Schedule(NamedTuple):
+    """When a member is recorded. Steps are numbered from the start of the spin-up on.
 
-    def advance(self, step: int, steps: int, z: F64, psi: F64, emitted: int) -> tuple[int, int]:
-        """Make fine steps, from number ``step`` on, and write records into z and psi (sample, K).
+    A sample has two times: that of its z, with which it is begun, and that with which psi is known and it is complete.
 
-        Returns the number of steps made, at most ``steps``, and of records written so far. Raises
-        ``FloatingPointError`` when the state stopped being finite.
+    Attributes
+    ----------
+    samples : their number.
+    every : steps from one sample to the next.
+    lead : steps from the z of a sample to the state that completes it.
+    spinup : steps before the first sample.
+    """
+
+    samples: int
+    every: int
+    lead: int
+    spinup: int
+
+    @property
+    def steps(self) -> int:
+        """How many there are to be made: a state is recorded when the step from it is made."""
+        return self.spinup + (self.samples - 1) * self.every + self.lead + 1
+
+    def begun(self, step: int) -> int:
+        """How many samples are begun before this step is made."""
+        return min(max(-(-(step - self.spinup) // self.every), 0), self.samples)
+
+    def complete(self, step: int) -> int:
+        """How many samples are complete before this step is made."""
+        return self.begun(step - self.lead)
+
+
+class Ensemble(Protocol):
+    """Members at work."""
+
+    def advance(self, step: int, steps: int, z: F64, psi: F64) -> int:
+        """Make fine steps, from number ``step`` on, and write records into z and psi (member, sample, K).
+
+        Returns the number of steps made, at most ``steps``. Raises ``FloatingPointError`` when a state stopped being
+        finite.
         """
 
     def state(self) -> dict[str, Any]:
-        """Return all that its further steps depend on, as variables of a Dataset."""
+        """Return all that further steps depend on, as variables of a Dataset."""
 
 
 class Truth:
-    """The run of every member, for :func:`l96closure.loop.run`.
+    """The run of all members, for :func:`l96closure.loop.run`.
 
     Parameters
     ----------
     label : what the progress bar calls the run.
-    shape : members, samples and K.
-    steps : fine steps of each member, those of the spin-up included, up to its last record.
+    schedule : when the members are recorded.
+    shape : members and K.
     at_once : fine steps between two looks at the clock.
-    begin : makes the member of a number.
-    restored : makes a member that goes on, after so many steps, from a part that holds its state.
+    begin : makes the members.
+    restored : makes members that go on from a part that holds their state.
     """
 
     def __init__(
         self,
         label: str,
-        shape: tuple[int, int, int],
-        steps: int,
+        schedule: Schedule,
+        shape: tuple[int, int],
         at_once: int,
-        begin: Callable[[int], Member],
-        restored: Callable[[xr.Dataset, int], Member],
+        begin: Callable[[], Ensemble],
+        restored: Callable[[xr.Dataset], Ensemble],
     ) -> None:
-        members, self._samples, _ = shape
-        self._each = steps + 1  # a record is written with the step after it
-        self._begin, self._restored = begin, restored
-        self.label, self.steps, self.at_once = label, members * self._each, at_once
-        self._z, self._psi = np.empty(shape), np.empty(shape)
-        dims, rows = ("time", "k"), (-1, shape[-1])  # of all members: a part goes on from one to the next
-        self.records = Records(z=(dims, self._z.reshape(rows)), psi=(dims, self._psi.reshape(rows)))
+        self.label, self.steps, self.at_once = label, schedule.steps, at_once
+        self.begin, self._restored, self._schedule = begin, restored, schedule
+        members, K = shape
+        self._z, self._psi = (np.empty((members, schedule.samples, K)) for _ in range(2))
+        dims = ("time", "member", "k")
+        self.records = Records(z=(dims, self._z.swapaxes(0, 1)), psi=(dims, self._psi.swapaxes(0, 1)))
+        self._step = 0  # the next to be made
 
-    def begin(self) -> Member:
-        """Make the first member."""
-        return self._begin(0)
+    def advance(self, ensemble: Ensemble, step: int, steps: int) -> tuple[Ensemble, int]:
+        """Make steps of all members."""
+        made = ensemble.advance(step, steps, self._z, self._psi)
+        self._step = step + made
+        self.records.count = self._schedule.complete(self._step)
+        return ensemble, made
 
-    def advance(self, member: Member, step: int, steps: int) -> tuple[Member, int]:
-        """Make steps of one member, of the next one where the last is done."""
-        number, before = divmod(step, self._each)
-        if before == 0 and number > 0:
-            member = self._begin(number)
-        first = number * self._samples
-        made, emitted = member.advance(
-            before, min(steps, self._each - before), self._z[number], self._psi[number], self.records.count - first
-        )
-        self.records.count = first + emitted
-        return member, made
+    def kept(self, ensemble: Ensemble) -> xr.Dataset:
+        """Return the state of the members, and the z of samples that are not complete."""
+        return xr.Dataset({**ensemble.state(), "z_begun": (("begun", "member", "k"), self._begun(self._step))})
 
-    def kept(self, member: Member) -> xr.Dataset:
-        """Return the state of the member at work."""
-        return xr.Dataset(member.state())
+    def restored(self, part: xr.Dataset, step: int) -> Ensemble:
+        """Return the members that were at work."""
+        self._begun(step)[:] = part["z_begun"]
+        return self._restored(part)
 
-    def restored(self, part: xr.Dataset, step: int) -> Member:
-        """Return the member that was at work."""
-        return self._restored(part, step % self._each)
+    def _begun(self, step: int) -> F64:
+        z = self.records.arrays["z"]
+        return z[self._schedule.complete(step) : self._schedule.begun(step)]
 
     def dataset(self, members: int | None, interval: float) -> xr.Dataset:
         """Return the records as a Dataset of dims (member, time, k), or (time, k) for ``members`` None."""
