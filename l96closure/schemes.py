@@ -15,6 +15,7 @@ Tendency = Callable[[F64], F64]
 
 _ITERATIONS = 200  # a step that RK4 is barely stable with takes most of them
 _CONVERGED = 1e-13  # change of psi in parts of the largest
+_AT_ONCE = 1000  # states that an iteration takes; those of a long record would leave the cache with each operation
 
 
 def euler(tendency: Tendency, z: F64, psi: F64, dt: float) -> F64:
@@ -89,6 +90,16 @@ def held(tendency: Tendency, z: F64, following: F64, dt: float, scheme: str = "r
     >>> held(np.negative, np.ones(3), np.ones(3), dt=0.1).round(12)
     array([1., 1., 1.])
     """
+    size = z.shape[-1]
+    states, ends = z.reshape(-1, size), following.reshape(-1, size)
+    psi = np.empty_like(ends)
+    for first in range(0, len(states), _AT_ONCE):
+        some = slice(first, first + _AT_ONCE)
+        psi[some] = _held(tendency, states[some], ends[some], dt, scheme)
+    return psi.reshape(following.shape)
+
+
+def _held(tendency: Tendency, z: F64, following: F64, dt: float, scheme: str) -> F64:
     psi = (following - z) / dt - tendency(z)
     # What a state of rounded numbers leaves open is its last place over the step.
     rounding = 8.0 * np.finfo(np.float64).eps * np.abs(z).max(axis=-1, keepdims=True, initial=0.0) / dt

@@ -47,7 +47,7 @@ def rk4_step(model: TwoScaleLorenz96, z: F64, y: F64, dt: float) -> State:
     return z + dt / 6 * (a1 + 2 * a2 + 2 * a3 + a4), y + dt / 6 * (b1 + 2 * b2 + 2 * b3 + b4)
 
 
-def trajectory(model: TwoScaleLorenz96, seed: int, dt: float, steps: int) -> State:
+def trajectory(model: TwoScaleLorenz96, seed: int | np.random.Generator, dt: float, steps: int) -> State:
     """Run ``simulate``'s initial state, without spin-up; z (steps + 1, K) and y (steps + 1, K, J)."""
     rng = np.random.default_rng(seed)
     z = model.F / 4 + rng.standard_normal(model.K)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import tracemalloc
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
+from mortal import Killed, MortalRestart
 from oracles import order_of_convergence, resolved, rk4_step, tendency, trajectory
 from scipy.integrate import solve_ivp
 
 import l96closure as lc
 from l96closure import TwoScaleLorenz96, schemes
-from l96closure.systems import lorenz96
+from l96closure.systems import lorenz96, lorenz96_core
+from l96closure.systems.recording import Schedule
 
 SIZES = [(12, 24), (8, 32), (4, 1), (5, 3), (7, 2), (4, 2)]
 
@@ -223,6 +228,122 @@ class TestSimulate:
         samples = 2 * 100 * 5 * 8
         every_step = 100_000 * 5 * 8
         assert samples < peak < 0.1 * every_step
+
+
+RINGS = [(K, J) for K in (4, 5, 7, 12) for J in (1, 2, 3, 8, 24)]
+
+
+def independent(model: TwoScaleLorenz96, members: int, **arguments: Any) -> tuple[Any, Any]:
+    """z and psi (member, time, k) of runs one by one, each from its own stream."""
+    runs = [model.simulate(**arguments, rng=stream) for stream in np.random.default_rng(6).spawn(members)]
+    return tuple(np.array([run[name].values for run in runs]) for name in ("z", "psi"))
+
+
+class TestMembers:
+    """Each is a run of its own, whatever is computed beside it."""
+
+    @pytest.mark.parametrize(("K", "J"), RINGS)
+    def test_agree_with_scalar_loops(self, K: int, J: int) -> None:
+        rng = np.random.default_rng(K * J)
+        model = random_model(K, J, rng)
+        truth = model.simulate(3, every=1, spinup=0.0, subgrid="coupling", rng=6, members=3)
+        for member, stream in enumerate(np.random.default_rng(6).spawn(3)):
+            z, y = trajectory(model, stream, 5e-4, 2)
+            psi = -model.coupling * y.sum(axis=2)
+            np.testing.assert_allclose(truth["z"][member], z, rtol=0, atol=1e-13 * np.abs(z).max())
+            np.testing.assert_allclose(truth["psi"][member], psi, rtol=0, atol=1e-12 * np.abs(psi).max())
+
+    @pytest.mark.parametrize(("K", "J"), RINGS)
+    def test_have_the_bits_of_a_single_run(self, monkeypatch: pytest.MonkeyPatch, K: int, J: int) -> None:
+        """However many there are, and however many share the columns."""
+        model = random_model(K, J, np.random.default_rng(J))
+        how: dict[str, Any] = {"samples": 4, "every": 7, "spinup": 0.02, "subgrid": "coupling"}
+        z, psi = independent(model, 9, **how)
+        for share in (None, 1, 2, 4, 8):
+            if share is not None:
+                monkeypatch.setattr(lorenz96_core, "_sharing", lambda *_, share=share: share)
+            for members in (1, 2, 3, 4, 5, 9):
+                truth = model.simulate(**how, rng=6, members=members)
+                assert np.array_equal(truth["z"], z[:members])
+                assert np.array_equal(truth["psi"], psi[:members])
+
+    @pytest.mark.parametrize("subgrid", ["fine", "coarse", "step"])
+    @pytest.mark.parametrize("every", [1, 4])
+    def test_have_the_records_of_a_single_run(self, subgrid: str, every: int) -> None:
+        model = TwoScaleLorenz96(5, 3)
+        how: dict[str, Any] = {"samples": 30, "every": every, "spinup": 0.03, "subgrid": subgrid}
+        truth = model.simulate(**how, rng=6, members=3)
+        assert truth["z"].dims == truth["psi"].dims == ("member", "time", "k")
+        for name, expected in zip(("z", "psi"), independent(model, 3, **how), strict=True):
+            assert np.array_equal(truth[name], expected)
+
+    @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one thread")
+    def test_do_not_depend_on_threads(self) -> None:
+        model, before, runs = TwoScaleLorenz96(7, 2), numba.get_num_threads(), []
+        z, _ = random_state(model, np.random.default_rng(0))
+        fast = np.random.default_rng(1).normal(size=(9, 7, 2))
+        try:
+            for threads in (1, 2):
+                numba.set_num_threads(threads)
+                truth = model.simulate(5, spinup=0.1, members=9)
+                spun = model.spin_up(np.stack([z, z + 0.1]), 1e-2, members=9)
+                runs.append((truth["z"], truth["psi"], model.trajectory(z, fast, 5e-4, 10, 3), spun))
+        finally:
+            numba.set_num_threads(before)
+        assert all(np.array_equal(one, two) for one, two in zip(*runs, strict=True))
+
+    @pytest.mark.parametrize("share", [1, 2, 4, 8])
+    def test_go_on_whoever_shares_the_columns(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, share: int
+    ) -> None:
+        """As where an ensemble is taken up again with another number of threads; many samples are begun then."""
+        model = TwoScaleLorenz96(5, 3)
+        run = partial(model.simulate, 40, every=2, spinup=0.01, coarse_dt=1e-2, members=9)
+        whole = run()
+        monkeypatch.setattr(lorenz96, "_STEPS_PER_CALL", 9 * 11)
+        with pytest.raises(Killed):
+            run(restart=MortalRestart(tmp_path / "run", parts=4))
+        monkeypatch.setattr(lorenz96_core, "_sharing", lambda *_: share)
+        assert run(restart=lc.Restart(tmp_path / "run", 0.0)).identical(whole)
+
+    @pytest.mark.parametrize("share", [1, 2, 4, 8])
+    def test_one_that_blows_up_stops_all_at_its_step(self, monkeypatch: pytest.MonkeyPatch, share: int) -> None:
+        """The members beside it are untouched by it."""
+        monkeypatch.setattr(lorenz96_core, "_sharing", lambda *_: share)
+        model, rng = TwoScaleLorenz96(7, 2), np.random.default_rng(3)
+        z, fast = rng.normal(3.0, 5.0, 7), rng.normal(0.0, 1.0, (9, 7, 2))
+        fast[4] *= 1e6
+        scheme = lorenz96_core.Scheme.of(5e-4, model.F, model.h, model.b, model.c)
+        alone, together = (
+            lorenz96_core.Ensemble(scheme, np.tile(z, (len(y), 1)), scheme.unit * y) for y in (fast[4:5], fast)
+        )
+        steps = alone.advance(100)
+        assert 1 < steps < 100
+        assert together.advance(100) == steps
+        assert np.isfinite(together.z).all(axis=1).tolist() == [member != 4 for member in range(9)]
+        messages = []
+        for y in (fast[4], fast):
+            with pytest.raises(FloatingPointError) as caught:
+                model.trajectory(z, y, 5e-4, 10, 11)
+            messages.append(str(caught.value))
+        assert messages[0] == messages[1]
+        assert f"at time {steps * 5e-4:.6g} " in messages[0]
+        first = [member for member in range(9) if member // share == 4 // share and member != 4]
+        for member in first:
+            expected, _ = model.step(z, fast[member], 5e-4, steps)
+            assert np.array_equal(together.z[member], expected)
+
+
+@pytest.mark.parametrize("every", [1, 2, 5])
+@pytest.mark.parametrize("lead", [0, 1, 7])
+@pytest.mark.parametrize("spinup", [0, 3])
+def test_a_schedule_counts_the_samples(every: int, lead: int, spinup: int) -> None:
+    schedule = Schedule(4, every, lead, spinup)
+    begins = spinup + every * np.arange(4)
+    assert schedule.steps == begins[-1] + lead + 1
+    for step in range(schedule.steps + 3):
+        assert schedule.begun(step) == np.sum(begins < step)
+        assert schedule.complete(step) == np.sum(begins + lead < step)
 
 
 GOOD: dict[str, Any] = {"samples": 3, "dt": 1e-3, "spinup": 0.0}

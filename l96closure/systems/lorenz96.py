@@ -23,7 +23,7 @@ __all__ = ["TwoScaleLorenz96"]
 
 FloatArray = npt.NDArray[np.float64]
 
-_STEPS_PER_CALL = 20_000  # fine steps, of all members, between two updates of the progress bar
+_STEPS_PER_CALL = 500_000  # fine steps, of all members, between two updates of the progress bar
 _MEMBERS_PER_CALL = 100  # of more members, more steps: theirs are of use to the cache
 _SUBGRID = ("step", "coupling", "fine", "coarse")
 
