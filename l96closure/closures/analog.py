@@ -134,9 +134,8 @@ class Analog:
         """
         if fields.lags:
             checks.reject("lags", fields.lags, "(): analogs see the present and, with memory, the step before")
-        known_of_truth = origin.of(truth, dt)
         record = read(truth, fields, dt, ordered=memory)
-        if memory and record.step is None:
+        if memory and record.steps.dt is None:
             checks.reject("truth.coords", sorted(map(str, truth.coords)), "with the times that memory is about")
         neighbour = choice.of(record, fields.radius or 0, ()).neighbour
         first = int(memory)
@@ -156,7 +155,9 @@ class Analog:
             scale = np.concatenate([scale, samples[:, scale.size :].std(axis=0)])
             if not (scale > 0.0).all():
                 checks.reject("change of truth.z", 0.0, "an array of at least two distinct values")
-        return cls(record.fields, neighbour, neighbours, memory, samples, scale, drawn, **known_of_truth)
+        return cls(
+            record.fields, neighbour, neighbours, memory, samples, scale, drawn, record.steps.subgrid, record.steps.dt
+        )
 
     def init(
         self, z: F64, rng: np.random.Generator | int, member: npt.ArrayLike = 0, history: xr.Dataset | None = None

@@ -7,14 +7,14 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import scipy
 import xarray as xr
 
-from l96closure import bridge, checks
+from l96closure import bridge
 from l96closure.closures.composed import TREND
 from l96closure.closures.features import Features
 from l96closure.closures.laws import Quantiles
@@ -25,7 +25,18 @@ from l96closure.fields import Fields
 from l96closure.series import autocorrelation
 from l96closure.training import Record
 
-__all__ = ["Candidate", "candidates", "coordinate", "given", "of", "quantiles", "report", "settled", "simplest"]
+__all__ = [
+    "Candidate",
+    "candidates",
+    "coordinate",
+    "coordinates",
+    "given",
+    "of",
+    "quantiles",
+    "report",
+    "settled",
+    "simplest",
+]
 
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
@@ -69,7 +80,7 @@ def candidates(
     wide = fields.ring and fields.sites >= 3 and options is not None
     radii = (0, 1) if asked.radius is None and wide else (asked.radius or 0,)
     if asked.lags is not None:
-        lags = [record.steps(asked.lags)]
+        lags = [record.in_steps(asked.lags)]
     else:
         lags = [[]] if options is None else _candidate_lags(record, options)
     found = []
@@ -94,15 +105,13 @@ def simplest(found: Sequence[Candidate]) -> int:
 
 def settled(record: Record, chosen: Candidate) -> Record:
     """Return a record whose fields say what was chosen."""
-    unit = 1.0 if record.step is None else record.step
-    lags = tuple(lag * unit for lag in chosen.lags)
+    lags = tuple(lag * record.unit for lag in chosen.lags)
     return replace(record, fields=replace(record.fields, radius=chosen.radius, lags=lags))
 
 
 def report(record: Record, found: Sequence[Candidate], chosen: int, scores: Sequence[float] = ()) -> xr.Dataset:
     """Return what was chosen among which candidates, and why, as a table."""
-    unit = 1.0 if record.step is None else record.step
-    lags = [", ".join(f"{lag * unit:.4g}" for lag in one.lags) or "none" for one in found]
+    lags = [", ".join(f"{lag * record.unit:.4g}" for lag in one.lags) or "none" for one in found]
     named = {
         "radius": ([one.radius for one in found], {"long_name": "neighbours seen on either side", "units": "1"}),
         "lags": (lags, {"long_name": "times before now that are seen"}),
@@ -182,13 +191,18 @@ def quantiles(
     return bridge.tabulate(fitted)
 
 
+def coordinates(fields: Fields, trend: Any) -> list[str]:
+    """Return the names of all that a law of one coordinate may be given: the trend, if there is one, and predictors."""
+    return [*([TREND] if trend is not None else []), *fields.predictors]
+
+
 def coordinate(
     record: Record, residual: Residual, options: Quantiles, kernel: bridge.Kernel, rng: np.random.Generator | int
 ) -> str:
     """Return the name of what a law of quantiles is given: as told, or what makes its held-out quantile score least."""
-    names = [*([TREND] if residual.trend is not None else []), *record.fields.predictors]
     if options.coordinate is not None:
-        return checks.one_of("law.coordinate", options.coordinate, names)
+        return options.coordinate
+    names = coordinates(record.fields, residual.trend)
     if len(names) == 1 or residual.features.size == 1:
         return record.fields.predictors[0]
     if sum(map(len, residual.values)) < 2 * _STRETCHES:  # too few times to tell

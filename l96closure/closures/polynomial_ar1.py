@@ -10,7 +10,7 @@ import scipy
 import xarray as xr
 
 from l96closure import checks
-from l96closure.closures import choice, fitting, origin
+from l96closure.closures import choice, fitting
 from l96closure.closures.composed import Composed
 from l96closure.closures.patterns import Noise
 from l96closure.closures.trend import Trend
@@ -75,7 +75,6 @@ class PolynomialAR1(Composed):
             An argument is out of its range, ``truth`` is no usable training data, its time is not uniform, or it looks
             like several runs (:func:`l96closure.series.one_run`).
         """
-        known_of_truth = origin.of(truth, dt)
         record = read(truth, fields, dt, ordered=True)
         found = choice.candidates(record, fields, trend)
         number = choice.simplest(found)
@@ -86,7 +85,7 @@ class PolynomialAR1(Composed):
         x = choice.given(record, residual, name)
         log_variance = _fit_log_variance(np.concatenate(x), np.concatenate(residual.values), residual_degree)
         law = fitting.driven(log_variance, x, residual, noise, record)
-        return cls(**fitting.composed_of(record, residual, law, name, selection), **known_of_truth)
+        return cls(**fitting.composed_of(record, residual, law, name, selection))
 
 
 def _fit_log_variance(z: F64, residual: F64, degree: int) -> PolynomialTrend:
