@@ -47,6 +47,8 @@ _ROWS, _ORDER = 30_000, 2  # of the regressions that compare features
 _BETTER = 0.985  # part of the held-out std that more features must come below
 _SHORTEST = 2  # steps
 _SHARPER = 0.99  # part of the quantile score given the trend that another coordinate must come below
+_TAIL, _BEYOND = 1e-3, 0.5  # share of a predictor on either side, and how far beyond the rest it may lie, in ranges
+_FEWEST = 100  # values that tell an outlier
 _LEVELS = (np.arange(20) + 0.5) / 20
 
 
@@ -139,9 +141,23 @@ def _candidate_lags(record: Record, options: Trend | Regressor) -> list[list[int
 
 def of(record: Record, radius: int, lags: Sequence[int]) -> Features:
     """Return the features of a radius and lags in steps."""
-    columns = [np.concatenate([one[:, p] for one in record.series]) for p in range(record.predictors)]
-    lower, upper = (np.array([extreme(column) for column in columns]) for extreme in (np.min, np.max))
+    ranges = [_range(np.concatenate([one[:, p] for one in record.series]).ravel()) for p in range(record.predictors)]
+    lower, upper = np.array(ranges).T.copy()
     return Features(_stencils(record.fields, radius), np.array([0, *lags]), lower, upper)
+
+
+def _range(values: F64) -> tuple[float, float]:
+    """Return the range of a predictor (n,) without outliers, which would leave all others a corner of [-1, 1].
+
+    Outliers lie further beyond the quantiles at 0.1 % and 99.9 % than half the distance of these, which next to no
+    sample of a normal distribution does. Few values have none, nor has what is nearly always the same.
+    """
+    if values.size >= _FEWEST:
+        few = int(_TAIL * values.size) + 1  # are left out on either side, one at least
+        low, high = np.partition(values, (few, values.size - 1 - few))[[few, -1 - few]]
+        if high > low:
+            values = values[np.abs(values - 0.5 * (low + high)) <= (0.5 + _BEYOND) * (high - low)]
+    return float(values.min()), float(values.max())
 
 
 def _stencils(fields: Fields, radius: int) -> Index:
