@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -114,21 +115,19 @@ class SchrodingerBridge(Composed):
         record = read(truth, several[0], dt, ordered=remembers or any(one.lags != () for one in several))
         found = [one for these in several for one in choice.candidates(record, these, trend, len(several) > 1)]
 
-        def learned(record: Record, number: int, table: xr.Dataset | None = None) -> SchrodingerBridge:
+        def learned(record: Record, number: int, kept: Restart | None) -> SchrodingerBridge:
             record = choice.settled(record, found[number])
             residual = fitting.without_trend(record, found[number].features, trend, remembers)
-            fitted, coordinate = fitting.fit_law(record, residual, law, noise, kernel, rng, restart)
-            return cls(**fitting.composed_of(record, residual, fitted, coordinate, table))
+            fitted, coordinate = fitting.fit_law(record, residual, law, noise, kernel, rng, kept)
+            return cls(**fitting.composed_of(record, residual, fitted, coordinate))
 
-        if len(found) == 1:
-            return learned(record, 0)
-        if selection is None:
-            number = choice.simplest(found)
-            return learned(record, number, choice.report(record, found, number))
-        early, late = record.split()
-        scores = [selection(learned(early, number), late) for number in range(len(found))]
-        number = int(np.argmin(scores))
-        return learned(record, number, choice.report(record, found, number, scores))
+        number, scores = choice.simplest(found), []
+        if selection is not None and len(found) > 1:
+            early, late = record.split()
+            scores = [selection(learned(early, one, None), late) for one in range(len(found))]
+            number = int(np.argmin(scores))
+        table = choice.report(record, found, number, scores) if len(found) > 1 else None
+        return replace(learned(record, number, restart), selection=table)
 
 
 def _check_law(law: Law, fields: Fields, trend: Any, noise: Noise | None) -> None:
