@@ -21,7 +21,7 @@ from l96closure.trends import PolynomialTrend
 __all__ = ["NOTE", "tables", "text"]
 
 NOTE = (
-    "What the settings leave open (null) was chosen by the fit, on held-out blocks of the training data. Lags are in "
+    "What the settings leave open (null) was chosen by the fit, on data that it was not fitted to. Lags are in "
     "model time units."
 )
 """What stands below the parts of a closure."""
