@@ -99,6 +99,7 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     "dim": {"long_name": "dimension of the grid"},
     "grid_size": _quantity("number of sites along a dimension of the grid"),
     "neighbour": _quantity("sites that a site sees, itself first"),
+    "pool_of_site": _quantity("sites with the same number share their samples"),
     "dictionary_of_site": _quantity("dictionary that a site draws from"),
     "coordinates": _quantity("training samples restricted to a neighbourhood"),
     "sinkhorn_log_weight": _quantity("logarithm of the weight of a training sample in the bridge"),

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks
-from l96closure.bridge.neighbourhoods import Neighbourhoods, around_sites
+from l96closure.bridge.neighbourhoods import Neighbourhoods, alike, around_sites
 
 __all__ = ["Fields"]
 
@@ -157,6 +157,11 @@ class Fields:
             ``radius`` is out of its range for the grid, or a set of ``neighbourhoods`` does not fit it.
         """
         return around_sites(self.neighbourhoods, self.shape, radius, self.periodic)
+
+    @property
+    def pools(self) -> Index:
+        """Label of each site (K,), the same for those that learn together."""
+        return np.arange(self.sites) if self.pool != "auto" else alike(self.around(self.radius or 0))
 
     @property
     def sites(self) -> int:

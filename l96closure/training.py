@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +14,9 @@ import xarray as xr
 from l96closure import checks
 from l96closure.fields import Fields
 from l96closure.series import no_joint, time_step
+from l96closure.subgrid import HELD, definition_of
 
-__all__ = ["Record", "read"]
+__all__ = ["Record", "Steps", "read", "steps_of"]
 
 F64 = npt.NDArray[np.float64]
 
@@ -29,6 +32,21 @@ _CONSERVED = 1e-6  # sum over the sites in parts of the sum of sizes, single pre
 _MOST_UNEQUAL = 10.0  # largest over smallest standard deviation of sites that share a scale
 
 
+class Steps(NamedTuple):
+    """What a closure keeps of the times of its data.
+
+    Attributes
+    ----------
+    every : intervals of the data from one step of the closure to the next.
+    dt : that step; None where the data have no times, or they are not uniform and nothing hangs on them.
+    subgrid : definition of psi, see :data:`l96closure.subgrid.DEFINITIONS`; None if unknown.
+    """
+
+    every: int
+    dt: float | None
+    subgrid: str | None
+
+
 @dataclass(frozen=True, eq=False)
 class Record:
     """Training data as arrays, at the steps of the closure.
@@ -38,13 +56,13 @@ class Record:
     fields : names, units and grid.
     series : predictors of each segment (time, P, K).
     target : of each segment (time, K).
-    step : time between two values; None where the data had no times.
+    steps : time between two values, and the definition of psi.
     """
 
     fields: Fields
     series: list[F64]
     target: list[F64]
-    step: float | None
+    steps: Steps
 
     def scales(self) -> F64:
         """Climatological standard deviation of each predictor (P,), one for all sites (Section 5.1)."""
@@ -55,10 +73,14 @@ class Record:
         """Number of predictors, P."""
         return len(self.fields.predictors)
 
-    def steps(self, times: Sequence[float]) -> list[int]:
+    @property
+    def unit(self) -> float:
+        """Time between two values, 1 where the data had no times: what lags count in."""
+        return 1.0 if self.steps.dt is None else self.steps.dt
+
+    def in_steps(self, times: Sequence[float]) -> list[int]:
         """Return times as whole numbers of steps; ``ValueError`` where one is none."""
-        unit = 1.0 if self.step is None else self.step
-        return [checks.multiple("lags", time, "the closure's step", unit) for time in times]
+        return [checks.multiple("lags", time, "the closure's step", self.unit) for time in times]
 
     def split(self) -> tuple[Record, xr.Dataset]:
         """Return the first three quarters of the longest segment and all others, and the last quarter as a Dataset."""
@@ -74,7 +96,7 @@ class Record:
                 strict=True,
             )
         }
-        times = np.arange(len(target[longest]) - end) * (1.0 if self.step is None else self.step)
+        times = np.arange(len(target[longest]) - end) * self.unit
         series[longest], target[longest] = series[longest][:end], target[longest][:end]
         return replace(self, series=series, target=target), xr.Dataset(late, {"time": times})
 
@@ -103,10 +125,11 @@ def read(truth: xr.Dataset, fields: Fields, dt: float | None = None, *, ordered:
     ------
     ValueError
         A variable is missing, has other dimensions, holds a value that is not finite or not decoded, or has fewer than
-        two distinct values; sites differ by more than their spread; where ``ordered``, the times do not fit.
+        two distinct values; sites differ by more than their spread; psi is defined over another step than ``dt``; where
+        ``ordered``, the times do not fit.
     """
     fields = fields.of(truth)
-    every, step = _steps(truth, dt) if ordered else (1, dt)
+    steps = steps_of(truth, dt, ordered)
     samples = [name for name in fields.sample_dim if name in truth[fields.target].dims]
     arrays = []
     for name in (*fields.predictors, fields.target):
@@ -115,9 +138,9 @@ def read(truth: xr.Dataset, fields: Fields, dt: float | None = None, *, ordered:
         if samples:
             flat = variable.stack(segment_of_data=samples) if len(samples) > 1 else variable
             along = "segment_of_data" if len(samples) > 1 else samples[0]
-            values = [_read(label, flat.isel({along: i}), every) for i in range(flat.sizes[along])]
+            values = [_read(label, flat.isel({along: i}), steps.every) for i in range(flat.sizes[along])]
         else:
-            values = [_read(label, variable, every)]
+            values = [_read(label, variable, steps.every)]
         together = np.concatenate(values)
         if np.ptp(together) == 0.0:
             checks.reject(label, float(together.flat[0]), "an array of at least two distinct values")
@@ -126,7 +149,7 @@ def read(truth: xr.Dataset, fields: Fields, dt: float | None = None, *, ordered:
     series = [np.stack(parts, axis=1) for parts in zip(*arrays[:-1], strict=True)]
     if fields.conserve is None:
         fields = replace(fields, conserve=all(_conserved(one) for one in arrays[-1]))
-    record = Record(fields, series, arrays[-1], step)
+    record = Record(fields, series, arrays[-1], steps)
     if ordered:
         record.one_run_each()
     return record
@@ -138,7 +161,36 @@ def _conserved(target: F64) -> bool:
     return target.shape[1] > 1 and bool((sums <= _CONSERVED * size).all())
 
 
-def _steps(truth: xr.Dataset, dt: float | None) -> tuple[int, float | None]:
+def steps_of(truth: xr.Dataset, dt: float | None, ordered: bool = False) -> Steps:
+    """Read the times and the definition of psi of training data.
+
+    Parameters
+    ----------
+    truth, dt, ordered : as for :func:`read`.
+
+    Returns
+    -------
+    Steps
+
+    Raises
+    ------
+    ValueError
+        psi is defined over another step than ``dt``; where ``ordered``, the times do not fit.
+    """
+    every = 1
+    if ordered or dt is None:
+        try:
+            every, dt = _multiple(truth, dt)
+        except ValueError:
+            if ordered:
+                raise
+    named, over = definition_of(truth), truth.attrs.get("coarse_dt")
+    if named in HELD and dt is not None and over is not None and not math.isclose(dt, over, rel_tol=1e-6):
+        checks.reject("dt", dt, f"{over:g}, the coarse step over which psi is defined in truth")
+    return Steps(every, dt, named)
+
+
+def _multiple(truth: xr.Dataset, dt: float | None) -> tuple[int, float | None]:
     """Return how many intervals of ``truth`` make a step of the closure, and that step."""
     if dt is None and "time" not in truth.coords:
         return 1, None

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from l96closure import checks
 
-__all__ = ["PolynomialTrend", "fit_trend", "on_unit_interval"]
+__all__ = ["PolynomialTrend", "fit_polynomial", "on_unit_interval"]
 
 F64 = npt.NDArray[np.float64]
 
@@ -45,7 +45,7 @@ class PolynomialTrend:
         return 0.5 * twice * value - following + self.coefficients[0]  # type: ignore[no-any-return]
 
 
-def fit_trend(z: F64, psi: F64, degree: int) -> PolynomialTrend:
+def fit_polynomial(z: F64, psi: F64, degree: int) -> PolynomialTrend:
     """Least-squares polynomial of psi in z, all sites pooled; of many times, two million values or so are used.
 
     Raises ``ValueError`` unless ``degree`` is an integer >= 0.

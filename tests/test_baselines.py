@@ -228,6 +228,33 @@ class TestAnalog:
         assert np.array_equal(psi_shifted, np.roll(psi, 2, axis=1))
         assert np.array_equal(shifted.memory, np.roll(following.memory, 2, axis=1))
 
+    def test_draws_from_the_samples_of_alike_sites_alone(self) -> None:
+        """psi tells the site that a sample is of: on a line those near an edge are alike no other."""
+        rng, sites, members = np.random.default_rng(0), 8, 200
+        z = rng.standard_normal((300, sites))
+        truth = made_of(z, sites * rng.integers(-9, 9, z.shape) + np.arange(float(sites)))
+        for pool, allowed in (("auto", [{0}, {1}, *[{2, 3, 4, 5}] * 4, {6}, {7}]), ((), [{k} for k in range(8)])):
+            fields = lc.Fields(radius=2, lags=(), periodic=False, pool=pool)
+            closure = Analog.fit(truth, fields, neighbours=30)
+            psi, _ = closure.step(z[:members], closure.init(z[:members], 0))
+            assert [set(one.astype(int) % sites) for one in psi.T] == allowed
+            again = Analog.from_dataset(closure.to_dataset())
+            assert np.array_equal(again.step(z[:members], again.init(z[:members], 0))[0], psi)
+        with pytest.raises(ValueError, match=r"^neighbours = 300 .* at most the 299 samples of a site"):
+            Analog.fit(truth, fields, neighbours=300)
+
+    def test_conserves_what_the_data_conserve(self, truth: xr.Dataset) -> None:
+        psi, z = truth["psi"] - truth["psi"].mean("k"), truth["z"].values[:50]
+        for conserve, largest in ((None, 1e-12), (True, 1e-12), (False, np.inf)):
+            closure = Analog.fit(truth.assign(psi=psi), lc.Fields(radius=0, lags=(), conserve=conserve))
+            state, sums = closure.init(z, 0), []
+            for _ in range(3):
+                drawn, state = closure.step(z, state)
+                sums.append(np.abs(drawn.sum(axis=1)).max())
+                assert np.array_equal(state.memory[:, :, 0], drawn)
+            assert max(sums) < largest
+            assert (max(sums) > 0.1) == (conserve is False)
+
 
 @pytest.mark.parametrize("of", REMEMBERING)
 class TestCoarseStep:
@@ -357,7 +384,19 @@ def test_z_of_another_size(truth: xr.Dataset, shape: tuple[int, ...]) -> None:
 PARTS = [
     *((Polynomial, part) for part in ("chebyshev", "linear", "predictor_range", "neighbour", "feature_lag", "law")),
     *((PolynomialAR1, part) for part in ("chebyshev", "log_variance", "reflection", "noise_power", "coordinate")),
-    *((Analog, part) for part in ("coordinates", "coordinate_scale", "psi", "neighbour", "neighbours", "memory", "dt")),
+    *(
+        (Analog, part)
+        for part in (
+            "coordinates",
+            "coordinate_scale",
+            "psi",
+            "neighbour",
+            "pool_of_site",
+            "neighbours",
+            "memory",
+            "dt",
+        )
+    ),
 ]
 
 

@@ -42,7 +42,12 @@ RUNS = {
     "gaussian": GAUSSIAN,
     "bistable": BISTABLE,
 }
-NAMES = {"closure": "closure.name", "closure_arguments": "closure"}  # of fields as settings
+# Of fields as settings.
+NAMES = {
+    "closure": "closure.name",
+    "closure_arguments": "closure",
+    "selection": "closure.selection",
+}  # of fields as settings
 DECIDE_NOTHING = ("compute",)  # sections that no result depends on
 
 

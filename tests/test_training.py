@@ -30,7 +30,7 @@ class TestTrend:
     def test_recovers_a_polynomial(self) -> None:
         z = np.random.default_rng(0).normal(4.0, 5.0, (200, 6))
         psi = np.polynomial.polynomial.polyval(z, self.COEFFICIENTS)
-        trend = trends.fit_trend(z, psi, 4)
+        trend = trends.fit_polynomial(z, psi, 4)
         np.testing.assert_allclose(trend(z), psi, rtol=0, atol=1e-10)
 
     @pytest.mark.parametrize("shape", [(), (3,), (2, 3, 4)])
@@ -46,14 +46,14 @@ class TestTrend:
 
     def test_is_constant_beyond_the_range_it_was_fitted_on(self) -> None:
         z = np.linspace(-2.0, 3.0, 60).reshape(20, 3)
-        trend = trends.fit_trend(z, z**3, 5)
+        trend = trends.fit_polynomial(z, z**3, 5)
         assert (trend.lower, trend.upper) == (-2.0, 3.0)
         np.testing.assert_allclose(trend(np.array([-1e9, -2.1, 3.1, 1e9])), [-8.0, -8.0, 27.0, 27.0], rtol=1e-9)
 
     @pytest.mark.parametrize("degree", [0, 1, 4, 7])
     def test_leaves_a_residual_orthogonal_to_every_power(self, truth: xr.Dataset, degree: int) -> None:
         z, psi = truth["z"].values, truth["psi"].values
-        residual = psi - trends.fit_trend(z, psi, degree)(z)
+        residual = psi - trends.fit_polynomial(z, psi, degree)(z)
         for power in range(degree + 1):
             column = ((z - z.mean()) / z.std()) ** power
             cosine = (residual * column).sum() / np.linalg.norm(residual) / np.linalg.norm(column)
@@ -62,7 +62,7 @@ class TestTrend:
     @pytest.mark.parametrize("degree", [-1, 2.0, None])
     def test_bad_degree(self, degree: Any) -> None:
         with pytest.raises(ValueError, match=r"^degree = .* integer >= 0"):
-            trends.fit_trend(np.arange(5.0), np.arange(5.0), degree)
+            trends.fit_polynomial(np.arange(5.0), np.arange(5.0), degree)
 
 
 class TestRead:
@@ -72,7 +72,7 @@ class TestRead:
         z, psi = truth["z"].values[::every], truth["psi"].values[::every]
         assert np.array_equal(record.series[0], z[:, None])
         assert np.array_equal(record.target[0], psi)
-        assert record.step == 5e-3 * every
+        assert record.steps.dt == 5e-3 * every
         np.testing.assert_allclose(record.scales(), [z.std()], rtol=1e-13)
 
     def test_without_memory_every_time_counts(self, truth: xr.Dataset) -> None:
@@ -104,7 +104,7 @@ class TestRead:
 
     @pytest.mark.parametrize(("lags", "steps"), [((), []), ((0.005, 0.02), [1, 4])])
     def test_lags_are_whole_steps(self, truth: xr.Dataset, lags: tuple[float, ...], steps: list[int]) -> None:
-        assert training.read(truth, HERE, ordered=True).steps(lags) == steps
+        assert training.read(truth, HERE, ordered=True).in_steps(lags) == steps
 
 
 RNG = np.random.default_rng(5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -33,12 +33,13 @@ _FAR = 1e100  # standard deviations, beyond which the square of a distance is no
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Analog:
-    """Draws psi from the training samples that are nearest in z, with memory also in the step before; sites pooled.
+    """Draws psi from the training samples that are nearest in z, with memory also in the step before.
 
-    Of the ``neighbours`` nearest samples one is drawn, each as likely as the others; psi is its own, so it never leaves
-    the range of the training data. With memory the nearness counts the change of z over the coarse step ``dt``
-    that led to it, and the psi before that step; :func:`l96closure.integrate` refuses any other. Without the change of
-    z, psi where z rises would be mixed with psi where it falls.
+    Of the ``neighbours`` nearest samples of the sites that learn together (``fields.pool``) one is drawn, each as
+    likely as the others; psi is its own, less its mean over the sites where ``fields.conserve`` says so. With memory
+    the nearness counts the change of z over the coarse step ``dt`` that led to it, and the psi before that step;
+    :func:`l96closure.integrate` refuses any other. Without the change of z, psi where z rises would be mixed with psi
+    where it falls.
 
     Conditional resampling in the manner of D. Crommelin and E. Vanden-Eijnden, *Subgrid-scale parameterization with
     conditional Markov chains*, J. Atmos. Sci. 65, 2661-2675 (2008), whose chains know z at both ends of the step, and
@@ -49,10 +50,11 @@ class Analog:
     ----------
     fields : names, units and grid of predictors and target.
     neighbour : sites that each site sees (K, W), itself first.
+    pool : label of each site (K,), the same for those whose samples one is drawn from.
     neighbours : samples that one is drawn from.
     memory : the change of z over a coarse step and the psi before it count too.
-    coordinates : what a sample is found by (M, C): the predictors at the W sites, with memory also their change and the
-        previous psi at the site itself.
+    coordinates : what a sample is found by (M, C), all sites of one time after another: the predictors at the W sites,
+        with memory also their change and the previous psi at the site itself.
     coordinate_scale : standard deviation that each is divided by in the distances (C,).
     psi : what is drawn (M,).
     subgrid : definition of psi in the training data, see :data:`l96closure.subgrid.DEFINITIONS`; None if unknown.
@@ -61,6 +63,7 @@ class Analog:
 
     fields: Fields
     neighbour: Index
+    pool: Index
     neighbours: int
     memory: bool
     coordinates: F64
@@ -68,19 +71,22 @@ class Analog:
     psi: F64
     subgrid: str | None = None
     dt: float | None = None
-    _tree: Any = field(init=False, repr=False, compare=False)
+    _trees: list[tuple[Index, Index, Any]] = field(init=False, repr=False, compare=False)
 
     name, title = "analog", "Analog closure"
     save = save
 
     def __post_init__(self) -> None:
-        if checks.integer("neighbours", self.neighbours, 1) > self.psi.size:
-            checks.reject("neighbours", self.neighbours, f"at most the {self.psi.size} samples")
+        if self.psi.size % self.fields.sites:
+            checks.reject("psi.size", self.psi.size, f"a multiple of the {self.fields.sites} sites")
+        most = self.psi.size // self.fields.sites * int(np.unique(self.pool, return_counts=True)[1].min())
+        if checks.integer("neighbours", self.neighbours, 1) > most:
+            checks.reject("neighbours", self.neighbours, f"at most the {most} samples of a site and those alike")
         predictors = len(self.fields.predictors)
         seen = predictors * self.neighbour.shape[1] + (predictors + 1 if self.memory else 0)
         if self.coordinates.shape != (self.psi.size, seen):
             checks.reject("coordinates.shape", self.coordinates.shape, f"({self.psi.size}, {seen})")
-        object.__setattr__(self, "_tree", scipy.spatial.cKDTree(self.coordinates / self.coordinate_scale))
+        object.__setattr__(self, "_trees", self._trees_of(seen))
 
     def __repr__(self) -> str:
         return f"<Analog: {self.fields.target} of one of the {self.neighbours} nearest of {self.psi.size} samples>"
@@ -115,8 +121,8 @@ class Analog:
 
         Parameters
         ----------
-        truth, fields : as for :meth:`l96closure.closures.SchrodingerBridge.fit`; lags are not seen, but for what
-            ``memory`` says.
+        truth, fields : as for :meth:`l96closure.closures.SchrodingerBridge.fit`; a ``radius`` left open is 0, and no
+            lags are seen, but for what ``memory`` says.
         neighbours : samples that one is drawn from, >= 1.
         memory : draw given the change of z over the last step and the previous psi too.
         dt : as for :meth:`l96closure.closures.SchrodingerBridge.fit`.
@@ -134,11 +140,10 @@ class Analog:
         """
         if fields.lags:
             checks.reject("lags", fields.lags, "(): analogs see the present and, with memory, the step before")
-        known_of_truth = origin.of(truth, dt)
-        record = read(truth, fields, dt, ordered=memory)
-        if memory and record.step is None:
+        record = read(truth, replace(fields, radius=fields.radius or 0, lags=()), dt, ordered=memory)
+        if memory and record.steps.dt is None:
             checks.reject("truth.coords", sorted(map(str, truth.coords)), "with the times that memory is about")
-        neighbour = choice.of(record, fields.radius or 0, ()).neighbour
+        neighbour = choice.of(record, record.fields.radius or 0, ()).neighbour
         first = int(memory)
         if min(map(len, record.target)) <= first:
             checks.reject("truth.sizes['time']", min(map(len, record.target)), "two times or more, for memory")
@@ -156,7 +161,18 @@ class Analog:
             scale = np.concatenate([scale, samples[:, scale.size :].std(axis=0)])
             if not (scale > 0.0).all():
                 checks.reject("change of truth.z", 0.0, "an array of at least two distinct values")
-        return cls(record.fields, neighbour, neighbours, memory, samples, scale, drawn, **known_of_truth)
+        return cls(
+            record.fields,
+            neighbour,
+            record.fields.pools,
+            neighbours,
+            memory,
+            samples,
+            scale,
+            drawn,
+            record.steps.subgrid,
+            record.steps.dt,
+        )
 
     def init(
         self, z: F64, rng: np.random.Generator | int, member: npt.ArrayLike = 0, history: xr.Dataset | None = None
@@ -187,9 +203,8 @@ class Analog:
             values, psi = known(history, self, len(now), 1)
             return state._replace(memory=np.concatenate([psi[:, 1, :, None], np.moveaxis(values[:, 1], 1, 2)], axis=2))
         places = self.neighbour.shape[1] * now.shape[1]
-        scale = self.coordinate_scale[:places]
-        tree = scipy.spatial.cKDTree(self.coordinates[:, :places] / scale)
-        drawn = self.coordinates[self._drawn(tree, _seen(now, self.neighbour) / scale, state)][:, :, places:]
+        nearest = self._drawn(self._trees_of(places), _seen(now, self.neighbour), state)
+        drawn = self.coordinates[nearest][:, :, places:]
         before = np.moveaxis(now, 1, 2) - drawn[:, :, :-1]
         return state._replace(memory=np.concatenate([drawn[:, :, -1:], before], axis=2))
 
@@ -216,17 +231,30 @@ class Analog:
         seen = _seen(now, self.neighbour)
         if self.memory:
             seen = np.concatenate([seen, own - state.memory[:, :, 1:], state.memory[:, :, :1]], axis=2)
-        psi: F64 = self.psi[self._drawn(self._tree, seen / self.coordinate_scale, state)]
+        psi: F64 = self.psi[self._drawn(self._trees, seen, state)]
+        psi = psi - psi.mean(axis=1, keepdims=True) if self.fields.conserve else psi
         return psi, state._replace(memory=np.concatenate([psi[:, :, None], own], axis=2)) if self.memory else state
 
     def _now(self, z: F64) -> F64:
         z = slow_variables(z, self.fields.input_shape)
         return z.reshape(len(z), len(self.fields.predictors), self.fields.sites)
 
-    def _drawn(self, tree: Any, points: F64, state: State) -> Index:
-        """Draw one of the samples nearest to each of the points (member, K, coordinate); its number (member, K)."""
-        points = checks.finite_array("z", points.clip(-_FAR, _FAR), 3)
-        _, near = tree.query(points, k=range(1, self.neighbours + 1))
+    def _trees_of(self, seen: int) -> list[tuple[Index, Index, Any]]:
+        """Return the sites of each pool, their samples, and a tree of the first ``seen`` coordinates of these."""
+        scaled, pool_of = self.coordinates[:, :seen] / self.coordinate_scale[:seen], np.resize(self.pool, self.psi.size)
+        found = []
+        for label in np.unique(self.pool):
+            samples = np.flatnonzero(pool_of == label)
+            found.append((np.flatnonzero(self.pool == label), samples, scipy.spatial.cKDTree(scaled[samples])))
+        return found
+
+    def _drawn(self, trees: list[tuple[Index, Index, Any]], seen: F64, state: State) -> Index:
+        """Draw one of the samples nearest to what each site sees (member, K, coordinate); its number (member, K)."""
+        points = (seen / self.coordinate_scale[: seen.shape[2]]).clip(-_FAR, _FAR)
+        points = checks.finite_array("z", points, 3)
+        near = np.empty((*points.shape[:2], self.neighbours), np.intp)
+        for sites, samples, tree in trees:
+            near[:, sites] = samples[tree.query(points[:, sites], k=range(1, self.neighbours + 1))[1]]
         chosen = (self.neighbours * state.uniforms(1, self.fields.sites)[0]).astype(np.intp)
         drawn: Index = np.take_along_axis(near, chosen[:, :, None], axis=2)[:, :, 0]
         return drawn
@@ -242,6 +270,7 @@ class Analog:
             field_variables(self.fields)
             .assign(
                 neighbour=(("site", "place"), self.neighbour.astype(np.int32)),
+                pool_of_site=("site", self.pool.astype(np.int32)),
                 coordinates=(("sample", "coordinate"), self.coordinates),
                 coordinate_scale=("coordinate", self.coordinate_scale),
                 psi=("sample", self.psi),
@@ -285,6 +314,7 @@ class Analog:
         return cls(
             fields,
             neighbour,
+            parts.indices("pool_of_site", "site", low=0, high=fields.sites - 1),
             parts.integer("neighbours", 1, below=samples + 1),
             memory,
             parts.array("coordinates", "sample", "coordinate"),

@@ -7,14 +7,14 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import scipy
 import xarray as xr
 
-from l96closure import bridge, checks
+from l96closure import bridge
 from l96closure.closures.composed import TREND
 from l96closure.closures.features import Features
 from l96closure.closures.laws import Quantiles
@@ -25,7 +25,18 @@ from l96closure.fields import Fields
 from l96closure.series import autocorrelation
 from l96closure.training import Record
 
-__all__ = ["Candidate", "candidates", "coordinate", "given", "of", "quantiles", "report", "settled", "simplest"]
+__all__ = [
+    "Candidate",
+    "candidates",
+    "coordinate",
+    "coordinates",
+    "given",
+    "of",
+    "quantiles",
+    "report",
+    "settled",
+    "simplest",
+]
 
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
@@ -36,6 +47,8 @@ _ROWS, _ORDER = 30_000, 2  # of the regressions that compare features
 _BETTER = 0.985  # part of the held-out std that more features must come below
 _SHORTEST = 2  # steps
 _SHARPER = 0.99  # part of the quantile score given the trend that another coordinate must come below
+_TAIL, _BEYOND = 1e-3, 0.5  # share of a predictor on either side, and how far beyond the rest it may lie, in ranges
+_FEWEST = 100  # values that tell an outlier
 _LEVELS = (np.arange(20) + 0.5) / 20
 
 
@@ -69,7 +82,7 @@ def candidates(
     wide = fields.ring and fields.sites >= 3 and options is not None
     radii = (0, 1) if asked.radius is None and wide else (asked.radius or 0,)
     if asked.lags is not None:
-        lags = [record.steps(asked.lags)]
+        lags = [record.in_steps(asked.lags)]
     else:
         lags = [[]] if options is None else _candidate_lags(record, options)
     found = []
@@ -94,15 +107,13 @@ def simplest(found: Sequence[Candidate]) -> int:
 
 def settled(record: Record, chosen: Candidate) -> Record:
     """Return a record whose fields say what was chosen."""
-    unit = 1.0 if record.step is None else record.step
-    lags = tuple(lag * unit for lag in chosen.lags)
+    lags = tuple(lag * record.unit for lag in chosen.lags)
     return replace(record, fields=replace(record.fields, radius=chosen.radius, lags=lags))
 
 
 def report(record: Record, found: Sequence[Candidate], chosen: int, scores: Sequence[float] = ()) -> xr.Dataset:
     """Return what was chosen among which candidates, and why, as a table."""
-    unit = 1.0 if record.step is None else record.step
-    lags = [", ".join(f"{lag * unit:.4g}" for lag in one.lags) or "none" for one in found]
+    lags = [", ".join(f"{lag * record.unit:.4g}" for lag in one.lags) or "none" for one in found]
     named = {
         "radius": ([one.radius for one in found], {"long_name": "neighbours seen on either side", "units": "1"}),
         "lags": (lags, {"long_name": "times before now that are seen"}),
@@ -130,9 +141,23 @@ def _candidate_lags(record: Record, options: Trend | Regressor) -> list[list[int
 
 def of(record: Record, radius: int, lags: Sequence[int]) -> Features:
     """Return the features of a radius and lags in steps."""
-    columns = [np.concatenate([one[:, p] for one in record.series]) for p in range(record.predictors)]
-    lower, upper = (np.array([extreme(column) for column in columns]) for extreme in (np.min, np.max))
+    ranges = [_range(np.concatenate([one[:, p] for one in record.series]).ravel()) for p in range(record.predictors)]
+    lower, upper = np.array(ranges).T.copy()
     return Features(_stencils(record.fields, radius), np.array([0, *lags]), lower, upper)
+
+
+def _range(values: F64) -> tuple[float, float]:
+    """Return the range of a predictor (n,) without outliers, which would leave all others a corner of [-1, 1].
+
+    Outliers lie further beyond the quantiles at 0.1 % and 99.9 % than half the distance of these, which next to no
+    sample of a normal distribution does. Few values have none, nor has what is nearly always the same.
+    """
+    if values.size >= _FEWEST:
+        few = int(_TAIL * values.size) + 1  # are left out on either side, one at least
+        low, high = np.partition(values, (few, values.size - 1 - few))[[few, -1 - few]]
+        if high > low:
+            values = values[np.abs(values - 0.5 * (low + high)) <= (0.5 + _BEYOND) * (high - low)]
+    return float(values.min()), float(values.max())
 
 
 def _stencils(fields: Fields, radius: int) -> Index:
@@ -182,13 +207,18 @@ def quantiles(
     return bridge.tabulate(fitted)
 
 
+def coordinates(fields: Fields, trend: Any) -> list[str]:
+    """Return the names of all that a law of one coordinate may be given: the trend, if there is one, and predictors."""
+    return [*([TREND] if trend is not None else []), *fields.predictors]
+
+
 def coordinate(
     record: Record, residual: Residual, options: Quantiles, kernel: bridge.Kernel, rng: np.random.Generator | int
 ) -> str:
     """Return the name of what a law of quantiles is given: as told, or what makes its held-out quantile score least."""
-    names = [*([TREND] if residual.trend is not None else []), *record.fields.predictors]
     if options.coordinate is not None:
-        return checks.one_of("law.coordinate", options.coordinate, names)
+        return options.coordinate
+    names = coordinates(record.fields, residual.trend)
     if len(names) == 1 or residual.features.size == 1:
         return record.fields.predictors[0]
     if sum(map(len, residual.values)) < 2 * _STRETCHES:  # too few times to tell

@@ -21,7 +21,6 @@ from l96closure.closures.past import Past, known
 from l96closure.closures.state import State, begin, following
 from l96closure.closures.trend import FittedTrend, RegressorTrend
 from l96closure.fields import Fields
-from l96closure.series import time_step
 from l96closure.subgrid import HELD
 from l96closure.training import read
 
@@ -220,9 +219,7 @@ class Composed:
         if not isinstance(self.law, DrivenLaw):
             checks.reject("law", type(self.law).__name__, "one that noise drives: quantiles, moments or Gaussian")
         dataset = self.fields.in_order(checks.xarray_dataset("dataset", dataset))
-        record = read(
-            dataset, self.fields, self.dt if self.coarse_dt is not None else None, ordered=self.past_steps > 0
-        )
+        record = read(dataset, self.fields, self.dt, ordered=self.past_steps > 0)
         if record.fields.units != self.fields.units:
             checks.reject("units of dataset", record.fields.units, f"{self.fields.units}, those of the training data")
         any_one = {name: 0 for name in ("time", *self.fields.sample_dim) if name in dataset.dims}
@@ -243,10 +240,7 @@ class Composed:
         ).rename("probability")
         if "time" not in dataset.coords:
             return made
-        every = 1
-        if made.sizes["time"] < dataset.sizes["time"] and record.step is not None:
-            every = round(record.step / time_step("dataset", dataset))
-        return made.assign_coords(time=dataset["time"][::every])
+        return made.assign_coords(time=dataset["time"][:: record.steps.every])
 
     def tables(self) -> dict[str, npt.NDArray[Any]]:
         """Everything a step needs, as plain arrays by name: what a step in another language is made of.

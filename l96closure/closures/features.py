@@ -1,8 +1,8 @@
 """What a closure sees at a site: predictors at the site and its neighbours, now and at lags, scaled to [-1, 1].
 
 The features of a site are ordered by lag (0 first), within a lag by predictor, within a predictor by place of the
-stencil (the site itself first). Each predictor is mapped from its range in the training data to [-1, 1], and held at
-the ends beyond: a product of features cannot run away. How many were held is counted.
+stencil (the site itself first). Each predictor is mapped from its range in the training data, but for outliers, to
+[-1, 1], and held at the ends beyond: a product of features cannot run away. How many were held is counted.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Features:
     ----------
     neighbour : sites at the places of the stencil of each of K sites (K, W), the site itself first.
     lags : in steps, ascending from 0 (L,).
-    lower, upper : range of each predictor in the training data (P,).
+    lower, upper : range of each predictor in the training data, but for outliers (P,).
     """
 
     neighbour: Index

@@ -10,7 +10,6 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import bridge, checks
-from l96closure.bridge.neighbourhoods import alike
 from l96closure.bridge.sampler import SEQUENTIAL
 from l96closure.closures import choice
 from l96closure.closures.features import Features
@@ -99,7 +98,7 @@ def fit_law(
     if isinstance(options, Quantiles):
         name = choice.coordinate(record, residual, options, kernel, rng)
         x = choice.given(record, residual, name)
-        of = choice.quantiles(x, residual.values, pools(record), options.centres, kernel, rng)
+        of = choice.quantiles(x, residual.values, record.fields.pools, options.centres, kernel, rng)
         return driven(of, x, residual, noise, record), name
     fitted = _bridge(record, residual, options, kernel, rng, restart)
     if isinstance(options, Chain):
@@ -124,14 +123,6 @@ def driven(of: Distribution, x: list[F64], residual: Residual, noise: Noise, rec
     return DrivenLaw(of, fit_pattern(found, noise, record.fields.ring and record.fields.pool == "auto"))
 
 
-def pools(record: Record) -> Index:
-    """Label the sites that learn together."""
-    fields = record.fields
-    if fields.pool != "auto":
-        return np.arange(fields.sites)
-    return alike(fields.around(fields.radius or 0))
-
-
 def _bridge(
     record: Record,
     residual: Residual,
@@ -152,7 +143,7 @@ def _bridge(
     fields = len(seen[0])
     of_fields = np.tile(record.scales(), features.lags.size)
     scale = np.repeat([*of_fields, np.concatenate(residual.values).std()], K)
-    labels = pools(record)
+    labels = record.fields.pools
     centres = len(samples) * int(np.bincount(labels).min())
     whole = options.centres is None or options.centres >= centres
     problem: dict[str, Any] = {
@@ -207,4 +198,6 @@ def composed_of(
         "bounds": (float(target.min()), float(target.max())) if residual.trend is not None else (-np.inf, np.inf),
         "past": Past.of(record.series, features, record.fields.ring) if features.longest else None,
         "selection": selection,
+        "subgrid": record.steps.subgrid,
+        "dt": record.steps.dt,
     }

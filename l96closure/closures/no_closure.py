@@ -16,6 +16,7 @@ from l96closure.closures.files import save
 from l96closure.closures.inputs import slow_variables
 from l96closure.closures.parts import Parts
 from l96closure.closures.state import State, begin, following
+from l96closure.training import steps_of
 
 __all__ = ["NoClosure"]
 
@@ -56,7 +57,8 @@ class NoClosure:
         ValueError
             ``dt`` is out of its range, or is not the step that psi is defined over.
         """
-        return cls(**origin.of(truth, dt))
+        steps = steps_of(truth, dt)
+        return cls(steps.subgrid, steps.dt)
 
     def init(self, z: F64, rng: np.random.Generator | int, member: npt.ArrayLike = 0) -> State:
         """Return a state that remembers nothing.

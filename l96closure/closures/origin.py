@@ -2,42 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-import xarray as xr
-
-from l96closure import checks
 from l96closure.closures.parts import Parts
-from l96closure.series import time_step
-from l96closure.subgrid import DEFINITIONS, HELD, definition_of
+from l96closure.subgrid import DEFINITIONS
 
-__all__ = ["attributes", "of", "read"]
-
-
-def of(truth: xr.Dataset, dt: float | None = None) -> dict[str, Any]:
-    """Return ``subgrid`` and ``dt`` for a closure.
-
-    Parameters
-    ----------
-    truth : training data; its attribute ``subgrid`` names the definition of psi.
-    dt : coarse step the closure is fitted for, in the unit of ``truth``'s time; None is the interval of ``truth``,
-        where its times have a uniform one.
-
-    Raises
-    ------
-    ValueError
-        psi is defined over another coarse step.
-    """
-    if dt is None and "time" in truth.coords:
-        try:
-            dt = time_step("truth", truth)
-        except ValueError:  # dt is for convenience: what needs the times of truth refuses them itself
-            dt = None
-    named, over = definition_of(truth), truth.attrs.get("coarse_dt")
-    if named in HELD and dt is not None and over is not None and not math.isclose(dt, over, rel_tol=1e-6):
-        checks.reject("dt", dt, f"{over:g}, the coarse step over which psi is defined in truth")
-    return {"subgrid": named, "dt": dt}
+__all__ = ["attributes", "read"]
 
 
 def attributes(closure: Any) -> dict[str, Any]:

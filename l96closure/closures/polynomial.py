@@ -7,7 +7,7 @@ from functools import partial
 import xarray as xr
 
 from l96closure import checks
-from l96closure.closures import choice, fitting, origin
+from l96closure.closures import choice, fitting
 from l96closure.closures.composed import Composed
 from l96closure.closures.trend import Trend
 from l96closure.fields import Fields
@@ -63,11 +63,10 @@ class Polynomial(Composed):
         >>> closure.step(z, closure.init(z, rng=0))[0].shape
         (2, 8)
         """
-        known_of_truth = origin.of(truth, dt)
         record = read(truth, fields, dt, ordered=fields.lags != ())
         found = choice.candidates(record, fields, trend)
         number = choice.simplest(found)
         record = choice.settled(record, found[number])
         residual = fitting.without_trend(record, found[number].features, trend)
         selection = choice.report(record, found, number) if len(found) > 1 else None
-        return cls(**fitting.composed_of(record, residual, None, "", selection), **known_of_truth)
+        return cls(**fitting.composed_of(record, residual, None, "", selection))

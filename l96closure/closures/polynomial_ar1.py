@@ -10,7 +10,7 @@ import scipy
 import xarray as xr
 
 from l96closure import checks
-from l96closure.closures import choice, fitting, origin
+from l96closure.closures import choice, fitting
 from l96closure.closures.composed import Composed
 from l96closure.closures.patterns import Noise
 from l96closure.closures.trend import Trend
@@ -75,7 +75,6 @@ class PolynomialAR1(Composed):
             An argument is out of its range, ``truth`` is no usable training data, its time is not uniform, or it looks
             like several runs (:func:`l96closure.series.one_run`).
         """
-        known_of_truth = origin.of(truth, dt)
         record = read(truth, fields, dt, ordered=True)
         found = choice.candidates(record, fields, trend)
         number = choice.simplest(found)
@@ -84,19 +83,19 @@ class PolynomialAR1(Composed):
         selection = choice.report(record, found, number) if len(found) > 1 else None
         name = record.fields.predictors[0]
         x = choice.given(record, residual, name)
-        log_variance = _fit_log_variance(np.concatenate(x), np.concatenate(residual.values), residual_degree)
+        bounds = float(residual.features.lower[0]), float(residual.features.upper[0])
+        log_variance = _fit_log_variance(np.concatenate(x), np.concatenate(residual.values), residual_degree, bounds)
         law = fitting.driven(log_variance, x, residual, noise, record)
-        return cls(**fitting.composed_of(record, residual, law, name, selection), **known_of_truth)
+        return cls(**fitting.composed_of(record, residual, law, name, selection))
 
 
-def _fit_log_variance(z: F64, residual: F64, degree: int) -> PolynomialTrend:
-    """Fit a polynomial to the logarithm of the residual's variance given z.
+def _fit_log_variance(z: F64, residual: F64, degree: int, bounds: tuple[float, float]) -> PolynomialTrend:
+    """Fit a polynomial to the logarithm of the residual's variance given z, which is held at the bounds.
 
     Gamma regression of the squares with a logarithmic link (McCullagh & Nelder 1989), a convex problem: whatever the
     distribution of the residual, the squares have the fitted mean, and their ratio to it has mean 1.
     """
-    lower, upper = float(z.min()), float(z.max())
-    design = np.polynomial.chebyshev.chebvander(on_unit_interval(z, lower, upper).ravel(), degree)
+    design = np.polynomial.chebyshev.chebvander(on_unit_interval(z, *bounds).ravel(), degree)
     squares = residual.ravel() ** 2
     mean = float(squares.mean())  # the unit of the problem, so that its solution does not depend on that of psi
     squares /= mean
@@ -115,4 +114,4 @@ def _fit_log_variance(z: F64, residual: F64, degree: int) -> PolynomialTrend:
     )
     coefficients = np.asarray(found.x, np.float64)
     coefficients[0] += np.log(mean)
-    return PolynomialTrend(coefficients, lower, upper)
+    return PolynomialTrend(coefficients, *bounds)

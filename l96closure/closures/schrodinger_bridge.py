@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from l96closure import bridge, checks
-from l96closure.closures import choice, fitting, origin
+from l96closure.closures import choice, fitting
 from l96closure.closures.composed import Composed
 from l96closure.closures.laws import Chain, Law, Moments, Quantiles
 from l96closure.closures.patterns import Noise
@@ -105,29 +106,33 @@ class SchrodingerBridge(Composed):
         >>> psi.shape
         (3, 8)
         """
-        if isinstance(law, Chain) and noise is not None:
-            checks.reject("noise", noise, "None for a chain, which draws noise of its own")
-        noise = Noise() if noise is None else noise
-        remembers = not isinstance(law, Chain) and noise.order > 0
         several: list[Any] = list(fields) if isinstance(fields, (list, tuple)) else [fields]
         if not several or not all(isinstance(one, Fields) for one in several):
             checks.reject("fields", fields, "made by Fields, or several of them")
-        known = origin.of(truth, dt)
+        _check_law(law, several[0], trend, noise)
+        noise = Noise() if noise is None else noise
+        remembers = not isinstance(law, Chain) and noise.order > 0
         record = read(truth, several[0], dt, ordered=remembers or any(one.lags != () for one in several))
         found = [one for these in several for one in choice.candidates(record, these, trend, len(several) > 1)]
 
-        def learned(record: Record, number: int, table: xr.Dataset | None = None) -> SchrodingerBridge:
+        def learned(record: Record, number: int, kept: Restart | None) -> SchrodingerBridge:
             record = choice.settled(record, found[number])
             residual = fitting.without_trend(record, found[number].features, trend, remembers)
-            fitted, coordinate = fitting.fit_law(record, residual, law, noise, kernel, rng, restart)
-            return cls(**fitting.composed_of(record, residual, fitted, coordinate, table), **known)
+            fitted, coordinate = fitting.fit_law(record, residual, law, noise, kernel, rng, kept)
+            return cls(**fitting.composed_of(record, residual, fitted, coordinate))
 
-        if len(found) == 1:
-            return learned(record, 0)
-        if selection is None:
-            number = choice.simplest(found)
-            return learned(record, number, choice.report(record, found, number))
-        early, late = record.split()
-        scores = [selection(learned(early, number), late) for number in range(len(found))]
-        number = int(np.argmin(scores))
-        return learned(record, number, choice.report(record, found, number, scores))
+        number, scores = choice.simplest(found), []
+        if selection is not None and len(found) > 1:
+            early, late = record.split()
+            scores = [selection(learned(early, one, None), late) for one in range(len(found))]
+            number = int(np.argmin(scores))
+        table = choice.report(record, found, number, scores) if len(found) > 1 else None
+        return replace(learned(record, number, restart), selection=table)
+
+
+def _check_law(law: Law, fields: Fields, trend: Any, noise: Noise | None) -> None:
+    """Refuse a law that is given what there is not, or noise beside its own."""
+    if isinstance(law, Chain) and noise is not None:
+        checks.reject("noise", noise, "None for a chain, which draws noise of its own")
+    if isinstance(law, Quantiles) and law.coordinate is not None:
+        checks.one_of("law.coordinate", law.coordinate, choice.coordinates(fields, trend))

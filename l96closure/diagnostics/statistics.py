@@ -10,7 +10,7 @@ import xarray as xr
 
 from l96closure.diagnostics import climate, intervals, spectra, tails
 from l96closure.diagnostics.runs import SOURCES, Runs
-from l96closure.trends import fit_trend
+from l96closure.trends import fit_polynomial
 
 __all__ = ["Grid", "grid", "statistics"]
 
@@ -204,7 +204,7 @@ def _trend(z: FloatArray, psi: FloatArray) -> Any:
     """Fit the polynomial in z; of lower degree when z has too few distinct values to determine it."""
     every = -(-z.size // _TREND_VALUES)
     z, psi = z[:, ::every], psi[:, ::every]
-    return fit_trend(z, psi, min(_TREND_DEGREE, np.unique(z).size - 1))
+    return fit_polynomial(z, psi, min(_TREND_DEGREE, np.unique(z).size - 1))
 
 
 def _bin_edges(x: FloatArray, bins: int) -> FloatArray:

@@ -25,6 +25,7 @@ from l96closure.experiments.run_folder import File, RunFolder
 from l96closure.experiments.settings import Settings
 from l96closure.experiments.workflow import Stage, Workflow
 from l96closure.figures import climate as figures
+from l96closure.figures import closure as closure_figures
 from l96closure.figures import forecast as forecast_figures
 from l96closure.figures import reliability as reliability_figures
 from l96closure.forecasts import forecast as forecast_coarse
@@ -83,7 +84,12 @@ def fit(settings: Settings, truth: xr.Dataset, restart: Restart | None = None) -
     An instance of the class of :data:`l96closure.closures.CLOSURES` that the settings name.
     """
     method = closures.CLOSURES[settings.closure].fit
-    ours = {"dt": settings.coarse.dt, "rng": settings.seeds["fit"], "restart": restart}
+    ours = {
+        "dt": settings.coarse.dt,
+        "rng": settings.seeds["fit"],
+        "selection": settings.judge,
+        "restart": restart,
+    }
     taken = {name: value for name, value in ours.items() if name in inspect.signature(method).parameters}
     return method(truth, **settings.closure_arguments, **taken)
 
@@ -270,12 +276,14 @@ def score_table(diagnostics: xr.Dataset) -> str:
 
 def write_report(folder: RunFolder) -> None:
     """Draw the figures of a finished run and write its page."""
+    closure = closures.load(folder.file("closure"))
     coarse, ensemble, diagnostics = (folder.read(name) for name in ("coarse", "forecast", "diagnostics"))
     reference = _as_often(folder.read("reference"), coarse)
     pictures = [
         *figures.save_all(folder.path / "figures", reference, coarse, diagnostics),
         *forecast_figures.save_all(folder.path / "figures", ensemble, diagnostics),
         *reliability_figures.save_all(folder.path / "figures", diagnostics),
+        *closure_figures.save_all(folder.path / "figures", closure),
     ]
     report.write_page(
         folder.path / "report.html",
@@ -285,7 +293,7 @@ def write_report(folder: RunFolder) -> None:
             *climate.tables(diagnostics),
             *forecast_report.tables(diagnostics),
             *reliability_report.tables(diagnostics),
-            *closure_report.tables(closures.load(folder.file("closure"))),
+            *closure_report.tables(closure),
         ],
         findings=(failures.HEADING, failures.failures(diagnostics), failures.CRITERIA),
         figures=pictures,

@@ -13,13 +13,14 @@ from l96closure.closures.laws import Chain
 from l96closure.compute import Compute
 from l96closure.experiments import sections
 from l96closure.experiments.settings import NO_SETTINGS, Coarse, Diagnostics, Forecast, Reference
+from l96closure.selection import Selection
 from l96closure.systems import SYSTEMS
 
 __all__ = ["options", "packages"]
 
 Section = dict[str, Any]
 
-packages: Mapping[str, str] = {"closure/law": "closure"}
+packages: Mapping[str, str] = {"closure/law": "closure", "closure/selection": "closure"}
 """Sections that the options of a group fill, where that is not the one with the group's name."""
 
 
@@ -37,6 +38,10 @@ def options() -> Mapping[str, Mapping[str, Section]]:
         "reference": {"climate": _defaults(Reference)},
         "closure": {name: _closure(name, closure.fit) for name, closure in CLOSURES.items()},
         "closure/law": _laws(),
+        "closure/selection": {
+            "held_out": {"selection": None},
+            "coupled": {"selection": _defaults(Selection, "selection")},
+        },
         "coarse": {"rk4": _defaults(Coarse)},
         "forecast": {"ensemble": _defaults(Forecast)},
         "diagnostics": {"climate": _defaults(Diagnostics)},
@@ -61,6 +66,8 @@ def _closure(name: str, fit: Callable[..., Any]) -> Section:
             groups.append({key: type(default).__name__.lower()})
         elif default is not None:  # else it goes by the option of such a group
             found[key] = {name: getattr(default, name) for name in sections.settings_of(type(default))}
+    if "selection" in inspect.signature(fit).parameters:
+        groups.append({"selection": "held_out"})
     return found | ({"defaults": ["_self_", *groups]} if groups else {})
 
 
@@ -74,8 +81,8 @@ def _laws() -> Mapping[str, Section]:
 
 
 def _defaults(code: Callable[..., Any], kind: str = "") -> Section:
-    """Return the fields of a dataclass, or the arguments of a function that are settings, with their defaults."""
-    if is_dataclass(code):
+    """Return the fields of a dataclass, or the arguments of a function, that are settings, with their defaults."""
+    if is_dataclass(code) and not kind:
         return asdict(code())
     parameters = inspect.signature(code).parameters
     return {name: given.default for name, given in parameters.items() if name not in NO_SETTINGS[kind]}

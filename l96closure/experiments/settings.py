@@ -15,6 +15,7 @@ from l96closure import checks, closures
 from l96closure.coarse import SCHEMES
 from l96closure.compute import Compute
 from l96closure.experiments import sections
+from l96closure.selection import Selection
 from l96closure.subgrid import HELD
 from l96closure.systems import SYSTEMS
 
@@ -23,8 +24,9 @@ __all__ = ["NO_SETTINGS", "Coarse", "Diagnostics", "Forecast", "Reference", "Set
 NO_SETTINGS = {
     "fit": ("truth", "selection", "dt", "rng", "restart"),
     "simulate": ("self", "rng", "members", "restart"),
+    "selection": ("model", "rng"),
 }
-"""Arguments of a closure's ``fit`` and of a system's ``simulate`` that the experiment gives, or leaves, itself."""
+"""Arguments of ``fit``, ``simulate`` and ``lc.Selection`` that the experiment gives, or leaves, itself."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,7 @@ class Settings:
     reference : the truth that judges.
     closure : name of the closure, a key of :data:`l96closure.closures.CLOSURES`.
     closure_arguments : arguments of its ``fit``, values such as Fields among them.
+    selection : arguments of :class:`l96closure.Selection`, where coupled runs choose what the closure sees; else None.
     coarse : the coarse run.
     forecast : the ensemble forecasts.
     diagnostics : the comparison of the two runs.
@@ -189,6 +192,7 @@ class Settings:
     reference: Reference
     closure: str
     closure_arguments: Mapping[str, Any]
+    selection: Mapping[str, Any] | None
     coarse: Coarse
     forecast: Forecast
     diagnostics: Diagnostics
@@ -268,6 +272,7 @@ class Settings:
         model = dict(config["model"])
         system = SYSTEMS[checks.one_of("model.name", model.pop("name", next(iter(SYSTEMS))), SYSTEMS)]
         arguments = dict(config["closure"])
+        selection = arguments.pop("selection", None)
         closure = checks.one_of("closure.name", arguments.pop("name", None), closures.CLOSURES)
         coarse = sections.build("coarse", Coarse, config["coarse"])  # first: settings of other sections follow from it
         return cls(
@@ -278,6 +283,7 @@ class Settings:
             closure_arguments=sections.arguments(
                 "closure", closures.CLOSURES[closure].fit, arguments, *NO_SETTINGS["fit"]
             ),
+            selection=None if selection is None else _selection(closure, selection),
             coarse=coarse,
             forecast=sections.build("forecast", Forecast, config["forecast"]),
             diagnostics=sections.build("diagnostics", Diagnostics, config["diagnostics"]),
@@ -297,7 +303,9 @@ class Settings:
     @property
     def seeds(self) -> dict[str, int]:
         """Independent seeds for every use of chance, spawned from ``seed``."""
-        return sections.seeds(self.seed, ("truth", "reference", "fit", "coarse", "forecast", "intervals", "mark"))
+        return sections.seeds(
+            self.seed, ("truth", "reference", "fit", "coarse", "forecast", "intervals", "mark", "selection")
+        )
 
     @property
     def reference_samples(self) -> int:
@@ -312,3 +320,24 @@ class Settings:
         if every < 1 or not math.isclose(every * dt, self.coarse.dt, rel_tol=1e-9):
             checks.reject("coarse.dt", self.coarse.dt, f"a multiple of training.dt = {dt:g}")
         return every
+
+    @property
+    def judge(self) -> Selection | None:
+        """What chooses among candidates for what the closure sees; None where held-out data do."""
+        if self.selection is None:
+            return None
+        return Selection(self.model, **self.selection, rng=self.seeds["selection"])
+
+
+def _selection(closure: str, given: Any) -> dict[str, Any]:
+    """Return the arguments of a selection; raises ``ValueError`` where one is wrong or the closure takes none."""
+    if "selection" not in inspect.signature(closures.CLOSURES[closure].fit).parameters:
+        raise ValueError(f"closure has no setting 'selection' with closure = {closure}")
+    if not isinstance(given, Mapping):
+        checks.reject("closure.selection", given, "a section of settings, chosen by closure/selection=coupled, or null")
+    try:
+        taken = sections.arguments("closure.selection", Selection, given, *NO_SETTINGS["selection"])
+        Selection(None, **taken)
+    except ValueError as error:
+        raise ValueError(f"closure.{str(error).removeprefix('closure.')}") from None
+    return taken

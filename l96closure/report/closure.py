@@ -14,13 +14,14 @@ from l96closure.closures.composed import Composed
 from l96closure.closures.fitted_laws import ChainLaw, DrivenLaw, FittedLaw
 from l96closure.closures.patterns import Pattern
 from l96closure.closures.trend import FittedTrend, RegressorTrend
+from l96closure.figures.closure import candidate_names
 from l96closure.report import Row, Table
 from l96closure.trends import PolynomialTrend
 
 __all__ = ["NOTE", "tables", "text"]
 
 NOTE = (
-    "What the settings leave open (null) was chosen by the fit, on held-out blocks of the training data. Lags are in "
+    "What the settings leave open (null) was chosen by the fit, on data that it was not fitted to. Lags are in "
     "model time units."
 )
 """What stands below the parts of a closure."""
@@ -42,12 +43,12 @@ def tables(closure: Any) -> tuple[Table, ...]:
 
 def _candidates(selection: xr.Dataset) -> Table:
     """Return what a closure chose its features among, and by what numbers."""
-    rows = []
+    rows, names = [], candidate_names(selection)
     for n in range(selection.sizes["candidate"]):
         one = selection.isel(candidate=n)
         scores = (f"{float(one[name]):.4g}" if np.isfinite(one[name]) else "" for name in ("left", "score"))
         chosen = "chosen" if bool(one["chosen"]) else ""
-        rows.append(Row(f"radius {int(one['radius'])}, lags {one['lags'].item()}", (*scores, chosen)))
+        rows.append(Row(names[n], (*scores, chosen)))
     columns = ("candidate", "std of the held-out residual", "score of coupled runs", "")
     return Table("What the closure may see", columns, tuple(rows), _CHOICE)
 
