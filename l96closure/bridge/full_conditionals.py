@@ -31,7 +31,7 @@ from l96closure.bridge.groups import GROUP
 from l96closure.bridge.kernel_plan import DISTANCE, KernelPlan
 from l96closure.bridge.neighbourhoods import padded
 from l96closure.bridge.shifted_sums import query_coordinates, weights
-from l96closure.bridge.vector import store, total
+from l96closure.vector import store, total
 from l96closure.compiled import cached, threaded
 
 if TYPE_CHECKING:
