@@ -30,7 +30,7 @@ from l96closure.bridge.dictionary import ESTIMATORS, Dictionary, Kernel
 from l96closure.bridge.kernel_plan import DISTANCE
 from l96closure.compiled import cached
 
-__all__ = ["ConditionalQuantiles", "tabulate"]
+__all__ = ["ConditionalQuantiles", "quantile", "tabulate"]
 
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
@@ -133,7 +133,7 @@ class ConditionalQuantiles:
         if x.shape[1:] != self.of.shape or noise.shape != x.shape:
             checks.reject("shapes of x and noise", (x.shape, noise.shape), f"(n, {self.of.size}), both")
         out = np.empty_like(x)
-        _look_up(x, noise, *self._arrays(), out)
+        _look_up(x, noise, *self.arrays(), out)
         return out
 
     def scores(self, x: F64, values: F64) -> F64:
@@ -157,10 +157,10 @@ class ConditionalQuantiles:
         if x.shape[1:] != self.of.shape or values.shape != x.shape:
             checks.reject("shapes of x and values", (x.shape, values.shape), f"(n, {self.of.size}), both")
         out = np.empty_like(x)
-        _invert(x, values, *self._arrays(), out)
+        _invert(x, values, *self.arrays(), out)
         return out
 
-    def _arrays(self) -> tuple[npt.NDArray[Any], ...]:
+    def arrays(self) -> tuple[npt.NDArray[Any], ...]:
         return self.table, self.nodes, self.bucket, self.lowest, self.per_unit, self.of
 
 
@@ -179,24 +179,29 @@ def _place(x: float, nodes: F64, bucket: Index, lowest: float, per_unit: float) 
     return g, min(max((x - nodes[g]) / (nodes[g + 1] - nodes[g]), 0.0), 1.0)
 
 
+@numba.njit(forceinline=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def quantile(x: float, noise: float, table: F64, nodes: F64, bucket: Index, lowest: float, per_unit: float) -> float:
+    """Return the quantile that noise asks for at a coordinate, of the dictionary that ``bucket`` (B + 1,) belongs to."""
+    if not np.isfinite(x) or np.isnan(noise):  # a run that is blowing up
+        return np.nan
+    L = table.shape[1]
+    g, row = _place(x, nodes, bucket, lowest, per_unit)
+    column = min(max((noise + _FARTHEST) * ((L - 1) / (2.0 * _FARTHEST)), 0.0), L - 1.0)
+    c = min(int(column), L - 2)
+    column -= c
+    lower = table[g, c] + column * (table[g, c + 1] - table[g, c])
+    upper = table[g + 1, c] + column * (table[g + 1, c + 1] - table[g + 1, c])
+    return lower + row * (upper - lower)  # type: ignore[no-any-return]
+
+
 @cached
 def _look_up(
     x: F64, noise: F64, table: F64, nodes: F64, bucket: Index, lowest: F64, per_unit: F64, of: Index, out: F64
 ) -> None:
-    L = table.shape[1]
     for n in range(x.shape[0]):
         for k in range(x.shape[1]):
-            if not np.isfinite(x[n, k]) or np.isnan(noise[n, k]):  # a run that is blowing up
-                out[n, k] = np.nan
-                continue
             h = of[k]
-            g, row = _place(x[n, k], nodes, bucket[h], lowest[h], per_unit[h])
-            column = min(max((noise[n, k] + _FARTHEST) * ((L - 1) / (2.0 * _FARTHEST)), 0.0), L - 1.0)
-            c = min(int(column), L - 2)
-            column -= c
-            lower = table[g, c] + column * (table[g, c + 1] - table[g, c])
-            upper = table[g + 1, c] + column * (table[g + 1, c + 1] - table[g + 1, c])
-            out[n, k] = lower + row * (upper - lower)
+            out[n, k] = quantile(x[n, k], noise[n, k], table, nodes, bucket[h], lowest[h], per_unit[h])
 
 
 @cached

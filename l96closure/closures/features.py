@@ -46,7 +46,7 @@ class Features:
     @cached_property
     def scale(self) -> Scale:
         """How predictors are scaled, as compiled code takes it."""
-        return Scale(self.lower, self.upper, self.middle, 1.0 / self.half)
+        return Scale.of(self.lower, self.upper)
 
     @property
     def longest(self) -> int:
@@ -107,6 +107,13 @@ class Scale(NamedTuple):
     upper: F64
     middle: F64
     factor: F64
+
+    @classmethod
+    def of(cls, lower: F64, upper: F64) -> Scale:
+        """Make it of ranges (P,); the value of an empty one becomes 0."""
+        half = 0.5 * (upper - lower)
+        factor = np.divide(1.0, half, out=np.zeros_like(half), where=half > 0.0)
+        return cls(lower, upper, lower + half, factor)
 
 
 @numba.njit(forceinline=True, error_model="numpy", _nrt=False)  # type: ignore[untyped-decorator]
