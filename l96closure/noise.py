@@ -22,16 +22,29 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
 from l96closure import checks
-from l96closure.compiled import cached
+from l96closure.compiled import cached, part
 
-__all__ = ["MOST_DRAWS", "block", "fma", "key_of", "normals", "pair", "philox4x32", "uniform", "uniforms", "words"]
+__all__ = [
+    "MOST_DRAWS",
+    "block",
+    "check_step",
+    "fill",
+    "fma",
+    "key_of",
+    "normals",
+    "pair",
+    "philox4x32",
+    "uniform",
+    "uniforms",
+    "words",
+]
 
 F64 = npt.NDArray[np.float64]
 U64 = npt.NDArray[np.uint64]
@@ -47,6 +60,7 @@ _ATANH = tuple(1.0 / (2 * n + 1) for n in range(12))  # log((1 + s) / (1 - s)) =
 _SIN = tuple((-1.0) ** n / math.factorial(2 * n + 1) for n in range(8))
 _COS = tuple((-1.0) ** n / math.factorial(2 * n) for n in range(9))
 _ANGLE = 2.0 * math.pi * 2.0**-33
+_HALF_ROOT = np.float64(0.7071067811865476).view(np.int64)
 
 
 def key_of(rng: np.random.Generator | int | None) -> int:
@@ -181,19 +195,24 @@ def block(
     ValueError
         There are more steps, or draws in one, than can be told apart.
     """
-    checks.integer("step", step, 0, below=_WORD)
+    check_step(step)
     checks.integer("draws of a step", draw + draws, 0, below=MOST_DRAWS + 1)
-    out = np.empty((draws, len(member), sites))
-    _block(
-        np.uint64(key),
-        np.ascontiguousarray(member, np.uint64),
-        np.uint64(step),
-        np.uint64(draw),
-        np.uint64(target),
-        normal,
-        out,
-    )
-    return out
+    out = np.empty((draws, -(-sites // 4) * 4, len(member)))
+    member = np.ascontiguousarray(member, np.uint64)
+    where = np.uint64(draw), draws, np.uint64(target)
+    if out.size:
+        _block(np.uint64(key), member, np.uint64(step), *where, normal, out.reshape(-1))
+    return np.ascontiguousarray(out[:, :sites].swapaxes(1, 2))
+
+
+def check_step(step: int) -> None:
+    """Raise ``ValueError`` unless a step has a number that the noise can tell from others.
+
+    Parameters
+    ----------
+    step : its number.
+    """
+    checks.integer("step", step, 0, below=_WORD)
 
 
 def _drawn(function: Any, key: int, *numbers: npt.ArrayLike) -> F64:
@@ -227,7 +246,7 @@ def fma(context: Any, a: Any, b: Any, c: Any) -> Any:
     return types.float64(types.float64, types.float64, types.float64), generate
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+@part
 def words(key: Any, site: Any, target: Any, draw: Any, member: Any, step: Any) -> Any:
     """Return the four words of the block of a site; all integers unsigned, of 64 bits."""
     mask, half = np.uint64(0xFFFFFFFF), np.uint64(32)
@@ -240,26 +259,38 @@ def words(key: Any, site: Any, target: Any, draw: Any, member: Any, step: Any) -
     return c0, c1, c2, c3
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+@intrinsic  # type: ignore[untyped-decorator]
+def _bits(context: Any, number: Any) -> Any:
+    """Return the bits of a double as a signed integer."""
+    return types.int64(types.float64), lambda context, builder, signature, x: builder.bitcast(x[0], ir.IntType(64))
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _of_bits(context: Any, bits: Any) -> Any:
+    """Inverse of :func:`_bits`."""
+    return types.float64(types.int64), lambda context, builder, signature, x: builder.bitcast(x[0], ir.DoubleType())
+
+
+@part
 def logarithm(word: Any) -> Any:
     """Return log((word + 1/2) / 2^32) of a word, to a unit in the last place."""
-    m, e = math.frexp(np.float64(2 * np.int64(word) + 1))
-    if m < 0.7071067811865476:
-        m, e = 2.0 * m, e - 1
+    bits = _bits(np.float64(np.int64(2) * np.int64(word) + np.int64(1)))
+    e = (bits - _HALF_ROOT) >> np.int64(52)  # 2 word + 1 = 2^e m, where m is from sqrt(1/2) to sqrt(2)
+    m = _of_bits(bits - (e << np.int64(52)))
     s = (m - 1.0) / (m + 1.0)
     square: Any = s * s
     series: Any = _ATANH[11]
     for n in range(10, -1, -1):
         series = fma(series, square, _ATANH[n])
-    return fma(np.float64(e - 33), _LOG_2, 2.0 * s * series)
+    return fma(np.float64(e - np.int64(33)), _LOG_2, 2.0 * s * series)
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+@part
 def pair(first: Any, second: Any) -> Any:
     """Return the two normals of two words."""
     radius = math.sqrt(-2.0 * logarithm(first))
     turn = (np.int64(second) + np.int64(1 << 29)) >> np.int64(30)  # the nearest quarter
-    angle = np.float64(2 * (np.int64(second) - (turn << np.int64(30))) + 1) * _ANGLE
+    angle = np.float64(np.int64(2) * (np.int64(second) - (turn << np.int64(30))) + np.int64(1)) * _ANGLE
     square: Any = angle * angle
     sine: Any = _SIN[7]
     cosine: Any = _COS[8]
@@ -268,19 +299,15 @@ def pair(first: Any, second: Any) -> Any:
     for n in range(7, -1, -1):
         cosine = fma(cosine, square, _COS[n])
     sine *= angle
-    quarter = turn & np.int64(3)
-    if quarter == 0:
-        x, y = cosine, sine
-    elif quarter == 1:
-        x, y = -sine, cosine
-    elif quarter == 2:
-        x, y = -cosine, -sine
-    else:
-        x, y = sine, -cosine
-    return radius * x, radius * y
+    odd = turn & np.int64(1)
+    x = sine if odd else cosine
+    y = cosine if odd else sine
+    minus_x = ((turn + np.int64(1)) & np.int64(2)) << np.int64(62)  # the sign bit: in the second and third quarters
+    minus_y = (turn & np.int64(2)) << np.int64(62)  # in the third and fourth
+    return radius * _of_bits(_bits(x) ^ minus_x), radius * _of_bits(_bits(y) ^ minus_y)
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+@part
 def uniform(word: Any) -> Any:
     """Return the number of a word, (w + 1/2) / 2^32."""
     return (np.float64(word) + 0.5) * 2.0**-32
@@ -303,18 +330,56 @@ def _uniforms(key: int, member: U64, step: U64, draw: U64, target: U64, site: U6
         out[i] = uniform(a if lane == 0 else b if lane == 1 else c if lane == 2 else d)
 
 
+@part
+def fill(
+    key: Any, member: U64, step: Any, steps: int, draw: Any, draws: int, target: Any, normal: bool,
+    counter: U64, number: F64, out: F64,
+) -> None:  # fmt: skip
+    """Draw for several steps, draws, blocks of four sites and members, eight of them side by side.
+
+    Parameters
+    ----------
+    key, target : as for :func:`words`.
+    member : numbers of the members (M,).
+    step, draw : the first of so many.
+    normal : False gives uniform numbers.
+    counter, number : memory for the counters and what becomes of them, (4, steps draws blocks M) both.
+    out : for the numbers, (steps, draws, 4 blocks, M), seen as flat.
+    """
+    members = member.size
+    blocks = counter.shape[1] // (steps * draws * members)
+    q = 0
+    for s in range(steps):
+        for d in range(draws):
+            for block in range(blocks):
+                for n in range(members):
+                    counter[0, q], counter[1, q] = np.uint64(4 * block), draw + np.uint64(d)
+                    counter[2, q], counter[3, q] = member[n], step + np.uint64(s)
+                    q += 1
+    for i in range(q):
+        a, b, c, d = words(key, counter[0, i], target, counter[1, i], counter[2, i], counter[3, i])
+        counter[0, i], counter[1, i], counter[2, i], counter[3, i] = a, b, c, d
+    if normal:
+        for i in range(q):
+            number[0, i], number[1, i] = pair(counter[0, i], counter[1, i])
+        for i in range(q):
+            number[2, i], number[3, i] = pair(counter[2, i], counter[3, i])
+    else:
+        for w in range(4):
+            for i in range(q):
+                number[w, i] = uniform(counter[w, i])
+    if members == 1:  # the same as below, in one loop
+        for i in range(q):
+            for w in range(4):
+                out[4 * i + w] = number[w, i]
+        return
+    for first in range(0, q, members):
+        for w in range(4):
+            for n in range(members):
+                out[4 * first + w * members + n] = number[w, first + n]
+
+
 @cached
-def _block(key: int, member: U64, step: int, draw: int, target: int, normal: bool, out: F64) -> None:
-    draws, members, sites = out.shape
-    four = np.empty(4)
-    for i in range(draws):
-        for n in range(members):
-            for first in range(0, sites, 4):
-                a, b, c, d = words(key, np.uint64(first), target, draw + np.uint64(i), member[n], step)
-                if normal:
-                    four[0], four[1] = pair(a, b)
-                    four[2], four[3] = pair(c, d)
-                else:
-                    four[0], four[1], four[2], four[3] = uniform(a), uniform(b), uniform(c), uniform(d)
-                for k in range(min(4, sites - first)):
-                    out[i, n, first + k] = four[k]
+def _block(key: int, member: U64, step: int, draw: int, draws: int, target: int, normal: bool, out: F64) -> None:
+    counter = np.empty((4, out.size // 4), np.uint64)
+    fill(key, member, step, 1, draw, draws, target, normal, counter, np.empty(counter.shape), out)

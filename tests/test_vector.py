@@ -1,11 +1,11 @@
-"""The vector type of the compiled sums, and arrays without reference counts."""
+"""The vector type of compiled loops, and arrays without reference counts."""
 
 from __future__ import annotations
 
 import numba
 import numpy as np
 
-from l96closure.bridge import vector
+from l96closure import vector
 from l96closure.bridge.borrowed import borrowed, keep_alive
 from l96closure.bridge.exp2 import exp2_double
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from l96closure.bridge.groups import GROUP
 from l96closure.bridge.kernel_plan import KernelPlan, Scratch
-from l96closure.bridge.vector import LANES, exp2, fma, fnma, load, splat, store, total
+from l96closure.vector import LANES, exp2, fma, fnma, load, splat, store, total
 
 __all__ = ["FAR", "FLUSH", "add_groups", "group_weights", "over_all", "side_by_side"]
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from l96closure.bridge import recombination
-from l96closure.bridge.vector import LANES
+from l96closure.vector import LANES
 
 __all__ = ["GROUP", "Groups", "group", "joined"]
 

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from l96closure.bridge.vector import LANES, whole_lines
+from l96closure.vector import LANES, whole_lines
 
 __all__ = ["DISTANCE", "DOT_PRODUCT", "VARIABLE", "KernelPlan", "Scratch", "scratch_of"]
 

@@ -16,7 +16,7 @@ own. No M x M matrix is ever formed. A query is tried in turn by
    on first need: without it, every compiled loop ends at such a query and says so, and is taken up again with it.
 
 Equal seeds give equal bits. In single precision the order of every sum is in the source
-(:mod:`l96closure.bridge.vector`). The loops in double precision are left to the compiler, which takes two precautions.
+(:mod:`l96closure.vector`). The loops in double precision are left to the compiler, which takes two precautions.
 No loop both sums and stores: where a loop stores, the compiler guards its vector form with a check that the arrays do
 not overlap, and that check, being conservative, comes out differently for different addresses, while in a sum the
 vector and the scalar form round differently. And only functions that Python calls are cached on disk. A function that
@@ -38,8 +38,8 @@ from l96closure.bridge.groups import GROUP
 from l96closure.bridge.kernel_plan import DISTANCE, KernelPlan, Scratch, scratch_of
 from l96closure.bridge.shifted_sums import query_coordinates, sums_shifted
 from l96closure.bridge.tolerant_sums import tolerant
-from l96closure.bridge.vector import LANES
 from l96closure.compiled import cached, threaded, threads
+from l96closure.vector import LANES
 
 __all__ = ["compiled_moments", "compiled_moments_parallel", "moments", "moments_given", "runs_in_parallel"]
 

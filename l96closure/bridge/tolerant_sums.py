@@ -32,7 +32,7 @@ import numpy.typing as npt
 from l96closure.bridge.group_sums import FAR, add_groups
 from l96closure.bridge.groups import GROUP
 from l96closure.bridge.kernel_plan import KernelPlan, Scratch
-from l96closure.bridge.vector import (
+from l96closure.vector import (
     LANES,
     append_within,
     exp2,

@@ -8,13 +8,15 @@ stencil (the site itself first). Each predictor is mapped from its range in the 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Features", "gather", "rows"]
+from l96closure.compiled import part
+
+__all__ = ["Features", "Scale", "gather", "rows"]
 
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
@@ -41,6 +43,11 @@ class Features:
     def __post_init__(self) -> None:
         object.__setattr__(self, "middle", self.lower + 0.5 * (self.upper - self.lower))
         object.__setattr__(self, "half", 0.5 * (self.upper - self.lower))
+
+    @cached_property
+    def scale(self) -> Scale:
+        """How predictors are scaled, as compiled code takes it."""
+        return Scale.of(self.lower, self.upper)
 
     @property
     def longest(self) -> int:
@@ -93,36 +100,41 @@ class Features:
         lagged = [history[:, lag - 1].reshape(len(now), -1) for lag in self.lags[1:]]
         return np.concatenate([now.reshape(len(now), -1), *lagged], axis=1)
 
-    def arguments(self) -> tuple[Any, ...]:
-        """Return what :func:`gather` takes of these.
 
-        Returns
-        -------
-        ``neighbour``, ``lags``, and middle and half of the range of each predictor (P,).
-        """
-        return self.neighbour, self.lags, self.middle, self.half
+class Scale(NamedTuple):
+    """How predictors are scaled (P,): (z - ``middle``) ``factor``, which takes ``lower`` and ``upper`` to -1 and 1."""
+
+    lower: F64
+    upper: F64
+    middle: F64
+    factor: F64
+
+    @classmethod
+    def of(cls, lower: F64, upper: F64) -> Scale:
+        """Make it of ranges (P,); the value of an empty one becomes 0."""
+        half = 0.5 * (upper - lower)
+        factor = np.divide(1.0, half, out=np.zeros_like(half), where=half > 0.0)
+        return cls(lower, upper, lower + half, factor)
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+@part
 def gather(
-    values: Any, row: int, sign: int, k: int, neighbour: Any, lags: Any, middle: Any, half: Any, out: Any
+    values: F64, row: int, sign: int, k: int, neighbour: Index, lags: Index, scale: Scale, out: F64, e: int, stride: int
 ) -> int:
-    """Write the features of site ``k`` to ``out`` (F,); return how many are outside of the training range.
+    """Write feature i of site ``k`` to ``out[stride * i + e]``; return how many are outside of the training range.
 
     ``values`` (R, P, K) has what is now in ``row`` and what was a lag before in ``row + sign * lag``.
     """
-    i, outside = 0, 0
+    i, outside = e, 0
     for lag in lags:
         now = row + sign * lag
-        for p in range(middle.size):
+        for p in range(scale.lower.size):
             for w in range(neighbour.shape[1]):
-                x = (values[now, p, neighbour[k, w]] - middle[p]) / half[p]
-                if x > 1.0:
-                    x, outside = 1.0, outside + 1
-                elif x < -1.0:
-                    x, outside = -1.0, outside + 1
-                out[i] = x
-                i += 1
+                z = values[now, p, neighbour[k, w]]
+                outside += z < scale.lower[p] or z > scale.upper[p]
+                x = (z - scale.middle[p]) * scale.factor[p]
+                out[i] = 1.0 if x > 1.0 else -1.0 if x < -1.0 else x
+                i += stride
     return outside
 
 

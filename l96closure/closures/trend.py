@@ -8,21 +8,25 @@ hidden layer. They are drawn once and for all, and need no functions but the squ
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from l96closure import checks
-from l96closure.closures.features import Features, gather, rows
-from l96closure.compiled import cached
+from l96closure.closures.features import Features, Scale, gather, rows
+from l96closure.compiled import cached, part
+from l96closure.vector import LANES, dot, fma, load, load_each, quadratic, root, splat, store
 
 __all__ = ["MOST_HIDDEN", "FittedTrend", "Regressor", "RegressorTrend", "Trend", "trend_or_regressor"]
 
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
+
+_IN_REGISTERS = 12  # features of sixteen sites, which take 24 of the 32 registers of the widest kind
+_AT_ONCE = 256  # sites and times whose features are in memory
 
 MOST_HIDDEN = 2**12
 """Fewer random features than this."""
@@ -101,10 +105,15 @@ class FittedTrend:
 
     def _at(self, values: F64, row: Index, sign: int) -> tuple[F64, Index]:
         out, outside = np.empty((row.size, values.shape[2])), np.zeros(row.size, np.intp)
-        order = 3 if self.cubic.size else 2 if self.quadratic.any() else 1
-        arrays = self.chebyshev, self.linear, self.quadratic, self.cubic, self.hidden, self.output
-        _evaluate(values, row, sign, *self.features.arguments(), *arrays, order, out, outside)
+        features = self.features
+        _evaluate(values, row, sign, features.neighbour, features.lags, features.scale, self.terms, out, outside)
         return out, outside
+
+    @cached_property
+    def terms(self) -> Terms:
+        """The coefficients as compiled code takes them."""
+        arrays = self.chebyshev, self.linear, self.quadratic, self.cubic, self.hidden, self.output
+        return Terms.of(self.features.own, *arrays)
 
 
 class Regressor(Protocol):
@@ -151,41 +160,126 @@ class RegressorTrend:
         return np.asarray(self.model.predict(f.reshape(-1, f.shape[2])), np.float64).reshape(f.shape[:2])
 
 
+class Terms(NamedTuple):
+    """The coefficients of a trend in the order in which :func:`polynomial` takes them.
+
+    Attributes
+    ----------
+    order : of the products of features.
+    padding : features of coefficient 0 before the others, where there are fewer than fill the registers.
+    own : places among the features of each predictor at the site itself, now (P,).
+    chebyshev : coefficients in each (P, degree + 1), the highest first.
+    linear : of each feature (F,).
+    products : of each pair i <= j of features, that of f_i f_j and those of f_i f_j f_k for k >= j; up to second order,
+        of each feature its own and those of f_i f_k for k >= i.
+    hidden : of each random feature its constant and weights (R (1 + F),).
+    output : coefficients of the random features (R,).
+    """
+
+    order: int
+    padding: int
+    own: Index
+    chebyshev: F64
+    linear: F64
+    products: F64
+    hidden: F64
+    output: F64
+
+    @classmethod
+    def of(cls, own: Index, chebyshev: F64, linear: F64, quadratic: F64, cubic: F64, hidden: F64, output: F64) -> Terms:
+        """Put the coefficients of a :class:`FittedTrend` into order; ``own`` as in :class:`Features`."""
+        F, order = linear.size, 3 if cubic.size else 2 if quadratic.any() else 1
+        padding, rows = max(_IN_REGISTERS - F, 0), [np.empty(0)]
+        if order == 3:
+            rows = [np.append(quadratic[i, j], cubic[i, j, j:]) for i in range(F) for j in range(i, F)]
+        elif order == 2:
+            rows = [np.append(linear[i], quadratic[i, i:]) for i in range(F)]
+        weights = np.pad(hidden[:-1].T, ((0, 0), (padding, 0)))
+        return cls(
+            order,
+            padding,
+            own + padding,
+            np.ascontiguousarray(chebyshev[:, ::-1]),
+            np.pad(linear, (padding, 0)),
+            np.concatenate(rows),
+            np.concatenate([hidden[-1:].T, weights], axis=1).ravel(),
+            output,
+        )
+
+
+@part
+def polynomial(values: F64, place: Index, e: int, terms: Terms) -> Any:
+    """Return the trend at sixteen sites: feature i of the first of them is ``values[place[i] + e]``.
+
+    The padding has places too, which may be any.
+    """
+    F, leading = terms.linear.size, terms.linear.size - _IN_REGISTERS
+    total = splat(0.0)
+    for p in range(terms.own.size):
+        x = load(values, place[terms.own[p]] + e)
+        here, after = splat(0.0), splat(0.0)
+        for a in range(terms.chebyshev.shape[1] - 1):
+            here, after = fma(x + x, here, splat(terms.chebyshev[p, a]) - after), here
+        total = total + fma(x, here, splat(terms.chebyshev[p, terms.chebyshev.shape[1] - 1]) - after)
+    if terms.order == 1:
+        for i in range(terms.padding, F):
+            total = fma(splat(terms.linear[i]), load(values, place[i] + e), total)
+        if terms.output.size == 0:
+            return total
+    f = load_each(values, place, leading, e, _IN_REGISTERS)
+    if terms.order == 2:
+        total, at = _rows(values, place, e, terms.products, 0, terms.padding, f, total)
+    elif terms.order == 3:
+        at = 0
+        for i in range(terms.padding, F):
+            slope, at = _rows(values, place, e, terms.products, at, i, f, splat(terms.linear[i]))
+            total = fma(slope, load(values, place[i] + e), total)
+    for r in range(terms.output.size):
+        at = r * (F + 1)
+        s = _leading(values, place, e, terms.hidden, at + 1, 0, splat(terms.hidden[at]))
+        s = dot(terms.hidden, at + 1 + leading, f, s)
+        total = fma(splat(terms.output[r]), s / root(fma(s, s, splat(1.0))), total)
+    return total
+
+
+@part
+def _rows(values: F64, place: Index, e: int, a: F64, at: int, i: int, f: Any, total: Any) -> Any:
+    """Add f_j (b_j + sum_k>=j c_jk f_k) for all j >= i; b_j and its c_jk stand from ``a[at]`` on.
+
+    Returns the sum, and where in ``a`` what follows stands.
+    """
+    leading = place.size - _IN_REGISTERS
+    for j in range(i, leading):
+        s = _leading(values, place, e, a, at + 1, j, splat(a[at]))
+        at += 1 + leading - j
+        total = fma(dot(a, at, f, s), load(values, place[j] + e), total)
+        at += _IN_REGISTERS
+    start = max(i - leading, 0)
+    rows = _IN_REGISTERS - start
+    return quadratic(a, at, start, f, total), at + rows + rows * (rows + 1) // 2
+
+
+@part
+def _leading(values: F64, place: Index, e: int, a: F64, at: int, i: int, total: Any) -> Any:
+    """Add sum_k a_k f_k of the features from i on that are not in registers."""
+    for k in range(i, place.size - _IN_REGISTERS):
+        total = fma(splat(a[at + k - i]), load(values, place[k] + e), total)
+    return total
+
+
 @cached
 def _evaluate(
-    values: F64, row: Index, sign: int, neighbour: Index, lags: Index, middle: F64, half: F64,
-    chebyshev: F64, linear: F64, quadratic: F64, cubic: F64, hidden: F64, output: F64, order: int,
+    values: F64, row: Index, sign: int, neighbour: Index, lags: Index, scale: Scale, terms: Terms,
     out: F64, outside: Index,
 ) -> None:  # fmt: skip
-    F, places = linear.size, neighbour.shape[1]
-    f, slope, sums = np.empty(F), np.empty(F), np.empty(output.size)
-    for n in range(row.size):
-        for k in range(values.shape[2]):
-            outside[n] += gather(values, row[n], sign, k, neighbour, lags, middle, half, f)
-            total = 0.0
-            for p in range(middle.size):
-                twice, here, after = 2.0 * f[p * places], 0.0, 0.0
-                for a in chebyshev[p, :0:-1]:
-                    here, after = twice * here - after + a, here
-                total += 0.5 * twice * here - after + chebyshev[p, 0]
-            slope[:] = linear  # what each feature is multiplied by; the loops over m and r run in vectors
-            if order > 1:
-                for i in range(F):
-                    for m in range(i, F):
-                        slope[m] += quadratic[i, m] * f[i]
-                    if order > 2:
-                        for j in range(i, F):
-                            product = f[i] * f[j]
-                            for m in range(j, F):
-                                slope[m] += cubic[i, j, m] * product
-            for m in range(F):
-                total += slope[m] * f[m]
-            sums[:] = hidden[F]
-            for i in range(F):
-                for r in range(output.size):
-                    sums[r] += hidden[i, r] * f[i]
-            for r in range(output.size):
-                sums[r] = output[r] * (sums[r] / math.sqrt(1.0 + sums[r] * sums[r]))
-            for r in range(output.size):
-                total += sums[r]
-            out[n, k] = total
+    places = np.maximum(np.arange(terms.linear.size) - terms.padding, 0) * _AT_ONCE
+    f, total, K = np.empty(terms.linear.size * _AT_ONCE), np.empty(_AT_ONCE), values.shape[2]
+    for first in range(0, out.size, _AT_ONCE):
+        some = min(_AT_ONCE, out.size - first)
+        for i in range(some):
+            n, k = (first + i) // K, (first + i) % K
+            outside[n] += gather(values, row[n], sign, k, neighbour, lags, scale, f, i, _AT_ONCE)
+        for e in range(0, some, LANES):
+            store(polynomial(f, places, e, terms), total, e)
+        for i in range(some):
+            out[(first + i) // K, (first + i) % K] = total[i]

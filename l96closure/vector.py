@@ -23,11 +23,15 @@ from numba.extending import intrinsic, lower_builtin, models, register_model
 __all__ = [
     "LANES",
     "append_within",
+    "dot",
+    "element",
     "exp2",
     "fma",
     "fnma",
     "larger",
     "load",
+    "load_each",
+    "quadratic",
     "root",
     "smaller",
     "splat",
@@ -93,6 +97,99 @@ def load(context: Any, array: Any, index: Any) -> Any:
         return value
 
     return _VECTORS[array.dtype](array, types.intp), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def element(context: Any, array: Any, index: Any) -> Any:
+    """Return an element of a C-ordered array, seen as flat; ``index`` is not negative, and nothing is done about it."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = cgutils.create_struct_proxy(signature.args[0])(context, builder, arguments[0]).data
+        return builder.load(builder.gep(data, [arguments[1]]))
+
+    return array.dtype(array, types.intp), generate
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def load_each(context: Any, array: Any, places: Any, first: Any, index: Any, count: Any) -> Any:
+    """Return a tuple of ``count`` vectors, a constant: from ``places[first + i] + index`` for each i."""
+    vectors = types.UniTuple(_VECTORS[array.dtype], count.literal_value)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        values, places, first, index, _ = arguments
+        data = cgutils.create_struct_proxy(signature.args[1])(context, builder, places).data
+        loaded = []
+        for i in range(len(vectors)):
+            place = builder.load(builder.gep(data, [builder.add(first, ir.Constant(first.type, i))]))
+            address = _address(context, builder, signature.args[0], values, builder.add(place, index))
+            loaded.append(builder.load(address))
+            loaded[-1].align = array.dtype.bitwidth // 8
+        return context.make_tuple(builder, vectors, loaded)
+
+    return vectors(array, places, types.intp, types.intp, count), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def dot(context: Any, a: Any, first: Any, x: Any, start: Any) -> Any:
+    """Return start + sum_i a[first + i] x_i, of a tuple x of vectors; in this order, each product and sum fused."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        a, first, x, total = arguments
+        data = builder.gep(cgutils.create_struct_proxy(signature.args[0])(context, builder, a).data, [first])
+        return _dot(builder, data, 0, cgutils.unpack_tuple(builder, x), total)
+
+    return start(a, types.intp, x, start), generate
+
+
+def _dot(builder: Any, data: Any, first: int, x: Any, total: Any) -> Any:
+    for i, one in enumerate(x):
+        total = _call(builder, "fmuladd", [_element(builder, data, first + i, total.type), one, total])
+    return total
+
+
+def _element(builder: Any, data: Any, index: int, kind: Any) -> Any:
+    """Return a vector of copies of element ``index`` of what ``data`` points to."""
+    number = builder.load(builder.gep(data, [ir.Constant(ir.IntType(64), index)]))
+    first = builder.insert_element(ir.Constant(kind, ir.Undefined), number, ir.Constant(ir.IntType(32), 0))
+    return _permuted(builder, first, [0] * LANES)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def quadratic(context: Any, a: Any, first: Any, start: Any, x: Any, total: Any) -> Any:
+    """Return total + sum_{i >= start} x_i (b_i + sum_{k >= i} c_ik x_k), of a tuple x of vectors.
+
+    From ``a[first]`` on stand b_i and c_ii, c_i,i+1, ... of each i, from ``start`` on. The code for all i stands in a
+    row, entered where ``start`` says, so that the x stay in registers.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        a, first, start, x, total = arguments
+        x, before, entry = cgutils.unpack_tuple(builder, x), total, builder.block
+        data = cgutils.create_struct_proxy(signature.args[0])(context, builder, a).data
+        rows = [builder.append_basic_block(f"row{i}") for i in range(len(x))]
+        done = builder.append_basic_block("done")
+        where = [sum(len(x) - k + 1 for k in range(i)) for i in range(len(x))]  # of b_i, where start is 0
+        table = cgutils.global_constant(builder, "skipped", ir.Constant(ir.ArrayType(ir.IntType(64), len(x)), where))
+        skipped = builder.load(builder.gep(table, [ir.Constant(ir.IntType(64), 0), start]))
+        data = builder.gep(data, [builder.sub(first, skipped)])
+        jump = builder.switch(start, done)
+        for i, row in enumerate(rows):
+            jump.add_case(ir.Constant(start.type, i), row)
+            builder.position_at_end(row)
+            so_far = builder.phi(total.type)
+            so_far.add_incoming(total, entry)
+            if i:
+                so_far.add_incoming(before, rows[i - 1])
+            inner = _dot(builder, data, where[i] + 1, x[i:], _element(builder, data, where[i], total.type))
+            before = _call(builder, "fmuladd", [inner, x[i], so_far])
+            builder.branch(rows[i + 1] if i + 1 < len(rows) else done)
+        builder.position_at_end(done)
+        result = builder.phi(total.type)
+        result.add_incoming(total, entry)
+        result.add_incoming(before, rows[-1])
+        return result
+
+    return total(a, types.intp, types.intp, x, total), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -242,7 +339,12 @@ def _operator(symbol: Any, name: str) -> None:
         return getattr(builder, name)(*arguments)
 
 
-for _symbol, _name in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul")):
+for _symbol, _name in (
+    (operator.add, "fadd"),
+    (operator.sub, "fsub"),
+    (operator.mul, "fmul"),
+    (operator.truediv, "fdiv"),
+):
     _operator(_symbol, _name)
 
 
