@@ -50,7 +50,7 @@ def features(tables: Tables, z: F64, history: F64) -> tuple[F64, npt.NDArray[Any
     return f.clip(-1.0, 1.0), (np.abs(f) > 1.0 + 1e-14).sum(axis=(1, 2))
 
 
-def trend(tables: Tables, f: F64, predictors: int) -> F64:
+def trend(tables: Tables, f: F64) -> F64:
     """Polynomials in the predictors at the site itself and products of up to three features; (member, K)."""
     total = f @ tables["linear"] + np.einsum("nki,nkj,ij->nk", f, f, tables["quadratic"])
     if tables["cubic"].size:
@@ -58,8 +58,11 @@ def trend(tables: Tables, f: F64, predictors: int) -> F64:
     if tables.get("output", np.empty(0)).size:
         sums = np.concatenate([f, np.ones((*f.shape[:-1], 1))], axis=-1) @ tables["hidden"]
         total += sums / np.sqrt(1.0 + sums**2) @ tables["output"]
-    for p in range(predictors):
-        total += np.polynomial.chebyshev.chebval(f[..., p * tables["neighbour"].shape[1]], tables["chebyshev"][p])
+    for own, coefficients in enumerate(tables["chebyshev"]):
+        total += np.polynomial.chebyshev.chebval(f[..., own * tables["neighbour"].shape[1]], coefficients)
+    if "trend_filter" in tables:
+        level = tables["trend_level"]
+        total = level + around_the_ring(tables["trend_filter"], total - level)
     return total
 
 
@@ -75,7 +78,7 @@ def step(tables: Tables, z: F64, kept: Kept, source: Noise) -> tuple[F64, Kept]:
     psi, outside = np.zeros_like(z[:, 0]), 0
     if "linear" in tables:
         f, outside = features(tables, z, kept.history)
-        psi = trend(tables, f, z.shape[1])
+        psi = trend(tables, f)
     memory = kept.memory
     if "noise_fresh" in tables:
         xi = around_the_ring(tables["noise_fresh"], source.normals(0, z.shape[-1]))

@@ -11,9 +11,10 @@ import pytest
 import xarray as xr
 
 import l96closure as lc
-from l96closure.closures import Polynomial, SchrodingerBridge, Trend
+from l96closure.closures import Polynomial, SchrodingerBridge, Trend, choice, fitting
 from l96closure.closures.features import Features
 from l96closure.closures.regression import blocks, fit_trend
+from l96closure.training import read
 
 F64 = npt.NDArray[np.float64]
 RNG = np.random.default_rng(0)
@@ -45,7 +46,7 @@ def seen(features: Features, series: F64, time: int, k: int) -> list[float]:
 
 def columns(features: Features, degree: int, order: int, f: F64) -> F64:
     """Return the columns of the regression (rows, C), without the constant: powers as powers, products by loops."""
-    own = [p * features.neighbour.shape[1] for p in range(P)]
+    own = range(0, f.shape[1], features.neighbour.shape[1])  # the sites themselves, at every lag
     out = [np.polynomial.Chebyshev.basis(n)(f[:, place]) for place in own for n in range(1, degree + 1)]
     for power in range(1, order + 1):
         for some in combinations_with_replacement(range(f.shape[1]), power):
@@ -164,7 +165,7 @@ def test_a_closure_counts_step_by_step_what_is_outside() -> None:
 
 def test_order_and_ridge_are_chosen_by_the_held_out_error() -> None:
     """Products of two make the data; those of three add nothing, and of noise the ridge leaves nothing."""
-    chosen = Polynomial.fit(data(), lc.Fields(radius=1, lags=()), Trend(2)).trend
+    chosen = Polynomial.fit(data(), lc.Fields(radius=1, lags=()), Trend(2, filtered=False)).trend
     assert chosen.quadratic.any()
     assert not chosen.cubic.size
     rng = np.random.default_rng(4)
@@ -197,3 +198,31 @@ def test_residuals_that_a_law_learns_are_those_of_trends_that_have_not_seen_them
     spread = 4.0 * error / np.sqrt(2 * 58 * K)  # of a standard deviation from as many values
     assert own < error - spread
     assert abs(drawn - error) < spread + 0.1 * error
+
+
+def test_a_filtered_trend_is_uncorrelated_with_what_it_leaves_at_every_wavenumber() -> None:
+    """So their variances add up to that of the target there; without the filter they do at a site alone."""
+    rng, times, sites = np.random.default_rng(5), 4000, 6
+    z = rng.standard_normal((times, sites))
+    far = sum(weight * np.roll(z, d, axis=1) for d, weight in ((2, 0.5), (3, -0.7)))  # what no site sees
+    psi = 3.0 + z + far + 0.1 * rng.standard_normal(z.shape)
+    z = z + 0.6 * np.roll(psi, 1, axis=1)
+    truth = xr.Dataset({"z": (("time", "k"), z), "psi": (("time", "k"), psi)}, {"time": 0.1 * np.arange(times)})
+    record = read(truth, lc.Fields(radius=0, lags=()), None)
+    features = choice.of(record, 0, ())
+
+    def left(filtered: bool) -> tuple[F64, F64]:
+        residual = fitting.without_trend(record, features, Trend(1, 1, filtered=filtered))
+        mean = np.concatenate(residual.mean)
+        of_trend, of_rest = (np.fft.rfft(x, axis=1) for x in (mean - mean.mean(), np.concatenate(residual.values)))
+        together = np.abs((of_trend * of_rest.conj()).mean(axis=0))
+        sizes = [(np.abs(x) ** 2).mean(axis=0) for x in (of_trend, of_rest)]
+        return together / np.sqrt(sizes[0] * sizes[1]), sum(sizes)
+
+    correlation, total = left(filtered=True)
+    of_psi = (np.abs(np.fft.rfft(psi - psi.mean(), axis=1)) ** 2).mean(axis=0)
+    np.testing.assert_allclose(correlation, 0.0, atol=1e-12)
+    np.testing.assert_allclose(total[1:], of_psi[1:], rtol=1e-12)
+    without, total = left(filtered=False)
+    assert without.max() > 0.1
+    assert np.abs(total / of_psi - 1.0).max() > 0.1

@@ -12,12 +12,13 @@ from l96closure import bridge, checks
 from l96closure.closures import past
 from l96closure.closures.bridge_file import bridge_from, bridge_variables, field_variables, fields_from, with_units
 from l96closure.closures.features import Features
+from l96closure.closures.filtered_trend import AnyTrend, FilteredTrend
 from l96closure.closures.fitted_laws import ChainLaw, Distribution, DrivenLaw, FittedLaw
 from l96closure.closures.laws import Chain
 from l96closure.closures.parts import Parts
 from l96closure.closures.past import Past
 from l96closure.closures.patterns import Pattern
-from l96closure.closures.trend import FittedTrend, RegressorTrend
+from l96closure.closures.trend import FittedTrend
 from l96closure.trends import PolynomialTrend
 
 __all__ = ["from_dataset", "tables", "to_dataset"]
@@ -86,14 +87,19 @@ def to_dataset(closure: Any) -> xr.Dataset:
     return with_units(dataset, closure.fields)
 
 
-def _trend_variables(trend: FittedTrend | RegressorTrend) -> dict[str, Any]:
+def _trend_variables(trend: AnyTrend) -> dict[str, Any]:
+    if isinstance(trend, FilteredTrend):
+        return _trend_variables(trend.of) | {
+            "trend_filter": _named("site_to_the_left", trend.kernel, "filter of the trend in space"),
+            "trend_level": _named((), np.array(trend.level), "mean of the trend"),
+        }
     if not isinstance(trend, FittedTrend):
         checks.reject(
             "trend", type(trend.model).__qualname__, "a polynomial: somebody's regressor cannot be written as arrays"
         )
     return {
         "chebyshev": _named(
-            ("predictor", "degree"), trend.chebyshev, "trend: coefficients in Chebyshev polynomials of a predictor"
+            ("own_feature", "degree"), trend.chebyshev, "trend: coefficients in Chebyshev polynomials of a predictor"
         ),
         "linear": _named("feature", trend.linear, "trend: coefficients of the features"),
         "quadratic": _named(
@@ -153,7 +159,7 @@ def from_dataset(dataset: xr.Dataset) -> dict[str, Any]:
     fields = fields_from(parts)
     features = _features(parts, len(fields.predictors), fields.sites)
     kind = parts.text("law", _LAWS)
-    trend = _trend(parts, features) if any(name in parts for name in _OF_TREND) else None
+    trend = _trend(parts, features, fields.sites) if any(name in parts for name in _OF_TREND) else None
     bounds = (parts.number("lowest"), parts.number("highest")) if trend is not None else (-np.inf, np.inf)
     coordinate = dataset.attrs.get("coordinate", "")
     alone = kind in (_QUANTILES, _GAUSSIAN)
@@ -183,20 +189,30 @@ def _features(parts: Parts, predictors: int, sites: int) -> Features:
     return Features(neighbour, lags, ranges[:, 0].copy(), ranges[:, 1].copy())
 
 
-def _trend(parts: Parts, features: Features) -> FittedTrend:
-    chebyshev, linear = parts.array("chebyshev", "predictor", "degree"), parts.array("linear", "feature")
+def _trend(parts: Parts, features: Features, sites: int) -> FittedTrend | FilteredTrend:
+    trend = _polynomial(parts, features)
+    if "trend_filter" not in parts:
+        return trend
+    kernel = parts.array("trend_filter", "site_to_the_left")
+    if kernel.size != sites:
+        checks.reject("trend_filter.size", kernel.size, f"{sites}, a weight of each site")
+    return FilteredTrend(trend, kernel, parts.array("trend_level").item())
+
+
+def _polynomial(parts: Parts, features: Features) -> FittedTrend:
+    chebyshev, linear = parts.array("chebyshev", "own_feature", "degree"), parts.array("linear", "feature")
     quadratic = parts.array("quadratic", "feature", "second_feature")
     cubic = parts.array("cubic", "first_of_three", "second_of_three", "third_of_three")
     hidden, output = (
         parts.array("hidden", "weight_and_constant", "random_feature"),
         parts.array("output", "random_feature"),
     )
-    F, P = features.size, features.lower.size
+    F, own = features.size, features.own.size
     if hidden.shape != (F + 1, output.size):
         checks.reject("hidden.shape", hidden.shape, f"({F + 1}, {output.size})")
     shapes = [one.shape for one in (chebyshev[:, :1], linear, quadratic, cubic)]
-    if shapes not in ([(P, 1), (F,), (F, F), (size,) * 3] for size in (0, F)):
-        checks.reject("shapes of chebyshev, linear, quadratic, cubic", shapes, f"of {P} predictors and {F} features")
+    if shapes not in ([(own, 1), (F,), (F, F), (size,) * 3] for size in (0, F)):
+        checks.reject("shapes of chebyshev, linear, quadratic, cubic", shapes, f"of {own} own of {F} features")
     return FittedTrend(features, chebyshev, linear, quadratic, cubic, hidden, output)
 
 

@@ -15,12 +15,12 @@ from l96closure import checks
 from l96closure.closures import closure_file, origin, stepping
 from l96closure.closures.features import Features
 from l96closure.closures.files import save
+from l96closure.closures.filtered_trend import AnyTrend
 from l96closure.closures.fitted_laws import ChainLaw, DrivenLaw, FittedLaw
 from l96closure.closures.inputs import slow_variables
 from l96closure.closures.parts import Parts
 from l96closure.closures.past import Past, known
 from l96closure.closures.state import State, begin, following
-from l96closure.closures.trend import FittedTrend, RegressorTrend
 from l96closure.fields import Fields
 from l96closure.subgrid import HELD
 from l96closure.training import read
@@ -61,7 +61,7 @@ class Composed:
 
     fields: Fields
     features: Features
-    trend: FittedTrend | RegressorTrend | None
+    trend: AnyTrend | None
     law: FittedLaw | None
     coordinate: str = ""
     bounds: tuple[float, float] = (-np.inf, np.inf)
@@ -260,14 +260,16 @@ class Composed:
         -------
         ``neighbour`` (K, W), the sites that each site sees, itself first; ``lag`` (L,) in steps, 0 first;
         ``range`` (P, 2) of the predictors, mapped to [-1, 1] and held at the ends. With a trend ``chebyshev``
-        (P, degree + 1) in each predictor at the site, ``linear`` (F,), ``quadratic`` (F, F) and ``cubic`` (F, F, F) or
-        empty, of products of features by lag, predictor and place, and ``output`` (R,) of s / sqrt(1 + s^2) for the
-        sums s of features weighted by a column of ``hidden`` (F + 1, R), the last row being a constant; ``bounds`` (2,)
-        of psi. ``coordinate`` (), the predictor that the law is given, -1 for the trend. Of the law ``quantile`` (N, L)
-        at the coordinates ``quantile_node`` (N,), of which dictionary d has those from the first to the last that
-        ``quantile_nodes_of`` (D, 2) counts, and at L of the noise, evenly spaced from the first to the last of
-        ``quantile_noise`` (2,), linear in both and held at the ends; ``dictionary_of_site`` (K,); or ``log_variance``
-        (degree + 1,) on ``log_variance_range`` (2,) of the coordinate. Of the noise ``noise_earlier`` (p, T), circular
+        (L P, degree + 1) in each predictor at the site, lag by lag, ``linear`` (F,), ``quadratic`` (F, F) and ``cubic``
+        (F, F, F) or empty, of products of features by lag, predictor and place, and ``output`` (R,) of
+        s / sqrt(1 + s^2) for the sums s of features weighted by a column of ``hidden`` (F + 1, R), the last row being a
+        constant; on a ring perhaps ``trend_filter`` (K,), weights of the trend's departures from ``trend_level`` () at
+        the site itself and at those 1, 2, ... to its left; ``bounds`` (2,) of psi. ``coordinate`` (), the predictor
+        that the law is given, -1 for the trend. Of the law ``quantile`` (N, L) at the coordinates ``quantile_node``
+        (N,), of which dictionary d has those from the first to the last that ``quantile_nodes_of`` (D, 2) counts, and
+        at L of the noise, evenly spaced from the first to the last of ``quantile_noise`` (2,), linear in both and held
+        at the ends; ``dictionary_of_site`` (K,); or ``log_variance`` (degree + 1,) on ``log_variance_range`` (2,) of
+        the coordinate. Of the noise ``noise_earlier`` (p, T), circular
         kernels in space of its last values, the last first, and ``noise_fresh``, of white noise, whose taps belong to
         the sites ``noise_earlier_offset`` and ``noise_fresh_offset`` to the left. ``conserve`` (), whether the mean
         over the sites is taken off; ``coarse_dt`` () with memory.

@@ -13,10 +13,11 @@ from l96closure import bridge, checks
 from l96closure.bridge.sampler import SEQUENTIAL
 from l96closure.closures import choice
 from l96closure.closures.features import Features
+from l96closure.closures.filtered_trend import AnyTrend, fit_filter
 from l96closure.closures.fitted_laws import ChainLaw, Distribution, DrivenLaw, FittedLaw, scores
 from l96closure.closures.laws import Chain, Law, Moments, Quantiles
 from l96closure.closures.past import Past
-from l96closure.closures.patterns import Noise, fit_pattern
+from l96closure.closures.patterns import LARGEST_RING, Noise, fit_pattern
 from l96closure.closures.regression import blocks, fit_trend
 from l96closure.closures.residual import Residual
 from l96closure.closures.trend import Regressor, Trend
@@ -61,10 +62,20 @@ def without_trend(
             for out, one, times in zip(mean, record.series, parts, strict=True):
                 if times.size:
                     out[times - first] = trend.of_series(one, times).clip(*bounds)
+        made: AnyTrend = fitted.trend
+        if _is_filtered(record, options):
+            made = fit_filter(fitted.trend, mean, target)
+            mean = [made.filtered(one) for one in mean]
         left = [one - off for one, off in zip(target, mean, strict=True)]
-        residual = Residual(features, fitted.trend, mean, left)
+        residual = Residual(features, made, mean, left)
     _check(record, target, residual, options, ordered)
     return residual
+
+
+def _is_filtered(record: Record, options: Trend | Regressor) -> bool:
+    fields = record.fields
+    alike = fields.ring and fields.pool == "auto" and 2 < fields.sites <= LARGEST_RING
+    return alike and (not isinstance(options, Trend) or options.filtered)
 
 
 def _check(record: Record, target: list[F64], residual: Residual, options: Any, ordered: bool) -> None:

@@ -25,13 +25,15 @@ from l96closure import checks
 from l96closure.closures.state import State
 from l96closure.compiled import cached
 
-__all__ = ["Noise", "Pattern", "fit_pattern"]
+__all__ = ["LARGEST_RING", "Noise", "Pattern", "fit_pattern"]
 
 F64 = npt.NDArray[np.float64]
 C128 = npt.NDArray[np.complex128]
 Index = npt.NDArray[np.intp]
 
-_LARGEST_RING = 64  # on which every wavenumber has coefficients of its own
+LARGEST_RING = 64
+"""Sites of a ring on which every wavenumber has coefficients of its own; larger ones have kernels that are cut off."""
+
 _REACH = 24  # sites on either side to which the colour of larger rings reaches
 
 
@@ -177,7 +179,7 @@ def _advance(memory: F64, fresh: F64, earlier: F64, of_earlier: Index, kernel: F
 def _near(kernel: F64) -> tuple[F64, Index]:
     """Return the taps of a circular kernel that reach no farther than is meant, of the same norm, and their offsets."""
     offsets = np.arange(kernel.size)
-    if kernel.size > _LARGEST_RING:
+    if kernel.size > LARGEST_RING:
         offsets = offsets[np.minimum(offsets, kernel.size - offsets) <= _REACH]
     taps: F64 = kernel[offsets]
     return np.ascontiguousarray(taps * np.sqrt((kernel**2).sum() / (taps**2).sum())), offsets
@@ -236,7 +238,7 @@ def fit_pattern(series: Sequence[F64], options: Noise, ring: bool) -> Pattern:
     modes = [np.fft.rfft(one - one.mean(), axis=1) for one in usable]
     power = sum((np.abs(one) ** 2).sum(axis=0) for one in modes) * np.where(_real(sites), 1.0, 2.0)
     share = np.asarray(power / power.sum())
-    if sites > _LARGEST_RING:
+    if sites > LARGEST_RING:
         return Pattern(together, share, sites)
     reflection = _burg(modes, options.order, False)
     reflection[_real(sites)] = reflection[_real(sites)].real

@@ -37,7 +37,7 @@ class Polynomial(Composed):
         cls,
         truth: xr.Dataset,
         fields: Fields = Fields(radius=0, lags=()),  # noqa: B008 - a value, never changed
-        trend: Trend = Trend(degree=4, order=1, ridge=0.0),  # noqa: B008
+        trend: Trend = Trend(degree=4, order=1, ridge=0.0, filtered=False),  # noqa: B008
         dt: float | None = None,
     ) -> Polynomial:
         """Fit the polynomial by least squares, all sites pooled.

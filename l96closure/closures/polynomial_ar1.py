@@ -51,7 +51,7 @@ class PolynomialAR1(Composed):
         cls,
         truth: xr.Dataset,
         fields: Fields = Fields(radius=0, lags=()),  # noqa: B008 - a value, never changed
-        trend: Trend = Trend(degree=4, order=1, ridge=0.0),  # noqa: B008
+        trend: Trend = Trend(degree=4, order=1, ridge=0.0, filtered=False),  # noqa: B008
         noise: Noise = Noise(order=1, coloured=False),  # noqa: B008
         residual_degree: int = 0,
         dt: float | None = None,

@@ -83,10 +83,10 @@ class Columns(NamedTuple):
     def coefficients(self, features: Features, b: F64, used: list[int], level: float) -> tuple[F64, ...]:
         """Return what :class:`FittedTrend` has, from those of the columns of the groups ``used`` and a level."""
         group = self.group[np.isin(self.group, used)]
-        P, F, D = self.own.size, features.size, self.degree
-        chebyshev = np.zeros((P, D + 1))
+        own, F, D = self.own.size, features.size, self.degree
+        chebyshev = np.zeros((own, D + 1))
         chebyshev[0, 0] = b[0] + level
-        chebyshev[:, 1:] = b[1 : 1 + P * D].reshape(P, D)
+        chebyshev[:, 1:] = b[1 : 1 + own * D].reshape(own, D)
         arrays = [np.zeros(F), np.zeros((F, F)), np.zeros((F if 3 in used else 0,) * 3)]
         for power in set(used) - {0, _RANDOM}:
             arrays[power - 1][tuple(self.products[power - 1].T)] = b[group == power]

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from l96closure.closures.features import Features
-from l96closure.closures.trend import FittedTrend, RegressorTrend
+from l96closure.closures.filtered_trend import AnyTrend
 
 __all__ = ["Residual"]
 
@@ -23,6 +23,6 @@ class Residual(NamedTuple):
     """
 
     features: Features
-    trend: FittedTrend | RegressorTrend | None
+    trend: AnyTrend | None
     mean: list[F64]
     values: list[F64]

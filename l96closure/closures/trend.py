@@ -1,9 +1,9 @@
 """The trend, what of the target is a function of a site's features: its options, and how a fitted one is evaluated.
 
-It is a polynomial of high degree in each predictor at the site itself, in Chebyshev polynomials of the scaled
-predictor, plus all products of up to three features, plus random features (Rahimi & Recht 2007): smooth steps
-s / sqrt(1 + s^2) of random linear combinations s of the features, with which a linear regression is a network of one
-hidden layer. They are drawn once and for all, and need no functions but the square root.
+It is a polynomial of high degree in each predictor at the site itself, now and at each lag, in Chebyshev polynomials of
+the scaled predictor, plus all products of up to three features, plus random features (Rahimi & Recht 2007): smooth
+steps s / sqrt(1 + s^2) of random linear combinations s of the features, with which a linear regression is a network of
+one hidden layer. They are drawn once and for all, and need no functions but the square root.
 """
 
 from __future__ import annotations
@@ -20,7 +20,16 @@ from l96closure.closures.features import Features, Scale, gather, rows
 from l96closure.compiled import cached, part
 from l96closure.vector import LANES, dot, fma, load, load_each, quadratic, root, splat, store
 
-__all__ = ["MOST_HIDDEN", "FittedTrend", "Regressor", "RegressorTrend", "Trend", "trend_or_regressor"]
+__all__ = [
+    "MOST_HIDDEN",
+    "FittedTrend",
+    "Regressor",
+    "RegressorTrend",
+    "Terms",
+    "Trend",
+    "polynomial",
+    "trend_or_regressor",
+]
 
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
@@ -38,12 +47,13 @@ class Trend:
 
     Parameters
     ----------
-    degree : of the polynomial in each predictor at the site itself, >= 0.
+    degree : of the polynomial in each predictor at the site itself, now and at each lag, >= 0.
     order : highest order of the products of features that are added, from 1, the features themselves, to 3; None is
         chosen on held-out blocks of time.
     ridge : weight of the penalty per row and standardised column, >= 0; None is chosen on held-out blocks of time.
     hidden : number of random features that are added where a site sees more than itself now, >= 0; None is 200 if
         ``order`` is open too and held-out blocks ask for them, else none.
+    filtered : whether the trend is filtered in space (:class:`FilteredTrend`) where the sites are those of a ring.
 
     Raises
     ------
@@ -55,6 +65,7 @@ class Trend:
     order: int | None = None
     ridge: float | None = None
     hidden: int | None = None
+    filtered: bool = True
 
     def __post_init__(self) -> None:
         checks.integer("trend.degree", self.degree, 0)
@@ -64,16 +75,18 @@ class Trend:
             checks.integer("trend.hidden", self.hidden, 0, below=MOST_HIDDEN)
         if self.ridge is not None:
             checks.number("trend.ridge", self.ridge, minimum=0.0)
+        checks.boolean("trend.filtered", self.filtered)
 
 
 @dataclass(frozen=True, eq=False)
 class FittedTrend:
-    """A trend with its coefficients, for P predictors and F features.
+    """A trend with its coefficients, for P predictors at L lags and F features.
 
     Attributes
     ----------
     features : what it is a function of.
-    chebyshev : coefficients of the Chebyshev polynomials of each predictor at the site itself (P, degree + 1).
+    chebyshev : coefficients of the Chebyshev polynomials of each predictor at the site itself, lag by lag
+        (L P, degree + 1).
     linear : of each feature (F,).
     quadratic : of products of two (F, F), where the first is no later than the second.
     cubic : of products of three (F, F, F), likewise; (0, 0, 0) without.

@@ -11,9 +11,10 @@ import xarray as xr
 from l96closure.bridge import ConditionalQuantiles
 from l96closure.closures import Analog
 from l96closure.closures.composed import Composed
+from l96closure.closures.filtered_trend import AnyTrend, FilteredTrend
 from l96closure.closures.fitted_laws import ChainLaw, DrivenLaw, FittedLaw
 from l96closure.closures.patterns import Pattern
-from l96closure.closures.trend import FittedTrend, RegressorTrend
+from l96closure.closures.trend import RegressorTrend
 from l96closure.figures.closure import candidate_names
 from l96closure.report import Row, Table
 from l96closure.trends import PolynomialTrend
@@ -75,8 +76,10 @@ def _composed(closure: Composed) -> dict[str, str]:
     return found | ({"noise": _noise(law.pattern)} if isinstance(law, DrivenLaw) else {})
 
 
-def _trend(trend: FittedTrend | RegressorTrend) -> str:
+def _trend(trend: AnyTrend) -> str:
     """Name the degree at the site itself, the highest order of the products, and the number of random features."""
+    if isinstance(trend, FilteredTrend):
+        return f"{_trend(trend.of)}, filtered in space"
     if isinstance(trend, RegressorTrend):
         return type(trend.model).__name__
     order = 3 if trend.cubic.size else 2 if trend.quadratic.any() else 1
