@@ -59,6 +59,9 @@ class Tables(NamedTuple):
     scale : of the predictors.
     trend : whether there is one.
     terms : its coefficients.
+    filter : weights of the trend in space (K,), as many as are a multiple of four; none without a filter.
+    filter_offset : how far to the left of a site they are, to the right if negative.
+    level : of the trend, about which it is filtered.
     bounds : of psi (2,).
     coordinate : number of the predictor that the law is given, -1 for the trend.
     law : one of ``NO_LAW``, ``GAUSSIAN``, ``QUANTILES``.
@@ -79,6 +82,9 @@ class Tables(NamedTuple):
     scale: Scale
     trend: bool
     terms: Terms
+    filter: F64
+    filter_offset: Index
+    level: float
     bounds: F64
     coordinate: int
     law: int
@@ -111,7 +117,9 @@ class Tables(NamedTuple):
         trend = [tables.get(name, none) for name in ("linear", "quadratic", "cubic", "hidden", "output")]
         if "linear" not in tables:
             trend = [np.zeros(1), np.zeros((1, 1)), none, np.empty((2, 0)), none]
-        own = np.arange(len(ranges), dtype=np.intp) * neighbour.shape[1]
+        chebyshev = tables.get("chebyshev", np.empty((0, 1)))
+        own = np.arange(len(chebyshev), dtype=np.intp) * neighbour.shape[1]
+        weight, offset = tables.get("trend_filter", none), np.arange(tables.get("trend_filter", none).size)
         look_up, dictionary = _quantiles(tables, sites)
         order, tap, tap_row, tap_offset = _taps(tables, sites)
         return cls(
@@ -121,7 +129,10 @@ class Tables(NamedTuple):
             lag=np.ascontiguousarray(tables.get("lag", np.zeros(1)), np.intp),
             scale=Scale.of(*ranges.T.copy()),
             trend="linear" in tables,
-            terms=Terms.of(own, tables.get("chebyshev", np.empty((0, 1))), *trend),
+            terms=Terms.of(own, chebyshev, *trend),
+            filter=_in_fours(weight),
+            filter_offset=_in_fours(_signed(offset, sites)),
+            level=float(tables.get("trend_level", 0.0)),
             bounds=tables.get("bounds", np.array([-np.inf, np.inf])),
             coordinate=int(tables.get("coordinate", -1)),
             law=QUANTILES if "quantile" in tables else GAUSSIAN if "log_variance" in tables else NO_LAW,
@@ -170,8 +181,12 @@ def _taps(tables: dict[str, npt.NDArray[Any]], sites: int) -> tuple[int, F64, In
     weight = np.concatenate([fresh, earlier.ravel()])
     row = np.repeat(np.arange(len(earlier) + 1), [fresh.size, *len(earlier) * [earlier.shape[1]]])
     offset = np.concatenate([tables["noise_fresh_offset"], np.tile(tables["noise_earlier_offset"], len(earlier))])
-    more = (0, -weight.size % 4)
-    return len(earlier), np.pad(weight, more), np.pad(row, more), np.pad(_signed(offset, sites), more)
+    return len(earlier), _in_fours(weight), _in_fours(row), _in_fours(_signed(offset, sites))
+
+
+def _in_fours(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Fill up with zeros, as :func:`weighted` takes its terms."""
+    return np.pad(values, (0, -values.size % 4))
 
 
 class Rings(NamedTuple):
@@ -204,6 +219,8 @@ class Block(NamedTuple):
     stride : of rows without halos.
     gathered : features of all sites, rows, where they are not those of a ring.
     place : where each feature begins.
+    departure : the trend's from its level, where it is filtered.
+    filter_place : where each weight of the filter begins.
     noise : the white noise of a step, and the noise of the last p + 1 steps.
     tap_place : where each tap begins, for each place of the step's noise among the rows (p + 1, T).
     normal : standard normals of some steps.
@@ -223,6 +240,8 @@ class Block(NamedTuple):
     stride: int
     gathered: F64
     place: Index
+    departure: Rings
+    filter_place: Index
     noise: Rings
     tap_place: Index
     normal: F64
@@ -280,6 +299,7 @@ def block_of(tables: Tables, predictors: int, members: int, steps: int) -> Block
         for i in range(taps):
             row = 0 if tables.tap_row[i] == 0 else 1 + (now - tables.tap_row[i]) % rows
             tap_place[now * taps + i] = row * noise_rows.stride + noise_rows.first - tables.tap_offset[i] * M
+    departure = rings(1, N, _most(tables.filter_offset) * M, _most(-tables.filter_offset) * M)
     lowest, per_unit = np.zeros(stride), np.zeros(stride)
     for k in range(K):
         for m in range(M):
@@ -293,6 +313,7 @@ def block_of(tables: Tables, predictors: int, members: int, steps: int) -> Block
         rings((H + 1) * P, N, _most(-tables.shift) * M, _most(tables.shift) * M),
         np.zeros((H + 1) * M, np.intp), np.zeros(min(H, steps) * P * stride), stride,
         np.zeros(gathered), np.zeros(features, np.intp),
+        departure, departure.first - tables.filter_offset * M,
         noise_rows, tap_place,
         np.zeros(drawn), normal_stride, np.empty((4, drawn // 4), np.uint64), np.empty((4, drawn // 4)),
         lowest, per_unit, np.zeros(stride), np.zeros(stride), np.zeros(stride),
@@ -421,10 +442,24 @@ def _trend(tables: Tables, block: Block, step: int, outside: Index) -> None:
     values = block.seen.values if tables.shift.size else block.gathered
     for e in range(0, block.sites * M, LANES):
         store(polynomial(values, block.place, e, tables.terms), block.psi, e)
+    if tables.filter.size:
+        _filter(tables, block)
     for lag in tables.lag:
         count = (step - lag + rows) % rows * M
         for m in range(M):
             outside[m] += block.outside[count + m]
+
+
+@part
+def _filter(tables: Tables, block: Block) -> None:
+    """Filter the trend in psi in space."""
+    row, N, level = block.departure, block.sites * block.members, splat(tables.level)
+    for e in range(0, N, LANES):
+        store(load(block.psi, e) - level, row.values, row.first + e)
+    close(row, row.first, N)
+    for e in range(0, N, LANES):
+        departure = weighted(tables.filter, row.values, block.filter_place, 0, tables.filter.size, e)
+        store(level + departure, block.psi, e)
 
 
 @part
