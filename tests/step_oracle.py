@@ -56,8 +56,8 @@ def trend(tables: Tables, f: F64) -> F64:
     if tables["cubic"].size:
         total += np.einsum("nki,nkj,nkl,ijl->nk", f, f, f, tables["cubic"])
     if tables.get("output", np.empty(0)).size:
-        sums = np.concatenate([f, np.ones((*f.shape[:-1], 1))], axis=-1) @ tables["hidden"]
-        total += sums / np.sqrt(1.0 + sums**2) @ tables["output"]
+        sums = (np.concatenate([f, np.ones((*f.shape[:-1], 1))], axis=-1) @ tables["hidden"]).clip(-1.0, 1.0)
+        total += sums * (3.0 - sums**2) / 2.0 @ tables["output"]
     for own, coefficients in enumerate(tables["chebyshev"]):
         total += np.polynomial.chebyshev.chebval(f[..., own * tables["neighbour"].shape[1]], coefficients)
     if "trend_filter" in tables:

@@ -45,7 +45,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         {"fields": AROUND, "trend": Trend(5, 3, ridge=RIDGE), "law": Quantiles("z"), "noise": Noise(3)},
     ),
     "many features": ("polynomial_ar1", {"fields": FAR, "trend": Trend(4, 3, ridge=RIDGE)}),
-    "random features": ("polynomial_ar1", {"fields": FAR, "trend": Trend(2, 1, ridge=RIDGE, hidden=9)}),
+    "smooth steps": ("polynomial_ar1", {"fields": FAR, "trend": Trend(2, 1, ridge=RIDGE, hidden=9)}),
 }
 
 
@@ -181,7 +181,7 @@ def test_what_a_tendency_raises_is_raised(fitted: Callable[[str], Any]) -> None:
             raise ValueError("out of range")
         return z
 
-    with pytest.raises(ValueError, match="^out of range$"):
+    with pytest.raises(ValueError, match=r"^out of range$"):
         lc.integrate(fragile, fitted("none"), np.ones((2, K)), 2000, dt=0.01)
 
 
@@ -215,7 +215,7 @@ def filled(key: int, member: Any, first: Any, steps: int, draws: int, normal: bo
     noise.fill(key, member, first, steps, zero, draws, zero, normal, counter, np.empty(counter.shape), out)
 
 
-@pytest.mark.parametrize(("members", "steps", "draws"), itertools.product([1, 3], [1, 4], [1, 2]))
+@pytest.mark.parametrize(("members", "steps", "draws"), list(itertools.product([1, 3], [1, 4], [1, 2])))
 def test_normals_of_several_steps_are_those_of_each(members: int, steps: int, draws: int) -> None:
     key, member, first = noise.key_of(1), 7 + np.arange(members), 2**31
     for normal, drawn in ((True, noise.normals), (False, noise.uniforms)):

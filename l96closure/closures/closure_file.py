@@ -111,9 +111,9 @@ def _trend_variables(trend: AnyTrend) -> dict[str, Any]:
             "trend: coefficients of products of three features",
         ),
         "hidden": _named(
-            ("weight_and_constant", "random_feature"), trend.hidden, "trend: weights of random features and constants"
+            ("weight_and_constant", "step_of_trend"), trend.hidden, "trend: weights of smooth steps and constants"
         ),
-        "output": _named("random_feature", trend.output, "trend: coefficients of random features"),
+        "output": _named("step_of_trend", trend.output, "trend: coefficients of smooth steps"),
     }
 
 
@@ -204,8 +204,8 @@ def _polynomial(parts: Parts, features: Features) -> FittedTrend:
     quadratic = parts.array("quadratic", "feature", "second_feature")
     cubic = parts.array("cubic", "first_of_three", "second_of_three", "third_of_three")
     hidden, output = (
-        parts.array("hidden", "weight_and_constant", "random_feature"),
-        parts.array("output", "random_feature"),
+        parts.array("hidden", "weight_and_constant", "step_of_trend"),
+        parts.array("output", "step_of_trend"),
     )
     F, own = features.size, features.own.size
     if hidden.shape != (F + 1, output.size):

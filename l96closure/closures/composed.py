@@ -262,8 +262,8 @@ class Composed:
         ``range`` (P, 2) of the predictors, mapped to [-1, 1] and held at the ends. With a trend ``chebyshev``
         (L P, degree + 1) in each predictor at the site, lag by lag, ``linear`` (F,), ``quadratic`` (F, F) and ``cubic``
         (F, F, F) or empty, of products of features by lag, predictor and place, and ``output`` (R,) of
-        s / sqrt(1 + s^2) for the sums s of features weighted by a column of ``hidden`` (F + 1, R), the last row being a
-        constant; on a ring perhaps ``trend_filter`` (K,), weights of the trend's departures from ``trend_level`` () at
+        s (3 - s^2) / 2 for the sums s of features weighted by a column of ``hidden`` (F + 1, R), the last row being a
+        constant, held at -1 and 1; on a ring perhaps ``trend_filter`` (K,), weights of the trend's departures from ``trend_level`` () at
         the site itself and at those 1, 2, ... to its left; ``bounds`` (2,) of psi. ``coordinate`` (), the predictor
         that the law is given, -1 for the trend. Of the law ``quantile`` (N, L) at the coordinates ``quantile_node``
         (N,), of which dictionary d has those from the first to the last that ``quantile_nodes_of`` (D, 2) counts, and

@@ -1,9 +1,8 @@
 """The trend, what of the target is a function of a site's features: its options, and how a fitted one is evaluated.
 
 It is a polynomial of high degree in each predictor at the site itself, now and at each lag, in Chebyshev polynomials of
-the scaled predictor, plus all products of up to three features, plus random features (Rahimi & Recht 2007): smooth
-steps s / sqrt(1 + s^2) of random linear combinations s of the features, with which a linear regression is a network of
-one hidden layer. They are drawn once and for all, and need no functions but the square root.
+the scaled predictor, plus all products of up to three features, plus smooth steps s (3 - s^2) / 2 of linear
+combinations s of the features, held at -1 and 1: a network of one hidden layer, whose units are chosen from random ones.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import numpy.typing as npt
 from l96closure import checks
 from l96closure.closures.features import Features, Scale, gather, rows
 from l96closure.compiled import cached, part
-from l96closure.vector import LANES, dot, fma, load, load_each, quadratic, root, splat, store
+from l96closure.vector import LANES, dot, fma, larger, load, load_each, quadratic, smaller, splat, store
 
 __all__ = [
     "MOST_HIDDEN",
@@ -37,8 +36,8 @@ Index = npt.NDArray[np.intp]
 _IN_REGISTERS = 12  # features of sixteen sites, which take 24 of the 32 registers of the widest kind
 _AT_ONCE = 256  # sites and times whose features are in memory
 
-MOST_HIDDEN = 2**12
-"""Fewer random features than this."""
+MOST_HIDDEN = 500
+"""Smooth steps that a trend can have."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Trend:
     order : highest order of the products of features that are added, from 1, the features themselves, to 3; None is
         chosen on held-out blocks of time.
     ridge : weight of the penalty per row and standardised column, >= 0; None is chosen on held-out blocks of time.
-    hidden : number of random features that are added where a site sees more than itself now, >= 0; None is 200 if
+    hidden : number of smooth steps that are added where a site sees more than itself now, from 0 to 500; None is 32 if
         ``order`` is open too and held-out blocks ask for them, else none.
     filtered : whether the trend is filtered in space (:class:`FilteredTrend`) where the sites are those of a ring.
 
@@ -72,7 +71,7 @@ class Trend:
         if self.order is not None:
             checks.integer("trend.order", self.order, 1, below=4)
         if self.hidden is not None:
-            checks.integer("trend.hidden", self.hidden, 0, below=MOST_HIDDEN)
+            checks.integer("trend.hidden", self.hidden, 0, below=MOST_HIDDEN + 1)
         if self.ridge is not None:
             checks.number("trend.ridge", self.ridge, minimum=0.0)
         checks.boolean("trend.filtered", self.filtered)
@@ -90,8 +89,8 @@ class FittedTrend:
     linear : of each feature (F,).
     quadratic : of products of two (F, F), where the first is no later than the second.
     cubic : of products of three (F, F, F), likewise; (0, 0, 0) without.
-    hidden : weights of the R random features, and their constants in the last row (F + 1, R); (F + 1, 0) without.
-    output : coefficients of the random features (R,).
+    hidden : weights of the R steps, and their constants in the last row (F + 1, R); (F + 1, 0) without.
+    output : coefficients of the steps (R,).
     """
 
     features: Features
@@ -185,8 +184,8 @@ class Terms(NamedTuple):
     linear : of each feature (F,).
     products : of each pair i <= j of features, that of f_i f_j and those of f_i f_j f_k for k >= j; up to second order,
         of each feature its own and those of f_i f_k for k >= i.
-    hidden : of each random feature its constant and weights (R (1 + F),).
-    output : coefficients of the random features (R,).
+    hidden : of each step its constant and weights (R (1 + F),).
+    output : coefficients of the steps (R,).
     """
 
     order: int
@@ -250,8 +249,8 @@ def polynomial(values: F64, place: Index, e: int, terms: Terms) -> Any:
     for r in range(terms.output.size):
         at = r * (F + 1)
         s = _leading(values, place, e, terms.hidden, at + 1, 0, splat(terms.hidden[at]))
-        s = dot(terms.hidden, at + 1 + leading, f, s)
-        total = fma(splat(terms.output[r]), s / root(fma(s, s, splat(1.0))), total)
+        s = smaller(splat(1.0), larger(splat(-1.0), dot(terms.hidden, at + 1 + leading, f, s)))
+        total = fma(splat(terms.output[r]) * s, fma(splat(-0.5) * s, s, splat(1.5)), total)
     return total
 
 

@@ -77,13 +77,13 @@ def _composed(closure: Composed) -> dict[str, str]:
 
 
 def _trend(trend: AnyTrend) -> str:
-    """Name the degree at the site itself, the highest order of the products, and the number of random features."""
+    """Name the degree at the site itself, the highest order of the products, and the number of smooth steps."""
     if isinstance(trend, FilteredTrend):
         return f"{_trend(trend.of)}, filtered in space"
     if isinstance(trend, RegressorTrend):
         return type(trend.model).__name__
     order = 3 if trend.cubic.size else 2 if trend.quadratic.any() else 1
-    hidden = f", {trend.output.size} random features" if trend.output.size else ""
+    hidden = f", {trend.output.size} smooth steps" if trend.output.size else ""
     return f"degree {trend.chebyshev.shape[1] - 1} at the site, products of order {order}{hidden}"
 
 
