@@ -39,7 +39,7 @@ from l96closure.lanes import LANES, fma, lines, load, splat, store
 __all__ = ["Ensemble", "Scheme", "driven", "resolved", "resolved_from_python"]
 
 F64 = npt.NDArray[np.float64]
-Places = npt.NDArray[np.uintp]  # unsigned: a place that might be negative costs a comparison
+Places = npt.NDArray[np.uintp]  # unsigned, as indices below: those that might be negative cost a comparison
 
 _ABOVE, _BELOW_FAST, _BELOW_SLOW = 2, 4, 2  # rows of the halos: two stages reach one site back and two ahead each
 _inlined = numba.njit(forceinline=True, error_model="numpy")
@@ -109,7 +109,7 @@ class _Columns(NamedTuple):
     slow_places: Places
 
 
-@functools.cache
+@functools.lru_cache(maxsize=32)
 def _columns(K: int, J: int, members: int) -> _Columns:
     """Lay out the rings of 1, 2, 4 or 8 members."""
     each = LANES // members
@@ -185,7 +185,7 @@ def _first_stages(y: F64, work: _Work, columns: _Columns, damping: float) -> Non
     bm = b0 = b1 = p0 = p1 = a0
     for i in range(-3, 0):
         a4 = load(y, _place(i + 4))
-        p2 = _fast_increment(a1, a2, a3, a4, load(work.drive0, block[np.uintp(i + 4)]), damping)
+        p2 = _fast_increment(a1, a2, a3, a4, load(work.drive0, block[np.uintp(i + 2 + _ABOVE)]), damping)
         bm, b0, b1, p0, p1 = b0, b1, a2 + p2, p1, p2
         a0, a1, a2, a3 = a1, a2, a3, a4
     for k in range(columns.blocks):
@@ -193,7 +193,7 @@ def _first_stages(y: F64, work: _Work, columns: _Columns, damping: float) -> Non
         total1 = total2 = splat(0.0)
         for i in range(k * columns.J, (k + 1) * columns.J):
             a4 = load(y, _place(i + 4))
-            p2 = _fast_increment(a1, a2, a3, a4, load(work.drive0, block[np.uintp(i + 4)]), damping)
+            p2 = _fast_increment(a1, a2, a3, a4, load(work.drive0, block[np.uintp(i + 2 + _ABOVE)]), damping)
             b2 = a2 + p2
             p = _fast_increment(bm, b0, b1, b2, drive, damping)
             state = a0 + p
@@ -215,7 +215,7 @@ def _last_stages(y: F64, work: _Work, columns: _Columns, damping: float) -> None
     bm = b0 = b1 = g0 = g1 = y0 = y1 = a1  # a_n is Y_2 in row i + n, b_n is Y_3, g_n is p_0 + 2 p_1 + 2 p_2, y_n is Y
     for i in range(-3, 0):
         a4, y2 = load(Y2, _place(i + 4)), load(y, _place(i + 2))
-        p2 = _fast_increment(a1, a2, a3, a4, load(work.drive2, block[np.uintp(i + 4)]), damping)
+        p2 = _fast_increment(a1, a2, a3, a4, load(work.drive2, block[np.uintp(i + 2 + _ABOVE)]), damping)
         bm, b0, b1, g0, g1, y0, y1 = b0, b1, fma(two, p2, y2), g1, fma(two, p2, load(gain, _place(i + 2))), y1, y2
         a1, a2, a3 = a2, a3, a4
     for k in range(columns.blocks):
@@ -223,7 +223,7 @@ def _last_stages(y: F64, work: _Work, columns: _Columns, damping: float) -> None
         total3 = total = splat(0.0)
         for i in range(k * columns.J, (k + 1) * columns.J):
             a4, y2 = load(Y2, _place(i + 4)), load(y, _place(i + 2))
-            p2 = _fast_increment(a1, a2, a3, a4, load(work.drive2, block[np.uintp(i + 4)]), damping)
+            p2 = _fast_increment(a1, a2, a3, a4, load(work.drive2, block[np.uintp(i + 2 + _ABOVE)]), damping)
             b2, g2 = fma(two, p2, y2), fma(two, p2, load(gain, _place(i + 2)))
             state = fma(third, _fast_increment(bm, b0, b1, b2, drive + g0, damping), y0)
             store(state, y, _place(i))
