@@ -263,16 +263,16 @@ class Composed:
         (L P, degree + 1) in each predictor at the site, lag by lag, ``linear`` (F,), ``quadratic`` (F, F) and ``cubic``
         (F, F, F) or empty, of products of features by lag, predictor and place, and ``output`` (R,) of
         s (3 - s^2) / 2 for the sums s of features weighted by a column of ``hidden`` (F + 1, R), the last row being a
-        constant, held at -1 and 1; on a ring perhaps ``trend_filter`` (K,), weights of the trend's departures from ``trend_level`` () at
-        the site itself and at those 1, 2, ... to its left; ``bounds`` (2,) of psi. ``coordinate`` (), the predictor
-        that the law is given, -1 for the trend. Of the law ``quantile`` (N, L) at the coordinates ``quantile_node``
-        (N,), of which dictionary d has those from the first to the last that ``quantile_nodes_of`` (D, 2) counts, and
-        at L of the noise, evenly spaced from the first to the last of ``quantile_noise`` (2,), linear in both and held
-        at the ends; ``dictionary_of_site`` (K,); or ``log_variance`` (degree + 1,) on ``log_variance_range`` (2,) of
-        the coordinate. Of the noise ``noise_earlier`` (p, T), circular
-        kernels in space of its last values, the last first, and ``noise_fresh``, of white noise, whose taps belong to
-        the sites ``noise_earlier_offset`` and ``noise_fresh_offset`` to the left. ``conserve`` (), whether the mean
-        over the sites is taken off; ``coarse_dt`` () with memory.
+        constant, held at -1 and 1; on a ring perhaps ``trend_filter`` (K,), weights of the trend's departures from
+        ``trend_level`` () at the site itself and at those 1, 2, ... to its left; ``bounds`` (2,) of psi. ``coordinate``
+        (), the predictor that the law is given, -1 for the trend. Of the law ``quantile`` (N, L) at the coordinates
+        ``quantile_node`` (N,), of which dictionary d has those from the first to the last that ``quantile_nodes_of``
+        (D, 2) counts, and at L of the noise, evenly spaced from the first to the last of ``quantile_noise`` (2,),
+        linear in both and held at the ends; ``dictionary_of_site`` (K,); or ``log_variance`` (degree + 1,) on
+        ``log_variance_range`` (2,) of the coordinate. Of the noise ``noise_earlier`` (p, T), circular kernels in space
+        of its last values, the last first, and ``noise_fresh``, of white noise, whose taps belong to the sites
+        ``noise_earlier_offset`` and ``noise_fresh_offset`` to the left. ``conserve`` (), whether the mean over the
+        sites is taken off; ``coarse_dt`` () with memory.
 
         Raises
         ------

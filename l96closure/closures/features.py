@@ -111,7 +111,16 @@ class Scale(NamedTuple):
 
     @classmethod
     def of(cls, lower: F64, upper: F64) -> Scale:
-        """Make it of ranges (P,); the value of an empty one becomes 0."""
+        """Make it of ranges.
+
+        Parameters
+        ----------
+        lower, upper : ends of each range (P,); the value of an empty one becomes 0.
+
+        Returns
+        -------
+        Scale
+        """
         half = 0.5 * (upper - lower)
         factor = np.divide(1.0, half, out=np.zeros_like(half), where=half > 0.0)
         return cls(lower, upper, lower + half, factor)

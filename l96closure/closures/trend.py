@@ -2,7 +2,7 @@
 
 It is a polynomial of high degree in each predictor at the site itself, now and at each lag, in Chebyshev polynomials of
 the scaled predictor, plus all products of up to three features, plus smooth steps s (3 - s^2) / 2 of linear
-combinations s of the features, held at -1 and 1: a network of one hidden layer, whose units are chosen from random ones.
+combinations s of the features, held at -1 and 1: a network of one hidden layer, of units chosen from random ones.
 """
 
 from __future__ import annotations
