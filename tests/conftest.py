@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+# Before NumPy is imported. Threads of BLAS in every worker outnumber the cores and wait for each other in busy loops: a
+# fit takes several times the processor time it needs.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
