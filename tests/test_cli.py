@@ -41,6 +41,7 @@ def written_at(folder: Path) -> dict[str, int]:
     return {name: (folder / name).stat().st_mtime_ns for name in FILES}
 
 
+@pytest.mark.pictures
 def test_a_run_fills_its_folder(call: Call, tmp_path: Path) -> None:
     outcome = call(*TINY, "seed=7")
     assert outcome.status == 0, outcome.err
@@ -126,6 +127,7 @@ def test_stages_left_out_are_taken_from_the_folder(call: Call) -> None:
     assert "scheme: euler" in (folder / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.pictures
 def test_no_closure_is_the_bare_model(call: Call) -> None:
     outcome = call(*TINY, "closure=none")
     assert outcome.status == 0, outcome.err
