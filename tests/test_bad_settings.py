@@ -6,20 +6,15 @@ import copy
 import inspect
 import math
 from collections.abc import Iterator, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import hydra
 import numpy as np
 import pytest
 import xarray as xr
-from command_line import Call
-from omegaconf import OmegaConf
-from test_cli import TINY
+from command_line import TINY, Call, composed
 
 import l96closure as lc
-from l96closure.cli import config_folder
 from l96closure.closures import CLOSURES, Chain, Moments, Noise, Quantiles, Trend
 from l96closure.experiments import WORKFLOWS
 
@@ -28,13 +23,6 @@ pytestmark = pytest.mark.slow  # whole runs, or many of them
 VALUES = ["text", "", None, [], [1], {}, {"a": 1}, math.nan, math.inf, -1, 0, 2.5, 1e300, 10**30, True]
 OF_A_RUN = {"workflow", "stages", "run_dir", "resume", "force", "checkpoint_every"}  # tested on the command line below
 EXPERIMENTS = ["l96", "forcing_shift", "ks", "gaussian", "bistable"]
-
-
-@cache
-def composed(*overrides: str) -> dict[str, Any]:
-    with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
-        config: Any = OmegaConf.to_container(hydra.compose("config", list(overrides)), resolve=True)
-    return config  # type: ignore[no-any-return]
 
 
 def keys(config: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -13,28 +13,13 @@ from pathlib import Path
 import pytest
 import xarray as xr
 import yaml
-from command_line import Call
+from command_line import FILES, TINY, Call
 
 from l96closure import closures
 from l96closure.experiments import WORKFLOWS
 from l96closure.experiments.workflow import Stage
 
 pytestmark = pytest.mark.slow  # whole runs, or many of them
-
-TINY = [
-    "training.samples=3000",
-    "training.every=10",
-    "training.spinup=1",
-    "reference.duration=10",
-    "reference.spinup=1",
-    "coarse.steps=200",
-    "coarse.members=2",
-    "forecast.starts=4",
-    "forecast.members=3",
-    "forecast.lead=0.5",
-    "diagnostics.max_lag=0.2",
-]
-FILES = {"truth.nc", "reference.nc", "closure.nc", "coarse.nc", "forecast.nc", "diagnostics.nc"}
 
 
 def written_at(folder: Path) -> dict[str, int]:

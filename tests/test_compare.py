@@ -14,11 +14,10 @@ import numpy as np
 import pytest
 import xarray as xr
 import yaml
-from command_line import Outcome
+from command_line import TINY, Outcome
 from hydra import compose, initialize_config_dir
 from matplotlib.cbook import is_math_text
 from omegaconf import OmegaConf
-from test_cli import TINY
 from test_store import _check
 
 from l96closure import compare, store

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-from command_line import Call
-from test_cli import TINY
+from command_line import TINY, Call
 from test_resume import content
 
 import l96closure as lc
@@ -103,10 +102,10 @@ def test_a_run_outlives_one_of_its_workers(call: Call, two_workers: Any) -> None
     run = [*TINY, "closure=polynomial_ar1", "stages=[simulate,fit,integrate]", "coarse.batches=2", "coarse.steps=40000"]
     here = call(*run, "run_dir=here")
     killed: list[int] = []
+    with compute.Compute("dask", two_workers.scheduler_address).engaged():
+        victim = next(iter(compute.each(pid, [0])))
 
     def kill() -> None:
-        with compute.Compute("dask", two_workers.scheduler_address).engaged():
-            victim = next(iter(compute.each(pid, [0])))
         while not Path("there/closure.nc").exists():
             time.sleep(0.01)  # noqa: TID251 - nothing is asserted about it
         time.sleep(0.5)  # noqa: TID251 - nothing is asserted about it
