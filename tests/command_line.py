@@ -1,10 +1,33 @@
-"""The command line, called from a test: see the fixture ``call``."""
+"""The command line, called from a test: see the fixture ``call``; and what is given to it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import OmegaConf
+
+from l96closure.cli import config_folder
+
+TINY = [
+    "training.samples=3000",
+    "training.every=10",
+    "training.spinup=1",
+    "reference.duration=10",
+    "reference.spinup=1",
+    "coarse.steps=200",
+    "coarse.members=2",
+    "forecast.starts=4",
+    "forecast.members=3",
+    "forecast.lead=0.5",
+    "diagnostics.max_lag=0.2",
+]
+FINISHED = (*TINY, "closure=polynomial_ar1")  # of the fixture ``finished``
+FILES = {"truth.nc", "reference.nc", "closure.nc", "coarse.nc", "forecast.nc", "diagnostics.nc"}
 
 
 @dataclass(frozen=True)
@@ -19,3 +42,11 @@ class Outcome:
 
 
 Call = Callable[..., Outcome]
+
+
+@cache
+def composed(*overrides: str) -> dict[str, Any]:
+    """Compose the configuration without the command line; to be copied by who changes it."""
+    with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
+        config: Any = OmegaConf.to_container(hydra.compose("config", list(overrides)), resolve=True)
+    return config  # type: ignore[no-any-return]

@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
+import base64
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+# Before NumPy and numba are loaded. The threads of several workers outnumber the cores, and those of BLAS and OpenMP
+# wait for each other in busy loops: a fit takes several times the processor time it needs.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 import numpy as np
 import pytest
 import xarray as xr
-from command_line import Call, Outcome
+import yaml
+from command_line import FINISHED, Call, Outcome, composed
+from matplotlib.figure import Figure
 
 from l96closure import bridge, cli, targets
 from l96closure.diagnostics import bistable, chains, gaussian
+from l96closure.experiments import WORKFLOWS
+
+POINT = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJRU5ErkJggg==")
 
 
 @pytest.fixture
-def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Call]:
+def sketched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Save a point in the place of every figure, made as ever; only a test marked ``pictures`` has them rendered."""
+    if request.node.get_closest_marker("pictures") is None:
+        monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: Path(path).write_bytes(POINT))
+
+
+@pytest.fixture
+def call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], sketched: None
+) -> Iterator[Call]:
     """Run the command line in this process, in an empty current directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
@@ -39,6 +60,19 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         handler.close()
     root.handlers[:] = before
     root.setLevel(level)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a run of all stages but the report, as the command line would; to be copied by who changes it."""
+    folder = tmp_path_factory.mktemp("finished") / "mine"
+    config = composed(*FINISHED, f"run_dir={folder}")
+    WORKFLOWS["closure"].run(config, folder, ["simulate", "fit", "integrate", "forecast", "diagnose"])
+    (folder / ".hydra").mkdir()
+    (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    (folder / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(list(FINISHED)))
+    (folder / "report.html").write_text("the page of the run")
+    return folder
 
 
 def _generated(x: np.ndarray, epsilon: float = 0.1) -> xr.Dataset:

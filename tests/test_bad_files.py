@@ -14,16 +14,14 @@ import numpy as np
 import pytest
 import xarray as xr
 import yaml
-from command_line import Call
+from command_line import FINISHED, Call, composed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_bad_settings import composed
-from test_cli import TINY
 
 import l96closure as lc
 from l96closure import store
 from l96closure.closures import CLOSURES, Chain, Moments, Noise, Quantiles, Trend, load
-from l96closure.experiments import WORKFLOWS, finished
+from l96closure.experiments import finished as finished_runs
 
 pytestmark = pytest.mark.slow  # whole runs, or many of them
 
@@ -187,12 +185,9 @@ def test_a_pickle_is_no_closure(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def run(finished: Path) -> dict[str, bytes]:
     """Files of a finished run, by name."""
-    folder = tmp_path_factory.mktemp("run")
-    config = composed(*TINY, "closure=polynomial", "run_dir=mine")
-    WORKFLOWS["closure"].run(config, folder, ["simulate", "fit", "integrate", "forecast", "diagnose"])
-    return {path.name: path.read_bytes() for path in folder.glob("*.nc")}
+    return {path.name: path.read_bytes() for path in finished.glob("*.nc")}
 
 
 READERS = {
@@ -245,7 +240,7 @@ def test_a_stage_that_reads_a_bad_file_says_which(
         (folder / file).write_bytes(content)
     damage(folder / name)
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-    outcome = call(*TINY, "closure=polynomial", "run_dir=mine", f"stages={READERS[name]}", "force=true")
+    outcome = call(*FINISHED, "run_dir=mine", f"stages={READERS[name]}", "force=true")
     assert outcome.status == 2
     last = outcome.err.splitlines()[-1]
     assert last.startswith("l96closure: error: ")
@@ -325,7 +320,7 @@ def test_what_is_stored_in_the_place_of_settings_is_told(
     for file, content in run.items():
         (folder / file).write_bytes(content)
     _with_config(folder / "truth.nc", config)
-    given = [*TINY, "closure=polynomial", "run_dir=mine"]
+    given = [*FINISHED, "run_dir=mine"]
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     outcome = call(*given, "stages=[fit]", "force=true")
     assert outcome.status == 2
@@ -334,9 +329,9 @@ def test_what_is_stored_in_the_place_of_settings_is_told(
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     _with_config(folder / "diagnostics.nc", config)
     with pytest.raises(ValueError, match=r"settings|YAML") as error:
-        finished.read(folder)
+        finished_runs.read(folder)
     assert "\n" not in str(error.value)
-    assert finished.read(folder, strict=False).status.startswith("cannot be read: ")
+    assert finished_runs.read(folder, strict=False).status.startswith("cannot be read: ")
 
 
 SECRETS = ["${oc.env:SECRET}", "${oc.decode:${oc.env:SECRET}}", "${hydra:runtime.cwd}", "${now:%Y}", "${seed}", "${"]
@@ -353,7 +348,7 @@ def test_what_is_read_from_the_notes_of_a_run_is_not_evaluated(
     notes.mkdir(parents=True)
     for file, content in run.items():
         (notes.parent / file).write_bytes(content)
-    config, overrides = composed(*TINY, "closure=polynomial", "run_dir=mine"), [*TINY, "closure=polynomial"]
+    config, overrides = composed(*FINISHED, "run_dir=mine"), list(FINISHED)
     if place == "config":
         config = {**config, "experiment_name": secret}
     else:
@@ -376,7 +371,7 @@ def test_what_is_read_from_the_notes_of_a_run_is_not_evaluated(
 def test_notes_tell_hydra_nothing(call: Call, tmp_path: Path, run: dict[str, bytes], override: object) -> None:
     notes = tmp_path / "mine" / ".hydra"
     notes.mkdir(parents=True)
-    (notes / "config.yaml").write_text(yaml.safe_dump(composed(*TINY, "closure=polynomial", "run_dir=mine")))
+    (notes / "config.yaml").write_text(yaml.safe_dump(composed(*FINISHED, "run_dir=mine")))
     (notes / "overrides.yaml").write_text(yaml.safe_dump([override]))
     outcome = call("run_dir=mine", "resume=true")
     assert outcome.status == 2
@@ -388,8 +383,8 @@ def test_notes_do_not_choose_who_gets_the_work(call: Call, tmp_path: Path, run: 
     notes = tmp_path / "mine" / ".hydra"
     notes.mkdir(parents=True)
     dask = ["compute=dask", "compute.address=tcp://elsewhere:1"]
-    (notes / "config.yaml").write_text(yaml.safe_dump(composed(*TINY, "closure=polynomial", "run_dir=mine", *dask)))
-    (notes / "overrides.yaml").write_text(yaml.safe_dump([*TINY, "closure=polynomial", *dask]))
+    (notes / "config.yaml").write_text(yaml.safe_dump(composed(*FINISHED, "run_dir=mine", *dask)))
+    (notes / "overrides.yaml").write_text(yaml.safe_dump([*FINISHED, *dask]))
     outcome = call("run_dir=mine", "resume=true", "stages=[simulate]")
     assert outcome.status == 2
     assert "compute.address = 'tcp://elsewhere:1' is not allowed" in outcome.err

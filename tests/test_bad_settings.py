@@ -6,20 +6,15 @@ import copy
 import inspect
 import math
 from collections.abc import Iterator, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import hydra
 import numpy as np
 import pytest
 import xarray as xr
-from command_line import Call
-from omegaconf import OmegaConf
-from test_cli import TINY
+from command_line import TINY, Call, composed
 
 import l96closure as lc
-from l96closure.cli import config_folder
 from l96closure.closures import CLOSURES, Chain, Moments, Noise, Quantiles, Trend
 from l96closure.experiments import WORKFLOWS
 
@@ -28,13 +23,6 @@ pytestmark = pytest.mark.slow  # whole runs, or many of them
 VALUES = ["text", "", None, [], [1], {}, {"a": 1}, math.nan, math.inf, -1, 0, 2.5, 1e300, 10**30, True]
 OF_A_RUN = {"workflow", "stages", "run_dir", "resume", "force", "checkpoint_every"}  # tested on the command line below
 EXPERIMENTS = ["l96", "forcing_shift", "ks", "gaussian", "bistable"]
-
-
-@cache
-def composed(*overrides: str) -> dict[str, Any]:
-    with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
-        config: Any = OmegaConf.to_container(hydra.compose("config", list(overrides)), resolve=True)
-    return config  # type: ignore[no-any-return]
 
 
 def keys(config: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -147,46 +135,40 @@ def test_a_wrong_argument_of_a_simulation_is_named_or_good(argument: str) -> Non
     assert refused >= 5
 
 
+# What every value of every setting does is told above, without a command line; here each setting has what reaches other
+# code on the way there: a number out of range, another type, what Hydra itself makes of it.
 COMMANDS = [
-    *(
-        (f"coarse.{key}={value}", f"coarse.{key}")
-        for key in ("steps", "members")
-        for value in ("0", "-1", "2.5", "nan")
-    ),
-    *(
-        (f"coarse.{key}={value}", f"coarse.{key}")
-        for key in ("dt", "save_every")
-        for value in ("0", "null", "[1]", "x")
-    ),
-    *((f"forecast.{key}={value}", "forecast") for key in ("starts", "lead", "every") for value in ("0", "{}", "true")),
+    *((f"coarse.{key}={value}", f"coarse.{key}") for key in ("steps", "members") for value in ("-1", "2.5")),
+    *((f"coarse.{key}={value}", f"coarse.{key}") for key in ("dt", "save_every") for value in ("null", "[1]")),
+    *((f"forecast.{key}={value}", "forecast") for key in ("starts", "lead", "every") for value in ("0", "{}")),
     *(
         (f"closure.{key}={value}", f"closure.{key} = ")
         for key, values in {
-            "kernel.epsilon": ("0", "-1", "auot", "[]"),
-            "fields.radius": ("-1", "6", "0.5"),  # six neighbours on either side of twelve sites: one twice
-            "fields.lags": ("0.1", "[0]", "{}", "[x]"),
+            "kernel.epsilon": ("0", "auot", "[]"),
+            "fields.radius": ("-1", "6"),  # six neighbours on either side of twelve sites: one twice
+            "fields.lags": ("0.1", "[0]", "[x]"),
             "fields.pool": ("3", "null"),
-            "trend.degree": ("-1", "2.5", "null"),
+            "trend.degree": ("-1", "null"),
             "trend.order": ("0", "4"),
             "law.centres": ("0", "many"),
-            "law.coordinate": ("3", "psi"),
-            "noise.order": ("-1", "many", "129"),
+            "law.coordinate": ("psi",),
+            "noise.order": ("many", "129"),
             "law": ("3", "null", "moments"),
         }.items()
         for value in values
     ),
     ("coarse.members=3001", "coarse.members = 3001 is not allowed; it must be at most training.samples = 3000"),
-    *((f"training.{key}={value}", f"training.{key}") for key in ("samples", "dt") for value in ("0", "null", "few")),
-    *((f"seed={value}", "seed") for value in ("-1", "1.5", "one", "null", "[1]", "true")),
-    *((f"checkpoint_every={value}", "checkpoint_every") for value in ("-1", "nan", "often", "null", "[]")),
-    *((f"{key}={value}", key) for key in ("resume", "force") for value in ("1", "maybe", "null", "[true]")),
-    *((f"workflow={value}", "workflow") for value in ("cook", "null", "[closure]", "3")),
-    *((f"stages={value}", "stages") for value in ("fit", "[]", "[cook]", "{a: 1}", "[1]", "3")),
+    *((f"training.{key}={value}", f"training.{key}") for key in ("samples", "dt") for value in ("0", "few")),
+    *((f"seed={value}", "seed") for value in ("1.5", "null", "true")),
+    *((f"checkpoint_every={value}", "checkpoint_every") for value in ("-1", "nan", "[]")),
+    *((f"{key}={value}", key) for key in ("resume", "force") for value in ("1", "[true]")),
+    *((f"workflow={value}", "workflow") for value in ("cook", "[closure]")),
+    *((f"stages={value}", "stages") for value in ("fit", "[cook]", "{a: 1}", "[1]")),
     *((f"experiment_name={value}", "experiment_name") for value in ("null", "a/b", "[x]", "''")),
     *((f"{section}=null", section) for section in ("model", "closure", "coarse", "training", "forecast", "reference")),
     *((f"~{section}", section) for section in ("model", "closure", "coarse", "training", "diagnostics", "reference")),
-    *((f"+{key}=1", key.split(".")[-1]) for key in ("extra", "model.extra", "closure.extra", "reference.model.extra")),
-    *((f"{group}=nothing", f"{group}/nothing") for group in ("model", "closure", "coarse", "experiment", "training")),
+    *((f"+{key}=1", key.split(".")[-1]) for key in ("extra", "model.extra", "reference.model.extra")),
+    *((f"{group}=nothing", f"{group}/nothing") for group in ("model", "closure")),
     ("hydra/launcher=nothing", "nothing"),
     ("model.K=${model.nothing}", "nothing"),
     ("=3", "=3"),

@@ -12,9 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import xarray as xr
-from command_line import Call
+from command_line import TINY, Call
 from scipy.signal import lfilter
-from test_cli import TINY
 
 import l96closure as lc
 from l96closure.closures import Analog, NoClosure, Noise, Polynomial, PolynomialAR1, Trend, load

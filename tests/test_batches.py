@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-from test_bad_settings import composed
+from command_line import composed
 
 import l96closure as lc
 from l96closure.coarse import BlowUpError

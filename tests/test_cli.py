@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import xarray as xr
 import yaml
-from command_line import Call
+from command_line import FILES, TINY, Call
 
 from l96closure import closures
 from l96closure.experiments import WORKFLOWS
@@ -21,26 +21,12 @@ from l96closure.experiments.workflow import Stage
 
 pytestmark = pytest.mark.slow  # whole runs, or many of them
 
-TINY = [
-    "training.samples=3000",
-    "training.every=10",
-    "training.spinup=1",
-    "reference.duration=10",
-    "reference.spinup=1",
-    "coarse.steps=200",
-    "coarse.members=2",
-    "forecast.starts=4",
-    "forecast.members=3",
-    "forecast.lead=0.5",
-    "diagnostics.max_lag=0.2",
-]
-FILES = {"truth.nc", "reference.nc", "closure.nc", "coarse.nc", "forecast.nc", "diagnostics.nc"}
-
 
 def written_at(folder: Path) -> dict[str, int]:
     return {name: (folder / name).stat().st_mtime_ns for name in FILES}
 
 
+@pytest.mark.pictures
 def test_a_run_fills_its_folder(call: Call, tmp_path: Path) -> None:
     outcome = call(*TINY, "seed=7")
     assert outcome.status == 0, outcome.err
@@ -126,6 +112,7 @@ def test_stages_left_out_are_taken_from_the_folder(call: Call) -> None:
     assert "scheme: euler" in (folder / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.pictures
 def test_no_closure_is_the_bare_model(call: Call) -> None:
     outcome = call(*TINY, "closure=none")
     assert outcome.status == 0, outcome.err

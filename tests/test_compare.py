@@ -14,11 +14,10 @@ import numpy as np
 import pytest
 import xarray as xr
 import yaml
-from command_line import Outcome
+from command_line import TINY, Outcome
 from hydra import compose, initialize_config_dir
 from matplotlib.cbook import is_math_text
 from omegaconf import OmegaConf
-from test_cli import TINY
 from test_store import _check
 
 from l96closure import compare, store
@@ -66,7 +65,7 @@ def sweep(made: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], sketched: None):
     """Run l96closure-compare in this process, in an empty current directory."""
     here = tmp_path / "here"
     here.mkdir()
@@ -190,6 +189,7 @@ class _Page(HTMLParser):
         self.text += data
 
 
+@pytest.mark.pictures
 def test_the_page_needs_no_other_file_and_leads_to_those_of_the_runs(call, sweep: Path) -> None:
     (sweep / "10" / "report.html").write_text("the page of the run")
     text = call(sweep).folder.read_text(encoding="utf-8")
@@ -207,6 +207,7 @@ def test_the_page_needs_no_other_file_and_leads_to_those_of_the_runs(call, sweep
     assert all(str(parts) in page.text for parts in data["parts"].values)
 
 
+@pytest.mark.pictures
 def test_the_same_runs_give_the_same_files(call, sweep: Path) -> None:
     first, second = call(sweep, "--output", "a"), call(sweep, "--output", "b")
     assert first.out.splitlines()[:-1] == second.out.splitlines()[:-1]

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-from command_line import Call
-from test_cli import TINY
+from command_line import TINY, Call
 from test_resume import content
 
 import l96closure as lc
@@ -103,10 +102,10 @@ def test_a_run_outlives_one_of_its_workers(call: Call, two_workers: Any) -> None
     run = [*TINY, "closure=polynomial_ar1", "stages=[simulate,fit,integrate]", "coarse.batches=2", "coarse.steps=40000"]
     here = call(*run, "run_dir=here")
     killed: list[int] = []
+    with compute.Compute("dask", two_workers.scheduler_address).engaged():
+        victim = next(iter(compute.each(pid, [0])))
 
     def kill() -> None:
-        with compute.Compute("dask", two_workers.scheduler_address).engaged():
-            victim = next(iter(compute.each(pid, [0])))
         while not Path("there/closure.nc").exists():
             time.sleep(0.01)  # noqa: TID251 - nothing is asserted about it
         time.sleep(0.5)  # noqa: TID251 - nothing is asserted about it
@@ -129,13 +128,18 @@ SHIFTED = ["+reference.model.F=9", "reference.spinup=1"]  # the coarse run spins
     ("closure", "shifted"), [("polynomial_ar1", True), ("analog", False), ("schrodinger_bridge", True)]
 )
 def test_batches_change_no_bit(call: Call, closure: str, shifted: bool) -> None:
-    run = [*TINY, "coarse.members=3", f"closure={closure}", "stages=[simulate,fit,integrate]"]
+    run = [*TINY, "coarse.members=3", f"closure={closure}", "run_dir=mine"]
     run += SHIFTED if shifted else []
     run += ["closure.fields.radius=1", "closure.fields.lags=[0.01,0.03]"] if closure == "schrodinger_bridge" else []
-    outcomes = [call(*run, f"run_dir={n}", f"coarse.batches={n}") for n in (1, 2, 3)]
-    outcomes.append(call(*run, "run_dir=resumable", "coarse.batches=2", "checkpoint_every=0"))
-    assert all(outcome.status == 0 for outcome in outcomes), outcomes
-    one, *others = (xr.load_dataset(outcome.folder / "coarse.nc", decode_times=False) for outcome in outcomes)
+    assert call(*run, "stages=[simulate,fit]").status == 0
+
+    def coarse(*how: str) -> xr.Dataset:
+        outcome = call(*run, "stages=[integrate]", "force=true", *how)
+        assert outcome.status == 0, outcome.err
+        return xr.load_dataset(outcome.folder / "coarse.nc", decode_times=False)
+
+    one, *others = (coarse(f"coarse.batches={n}") for n in (1, 2, 3))
+    others.append(coarse("coarse.batches=2", "checkpoint_every=0"))
     assert one["member"].values.tolist() == [0, 1, 2]
     assert not np.array_equal(one["z"][:, 0], one["z"][:, 1])
     for other in others:

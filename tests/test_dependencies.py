@@ -12,9 +12,7 @@ from typing import Any
 import pytest
 import xarray as xr
 import yaml
-from command_line import Call
-from test_bad_settings import composed
-from test_cli import TINY
+from command_line import FINISHED, TINY, Call, composed
 from test_sampling_experiments import BISTABLE, GAUSSIAN
 
 from l96closure import store
@@ -26,7 +24,7 @@ from l96closure.experiments.workflow import Workflow
 pytestmark = pytest.mark.slow  # whole runs, or many of them
 
 RUNS = {
-    "closure": (*TINY, "closure=polynomial_ar1", "+reference.model.F=18.0", "forecast.mark_spinup=0.1"),
+    "closure": (*FINISHED, "+reference.model.F=18.0", "forecast.mark_spinup=0.1"),
     "ks": (
         *(
             "experiment=ks",
@@ -182,19 +180,6 @@ def test_the_recorder_sees_through_every_way_to_read(tmp_path: Path) -> None:
 # Commands on a folder whose files have other settings
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a run of all stages but the report, as the command line would."""
-    folder = tmp_path_factory.mktemp("finished") / "mine"
-    config = composed(*TINY, "closure=polynomial_ar1", f"run_dir={folder}")
-    WORKFLOWS["closure"].run(config, folder, ["simulate", "fit", "integrate", "forecast", "diagnose"])
-    (folder / ".hydra").mkdir()
-    (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    (folder / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump([*TINY, "closure=polynomial_ar1"]))
-    (folder / "report.html").write_text("the page of the run")
-    return folder
-
-
 def bytes_of(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
@@ -221,7 +206,7 @@ def test_files_of_a_stage_left_out_have_the_settings_or_nothing_is_done(
 ) -> None:
     """Whichever stage of those whose files depend on a setting is left out: the command is refused, forced or not."""
     before = bytes_of(finished)
-    config = composed(*TINY, "closure=polynomial_ar1", f"run_dir={finished}", change)
+    config = composed(*FINISHED, f"run_dir={finished}", change)
     run = WORKFLOWS["closure"].run
     for left_out in makers:
         chosen = [*(stage for stage in makers if stage != left_out), "report"]
@@ -251,7 +236,7 @@ def test_a_refused_command_leaves_the_folder_as_it_was(
 ) -> None:
     folder = Path(shutil.copytree(finished, tmp_path / "mine"))
     before = bytes_of(folder)
-    outcome = call(*TINY, "closure=polynomial_ar1", "run_dir=mine", *overrides)
+    outcome = call(*FINISHED, "run_dir=mine", *overrides)
     assert outcome.status == 2
     assert len(outcome.err.splitlines()) == 1
     assert bytes_of(folder) == before
@@ -261,7 +246,7 @@ def test_a_refused_command_leaves_the_folder_as_it_was(
 
 def test_a_forced_run_leaves_files_of_one_set_of_settings(call: Call, tmp_path: Path, finished: Path) -> None:
     shutil.copytree(finished, tmp_path / "mine")
-    given = [*TINY, "closure=polynomial_ar1", "run_dir=mine", "coarse.scheme=euler"]
+    given = [*FINISHED, "run_dir=mine", "coarse.scheme=euler"]
     outcome = call(*given, "force=true", "stages=[integrate,forecast,diagnose]")
     assert outcome.status == 0, outcome.err
     assert call(*given, "stages=[diagnose]").status == 0  # and it goes on without force
@@ -281,7 +266,7 @@ def test_a_forced_run_that_was_stopped_is_resumed(
 
     with monkeypatch.context() as patch:
         patch.setattr("l96closure.experiments.closure.forecast", stopped)
-        given = [*TINY, "closure=polynomial_ar1", "run_dir=mine", "coarse.scheme=euler"]
+        given = [*FINISHED, "run_dir=mine", "coarse.scheme=euler"]
         assert call(*given, "force=true", "stages=[integrate,forecast,diagnose]").status == 130
     assert call(*given, "stages=[report]", "force=true").status == 2
     outcome = call("run_dir=mine", "resume=true")
@@ -297,7 +282,7 @@ def test_a_stopped_stage_goes_on_with_the_settings_it_began_with_alone(
     """Killed in the integration with one setting, run with another: the same bits as one that nobody stopped."""
     folder = Path(shutil.copytree(finished, tmp_path / "mine"))
     (folder / "coarse.nc").unlink()
-    given = [*TINY, "closure=polynomial_ar1", "run_dir=mine", "stages=[integrate]", "checkpoint_every=0"]
+    given = [*FINISHED, "run_dir=mine", "stages=[integrate]", "checkpoint_every=0"]
     step, taken = PolynomialAR1.step, iter(range(10))
 
     def killed(*arguments: Any) -> Any:

@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import xarray as xr
-from command_line import Call
-from test_cli import TINY
+from command_line import TINY, Call
 
 import l96closure as lc
 from l96closure import store, subgrid

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command_line import Call
-from test_cli import TINY
+from command_line import TINY, Call
 
 STAGES = ["simulate", "fit", "integrate", "forecast", "diagnose", "report"]
 SIZE = 12_000_000

@@ -249,6 +249,7 @@ TINY = [
 
 class TestExperiment:
     @pytest.mark.slow
+    @pytest.mark.pictures
     def test_runs_to_the_report(self, call: Call) -> None:
         outcome = call(*TINY, "closure.fields.radius=1", "closure.fields.lags=[]", "closure.law.centres=5000")
         assert outcome.status == 0, outcome.err

@@ -10,9 +10,8 @@ import numpy.typing as npt
 import oracles
 import pytest
 import xarray as xr
-from command_line import Call
+from command_line import TINY, Call
 from scipy import stats
-from test_cli import TINY
 
 import l96closure as lc
 from l96closure.diagnostics.marks import beside_mark

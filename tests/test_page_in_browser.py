@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import pytest
 import xarray as xr
-from test_cli import TINY
+from command_line import TINY
 
 from l96closure import cli, compare, report
 from l96closure.figures import style

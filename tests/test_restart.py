@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import xarray as xr
+from command_line import composed
 from mortal import Killed, Mortal, MortalRestart
-from test_bad_settings import composed
 
 import l96closure as lc
 from l96closure import noise, schemes

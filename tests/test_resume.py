@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,8 +15,7 @@ import numpy as np
 import pytest
 import xarray as xr
 import yaml
-from command_line import Call
-from test_cli import FILES, TINY
+from command_line import FILES, FINISHED, TINY, Call
 
 from l96closure import cli, store
 from l96closure.experiments.run_folder import LOCK, locked
@@ -47,33 +47,36 @@ def test_what_is_up_to_date_is_not_made_again(call: Call) -> None:
         assert "hellinger_z" in outcome.out
 
 
-def test_force_makes_it_again(call: Call) -> None:
-    folder = call(*TINY, NO_REPORT, "run_dir=mine").folder
-    first = stamps(folder)
-    assert call(*TINY, "run_dir=mine", "force=true", "stages=[fit]").status == 0
-    assert {name for name, when in stamps(folder).items() if when != first[name]} == {"closure.nc"}
+@pytest.fixture
+def mine(finished: Path, tmp_path: Path) -> Path:
+    """A finished run in the current directory of ``call``."""
+    return Path(shutil.copytree(finished, tmp_path / "mine"))
 
 
-def test_what_was_made_from_older_files_is_made_again(call: Call) -> None:
-    folder = call(*TINY, NO_REPORT, "run_dir=mine").folder
-    call(*TINY, "run_dir=mine", "force=true", "stages=[fit]")
-    first, before = stamps(folder), content(folder / "diagnostics.nc")
+def test_force_makes_it_again(call: Call, mine: Path) -> None:
+    first = stamps(mine)
+    assert call(*FINISHED, "run_dir=mine", "force=true", "stages=[fit]").status == 0
+    assert {name for name, when in stamps(mine).items() if when != first[name]} == {"closure.nc"}
+
+
+def test_what_was_made_from_older_files_is_made_again(call: Call, mine: Path) -> None:
+    call(*FINISHED, "run_dir=mine", "force=true", "stages=[fit]")
+    first, before = stamps(mine), content(mine / "diagnostics.nc")
     assert call("run_dir=mine", "resume=true", NO_REPORT).status == 0
-    again = {name for name, when in stamps(folder).items() if when != first[name]}
+    again = {name for name, when in stamps(mine).items() if when != first[name]}
     assert again == {"coarse.nc", "forecast.nc", "diagnostics.nc"}
-    assert content(folder / "diagnostics.nc").identical(before)
+    assert content(mine / "diagnostics.nc").identical(before)
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
-def test_a_damaged_or_missing_file_is_made_again(call: Call, name: str) -> None:
-    folder = call(*TINY, "closure=polynomial", NO_REPORT, "run_dir=mine").folder
-    before = content(folder / "diagnostics.nc")
-    whole = (folder / name).read_bytes()
-    (folder / name).write_bytes(whole[:1000] + b"?" + whole[1001:])
+def test_a_damaged_or_missing_file_is_made_again(call: Call, mine: Path, name: str) -> None:
+    before = content(mine / "diagnostics.nc")
+    whole = (mine / name).read_bytes()
+    (mine / name).write_bytes(whole[:1000] + b"?" + whole[1001:])
     assert call("run_dir=mine", "resume=true", NO_REPORT).status == 0
-    (folder / name).unlink()
+    (mine / name).unlink()
     assert call("run_dir=mine", "resume=true", NO_REPORT).status == 0
-    assert content(folder / "diagnostics.nc").identical(before)
+    assert content(mine / "diagnostics.nc").identical(before)
 
 
 @pytest.mark.parametrize(
@@ -84,13 +87,12 @@ def test_a_damaged_or_missing_file_is_made_again(call: Call, name: str) -> None:
         ("seed=1", "truth.nc was made with seed = 0, not 1; with force=true stage 'simulate' is run again"),
     ],
 )
-def test_other_settings_stop_and_change_nothing(call: Call, override: str, message: str) -> None:
-    folder = call(*TINY, "closure=polynomial", NO_REPORT, "run_dir=mine").folder
-    first = stamps(folder)
-    outcome = call(*TINY, "closure=polynomial", NO_REPORT, "run_dir=mine", override)
+def test_other_settings_stop_and_change_nothing(call: Call, mine: Path, override: str, message: str) -> None:
+    first = stamps(mine)
+    outcome = call(*FINISHED, NO_REPORT, "run_dir=mine", override)
     assert outcome.status == 2
     assert message in outcome.err.splitlines()[-1]
-    assert stamps(folder) == first
+    assert stamps(mine) == first
 
 
 @pytest.mark.parametrize(
@@ -191,6 +193,7 @@ from pathlib import Path
 from l96closure import cli
 from l96closure.closures import PolynomialAR1
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a shell ignores it
 number, step, steps = int(sys.argv.pop(1)), PolynomialAR1.step, iter(range(7))
 
 def stopped(*arguments):

@@ -43,6 +43,7 @@ PICTURES[GLOBAL] = PICTURES[GAUSSIAN]
 
 
 @pytest.mark.parametrize("tiny", [GAUSSIAN, GLOBAL, BISTABLE], ids=["gaussian", "gaussian_global", "bistable"])
+@pytest.mark.pictures
 def test_a_run_fills_its_folder(call: Call, tmp_path: Path, tiny: tuple[str, ...]) -> None:
     outcome = call(*tiny, "seed=7")
     assert outcome.status == 0, outcome.err

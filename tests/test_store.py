@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import netCDF4
@@ -370,6 +371,7 @@ def test_file_is_closed_after_reading(tmp_path: Path) -> None:
 _CHECKER = str(Path(sys.executable).with_name("compliance-checker"))
 
 
+@cache
 def _newest_cf() -> str:
     """Name the newest CF test up to 1.11 that the installed checker has."""
     listed = subprocess.run([_CHECKER, "--list-tests"], check=True, capture_output=True, text=True).stdout
