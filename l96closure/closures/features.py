@@ -102,7 +102,13 @@ class Features:
 
 
 class Scale(NamedTuple):
-    """How predictors are scaled (P,): (z - ``middle``) ``factor``, which takes ``lower`` and ``upper`` to -1 and 1."""
+    """How predictors are scaled: (z - ``middle``) ``factor``.
+
+    Attributes
+    ----------
+    lower, upper : values of each predictor that become -1 and 1 (P,).
+    middle, factor : (P,)
+    """
 
     lower: F64
     upper: F64
