@@ -13,7 +13,7 @@ import xarray as xr
 import l96closure as lc
 from l96closure.closures import Polynomial, SchrodingerBridge, Trend, choice, fitting
 from l96closure.closures.features import Features
-from l96closure.closures.regression import blocks, fit_trend
+from l96closure.closures.regression import Columns, blocks, fit_trend
 from l96closure.training import read
 
 F64 = npt.NDArray[np.float64]
@@ -226,3 +226,42 @@ def test_a_filtered_trend_is_uncorrelated_with_what_it_leaves_at_every_wavenumbe
     without, total = left(filtered=False)
     assert without.max() > 0.1
     assert np.abs(total / of_psi - 1.0).max() > 0.1
+
+
+def test_each_step_is_the_one_that_explains_most_beside_those_before() -> None:
+    """Chosen by trying all, one regression each, of all data and of the data without a block."""
+    features, options = made(1, (2,)), Trend(2, 1, hidden=3, ridge=1e-7)
+    columns, fit = Columns.of(features, options), fit_trend(SERIES, TARGET, features, options)
+    of = blocks(SERIES, features.longest)
+    for trend, kept in ((fit.trend, range(5)), (fit.without[2], (0, 1, 3, 4))):
+        parts = [(s, t) for b in kept for s, times in enumerate(of[b]) for t in times]
+        f = np.concatenate([[seen(features, SERIES[s], t, k) for k in range(K)] for s, t in parts])
+        y, design = np.concatenate([TARGET[s][t] for s, t in parts]), columns.design(np.clip(f, -1.0, 1.0))
+        steps = np.flatnonzero(columns.group == columns.group.max())
+        used = list(range(steps[0]))
+        for _ in range(3):
+            basis = np.linalg.qr(design[:, used])[0]
+            rest = design[:, steps] - basis @ (basis.T @ design[:, steps])
+            size = (rest**2).sum(axis=0)
+            gain = np.where(size > 1e-3 * len(y), (rest.T @ y) ** 2 / np.maximum(size, 1e-3), 0.0)
+            used.append(int(steps[np.argmax(gain)]))
+        expected = columns.hidden[:, np.sort(used[-3:]) - steps[0]]
+        np.testing.assert_array_equal(trend.hidden, expected)
+
+
+def test_steps_find_what_polynomials_do_not() -> None:
+    """A threshold in a combination of the past and the present, at a site that sees itself alone."""
+    rng, times = np.random.default_rng(6), 3000
+    z = rng.uniform(-1.0, 1.0, (times, K))
+    before = np.roll(z, 2, axis=0)
+    psi = np.where(z + 0.7 * before > 0.4, 1.0, -1.0) + 0.1 * rng.standard_normal(z.shape)
+    record = read(
+        xr.Dataset({"z": (("time", "k"), z), "psi": (("time", "k"), psi)}, {"time": 0.1 * np.arange(times)}),
+        lc.Fields(radius=0, lags=(0.2,)),
+        None,
+    )
+    features = choice.of(record, 0, (2,))
+    left = {
+        order: fit_trend(record.series, record.target, features, Trend(order=order)).held_out for order in (None, 3)
+    }
+    assert left[None] < 0.6 * left[3]
