@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -128,17 +129,15 @@ def climate(model: Any, closure: Any, truth: xr.Dataset, dt: float, duration: fl
     return found
 
 
-class FreshNoise:
-    """A closure that starts from the known past of z, but draws its noise anew."""
+def fresh_noise(closure: Any) -> Any:
+    """Return a closure that starts from the known past of z, but draws its noise anew."""
 
-    def __init__(self, closure: Any) -> None:
-        self.closure, self.step = closure, closure.step
-        self.dt, self.subgrid, self.past_steps = closure.dt, closure.subgrid, closure.past_steps
+    class FreshNoise(type(closure)):  # type: ignore[misc]
+        def init(self, z: np.ndarray, rng: Any, member: Any = 0, history: xr.Dataset | None = None) -> Any:
+            state = super().init(z, rng, member, history)
+            return state._replace(memory=self.law.initial(state))
 
-    def init(self, z: np.ndarray, rng: Any, member: Any = 0, history: xr.Dataset | None = None) -> Any:
-        """Put the noise of no past into the state."""
-        state = self.closure.init(z, rng, member, history)
-        return state._replace(memory=self.closure.law.initial(state))
+    return FreshNoise(**{part.name: getattr(closure, part.name) for part in fields(closure)})
 
 
 def forecasts(regime: str, closure: Any, reference: xr.Dataset, starts: int, yardstick: bool) -> dict[str, Any]:
@@ -150,7 +149,7 @@ def forecasts(regime: str, closure: Any, reference: xr.Dataset, starts: int, yar
     spacing = min(leads)
     grid = spacing * np.arange(round(max(leads) / spacing) + 1)
     at = [int(np.argmin(np.abs(grid - lead))) for lead in leads]
-    modes = {"known": (closure, True), "z_known": (FreshNoise(closure), True), "drawn": (closure, False)}
+    modes = {"known": (closure, True), "z_known": (fresh_noise(closure), True), "drawn": (closure, False)}
     for name, (one, past) in modes.items() if closure.past_steps else [("drawn", (closure, False))]:
         made = lc.forecast(model, one, reference, starts=starts, members=20, leads=grid, past=past, rng=5)
         z, truth = made["z"].values[:, :, at], made["observation"].values[:, at]

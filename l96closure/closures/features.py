@@ -104,10 +104,10 @@ class Features:
 class Scale(NamedTuple):
     """How predictors are scaled: (z - ``middle``) ``factor``.
 
-    Attributes
+    Parameters
     ----------
-    lower, upper : values of each predictor that become -1 and 1 (P,).
-    middle, factor : (P,)
+    lower, upper : what becomes -1 and 1 (P,).
+    middle, factor : the map (P,).
     """
 
     lower: F64
@@ -117,11 +117,11 @@ class Scale(NamedTuple):
 
     @classmethod
     def of(cls, lower: F64, upper: F64) -> Scale:
-        """Make it of ranges.
+        """Make it of ranges; the value of one that has but one becomes 0.
 
         Parameters
         ----------
-        lower, upper : ends of each range (P,); the value of an empty one becomes 0.
+        lower, upper : their ends (P,).
 
         Returns
         -------
