@@ -121,14 +121,14 @@ def test_a_run_outlives_one_of_its_workers(call: Call, two_workers: Any) -> None
     assert content(there.folder / "coarse.nc").identical(content(here.folder / "coarse.nc"))
 
 
-SHIFTED = ["+reference.model.F=9", "reference.spinup=1"]  # the coarse run spins up before its first record
+SHIFTED = ["+reference.model.F=9", "reference.spinup=0.25"]  # the coarse run spins up before its first record
 
 
 @pytest.mark.parametrize(
     ("closure", "shifted"), [("polynomial_ar1", True), ("analog", False), ("schrodinger_bridge", True)]
 )
 def test_batches_change_no_bit(call: Call, closure: str, shifted: bool) -> None:
-    run = [*TINY, "coarse.members=3", f"closure={closure}", "run_dir=mine"]
+    run = [*TINY, "coarse.members=3", "coarse.steps=50", f"closure={closure}", "run_dir=mine"]
     run += SHIFTED if shifted else []
     run += ["closure.fields.radius=1", "closure.fields.lags=[0.01,0.03]"] if closure == "schrodinger_bridge" else []
     assert call(*run, "stages=[simulate,fit]").status == 0
