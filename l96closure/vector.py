@@ -24,6 +24,7 @@ __all__ = [
     "LANES",
     "append_within",
     "dot",
+    "element",
     "exp2",
     "fma",
     "fnma",
@@ -96,6 +97,17 @@ def load(context: Any, array: Any, index: Any) -> Any:
         return value
 
     return _VECTORS[array.dtype](array, types.intp), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def element(context: Any, array: Any, index: Any) -> Any:
+    """Return an element of a C-ordered array, seen as flat; ``index`` is not negative, and nothing is done about it."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = cgutils.create_struct_proxy(signature.args[0])(context, builder, arguments[0]).data
+        return builder.load(builder.gep(data, [arguments[1]]))
+
+    return array.dtype(array, types.intp), generate
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]

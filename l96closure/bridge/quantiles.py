@@ -29,8 +29,9 @@ from l96closure.bridge.conditional import Bridge
 from l96closure.bridge.dictionary import ESTIMATORS, Dictionary, Kernel
 from l96closure.bridge.kernel_plan import DISTANCE
 from l96closure.compiled import cached
+from l96closure.vector import element
 
-__all__ = ["ConditionalQuantiles", "quantile", "tabulate"]
+__all__ = ["FARTHEST", "ConditionalQuantiles", "LookUp", "read_off", "tabulate"]
 
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
@@ -38,7 +39,7 @@ Index = npt.NDArray[np.intp]
 _SPACING, _FINEST = 0.5, 0.05  # of the coordinates of the table, in standard deviations of the kernel
 _MOST_NODES = 1024  # coordinates of the table
 _LEVELS = 129  # probabilities
-_FARTHEST = 4.0  # standard normal quantile of the last; beyond, the quantile stays as it is
+FARTHEST = 4.0  # standard normal quantile of the last; beyond, the quantile stays as it is
 _BUCKETS = 4096  # at most, of equal width, in which a coordinate finds the nodes around it
 _ROUNDING = 1e-8  # of values, in parts of the range of the quantiles at a coordinate
 _LIGHTEST = 60.0  # weights smaller by so many powers of two are left out
@@ -47,28 +48,56 @@ _GOOD_ERROR, _WORTHWHILE = 0.01, 0.85  # down to which the nodes are brought clo
 _LARGEST_ERROR = 0.1  # that goes without a warning
 
 
+class LookUp(NamedTuple):
+    """A table of quantiles as compiled code takes it.
+
+    Attributes
+    ----------
+    table : Q(Phi(xi) | x) in the units of the samples (N, L), at the nodes of one dictionary after the other's.
+    nodes : the coordinates x (N,), ascending within each dictionary.
+    per_gap : 1 over the distance from each node to the next (N,).
+    bucket : of each dictionary's buckets of coordinates, and the end, the last node at or below its start (D, B + 1).
+    lowest, per_unit : start of the first bucket and buckets per unit of the coordinate (D,).
+    """
+
+    table: F64
+    nodes: F64
+    per_gap: F64
+    bucket: Index
+    lowest: F64
+    per_unit: F64
+
+
 @dataclass(frozen=True, eq=False)
 class ConditionalQuantiles:
     """Quantiles of one value given one coordinate, for each of D dictionaries; made by :func:`tabulate`.
 
     Attributes
     ----------
-    table : Q(Phi(xi) | x) in the units of the samples (N, L), at the nodes of one dictionary after the other's.
-    nodes : the coordinates x (N,), ascending within each dictionary.
-    bucket : of each dictionary's buckets of coordinates, and the end, the last node at or below its start (D, B + 1).
-    lowest, per_unit : start of the first bucket and buckets per unit of the coordinate (D,).
+    look_up : the table, and how nodes are found in it.
     of : dictionary of each of K sites (K,).
     error : root mean square, over training states and noise, of the table less a direct evaluation, in standard
         deviations of the values of each dictionary (D,).
     """
 
-    table: F64
-    nodes: F64
-    bucket: Index
-    lowest: F64
-    per_unit: F64
+    look_up: LookUp
     of: Index
     error: F64
+
+    @property
+    def table(self) -> F64:
+        """Q(Phi(xi) | x) in the units of the samples (N, L), at the nodes of one dictionary after the other's."""
+        return self.look_up.table
+
+    @property
+    def nodes(self) -> F64:
+        """The coordinates x (N,), ascending within each dictionary."""
+        return self.look_up.nodes
+
+    @property
+    def ends(self) -> Index:
+        """First and last node of each dictionary (D, 2)."""
+        return self.look_up.bucket[:, [0, -1]]
 
     @classmethod
     def of_nodes(cls, table: F64, nodes: F64, ends: Index, of: Index, error: F64) -> ConditionalQuantiles:
@@ -91,7 +120,8 @@ class ConditionalQuantiles:
         bucket = np.empty((len(own), buckets + 1), np.intp)
         for row, one, (first, _) in zip(bucket, own, ends, strict=True):
             row[:] = first + np.searchsorted(one, np.linspace(one[0], one[-1], buckets + 1), side="right") - 1
-        return cls(table, nodes, bucket, np.array([one[0] for one in own]), buckets / spans, of, error)
+        per_gap = 1.0 / np.append(np.diff(nodes), np.inf)  # from one dictionary to the next nothing is read
+        return cls(LookUp(table, nodes, per_gap, bucket, np.array([one[0] for one in own]), buckets / spans), of, error)
 
     def tables(self) -> dict[str, npt.NDArray[Any]]:
         """Return what is read off, as plain arrays by name.
@@ -105,8 +135,8 @@ class ConditionalQuantiles:
         return {
             "quantile": self.table,
             "quantile_node": self.nodes,
-            "quantile_nodes_of": self.bucket[:, [0, -1]],
-            "quantile_noise": np.array([-_FARTHEST, _FARTHEST]),
+            "quantile_nodes_of": self.ends,
+            "quantile_noise": np.array([-FARTHEST, FARTHEST]),
             "dictionary_of_site": self.of,
         }
 
@@ -133,7 +163,7 @@ class ConditionalQuantiles:
         if x.shape[1:] != self.of.shape or noise.shape != x.shape:
             checks.reject("shapes of x and noise", (x.shape, noise.shape), f"(n, {self.of.size}), both")
         out = np.empty_like(x)
-        _look_up(x, noise, *self.arrays(), out)
+        _look_up(x, noise, self.look_up, self.of, out)
         return out
 
     def scores(self, x: F64, values: F64) -> F64:
@@ -157,65 +187,68 @@ class ConditionalQuantiles:
         if x.shape[1:] != self.of.shape or values.shape != x.shape:
             checks.reject("shapes of x and values", (x.shape, values.shape), f"(n, {self.of.size}), both")
         out = np.empty_like(x)
-        _invert(x, values, *self.arrays(), out)
+        _invert(x, values, self.look_up, self.of, out)
         return out
 
-    def arrays(self) -> tuple[npt.NDArray[Any], ...]:
-        return self.table, self.nodes, self.bucket, self.lowest, self.per_unit, self.of
+
+@numba.njit(forceinline=True, error_model="numpy", _nrt=False)  # type: ignore[untyped-decorator]
+def _place(x: float, cell: float, of: LookUp, d: int) -> tuple[int, float]:
+    """Return the last node of dictionary ``d`` at or below ``x``, and how far ``x`` is on the way to the next."""
+    end = d * of.bucket.shape[1]
+    first, last = end + np.int64(cell), element(of.bucket, end + of.bucket.shape[1] - 1) - 1
+    g = min(element(of.bucket, first), last)
+    g += np.int64((element(of.nodes, g + 1) <= x) & (g < last))  # as a rule no more than one node is in a bucket
+    while element(of.nodes, g + 1) <= x and g < last:
+        g += 1
+    return g, min(max((x - element(of.nodes, g)) * element(of.per_gap, g), 0.0), 1.0)
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def _place(x: float, nodes: F64, bucket: Index, lowest: float, per_unit: float) -> tuple[int, float]:
-    """Return the last node at or below ``x``, and how far ``x`` is on the way to the next, from 0 to 1."""
-    B = bucket.size - 1
-    b = int(min(max((x - lowest) * per_unit, 0.0), B - 1.0))
-    g, above = bucket[b], min(bucket[b + 1] + 1, bucket[B])
-    while above - g > 1:  # mostly at once: few nodes share a bucket
-        middle = (g + above) // 2
-        if nodes[middle] <= x:
-            g = middle
-        else:
-            above = middle
-    return g, min(max((x - nodes[g]) / (nodes[g + 1] - nodes[g]), 0.0), 1.0)
+@numba.njit(forceinline=True, error_model="numpy", _nrt=False)  # type: ignore[untyped-decorator]
+def read_off(x: float, cell: float, column: float, of: LookUp, d: int) -> float:
+    """Return the quantile at a coordinate, given its bucket in dictionary ``d`` and the column of the noise.
 
-
-@numba.njit(forceinline=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def quantile(x: float, noise: float, table: F64, nodes: F64, bucket: Index, lowest: float, per_unit: float) -> float:
-    """Return the quantile that noise asks for at a coordinate, of the dictionary that ``bucket`` (B + 1,) belongs to."""
-    if not np.isfinite(x) or np.isnan(noise):  # a run that is blowing up
-        return np.nan
-    L = table.shape[1]
-    g, row = _place(x, nodes, bucket, lowest, per_unit)
-    column = min(max((noise + _FARTHEST) * ((L - 1) / (2.0 * _FARTHEST)), 0.0), L - 1.0)
-    c = min(int(column), L - 2)
+    Both are numbers within the table, rounded down here.
+    """
+    L = of.table.shape[1]
+    g, row = _place(x, cell, of, d)
+    c = min(np.int64(column), L - 2)
     column -= c
-    lower = table[g, c] + column * (table[g, c + 1] - table[g, c])
-    upper = table[g + 1, c] + column * (table[g + 1, c + 1] - table[g + 1, c])
+    a, b = element(of.table, g * L + c), element(of.table, (g + 1) * L + c)
+    lower = a + column * (element(of.table, g * L + c + 1) - a)
+    upper = b + column * (element(of.table, (g + 1) * L + c + 1) - b)
     return lower + row * (upper - lower)  # type: ignore[no-any-return]
 
 
+@numba.njit(forceinline=True, error_model="numpy", _nrt=False)  # type: ignore[untyped-decorator]
+def _cell(x: float, of: LookUp, d: int) -> float:
+    return min(max((x - of.lowest[d]) * of.per_unit[d], 0.0), of.bucket.shape[1] - 2.0)
+
+
 @cached
-def _look_up(
-    x: F64, noise: F64, table: F64, nodes: F64, bucket: Index, lowest: F64, per_unit: F64, of: Index, out: F64
-) -> None:
+def _look_up(x: F64, noise: F64, of: LookUp, dictionary: Index, out: F64) -> None:
+    most = of.table.shape[1] - 1.0
     for n in range(x.shape[0]):
         for k in range(x.shape[1]):
-            h = of[k]
-            out[n, k] = quantile(x[n, k], noise[n, k], table, nodes, bucket[h], lowest[h], per_unit[h])
+            if not np.isfinite(x[n, k]) or np.isnan(noise[n, k]):  # a run that is blowing up
+                out[n, k] = np.nan
+                continue
+            d = dictionary[k]
+            column = min(max((noise[n, k] + FARTHEST) * (most / (2.0 * FARTHEST)), 0.0), most)
+            out[n, k] = read_off(x[n, k], _cell(x[n, k], of, d), column, of, d)
 
 
 @cached
-def _invert(
-    x: F64, values: F64, table: F64, nodes: F64, bucket: Index, lowest: F64, per_unit: F64, of: Index, out: F64
-) -> None:
+def _invert(x: F64, values: F64, of: LookUp, dictionary: Index, out: F64) -> None:
+    table = of.table
     L = table.shape[1]
     for n in range(x.shape[0]):
         for k in range(x.shape[1]):
-            h, wanted = of[k], values[n, k]
+            wanted = values[n, k]
             if not np.isfinite(x[n, k]) or np.isnan(wanted):
                 out[n, k] = np.nan
                 continue
-            g, row = _place(x[n, k], nodes, bucket[h], lowest[h], per_unit[h])
+            d = dictionary[k]
+            g, row = _place(x[n, k], _cell(x[n, k], of, d), of, d)
             # Where the quantile is the same for a range of noise, any of it makes the value: the middle is taken,
             # wherever in the range rounding has put the value.
             span = _between(table, g, row, L - 1) - _between(table, g, row, 0)
@@ -224,12 +257,12 @@ def _invert(
                 continue
             below = _crossing(table, g, row, wanted - _ROUNDING * span)
             above = _crossing(table, g, row, wanted + _ROUNDING * span)
-            out[n, k] = 0.5 * (below + above) * (2.0 * _FARTHEST / (L - 1)) - _FARTHEST
+            out[n, k] = 0.5 * (below + above) * (2.0 * FARTHEST / (L - 1)) - FARTHEST
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
 def _between(table: F64, g: int, row: float, c: int) -> float:
-    return table[g, c] + row * (table[g + 1, c] - table[g, c])  # type: ignore[no-any-return]
+    return table[g, c] + row * (table[g + np.uintp(1), c] - table[g, c])  # type: ignore[no-any-return]
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
@@ -364,7 +397,7 @@ class _Sorted(NamedTuple):
 
 def _table(samples: _Sorted) -> _Table:
     """Tabulate one dictionary, as finely as its error asks for and the number of nodes allows."""
-    noise = np.linspace(-_FARTHEST, _FARTHEST, _LEVELS)
+    noise = np.linspace(-FARTHEST, FARTHEST, _LEVELS)
     middles = 0.5 * (noise[1:] + noise[:-1])
     spacing, nodes = _SPACING, samples.nodes(_SPACING)
     while nodes.size > _MOST_NODES:

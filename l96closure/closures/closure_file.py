@@ -119,7 +119,7 @@ def _law_variables(law: DrivenLaw, sites: int) -> xr.Dataset:
                 "quantile": _named(("node", "level"), of.table, "quantile of the residual given a coordinate"),
                 "quantile_node": _named("node", of.nodes, "coordinate of the quantiles"),
                 "quantile_nodes_of": _named(
-                    ("dictionary", "end"), of.bucket[:, [0, -1]].astype(np.int32), "first and last node of a dictionary"
+                    ("dictionary", "end"), of.ends.astype(np.int32), "first and last node of a dictionary"
                 ),
                 "quantile_error": _named("dictionary", of.error, "error of the table in standard deviations"),
                 "dictionary_of_site": ("site", of.of.astype(np.int32)),

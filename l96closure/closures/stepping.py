@@ -16,14 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from l96closure import noise
-from l96closure.bridge.quantiles import ConditionalQuantiles, quantile
+from l96closure.bridge.quantiles import FARTHEST, ConditionalQuantiles, LookUp, read_off
 from l96closure.closures.features import Scale
 from l96closure.closures.state import State
 from l96closure.closures.trend import Terms, polynomial
 from l96closure.compiled import cached
-from l96closure.vector import LANES, exp2, fma, larger, load, smaller, splat, store
+from l96closure.vector import LANES, element, exp2, fma, larger, load, smaller, splat, store
 
-__all__ = ["Block", "Tables", "block_of", "draw", "left", "members_at_once"]
+__all__ = ["Block", "Rings", "Tables", "block_of", "close", "draw", "load_state", "members_at_once", "rings", "save_state", "take"]
 
 F64 = npt.NDArray[np.float64]
 U64 = npt.NDArray[np.uint64]
@@ -52,9 +52,11 @@ class Tables(NamedTuple):
     law : one of ``NO_LAW``, ``GAUSSIAN``, ``QUANTILES``.
     log_deviation, log_deviation_scale : Chebyshev coefficients of log2 of the standard deviation, the highest first,
         and how its coordinate is scaled.
-    quantile, node, bucket, lowest, per_unit, dictionary : see :class:`l96closure.bridge.ConditionalQuantiles`.
-    fresh, earlier : kernels of the noise (T,) and (p, T').
-    fresh_offset, earlier_offset : how far to the left their taps are, to the right if negative.
+    look_up, dictionary : table of quantiles, and the dictionary of each site (K,).
+    order : of the autoregression of the noise, p.
+    tap : weights of white noise and of the last noise in the noise of a step (T,), as many as are a multiple of four.
+    tap_row : what the weights are of: 0 the white noise, n the noise n steps before.
+    tap_offset : how far to the left of a site, to the right if negative.
     conserve : whether the mean over the sites is taken off.
     """
 
@@ -70,16 +72,12 @@ class Tables(NamedTuple):
     law: int
     log_deviation: F64
     log_deviation_scale: Scale
-    quantile: F64
-    node: F64
-    bucket: Index
-    lowest: F64
-    per_unit: F64
+    look_up: LookUp
     dictionary: Index
-    fresh: F64
-    fresh_offset: Index
-    earlier: F64
-    earlier_offset: Index
+    order: int
+    tap: F64
+    tap_row: Index
+    tap_offset: Index
     conserve: bool
 
     @classmethod
@@ -101,7 +99,6 @@ class Tables(NamedTuple):
         trend = [tables.get(name, none) for name in ("linear", "quadratic", "cubic", "hidden", "output")]
         if "linear" not in tables:
             trend = [np.zeros(1), np.zeros((1, 1)), none, np.empty((2, 0)), none]
-        earlier = tables.get("noise_earlier", np.empty((0, 1)))
         return cls(
             neighbour,
             _shift(neighbour),
@@ -116,10 +113,7 @@ class Tables(NamedTuple):
             np.ascontiguousarray(tables.get("log_variance", none)[::-1]) * (0.5 / math.log(2.0)),
             Scale.of(*tables.get("log_variance_range", np.array([0.0, 1.0]))[:, None]),
             *_quantiles(tables, sites),
-            tables.get("noise_fresh", none),
-            _signed(tables.get("noise_fresh_offset", none), sites),
-            np.ascontiguousarray(earlier),
-            _signed(tables.get("noise_earlier_offset", none), sites),
+            *_taps(tables, sites),
             bool(tables.get("conserve", False)),
         )
 
@@ -136,64 +130,87 @@ def _signed(offset: npt.NDArray[Any], sites: int) -> Index:
     return np.where(2 * offset > sites, offset - sites, offset)
 
 
-def _quantiles(tables: dict[str, npt.NDArray[Any]], sites: int) -> tuple[npt.NDArray[Any], ...]:
+def _quantiles(tables: dict[str, npt.NDArray[Any]], sites: int) -> tuple[LookUp, Index]:
     if "quantile" not in tables:
-        return np.zeros((2, 2)), np.zeros(2), np.zeros((1, 2), np.intp), np.zeros(1), np.zeros(1), np.zeros(1, np.intp)
-    names = "quantile", "quantile_node", "quantile_nodes_of", "dictionary_of_site"
-    return ConditionalQuantiles.of_nodes(*(tables[name] for name in names), np.empty(0)).arrays()
+        node, site = np.arange(2.0), np.zeros(sites, np.intp)
+        of = ConditionalQuantiles.of_nodes(np.zeros((2, 2)), node, np.array([[0, 1]]), site, node)
+    else:
+        names = "quantile", "quantile_node", "quantile_nodes_of", "dictionary_of_site"
+        of = ConditionalQuantiles.of_nodes(*(tables[name] for name in names), np.empty(0))
+    return of.look_up, of.of
+
+
+def _taps(tables: dict[str, npt.NDArray[Any]], sites: int) -> tuple[int, F64, Index, Index]:
+    """Return the order of the noise, and the taps of its kernels: weights, rows and offsets."""
+    if "noise_fresh" not in tables:
+        return 0, np.empty(0), np.empty(0, np.intp), np.empty(0, np.intp)
+    fresh, earlier = tables["noise_fresh"], tables["noise_earlier"]
+    weight = np.concatenate([fresh, earlier.ravel()])
+    row = np.repeat(np.arange(len(earlier) + 1), [fresh.size, *len(earlier) * [earlier.shape[1]]])
+    offset = np.concatenate([tables["noise_fresh_offset"], np.tile(tables["noise_earlier_offset"], len(earlier))])
+    more = (0, -weight.size % 4)
+    return len(earlier), np.pad(weight, more), np.pad(row, more), np.pad(_signed(offset, sites), more)
+
+
+class Rings(NamedTuple):
+    """Rows of fields on rings, each with what lies beyond its ends at either side.
+
+    Attributes
+    ----------
+    values : of one row after the other, flat.
+    stride, first : numbers of a row, and where its first site is.
+    left, right : numbers in the halos.
+    """
+
+    values: F64
+    stride: int
+    first: int
+    left: int
+    right: int
 
 
 class Block(NamedTuple):
-    """Memory of a block of M members while it steps, and where in it rows begin.
+    """Memory of a block of M members while it steps.
 
     Attributes
     ----------
     sites, members, predictors : K, M and P.
-    z : predictors, rows with halos.
-    z_stride, z_first : length of a row, and its first site.
-    seen : scaled predictors of the steps up to the longest lag, rows with halos.
-    seen_stride, seen_first, seen_left, seen_right : length of a row, its first site, numbers in the halos.
+    z : predictors.
+    seen : scaled predictors of the steps up to the longest lag H.
     outside : features outside of their ranges, of the same steps (H + 1, M), times the sites that see them.
-    before : predictors of the last H steps, rows.
-    stride : of all rows without halos.
+    before : predictors of the last H steps, rows without halos.
+    stride : of rows without halos.
     gathered : features of all sites, rows, where they are not those of a ring.
     place : where each feature begins.
-    noise : the white noise of a step, and the noise of the last p + 1 steps, rows with halos.
-    noise_stride, noise_first, noise_left, noise_right : as for ``seen``.
-    fresh_reach, earlier_reach : offsets of the kernels in numbers.
+    noise : the white noise of a step, and the noise of the last p + 1 steps.
+    tap_place : where each tap begins, for each place of the step's noise among the rows (p + 1, T).
     normal : standard normals of some steps.
     normal_stride : numbers of a step.
     counter, number : see :func:`l96closure.noise.fill`.
+    lowest, per_unit, cell, column : rows for the look-up of quantiles.
     psi : a row.
     """
 
     sites: int
     members: int
     predictors: int
-    z: F64
-    z_stride: int
-    z_first: int
-    seen: F64
-    seen_stride: int
-    seen_first: int
-    seen_left: int
-    seen_right: int
+    z: Rings
+    seen: Rings
     outside: Index
     before: F64
     stride: int
     gathered: F64
     place: Index
-    noise: F64
-    noise_stride: int
-    noise_first: int
-    noise_left: int
-    noise_right: int
-    fresh_reach: Index
-    earlier_reach: Index
+    noise: Rings
+    tap_place: Index
     normal: F64
     normal_stride: int
     counter: U64
     number: F64
+    lowest: F64
+    per_unit: F64
+    cell: F64
+    column: F64
     psi: F64
 
 
@@ -212,60 +229,61 @@ def members_at_once(sites: int, members: int) -> int:
     return max(1, min(members, _NUMBERS // sites))
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def _row(numbers: int, left: int, right: int) -> tuple[int, int]:
-    """Return length and first site of a row that is read and written in vectors and begins with a cache line."""
+@numba.njit  # type: ignore[untyped-decorator]
+def rings(rows: int, numbers: int, left: int, right: int) -> Rings:
+    """Return rows that are read and written in vectors, and begin with a cache line."""
     first = -(-left // _LINE) * _LINE
-    return first + -(-(-(-numbers // LANES) * LANES + right) // _LINE) * _LINE, first
+    stride = first + -(-(-(-numbers // LANES) * LANES + right) // _LINE) * _LINE
+    return Rings(np.zeros(rows * stride), stride, first, left, right)
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def left(offset: Index) -> int:
+def _most(offset: Index) -> int:
     """Return the largest of some offsets, 0 if there is none > 0."""
-    reach = 0
+    most = 0
     for i in range(offset.size):
-        reach = max(reach, offset[i])
-    return reach
+        most = max(most, offset[i])
+    return most
 
 
 @numba.njit  # type: ignore[untyped-decorator]
 def block_of(tables: Tables, predictors: int, members: int, steps: int) -> Block:
     """Make the memory of a block that is to make so many steps."""
-    K, P, M = tables.neighbour.shape[0], predictors, members
-    N, H, p = K * M, tables.lag[-1], tables.earlier.shape[0]
-    z_stride, z_first = _row(N, 2 * M, M)
-    seen_left, seen_right = left(-tables.shift) * M, left(tables.shift) * M
-    seen_stride, seen_first = _row(N, seen_left, seen_right)
-    noise_left = max(left(tables.fresh_offset), left(tables.earlier_offset)) * M
-    noise_right = max(left(-tables.fresh_offset), left(-tables.earlier_offset)) * M
-    noise_stride, noise_first = _row(N, noise_left, noise_right)
-    stride = _row(N, 0, 0)[0]
-    features = tables.terms.linear.size
-    normal_stride = -(-K // 4) * 4 * M
-    drawn = 0 if tables.fresh.size == 0 else max(1, min(steps, _NORMALS // N)) * normal_stride
+    K, P, M, H = tables.neighbour.shape[0], predictors, members, tables.lag[-1]
+    N, features, taps, rows = K * M, tables.terms.linear.size, tables.tap.size, tables.order + 1
+    stride, normal_stride = -(-N // LANES) * LANES, -(-K // 4) * 4 * M
+    noise_rows = rings(rows + 1, N, _most(tables.tap_offset) * M, _most(-tables.tap_offset) * M)
+    tap_place = np.empty(rows * taps, np.intp)
+    for now in range(rows):
+        for i in range(taps):
+            row = 0 if tables.tap_row[i] == 0 else 1 + (now - tables.tap_row[i]) % rows
+            tap_place[now * taps + i] = row * noise_rows.stride + noise_rows.first - tables.tap_offset[i] * M
+    lowest, per_unit = np.zeros(stride), np.zeros(stride)
+    for k in range(K):
+        for m in range(M):
+            lowest[k * M + m] = tables.look_up.lowest[tables.dictionary[k]]
+            per_unit[k * M + m] = tables.look_up.per_unit[tables.dictionary[k]]
+    drawn = normal_stride * (0 if taps == 0 else max(1, min(steps, _NORMALS // N)))
+    gathered = 0 if tables.shift.size else features * stride
     return Block(
         K, M, P,
-        np.zeros(P * z_stride), z_stride, z_first,
-        np.zeros((H + 1) * P * seen_stride), seen_stride, seen_first, seen_left, seen_right,
-        np.zeros((H + 1) * M, np.intp),
-        np.zeros(min(H, steps) * P * stride), stride,
-        np.zeros(features * stride if tables.shift.size == 0 else 0),
-        np.zeros(features, np.intp),
-        np.zeros((p + 2) * noise_stride), noise_stride, noise_first, noise_left, noise_right,
-        tables.fresh_offset * M, tables.earlier_offset * M,
-        np.zeros(drawn), normal_stride,
-        np.empty((4, drawn // 4), np.uint64), np.empty((4, drawn // 4)),
-        np.zeros(stride),
+        rings(P, N, 2 * M, M),
+        rings((H + 1) * P, N, _most(-tables.shift) * M, _most(tables.shift) * M),
+        np.zeros((H + 1) * M, np.intp), np.zeros(min(H, steps) * P * stride), stride,
+        np.zeros(gathered), np.zeros(features, np.intp),
+        noise_rows, tap_place,
+        np.zeros(drawn), normal_stride, np.empty((4, drawn // 4), np.uint64), np.empty((4, drawn // 4)),
+        lowest, per_unit, np.zeros(stride), np.zeros(stride), np.zeros(stride),
     )  # fmt: skip
 
 
 @numba.njit(forceinline=True, _nrt=False)  # type: ignore[untyped-decorator]
-def close(row: F64, first: int, numbers: int, left: int, right: int) -> None:
-    """Copy the ends of a ring into its halos."""
-    for i in range(left):
-        row[np.uintp(first - left + i)] = row[np.uintp(first + numbers - left + i)]
-    for i in range(right):
-        row[np.uintp(first + numbers + i)] = row[np.uintp(first + i)]
+def close(of: Rings, first: int, numbers: int) -> None:
+    """Copy the ends of the row that begins at a place into its halos."""
+    for i in range(of.left):
+        of.values[np.uintp(first - of.left + i)] = of.values[np.uintp(first + numbers - of.left + i)]
+    for i in range(of.right):
+        of.values[np.uintp(first + numbers + i)] = of.values[np.uintp(first + i)]
 
 
 @numba.njit(_nrt=False)  # type: ignore[untyped-decorator]
@@ -277,13 +295,13 @@ def load_state(
     for p in range(P):
         for k in range(K):
             for m in range(M):
-                block.z[p * block.z_stride + block.z_first + k * M + m] = z[begin + m, p, k]
-    for lag in range(tables.earlier.shape[0]):
+                block.z.values[p * block.z.stride + block.z.first + k * M + m] = z[begin + m, p, k]
+    for lag in range(tables.order):
         first = _noise_row(tables, block, -1 - lag)
         for k in range(K):
             for m in range(M):
-                block.noise[first + k * M + m] = memory[begin + m, lag, k]
-        close(block.noise, first, K * M, block.noise_left, block.noise_right)
+                block.noise.values[first + k * M + m] = memory[begin + m, lag, k]
+        close(block.noise, first, K * M)
     for before in range(1, tables.lag[-1] + 1):
         for lag in tables.lag:
             if lag - steps < before <= lag:  # a step looks at it
@@ -301,11 +319,11 @@ def save_state(
 ) -> None:
     """Put the memory after so many steps into arrays (member, ...), the history before them being known."""
     K, M, P, H = block.sites, block.members, block.predictors, tables.lag[-1]
-    for lag in range(tables.earlier.shape[0]):
+    for lag in range(tables.order):
         first = _noise_row(tables, block, steps - 1 - lag)
         for m in range(M):
             for k in range(K):
-                memory[begin + m, lag, k] = block.noise[first + k * M + m]
+                memory[begin + m, lag, k] = block.noise.values[first + k * M + m]
     for before in range(H):
         for m in range(M):
             for p in range(P):
@@ -321,15 +339,15 @@ def save_state(
 @numba.njit(forceinline=True, _nrt=False)  # type: ignore[untyped-decorator]
 def _noise_row(tables: Tables, block: Block, step: int) -> int:
     """Return where the noise of a step begins, counted from the first of the block, which is step 0."""
-    rows = tables.earlier.shape[0] + 1
-    return (1 + (step + rows) % rows) * block.noise_stride + block.noise_first
+    rows = tables.order + 1
+    return (1 + (step + rows) % rows) * block.noise.stride + block.noise.first
 
 
 @numba.njit(forceinline=True, _nrt=False)  # type: ignore[untyped-decorator]
 def _seen_row(tables: Tables, block: Block, step: int, p: int) -> int:
     """Return where predictor ``p`` of a step begins among what is seen, counted as in :func:`_noise_row`."""
     rows = tables.lag[-1] + 1
-    return ((step + rows) % rows * block.predictors + p) * block.seen_stride + block.seen_first
+    return ((step + rows) % rows * block.predictors + p) * block.seen.stride + block.seen.first
 
 
 @numba.njit(forceinline=True, _nrt=False)  # type: ignore[untyped-decorator]
@@ -341,16 +359,17 @@ def _see(tables: Tables, block: Block, step: int, p: int, z: F64, first: int) ->
     at = _seen_row(tables, block, step, p)
     for e in range(0, N, LANES):
         x = (load(z, first + e) - middle) * factor
-        store(smaller(splat(1.0), larger(splat(-1.0), x)), block.seen, at + e)  # NaN stays
-    close(block.seen, at, N, block.seen_left, block.seen_right)
+        store(smaller(splat(1.0), larger(splat(-1.0), x)), block.seen.values, at + e)  # NaN stays
+    close(block.seen, at, N)
     rows = tables.lag[-1] + 1
     count = (step + rows) % rows * M
-    for m in range(M):
-        if p == 0:
-            block.outside[count + m] = 0
-        for k in range(block.sites):
+    if p == 0:
+        for m in range(M):
+            block.outside[np.uintp(count + m)] = 0
+    for k in range(block.sites):
+        for m in range(M):
             value = z[np.uintp(first + k * M + m)]
-            block.outside[count + m] += tables.seen_by[k] * ((value < lower) | (value > upper))
+            block.outside[np.uintp(count + m)] += tables.seen_by[k] * ((value < lower) | (value > upper))
 
 
 @numba.njit(forceinline=True, _nrt=False)  # type: ignore[untyped-decorator]
@@ -367,7 +386,7 @@ def _place(tables: Tables, block: Block, step: int) -> None:
                     block.place[i] = i * block.stride
                     for k in range(block.sites):
                         for m in range(M):
-                            value = block.seen[first + tables.neighbour[k, w] * M + m]
+                            value = block.seen.values[first + tables.neighbour[k, w] * M + m]
                             block.gathered[block.place[i] + k * M + m] = value
                 i += 1
 
@@ -377,9 +396,9 @@ def _trend(tables: Tables, block: Block, step: int, outside: Index) -> None:
     """Write the trend of a step into psi, and count what is out of its range."""
     M, P, rows = block.members, block.predictors, tables.lag[-1] + 1
     for p in range(P):
-        _see(tables, block, step, p, block.z, p * block.z_stride + block.z_first)
+        _see(tables, block, step, p, block.z.values, p * block.z.stride + block.z.first)
     _place(tables, block, step)
-    values = block.seen if tables.shift.size else block.gathered
+    values = block.seen.values if tables.shift.size else block.gathered
     for e in range(0, block.sites * M, LANES):
         store(polynomial(values, block.place, e, tables.terms), block.psi, e)
     for lag in tables.lag:
@@ -389,43 +408,56 @@ def _trend(tables: Tables, block: Block, step: int, outside: Index) -> None:
 
 
 @numba.njit(forceinline=True, _nrt=False)  # type: ignore[untyped-decorator]
-def _taps(values: F64, first: int, kernel: F64, start: int, reach: Index, sums: Any) -> Any:
-    """Add the taps of a kernel, the i-th to partial sum number i % 4."""
-    a, b, c, d = sums
-    whole = reach.size // 4 * 4
-    for i in range(0, whole, 4):
-        a = fma(splat(kernel[start + i]), load(values, first - reach[i]), a)
-        b = fma(splat(kernel[start + i + 1]), load(values, first - reach[i + 1]), b)
-        c = fma(splat(kernel[start + i + 2]), load(values, first - reach[i + 2]), c)
-        d = fma(splat(kernel[start + i + 3]), load(values, first - reach[i + 3]), d)
-    for i in range(whole, reach.size):
-        a = fma(splat(kernel[start + i]), load(values, first - reach[i]), a)
-    return a, b, c, d
+def _colour(tables: Tables, block: Block, step: int, normal: int) -> int:
+    """Make the noise of a step of the normals that begin at a place; return where it begins."""
+    N, taps = block.sites * block.members, tables.tap.size
+    for e in range(0, N, LANES):
+        store(load(block.normal, normal + e), block.noise.values, block.noise.first + e)
+    close(block.noise, block.noise.first, N)
+    first, rows = _noise_row(tables, block, step), tables.order + 1
+    place = (step + rows) % rows * taps
+    e = 0
+    while e + LANES < N:
+        a, b = weighted_pair(tables.tap, block.noise.values, block.tap_place, place, taps, e)
+        store(a, block.noise.values, first + e)
+        store(b, block.noise.values, first + e + LANES)
+        e += 2 * LANES
+    if e < N:
+        store(weighted(tables.tap, block.noise.values, block.tap_place, place, taps, e), block.noise.values, first + e)
+    close(block.noise, first, N)
+    return first
 
 
 @numba.njit(forceinline=True, _nrt=False)  # type: ignore[untyped-decorator]
-def _colour(tables: Tables, block: Block, step: int, normal: int) -> int:
-    """Make the noise of a step of the normals that begin at a place; return where it begins."""
-    N, p, T = block.sites * block.members, tables.earlier.shape[0], tables.earlier.shape[1]
-    for e in range(0, N, LANES):
-        store(load(block.normal, normal + e), block.noise, block.noise_first + e)
-    close(block.noise, block.noise_first, N, block.noise_left, block.noise_right)
-    first = _noise_row(tables, block, step)
-    earlier = tables.earlier.reshape(p * T)
-    zero = splat(0.0)
-    for e in range(0, N, LANES):
-        sums = zero, zero, zero, zero
-        sums = _taps(block.noise, block.noise_first + e, tables.fresh, 0, block.fresh_reach, sums)
-        before = first
-        for lag in range(p):
-            before -= block.noise_stride
-            if before < block.noise_stride:
-                before += (p + 1) * block.noise_stride
-            sums = _taps(block.noise, before + e, earlier, lag * T, block.earlier_reach, sums)
-        a, b, c, d = sums
-        store((a + b) + (c + d), block.noise, first + e)
-    close(block.noise, first, N, block.noise_left, block.noise_right)
-    return first
+def weighted(weight: F64, values: F64, place: Index, first: int, count: int, e: int) -> Any:
+    """Return sum_i weight[i] values[place[first + i] + e] at sixteen sites, the i-th term in partial sum i % 4."""
+    a, b, c, d = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
+    for i in range(0, count, 4):
+        at = first + i
+        a = fma(splat(element(weight, i)), load(values, element(place, at) + e), a)
+        b = fma(splat(element(weight, i + 1)), load(values, element(place, at + 1) + e), b)
+        c = fma(splat(element(weight, i + 2)), load(values, element(place, at + 2) + e), c)
+        d = fma(splat(element(weight, i + 3)), load(values, element(place, at + 3) + e), d)
+    return (a + b) + (c + d)
+
+
+@numba.njit(forceinline=True, _nrt=False)  # type: ignore[untyped-decorator]
+def weighted_pair(weight: F64, values: F64, place: Index, first: int, count: int, e: int) -> Any:
+    """Return :func:`weighted` for ``e`` and for the sixteen sites after it, at less than twice the price."""
+    a, b, c, d = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
+    p, q, r, s = a, b, c, d
+    after = e + LANES
+    for i in range(0, count, 4):
+        at = first + i
+        w, x = splat(element(weight, i)), element(place, at)
+        a, p = fma(w, load(values, x + e), a), fma(w, load(values, x + after), p)
+        w, x = splat(element(weight, i + 1)), element(place, at + 1)
+        b, q = fma(w, load(values, x + e), b), fma(w, load(values, x + after), q)
+        w, x = splat(element(weight, i + 2)), element(place, at + 2)
+        c, r = fma(w, load(values, x + e), c), fma(w, load(values, x + after), r)
+        w, x = splat(element(weight, i + 3)), element(place, at + 3)
+        d, s = fma(w, load(values, x + e), d), fma(w, load(values, x + after), s)
+    return (a + b) + (c + d), (p + q) + (r + s)
 
 
 @numba.njit(forceinline=True, _nrt=False)  # type: ignore[untyped-decorator]
@@ -434,15 +466,22 @@ def _add_residual(tables: Tables, block: Block, xi: int) -> None:
     M, N = block.members, block.sites * block.members
     given, first = block.psi, 0
     if tables.coordinate >= 0:
-        given, first = block.z, tables.coordinate * block.z_stride + block.z_first
+        given, first = block.z.values, tables.coordinate * block.z.stride + block.z.first
     if tables.law == QUANTILES:
+        of = tables.look_up
+        most, cells = of.table.shape[1] - 1.0, of.bucket.shape[1] - 2.0
+        zero, per_noise = splat(0.0), splat(most / (2.0 * FARTHEST))
+        for e in range(0, N, LANES):
+            cell = (load(given, first + e) - load(block.lowest, e)) * load(block.per_unit, e)
+            column = (load(block.noise.values, xi + e) + splat(FARTHEST)) * per_noise
+            store(smaller(larger(cell, zero), splat(cells)), block.cell, e)  # NaN becomes 0
+            store(smaller(larger(column, zero), splat(most)), block.column, e)
         for k in range(block.sites):
             d = tables.dictionary[k]
             for e in range(k * M, (k + 1) * M):
-                block.psi[e] += quantile(
-                    given[np.uintp(first + e)], block.noise[np.uintp(xi + e)], tables.quantile, tables.node,
-                    tables.bucket[d], tables.lowest[d], tables.per_unit[d],
-                )  # fmt: skip
+                x = element(given, first + e)
+                drawn = read_off(x, element(block.cell, e), element(block.column, e), of, d)
+                block.psi[np.uintp(e)] += drawn + 0.0 * x  # NaN where x is not finite
     if tables.law == GAUSSIAN:
         scale, coefficients = tables.log_deviation_scale, tables.log_deviation
         for e in range(0, N, LANES):
@@ -452,7 +491,7 @@ def _add_residual(tables: Tables, block: Block, xi: int) -> None:
             for a in range(coefficients.size - 1):
                 here, after = fma(x + x, here, splat(coefficients[a]) - after), here
             deviation = exp2(fma(x, here, splat(coefficients[coefficients.size - 1]) - after))
-            store(fma(deviation, load(block.noise, xi + e), load(block.psi, e)), block.psi, e)
+            store(fma(deviation, load(block.noise.values, xi + e), load(block.psi, e)), block.psi, e)
 
 
 @numba.njit(forceinline=True, _nrt=False)  # type: ignore[untyped-decorator]
@@ -472,7 +511,7 @@ def draw(tables: Tables, block: Block, steps: int, step: int, key: Any, number: 
         for p in range(P):
             row = (step % min(H, steps) * P + p) * block.stride
             for e in range(0, N, LANES):
-                store(load(block.z, p * block.z_stride + block.z_first + e), block.before, row + e)
+                store(load(block.z.values, p * block.z.stride + block.z.first + e), block.before, row + e)
     if tables.trend:
         _trend(tables, block, step, outside)
     else:

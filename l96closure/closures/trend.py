@@ -224,12 +224,15 @@ def polynomial(values: F64, place: Index, e: int, terms: Terms) -> Any:
         for a in range(terms.chebyshev.shape[1] - 1):
             here, after = fma(x + x, here, splat(terms.chebyshev[p, a]) - after), here
         total = total + fma(x, here, splat(terms.chebyshev[p, terms.chebyshev.shape[1] - 1]) - after)
-    f = load_each(values, place, leading, e, _IN_REGISTERS)
     if terms.order == 1:
-        total = dot(terms.linear, leading, f, _leading(values, place, e, terms.linear, 0, 0, total))
-    elif terms.order == 2:
+        for i in range(terms.padding, F):
+            total = fma(splat(terms.linear[i]), load(values, place[i] + e), total)
+        if terms.output.size == 0:
+            return total
+    f = load_each(values, place, leading, e, _IN_REGISTERS)
+    if terms.order == 2:
         total, at = _rows(values, place, e, terms.products, 0, terms.padding, f, total)
-    else:
+    elif terms.order == 3:
         at = 0
         for i in range(terms.padding, F):
             slope, at = _rows(values, place, e, terms.products, at, i, f, splat(terms.linear[i]))
