@@ -14,6 +14,7 @@ import xarray as xr
 from l96closure import checks, loop
 from l96closure.closures import Closure
 from l96closure.closures import state as states
+from l96closure.compiled_loop import CompiledLoop
 from l96closure.histories import starts_from
 from l96closure.loop import Records
 from l96closure.pairing import SchemeWarning, Tendency, mismatch, scheme_of, step_of, tendency_of
@@ -69,6 +70,7 @@ class BlowUpError(FloatingPointError):
 
 
 _PUSHED = 1e-3  # part by which the states of half of the members are changed, to see whether the others notice
+_MEMBER_STEPS_PER_CALL = 100_000  # between two looks at the clock, which take some hundredths of a second
 _ROUNDING = 1e2  # spacings of its numbers, by which a tendency may differ where nothing it depends on does
 
 
@@ -142,7 +144,8 @@ def integrate(
     numbers = states.member_numbers(member, len(z)).astype(np.int64)
     check_tendency(tendency, z)
     state = first_state(closure, z.copy(), checks.generator("rng", rng), member, past)
-    run = _Run(tendency, closure, scheme, dt, steps, save_every, numbers, (z, state))
+    compiled = CompiledLoop.of(tendency, closure, scheme, dt, z.shape[1])
+    run = _Run(tendency, closure, scheme, dt, steps, save_every, numbers, (z, state), compiled)
     depends = ("coarse model", model, closure, z, steps, dt, scheme, save_every, state)
     loop.run(run, restart and restart.of(*depends))
     return run.dataset(steps)
@@ -152,7 +155,7 @@ def integrate(
 class _Run:
     """The coarse run, for :func:`l96closure.loop.run`; a state is z (member, K) and the closure's state.
 
-    A block is one step, as model and closure are code of Python's that may be slow.
+    A block is one step where model or closure are code of Python's that may be slow.
     """
 
     tendency: Tendency
@@ -163,9 +166,11 @@ class _Run:
     save_every: int
     numbers: npt.NDArray[np.int64]
     start: tuple[F64, Any]
-    at_once = 1
+    compiled: CompiledLoop | None
 
     def __post_init__(self) -> None:
+        members = len(self.start[0])
+        self.at_once = 1 if self.compiled is None else max(1, _MEMBER_STEPS_PER_CALL // members)
         self.label = f"coarse model ({self.scheme})"
         self._tried, self._outside = False, None
         members, K = self.start[0].shape
@@ -178,19 +183,37 @@ class _Run:
         return self.start
 
     def advance(self, now: tuple[F64, Any], step: int, steps: int) -> tuple[tuple[F64, Any], int]:
-        """Make so many steps; raises :class:`BlowUpError` after the first whose state is not finite."""
+        """Make steps; raises :class:`BlowUpError` after the first whose state is not finite."""
+        made = 0 if self.compiled is None else steps
+        while made:
+            z, state = self._compiled_steps(now, step, made)
+            if np.isfinite(z).all():
+                return (z, state), made
+            made //= 2  # the first steps stay finite, perhaps: what has blown up once stays so
+        return self._python_step(now, step), 1
+
+    def _compiled_steps(self, now: tuple[F64, Any], step: int, steps: int) -> tuple[F64, Any]:
+        """Make steps in compiled code."""
+        assert self.compiled is not None
+        count = -(-step // self.save_every)
+        z, state = self.compiled.advance(*now, step, steps, self.save_every, (self._z, self._psi, count))
+        self.records.count = -(-(step + steps) // self.save_every)
+        self._outside = state.outside
+        return z, state
+
+    def _python_step(self, now: tuple[F64, Any], step: int) -> tuple[F64, Any]:
+        """Make a step in Python."""
         z, state = now
-        for number in range(step, step + steps):
-            with np.errstate(over="ignore", invalid="ignore"):  # a blow-up ends in the error below, not in warnings
-                psi, state = self.closure.step(z, state) if self._tried else take_step(self.closure, z, state)
-                following = SCHEMES[self.scheme](self.tendency, z, psi, self.dt)
-            self._tried, self._outside = True, getattr(state, "outside", None)
-            if number % self.save_every == 0:
-                self.records.put(z=z, psi=psi)
-            if not np.isfinite(following).all():
-                raise self._blow_up(z, psi, following, number + 1)
-            z = following
-        return (z, state), steps
+        with np.errstate(over="ignore", invalid="ignore"):  # a blow-up ends in the error below, not in warnings
+            psi, state = self.closure.step(z, state) if self._tried else take_step(self.closure, z, state)
+            following = SCHEMES[self.scheme](self.tendency, z, psi, self.dt)
+        self._tried, self._outside = True, getattr(state, "outside", None)
+        self.records.count = -(-step // self.save_every)
+        if step % self.save_every == 0:
+            self.records.put(z=z, psi=psi)
+        if not np.isfinite(following).all():
+            raise self._blow_up(z, psi, following, step + 1)
+        return following, state
 
     def kept(self, now: tuple[F64, Any]) -> xr.Dataset:
         """Return both parts of the state."""

@@ -22,8 +22,11 @@ from typing import Any, TypeVar, cast
 
 import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core.compiler_machinery import register_pass
+from numba.core.typed_passes import NativeLowering
 
-__all__ = ["cached", "in_turn", "threaded", "threads"]
+__all__ = ["cached", "in_turn", "part", "threaded", "threads"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -101,6 +104,43 @@ def cached(function: _Function | None = None, *, parallel: bool = False, **optio
     with suppress(OSError, RuntimeError):  # nowhere to write, or no sources to read
         compiled._cache = _Cache(plain, parallel)
     return compiled
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)  # type: ignore[untyped-decorator]
+class _LoweringOfParts(NativeLowering):  # type: ignore[misc]
+    """Make no machine code of a function: those that take it in make their own."""
+
+    _name = "lowering_of_parts"
+
+    def run_pass(self, state: Any) -> bool:
+        state.library = state.targetctx.codegen().create_library(state.func_id.func_qualname)
+        state.library._optimize_final_module = lambda: None  # nothing is gained before it is taken in
+        state.library.enable_object_caching()
+        state.flags.no_compile = True
+        super().run_pass(state)
+        place = {}.copy  # any builtin of its own, in place of the machine code, by which callers find it
+        state.targetctx.insert_user_function(place, state.cr.fndesc, [state.library])
+        state["cr"] = state.cr._replace(cfunc=place)
+        return True
+
+
+class _CompilerOfParts(CompilerBase):  # type: ignore[misc]
+    def define_pipelines(self) -> list[Any]:
+        manager = DefaultPassBuilder.define_nopython_pipeline(self.state)
+        manager.passes = [
+            (_LoweringOfParts if one is NativeLowering else one, why) for one, why in manager.passes
+        ]
+        manager.finalize()
+        return [manager]
+
+
+def part(function: _Function) -> _Function:
+    """Compile a function that only compiled functions call, which take it in; it makes no arrays.
+
+    Without machine code of its own it compiles several times faster, without counts of references it runs faster.
+    """
+    how = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "_nrt": False, "error_model": "numpy"}
+    return cast(_Function, numba.njit(forceinline=True, pipeline_class=_CompilerOfParts, **how)(function))
 
 
 def threaded(function: _Function) -> _Function:

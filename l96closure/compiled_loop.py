@@ -1,33 +1,58 @@
-"""The coarse model in compiled code: many steps of a block of members in one call.
+"""The coarse model in compiled code: many steps of many members in one call.
 
-The arithmetic is that of :mod:`l96closure.schemes`, operation by operation, so that a run has the same bits whether its
-steps are made here or in Python.
+The arithmetic is that of :mod:`l96closure.schemes` and of the closures' ``step``, operation by operation, so that a run
+has the same bits whether its steps are made here or one by one in Python.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 import numpy.typing as npt
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
-from l96closure.closures import stepping
+from l96closure import noise
+from l96closure.closures import NoClosure, stepping
+from l96closure.closures.composed import Composed
+from l96closure.closures.state import State
 from l96closure.closures.stepping import Block, Rings, Tables
-from l96closure.compiled import cached
+from l96closure.compiled import cached, part, threads
+from l96closure.pairing import Tendency
+from l96closure.systems.lorenz96 import TwoScaleLorenz96
 from l96closure.vector import LANES, load, splat, store
 
-__all__ = ["Ensemble", "advance"]
+__all__ = ["CompiledLoop"]
 
 F64 = npt.NDArray[np.float64]
 U64 = npt.NDArray[np.uint64]
 Index = npt.NDArray[np.intp]
 
-EULER, RK4 = range(2)
+_SCHEMES = "euler", "rk4"
+_EULER = 0
+_ARRAY = types.float64[:, ::1]
+_POINTER = types.CPointer(types.float64)
+_CALL = types.void(_POINTER, _POINTER, types.intp, types.intp)
 
 
-class Ensemble(NamedTuple):
-    """An ensemble of coarse models and what its closure carries; arrays (n, ...), written to.
+class _Model(NamedTuple):
+    """The resolved part: scheme, step, forcing of Lorenz-96 or the address of the user's tendency, 0 if there is none."""
+
+    scheme: int
+    dt: float
+    forcing: float
+    tendency: int
+
+
+class _Ensemble(NamedTuple):
+    """Members and what their closure carries; all but ``history`` and ``member`` are written to.
 
     Attributes
     ----------
@@ -42,83 +67,231 @@ class Ensemble(NamedTuple):
     history: F64
     before: F64
     outside: Index
-    key: Any
-    number: Any
+    key: np.uint64
+    number: np.uint64
     member: U64
 
 
-@numba.njit(forceinline=True, _nrt=False)  # type: ignore[untyped-decorator]
-def _lorenz96(z: F64, first: int, e: int, M: int, F: Any) -> Any:
-    """G(z) of :func:`l96closure.systems.lorenz96_core.resolved` at sixteen sites of a block."""
-    at = first + e
+class _Records(NamedTuple):
+    """Where every how many-th step is written, z and psi (n, record, K); numbers of the first step and record."""
+
+    z: F64
+    psi: F64
+    every: int
+    step: int
+    record: int
+
+
+@dataclass(frozen=True)
+class CompiledLoop:
+    """A coarse model whose tendency and closure are compiled.
+
+    Made by :meth:`of`, and used by :func:`l96closure.integrate`.
+    """
+
+    tables: Tables
+    model: _Model
+    call: Any = None  # keeps the machine code alive that the model's address points to
+
+    @classmethod
+    def of(cls, tendency: Tendency, closure: Any, scheme: str, dt: float, sites: int) -> CompiledLoop | None:
+        """Make it, where all parts are compiled: else return None.
+
+        Parameters
+        ----------
+        tendency : that of :class:`l96closure.TwoScaleLorenz96`, or a function z (member, K) -> dz/dt (member, K)
+            compiled by ``numba.njit``.
+        closure : one of ours that has tables.
+        scheme : ``rk4`` or ``euler``.
+        dt : the step.
+        sites : K.
+
+        Returns
+        -------
+        The loop, or None.
+        """
+        tables = _tables(closure, sites)
+        if tables is None:
+            return None
+        number = _SCHEMES.index(scheme)
+        if getattr(tendency, "__func__", None) is TwoScaleLorenz96.resolved_tendency:
+            model: TwoScaleLorenz96 = tendency.__self__  # type: ignore[attr-defined]
+            return cls(tables, _Model(number, dt, float(model.F), 0))
+        call = _callable(tendency)
+        return None if call is None else cls(tables, _Model(number, dt, 0.0, call.address), call)
+
+    def advance(
+        self, z: F64, state: State, step: int, steps: int, every: int, records: tuple[F64, F64, int]
+    ) -> tuple[F64, State]:
+        """Make so many steps.
+
+        Parameters
+        ----------
+        z : slow variables (n, K).
+        state : of the closure.
+        step : number of the first.
+        steps : how many.
+        every : every how many-th is recorded.
+        records : for z and psi (n, record, K), and number of the next.
+
+        Returns
+        -------
+        z after the steps, finite or not, and the state of the closure.
+        """
+        members, K = z.shape
+        memory = state.memory.copy() if state.memory.ndim == 3 else np.empty((members, 0, K))
+        history = state.history if state.history.ndim == 4 else np.empty((members, 0, 1, K))
+        noise.check_step(state.step + steps)
+        ensemble = _Ensemble(
+            z.copy(), memory, history, np.empty_like(history), state.outside.copy(),
+            np.uint64(state.key), np.uint64(state.step + 1), state.member,
+        )  # fmt: skip
+        where = _Records(*records[:2], every, step, records[2])
+        shares = max(1, min(threads(), members // stepping.members_at_once(K, members)))
+        ends = np.linspace(0, members, shares + 1).astype(int).tolist()
+        at_once = stepping.members_at_once(K, -(-members // shares))
+        calls = [
+            (self.tables, self.model, ensemble, where, begin, end, at_once, steps)
+            for begin, end in zip(ends, ends[1:], strict=False)
+        ]
+        if shares == 1:
+            _advance(*calls[0])
+        else:
+            with ThreadPoolExecutor(shares) as pool:
+                list(pool.map(lambda call: _advance(*call), calls))
+        state = state._replace(step=state.step + steps, outside=ensemble.outside)
+        if memory.size:
+            state = state._replace(memory=memory)
+        return ensemble.z, state._replace(history=ensemble.before) if history.size else state
+
+
+def _tables(closure: Any, sites: int) -> Tables | None:
+    step = type(closure).step
+    if step is NoClosure.step:
+        return Tables.of({}, sites)
+    fits = step is Composed.step and closure.fields.input_shape == (sites,)
+    return closure.compiled if fits else None
+
+
+@functools.lru_cache(maxsize=16)
+def _callable(tendency: Tendency) -> Any:
+    """Return a user's compiled tendency as a function of addresses; None where it is not compiled, or for no arrays."""
+    if not isinstance(tendency, numba.core.registry.CPUDispatcher):
+        return None
+    user: Callable[[F64], F64] = tendency
+
+    @numba.cfunc(_CALL)  # type: ignore[untyped-decorator]
+    def call(z: Any, out: Any, members: int, sites: int) -> None:
+        gives = numba.carray(out, (members, sites))
+        try:
+            gives[:] = user(numba.carray(z, (members, sites)))
+        except Exception:
+            gives[:] = np.nan  # the step is made again in Python, where it raises
+
+    return call
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _call_tendency(context: Any, address: Any, z: Any, out: Any, members: Any, sites: Any) -> Any:
+    """Call a function of the type ``_CALL`` at an address with arrays."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address, z, out, members, sites = arguments
+        pointers = [context.make_array(kind)(context, builder, one).data for kind, one in ((signature.args[1], z), (signature.args[2], out))]
+        kind = ir.FunctionType(ir.VoidType(), [one.type for one in (*pointers, members, sites)])
+        builder.call(builder.inttoptr(address, kind.as_pointer()), [*pointers, members, sites])
+        return context.get_dummy_value()
+
+    return types.void(types.intp, z, out, types.intp, types.intp), generate
+
+
+@part
+def _lorenz96(z: F64, at: int, M: int, F: Any) -> Any:
+    """G(z) of :func:`l96closure.systems.lorenz96_core.resolved` at sixteen sites of a ring."""
     return F - (load(z, at - M) * (load(z, at - 2 * M) - load(z, at + M)) + load(z, at))
 
 
-@numba.njit(forceinline=True, _nrt=False)  # type: ignore[untyped-decorator]
-def _model_step(block: Block, scheme: int, dt: float, forcing: float, stage: Rings, slope: F64) -> None:
-    """Advance z by a step with psi."""
-    M, N, row = block.members, block.sites * block.members, block.stride
-    z, y, psi, first, F = block.z.values, stage.values, block.psi, stage.first, splat(forcing)
-    if scheme == EULER:
-        for e in range(0, N, LANES):
-            k = _lorenz96(z, first, e, M, F) + load(psi, e)
-            store(load(z, first + e) + k * splat(dt), slope, e)
-    else:
-        half, two = splat(0.5 * dt), splat(2.0)
-        for e in range(0, N, LANES):
-            k = _lorenz96(z, first, e, M, F) + load(psi, e)
-            store(k, slope, e)
-            store(load(z, first + e) + half * k, y, first + e)
-        stepping.close(stage, first, N)
-        for e in range(0, N, LANES):
-            k = _lorenz96(y, first, e, M, F) + load(psi, e)
-            store(k, slope, row + e)
-            store(load(z, first + e) + half * k, y, stage.stride + first + e)
-        stepping.close(stage, stage.stride + first, N)
-        for e in range(0, N, LANES):
-            k = _lorenz96(y, stage.stride + first, e, M, F) + load(psi, e)
-            store(load(slope, row + e) + k, slope, row + e)
-            store(load(z, first + e) + splat(dt) * k, y, first + e)
-        stepping.close(stage, first, N)
-        for e in range(0, N, LANES):
-            k = _lorenz96(y, first, e, M, F) + load(psi, e)
-            total = load(slope, e) + two * load(slope, row + e) + k
-            store(load(z, first + e) + splat(dt / 6.0) * total, slope, e)
+@part
+def _tendency(model: _Model, block: Block, z: F64, first: int, work: F64, slope: F64, at: int) -> None:
+    """Write G(z) + psi of the row that begins at a place of z into ``slope[at]`` and what follows."""
+    M, K = block.members, block.sites
+    if model.tendency == 0:
+        F = splat(model.forcing)
+        for e in range(0, K * M, LANES):
+            store(_lorenz96(z, first + e, M, F) + load(block.psi, e), slope, at + e)
+        return
+    for k in range(K):
+        for m in range(M):
+            work[0, np.uintp(m * K + k)] = z[np.uintp(first + k * M + m)]
+    _call_tendency(model.tendency, work[0], work[1], M, K)
+    for k in range(K):
+        for m in range(M):
+            slope[np.uintp(at + k * M + m)] = work[1, np.uintp(m * K + k)] + block.psi[np.uintp(k * M + m)]
+
+
+@part
+def _move(block: Block, dt: float, slope: F64, at: int, out: Rings, row: int) -> None:
+    """Write z + dt slope as a row of ``out``."""
+    first, N = row * out.stride + out.first, block.sites * block.members
     for e in range(0, N, LANES):
-        store(load(slope, e), z, first + e)
-    stepping.close(block.z, first, N)
+        moved = load(block.z.values, block.z.first + e) + splat(dt) * load(slope, at + e)
+        store(moved, out.values, first + e)
+    stepping.close(out, first, N)
 
 
-@cached
-def advance(
-    tables: Tables, ensemble: Ensemble, begin: int, end: int, at_once: int, steps: int, scheme: int, dt: float,
-    forcing: float, every: int, skip: int, record: int, out_z: F64, out_psi: F64,
+@part
+def _model_step(model: _Model, block: Block, stage: Rings, work: F64, slope: F64) -> None:
+    """Advance z by a step with psi."""
+    z, y, row = block.z, stage, block.stride
+    _tendency(model, block, z.values, z.first, work, slope, 0)
+    if model.scheme == _EULER:
+        _move(block, model.dt, slope, 0, z, 0)
+        return
+    _move(block, 0.5 * model.dt, slope, 0, y, 0)
+    _tendency(model, block, y.values, y.first, work, slope, row)
+    _move(block, 0.5 * model.dt, slope, row, y, 1)
+    _tendency(model, block, y.values, y.stride + y.first, work, slope, 2 * row)
+    _move(block, model.dt, slope, 2 * row, y, 0)
+    _tendency(model, block, y.values, y.first, work, slope, 3 * row)
+    for e in range(0, block.sites * block.members, LANES):
+        middle = splat(2.0) * (load(slope, row + e) + load(slope, 2 * row + e))
+        store(load(slope, e) + middle + load(slope, 3 * row + e), slope, e)
+    _move(block, model.dt / 6.0, slope, 0, z, 0)
+
+
+@part
+def _record(block: Block, begin: int, records: _Records, record: int) -> None:
+    """Write z and psi of members from number ``begin`` on."""
+    M = block.members
+    for m in range(M):
+        for k in range(block.sites):
+            records.z[begin + m, record, k] = block.z.values[np.uintp(block.z.first + k * M + m)]
+            records.psi[begin + m, record, k] = block.psi[np.uintp(k * M + m)]
+
+
+@cached(nogil=True)
+def _advance(
+    tables: Tables, model: _Model, ensemble: _Ensemble, records: _Records, first: int, last: int, at_once: int,
+    steps: int,
 ) -> None:  # fmt: skip
-    """Advance members from ``begin`` to ``end`` by so many steps."""
+    """Advance members from number ``first`` to before ``last`` by so many steps, in blocks."""
     K = ensemble.z.shape[1]
-    for begin_of in range(begin, end, at_once):
-        M = min(at_once, end - begin_of)
+    for begin in range(first, last, at_once):
+        M = min(at_once, last - begin)
         block = stepping.block_of(tables, 1, M, steps)
-        stage, slope = stepping.rings(2, K * M, 2 * M, M), np.zeros(2 * block.stride)
-        member, outside = ensemble.member[begin_of : begin_of + M], ensemble.outside[begin_of : begin_of + M]
-        state = ensemble.z.reshape((-1, 1, K))
-        stepping.load_state(tables, block, steps, begin_of, state, ensemble.memory, ensemble.history)
+        stage, work, slope = stepping.rings(2, K * M, 2 * M, M), np.empty((2, K * M)), np.zeros(4 * block.stride)
+        member, outside = ensemble.member[begin : begin + M], ensemble.outside[begin : begin + M]
+        z = ensemble.z.reshape((-1, 1, K))
+        stepping.load_state(tables, block, steps, begin, z, ensemble.memory, ensemble.history)
         stepping.close(block.z, block.z.first, K * M)
-        _steps(tables, block, stage, slope, ensemble.key, ensemble.number, member, outside, steps, scheme, dt, forcing, every, skip, record, begin_of, out_z, out_psi)
+        record = records.record
+        for step in range(steps):
+            stepping.draw(tables, block, steps, step, ensemble.key, ensemble.number, member, outside)
+            if (records.step + step) % records.every == 0:
+                _record(block, begin, records, record)
+                record += 1
+            _model_step(model, block, stage, work, slope)
         for m in range(M):
             for k in range(K):
-                ensemble.z[begin_of + m, k] = block.z.values[block.z.first + k * M + m]
-        stepping.save_state(tables, block, steps, begin_of, ensemble.memory, ensemble.history, ensemble.before)
-
-@numba.njit(_nrt=False)
-def _steps(tables, block, stage, slope, key, number, member, outside, steps, scheme, dt, forcing, every, skip, record, begin_of, out_z, out_psi):
-    M, K = block.members, block.sites
-    for step in range(steps):
-        stepping.draw(tables, block, steps, step, key, number, member, outside)
-        if step % every == skip:
-            for m in range(M):
-                for k in range(K):
-                    out_z[begin_of + m, record, k] = block.z.values[np.uintp(block.z.first + k * M + m)]
-                    out_psi[begin_of + m, record, k] = block.psi[np.uintp(k * M + m)]
-            record += 1
-        _model_step(block, scheme, dt, forcing, stage, slope)
+                ensemble.z[begin + m, k] = block.z.values[block.z.first + k * M + m]
+        stepping.save_state(tables, block, steps, begin, ensemble.memory, ensemble.history, ensemble.before)

@@ -30,9 +30,9 @@ from numba import types
 from numba.extending import intrinsic
 
 from l96closure import checks
-from l96closure.compiled import cached
+from l96closure.compiled import cached, part
 
-__all__ = ["MOST_DRAWS", "block", "fma", "key_of", "normals", "pair", "philox4x32", "uniform", "uniforms", "words"]
+__all__ = ["MOST_DRAWS", "block", "check_step", "fill", "fma", "key_of", "normals", "pair", "philox4x32", "uniform", "uniforms", "words"]
 
 F64 = npt.NDArray[np.float64]
 U64 = npt.NDArray[np.uint64]
@@ -183,7 +183,7 @@ def block(
     ValueError
         There are more steps, or draws in one, than can be told apart.
     """
-    checks.integer("step", step, 0, below=_WORD)
+    check_step(step)
     checks.integer("draws of a step", draw + draws, 0, below=MOST_DRAWS + 1)
     out = np.empty((draws, -(-sites // 4) * 4, len(member)))
     member = np.ascontiguousarray(member, np.uint64)
@@ -191,6 +191,16 @@ def block(
     if out.size:
         _block(np.uint64(key), member, np.uint64(step), *where, normal, out.reshape(-1))
     return np.ascontiguousarray(out[:, :sites].swapaxes(1, 2))
+
+
+def check_step(step: int) -> None:
+    """Raise ``ValueError`` unless a step has a number that the noise can tell from others.
+
+    Parameters
+    ----------
+    step : its number.
+    """
+    checks.integer("step", step, 0, below=_WORD)
 
 
 def _drawn(function: Any, key: int, *numbers: npt.ArrayLike) -> F64:
@@ -224,7 +234,7 @@ def fma(context: Any, a: Any, b: Any, c: Any) -> Any:
     return types.float64(types.float64, types.float64, types.float64), generate
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+@part
 def words(key: Any, site: Any, target: Any, draw: Any, member: Any, step: Any) -> Any:
     """Return the four words of the block of a site; all integers unsigned, of 64 bits."""
     mask, half = np.uint64(0xFFFFFFFF), np.uint64(32)
@@ -249,7 +259,7 @@ def _of_bits(context: Any, bits: Any) -> Any:
     return types.float64(types.int64), lambda context, builder, signature, x: builder.bitcast(x[0], ir.DoubleType())
 
 
-@numba.njit(forceinline=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@part
 def logarithm(word: Any) -> Any:
     """Return log((word + 1/2) / 2^32) of a word, to a unit in the last place."""
     bits = _bits(np.float64(np.int64(2) * np.int64(word) + np.int64(1)))
@@ -263,7 +273,7 @@ def logarithm(word: Any) -> Any:
     return fma(np.float64(e - np.int64(33)), _LOG_2, 2.0 * s * series)
 
 
-@numba.njit(forceinline=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@part
 def pair(first: Any, second: Any) -> Any:
     """Return the two normals of two words."""
     radius = math.sqrt(-2.0 * logarithm(first))
@@ -285,7 +295,7 @@ def pair(first: Any, second: Any) -> Any:
     return radius * _of_bits(_bits(x) ^ minus_x), radius * _of_bits(_bits(y) ^ minus_y)
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+@part
 def uniform(word: Any) -> Any:
     """Return the number of a word, (w + 1/2) / 2^32."""
     return (np.float64(word) + 0.5) * 2.0**-32
@@ -308,7 +318,7 @@ def _uniforms(key: int, member: U64, step: U64, draw: U64, target: U64, site: U6
         out[i] = uniform(a if lane == 0 else b if lane == 1 else c if lane == 2 else d)
 
 
-@numba.njit(error_model="numpy", _nrt=False)  # type: ignore[untyped-decorator]
+@part
 def fill(
     key: Any, member: U64, step: Any, steps: int, draw: Any, draws: int, target: Any, normal: bool,
     counter: U64, number: F64, out: F64,

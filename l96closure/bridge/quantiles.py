@@ -28,7 +28,7 @@ from l96closure.bridge.accuracy import AccuracyWarning
 from l96closure.bridge.conditional import Bridge
 from l96closure.bridge.dictionary import ESTIMATORS, Dictionary, Kernel
 from l96closure.bridge.kernel_plan import DISTANCE
-from l96closure.compiled import cached
+from l96closure.compiled import cached, part
 from l96closure.vector import element
 
 __all__ = ["FARTHEST", "ConditionalQuantiles", "LookUp", "read_off", "tabulate"]
@@ -191,7 +191,7 @@ class ConditionalQuantiles:
         return out
 
 
-@numba.njit(forceinline=True, error_model="numpy", _nrt=False)  # type: ignore[untyped-decorator]
+@part
 def _place(x: float, cell: float, of: LookUp, d: int) -> tuple[int, float]:
     """Return the last node of dictionary ``d`` at or below ``x``, and how far ``x`` is on the way to the next."""
     end = d * of.bucket.shape[1]
@@ -203,7 +203,7 @@ def _place(x: float, cell: float, of: LookUp, d: int) -> tuple[int, float]:
     return g, min(max((x - element(of.nodes, g)) * element(of.per_gap, g), 0.0), 1.0)
 
 
-@numba.njit(forceinline=True, error_model="numpy", _nrt=False)  # type: ignore[untyped-decorator]
+@part
 def read_off(x: float, cell: float, column: float, of: LookUp, d: int) -> float:
     """Return the quantile at a coordinate, given its bucket in dictionary ``d`` and the column of the noise.
 
@@ -219,7 +219,7 @@ def read_off(x: float, cell: float, column: float, of: LookUp, d: int) -> float:
     return lower + row * (upper - lower)  # type: ignore[no-any-return]
 
 
-@numba.njit(forceinline=True, error_model="numpy", _nrt=False)  # type: ignore[untyped-decorator]
+@part
 def _cell(x: float, of: LookUp, d: int) -> float:
     return min(max((x - of.lowest[d]) * of.per_unit[d], 0.0), of.bucket.shape[1] - 2.0)
 

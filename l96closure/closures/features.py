@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from l96closure.compiled import part
 
 __all__ = ["Features", "Scale", "gather", "rows"]
 
@@ -116,7 +117,7 @@ class Scale(NamedTuple):
         return cls(lower, upper, lower + half, factor)
 
 
-@numba.njit(forceinline=True, error_model="numpy", _nrt=False)  # type: ignore[untyped-decorator]
+@part
 def gather(
     values: F64, row: int, sign: int, k: int, neighbour: Index, lags: Index, scale: Scale, out: F64, e: int, stride: int
 ) -> int:

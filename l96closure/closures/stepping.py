@@ -20,7 +20,7 @@ from l96closure.bridge.quantiles import FARTHEST, ConditionalQuantiles, LookUp, 
 from l96closure.closures.features import Scale
 from l96closure.closures.state import State
 from l96closure.closures.trend import Terms, polynomial
-from l96closure.compiled import cached
+from l96closure.compiled import cached, part
 from l96closure.vector import LANES, element, exp2, fma, larger, load, smaller, splat, store
 
 __all__ = ["Block", "Rings", "Tables", "block_of", "close", "draw", "load_state", "members_at_once", "rings", "save_state", "take"]
@@ -229,7 +229,7 @@ def members_at_once(sites: int, members: int) -> int:
     return max(1, min(members, _NUMBERS // sites))
 
 
-@numba.njit  # type: ignore[untyped-decorator]
+@numba.njit(no_cpython_wrapper=True)  # type: ignore[untyped-decorator]
 def rings(rows: int, numbers: int, left: int, right: int) -> Rings:
     """Return rows that are read and written in vectors, and begin with a cache line."""
     first = -(-left // _LINE) * _LINE
@@ -237,7 +237,7 @@ def rings(rows: int, numbers: int, left: int, right: int) -> Rings:
     return Rings(np.zeros(rows * stride), stride, first, left, right)
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+@part
 def _most(offset: Index) -> int:
     """Return the largest of some offsets, 0 if there is none > 0."""
     most = 0
@@ -246,7 +246,7 @@ def _most(offset: Index) -> int:
     return most
 
 
-@numba.njit  # type: ignore[untyped-decorator]
+@numba.njit(no_cpython_wrapper=True)  # type: ignore[untyped-decorator]
 def block_of(tables: Tables, predictors: int, members: int, steps: int) -> Block:
     """Make the memory of a block that is to make so many steps."""
     K, P, M, H = tables.neighbour.shape[0], predictors, members, tables.lag[-1]
@@ -277,7 +277,7 @@ def block_of(tables: Tables, predictors: int, members: int, steps: int) -> Block
     )  # fmt: skip
 
 
-@numba.njit(forceinline=True, _nrt=False)  # type: ignore[untyped-decorator]
+@part
 def close(of: Rings, first: int, numbers: int) -> None:
     """Copy the ends of the row that begins at a place into its halos."""
     for i in range(of.left):
@@ -286,7 +286,7 @@ def close(of: Rings, first: int, numbers: int) -> None:
         of.values[np.uintp(first + numbers + i)] = of.values[np.uintp(first + i)]
 
 
-@numba.njit(_nrt=False)  # type: ignore[untyped-decorator]
+@part
 def load_state(
     tables: Tables, block: Block, steps: int, begin: int, z: F64, memory: F64, history: F64
 ) -> None:
@@ -313,7 +313,7 @@ def load_state(
                 break
 
 
-@numba.njit(_nrt=False)  # type: ignore[untyped-decorator]
+@part
 def save_state(
     tables: Tables, block: Block, steps: int, begin: int, memory: F64, history: F64, following: F64
 ) -> None:
@@ -336,21 +336,21 @@ def save_state(
                         following[begin + m, before, p, k] = history[begin + m, before - steps, p, k]
 
 
-@numba.njit(forceinline=True, _nrt=False)  # type: ignore[untyped-decorator]
+@part
 def _noise_row(tables: Tables, block: Block, step: int) -> int:
     """Return where the noise of a step begins, counted from the first of the block, which is step 0."""
     rows = tables.order + 1
     return (1 + (step + rows) % rows) * block.noise.stride + block.noise.first
 
 
-@numba.njit(forceinline=True, _nrt=False)  # type: ignore[untyped-decorator]
+@part
 def _seen_row(tables: Tables, block: Block, step: int, p: int) -> int:
     """Return where predictor ``p`` of a step begins among what is seen, counted as in :func:`_noise_row`."""
     rows = tables.lag[-1] + 1
     return ((step + rows) % rows * block.predictors + p) * block.seen.stride + block.seen.first
 
 
-@numba.njit(forceinline=True, _nrt=False)  # type: ignore[untyped-decorator]
+@part
 def _see(tables: Tables, block: Block, step: int, p: int, z: F64, first: int) -> None:
     """Scale predictor ``p`` of a step, the row that begins in ``z[first]``, and count what is out of its range."""
     M, N = block.members, block.sites * block.members
@@ -372,7 +372,7 @@ def _see(tables: Tables, block: Block, step: int, p: int, z: F64, first: int) ->
             block.outside[np.uintp(count + m)] += tables.seen_by[k] * ((value < lower) | (value > upper))
 
 
-@numba.njit(forceinline=True, _nrt=False)  # type: ignore[untyped-decorator]
+@part
 def _place(tables: Tables, block: Block, step: int) -> None:
     """Find where each feature of a step begins; on a ring among what is seen, else gather them."""
     i, M = tables.terms.padding, block.members
@@ -391,7 +391,7 @@ def _place(tables: Tables, block: Block, step: int) -> None:
                 i += 1
 
 
-@numba.njit(forceinline=True, _nrt=False)  # type: ignore[untyped-decorator]
+@part
 def _trend(tables: Tables, block: Block, step: int, outside: Index) -> None:
     """Write the trend of a step into psi, and count what is out of its range."""
     M, P, rows = block.members, block.predictors, tables.lag[-1] + 1
@@ -407,7 +407,7 @@ def _trend(tables: Tables, block: Block, step: int, outside: Index) -> None:
             outside[m] += block.outside[count + m]
 
 
-@numba.njit(forceinline=True, _nrt=False)  # type: ignore[untyped-decorator]
+@part
 def _colour(tables: Tables, block: Block, step: int, normal: int) -> int:
     """Make the noise of a step of the normals that begin at a place; return where it begins."""
     N, taps = block.sites * block.members, tables.tap.size
@@ -428,7 +428,7 @@ def _colour(tables: Tables, block: Block, step: int, normal: int) -> int:
     return first
 
 
-@numba.njit(forceinline=True, _nrt=False)  # type: ignore[untyped-decorator]
+@part
 def weighted(weight: F64, values: F64, place: Index, first: int, count: int, e: int) -> Any:
     """Return sum_i weight[i] values[place[first + i] + e] at sixteen sites, the i-th term in partial sum i % 4."""
     a, b, c, d = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
@@ -441,7 +441,7 @@ def weighted(weight: F64, values: F64, place: Index, first: int, count: int, e: 
     return (a + b) + (c + d)
 
 
-@numba.njit(forceinline=True, _nrt=False)  # type: ignore[untyped-decorator]
+@part
 def weighted_pair(weight: F64, values: F64, place: Index, first: int, count: int, e: int) -> Any:
     """Return :func:`weighted` for ``e`` and for the sixteen sites after it, at less than twice the price."""
     a, b, c, d = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
@@ -460,7 +460,7 @@ def weighted_pair(weight: F64, values: F64, place: Index, first: int, count: int
     return (a + b) + (c + d), (p + q) + (r + s)
 
 
-@numba.njit(forceinline=True, _nrt=False)  # type: ignore[untyped-decorator]
+@part
 def _add_residual(tables: Tables, block: Block, xi: int) -> None:
     """Add what the law makes of the noise that begins at a place."""
     M, N = block.members, block.sites * block.members
@@ -494,7 +494,7 @@ def _add_residual(tables: Tables, block: Block, xi: int) -> None:
             store(fma(deviation, load(block.noise.values, xi + e), load(block.psi, e)), block.psi, e)
 
 
-@numba.njit(forceinline=True, _nrt=False)  # type: ignore[untyped-decorator]
+@part
 def draw(tables: Tables, block: Block, steps: int, step: int, key: Any, number: Any, member: U64, outside: Index) -> None:
     """Draw psi of a step of a block.
 

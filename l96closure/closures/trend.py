@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from l96closure import checks
 from l96closure.closures.features import Features, Scale, gather, rows
-from l96closure.compiled import cached
+from l96closure.compiled import cached, part
 from l96closure.vector import LANES, dot, fma, load, load_each, quadratic, root, splat, store
 
 __all__ = ["MOST_HIDDEN", "FittedTrend", "Regressor", "RegressorTrend", "Trend", "trend_or_regressor"]
@@ -210,7 +210,7 @@ class Terms(NamedTuple):
         )
 
 
-@numba.njit(forceinline=True, error_model="numpy", _nrt=False)  # type: ignore[untyped-decorator]
+@part
 def polynomial(values: F64, place: Index, e: int, terms: Terms) -> Any:
     """Return the trend at sixteen sites: feature i of the first of them is ``values[place[i] + e]``.
 
@@ -245,7 +245,7 @@ def polynomial(values: F64, place: Index, e: int, terms: Terms) -> Any:
     return total
 
 
-@numba.njit(forceinline=True, error_model="numpy", _nrt=False)  # type: ignore[untyped-decorator]
+@part
 def _rows(values: F64, place: Index, e: int, a: F64, at: int, i: int, f: Any, total: Any) -> Any:
     """Add f_j (b_j + sum_k>=j c_jk f_k) for all j >= i; b_j and its c_jk stand from ``a[at]`` on.
 
@@ -262,7 +262,7 @@ def _rows(values: F64, place: Index, e: int, a: F64, at: int, i: int, f: Any, to
     return quadratic(a, at, start, f, total), at + rows + rows * (rows + 1) // 2
 
 
-@numba.njit(forceinline=True, error_model="numpy", _nrt=False)  # type: ignore[untyped-decorator]
+@part
 def _leading(values: F64, place: Index, e: int, a: F64, at: int, i: int, total: Any) -> Any:
     """Add sum_k a_k f_k of the features from i on that are not in registers."""
     for k in range(i, place.size - _IN_REGISTERS):
