@@ -172,7 +172,8 @@ class _Run:
         members = len(self.start[0])
         self.at_once = 1 if self.compiled is None else max(1, _MEMBER_STEPS_PER_CALL // members)
         self.label = f"coarse model ({self.scheme})"
-        self._tried, self._outside = False, None
+        self._tried = False
+        self._outside: npt.NDArray[np.int64] | None = None
         members, K = self.start[0].shape
         self._z, self._psi = np.empty((2, members, (self.steps - 1) // self.save_every + 1, K))
         dims = ("time", "member", "k")

@@ -106,7 +106,7 @@ def cached(function: _Function | None = None, *, parallel: bool = False, **optio
     return compiled
 
 
-@register_pass(mutates_CFG=True, analysis_only=False)  # type: ignore[untyped-decorator]
+@register_pass(mutates_CFG=True, analysis_only=False)
 class _LoweringOfParts(NativeLowering):  # type: ignore[misc]
     """Make no machine code of a function: those that take it in make their own."""
 
@@ -118,7 +118,7 @@ class _LoweringOfParts(NativeLowering):  # type: ignore[misc]
         state.library.enable_object_caching()
         state.flags.no_compile = True
         super().run_pass(state)
-        place = {}.copy  # any builtin of its own, in place of the machine code, by which callers find it
+        place: Any = [].copy  # any builtin of its own, in place of the machine code, by which callers find it
         state.targetctx.insert_user_function(place, state.cr.fndesc, [state.library])
         state["cr"] = state.cr._replace(cfunc=place)
         return True
@@ -127,9 +127,7 @@ class _LoweringOfParts(NativeLowering):  # type: ignore[misc]
 class _CompilerOfParts(CompilerBase):  # type: ignore[misc]
     def define_pipelines(self) -> list[Any]:
         manager = DefaultPassBuilder.define_nopython_pipeline(self.state)
-        manager.passes = [
-            (_LoweringOfParts if one is NativeLowering else one, why) for one, why in manager.passes
-        ]
+        manager.passes = [(_LoweringOfParts if one is NativeLowering else one, why) for one, why in manager.passes]
         manager.finalize()
         return [manager]
 

@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numba
@@ -43,7 +44,7 @@ _CALL = types.void(_POINTER, _POINTER, types.intp, types.intp)
 
 
 class _Model(NamedTuple):
-    """The resolved part: scheme, step, forcing of Lorenz-96 or the address of the user's tendency, 0 if there is none."""
+    """The resolved part: scheme, step, and the forcing of Lorenz-96 or the address of a user's tendency, else 0."""
 
     scheme: int
     dt: float
@@ -151,8 +152,7 @@ class CompiledLoop:
         ends = np.linspace(0, members, shares + 1).astype(int).tolist()
         at_once = stepping.members_at_once(K, -(-members // shares))
         calls = [
-            (self.tables, self.model, ensemble, where, begin, end, at_once, steps)
-            for begin, end in zip(ends, ends[1:], strict=False)
+            (self.tables, self.model, ensemble, where, begin, end, at_once, steps) for begin, end in pairwise(ends)
         ]
         if shares == 1:
             _advance(*calls[0])
@@ -166,7 +166,7 @@ class CompiledLoop:
 
 
 def _tables(closure: Any, sites: int) -> Tables | None:
-    step = type(closure).step
+    step = getattr(closure.step, "__func__", None)  # somebody's own has another
     if step is NoClosure.step:
         return Tables.of({}, sites)
     fits = step is Composed.step and closure.fields.input_shape == (sites,)
@@ -197,7 +197,10 @@ def _call_tendency(context: Any, address: Any, z: Any, out: Any, members: Any, s
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         address, z, out, members, sites = arguments
-        pointers = [context.make_array(kind)(context, builder, one).data for kind, one in ((signature.args[1], z), (signature.args[2], out))]
+        pointers = [
+            context.make_array(kind)(context, builder, one).data
+            for kind, one in ((signature.args[1], z), (signature.args[2], out))
+        ]
         kind = ir.FunctionType(ir.VoidType(), [one.type for one in (*pointers, members, sites)])
         builder.call(builder.inttoptr(address, kind.as_pointer()), [*pointers, members, sites])
         return context.get_dummy_value()
@@ -269,7 +272,7 @@ def _record(block: Block, begin: int, records: _Records, record: int) -> None:
             records.psi[begin + m, record, k] = block.psi[np.uintp(k * M + m)]
 
 
-@cached(nogil=True)
+@cached(nogil=True)  # type: ignore[untyped-decorator]
 def _advance(
     tables: Tables, model: _Model, ensemble: _Ensemble, records: _Records, first: int, last: int, at_once: int,
     steps: int,

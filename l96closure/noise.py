@@ -22,7 +22,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
@@ -32,7 +31,20 @@ from numba.extending import intrinsic
 from l96closure import checks
 from l96closure.compiled import cached, part
 
-__all__ = ["MOST_DRAWS", "block", "check_step", "fill", "fma", "key_of", "normals", "pair", "philox4x32", "uniform", "uniforms", "words"]
+__all__ = [
+    "MOST_DRAWS",
+    "block",
+    "check_step",
+    "fill",
+    "fma",
+    "key_of",
+    "normals",
+    "pair",
+    "philox4x32",
+    "uniform",
+    "uniforms",
+    "words",
+]
 
 F64 = npt.NDArray[np.float64]
 U64 = npt.NDArray[np.uint64]

@@ -169,9 +169,7 @@ def quadratic(context: Any, a: Any, first: Any, start: Any, x: Any, total: Any) 
         rows = [builder.append_basic_block(f"row{i}") for i in range(len(x))]
         done = builder.append_basic_block("done")
         where = [sum(len(x) - k + 1 for k in range(i)) for i in range(len(x))]  # of b_i, where start is 0
-        table = cgutils.global_constant(
-            builder, "skipped", ir.Constant(ir.ArrayType(ir.IntType(64), len(x)), where)
-        )
+        table = cgutils.global_constant(builder, "skipped", ir.Constant(ir.ArrayType(ir.IntType(64), len(x)), where))
         skipped = builder.load(builder.gep(table, [ir.Constant(ir.IntType(64), 0), start]))
         data = builder.gep(data, [builder.sub(first, skipped)])
         jump = builder.switch(start, done)

@@ -17,7 +17,7 @@ import xarray as xr
 from mortal import Killed, MortalRestart
 
 import l96closure as lc
-from l96closure import bridge, fingerprint
+from l96closure import bridge, coarse, fingerprint
 from l96closure.closures import (
     Chain,
     Moments,
@@ -218,6 +218,7 @@ CHANGES = [(name, argument) for name, (_, _, changes) in CALLS.items() for argum
 def short_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (lorenz96, kuramoto_sivashinsky):
         monkeypatch.setattr(module, "_STEPS_PER_CALL", 7)
+    monkeypatch.setattr(coarse, "_MEMBER_STEPS_PER_CALL", 21)
 
 
 def fresh(arguments: Arguments) -> Arguments:

@@ -31,8 +31,8 @@ from l96closure.bridge.groups import GROUP
 from l96closure.bridge.kernel_plan import DISTANCE, KernelPlan
 from l96closure.bridge.neighbourhoods import padded
 from l96closure.bridge.shifted_sums import query_coordinates, weights
-from l96closure.vector import store, total
 from l96closure.compiled import cached, threaded
+from l96closure.vector import store, total
 
 if TYPE_CHECKING:
     from l96closure.bridge.conditional import Bridge

@@ -38,8 +38,8 @@ from l96closure.bridge.groups import GROUP
 from l96closure.bridge.kernel_plan import DISTANCE, KernelPlan, Scratch, scratch_of
 from l96closure.bridge.shifted_sums import query_coordinates, sums_shifted
 from l96closure.bridge.tolerant_sums import tolerant
-from l96closure.vector import LANES
 from l96closure.compiled import cached, threaded, threads
+from l96closure.vector import LANES
 
 __all__ = ["compiled_moments", "compiled_moments_parallel", "moments", "moments_given", "runs_in_parallel"]
 

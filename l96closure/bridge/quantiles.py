@@ -221,7 +221,7 @@ def read_off(x: float, cell: float, column: float, of: LookUp, d: int) -> float:
 
 @part
 def _cell(x: float, of: LookUp, d: int) -> float:
-    return min(max((x - of.lowest[d]) * of.per_unit[d], 0.0), of.bucket.shape[1] - 2.0)
+    return min(max((x - of.lowest[d]) * of.per_unit[d], 0.0), of.bucket.shape[1] - 2.0)  # type: ignore[no-any-return]
 
 
 @cached

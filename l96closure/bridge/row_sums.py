@@ -22,8 +22,8 @@ from l96closure.bridge.shifted_sums import (
     weights,
 )
 from l96closure.bridge.tolerant_sums import HUGE, list_near, share_below
-from l96closure.vector import LANES, exp2, fma, fnma, larger, load, splat, store, total, whole_lines
 from l96closure.compiled import threaded
+from l96closure.vector import LANES, exp2, fma, fnma, larger, load, splat, store, total, whole_lines
 
 __all__ = ["RowSums", "log_row_sums", "nearest_squared", "weight_concentration"]
 

@@ -23,7 +23,19 @@ from l96closure.closures.trend import Terms, polynomial
 from l96closure.compiled import cached, part
 from l96closure.vector import LANES, element, exp2, fma, larger, load, smaller, splat, store
 
-__all__ = ["Block", "Rings", "Tables", "block_of", "close", "draw", "load_state", "members_at_once", "rings", "save_state", "take"]
+__all__ = [
+    "Block",
+    "Rings",
+    "Tables",
+    "block_of",
+    "close",
+    "draw",
+    "load_state",
+    "members_at_once",
+    "rings",
+    "save_state",
+    "take",
+]
 
 F64 = npt.NDArray[np.float64]
 U64 = npt.NDArray[np.uint64]
@@ -95,26 +107,33 @@ class Tables(NamedTuple):
         """
         none, numbers = np.empty(0), np.arange(sites, dtype=np.intp)
         neighbour = np.ascontiguousarray(tables.get("neighbour", numbers[:, None]), np.intp)
-        own = np.arange(len(tables.get("range", none)), dtype=np.intp) * neighbour.shape[1]
+        ranges = tables.get("range", np.empty((0, 2)))
         trend = [tables.get(name, none) for name in ("linear", "quadratic", "cubic", "hidden", "output")]
         if "linear" not in tables:
             trend = [np.zeros(1), np.zeros((1, 1)), none, np.empty((2, 0)), none]
+        own = np.arange(len(ranges), dtype=np.intp) * neighbour.shape[1]
+        look_up, dictionary = _quantiles(tables, sites)
+        order, tap, tap_row, tap_offset = _taps(tables, sites)
         return cls(
-            neighbour,
-            _shift(neighbour),
-            np.bincount(neighbour.ravel(), minlength=sites),
-            np.ascontiguousarray(tables.get("lag", np.zeros(1)), np.intp),
-            Scale.of(*tables.get("range", np.empty((0, 2))).T.copy()),
-            "linear" in tables,
-            Terms.of(own, tables.get("chebyshev", np.empty((0, 1))), *trend),
-            tables.get("bounds", np.array([-np.inf, np.inf])),
-            int(tables.get("coordinate", -1)),
-            QUANTILES if "quantile" in tables else GAUSSIAN if "log_variance" in tables else NO_LAW,
-            np.ascontiguousarray(tables.get("log_variance", none)[::-1]) * (0.5 / math.log(2.0)),
-            Scale.of(*tables.get("log_variance_range", np.array([0.0, 1.0]))[:, None]),
-            *_quantiles(tables, sites),
-            *_taps(tables, sites),
-            bool(tables.get("conserve", False)),
+            neighbour=neighbour,
+            shift=_shift(neighbour),
+            seen_by=np.bincount(neighbour.ravel(), minlength=sites),
+            lag=np.ascontiguousarray(tables.get("lag", np.zeros(1)), np.intp),
+            scale=Scale.of(*ranges.T.copy()),
+            trend="linear" in tables,
+            terms=Terms.of(own, tables.get("chebyshev", np.empty((0, 1))), *trend),
+            bounds=tables.get("bounds", np.array([-np.inf, np.inf])),
+            coordinate=int(tables.get("coordinate", -1)),
+            law=QUANTILES if "quantile" in tables else GAUSSIAN if "log_variance" in tables else NO_LAW,
+            log_deviation=np.ascontiguousarray(tables.get("log_variance", none)[::-1]) * (0.5 / math.log(2.0)),
+            log_deviation_scale=Scale.of(*tables.get("log_variance_range", np.array([0.0, 1.0]))[:, None]),
+            look_up=look_up,
+            dictionary=dictionary,
+            order=order,
+            tap=tap,
+            tap_row=tap_row,
+            tap_offset=tap_offset,
+            conserve=bool(tables.get("conserve", False)),
         )
 
 
@@ -131,12 +150,15 @@ def _signed(offset: npt.NDArray[Any], sites: int) -> Index:
 
 
 def _quantiles(tables: dict[str, npt.NDArray[Any]], sites: int) -> tuple[LookUp, Index]:
-    if "quantile" not in tables:
-        node, site = np.arange(2.0), np.zeros(sites, np.intp)
-        of = ConditionalQuantiles.of_nodes(np.zeros((2, 2)), node, np.array([[0, 1]]), site, node)
-    else:
-        names = "quantile", "quantile_node", "quantile_nodes_of", "dictionary_of_site"
-        of = ConditionalQuantiles.of_nodes(*(tables[name] for name in names), np.empty(0))
+    """Return the table of quantiles, and the dictionary of each site; where there is none, one that nobody reads."""
+    error, nobody = np.empty(0), np.array([[0, 1]])
+    of = ConditionalQuantiles.of_nodes(
+        tables.get("quantile", np.zeros((2, 2))),
+        tables.get("quantile_node", np.arange(2.0)),
+        tables.get("quantile_nodes_of", nobody),
+        tables.get("dictionary_of_site", np.zeros(sites, np.intp)),
+        error,
+    )
     return of.look_up, of.of
 
 
@@ -287,9 +309,7 @@ def close(of: Rings, first: int, numbers: int) -> None:
 
 
 @part
-def load_state(
-    tables: Tables, block: Block, steps: int, begin: int, z: F64, memory: F64, history: F64
-) -> None:
+def load_state(tables: Tables, block: Block, steps: int, begin: int, z: F64, memory: F64, history: F64) -> None:
     """Put members from number ``begin`` on of arrays (member, ...) into a block that is to make so many steps."""
     K, M, P = block.sites, block.members, block.predictors
     for p in range(P):
@@ -314,9 +334,7 @@ def load_state(
 
 
 @part
-def save_state(
-    tables: Tables, block: Block, steps: int, begin: int, memory: F64, history: F64, following: F64
-) -> None:
+def save_state(tables: Tables, block: Block, steps: int, begin: int, memory: F64, history: F64, following: F64) -> None:
     """Put the memory after so many steps into arrays (member, ...), the history before them being known."""
     K, M, P, H = block.sites, block.members, block.predictors, tables.lag[-1]
     for lag in range(tables.order):
@@ -340,14 +358,16 @@ def save_state(
 def _noise_row(tables: Tables, block: Block, step: int) -> int:
     """Return where the noise of a step begins, counted from the first of the block, which is step 0."""
     rows = tables.order + 1
-    return (1 + (step + rows) % rows) * block.noise.stride + block.noise.first
+    row: int = 1 + (step + rows) % rows
+    return row * block.noise.stride + block.noise.first
 
 
 @part
 def _seen_row(tables: Tables, block: Block, step: int, p: int) -> int:
     """Return where predictor ``p`` of a step begins among what is seen, counted as in :func:`_noise_row`."""
     rows = tables.lag[-1] + 1
-    return ((step + rows) % rows * block.predictors + p) * block.seen.stride + block.seen.first
+    row: int = (step + rows) % rows
+    return (row * block.predictors + p) * block.seen.stride + block.seen.first
 
 
 @part
@@ -495,7 +515,9 @@ def _add_residual(tables: Tables, block: Block, xi: int) -> None:
 
 
 @part
-def draw(tables: Tables, block: Block, steps: int, step: int, key: Any, number: Any, member: U64, outside: Index) -> None:
+def draw(
+    tables: Tables, block: Block, steps: int, step: int, key: Any, number: Any, member: U64, outside: Index
+) -> None:
     """Draw psi of a step of a block.
 
     Parameters

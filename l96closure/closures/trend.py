@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -187,9 +186,7 @@ class Terms(NamedTuple):
     output: F64
 
     @classmethod
-    def of(
-        cls, own: Index, chebyshev: F64, linear: F64, quadratic: F64, cubic: F64, hidden: F64, output: F64
-    ) -> Terms:
+    def of(cls, own: Index, chebyshev: F64, linear: F64, quadratic: F64, cubic: F64, hidden: F64, output: F64) -> Terms:
         """Put the coefficients of a :class:`FittedTrend` into order; ``own`` as in :class:`Features`."""
         F, order = linear.size, 3 if cubic.size else 2 if quadratic.any() else 1
         padding, rows = max(_IN_REGISTERS - F, 0), [np.empty(0)]
