@@ -60,6 +60,7 @@ bench: $(VENV)/.installed-bench ## Measure speed
 	$(BIN)/python benchmarks/closure.py $(ARGS)
 	$(BIN)/python benchmarks/kernel_sums.py $(ARGS)
 	$(BIN)/python benchmarks/closed_loop.py $(ARGS)
+	$(BIN)/python benchmarks/coarse_step.py $(ARGS)
 
 .PHONY: bench-fit
 bench-fit: $(VENV)/.installed ## Measure fits of up to a million samples (minutes)

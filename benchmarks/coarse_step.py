@@ -1,0 +1,94 @@
+"""Nanoseconds per member of a whole coarse step, beside the ten fine steps of the two-scale model that it replaces.
+
+One thread, the paper's parameters: tendency, closure, RK4. The closures are the one-site closure, the one that sees
+neighbours and the past (12 features, products up to third order) and polynomial + AR(1); with 1, 4, 16, 64 and 1,024
+members. Last, what ``lc.integrate`` takes as a user calls it, all states recorded, over the steps alone. All take
+turns in one process, and the shortest of many short timings counts. Run it with ``python benchmarks/coarse_step.py``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# `python benchmarks/coarse_step.py` puts benchmarks/ on the path, not the clone it belongs to.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numba
+import numpy as np
+from common import in_turns, print_record
+
+import l96closure as lc
+from l96closure.compiled_loop import CompiledLoop
+
+FINE, COARSE, MEMBERS = 5e-4, 5e-3, (1, 4, 16, 64, 1024)
+SPACE_TIME = lc.Fields(radius=1, lags=(0.045, 0.09, 0.18))
+
+
+def steps_of(model: lc.TwoScaleLorenz96, closure: Any, z: Any) -> Callable[[int], None]:
+    """Return a function that makes so many coarse steps from z, none of them recorded."""
+    loop = CompiledLoop.of(model.resolved_tendency, closure, "rk4", COARSE, model.K)
+    assert loop is not None
+    state, nothing = closure.init(z, 1), np.empty((len(z), 1, model.K))
+    return lambda steps: loop.advance(z, state, 1, steps, 2**40, (nothing, nothing, 0)) and None
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    arguments.add_argument("--repeats", type=int, default=200, help="timings of each contestant (default 200)")
+    repeats = arguments.parse_args().repeats
+    numba.set_num_threads(1)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+    model = lc.TwoScaleLorenz96()
+    truth = model.simulate(rng=1)
+    trend = lc.closures.Trend(order=3, ridge=1e-4, hidden=0)
+    closures = {
+        "one-site": lc.closures.SchrodingerBridge.fit(truth, lc.Fields(radius=0, lags=())),
+        "space-time": lc.closures.SchrodingerBridge.fit(truth, SPACE_TIME, trend, lc.closures.Quantiles("trend")),
+        "polynomial + AR(1)": lc.closures.PolynomialAR1.fit(truth),
+    }
+    z = truth["z"].values[np.linspace(0, truth.sizes["time"] - 1, max(MEMBERS)).astype(int)]
+    y = model.spin_up(np.tile(z[:1], (3, 1)), COARSE, FINE)[0]
+
+    contestants: dict[Any, tuple[Callable[[int], object], int]] = {
+        ("truth", 1): (lambda steps: model.step(z[0], y, FINE, steps), 1000)
+    }
+    for name, closure in closures.items():
+        for members in MEMBERS:
+            contestants[name, members] = steps_of(model, closure, z[:members]), max(20, 20_000 // members)
+    best = {name: 1e3 * min(times) for name, times in in_turns(contestants, repeats).items()}
+    fine = 10 * best.pop(("truth", 1))
+    print(f"ten fine steps: {fine:.0f} ns")
+    for (name, members), value in best.items():
+        print(f"{name:20}{members:6} members{value / members:9.1f} ns per member, 1/{fine * members / value:.0f}")
+
+    called = {
+        (what, members): (run, 20_000)
+        for members in (1, 64)
+        for what, run in {
+            "steps": steps_of(model, closures["one-site"], z[:members]),
+            "integrate": lambda steps, some=z[:members]: lc.integrate(model, closures["one-site"], some, steps),
+        }.items()
+    }
+    times = {name: min(values) for name, values in in_turns(called, max(3, repeats // 20)).items()}
+    ratios = {members: times["integrate", members] / times["steps", members] for members in (1, 64)}
+    for members, ratio in ratios.items():
+        print(f"integrate, 20,000 steps of {members} members: {ratio:.2f} times the steps alone")
+    print_record(
+        "coarse_step",
+        ("numpy", "numba"),
+        ten_fine_steps_ns=round(fine),
+        ns_per_member={f"{name}, {members}": round(value / members, 1) for (name, members), value in best.items()},
+        ratio={f"{name}, {members}": round(fine * members / value) for (name, members), value in best.items()},
+        integrate_over_steps={str(members): round(ratio, 2) for members, ratio in ratios.items()},
+    )
+
+
+if __name__ == "__main__":
+    main()
