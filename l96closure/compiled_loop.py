@@ -111,7 +111,7 @@ class CompiledLoop:
         -------
         The loop, or None.
         """
-        tables = _tables(closure, sites)
+        tables = None if numba.config.DISABLE_JIT else _tables(closure, sites)
         if tables is None:
             return None
         number = _SCHEMES.index(scheme)
@@ -148,21 +148,25 @@ class CompiledLoop:
             np.uint64(state.key), np.uint64(state.step + 1), state.member,
         )  # fmt: skip
         where = _Records(*records[:2], every, step, records[2])
-        shares = max(1, min(threads(), members // stepping.members_at_once(K, members)))
-        ends = np.linspace(0, members, shares + 1).astype(int).tolist()
-        at_once = stepping.members_at_once(K, -(-members // shares))
-        calls = [
-            (self.tables, self.model, ensemble, where, begin, end, at_once, steps) for begin, end in pairwise(ends)
-        ]
-        if shares == 1:
+        calls = [(self.tables, self.model, ensemble, where, *share, steps) for share in self._shares(members, K)]
+        if len(calls) == 1:
             _advance(*calls[0])
         else:
-            with ThreadPoolExecutor(shares) as pool:
+            with ThreadPoolExecutor(len(calls)) as pool:
                 list(pool.map(lambda call: _advance(*call), calls))
         state = state._replace(step=state.step + steps, outside=ensemble.outside)
         if memory.size:
             state = state._replace(memory=memory)
         return ensemble.z, state._replace(history=ensemble.before) if history.size else state
+
+    def _shares(self, members: int, sites: int) -> list[tuple[int, int, int]]:
+        """Return the first member of each thread, the first after them, and how many make a block."""
+        if self.model.tendency:  # a user's function may know the members by their places
+            return [(0, members, members)]
+        number = max(1, min(threads(), members // stepping.members_at_once(sites, members)))
+        ends = np.linspace(0, members, number + 1).astype(int).tolist()
+        at_once = stepping.members_at_once(sites, -(-members // number))
+        return [(begin, end, at_once) for begin, end in pairwise(ends)]
 
 
 def _tables(closure: Any, sites: int) -> Tables | None:
@@ -182,11 +186,14 @@ def _callable(tendency: Tendency) -> Any:
 
     @numba.cfunc(_CALL)  # type: ignore[untyped-decorator]
     def call(z: Any, out: Any, members: int, sites: int) -> None:
-        gives = numba.carray(out, (members, sites))
+        slope = numba.carray(out, (members, sites))
         try:
-            gives[:] = user(numba.carray(z, (members, sites)))
+            given = user(numba.carray(z, (members, sites)))
+            for member in range(members):
+                for k in range(sites):
+                    slope[member, k] = given[member, k]
         except Exception:
-            gives[:] = np.nan  # the step is made again in Python, where it raises
+            slope[0, 0] = np.nan  # the step is made again in Python, where it raises
 
     return call
 
@@ -282,7 +289,11 @@ def _advance(
     for begin in range(first, last, at_once):
         M = min(at_once, last - begin)
         block = stepping.block_of(tables, 1, M, steps)
-        stage, work, slope = stepping.rings(2, K * M, 2 * M, M), np.empty((2, K * M)), np.zeros(4 * block.stride)
+        stage, work, slope = (
+            stepping.rings(2, K * M, 2 * M, M),
+            np.empty((2, K * M)),
+            stepping.numbers(4 * block.stride),
+        )
         member, outside = ensemble.member[begin : begin + M], ensemble.outside[begin : begin + M]
         z = ensemble.z.reshape((-1, 1, K))
         stepping.load_state(tables, block, steps, begin, z, ensemble.memory, ensemble.history)

@@ -121,6 +121,18 @@ def test_a_tendency_that_a_user_has_compiled(fitted: Callable[[str], Any], schem
     assert compiled.identical(both(fitted("space and time"), 3, scheme=scheme)[0])
 
 
+def test_a_tendency_that_knows_the_members_by_their_places(fitted: Callable[[str], Any]) -> None:
+    forcing = np.linspace(5.0, 10.0, 70)[:, None]
+
+    @numba.njit
+    def forced(z: Any) -> Any:
+        return forcing - z
+
+    runs = [lc.integrate(one, fitted("AR(1)"), start(70), 5, rng=1) for one in (forced, lambda z: forcing - z)]
+    assert CompiledLoop.of(forced, fitted("AR(1)"), "rk4", DT, K) is not None
+    assert runs[0].identical(runs[1])
+
+
 @pytest.fixture
 def threads() -> Iterator[None]:
     before = numba.get_num_threads()

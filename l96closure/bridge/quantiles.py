@@ -57,6 +57,7 @@ class LookUp(NamedTuple):
     nodes : the coordinates x (N,), ascending within each dictionary.
     per_gap : 1 over the distance from each node to the next (N,).
     bucket : of each dictionary's buckets of coordinates, and the end, the last node at or below its start (D, B + 1).
+    crowd : most nodes in a bucket; as a rule one.
     lowest, per_unit : start of the first bucket and buckets per unit of the coordinate (D,).
     """
 
@@ -64,6 +65,7 @@ class LookUp(NamedTuple):
     nodes: F64
     per_gap: F64
     bucket: Index
+    crowd: int
     lowest: F64
     per_unit: F64
 
@@ -121,7 +123,9 @@ class ConditionalQuantiles:
         for row, one, (first, _) in zip(bucket, own, ends, strict=True):
             row[:] = first + np.searchsorted(one, np.linspace(one[0], one[-1], buckets + 1), side="right") - 1
         per_gap = 1.0 / np.append(np.diff(nodes), np.inf)  # from one dictionary to the next nothing is read
-        return cls(LookUp(table, nodes, per_gap, bucket, np.array([one[0] for one in own]), buckets / spans), of, error)
+        crowd = int(np.diff(bucket, axis=1).max())
+        lowest = np.array([one[0] for one in own])
+        return cls(LookUp(table, nodes, per_gap, bucket, crowd, lowest, buckets / spans), of, error)
 
     def tables(self) -> dict[str, npt.NDArray[Any]]:
         """Return what is read off, as plain arrays by name.
@@ -194,12 +198,11 @@ class ConditionalQuantiles:
 @part
 def _place(x: float, cell: float, of: LookUp, d: int) -> tuple[int, float]:
     """Return the last node of dictionary ``d`` at or below ``x``, and how far ``x`` is on the way to the next."""
-    end = d * of.bucket.shape[1]
-    first, last = end + np.int64(cell), element(of.bucket, end + of.bucket.shape[1] - 1) - 1
-    g = min(element(of.bucket, first), last)
-    g += np.int64((element(of.nodes, g + 1) <= x) & (g < last))  # as a rule no more than one node is in a bucket
-    while element(of.nodes, g + 1) <= x and g < last:
-        g += 1
+    first = d * of.bucket.shape[1]
+    last = element(of.bucket, first + of.bucket.shape[1] - 1) - 1
+    g = min(element(of.bucket, first + np.int64(cell)), last)
+    for _ in range(of.crowd):
+        g = min(g + np.int64(element(of.nodes, g + 1) <= x), last)
     return g, min(max((x - element(of.nodes, g)) * element(of.per_gap, g), 0.0), 1.0)
 
 

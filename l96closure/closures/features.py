@@ -102,7 +102,13 @@ class Features:
 
 
 class Scale(NamedTuple):
-    """How predictors are scaled (P,): (z - ``middle``) ``factor``, which takes ``lower`` and ``upper`` to -1 and 1."""
+    """How predictors are scaled: (z - ``middle``) ``factor``.
+
+    Parameters
+    ----------
+    lower, upper : what becomes -1 and 1 (P,).
+    middle, factor : the map (P,).
+    """
 
     lower: F64
     upper: F64
@@ -111,7 +117,16 @@ class Scale(NamedTuple):
 
     @classmethod
     def of(cls, lower: F64, upper: F64) -> Scale:
-        """Make it of ranges (P,); the value of an empty one becomes 0."""
+        """Make it of ranges; the value of one that has but one becomes 0.
+
+        Parameters
+        ----------
+        lower, upper : their ends (P,).
+
+        Returns
+        -------
+        Scale
+        """
         half = 0.5 * (upper - lower)
         factor = np.divide(1.0, half, out=np.zeros_like(half), where=half > 0.0)
         return cls(lower, upper, lower + half, factor)

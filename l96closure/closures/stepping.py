@@ -32,6 +32,7 @@ __all__ = [
     "draw",
     "load_state",
     "members_at_once",
+    "numbers",
     "rings",
     "save_state",
     "take",
@@ -252,11 +253,19 @@ def members_at_once(sites: int, members: int) -> int:
 
 
 @numba.njit(no_cpython_wrapper=True)  # type: ignore[untyped-decorator]
-def rings(rows: int, numbers: int, left: int, right: int) -> Rings:
+def numbers(size: int) -> F64:
+    """Return zeros that begin with a cache line, which vectors do not straddle where they need not."""
+    memory = np.zeros(size + _LINE)
+    start = -(memory.ctypes.data // memory.itemsize) % _LINE
+    return memory[start : start + size]
+
+
+@numba.njit(no_cpython_wrapper=True)  # type: ignore[untyped-decorator]
+def rings(rows: int, size: int, left: int, right: int) -> Rings:
     """Return rows that are read and written in vectors, and begin with a cache line."""
     first = -(-left // _LINE) * _LINE
-    stride = first + -(-(-(-numbers // LANES) * LANES + right) // _LINE) * _LINE
-    return Rings(np.zeros(rows * stride), stride, first, left, right)
+    stride = first + -(-(-(-size // LANES) * LANES + right) // _LINE) * _LINE
+    return Rings(numbers(rows * stride), stride, first, left, right)
 
 
 @part
@@ -280,7 +289,7 @@ def block_of(tables: Tables, predictors: int, members: int, steps: int) -> Block
         for i in range(taps):
             row = 0 if tables.tap_row[i] == 0 else 1 + (now - tables.tap_row[i]) % rows
             tap_place[now * taps + i] = row * noise_rows.stride + noise_rows.first - tables.tap_offset[i] * M
-    lowest, per_unit = np.zeros(stride), np.zeros(stride)
+    lowest, per_unit = numbers(stride), numbers(stride)
     for k in range(K):
         for m in range(M):
             lowest[k * M + m] = tables.look_up.lowest[tables.dictionary[k]]
@@ -291,11 +300,11 @@ def block_of(tables: Tables, predictors: int, members: int, steps: int) -> Block
         K, M, P,
         rings(P, N, 2 * M, M),
         rings((H + 1) * P, N, _most(-tables.shift) * M, _most(tables.shift) * M),
-        np.zeros((H + 1) * M, np.intp), np.zeros(min(H, steps) * P * stride), stride,
-        np.zeros(gathered), np.zeros(features, np.intp),
+        np.zeros((H + 1) * M, np.intp), numbers(min(H, steps) * P * stride), stride,
+        numbers(gathered), np.zeros(features, np.intp),
         noise_rows, tap_place,
-        np.zeros(drawn), normal_stride, np.empty((4, drawn // 4), np.uint64), np.empty((4, drawn // 4)),
-        lowest, per_unit, np.zeros(stride), np.zeros(stride), np.zeros(stride),
+        numbers(drawn), normal_stride, np.empty((4, drawn // 4), np.uint64), np.empty((4, drawn // 4)),
+        lowest, per_unit, numbers(stride), numbers(stride), numbers(stride),
     )  # fmt: skip
 
 
@@ -492,16 +501,18 @@ def _add_residual(tables: Tables, block: Block, xi: int) -> None:
         most, cells = of.table.shape[1] - 1.0, of.bucket.shape[1] - 2.0
         zero, per_noise = splat(0.0), splat(most / (2.0 * FARTHEST))
         for e in range(0, N, LANES):
-            cell = (load(given, first + e) - load(block.lowest, e)) * load(block.per_unit, e)
+            x = load(given, first + e)
+            store(fma(x, zero, load(block.psi, e)), block.psi, e)  # NaN where x is not finite
+            cell = (x - load(block.lowest, e)) * load(block.per_unit, e)
             column = (load(block.noise.values, xi + e) + splat(FARTHEST)) * per_noise
             store(smaller(larger(cell, zero), splat(cells)), block.cell, e)  # NaN becomes 0
             store(smaller(larger(column, zero), splat(most)), block.column, e)
         for k in range(block.sites):
             d = tables.dictionary[k]
             for e in range(k * M, (k + 1) * M):
-                x = element(given, first + e)
-                drawn = read_off(x, element(block.cell, e), element(block.column, e), of, d)
-                block.psi[np.uintp(e)] += drawn + 0.0 * x  # NaN where x is not finite
+                at = element(given, first + e)
+                drawn = read_off(at, element(block.cell, e), element(block.column, e), of, d)
+                block.psi[np.uintp(e)] += drawn
     if tables.law == GAUSSIAN:
         scale, coefficients = tables.log_deviation_scale, tables.log_deviation
         for e in range(0, N, LANES):
