@@ -8,8 +8,9 @@ with the transform W_m of white noise; so any covariance in space and any autoco
 coefficients are found by Burg's method (1967; see Kay & Marple 1981, Proc. IEEE 69, 1380-1419), whose reflection
 coefficients are less than 1 in size whatever the data: every mode is stable. The variances of all modes are scaled
 together so that a site's is 1. A step is made in space, as circular convolutions with the transforms of a_m,l and
-sqrt(e_m). On large rings the coefficients a_l are those of all sites together, and the colour alone differs by
-wavenumber, its kernel cut off; on other grids the sites are independent.
+sqrt(e_m). Where nothing is won by coefficients for each wavenumber, and on large rings, a_l are those of all sites
+together, and the colour alone differs by wavenumber, on large rings by a kernel that is cut off; on other grids the
+sites are independent.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ Index = npt.NDArray[np.intp]
 LARGEST_RING = 64
 """Sites of a ring on which every wavenumber has coefficients of its own; larger ones have kernels that are cut off."""
 
+_WORTHWHILE = 0.005  # log-likelihood per value that coefficients for each wavenumber must win
 _REACH = 24  # sites on either side to which the colour of larger rings reaches
 
 
@@ -242,7 +244,9 @@ def fit_pattern(series: Sequence[F64], options: Noise, ring: bool) -> Pattern:
         return Pattern(together, share, sites)
     reflection = _burg(modes, options.order, False)
     reflection[_real(sites)] = reflection[_real(sites)].real
-    return Pattern(reflection, share, sites)
+    unexplained = [_coefficients(one)[1][:, -1] for one in (together, reflection)]
+    won = 0.5 * np.log(unexplained[0] / unexplained[1]) @ np.where(_real(sites), 1.0, 2.0) / sites
+    return Pattern(reflection if won > _WORTHWHILE else together, share, sites)
 
 
 def _burg(series: Sequence[C128], order: int, together: bool) -> C128:
