@@ -17,7 +17,7 @@ import numpy.typing as npt
 from l96closure import checks
 from l96closure.closures.features import Features, Scale, gather, rows
 from l96closure.compiled import cached, part
-from l96closure.vector import LANES, dot, fma, larger, load, load_each, quadratic, smaller, splat, store
+from l96closure.vector import LANES, dot, element, fma, larger, load, load_each, quadratic, smaller, splat, store
 
 __all__ = [
     "MOST_HIDDEN",
@@ -206,7 +206,6 @@ class Terms(NamedTuple):
             rows = [np.append(quadratic[i, j], cubic[i, j, j:]) for i in range(F) for j in range(i, F)]
         elif order == 2:
             rows = [np.append(linear[i], quadratic[i, i:]) for i in range(F)]
-        weights = np.pad(hidden[:-1].T, ((0, 0), (padding, 0)))
         return cls(
             order,
             padding,
@@ -214,7 +213,7 @@ class Terms(NamedTuple):
             np.ascontiguousarray(chebyshev[:, ::-1]),
             np.pad(linear, (padding, 0)),
             np.concatenate(rows),
-            np.concatenate([hidden[-1:].T, weights], axis=1).ravel(),
+            np.concatenate([hidden[-1:].T, hidden[:-1].T], axis=1).ravel(),
             output,
         )
 
@@ -236,21 +235,24 @@ def polynomial(values: F64, place: Index, e: int, terms: Terms) -> Any:
     if terms.order == 1:
         for i in range(terms.padding, F):
             total = fma(splat(terms.linear[i]), load(values, place[i] + e), total)
-        if terms.output.size == 0:
-            return total
-    f = load_each(values, place, leading, e, _IN_REGISTERS)
-    if terms.order == 2:
-        total, at = _rows(values, place, e, terms.products, 0, terms.padding, f, total)
-    elif terms.order == 3:
-        at = 0
-        for i in range(terms.padding, F):
-            slope, at = _rows(values, place, e, terms.products, at, i, f, splat(terms.linear[i]))
-            total = fma(slope, load(values, place[i] + e), total)
+    else:
+        f = load_each(values, place, leading, e, _IN_REGISTERS)
+        if terms.order == 2:
+            total, at = _rows(values, place, e, terms.products, 0, terms.padding, f, total)
+        else:
+            at = 0
+            for i in range(terms.padding, F):
+                slope, at = _rows(values, place, e, terms.products, at, i, f, splat(terms.linear[i]))
+                total = fma(slope, load(values, place[i] + e), total)
+    at = 0
     for r in range(terms.output.size):
-        at = r * (F + 1)
-        s = _leading(values, place, e, terms.hidden, at + 1, 0, splat(terms.hidden[at]))
-        s = smaller(splat(1.0), larger(splat(-1.0), dot(terms.hidden, at + 1 + leading, f, s)))
-        total = fma(splat(terms.output[r]) * s, fma(splat(-0.5) * s, s, splat(1.5)), total)
+        s = splat(element(terms.hidden, at))
+        at += 1
+        for i in range(terms.padding, F):
+            s = fma(splat(element(terms.hidden, at)), load(values, element(place, i) + e), s)
+            at += 1
+        s = smaller(splat(1.0), larger(splat(-1.0), s))
+        total = fma(splat(element(terms.output, r)) * s, fma(splat(-0.5) * s, s, splat(1.5)), total)
     return total
 
 
