@@ -19,6 +19,7 @@ import pytest
 import xarray as xr
 import yaml
 from command_line import FINISHED, Call, Outcome, composed
+from hydra._internal.hydra import Hydra
 from matplotlib.figure import Figure
 
 from l96closure import bridge, cli, targets
@@ -41,7 +42,8 @@ def call(
 ) -> Iterator[Call]:
     """Run the command line in this process, in an empty current directory."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    # It composes all of the configuration once more, to find that nobody has set hydra.mode.
+    monkeypatch.setattr(Hydra, "get_mode", lambda *_, **__: None)
 
     def run(*overrides: str) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["l96closure", *overrides])
