@@ -17,7 +17,7 @@ import xarray as xr
 from mortal import Killed, MortalRestart
 
 import l96closure as lc
-from l96closure import bridge
+from l96closure import bridge, coarse
 from l96closure.closures import CLOSURES, Chain, Closure, Moments, Noise, Quantiles, Trend, load
 from l96closure.closures.state import State
 from l96closure.restart import Restart
@@ -279,8 +279,9 @@ def test_a_file_keeps_every_bit(closure: Closure, truth: xr.Dataset, tmp_path: P
 
 
 def test_runs_in_the_coarse_model_stopped_and_resumed_or_not(
-    closure: Closure, truth: xr.Dataset, tmp_path: Path
+    closure: Closure, truth: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(coarse, "_MEMBER_STEPS_PER_CALL", 1)  # a part is written after every step
     z = ensemble(truth, 4)
     run = partial(lc.integrate, tendency, steps=9, dt=5e-3, scheme="rk4", save_every=4, rng=1)
     whole = run(closure, z)

@@ -113,7 +113,7 @@ def drawn(closure: Any, z: F64, steps: int = 8, history: xr.Dataset | None = Non
     return np.array(out)
 
 
-def past_of(data: xr.Dataset, lags: int = 20) -> xr.Dataset:
+def past_of(data: xr.Dataset, lags: int = 100) -> xr.Dataset:
     """What came before some times of a record, as a history."""
     times = np.arange(500, 2500, 500)[:, None] - np.arange(lags)
     dims = ("member", "lag", "k")

@@ -524,7 +524,7 @@ SAID = {
     "bridge": {
         "neighbours seen on either side": "1",
         "lags seen": "0.01, 0.03",
-        "trend": "degree 3 at the site, products of order 2",
+        "trend": "degree 3 at the site, products of order 2, filtered in space",
         "law of the residual": "quantiles given {coordinate}",
         "noise": "autoregressive of order 2, correlated in space",
     },

@@ -15,7 +15,7 @@ from command_line import composed
 from mortal import Killed, Mortal, MortalRestart
 
 import l96closure as lc
-from l96closure import noise, schemes
+from l96closure import coarse, noise, schemes
 from l96closure.bridge import sinkhorn
 from l96closure.closures import Analog, PolynomialAR1, Quantiles, SchrodingerBridge
 from l96closure.coarse import BlowUpError
@@ -142,7 +142,10 @@ def test_a_users_own_closure_goes_on_from_its_state(tmp_path: Path, named: bool)
 
 @pytest.mark.parametrize("past", [True, False])
 @pytest.mark.parametrize("of", FITS)
-def test_forecasts_go_on(truth: xr.Dataset, tmp_path: Path, of: str, past: bool) -> None:
+def test_forecasts_go_on(
+    truth: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of: str, past: bool
+) -> None:
+    monkeypatch.setattr(coarse, "_MEMBER_STEPS_PER_CALL", 1)  # a part is written after every step
     closure = FITS[of](truth)
     how: dict[str, Any] = {"starts": 3, "members": 2, "leads": np.linspace(0.0, 0.5, 11), "rng": 3, "past": past}
     whole = lc.forecast(tendency, closure, truth, **how)
