@@ -217,7 +217,7 @@ def fit_pattern(series: Sequence[F64], options: Noise, ring: bool) -> Pattern:
 
     Parameters
     ----------
-    series : of each segment (time, K), of mean 0 and variance 1 or nearly so.
+    series : of each segment (time, K), of variance 1 or nearly so; its mean is taken off.
     options : order and colour.
     ring : whether the sites are those of a ring, all alike.
 
@@ -231,13 +231,13 @@ def fit_pattern(series: Sequence[F64], options: Noise, ring: bool) -> Pattern:
         The segments are too short for the order.
     """
     sites = series[0].shape[1]
-    usable = [one for one in series if len(one) > options.order]
+    usable = [one - one.mean() for one in series if len(one) > options.order]
     if sum(len(one) - options.order for one in usable) < 10 * (options.order + 1):
         checks.reject("noise.order", options.order, "at most a tenth of the times of the training data")
     together = _burg([one.astype(np.complex128) for one in usable], options.order, True)
     if not (options.coloured and ring and sites > 2):
         return Pattern(together, np.ones(1), sites)
-    modes = [np.fft.rfft(one - one.mean(), axis=1) for one in usable]
+    modes = [np.fft.rfft(one, axis=1) for one in usable]
     power = sum((np.abs(one) ** 2).sum(axis=0) for one in modes) * np.where(_real(sites), 1.0, 2.0)
     share = np.asarray(power / power.sum())
     if sites > LARGEST_RING:
