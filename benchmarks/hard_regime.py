@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--climate", type=float, default=4000.0)
     parser.add_argument("--starts", type=int, default=200)
     given = parser.parse_args()
-    model, dt, _ = REGIMES["crommelin"]
+    model, dt = REGIMES["crommelin"].model, REGIMES["crommelin"].dt
     truth = simulated(model, dt, 200.0, 1)
     reference = simulated(model, dt, 5.0 * (given.starts + 2), 2)
     long = simulated(model, dt, given.climate / MEMBERS, 11, 2, MEMBERS)
