@@ -21,12 +21,16 @@ from numba import types
 from numba.extending import intrinsic
 
 from l96closure import noise
-from l96closure.closures import NoClosure, stepping
+from l96closure.closures import NoClosure, blocks
+from l96closure.closures.blocks import Block, Rings
+from l96closure.closures.compiled_tables import Tables
 from l96closure.closures.composed import Composed
 from l96closure.closures.state import State
-from l96closure.closures.stepping import Block, Rings, Tables
+from l96closure.closures.stepping import draw
 from l96closure.compiled import cached, part, threads
+from l96closure.lanes import lines
 from l96closure.pairing import Tendency
+from l96closure.schemes import SCHEMES
 from l96closure.systems.lorenz96 import TwoScaleLorenz96
 from l96closure.vector import LANES, load, splat, store
 
@@ -36,8 +40,8 @@ F64 = npt.NDArray[np.float64]
 U64 = npt.NDArray[np.uint64]
 Index = npt.NDArray[np.intp]
 
-_SCHEMES = "euler", "rk4"
-_EULER = 0
+_SCHEMES = tuple(SCHEMES)
+_EULER = _SCHEMES.index("euler")
 _ARRAY = types.float64[:, ::1]
 _POINTER = types.CPointer(types.float64)
 _CALL = types.void(_POINTER, _POINTER, types.intp, types.intp)
@@ -163,9 +167,9 @@ class CompiledLoop:
         """Return the first member of each thread, the first after them, and how many make a block."""
         if self.model.tendency:  # a user's function may know the members by their places
             return [(0, members, members)]
-        number = max(1, min(threads(), members // stepping.members_at_once(sites, members)))
+        number = max(1, min(threads(), members // blocks.members_at_once(sites, members)))
         ends = np.linspace(0, members, number + 1).astype(int).tolist()
-        at_once = stepping.members_at_once(sites, -(-members // number))
+        at_once = blocks.members_at_once(sites, -(-members // number))
         return [(begin, end, at_once) for begin, end in pairwise(ends)]
 
 
@@ -246,7 +250,7 @@ def _move(block: Block, dt: float, slope: F64, at: int, out: Rings, row: int) ->
     for e in range(0, N, LANES):
         moved = load(block.z.values, block.z.first + e) + splat(dt) * load(slope, at + e)
         store(moved, out.values, first + e)
-    stepping.close(out, first, N)
+    blocks.close(out, first, N)
 
 
 @part
@@ -288,19 +292,15 @@ def _advance(
     K = ensemble.z.shape[1]
     for begin in range(first, last, at_once):
         M = min(at_once, last - begin)
-        block = stepping.block_of(tables, 1, M, steps)
-        stage, work, slope = (
-            stepping.rings(2, K * M, 2 * M, M),
-            np.empty((2, K * M)),
-            stepping.numbers(4 * block.stride),
-        )
+        block = blocks.block_of(tables, 1, M, steps)
+        stage, work, slope = blocks.rings(2, K * M, 2 * M, M), np.empty((2, K * M)), lines(4 * block.stride)
         member, outside = ensemble.member[begin : begin + M], ensemble.outside[begin : begin + M]
         z = ensemble.z.reshape((-1, 1, K))
-        stepping.load_state(tables, block, steps, begin, z, ensemble.memory, ensemble.history)
-        stepping.close(block.z, block.z.first, K * M)
+        blocks.load_state(tables, block, steps, begin, z, ensemble.memory, ensemble.history)
+        blocks.close(block.z, block.z.first, K * M)
         record = records.record
         for step in range(steps):
-            stepping.draw(tables, block, steps, step, ensemble.key, ensemble.number, member, outside)
+            draw(tables, block, steps, step, ensemble.key, ensemble.number, member, outside)
             if (records.step + step) % records.every == 0:
                 _record(block, begin, records, record)
                 record += 1
@@ -308,4 +308,4 @@ def _advance(
         for m in range(M):
             for k in range(K):
                 ensemble.z[begin + m, k] = block.z.values[block.z.first + k * M + m]
-        stepping.save_state(tables, block, steps, begin, ensemble.memory, ensemble.history, ensemble.before)
+        blocks.save_state(tables, block, steps, begin, ensemble.memory, ensemble.history, ensemble.before)

@@ -343,7 +343,6 @@ for _symbol, _name in (
     (operator.add, "fadd"),
     (operator.sub, "fsub"),
     (operator.mul, "fmul"),
-    (operator.truediv, "fdiv"),
 ):
     _operator(_symbol, _name)
 

@@ -16,7 +16,7 @@ from scipy.integrate import solve_ivp
 
 import l96closure as lc
 from l96closure import TwoScaleLorenz96, schemes
-from l96closure.systems import lorenz96, lorenz96_core
+from l96closure.systems import lorenz96, lorenz96_columns, lorenz96_core
 from l96closure.systems.recording import Schedule
 
 SIZES = [(12, 24), (8, 32), (4, 1), (5, 3), (7, 2), (4, 2)]
@@ -261,7 +261,7 @@ class TestMembers:
         z, psi = independent(model, 9, **how)
         for share in (None, 1, 2, 4, 8):
             if share is not None:
-                monkeypatch.setattr(lorenz96_core, "_sharing", lambda *_, share=share: share)
+                monkeypatch.setattr(lorenz96_columns, "_sharing", lambda *_, share=share: share)
             for members in (1, 2, 3, 4, 5, 9):
                 truth = model.simulate(**how, rng=6, members=members)
                 assert np.array_equal(truth["z"], z[:members])
@@ -303,13 +303,13 @@ class TestMembers:
         monkeypatch.setattr(lorenz96, "_STEPS_PER_CALL", 9 * 11)
         with pytest.raises(Killed):
             run(restart=MortalRestart(tmp_path / "run", parts=4))
-        monkeypatch.setattr(lorenz96_core, "_sharing", lambda *_: share)
+        monkeypatch.setattr(lorenz96_columns, "_sharing", lambda *_: share)
         assert run(restart=lc.Restart(tmp_path / "run", 0.0)).identical(whole)
 
     @pytest.mark.parametrize("share", [1, 2, 4, 8])
     def test_one_that_blows_up_stops_all_at_its_step(self, monkeypatch: pytest.MonkeyPatch, share: int) -> None:
         """The members beside it are untouched by it."""
-        monkeypatch.setattr(lorenz96_core, "_sharing", lambda *_: share)
+        monkeypatch.setattr(lorenz96_columns, "_sharing", lambda *_: share)
         model, rng = TwoScaleLorenz96(7, 2), np.random.default_rng(3)
         z, fast = rng.normal(3.0, 5.0, 7), rng.normal(0.0, 1.0, (9, 7, 2))
         fast[4] *= 1e6

@@ -13,6 +13,7 @@ import xarray as xr
 
 from l96closure import checks
 from l96closure.closures import closure_file, origin, stepping
+from l96closure.closures.compiled_tables import Tables
 from l96closure.closures.features import Features
 from l96closure.closures.files import save
 from l96closure.closures.filtered_trend import AnyTrend
@@ -178,10 +179,10 @@ class Composed:
         return psi, state._replace(outside=state.outside + outside)
 
     @cached_property
-    def compiled(self) -> stepping.Tables | None:
+    def compiled(self) -> Tables | None:
         """The tables of a step for compiled code; None where it has none."""
         try:
-            return stepping.Tables.of(self.tables(), self.fields.sites)
+            return Tables.of(self.tables(), self.fields.sites)
         except ValueError:
             return None
 

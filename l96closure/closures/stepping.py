@@ -1,425 +1,36 @@
-"""Steps of a closure in compiled code, for blocks of members, from its tables alone.
-
-In a block fields are flat, site major and member minor: the value of member m at site k is number M k + m. A ring has a
-halo at either end, so that what a neighbour has lies M numbers away. So loops run in vectors over sites and members
-alike, one member is as good as many, and what happens to a number does not depend on where in the block it lies: the
-bits are the same in any block. The past is in rings of rows, of which a step overwrites the oldest.
-"""
+"""Steps of a closure in compiled code, for blocks of members, from its tables alone."""
 
 from __future__ import annotations
 
-import math
-from typing import Any, NamedTuple
+from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from l96closure import noise
-from l96closure.bridge.quantiles import FARTHEST, ConditionalQuantiles, LookUp, read_off
-from l96closure.closures.features import Scale
+from l96closure.bridge.quantile_table import FARTHEST, read_off
+from l96closure.closures.blocks import (
+    Block,
+    block_of,
+    close,
+    load_state,
+    members_at_once,
+    noise_row,
+    save_state,
+    see,
+    seen_row,
+)
+from l96closure.closures.compiled_tables import GAUSSIAN, NO_LAW, QUANTILES, Tables
 from l96closure.closures.state import State
-from l96closure.closures.trend import Terms, polynomial
+from l96closure.closures.trend import polynomial
 from l96closure.compiled import cached, part
 from l96closure.vector import LANES, element, exp2, fma, larger, load, smaller, splat, store
 
-__all__ = [
-    "Block",
-    "Rings",
-    "Tables",
-    "block_of",
-    "close",
-    "draw",
-    "load_state",
-    "members_at_once",
-    "numbers",
-    "rings",
-    "save_state",
-    "take",
-]
+__all__ = ["draw", "take"]
 
 F64 = npt.NDArray[np.float64]
 U64 = npt.NDArray[np.uint64]
 Index = npt.NDArray[np.intp]
-
-_LINE = 8  # numbers in a cache line
-_NUMBERS = 192  # of a block at most, if it has several members: then what a step reads and writes is near
-_NORMALS = 256  # drawn at once at least, as long as there are steps
-NO_LAW, GAUSSIAN, QUANTILES = range(3)
-
-
-class Tables(NamedTuple):
-    """The tables of a closure as compiled code takes them; made by :meth:`of`.
-
-    Attributes
-    ----------
-    neighbour : sites that each site sees (K, W).
-    shift : how far to the right they are, if they are the same on a ring for all sites (W,); else (0,).
-    seen_by : number of sites that see each site (K,).
-    lag : in steps (L,), from 0 on.
-    scale : of the predictors.
-    trend : whether there is one.
-    terms : its coefficients.
-    filter : weights of the trend in space (K,), as many as are a multiple of four; none without a filter.
-    filter_offset : how far to the left of a site they are, to the right if negative.
-    level : of the trend, about which it is filtered.
-    bounds : of psi (2,).
-    coordinate : number of the predictor that the law is given, -1 for the trend.
-    law : one of ``NO_LAW``, ``GAUSSIAN``, ``QUANTILES``.
-    log_deviation, log_deviation_scale : Chebyshev coefficients of log2 of the standard deviation, the highest first,
-        and how its coordinate is scaled.
-    look_up, dictionary : table of quantiles, and the dictionary of each site (K,).
-    order : of the autoregression of the noise, p.
-    tap : weights of white noise and of the last noise in the noise of a step (T,), as many as are a multiple of four.
-    tap_row : what the weights are of: 0 the white noise, n the noise n steps before.
-    tap_offset : how far to the left of a site, to the right if negative.
-    conserve : whether the mean over the sites is taken off.
-    """
-
-    neighbour: Index
-    shift: Index
-    seen_by: Index
-    lag: Index
-    scale: Scale
-    trend: bool
-    terms: Terms
-    filter: F64
-    filter_offset: Index
-    level: float
-    bounds: F64
-    coordinate: int
-    law: int
-    log_deviation: F64
-    log_deviation_scale: Scale
-    look_up: LookUp
-    dictionary: Index
-    order: int
-    tap: F64
-    tap_row: Index
-    tap_offset: Index
-    conserve: bool
-
-    @classmethod
-    def of(cls, tables: dict[str, npt.NDArray[Any]], sites: int) -> Tables:
-        """Make them of the tables of a closure.
-
-        Parameters
-        ----------
-        tables : from :meth:`l96closure.closures.composed.Composed.tables`; empty for no closure.
-        sites : K.
-
-        Returns
-        -------
-        Tables
-        """
-        none, numbers = np.empty(0), np.arange(sites, dtype=np.intp)
-        neighbour = np.ascontiguousarray(tables.get("neighbour", numbers[:, None]), np.intp)
-        ranges = tables.get("range", np.empty((0, 2)))
-        trend = [tables.get(name, none) for name in ("linear", "quadratic", "cubic", "hidden", "output")]
-        if "linear" not in tables:
-            trend = [np.zeros(1), np.zeros((1, 1)), none, np.empty((2, 0)), none]
-        chebyshev = tables.get("chebyshev", np.empty((0, 1)))
-        own = np.arange(len(chebyshev), dtype=np.intp) * neighbour.shape[1]
-        weight, offset = tables.get("trend_filter", none), np.arange(tables.get("trend_filter", none).size)
-        look_up, dictionary = _quantiles(tables, sites)
-        order, tap, tap_row, tap_offset = _taps(tables, sites)
-        return cls(
-            neighbour=neighbour,
-            shift=_shift(neighbour),
-            seen_by=np.bincount(neighbour.ravel(), minlength=sites),
-            lag=np.ascontiguousarray(tables.get("lag", np.zeros(1)), np.intp),
-            scale=Scale.of(*ranges.T.copy()),
-            trend="linear" in tables,
-            terms=Terms.of(own, chebyshev, *trend),
-            filter=_in_fours(weight),
-            filter_offset=_in_fours(_signed(offset, sites)),
-            level=float(tables.get("trend_level", 0.0)),
-            bounds=tables.get("bounds", np.array([-np.inf, np.inf])),
-            coordinate=int(tables.get("coordinate", -1)),
-            law=QUANTILES if "quantile" in tables else GAUSSIAN if "log_variance" in tables else NO_LAW,
-            log_deviation=np.ascontiguousarray(tables.get("log_variance", none)[::-1]) * (0.5 / math.log(2.0)),
-            log_deviation_scale=Scale.of(*tables.get("log_variance_range", np.array([0.0, 1.0]))[:, None]),
-            look_up=look_up,
-            dictionary=dictionary,
-            order=order,
-            tap=tap,
-            tap_row=tap_row,
-            tap_offset=tap_offset,
-            conserve=bool(tables.get("conserve", False)),
-        )
-
-
-def _shift(neighbour: Index) -> Index:
-    """Return how far neighbours are to the right on a ring, on the short way; (0,) where it differs among sites."""
-    K = len(neighbour)
-    away = (neighbour - np.arange(K)[:, None]) % K
-    return _signed(away[0], K) if (away == away[0]).all() else np.empty(0, np.intp)
-
-
-def _signed(offset: npt.NDArray[Any], sites: int) -> Index:
-    offset = np.asarray(offset, np.intp)
-    return np.where(2 * offset > sites, offset - sites, offset)
-
-
-def _quantiles(tables: dict[str, npt.NDArray[Any]], sites: int) -> tuple[LookUp, Index]:
-    """Return the table of quantiles, and the dictionary of each site; where there is none, one that nobody reads."""
-    error, nobody = np.empty(0), np.array([[0, 1]])
-    of = ConditionalQuantiles.of_nodes(
-        tables.get("quantile", np.zeros((2, 2))),
-        tables.get("quantile_node", np.arange(2.0)),
-        tables.get("quantile_nodes_of", nobody),
-        tables.get("dictionary_of_site", np.zeros(sites, np.intp)),
-        error,
-    )
-    return of.look_up, of.of
-
-
-def _taps(tables: dict[str, npt.NDArray[Any]], sites: int) -> tuple[int, F64, Index, Index]:
-    """Return the order of the noise, and the taps of its kernels: weights, rows and offsets."""
-    if "noise_fresh" not in tables:
-        return 0, np.empty(0), np.empty(0, np.intp), np.empty(0, np.intp)
-    fresh, earlier = tables["noise_fresh"], tables["noise_earlier"]
-    weight = np.concatenate([fresh, earlier.ravel()])
-    row = np.repeat(np.arange(len(earlier) + 1), [fresh.size, *len(earlier) * [earlier.shape[1]]])
-    offset = np.concatenate([tables["noise_fresh_offset"], np.tile(tables["noise_earlier_offset"], len(earlier))])
-    return len(earlier), _in_fours(weight), _in_fours(row), _in_fours(_signed(offset, sites))
-
-
-def _in_fours(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Fill up with zeros, as :func:`weighted` takes its terms."""
-    return np.pad(values, (0, -values.size % 4))
-
-
-class Rings(NamedTuple):
-    """Rows of fields on rings, each with what lies beyond its ends at either side.
-
-    Attributes
-    ----------
-    values : of one row after the other, flat.
-    stride, first : numbers of a row, and where its first site is.
-    left, right : numbers in the halos.
-    """
-
-    values: F64
-    stride: int
-    first: int
-    left: int
-    right: int
-
-
-class Block(NamedTuple):
-    """Memory of a block of M members while it steps.
-
-    Attributes
-    ----------
-    sites, members, predictors : K, M and P.
-    z : predictors.
-    seen : scaled predictors of the steps up to the longest lag H.
-    outside : features outside of their ranges, of the same steps (H + 1, M), times the sites that see them.
-    before : predictors of the last H steps, rows without halos.
-    stride : of rows without halos.
-    gathered : features of all sites, rows, where they are not those of a ring.
-    place : where each feature begins.
-    departure : the trend's from its level, where it is filtered.
-    filter_place : where each weight of the filter begins.
-    noise : the white noise of a step, and the noise of the last p + 1 steps.
-    tap_place : where each tap begins, for each place of the step's noise among the rows (p + 1, T).
-    normal : standard normals of some steps.
-    normal_stride : numbers of a step.
-    counter, number : see :func:`l96closure.noise.fill`.
-    lowest, per_unit, cell, column : rows for the look-up of quantiles.
-    psi : a row.
-    """
-
-    sites: int
-    members: int
-    predictors: int
-    z: Rings
-    seen: Rings
-    outside: Index
-    before: F64
-    stride: int
-    gathered: F64
-    place: Index
-    departure: Rings
-    filter_place: Index
-    noise: Rings
-    tap_place: Index
-    normal: F64
-    normal_stride: int
-    counter: U64
-    number: F64
-    lowest: F64
-    per_unit: F64
-    cell: F64
-    column: F64
-    psi: F64
-
-
-def members_at_once(sites: int, members: int) -> int:
-    """Return how many members a block has.
-
-    Parameters
-    ----------
-    sites : K.
-    members : of all blocks together.
-
-    Returns
-    -------
-    M
-    """
-    return max(1, min(members, _NUMBERS // sites))
-
-
-@numba.njit(no_cpython_wrapper=True)  # type: ignore[untyped-decorator]
-def numbers(size: int) -> F64:
-    """Return zeros that begin with a cache line, which vectors do not straddle where they need not."""
-    memory = np.zeros(size + _LINE)
-    start = -(memory.ctypes.data // memory.itemsize) % _LINE
-    return memory[start : start + size]
-
-
-@numba.njit(no_cpython_wrapper=True)  # type: ignore[untyped-decorator]
-def rings(rows: int, size: int, left: int, right: int) -> Rings:
-    """Return rows that are read and written in vectors, and begin with a cache line."""
-    first = -(-left // _LINE) * _LINE
-    stride = first + -(-(-(-size // LANES) * LANES + right) // _LINE) * _LINE
-    return Rings(numbers(rows * stride), stride, first, left, right)
-
-
-@part
-def _most(offset: Index) -> int:
-    """Return the largest of some offsets, 0 if there is none > 0."""
-    most = 0
-    for i in range(offset.size):
-        most = max(most, offset[i])
-    return most
-
-
-@numba.njit(no_cpython_wrapper=True)  # type: ignore[untyped-decorator]
-def block_of(tables: Tables, predictors: int, members: int, steps: int) -> Block:
-    """Make the memory of a block that is to make so many steps."""
-    K, P, M, H = tables.neighbour.shape[0], predictors, members, tables.lag[-1]
-    N, features, taps, rows = K * M, tables.terms.linear.size, tables.tap.size, tables.order + 1
-    stride, normal_stride = -(-N // LANES) * LANES, -(-K // 4) * 4 * M
-    noise_rows = rings(rows + 1, N, _most(tables.tap_offset) * M, _most(-tables.tap_offset) * M)
-    tap_place = np.empty(rows * taps, np.intp)
-    for now in range(rows):
-        for i in range(taps):
-            row = 0 if tables.tap_row[i] == 0 else 1 + (now - tables.tap_row[i]) % rows
-            tap_place[now * taps + i] = row * noise_rows.stride + noise_rows.first - tables.tap_offset[i] * M
-    departure = rings(1, N, _most(tables.filter_offset) * M, _most(-tables.filter_offset) * M)
-    lowest, per_unit = numbers(stride), numbers(stride)
-    for k in range(K):
-        for m in range(M):
-            lowest[k * M + m] = tables.look_up.lowest[tables.dictionary[k]]
-            per_unit[k * M + m] = tables.look_up.per_unit[tables.dictionary[k]]
-    drawn = normal_stride * (0 if taps == 0 else max(1, min(steps, _NORMALS // N)))
-    gathered = 0 if tables.shift.size else features * stride
-    return Block(
-        K, M, P,
-        rings(P, N, 2 * M, M),
-        rings((H + 1) * P, N, _most(-tables.shift) * M, _most(tables.shift) * M),
-        np.zeros((H + 1) * M, np.intp), numbers(min(H, steps) * P * stride), stride,
-        numbers(gathered), np.zeros(features, np.intp),
-        departure, departure.first - tables.filter_offset * M,
-        noise_rows, tap_place,
-        numbers(drawn), normal_stride, np.empty((4, drawn // 4), np.uint64), np.empty((4, drawn // 4)),
-        lowest, per_unit, numbers(stride), numbers(stride), numbers(stride),
-    )  # fmt: skip
-
-
-@part
-def close(of: Rings, first: int, numbers: int) -> None:
-    """Copy the ends of the row that begins at a place into its halos."""
-    for i in range(of.left):
-        of.values[np.uintp(first - of.left + i)] = of.values[np.uintp(first + numbers - of.left + i)]
-    for i in range(of.right):
-        of.values[np.uintp(first + numbers + i)] = of.values[np.uintp(first + i)]
-
-
-@part
-def load_state(tables: Tables, block: Block, steps: int, begin: int, z: F64, memory: F64, history: F64) -> None:
-    """Put members from number ``begin`` on of arrays (member, ...) into a block that is to make so many steps."""
-    K, M, P = block.sites, block.members, block.predictors
-    for p in range(P):
-        for k in range(K):
-            for m in range(M):
-                block.z.values[p * block.z.stride + block.z.first + k * M + m] = z[begin + m, p, k]
-    for lag in range(tables.order):
-        first = _noise_row(tables, block, -1 - lag)
-        for k in range(K):
-            for m in range(M):
-                block.noise.values[first + k * M + m] = memory[begin + m, lag, k]
-        close(block.noise, first, K * M)
-    for before in range(1, tables.lag[-1] + 1):
-        for lag in tables.lag:
-            if lag - steps < before <= lag:  # a step looks at it
-                for p in range(P):
-                    for k in range(K):
-                        for m in range(M):
-                            block.psi[k * M + m] = history[begin + m, before - 1, p, k]
-                    _see(tables, block, -before, p, block.psi, 0)
-                break
-
-
-@part
-def save_state(tables: Tables, block: Block, steps: int, begin: int, memory: F64, history: F64, following: F64) -> None:
-    """Put the memory after so many steps into arrays (member, ...), the history before them being known."""
-    K, M, P, H = block.sites, block.members, block.predictors, tables.lag[-1]
-    for lag in range(tables.order):
-        first = _noise_row(tables, block, steps - 1 - lag)
-        for m in range(M):
-            for k in range(K):
-                memory[begin + m, lag, k] = block.noise.values[first + k * M + m]
-    for before in range(H):
-        for m in range(M):
-            for p in range(P):
-                if before < steps:
-                    first = ((steps - 1 - before) % min(H, steps) * P + p) * block.stride
-                    for k in range(K):
-                        following[begin + m, before, p, k] = block.before[first + k * M + m]
-                else:
-                    for k in range(K):
-                        following[begin + m, before, p, k] = history[begin + m, before - steps, p, k]
-
-
-@part
-def _noise_row(tables: Tables, block: Block, step: int) -> int:
-    """Return where the noise of a step begins, counted from the first of the block, which is step 0."""
-    rows = tables.order + 1
-    row: int = 1 + (step + rows) % rows
-    return row * block.noise.stride + block.noise.first
-
-
-@part
-def _seen_row(tables: Tables, block: Block, step: int, p: int) -> int:
-    """Return where predictor ``p`` of a step begins among what is seen, counted as in :func:`_noise_row`."""
-    rows = tables.lag[-1] + 1
-    row: int = (step + rows) % rows
-    return (row * block.predictors + p) * block.seen.stride + block.seen.first
-
-
-@part
-def _see(tables: Tables, block: Block, step: int, p: int, z: F64, first: int) -> None:
-    """Scale predictor ``p`` of a step, the row that begins in ``z[first]``, and count what is out of its range."""
-    M, N = block.members, block.sites * block.members
-    lower, upper = tables.scale.lower[p], tables.scale.upper[p]
-    middle, factor = splat(tables.scale.middle[p]), splat(tables.scale.factor[p])
-    at = _seen_row(tables, block, step, p)
-    for e in range(0, N, LANES):
-        x = (load(z, first + e) - middle) * factor
-        store(smaller(splat(1.0), larger(splat(-1.0), x)), block.seen.values, at + e)  # NaN stays
-    close(block.seen, at, N)
-    rows = tables.lag[-1] + 1
-    count = (step + rows) % rows * M
-    if p == 0:
-        for m in range(M):
-            block.outside[np.uintp(count + m)] = 0
-    for k in range(block.sites):
-        for m in range(M):
-            value = z[np.uintp(first + k * M + m)]
-            block.outside[np.uintp(count + m)] += tables.seen_by[k] * ((value < lower) | (value > upper))
 
 
 @part
@@ -428,7 +39,7 @@ def _place(tables: Tables, block: Block, step: int) -> None:
     i, M = tables.terms.padding, block.members
     for lag in tables.lag:
         for p in range(block.predictors):
-            first = _seen_row(tables, block, step - lag, p)
+            first = seen_row(tables, block, step - lag, p)
             for w in range(tables.neighbour.shape[1]):
                 if tables.shift.size:
                     block.place[i] = first + tables.shift[w] * M
@@ -446,7 +57,7 @@ def _trend(tables: Tables, block: Block, step: int, outside: Index) -> None:
     """Write the trend of a step into psi, and count what is out of its range."""
     M, P, rows = block.members, block.predictors, tables.lag[-1] + 1
     for p in range(P):
-        _see(tables, block, step, p, block.z.values, p * block.z.stride + block.z.first)
+        see(tables, block, step, p, block.z.values, p * block.z.stride + block.z.first)
     _place(tables, block, step)
     values = block.seen.values if tables.shift.size else block.gathered
     for e in range(0, block.sites * M, LANES):
@@ -478,7 +89,7 @@ def _colour(tables: Tables, block: Block, step: int, normal: int) -> int:
     for e in range(0, N, LANES):
         store(load(block.normal, normal + e), block.noise.values, block.noise.first + e)
     close(block.noise, block.noise.first, N)
-    first, rows = _noise_row(tables, block, step), tables.order + 1
+    first, rows = noise_row(tables, block, step), tables.order + 1
     place = (step + rows) % rows * taps
     e = 0
     while e + LANES < N:

@@ -1,14 +1,6 @@
 """The compiled core of the two-scale Lorenz-96 model: RK4 steps of several rings side by side.
 
-Columns. Eight columns of numbers, the lanes of :mod:`l96closure.lanes`, are advanced side by side. A column is a
-stretch of a member's ring: some blocks, which are a slow site and its J fast ones each. One, two, four or eight members
-share the columns; where a member's do not divide its K blocks, two columns both hold a block, and the same bits. In
-memory a row holds one place of all columns, so that neighbours are the rows above and below:
-
-    row           0 1   2 3 ... 1 + blocks J   ... + 4
-    fast      halo of 2   blocks J rows      halo of 4       slow likewise, a row for each block, halos of 2 and 2
-
-Only where a column ends do numbers change their lane: the halos are copies of what stands in the column that goes on.
+Numbers are laid out as :mod:`l96closure.systems.lorenz96_columns` says.
 
 Units. The fast variables are kept as Y = (dt/2) c b y. Half a step along the tendencies of eq. (59) then is
 
@@ -25,23 +17,20 @@ the rows in their order. No number depends on the members beside it, nor on how 
 
 from __future__ import annotations
 
-import functools
-import math
 from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
-from l96closure.compiled import cached, threaded, threads
+from l96closure.compiled import cached, threaded
 from l96closure.lanes import LANES, fma, lines, load, splat, store
+from l96closure.systems.lorenz96_columns import ABOVE, Columns, Places, columns_of, laid_out, taken
 
 __all__ = ["Ensemble", "Scheme", "driven", "resolved", "resolved_from_python"]
 
 F64 = npt.NDArray[np.float64]
-Places = npt.NDArray[np.uintp]  # unsigned, as indices below: those that might be negative cost a comparison
 
-_ABOVE, _BELOW_FAST, _BELOW_SLOW = 2, 4, 2  # rows of the halos: two stages reach one site back and two ahead each
 _inlined = numba.njit(forceinline=True, error_model="numpy")
 
 
@@ -86,54 +75,6 @@ class Scheme(NamedTuple):
         return cls(half, -half * c, half * half * h * c * c, float(F), -h / (b * b), half * c * b)
 
 
-class _Columns(NamedTuple):
-    """Where the rings of some members stand in the columns.
-
-    Attributes
-    ----------
-    J, blocks : fast sites of a block, blocks of a column.
-    block : the block's place among the slow rows, for each fast row (rows,).
-    fast, slow : member and site that stand at each place, as one number (rows, LANES).
-    fast_ends, slow_ends : places of the halos, and those that they are copies of (2, n).
-    fast_places, slow_places : a place of each member and site (member, site).
-    """
-
-    J: int
-    blocks: int
-    block: npt.NDArray[np.intp]
-    fast: Places
-    slow: Places
-    fast_ends: Places
-    slow_ends: Places
-    fast_places: Places
-    slow_places: Places
-
-
-@functools.lru_cache(maxsize=32)
-def _columns(K: int, J: int, members: int) -> _Columns:
-    """Lay out the rings of 1, 2, 4 or 8 members."""
-    each = LANES // members
-    blocks = -(-K // each)
-    member, column = np.divmod(np.arange(LANES), each)
-
-    def laid(sites: int, below: int) -> tuple[Places, Places, Places]:
-        """Lay out so many sites of each block."""
-        row = np.arange(-_ABOVE, blocks * sites + below)[:, np.newaxis]
-        ring = K * sites
-        content = (member * ring + (column * K // each * sites + row) % ring).astype(np.uintp)
-        places = np.empty(members * ring, np.uintp)
-        inside = slice(_ABOVE, _ABOVE + blocks * sites)
-        numbers = np.arange(content.size).reshape(content.shape)
-        places[content[inside]] = numbers[inside]
-        ends = np.delete(numbers, inside, axis=0).ravel()
-        return content, np.array([ends, places[content.ravel()[ends]]], np.uintp), places.reshape(members, ring)
-
-    fast, fast_ends, fast_places = laid(J, _BELOW_FAST)
-    slow, slow_ends, slow_places = laid(1, _BELOW_SLOW)
-    block = LANES * (np.arange(-_ABOVE, blocks * J + _BELOW_FAST) // J + _ABOVE)
-    return _Columns(J, blocks, block, fast, slow, fast_ends, slow_ends, fast_places, slow_places)
-
-
 class _Work(NamedTuple):
     """Arrays of the columns that a step fills: fast, and slow ones, all with halos."""
 
@@ -166,7 +107,7 @@ def _work(fast: int, slow: int) -> _Work:
 @_inlined  # type: ignore[untyped-decorator]
 def _place(row: int) -> int:
     """Return where a row begins; those of the upper halo have negative numbers."""
-    return LANES * (row + _ABOVE)
+    return LANES * (row + ABOVE)
 
 
 @_inlined  # type: ignore[untyped-decorator]
@@ -176,7 +117,7 @@ def _fast_increment(before: Any, here: Any, after: Any, second: Any, drive: Any,
 
 
 @_inlined  # type: ignore[untyped-decorator]
-def _first_stages(y: F64, work: _Work, columns: _Columns, damping: float) -> None:
+def _first_stages(y: F64, work: _Work, columns: Columns, damping: float) -> None:
     """From Y to Y_2, p_0 + 2 p_1 and the sums of Y_1 and Y_2. Row i of Y_2 is made with row i + 2 of Y_1."""
     y2, gain, block = work.y2, work.gain, columns.block
     damping, two = splat(damping), splat(2.0)
@@ -185,7 +126,7 @@ def _first_stages(y: F64, work: _Work, columns: _Columns, damping: float) -> Non
     bm = b0 = b1 = p0 = p1 = a0
     for i in range(-3, 0):
         a4 = load(y, _place(i + 4))
-        p2 = _fast_increment(a1, a2, a3, a4, load(work.drive0, block[np.uintp(i + 2 + _ABOVE)]), damping)
+        p2 = _fast_increment(a1, a2, a3, a4, load(work.drive0, block[np.uintp(i + 2 + ABOVE)]), damping)
         bm, b0, b1, p0, p1 = b0, b1, a2 + p2, p1, p2
         a0, a1, a2, a3 = a1, a2, a3, a4
     for k in range(columns.blocks):
@@ -193,7 +134,7 @@ def _first_stages(y: F64, work: _Work, columns: _Columns, damping: float) -> Non
         total1 = total2 = splat(0.0)
         for i in range(k * columns.J, (k + 1) * columns.J):
             a4 = load(y, _place(i + 4))
-            p2 = _fast_increment(a1, a2, a3, a4, load(work.drive0, block[np.uintp(i + 2 + _ABOVE)]), damping)
+            p2 = _fast_increment(a1, a2, a3, a4, load(work.drive0, block[np.uintp(i + 2 + ABOVE)]), damping)
             b2 = a2 + p2
             p = _fast_increment(bm, b0, b1, b2, drive, damping)
             state = a0 + p
@@ -207,7 +148,7 @@ def _first_stages(y: F64, work: _Work, columns: _Columns, damping: float) -> Non
 
 
 @_inlined  # type: ignore[untyped-decorator]
-def _last_stages(y: F64, work: _Work, columns: _Columns, damping: float) -> None:
+def _last_stages(y: F64, work: _Work, columns: Columns, damping: float) -> None:
     """From Y_2 to the next Y, in place, and the sums of Y_3 and of it. Row i is made with row i + 2 of Y_3."""
     Y2, gain, block = work.y2, work.gain, columns.block
     damping, two, third = splat(damping), splat(2.0), splat(1.0 / 3.0)
@@ -215,7 +156,7 @@ def _last_stages(y: F64, work: _Work, columns: _Columns, damping: float) -> None
     bm = b0 = b1 = g0 = g1 = y0 = y1 = a1  # a_n is Y_2 in row i + n, b_n is Y_3, g_n is p_0 + 2 p_1 + 2 p_2, y_n is Y
     for i in range(-3, 0):
         a4, y2 = load(Y2, _place(i + 4)), load(y, _place(i + 2))
-        p2 = _fast_increment(a1, a2, a3, a4, load(work.drive2, block[np.uintp(i + 2 + _ABOVE)]), damping)
+        p2 = _fast_increment(a1, a2, a3, a4, load(work.drive2, block[np.uintp(i + 2 + ABOVE)]), damping)
         bm, b0, b1, g0, g1, y0, y1 = b0, b1, fma(two, p2, y2), g1, fma(two, p2, load(gain, _place(i + 2))), y1, y2
         a1, a2, a3 = a2, a3, a4
     for k in range(columns.blocks):
@@ -223,7 +164,7 @@ def _last_stages(y: F64, work: _Work, columns: _Columns, damping: float) -> None
         total3 = total = splat(0.0)
         for i in range(k * columns.J, (k + 1) * columns.J):
             a4, y2 = load(Y2, _place(i + 4)), load(y, _place(i + 2))
-            p2 = _fast_increment(a1, a2, a3, a4, load(work.drive2, block[np.uintp(i + 2 + _ABOVE)]), damping)
+            p2 = _fast_increment(a1, a2, a3, a4, load(work.drive2, block[np.uintp(i + 2 + ABOVE)]), damping)
             b2, g2 = fma(two, p2, y2), fma(two, p2, load(gain, _place(i + 2)))
             state = fma(third, _fast_increment(bm, b0, b1, b2, drive + g0, damping), y0)
             store(state, y, _place(i))
@@ -258,7 +199,7 @@ def _drive(z: F64, scheme: Scheme, drive: F64) -> None:
 
 
 @_inlined  # type: ignore[untyped-decorator]
-def _step(y: F64, z: F64, work: _Work, columns: _Columns, scheme: Scheme) -> float:
+def _step(y: F64, z: F64, work: _Work, columns: Columns, scheme: Scheme) -> float:
     """Make a step in place; return a number that is finite if z is."""
     z1, z2, z3, gain, two = work.z1, work.z2, work.z3, work.gain_z, splat(2.0)
     first, last = _place(0), _place(columns.blocks)
@@ -297,7 +238,7 @@ def _step(y: F64, z: F64, work: _Work, columns: _Columns, scheme: Scheme) -> flo
 
 
 @_inlined  # type: ignore[untyped-decorator]
-def _add_up(y: F64, sums: F64, columns: _Columns) -> None:
+def _add_up(y: F64, sums: F64, columns: Columns) -> None:
     """Sum the fast variables of every block as the sweeps do."""
     for k in range(columns.blocks):
         total = splat(0.0)
@@ -314,7 +255,7 @@ def _advance_columns(
     first: int,
     every: int,
     lead: int,
-    columns: _Columns,
+    columns: Columns,
     scheme: Scheme,
     z_out: F64,
     psi_out: F64,
@@ -350,7 +291,7 @@ def _advance(
     first: int,
     every: int,
     lead: int,
-    columns: _Columns,
+    columns: Columns,
     scheme: Scheme,
     z_out: F64,
     psi_out: F64,
@@ -381,7 +322,7 @@ _advance_alone, _advance_together = cached(_advance), threaded(_advance)
 
 
 @numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
-def _drive_columns(path: F64, site: Places, y: F64, columns: _Columns, scheme: Scheme) -> None:
+def _drive_columns(path: F64, site: Places, y: F64, columns: Columns, scheme: Scheme) -> None:
     """Advance the fast variables of some columns along ``path``, ``site`` being the slow site at each place."""
     work = _work(y.size, site.size)
     for i in range(site.size):
@@ -397,42 +338,13 @@ def _drive_columns(path: F64, site: Places, y: F64, columns: _Columns, scheme: S
         _close(y, columns.fast_ends)
 
 
-def _drive_all(path: F64, site: Places, y: F64, columns: _Columns, scheme: Scheme) -> None:
+def _drive_all(path: F64, site: Places, y: F64, columns: Columns, scheme: Scheme) -> None:
     """Advance the fast variables (group, place) of groups of members that share columns, in place, along ``path``."""
     for group in numba.prange(y.shape[0]):
         _drive_columns(path, site, y[group], columns, scheme)
 
 
 _drive_alone, _drive_together = cached(_drive_all), threaded(_drive_all)
-
-
-def _sharing(members: int, K: int, J: int) -> int:
-    """Return how many members share columns so that all are done first: the rows of a group, times its turn.
-
-    What else a step costs is that of 40 rows.
-    """
-    workers = threads() if members > 1 else 1
-
-    def cost(share: int) -> int:
-        turns = math.ceil(math.ceil(members / share) / workers)
-        return turns * (math.ceil(K * share / LANES) * J + 40)
-
-    return min((1, 2, 4, 8), key=cost)
-
-
-def _laid_out(values: F64, content: Places, members: int) -> F64:
-    """Lay numbers (member, site) out in the columns of groups (group, place); the last member fills the last group."""
-    groups = -(-len(values) // members)
-    filled = values[np.minimum(np.arange(groups * members), len(values) - 1)]
-    out: F64 = lines(groups * content.size).reshape(groups, content.size)
-    out[:] = filled.reshape(groups, -1)[:, content.ravel()]
-    return out
-
-
-def _taken(groups: F64, places: Places) -> F64:
-    """Take the numbers (member, site) from the columns of groups (group, place)."""
-    taken: F64 = groups[:, places].reshape(-1, places.shape[1])
-    return taken
 
 
 class Ensemble:
@@ -448,20 +360,20 @@ class Ensemble:
     def __init__(self, scheme: Scheme, z: F64, Y: F64) -> None:
         members, K, J = Y.shape
         self._scheme, self._shape = scheme, Y.shape
-        self._columns = _columns(K, J, _sharing(members, K, J))
+        self._columns = columns_of(K, J, members)
         share = len(self._columns.slow_places)
-        self._y = _laid_out(Y.reshape(members, K * J), self._columns.fast, share)
-        self._z = _laid_out(z, self._columns.slow, share)
+        self._y = laid_out(Y.reshape(members, K * J), self._columns.fast, share)
+        self._z = laid_out(z, self._columns.slow, share)
 
     @property
     def z(self) -> F64:
         """The slow variables (member, K)."""
-        return _taken(self._z, self._columns.slow_places)[: self._shape[0]]
+        return taken(self._z, self._columns.slow_places)[: self._shape[0]]
 
     @property
     def Y(self) -> F64:
         """The fast variables (member, K, J)."""
-        return _taken(self._y, self._columns.fast_places)[: self._shape[0]].reshape(self._shape)
+        return taken(self._y, self._columns.fast_places)[: self._shape[0]].reshape(self._shape)
 
     def advance(self, steps: int) -> int:
         """Advance without records; return the steps made, fewer where a member stopped being finite."""
@@ -499,8 +411,8 @@ def driven(scheme: Scheme, path: F64, Y: F64) -> F64:
     Of the shape of ``Y``, after the last step.
     """
     members, K, J = Y.shape
-    columns = _columns(K, J, _sharing(members, K, J))
-    y = _laid_out(Y.reshape(members, K * J), columns.fast, len(columns.slow_places))
+    columns = columns_of(K, J, members)
+    y = laid_out(Y.reshape(members, K * J), columns.fast, len(columns.slow_places))
     drive = _drive_alone if len(y) == 1 else _drive_together
     drive(path, columns.slow.ravel() % np.uintp(K), y, columns, scheme)
-    return _taken(y, columns.fast_places)[:members].reshape(Y.shape)
+    return taken(y, columns.fast_places)[:members].reshape(Y.shape)
