@@ -19,7 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 from common import print_record
-from regimes import MEMBERS, REGIMES, SPINUP, fitted, ratio, simulated, spectrum
+from linear_gaussian import REGIMES
+from regimes import MEMBERS, SPINUP, fitted, ratio, simulated, spectrum
 
 import l96closure as lc
 from l96closure.figures import style
