@@ -15,11 +15,13 @@ from l96closure.closures.patterns import Pattern
 from l96closure.closures.state import State
 from l96closure.trends import PolynomialTrend
 
-__all__ = ["ChainLaw", "Distribution", "DrivenLaw", "FittedLaw", "scores"]
+__all__ = ["ChainLaw", "Distribution", "DrivenLaw", "FittedLaw", "deviation", "scores"]
 
 F64 = npt.NDArray[np.float64]
 
 Distribution = bridge.ConditionalQuantiles | bridge.Bridge | PolynomialTrend
+
+_NODES = 5  # of the quadrature over the noise
 
 
 class FittedLaw(Protocol):
@@ -171,6 +173,26 @@ def scores(of: Distribution, x: F64, residual: F64) -> F64:
         return of.scores(x, residual)
     mean, variance = _moments(of, x, residual)
     return np.asarray((residual - mean) / np.sqrt(variance))
+
+
+def deviation(of: Distribution, x: F64) -> F64:
+    """Return the standard deviation of residuals of a distribution, by Gauss-Hermite quadrature over the noise.
+
+    Parameters
+    ----------
+    of : the distribution.
+    x : what it is given, as for :class:`FittedLaw`.
+
+    Returns
+    -------
+    (n, K)
+    """
+    if not isinstance(of, bridge.ConditionalQuantiles):
+        return np.asarray(np.sqrt(_moments(of, x, x)[1]))
+    nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
+    values = np.stack([of(x, np.full_like(x, node)) for node in nodes])
+    weights /= weights.sum()
+    return np.asarray(np.sqrt(np.tensordot(weights, (values - np.tensordot(weights, values, 1)) ** 2, 1)))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from l96closure.bridge.sampler import SEQUENTIAL
 from l96closure.closures import choice
 from l96closure.closures.features import Features
 from l96closure.closures.filtered_trend import AnyTrend, fit_filter
-from l96closure.closures.fitted_laws import ChainLaw, Distribution, DrivenLaw, FittedLaw, scores
+from l96closure.closures.fitted_laws import ChainLaw, Distribution, DrivenLaw, FittedLaw, deviation, scores
 from l96closure.closures.laws import Chain, Law, Moments, Quantiles
 from l96closure.closures.past import Past
 from l96closure.closures.patterns import LARGEST_RING, Noise, fit_pattern
@@ -126,12 +126,13 @@ def driven(of: Distribution, x: list[F64], residual: Residual, noise: Noise, rec
 
     The blocks of time, each about a trend of its own, are segments of the noise: between them the residual jumps.
     """
-    found = [scores(of, *pair) for pair in zip(x, residual.values, strict=True)]
+    found = [np.stack([scores(of, *pair), deviation(of, pair[0])]) for pair in zip(x, residual.values, strict=True)]
     if residual.trend is not None:
         first = residual.features.longest
         parts = [zip(found, times, strict=True) for times in blocks(record.series, first)]
-        found = [one[times - first] for part in parts for one, times in part if times.size]
-    return DrivenLaw(of, fit_pattern(found, noise, record.fields.ring and record.fields.pool == "auto"))
+        found = [one[:, times - first] for part in parts for one, times in part if times.size]
+    series, spread = zip(*found, strict=True)
+    return DrivenLaw(of, fit_pattern(series, noise, record.fields.ring and record.fields.pool == "auto", spread))
 
 
 def _bridge(

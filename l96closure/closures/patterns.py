@@ -7,7 +7,9 @@ On a ring the noise x_k(n) is autoregressive in each wavenumber m,
 with the transform W_m of white noise; so any covariance in space and any autocorrelation of p steps can be met. The
 coefficients are found by Burg's method (1967; see Kay & Marple 1981, Proc. IEEE 69, 1380-1419), whose reflection
 coefficients are less than 1 in size whatever the data: every mode is stable. The variances of all modes are scaled
-together so that a site's is 1. A step is made in space, as circular convolutions with the transforms of a_m,l and
+together so that a site's is 1. The memory is that of the noise times the spread it is given, hence of the residual it
+makes: where a residual is large it forgets faster than where it is small, and one memory of all the noise would be too
+long for what counts. A step is made in space, as circular convolutions with the transforms of a_m,l and
 sqrt(e_m). Where nothing is won by coefficients for each wavenumber, and on large rings, a_l are those of all sites
 together, and the colour alone differs by wavenumber, on large rings by a kernel that is cut off; on other grids the
 sites are independent.
@@ -212,7 +214,7 @@ def _coefficients(reflection: C128) -> tuple[list[C128], F64]:
     return found, innovation
 
 
-def fit_pattern(series: Sequence[F64], options: Noise, ring: bool) -> Pattern:
+def fit_pattern(series: Sequence[F64], options: Noise, ring: bool, spread: Sequence[F64] | None = None) -> Pattern:
     """Fit the autoregression to series of the noise.
 
     Parameters
@@ -220,6 +222,7 @@ def fit_pattern(series: Sequence[F64], options: Noise, ring: bool) -> Pattern:
     series : of each segment (time, K), of variance 1 or nearly so; its mean is taken off.
     options : order and colour.
     ring : whether the sites are those of a ring, all alike.
+    spread : what the noise is multiplied by at each time and site, in series like those; None is 1 everywhere.
 
     Returns
     -------
@@ -231,18 +234,20 @@ def fit_pattern(series: Sequence[F64], options: Noise, ring: bool) -> Pattern:
         The segments are too short for the order.
     """
     sites = series[0].shape[1]
-    usable = [one - one.mean() for one in series if len(one) > options.order]
-    if sum(len(one) - options.order for one in usable) < 10 * (options.order + 1):
+    spread = [np.ones_like(one) for one in series] if spread is None else spread
+    usable = [(one - one.mean(), of) for one, of in zip(series, spread, strict=True) if len(one) > options.order]
+    if sum(len(one) - options.order for one, _ in usable) < 10 * (options.order + 1):
         checks.reject("noise.order", options.order, "at most a tenth of the times of the training data")
-    together = _burg([one.astype(np.complex128) for one in usable], options.order, True)
+    made = [one * of for one, of in usable]
+    together = _burg([one.astype(np.complex128) for one in made], options.order, True)
     if not (options.coloured and ring and sites > 2):
         return Pattern(together, np.ones(1), sites)
-    modes = [np.fft.rfft(one, axis=1) for one in usable]
-    power = sum((np.abs(one) ** 2).sum(axis=0) for one in modes) * np.where(_real(sites), 1.0, 2.0)
+    power = sum((np.abs(np.fft.rfft(one, axis=1)) ** 2).sum(axis=0) for one, _ in usable)
+    power = power * np.where(_real(sites), 1.0, 2.0)
     share = np.asarray(power / power.sum())
     if sites > LARGEST_RING:
         return Pattern(together, share, sites)
-    reflection = _burg(modes, options.order, False)
+    reflection = _burg([np.fft.rfft(one, axis=1) for one in made], options.order, False)
     reflection[_real(sites)] = reflection[_real(sites)].real
     unexplained = [_coefficients(one)[1][:, -1] for one in (together, reflection)]
     won = 0.5 * np.log(unexplained[0] / unexplained[1]) @ np.where(_real(sites), 1.0, 2.0) / sites
