@@ -86,8 +86,8 @@ def step(tables: Tables, z: F64, kept: Kept, source: Noise) -> tuple[F64, Kept]:
             xi = xi + around_the_ring(taps, memory[:, lag])
         if memory.size:
             memory = np.concatenate([xi[:, None], memory[:, :-1]], axis=1)
-        given = psi if tables["coordinate"] < 0 else z[:, int(tables["coordinate"])]
-        psi = psi + (quantiles(tables, given, xi) if "quantile" in tables else spread(tables, given) * xi)
+        given = [psi if one < 0 else z[:, one] for one in tables["coordinates"]]
+        psi = psi + (quantiles(tables, *given, xi=xi) if "quantile" in tables else spread(tables, *given) * xi)
     if "bounds" in tables:
         psi = psi.clip(*tables["bounds"])
     if tables["conserve"]:
@@ -105,14 +105,24 @@ def spread(tables: Tables, x: F64) -> F64:
     return np.exp(0.5 * np.polynomial.chebyshev.chebval(scaled, tables["log_variance"]))
 
 
-def quantiles(tables: Tables, x: F64, xi: F64) -> F64:
-    """Bilinear interpolation in the tables."""
-    out, (low, high) = np.empty_like(x), tables["quantile_noise"]
+def quantiles(tables: Tables, x: F64, y: F64 | None = None, *, xi: F64) -> F64:
+    """Bilinear interpolation in the tables, and linear between those at levels of a second coordinate."""
+    out = np.empty_like(x)
     for n, k in np.ndindex(x.shape):
         of = tables["dictionary_of_site"][k]
-        first, last = tables["quantile_nodes_of"][of]
-        table, nodes = tables["quantile"][first : last + 1], tables["quantile_node"][first : last + 1]
-        levels = np.linspace(low, high, table.shape[1])
-        along = [np.interp(xi[n, k], levels, row) for row in table]
-        out[n, k] = np.interp(x[n, k], nodes, along)
+        if y is None:
+            out[n, k] = quantile(tables, of, x[n, k], xi[n, k])
+        else:
+            level = tables["quantile_level"][of]
+            out[n, k] = np.interp(
+                y[n, k], level, [quantile(tables, of * level.size + b, x[n, k], xi[n, k]) for b in range(level.size)]
+            )
     return out
+
+
+def quantile(tables: Tables, dictionary: int, x: float, xi: float) -> float:
+    """Bilinear interpolation in a table."""
+    first, last = tables["quantile_nodes_of"][dictionary]
+    table, nodes = tables["quantile"][first : last + 1], tables["quantile_node"][first : last + 1]
+    levels = np.linspace(*tables["quantile_noise"], table.shape[1])
+    return float(np.interp(x, nodes, [np.interp(xi, levels, row) for row in table]))

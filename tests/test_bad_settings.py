@@ -151,7 +151,7 @@ COMMANDS = [
             "trend.degree": ("-1", "null"),
             "trend.order": ("0", "4"),
             "law.centres": ("0", "many"),
-            "law.coordinate": ("psi",),
+            "law.coordinates": ("psi",),
             "noise.order": ("many", "129"),
             "law": ("3", "null", "moments"),
         }.items()

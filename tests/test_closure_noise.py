@@ -37,8 +37,9 @@ def given(step: Step) -> tuple[F64, F64]:
     sites = step.z[:, None]
     history = step.before.history if step.before.history.size else np.empty((len(sites), 0, 1, K))
     mean = step.closure.trend(sites, history)[0] if step.closure.trend is not None else np.zeros_like(step.z)
-    if step.closure.coordinate:
-        return mean, mean if step.closure.coordinate == "trend" else step.z
+    seen = {"trend": mean, "z": step.z}
+    if names := step.closure.coordinates:
+        return mean, seen[names[0]] if len(names) == 1 else np.stack([seen[name] for name in names], axis=1)
     return mean, step.closure.features.by_field(sites, history)
 
 

@@ -95,7 +95,7 @@ class TestSchrodingerBridge:
             "trend": {"trend": 4},
             "kernel": {"kernel": 0.1},
             "dt": {"dt": 0.0},
-            "law.coordinate": {"law": Quantiles("y")},
+            "law.coordinates": {"law": Quantiles("y")},
         }.items():
             with pytest.raises(ValueError, match=f"^{name} = "):
                 SchrodingerBridge.fit(truth, **{"fields": HERE, **settings})
@@ -159,8 +159,8 @@ def kernel(epsilon: float) -> dict[str, Any]:
         (lambda: {"law": Chain(noise_metric="imperial")}, r"^law\.noise_metric = 'imperial' .* physical, scaled"),
         (lambda: {"law": Moments(compressed=1)}, r"^law\.compressed = 1 .* >= 2"),
         (lambda: {"law": Quantiles(centres=1)}, r"^law\.centres = 1 .* >= 2"),
-        (lambda: {"law": Quantiles(coordinate="y")}, r"^law\.coordinate = 'y' .* trend, z"),
-        (lambda: {"law": Quantiles("trend"), "trend": None}, r"^law\.coordinate = 'trend' .* z"),
+        (lambda: {"law": Quantiles(coordinates="y")}, r"^law\.coordinates = 'y' .* trend, z"),
+        (lambda: {"law": Quantiles("trend"), "trend": None}, r"^law\.coordinates = 'trend' .* z"),
         (lambda: {"noise": Noise(-1)}, r"^noise\.order = -1 .* >= 0"),
         (lambda: {"noise": Noise(2.5)}, r"^noise\.order = 2\.5 .* integer"),
         (lambda: {"dt": 0.0}, r"^dt = 0\.0 .* > 0"),

@@ -187,6 +187,22 @@ def tables_covariance(pattern: Pattern) -> F64:
     return np.fft.irfft2(np.abs(transform) ** 2, (2 * LONG, pattern.sites))[:LAGS]
 
 
+def test_the_memory_is_that_of_the_noise_times_its_spread() -> None:
+    """Noise that forgets fast where it counts: what it is multiplied by there decides."""
+    rng, times = np.random.default_rng(5), 20_000
+    active = (np.arange(times) // 500 % 2 == 1)[:, None]
+    kept, spread = np.where(active, 0.5, 0.95), np.where(active, 3.0, 0.2)
+    x = rng.standard_normal((times, 4))
+    for t in range(1, times):
+        x[t] = kept[t] * x[t - 1] + np.sqrt(1.0 - kept[t] ** 2) * x[t]
+    memories = [fit_pattern([x], Noise(1), True, of).reflection.real for of in (None, [spread], [7.0 * spread])]
+    product = x * np.broadcast_to(spread, x.shape)
+    expected = (product[1:] * product[:-1]).sum() / (product**2).sum()
+    np.testing.assert_allclose(memories[1], expected, rtol=2e-3)
+    np.testing.assert_allclose(memories[2], memories[1], rtol=1e-12)
+    assert abs(expected - 0.5) < 0.02 < memories[0].min() - 0.6
+
+
 def test_what_is_not_coloured_takes_the_sites_for_independent_and_a_line_is_never_coloured() -> None:
     x = drawn(known(3, True, 8), 1, 3000)[:, 0]
     for options, ring in ((Noise(3, False), True), (Noise(3, True), False)):

@@ -215,3 +215,48 @@ def test_scores_of_several_dictionaries_are_those_of_each():
     for shapes in ((np.zeros((3, 2)), np.zeros((3, 2))), (np.zeros((3, 3)), np.zeros((2, 3)))):
         with pytest.raises(ValueError, match="shapes"):
             together.scores(*shapes)
+
+
+def at_levels():
+    """Tables of y = level + x e at two levels of each of two groups, and all of them together."""
+    rng = np.random.default_rng(8)
+    level = np.array([[-1.0, 0.0, 2.0], [10.0, 11.0, 14.0]])
+    single = []
+    for value in level.ravel():
+        x = rng.uniform(1.0, 3.0, 800)
+        samples = np.stack([x, value + x * rng.standard_normal(x.size)], axis=1)
+        single.append(bridge.tabulate(bridge.fit(samples, 0.02, [[0], [0]], [1.0, 3.0], components=[1])))
+    return single, bridge.ConditionalQuantiles.joined(single, np.array([0, 1, 0]), level), level
+
+
+def test_between_two_levels_of_a_second_coordinate_quantiles_are_interpolated_and_beyond_they_are_held():
+    single, both, level = at_levels()
+    rng = np.random.default_rng(9)
+    x, xi = rng.uniform(0.5, 3.5, (50, 3)), rng.standard_normal((50, 3))
+    for b, between in ((0, 0.0), (0, 0.25), (1, 0.5), (1, 1.0)):
+        y = (1.0 - between) * level[:, b] + between * level[:, b + 1]
+        of = [[single[3 * g + n](x[:, [k]], xi[:, [k]])[:, 0] for k, g in enumerate((0, 1, 0))] for n in (b, b + 1)]
+        expected = (1.0 - between) * np.stack(of[0], axis=1) + between * np.stack(of[1], axis=1)
+        found = both(np.stack([x, np.broadcast_to(y[[0, 1, 0]], x.shape)], axis=1), xi)
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+    ends, beyond = (both(np.stack([x, np.full_like(x, y)], axis=1), xi)[:, [0, 2]] for y in (2.0, 7.0))
+    np.testing.assert_array_equal(ends, beyond)
+    assert np.isnan(both(np.stack([x, np.full_like(x, np.nan)], axis=1), xi)).all()
+
+
+def test_scores_given_two_coordinates_are_the_inverse_of_the_call():
+    _, both, level = at_levels()
+    rng = np.random.default_rng(10)
+    x, xi = rng.uniform(1.0, 3.0, (200, 3)), 0.8 * rng.standard_normal((200, 3))
+    y = rng.uniform(level[:, :1] - 1.0, level[:, -1:] + 1.0, (2, 200))[[0, 1, 0]].T
+    given = np.stack([x, y], axis=1)
+    np.testing.assert_allclose(both.scores(given, both(given, xi)), xi, rtol=0, atol=1e-6)
+
+
+def test_another_number_of_coordinates_is_refused():
+    single, both, _ = at_levels()
+    one, two = np.zeros((5, 3)), np.zeros((5, 2, 3))
+    with pytest.raises(ValueError, match=r"^shapes of x and noise .* x \(n, 2, 3\)$"):
+        both(one, one)
+    with pytest.raises(ValueError, match=r"^shapes of x and values"):
+        single[0].scores(two[..., :1], one[:, :1])

@@ -525,7 +525,7 @@ SAID = {
         "neighbours seen on either side": "1",
         "lags seen": "0.01, 0.03",
         "trend": "degree 3 at the site, products of order 2, filtered in space",
-        "law of the residual": "quantiles given {coordinate}",
+        "law of the residual": "quantiles given {coordinates}",
         "noise": "autoregressive of order 2, correlated in space",
     },
     "moments": {"trend": "none", "law of the residual": "moments given all that is seen"},
@@ -553,6 +553,7 @@ def test_what_a_closure_is_made_of_is_said_also_of_one_from_a_file(tmp_path: Pat
         compared = getattr(one, "selection", None)
         assert len(tables[1:]) == (compared is not None)
         assert [row.cells[-1] for row in tables[-1].rows].count("chosen") == (compared is not None) if tables else True
-        told = {key: text.format(coordinate=getattr(one, "coordinate", "")) for key, text in SAID[name].items()}
+        names = " and ".join(one.coordinates) if kind is SchrodingerBridge else ""
+        told = {key: text.format(coordinates=names) for key, text in SAID[name].items()}
         assert found.items() >= told.items()
         assert of_closure.text(one) == "; ".join(f"{label}: {said}" for label, said in found.items())

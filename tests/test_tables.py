@@ -44,6 +44,14 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         )
         for name, order in (("trend", 3), ("z", 2))
     },
+    "given two coordinates": (
+        "schrodinger_bridge",
+        {"fields": AROUND, "trend": Trend(5, 2, ridge=RIDGE), "law": Quantiles(("trend", "z")), "noise": Noise(3)},
+    ),
+    "given two predictors, per site": (
+        "schrodinger_bridge",
+        {"fields": lc.Fields(BOTH, radius=0, lags=(), pool=()), "law": Quantiles(("other", "z")), "noise": Noise(1)},
+    ),
     "several predictors": (
         "schrodinger_bridge",
         {"fields": lc.Fields(BOTH, radius=1, lags=(DT,)), "trend": Trend(3, 3, ridge=RIDGE), "law": Quantiles("other")},

@@ -26,7 +26,7 @@ from l96closure.bridge.accuracy import AccuracyWarning
 from l96closure.bridge.conditional import Bridge
 from l96closure.bridge.dictionary import ESTIMATORS, Dictionary, Kernel
 from l96closure.bridge.kernel_plan import DISTANCE
-from l96closure.bridge.quantile_table import FARTHEST, ConditionalQuantiles
+from l96closure.bridge.quantile_table import FARTHEST, ConditionalQuantiles, Table
 
 __all__ = ["tabulate"]
 
@@ -82,8 +82,9 @@ def tabulate(bridge: Bridge) -> ConditionalQuantiles:
             checks.reject(f"neighbourhoods[{alpha}]", members.tolist(), "a single component, for a table of quantiles")
     if bridge.compression is not None:
         checks.reject("compression", bridge.compression.centres, "None; quantiles need every sample")
-    tables = [_table(_Sorted.of(one, bridge.kernel)) for one in bridge.dictionaries]
-    made = _joined(tables, bridge.dictionary_of)
+    made = ConditionalQuantiles.joined(
+        [_table(_Sorted.of(one, bridge.kernel)) for one in bridge.dictionaries], bridge.dictionary_of
+    )
     if made.error.max() > _LARGEST_ERROR:
         warnings.warn(
             f"the table of conditional quantiles is wrong by {made.error.max():.2g} standard deviations (root mean "
@@ -93,14 +94,6 @@ def tabulate(bridge: Bridge) -> ConditionalQuantiles:
             stacklevel=2,
         )
     return made
-
-
-class _Table(NamedTuple):
-    """Of one dictionary: nodes (G,), quantiles (G, L), error."""
-
-    nodes: F64
-    quantiles: F64
-    error: float
 
 
 class _Sorted(NamedTuple):
@@ -156,7 +149,7 @@ class _Sorted(NamedTuple):
         return table
 
 
-def _table(samples: _Sorted) -> _Table:
+def _table(samples: _Sorted) -> Table:
     """Tabulate one dictionary, as finely as its error asks for and the number of nodes allows."""
     noise = np.linspace(-FARTHEST, FARTHEST, _LEVELS)
     middles = 0.5 * (noise[1:] + noise[:-1])
@@ -173,22 +166,10 @@ def _table(samples: _Sorted) -> _Table:
         along = table[g] + row * (table[g + 1] - table[g])
         square = (0.5 * (along[:, 1:] + along[:, :-1]) - exact) ** 2 @ density / density.sum()
         error = float(np.sqrt(number @ square / number.sum()) / samples.values.std())
-        if best is not None and error > _WORTHWHILE * best.error:
+        if best is not None and error > _WORTHWHILE * best.error[0]:
             return best
-        best = _Table(nodes, table, error)
+        best = Table(nodes, table, np.array([error]))
         spacing *= 0.5
         nodes = samples.nodes(spacing)
         if error <= _GOOD_ERROR or spacing < _FINEST or nodes.size > _MOST_NODES:
             return best
-
-
-def _joined(tables: list[_Table], of: Index) -> ConditionalQuantiles:
-    """Put the tables of several dictionaries one after the other."""
-    start = np.cumsum([0, *(one.nodes.size for one in tables)])
-    return ConditionalQuantiles.of_nodes(
-        np.concatenate([one.quantiles for one in tables]),
-        np.concatenate([one.nodes for one in tables]),
-        np.stack([start[:-1], start[1:] - 1], axis=1),
-        of,
-        np.array([one.error for one in tables]),
-    )

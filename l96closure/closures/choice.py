@@ -14,7 +14,7 @@ import numpy.typing as npt
 import scipy
 import xarray as xr
 
-from l96closure import bridge
+from l96closure import bridge, checks
 from l96closure.closures.composed import TREND
 from l96closure.closures.features import Features
 from l96closure.closures.laws import Quantiles
@@ -28,7 +28,7 @@ from l96closure.training import Record
 __all__ = [
     "Candidate",
     "candidates",
-    "coordinate",
+    "chosen_coordinates",
     "coordinates",
     "given",
     "of",
@@ -46,7 +46,9 @@ _TRIALS = 20_000  # samples of such a law
 _ROWS, _ORDER = 30_000, 2  # of the regressions that compare features
 _BETTER = 0.985  # part of the held-out std that more features must come below
 _SHORTEST = 2  # steps
-_SHARPER = 0.99  # part of the quantile score given the trend that another coordinate must come below
+_SHARPER = 0.99, 0.997  # part of the best quantile score that another coordinate, or a second one, must come below
+_MOST_BINS, _PER_BIN = 12, 1000  # of a second coordinate, and samples in each
+_MOST_TABLES = 120  # of all pools of sites together
 _TAIL, _BEYOND = 1e-3, 0.5  # share of a predictor on either side, and how far beyond the rest it may lie, in ranges
 _FEWEST = 100  # values that tell an outlier
 _LEVELS = (np.arange(20) + 0.5) / 20
@@ -180,28 +182,58 @@ def _stencils(fields: Fields, radius: int) -> Index:
     return np.where(inside, found, site)
 
 
-def given(record: Record, residual: Residual, name: str) -> list[F64]:
-    """Return the coordinate of a law for each segment (time, K)."""
-    if name == TREND:
-        return residual.mean
-    p = record.fields.predictors.index(name)
-    return [np.ascontiguousarray(one[residual.features.longest :, p]) for one in record.series]
+def given(record: Record, residual: Residual, names: Sequence[str]) -> list[F64]:
+    """Return what a law is given for each segment: one coordinate (time, K), or two (time, 2, K)."""
+    seen = [record.fields.predictors.index(name) if name != TREND else None for name in names]
+    first = residual.features.longest
+    found = []
+    for one, mean in zip(record.series, residual.mean, strict=True):
+        both = [mean if p is None else one[first:, p] for p in seen]
+        found.append(np.stack(both, axis=1) if len(both) > 1 else np.ascontiguousarray(both[0]))
+    return found
 
 
 def quantiles(
     x: list[F64], left: list[F64], labels: Index, centres: int, kernel: bridge.Kernel, rng: np.random.Generator | int
 ) -> bridge.ConditionalQuantiles:
-    """Tabulate the quantiles of residuals given one coordinate, both of each segment (time, K)."""
-    together = np.concatenate([np.concatenate(x), np.concatenate(left)], axis=1)
+    """Tabulate the quantiles of residuals (time, K) given :func:`given`, both of each segment; ``labels`` of pools."""
+    values, along = np.concatenate(left), np.concatenate(x)
+    if along.ndim == 2:
+        return _tabulated(along, values, labels, centres, kernel, rng)
+    tables, levels = [], []
+    for pool in range(int(labels.max()) + 1):
+        own = labels == pool
+        first, second, of = along[:, 0, own].ravel(), along[:, 1, own].ravel(), values[:, own].ravel()
+        bins, medians = _binned(second)
+        if (np.diff(medians) <= 0.0).any():
+            checks.reject("law.coordinates", "a second one of few values", "one whose quantiles differ, or one alone")
+        levels.append(medians)
+        for one in bins:
+            some = centres // len(bins)
+            tables.append(_tabulated(first[one, None], of[one, None], np.zeros(1, np.intp), some, kernel, rng))
+    return bridge.ConditionalQuantiles.joined(tables, labels, np.array(levels))
+
+
+def _binned(second: F64) -> tuple[list[Index], F64]:
+    """Sort samples into bins of a second coordinate (n,); return the samples of each, and the medians."""
+    number = min(max(second.size // _PER_BIN, 2), _MOST_BINS)
+    bins = np.array_split(np.argsort(second, kind="stable"), number)
+    return bins, np.array([np.median(second[one]) for one in bins])
+
+
+def _tabulated(
+    x: F64, values: F64, labels: Index, centres: int, kernel: bridge.Kernel, rng: np.random.Generator | int
+) -> bridge.ConditionalQuantiles:
+    """Tabulate the quantiles of values (n, K) given one coordinate (n, K)."""
     K = labels.size
     fitted = bridge.fit(
-        together,
+        np.concatenate([x, values], axis=1),
         kernel,
         [[k] for k in range(K)] * 2,
-        np.repeat([together[:, :K].std(), together[:, K:].std()], K),
+        np.repeat([x.std(), values.std()], K),
         components=range(K, 2 * K),
         shared=labels.tolist(),
-        centres=min(centres, len(together) * int(np.bincount(labels).min())),
+        centres=min(max(centres, 2), len(x) * int(np.bincount(labels).min())),
         rng=rng,
     )
     return bridge.tabulate(fitted)
@@ -212,23 +244,41 @@ def coordinates(fields: Fields, trend: Any) -> list[str]:
     return [*([TREND] if trend is not None else []), *fields.predictors]
 
 
-def coordinate(
+def chosen_coordinates(
     record: Record, residual: Residual, options: Quantiles, kernel: bridge.Kernel, rng: np.random.Generator | int
-) -> str:
-    """Return the name of what a law of quantiles is given: as told, or what makes its held-out quantile score least."""
-    if options.coordinate is not None:
-        return options.coordinate
+) -> tuple[str, ...]:
+    """Return the names of what a law of quantiles is given: as told, or what makes its held-out quantile score least.
+
+    Where the trend sees more than the site at one instant, there is a choice: the trend, a predictor, or the trend and
+    a predictor together. What is simpler is taken where it is nearly as good.
+    """
+    if options.coordinates is not None:
+        return tuple(options.coordinates)
     names = coordinates(record.fields, residual.trend)
     if len(names) == 1 or residual.features.size == 1:
-        return record.fields.predictors[0]
+        return (record.fields.predictors[0],)
     if sum(map(len, residual.values)) < 2 * _STRETCHES:  # too few times to tell
-        return names[0]
-    scores = []
-    for name in names:
-        x = np.concatenate(given(record, residual, name))
-        scores.append(_held_out(x, np.concatenate(residual.values), kernel, rng))
-    best = int(np.argmin(scores))
-    return names[best if scores[best] < _SHARPER * scores[0] else 0]
+        return (names[0],)
+    tried: list[tuple[str, ...]] = [(name,) for name in names]
+    if names[0] == TREND:
+        tried += [(TREND, name) for name in names[1:] if _can_be_second(record, name)]
+    best, least = tried[0], np.inf
+    for one in tried:
+        x = np.concatenate(given(record, residual, one))
+        score = _held_out(x, np.concatenate(residual.values), kernel, rng)
+        if score < (_SHARPER[len(one) - 1] if np.isfinite(least) else 1.0) * least:
+            best, least = one, score
+    return best
+
+
+def _can_be_second(record: Record, name: str) -> bool:
+    """Tell whether every pool of sites has samples and values enough for bins of a predictor, and pools are few."""
+    values = np.concatenate([one[:, record.fields.predictors.index(name)] for one in record.series])
+    labels = record.fields.pools
+    pools = [values[:, labels == pool].ravel() for pool in range(int(labels.max()) + 1)]
+    if min(one.size for one in pools) < 2 * _PER_BIN or _MOST_BINS * len(pools) > _MOST_TABLES:
+        return False
+    return all(bool((np.diff(_binned(one)[1]) > 0.0).all()) for one in pools)
 
 
 def _held_out(x: F64, left: F64, kernel: bridge.Kernel, rng: np.random.Generator | int) -> float:
@@ -237,13 +287,17 @@ def _held_out(x: F64, left: F64, kernel: bridge.Kernel, rng: np.random.Generator
     learned, judged = stretch % 2 == 0, stretch % 2 == 1
     with warnings.catch_warnings():  # the law that is taken in the end warns for itself
         warnings.simplefilter("ignore", bridge.AccuracyWarning)
-        of = quantiles(
-            [x[learned].reshape(-1, 1)], [left[learned].reshape(-1, 1)], np.zeros(1, np.intp), _TRIALS, kernel, rng
-        )
-    every = max(1, judged.sum() * x.shape[1] // _TRIALS)
-    where, wanted = (values[judged].reshape(-1, 1)[::every] for values in (x, left))
+        law = [_pooled(x[learned])], [_pooled(left[learned])], np.zeros(1, np.intp)
+        of = quantiles(*law, _TRIALS, kernel, rng)
+    every = max(1, judged.sum() * left.shape[1] // _TRIALS)
+    where, wanted = (np.ascontiguousarray(_pooled(values[judged])[::every]) for values in (x, left))
     total = 0.0
     for level in _LEVELS:
-        error = wanted - of(where, np.full_like(where, scipy.special.ndtri(level)))
+        error = wanted - of(where, np.full_like(wanted, scipy.special.ndtri(level)))
         total += float(np.maximum(level * error, (level - 1.0) * error).mean())
     return total / _LEVELS.size
+
+
+def _pooled(values: F64) -> F64:
+    """Return values of all sites as of one: (n, K) to (n K, 1), (n, C, K) to (n K, C, 1)."""
+    return np.moveaxis(values, -1, 1).reshape(-1, *values.shape[1:-1], 1)

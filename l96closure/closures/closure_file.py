@@ -27,6 +27,7 @@ F64 = npt.NDArray[np.float64]
 
 _LARGEST_LOG = 600.0  # of a variance that a double can hold
 _QUANTILES, _MOMENTS, _GAUSSIAN, _CHAIN, _NONE = "quantiles", "moments", "gaussian", "chain", "none"
+_COORDINATES = "coordinate", "second_coordinate"
 _OF_CHAIN = "scheme", "steps", "clamp", "noise_metric"
 _OF_TREND = "chebyshev", "linear", "quadratic", "cubic", "lowest", "highest"
 _LAWS = _QUANTILES, _MOMENTS, _GAUSSIAN, _CHAIN, _NONE
@@ -56,7 +57,7 @@ def to_dataset(closure: Any) -> xr.Dataset:
             "range of a predictor in the training data, mapped to [-1, 1]",
         ),
     )
-    dataset = dataset.assign_attrs(law=kind, coordinate=closure.coordinate)
+    dataset = dataset.assign_attrs(law=kind, **dict(zip(_COORDINATES, closure.coordinates, strict=False)))
     if closure.trend is not None:
         dataset = dataset.assign(_trend_variables(closure.trend))
         dataset.attrs |= {"lowest": closure.bounds[0], "highest": closure.bounds[1]}
@@ -117,11 +118,20 @@ def _trend_variables(trend: AnyTrend) -> dict[str, Any]:
     }
 
 
+def _coordinates(law: FittedLaw | None) -> int:
+    """Return how many coordinates a law is given; none is given all features."""
+    if not isinstance(law, DrivenLaw) or isinstance(law.of, bridge.Bridge):
+        return 0
+    return law.of.coordinates if isinstance(law.of, bridge.ConditionalQuantiles) else 1
+
+
 def _law_variables(law: DrivenLaw, sites: int) -> xr.Dataset:
     if isinstance(law.of, bridge.ConditionalQuantiles):
         of = law.of
+        levels = {"quantile_level": _named(("group", "level_of_second"), of.look_up.level, "second coordinate")}
         return xr.Dataset(
-            {
+            (levels if of.coordinates > 1 else {})
+            | {
                 "quantile": _named(("node", "level"), of.table, "quantile of the residual given a coordinate"),
                 "quantile_node": _named("node", of.nodes, "coordinate of the quantiles"),
                 "quantile_nodes_of": _named(
@@ -161,15 +171,14 @@ def from_dataset(dataset: xr.Dataset) -> dict[str, Any]:
     kind = parts.text("law", _LAWS)
     trend = _trend(parts, features, fields.sites) if any(name in parts for name in _OF_TREND) else None
     bounds = (parts.number("lowest"), parts.number("highest")) if trend is not None else (-np.inf, np.inf)
-    coordinate = dataset.attrs.get("coordinate", "")
-    alone = kind in (_QUANTILES, _GAUSSIAN)
-    allowed = ("trend", *fields.predictors) if alone else ("",)
+    law = _law(parts, kind, features, fields.sites)
+    names = tuple(parts.text(name, ("trend", *fields.predictors)) for name in _COORDINATES[: _coordinates(law)])
     return {
         "fields": fields,
         "features": features,
         "trend": trend,
-        "law": _law(parts, kind, features, fields.sites),
-        "coordinate": checks.one_of("coordinate", coordinate, allowed),
+        "law": law,
+        "coordinates": names,
         "bounds": bounds,
         "past": _past(parts, features, fields.sites),
         "selection": _selection(dataset),
@@ -233,7 +242,11 @@ def _quantiles(parts: Parts, sites: int) -> bridge.ConditionalQuantiles:
     table, nodes = parts.array("quantile", "node", "level"), parts.array("quantile_node", "node")
     ends = parts.indices("quantile_nodes_of", "dictionary", "end", low=0, high=nodes.size - 1)
     error = parts.array("quantile_error", "dictionary")
-    of = parts.indices("dictionary_of_site", "site", low=0, high=max(len(ends) - 1, 0))
+    level = parts.array("quantile_level", "group", "level_of_second") if "quantile_level" in parts else None
+    groups = len(ends) if level is None else len(level)
+    if level is not None and (level.size != len(ends) or level.shape[1] < 2 or not (np.diff(level) > 0.0).all()):
+        checks.reject("quantile_level", level.tolist(), f"ascending levels of {len(ends)} dictionaries in each group")
+    of = parts.indices("dictionary_of_site", "site", low=0, high=max(groups - 1, 0))
     starts = [0, *(ends[:-1, -1] + 1)] if ends.shape[1:] == (2,) and len(ends) else []
     fits = ends.shape[1:] == (2,) and np.array_equal(ends[:, 0], starts) and (ends[:, 1] > ends[:, 0]).all()
     if not fits or ends[-1, 1] != nodes.size - 1 or table.shape[1] < 2 or of.size != sites:
@@ -244,7 +257,7 @@ def _quantiles(parts: Parts, sites: int) -> bridge.ConditionalQuantiles:
     rising[ends[:-1, 1]] = True
     if not rising.all() or (np.diff(table, axis=1) < 0.0).any():
         checks.reject("quantile_node, quantile", "not ascending", "ascending in each dictionary, and with the noise")
-    return bridge.ConditionalQuantiles.of_nodes(table, nodes, ends, of, error)
+    return bridge.ConditionalQuantiles.of_nodes(table, nodes, ends, of, error, level)
 
 
 def _log_variance(parts: Parts) -> PolynomialTrend:
@@ -312,8 +325,8 @@ def tables(closure: Any) -> dict[str, npt.NDArray[Any]]:
         found |= {name: variable[1] for name, variable in _trend_variables(closure.trend).items()}
         found["bounds"] = np.array(closure.bounds)
     if isinstance(law, DrivenLaw):
-        names = (*closure.fields.predictors, "trend")
-        found["coordinate"] = np.array(names.index(closure.coordinate) if closure.coordinate != "trend" else -1)
+        names = closure.fields.predictors
+        found["coordinates"] = np.array([-1 if one == "trend" else names.index(one) for one in closure.coordinates])
         if isinstance(law.of, bridge.ConditionalQuantiles):
             found |= law.of.tables()
         else:

@@ -36,11 +36,11 @@ class Tables(NamedTuple):
     filter_offset : how far to the left of a site they are, to the right if negative.
     level : of the trend, about which it is filtered.
     bounds : of psi (2,).
-    coordinate : number of the predictor that the law is given, -1 for the trend.
+    coordinate, second : number of the predictors that the law is given, -1 for the trend; twice the same, if only one.
     law : one of ``NO_LAW``, ``GAUSSIAN``, ``QUANTILES``.
     log_deviation, log_deviation_scale : Chebyshev coefficients of log2 of the standard deviation, the highest first,
         and how its coordinate is scaled.
-    look_up, dictionary : table of quantiles, and the dictionary of each site (K,).
+    look_up, dictionary : table of quantiles, and the dictionary of each site, or group of dictionaries (K,).
     order : of the autoregression of the noise, p.
     tap : weights of white noise and of the last noise in the noise of a step (T,), as many as are a multiple of four.
     tap_row : what the weights are of: 0 the white noise, n the noise n steps before.
@@ -60,6 +60,7 @@ class Tables(NamedTuple):
     level: float
     bounds: F64
     coordinate: int
+    second: int
     law: int
     log_deviation: F64
     log_deviation_scale: Scale
@@ -94,6 +95,7 @@ class Tables(NamedTuple):
         own = np.arange(len(chebyshev), dtype=np.intp) * neighbour.shape[1]
         weight, offset = tables.get("trend_filter", none), np.arange(tables.get("trend_filter", none).size)
         look_up, dictionary = _quantiles(tables, sites)
+        coordinates = tables.get("coordinates", np.array([-1]))
         order, tap, tap_row, tap_offset = _taps(tables, sites)
         return cls(
             neighbour=neighbour,
@@ -107,7 +109,8 @@ class Tables(NamedTuple):
             filter_offset=_in_fours(_signed(offset, sites)),
             level=float(tables.get("trend_level", 0.0)),
             bounds=tables.get("bounds", np.array([-np.inf, np.inf])),
-            coordinate=int(tables.get("coordinate", -1)),
+            coordinate=int(coordinates[0]),
+            second=int(coordinates[-1]),
             law=QUANTILES if "quantile" in tables else GAUSSIAN if "log_variance" in tables else NO_LAW,
             log_deviation=np.ascontiguousarray(tables.get("log_variance", none)[::-1]) * (0.5 / math.log(2.0)),
             log_deviation_scale=Scale.of(*tables.get("log_variance_range", np.array([0.0, 1.0]))[:, None]),
@@ -142,6 +145,7 @@ def _quantiles(tables: dict[str, npt.NDArray[Any]], sites: int) -> tuple[LookUp,
         tables.get("quantile_nodes_of", nobody),
         tables.get("dictionary_of_site", np.zeros(sites, np.intp)),
         error,
+        tables.get("quantile_level"),
     )
     return of.look_up, of.of
 

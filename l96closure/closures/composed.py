@@ -52,7 +52,8 @@ class Composed:
     features : what a site sees, now and at lags.
     trend : what of psi is a function of the features, or None.
     law : of the residual; None where there is no residual.
-    coordinate : what a law of one coordinate is given, ``trend`` or the name of a predictor; "" for other laws.
+    coordinates : what quantiles or a Gaussian are given, ``trend`` or the name of a predictor, or two of these; none
+        for other laws.
     bounds : smallest and largest psi of the training data, within which psi is held.
     past : training states from which an unknown history is drawn; None where the closure sees the present alone.
     selection : candidates for the features, with the scores that one was chosen by; None where none were compared.
@@ -64,7 +65,7 @@ class Composed:
     features: Features
     trend: AnyTrend | None
     law: FittedLaw | None
-    coordinate: str = ""
+    coordinates: tuple[str, ...] = ()
     bounds: tuple[float, float] = (-np.inf, np.inf)
     past: Past | None = None
     selection: xr.Dataset | None = None
@@ -192,11 +193,12 @@ class Composed:
             mean, outside = np.zeros((len(now), now.shape[2])), np.zeros(len(now), np.intp)
         else:
             mean, outside = self.trend(now, history)
-        if self.law is None or self.coordinate == TREND:
+        if self.law is None:
             return mean, mean, outside
-        if self.coordinate:
-            return mean, np.ascontiguousarray(now[:, self.fields.predictors.index(self.coordinate)]), outside
-        return mean, self.features.by_field(now, history), outside
+        if not self.coordinates:
+            return mean, self.features.by_field(now, history), outside
+        given = [mean if name == TREND else now[:, self.fields.predictors.index(name)] for name in self.coordinates]
+        return mean, np.stack(given, axis=1) if len(given) > 1 else np.ascontiguousarray(given[0]), outside
 
     def probability(self, dataset: xr.Dataset) -> xr.DataArray:
         """Probability that the law gives to residuals below the one that occurred, F(psi | what the site sees).
@@ -259,21 +261,22 @@ class Composed:
 
         Returns
         -------
-        ``neighbour`` (K, W), the sites that each site sees, itself first; ``lag`` (L,) in steps, 0 first;
-        ``range`` (P, 2) of the predictors, mapped to [-1, 1] and held at the ends. With a trend ``chebyshev``
-        (L P, degree + 1) in each predictor at the site, lag by lag, ``linear`` (F,), ``quadratic`` (F, F) and ``cubic``
-        (F, F, F) or empty, of products of features by lag, predictor and place, and ``output`` (R,) of
-        s (3 - s^2) / 2 for the sums s of features weighted by a column of ``hidden`` (F + 1, R), the last row being a
-        constant, held at -1 and 1; on a ring perhaps ``trend_filter`` (K,), weights of the trend's departures from
-        ``trend_level`` () at the site itself and at those 1, 2, ... to its left; ``bounds`` (2,) of psi. ``coordinate``
-        (), the predictor that the law is given, -1 for the trend. Of the law ``quantile`` (N, L) at the coordinates
-        ``quantile_node`` (N,), of which dictionary d has those from the first to the last that ``quantile_nodes_of``
-        (D, 2) counts, and at L of the noise, evenly spaced from the first to the last of ``quantile_noise`` (2,),
-        linear in both and held at the ends; ``dictionary_of_site`` (K,); or ``log_variance`` (degree + 1,) on
-        ``log_variance_range`` (2,) of the coordinate. Of the noise ``noise_earlier`` (p, T), circular kernels in space
-        of its last values, the last first, and ``noise_fresh``, of white noise, whose taps belong to the sites
-        ``noise_earlier_offset`` and ``noise_fresh_offset`` to the left. ``conserve`` (), whether the mean over the
-        sites is taken off; ``coarse_dt`` () with memory.
+        ``neighbour`` (K, W), the sites that each site sees, itself first; ``lag`` (L,) in steps, 0 first; ``range`` (P,
+        2) of the predictors, mapped to [-1, 1] and held at the ends. With a trend ``chebyshev`` (L P, degree + 1) in
+        each predictor at the site, lag by lag, ``linear`` (F,), ``quadratic`` (F, F) and ``cubic`` (F, F, F) or empty,
+        of products of features by lag, predictor and place, and ``output`` (R,) of s (3 - s^2) / 2 for the sums s of
+        features weighted by a column of ``hidden`` (F + 1, R), the last row being a constant, held at -1 and 1; on a
+        ring perhaps ``trend_filter`` (K,), weights of the trend's departures from ``trend_level`` () at the site itself
+        and at those 1, 2, ... to its left; ``bounds`` (2,) of psi. ``coordinates`` (C,), the predictors that the law is
+        given, -1 for the trend. Of the law ``quantile`` (N, L) at the coordinates ``quantile_node`` (N,), of which
+        dictionary d has those from the first to the last that ``quantile_nodes_of`` (D, 2) counts, and at L of the
+        noise, evenly spaced from the first to the last of ``quantile_noise`` (2,), linear in both and held at the ends;
+        ``dictionary_of_site`` (K,); of two coordinates also ``quantile_level`` (groups, B), of which dictionary B g + b
+        belongs to level b of group g, linear between levels and held at their ends, the sites then being of groups; or
+        ``log_variance`` (degree + 1,) on ``log_variance_range`` (2,) of the coordinate. Of the noise ``noise_earlier``
+        (p, T), circular kernels in space of its last values, the last first, and ``noise_fresh``, of white noise, whose
+        taps belong to the sites ``noise_earlier_offset`` and ``noise_fresh_offset`` to the left. ``conserve`` (),
+        whether the mean over the sites is taken off; ``coarse_dt`` () with memory.
 
         Raises
         ------

@@ -48,7 +48,8 @@ class FittedLaw(Protocol):
 
         Parameters
         ----------
-        x : the coordinate (member, K) of quantiles; all features field by field (member, L P K) of the others.
+        x : the coordinate (member, K) of quantiles and Gaussians, or two of them (member, 2, K); all features field by
+            field (member, L P K) of the others.
         state : gives the noise of the step and what is remembered.
 
         Returns
@@ -190,7 +191,8 @@ def deviation(of: Distribution, x: F64) -> F64:
     if not isinstance(of, bridge.ConditionalQuantiles):
         return np.asarray(np.sqrt(_moments(of, x, x)[1]))
     nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
-    values = np.stack([of(x, np.full_like(x, node)) for node in nodes])
+    shape = len(x), x.shape[-1]
+    values = np.stack([of(x, np.full(shape, node)) for node in nodes])
     weights /= weights.sum()
     return np.asarray(np.sqrt(np.tensordot(weights, (values - np.tensordot(weights, values, 1)) ** 2, 1)))
 

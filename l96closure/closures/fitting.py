@@ -103,22 +103,22 @@ def fit_law(
     kernel: bridge.Kernel | None,
     rng: np.random.Generator | int,
     restart: Restart | None,
-) -> tuple[FittedLaw, str]:
-    """Fit the law of a residual; return it and the name of its coordinate."""
+) -> tuple[FittedLaw, tuple[str, ...]]:
+    """Fit the law of a residual; return it and the names of its coordinates."""
     kernel = bridge.Kernel(epsilon=options.epsilon) if kernel is None else kernel
     if isinstance(options, Quantiles):
-        name = choice.coordinate(record, residual, options, kernel, rng)
-        x = choice.given(record, residual, name)
+        names = choice.chosen_coordinates(record, residual, options, kernel, rng)
+        x = choice.given(record, residual, names)
         of = choice.quantiles(x, residual.values, record.fields.pools, options.centres, kernel, rng)
-        return driven(of, x, residual, noise, record), name
+        return driven(of, x, residual, noise, record), names
     fitted = _bridge(record, residual, options, kernel, rng, restart)
     if isinstance(options, Chain):
-        return ChainLaw.made(fitted, options), ""
+        return ChainLaw.made(fitted, options), ()
     # The conditional moments at every time would cost more than the fit: one scale serves for the noise.
     spread = float(np.concatenate(residual.values).std())
     constant = PolynomialTrend(np.array([2.0 * np.log(spread)]), 0.0, 1.0)
     zeros = [np.zeros_like(one) for one in residual.values]
-    return DrivenLaw(fitted, driven(constant, zeros, residual, noise, record).pattern), ""
+    return DrivenLaw(fitted, driven(constant, zeros, residual, noise, record).pattern), ()
 
 
 def driven(of: Distribution, x: list[F64], residual: Residual, noise: Noise, record: Record) -> DrivenLaw:
@@ -196,7 +196,11 @@ def _sets(record: Record, fields: int, chain: bool) -> list[Index]:
 
 
 def composed_of(
-    record: Record, residual: Residual, law: FittedLaw | None, coordinate: str, selection: xr.Dataset | None = None
+    record: Record,
+    residual: Residual,
+    law: FittedLaw | None,
+    coordinates: tuple[str, ...],
+    selection: xr.Dataset | None = None,
 ) -> dict[str, Any]:
     """Return the parts of a composed closure by name."""
     target = np.concatenate(record.target)
@@ -206,7 +210,7 @@ def composed_of(
         "features": features,
         "trend": residual.trend,
         "law": law,
-        "coordinate": coordinate,
+        "coordinates": coordinates,
         "bounds": (float(target.min()), float(target.max())) if residual.trend is not None else (-np.inf, np.inf),
         "past": Past.of(record.series, features, record.fields.ring) if features.longest else None,
         "selection": selection,

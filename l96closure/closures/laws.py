@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from l96closure import checks, noise
@@ -15,13 +16,15 @@ _CENTRES = 100_000
 
 @dataclass(frozen=True)
 class Quantiles:
-    """psi is the quantile of the residual's law that noise asks for, Q(Phi(xi) | x), given one coordinate x.
+    """psi is the quantile of the residual's law that noise asks for, Q(Phi(xi) | x), given one coordinate or two.
 
     Parameters
     ----------
-    coordinate : what the law is given: ``trend``, the value of the trend, or the name of a predictor, at the site
-        itself; None is chosen on held-out blocks of time.
-    centres : at most so many samples make a law, drawn at random, >= 2.
+    coordinates : what the law is given at the site itself: ``trend``, the value of the trend, or the name of a
+        predictor, or two of these; None is chosen on held-out blocks of time. Of two, samples are sorted into bins of
+        the second; each bin has a law given the first, and between the medians of bins their quantiles are
+        interpolated.
+    centres : at most so many samples make a law, drawn at random, >= 2; of two coordinates those of all bins together.
 
     Raises
     ------
@@ -29,14 +32,19 @@ class Quantiles:
         A field is out of its range.
     """
 
-    coordinate: str | None = None
+    coordinates: str | Sequence[str] | None = None
     centres: int = _CENTRES
 
-    epsilon = 0.005  # a table of quantiles can be sharp, averages cannot
+    epsilon = 0.01  # a table of quantiles can be sharp, averages cannot
 
     def __post_init__(self) -> None:
-        if self.coordinate is not None and not isinstance(self.coordinate, str):
-            checks.reject("law.coordinate", self.coordinate, "trend, the name of a predictor, or None")
+        given = (self.coordinates,) if isinstance(self.coordinates, str) else self.coordinates
+        if given is not None:
+            names = tuple(given) if isinstance(given, Iterable) else (given,)
+            if not (1 <= len(set(names)) == len(names) <= 2) or not all(isinstance(name, str) for name in names):
+                allowed = "trend, the name of a predictor, two different ones of these, or None"
+                checks.reject("law.coordinates", self.coordinates, allowed)
+            object.__setattr__(self, "coordinates", names)
         checks.integer("law.centres", self.centres, 2)
 
 

@@ -69,4 +69,4 @@ class Polynomial(Composed):
         record = choice.settled(record, found[number])
         residual = fitting.without_trend(record, found[number].features, trend)
         selection = choice.report(record, found, number) if len(found) > 1 else None
-        return cls(**fitting.composed_of(record, residual, None, "", selection))
+        return cls(**fitting.composed_of(record, residual, None, (), selection))

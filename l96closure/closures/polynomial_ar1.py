@@ -81,12 +81,12 @@ class PolynomialAR1(Composed):
         record = choice.settled(record, found[number])
         residual = fitting.without_trend(record, found[number].features, trend, noise.order > 0)
         selection = choice.report(record, found, number) if len(found) > 1 else None
-        name = record.fields.predictors[0]
-        x = choice.given(record, residual, name)
+        names = (record.fields.predictors[0],)
+        x = choice.given(record, residual, names)
         bounds = float(residual.features.lower[0]), float(residual.features.upper[0])
         log_variance = _fit_log_variance(np.concatenate(x), np.concatenate(residual.values), residual_degree, bounds)
         law = fitting.driven(log_variance, x, residual, noise, record)
-        return cls(**fitting.composed_of(record, residual, law, name, selection))
+        return cls(**fitting.composed_of(record, residual, law, names, selection))
 
 
 def _fit_log_variance(z: F64, residual: F64, degree: int, bounds: tuple[float, float]) -> PolynomialTrend:

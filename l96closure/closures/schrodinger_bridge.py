@@ -70,11 +70,11 @@ class SchrodingerBridge(Composed):
             lags, are candidates to choose among.
         trend : what of the target is a function of what a site sees: our polynomials, or any regressor with ``fit`` and
             ``predict``, as scikit-learn's; a closure with one cannot be saved. None leaves all to the law.
-        law : of the residual: :class:`~l96closure.closures.Quantiles` given one coordinate,
+        law : of the residual: :class:`~l96closure.closures.Quantiles` given one coordinate or two,
             :class:`~l96closure.closures.Moments` given all features, both driven by noise, or the paper's
             :class:`~l96closure.closures.Chain`.
         noise : that drives the law; None is ``Noise()``, and what a chain takes, which has noise of its own.
-        kernel : bandwidth and estimator of the bridge; None is epsilon = 0.005 for quantiles, 0.1 for others.
+        kernel : bandwidth and estimator of the bridge; None is epsilon = 0.01 for quantiles, 0.1 for others.
         selection : judges closures by short coupled runs (:class:`l96closure.Selection`): the features are then chosen
             by it rather than by the held-out error of the trend, which does not rank closures well.
         dt : step of the coarse model in the unit of ``truth``'s time (seconds where times are dates), a multiple of the
@@ -118,8 +118,8 @@ class SchrodingerBridge(Composed):
         def learned(record: Record, number: int, kept: Restart | None) -> SchrodingerBridge:
             record = choice.settled(record, found[number])
             residual = fitting.without_trend(record, found[number].features, trend, remembers)
-            fitted, coordinate = fitting.fit_law(record, residual, law, noise, kernel, rng, kept)
-            return cls(**fitting.composed_of(record, residual, fitted, coordinate))
+            fitted, coordinates = fitting.fit_law(record, residual, law, noise, kernel, rng, kept)
+            return cls(**fitting.composed_of(record, residual, fitted, coordinates))
 
         number, scores = choice.simplest(found), []
         if selection is not None and len(found) > 1:
@@ -134,5 +134,5 @@ def _check_law(law: Law, fields: Fields, trend: Any, noise: Noise | None) -> Non
     """Refuse a law that is given what there is not, or noise beside its own."""
     if isinstance(law, Chain) and noise is not None:
         checks.reject("noise", noise, "None for a chain, which draws noise of its own")
-    if isinstance(law, Quantiles) and law.coordinate is not None:
-        checks.one_of("law.coordinate", law.coordinate, choice.coordinates(fields, trend))
+    for name in law.coordinates or () if isinstance(law, Quantiles) else ():
+        checks.one_of("law.coordinates", name, choice.coordinates(fields, trend))

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from l96closure import noise
-from l96closure.bridge.quantile_table import FARTHEST, read_off
+from l96closure.bridge.quantile_table import FARTHEST, read_between, read_off
 from l96closure.closures.blocks import (
     Block,
     block_of,
@@ -136,19 +136,26 @@ def weighted_pair(weight: F64, values: F64, place: Index, first: int, count: int
 
 
 @part
+def _given(tables: Tables, block: Block, coordinate: int) -> tuple[F64, int]:
+    """Return what holds a coordinate of the law, and where it begins."""
+    if coordinate < 0:
+        return block.psi, 0
+    return block.z.values, coordinate * block.z.stride + block.z.first
+
+
+@part
 def _add_residual(tables: Tables, block: Block, xi: int) -> None:
     """Add what the law makes of the noise that begins at a place."""
     M, N = block.members, block.sites * block.members
-    given, first = block.psi, 0
-    if tables.coordinate >= 0:
-        given, first = block.z.values, tables.coordinate * block.z.stride + block.z.first
+    given, first = _given(tables, block, tables.coordinate)
     if tables.law == QUANTILES:
         of = tables.look_up
         most, cells = of.table.shape[1] - 1.0, of.bucket.shape[1] - 2.0
         zero, per_noise = splat(0.0), splat(most / (2.0 * FARTHEST))
+        other, second = _given(tables, block, tables.second)
         for e in range(0, N, LANES):
-            x = load(given, first + e)
-            store(fma(x, zero, load(block.psi, e)), block.psi, e)  # NaN where x is not finite
+            x, y = load(given, first + e), load(other, second + e)
+            store(fma(x + y, zero, load(block.psi, e)), block.psi, e)  # NaN where x or y is not finite
             cell = (x - load(block.lowest, e)) * load(block.per_unit, e)
             column = (load(block.noise.values, xi + e) + splat(FARTHEST)) * per_noise
             store(smaller(larger(cell, zero), splat(cells)), block.cell, e)  # NaN becomes 0
@@ -156,8 +163,11 @@ def _add_residual(tables: Tables, block: Block, xi: int) -> None:
         for k in range(block.sites):
             d = tables.dictionary[k]
             for e in range(k * M, (k + 1) * M):
-                at = element(given, first + e)
-                drawn = read_off(at, element(block.cell, e), element(block.column, e), of, d)
+                at, column = element(given, first + e), element(block.column, e)
+                if of.level.shape[1] == 1:
+                    drawn = read_off(at, element(block.cell, e), column, of, d)
+                else:
+                    drawn = read_between(at, element(other, second + e), column, of, d)
                 block.psi[np.uintp(e)] += drawn
     if tables.law == GAUSSIAN:
         scale, coefficients = tables.log_deviation_scale, tables.log_deviation

@@ -235,9 +235,9 @@ class Settings:
         if isinstance(law, closures.Quantiles):
             if given.get("kernel") is not None:
                 checks.one_of("closure.kernel.estimator", given["kernel"].estimator, ("bridge", "kde"))
-            if law.coordinate is not None:
-                known = ["z"] if given.get("trend") is None else ["z", "trend"]
-                checks.one_of("closure.law.coordinate", law.coordinate, known)
+            known = ["z"] if given.get("trend") is None else ["z", "trend"]
+            for name in law.coordinates or ():
+                checks.one_of("closure.law.coordinates", name, known)
         if fields is not None and fields.radius is not None and 2 * fields.radius >= self.model.K:
             checks.reject("closure.fields.radius", fields.radius, f"less than half of the {self.model.K} sites")
 

@@ -71,7 +71,7 @@ def _composed(closure: Composed) -> dict[str, str]:
         "neighbours seen on either side": str(features.neighbour.shape[1] // 2),
         "lags seen": ", ".join(f"{lag * step:.4g}" for lag in features.lags[1:].tolist()) or "none",
         "trend": "none" if closure.trend is None else _trend(closure.trend),
-        "law of the residual": "none" if law is None else _law(law, closure.coordinate),
+        "law of the residual": "none" if law is None else _law(law, closure.coordinates),
     }
     return found | ({"noise": _noise(law.pattern)} if isinstance(law, DrivenLaw) else {})
 
@@ -87,14 +87,14 @@ def _trend(trend: AnyTrend) -> str:
     return f"degree {trend.chebyshev.shape[1] - 1} at the site, products of order {order}{hidden}"
 
 
-def _law(law: FittedLaw, coordinate: str) -> str:
+def _law(law: FittedLaw, coordinates: tuple[str, ...]) -> str:
     if isinstance(law, ChainLaw):
         steps = law.options.steps
         return f"chain, scheme {law.options.scheme}, {steps} step{'s' if steps > 1 else ''}"
     of = law.of if isinstance(law, DrivenLaw) else None
     if isinstance(of, ConditionalQuantiles):
-        return f"quantiles given {coordinate}"
-    return f"Gaussian given {coordinate}" if isinstance(of, PolynomialTrend) else "moments given all that is seen"
+        return f"quantiles given {' and '.join(coordinates)}"
+    return f"Gaussian given {coordinates[0]}" if isinstance(of, PolynomialTrend) else "moments given all that is seen"
 
 
 def _noise(pattern: Pattern) -> str:
