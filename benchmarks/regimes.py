@@ -82,6 +82,14 @@ def hellinger(x: np.ndarray, y: np.ndarray) -> float:
     return float(np.sqrt(0.5 * ((np.sqrt(p) - np.sqrt(q)) ** 2).sum()))
 
 
+def joint(x: np.ndarray, y: np.ndarray, other_x: np.ndarray, other_y: np.ndarray) -> float:
+    """Return the Hellinger distance of the laws of pairs (x, y) in 100 x 100 bins, as ``lc.diagnose`` counts."""
+    bounds = [(min(a.min(), b.min()), max(a.max(), b.max())) for a, b in ((x, other_x), (y, other_y))]
+    pairs = ((x, y), (other_x, other_y))
+    p, q = (np.histogram2d(a.ravel(), b.ravel(), 100, bounds)[0] / a.size for a, b in pairs)
+    return float(np.sqrt(0.5 * ((np.sqrt(p) - np.sqrt(q)) ** 2).sum()))
+
+
 def half_distance(x: np.ndarray) -> float:
     """Return the Hellinger distance of half of the members to the rest: what the length of the runs leaves open."""
     return hellinger(x[: len(x) // 2], x[len(x) // 2 :])
@@ -121,6 +129,10 @@ def climate(model: Any, closure: Any, truth: xr.Dataset, dt: float, duration: fl
         found[f"variance_{name}"], found[f"variance_{name}_se"] = value.round(4).tolist(), error.round(4).tolist()
         found[f"hellinger_{name}"] = round(hellinger(one, other), 5)
         found[f"hellinger_{name}_truth_halves"] = round(half_distance(other), 5)
+    half = len(true_z) // 2
+    found["hellinger_joint"] = round(joint(z, psi, true_z, true_psi), 5)
+    halves = joint(true_z[:half], true_psi[:half], true_z[half:], true_psi[half:])
+    found["hellinger_joint_truth_halves"] = round(halves, 5)
     found["autocorrelation_largest_difference"] = round(float(np.abs(difference.mean(axis=0)).max()), 4)
     found["autocorrelation_se"] = round(float((difference.std(axis=0, ddof=1) / MEMBERS**0.5).max()), 4)
     found["neighbour_correlation"] = [round(float(c.mean()), 4) for c in correlation]
@@ -157,6 +169,7 @@ def forecasts(regime: str, closure: Any, reference: xr.Dataset, starts: int, yar
         scores = lc.verify(made, reference).isel(lead=at)
         found[f"crps_{name}"], found[f"crps_{name}_se"] = crps.mean(axis=0).round(4).tolist(), error_of(crps)
         found[f"spread_skill_{name}"] = scores["spread_skill"].values.round(3).tolist()
+        found[f"spread_skill_{name}_se"] = spread_skill_error(z, truth)
     if yardstick:
         first = np.rint((made["start"].values - float(reference["time"][0])) / dt).astype(int)
         other = linear_gaussian.Closure(given, linear_gaussian.simulated(given, linear_gaussian.TRAINING, rng=1))
@@ -181,6 +194,17 @@ def full_model(regime: str, reference: xr.Dataset, starts: int, most: int) -> di
     at = [int(np.argmin(np.abs(grid - lead))) for lead in leads]
     crps = fair_crps(np.moveaxis(made["z"].values[:, :, at], 1, -1), made["observation"].values[:, at]).mean(axis=-1)
     return {"mark_starts": len(crps), "crps_mark": crps.mean(axis=0).round(4).tolist(), "crps_mark_se": error_of(crps)}
+
+
+def spread_skill_error(z: np.ndarray, truth: np.ndarray) -> list[float]:
+    """Return the standard error of the spread-skill ratio, from the starts (start, member, lead, K)."""
+    members = z.shape[1]
+    spread = (1 + 1 / members) * z.var(axis=1, ddof=1).mean(axis=-1)
+    error = ((z.mean(axis=1) - truth) ** 2).mean(axis=-1)
+    ratio = spread.mean(axis=0) / error.mean(axis=0)
+    of_ratio = (spread - ratio * error).std(axis=0, ddof=1) / len(z) ** 0.5 / error.mean(axis=0)
+    found: list[float] = (0.5 * of_ratio / np.sqrt(ratio)).round(3).tolist()
+    return found
 
 
 def error_of(by_start: np.ndarray) -> list[float]:
@@ -210,6 +234,7 @@ def main() -> None:
         "--closure", choices=("recommended", "selected", "one_site", "polynomial_ar1"), default="recommended"
     )
     parser.add_argument("--training", type=float, default=200.0)
+    parser.add_argument("--seed", type=int, default=1, help="of the training truth")
     parser.add_argument("--climate", type=float, default=20_000.0)
     parser.add_argument("--starts", type=int, default=1000)
     parser.add_argument("--mark", type=int, default=0, help="starts that the full model itself forecasts from")
@@ -217,7 +242,7 @@ def main() -> None:
     given = parser.parse_args()
     regime = REGIMES[given.regime]
     model, dt, leads = regime.model, regime.dt, regime.leads
-    truth = simulated(model, dt, given.training, 1)
+    truth = simulated(model, dt, given.training, given.seed)
     started = time.perf_counter()
     closure = fitted(given.closure, truth, model)
     figures: dict[str, Any] = {"fit_seconds": round(time.perf_counter() - started, 1)}
