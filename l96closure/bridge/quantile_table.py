@@ -3,48 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Any
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
 from l96closure import checks
-from l96closure.compiled import cached, part
-from l96closure.vector import element
+from l96closure.bridge.look_up import FARTHEST, LookUp, find_row, lattice_of, read_off
+from l96closure.compiled import cached
+from l96closure.vector import LANES, load, store
 
-__all__ = ["FARTHEST", "ConditionalQuantiles", "LookUp", "read_off"]
+__all__ = ["ConditionalQuantiles"]
 
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 
-FARTHEST = 4.0
-"""Standard normal quantile of the last probability of a table; beyond, the quantile stays as it is."""
-
-_BUCKETS = 4096  # at most, of equal width, in which a coordinate finds the nodes around it
 _ROUNDING = 1e-8  # of values, in parts of the range of the quantiles at a coordinate
-
-
-class LookUp(NamedTuple):
-    """A table of quantiles as compiled code takes it.
-
-    Attributes
-    ----------
-    table : Q(Phi(xi) | x) in the units of the samples (N, L), at the nodes of one dictionary after the other's.
-    nodes : the coordinates x (N,), ascending within each dictionary.
-    per_gap : 1 over the distance from each node to the next (N,).
-    bucket : of each dictionary's buckets of coordinates, and the end, the last node at or below its start (D, B + 1).
-    crowd : most nodes in a bucket; as a rule one.
-    lowest, per_unit : start of the first bucket and buckets per unit of the coordinate (D,).
-    """
-
-    table: F64
-    nodes: F64
-    per_gap: F64
-    bucket: Index
-    crowd: int
-    lowest: F64
-    per_unit: F64
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,56 +29,24 @@ class ConditionalQuantiles:
 
     Attributes
     ----------
-    look_up : the table, and how nodes are found in it.
+    table : Q(Phi(xi) | x) in the units of the samples (N, L), at the nodes of one dictionary after the other's.
+    nodes : the coordinates x (N,), ascending within each dictionary.
+    ends : first and last node of each dictionary (D, 2).
     of : dictionary of each of K sites (K,).
     error : root mean square, over training states and noise, of the table less a direct evaluation, in standard
         deviations of the values of each dictionary (D,).
     """
 
-    look_up: LookUp
+    table: F64
+    nodes: F64
+    ends: Index
     of: Index
     error: F64
 
-    @property
-    def table(self) -> F64:
-        """Q(Phi(xi) | x) in the units of the samples (N, L), at the nodes of one dictionary after the other's."""
-        return self.look_up.table
-
-    @property
-    def nodes(self) -> F64:
-        """The coordinates x (N,), ascending within each dictionary."""
-        return self.look_up.nodes
-
-    @property
-    def ends(self) -> Index:
-        """First and last node of each dictionary (D, 2)."""
-        return self.look_up.bucket[:, [0, -1]]
-
-    @classmethod
-    def of_nodes(cls, table: F64, nodes: F64, ends: Index, of: Index, error: F64) -> ConditionalQuantiles:
-        """Make one of a table, and find the nodes of each bucket.
-
-        Parameters
-        ----------
-        table, nodes : see the attributes.
-        ends : first and last node of each dictionary (D, 2).
-        of, error : see the attributes.
-
-        Returns
-        -------
-        ConditionalQuantiles
-        """
-        own = [nodes[first : last + 1] for first, last in ends]
-        spans = np.array([np.ptp(one) for one in own])
-        closest = max(float(span / np.diff(one).min()) for span, one in zip(spans, own, strict=True))
-        buckets = int(min(2.0 * closest, _BUCKETS)) + 1
-        bucket = np.empty((len(own), buckets + 1), np.intp)
-        for row, one, (first, _) in zip(bucket, own, ends, strict=True):
-            row[:] = first + np.searchsorted(one, np.linspace(one[0], one[-1], buckets + 1), side="right") - 1
-        per_gap = 1.0 / np.append(np.diff(nodes), np.inf)  # from one dictionary to the next nothing is read
-        crowd = int(np.diff(bucket, axis=1).max())
-        lowest = np.array([one[0] for one in own])
-        return cls(LookUp(table, nodes, per_gap, bucket, crowd, lowest, buckets / spans), of, error)
+    @cached_property
+    def look_up(self) -> LookUp:
+        """The table as compiled code takes it."""
+        return LookUp.of(self.table, self.nodes, self.ends)
 
     def tables(self) -> dict[str, npt.NDArray[Any]]:
         """Return what is read off, as plain arrays by name.
@@ -172,72 +116,52 @@ class ConditionalQuantiles:
         return out
 
 
-@part
-def _place(x: float, cell: float, of: LookUp, d: int) -> tuple[int, float]:
-    """Return the last node of dictionary ``d`` at or below ``x``, and how far ``x`` is on the way to the next."""
-    first = d * of.bucket.shape[1]
-    last = element(of.bucket, first + of.bucket.shape[1] - 1) - 1
-    g = min(element(of.bucket, first + np.int64(cell)), last)
-    for _ in range(of.crowd):
-        g = min(g + np.int64(element(of.nodes, g + 1) <= x), last)
-    return g, min(max((x - element(of.nodes, g)) * element(of.per_gap, g), 0.0), 1.0)
-
-
-@part
-def read_off(x: float, cell: float, column: float, of: LookUp, d: int) -> float:
-    """Return the quantile at a coordinate, given its bucket in dictionary ``d`` and the column of the noise.
-
-    Both are numbers within the table, rounded down here.
-    """
-    L = of.table.shape[1]
-    g, row = _place(x, cell, of, d)
-    c = min(np.int64(column), L - 2)
-    column -= c
-    a, b = element(of.table, g * L + c), element(of.table, (g + 1) * L + c)
-    lower = a + column * (element(of.table, g * L + c + 1) - a)
-    upper = b + column * (element(of.table, (g + 1) * L + c + 1) - b)
-    return lower + row * (upper - lower)  # type: ignore[no-any-return]
-
-
-@part
-def _cell(x: float, of: LookUp, d: int) -> float:
-    return min(max((x - of.lowest[d]) * of.per_unit[d], 0.0), of.bucket.shape[1] - 2.0)  # type: ignore[no-any-return]
-
-
 @cached
 def _look_up(x: F64, noise: F64, of: LookUp, dictionary: Index, out: F64) -> None:
-    most = of.table.shape[1] - 1.0
-    for n in range(x.shape[0]):
-        for k in range(x.shape[1]):
-            if not np.isfinite(x[n, k]) or np.isnan(noise[n, k]):  # a run that is blowing up
-                out[n, k] = np.nan
-                continue
-            d = dictionary[k]
-            column = min(max((noise[n, k] + FARTHEST) * (most / (2.0 * FARTHEST)), 0.0), most)
-            out[n, k] = read_off(x[n, k], _cell(x[n, k], of, d), column, of, d)
+    x_near, noise_near = np.zeros(LANES), np.zeros(LANES)
+    for k in range(x.shape[1]):
+        lattice = lattice_of(of, dictionary[k])
+        for first in range(0, x.shape[0], LANES):
+            some = min(LANES, x.shape[0] - first)
+            for i in range(some):
+                x_near[i], noise_near[i] = x[first + i, k], noise[first + i, k]
+            store(read_off(load(x_near, 0), load(noise_near, 0), lattice, of), x_near, 0)
+            for i in range(some):
+                out[first + i, k] = np.nan if np.isnan(noise[first + i, k]) else x_near[i]
 
 
 @cached
 def _invert(x: F64, values: F64, of: LookUp, dictionary: Index, out: F64) -> None:
-    table = of.table
+    row, away = np.empty(LANES), np.empty(LANES)
+    for k in range(x.shape[1]):
+        lattice = lattice_of(of, dictionary[k])
+        for first in range(0, x.shape[0], LANES):
+            some = min(LANES, x.shape[0] - first)
+            row[:] = 0.0
+            row[:some] = x[first : first + some, k]
+            rows, on = find_row(load(row, 0), lattice, of)
+            store(rows, row, 0)
+            store(on, away, 0)
+            for i in range(some):
+                wanted = values[first + i, k]
+                known = np.isfinite(x[first + i, k]) and not np.isnan(wanted)
+                out[first + i, k] = _noise_of(of.table, np.intp(row[i]), away[i], wanted) if known else np.nan
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def _noise_of(table: F64, g: int, row: float, wanted: float) -> float:
+    """Return the noise that makes a value.
+
+    Where the quantile is the same for a range of noise, any of it makes the value: the middle is taken, wherever in the
+    range rounding has put the value.
+    """
     L = table.shape[1]
-    for n in range(x.shape[0]):
-        for k in range(x.shape[1]):
-            wanted = values[n, k]
-            if not np.isfinite(x[n, k]) or np.isnan(wanted):
-                out[n, k] = np.nan
-                continue
-            d = dictionary[k]
-            g, row = _place(x[n, k], _cell(x[n, k], of, d), of, d)
-            # Where the quantile is the same for a range of noise, any of it makes the value: the middle is taken,
-            # wherever in the range rounding has put the value.
-            span = _between(table, g, row, L - 1) - _between(table, g, row, 0)
-            if span == 0.0 and wanted == _between(table, g, row, 0):
-                out[n, k] = 0.0
-                continue
-            below = _crossing(table, g, row, wanted - _ROUNDING * span)
-            above = _crossing(table, g, row, wanted + _ROUNDING * span)
-            out[n, k] = 0.5 * (below + above) * (2.0 * FARTHEST / (L - 1)) - FARTHEST
+    span = _between(table, g, row, L - 1) - _between(table, g, row, 0)
+    if span == 0.0 and wanted == _between(table, g, row, 0):
+        return 0.0
+    below = _crossing(table, g, row, wanted - _ROUNDING * span)
+    above = _crossing(table, g, row, wanted + _ROUNDING * span)
+    return 0.5 * (below + above) * (2.0 * FARTHEST / (L - 1)) - FARTHEST  # type: ignore[no-any-return]
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]

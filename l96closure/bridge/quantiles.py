@@ -26,7 +26,8 @@ from l96closure.bridge.accuracy import AccuracyWarning
 from l96closure.bridge.conditional import Bridge
 from l96closure.bridge.dictionary import ESTIMATORS, Dictionary, Kernel
 from l96closure.bridge.kernel_plan import DISTANCE
-from l96closure.bridge.quantile_table import FARTHEST, ConditionalQuantiles
+from l96closure.bridge.look_up import FARTHEST
+from l96closure.bridge.quantile_table import ConditionalQuantiles
 
 __all__ = ["tabulate"]
 
@@ -185,7 +186,7 @@ def _table(samples: _Sorted) -> _Table:
 def _joined(tables: list[_Table], of: Index) -> ConditionalQuantiles:
     """Put the tables of several dictionaries one after the other."""
     start = np.cumsum([0, *(one.nodes.size for one in tables)])
-    return ConditionalQuantiles.of_nodes(
+    return ConditionalQuantiles(
         np.concatenate([one.quantiles for one in tables]),
         np.concatenate([one.nodes for one in tables]),
         np.stack([start[:-1], start[1:] - 1], axis=1),

@@ -79,7 +79,7 @@ class Block(NamedTuple):
     normal : standard normals of some steps.
     normal_stride : numbers of a step.
     counter, number : see :func:`l96closure.noise.fill`.
-    lowest, per_unit, cell, column : rows for the look-up of quantiles.
+    lattice : rows of ``lowest``, ``per_unit``, ``cells`` and ``first`` of a :class:`~l96closure.bridge.look_up.LookUp`.
     psi : a row.
     """
 
@@ -101,10 +101,7 @@ class Block(NamedTuple):
     normal_stride: int
     counter: U64
     number: F64
-    lowest: F64
-    per_unit: F64
-    cell: F64
-    column: F64
+    lattice: F64
     psi: F64
 
 
@@ -153,11 +150,14 @@ def block_of(tables: Tables, predictors: int, members: int, steps: int) -> Block
             row = 0 if tables.tap_row[i] == 0 else 1 + (now - tables.tap_row[i]) % rows
             tap_place[now * taps + i] = row * noise_rows.stride + noise_rows.first - tables.tap_offset[i] * M
     departure = rings(1, N, _most(tables.filter_offset) * M, _most(-tables.filter_offset) * M)
-    lowest, per_unit = lines(stride), lines(stride)
+    lattice = lines(4 * stride)
+    lattice[2 * stride : 3 * stride] = 1.0  # beyond the last site too something is read
     for k in range(K):
+        d = tables.dictionary[k]
         for m in range(M):
-            lowest[k * M + m] = tables.look_up.lowest[tables.dictionary[k]]
-            per_unit[k * M + m] = tables.look_up.per_unit[tables.dictionary[k]]
+            at = k * M + m
+            lattice[at], lattice[stride + at] = tables.look_up.lowest[d], tables.look_up.per_unit[d]
+            lattice[2 * stride + at], lattice[3 * stride + at] = tables.look_up.cells[d], tables.look_up.first[d]
     drawn = normal_stride * (0 if taps == 0 else max(1, min(steps, _NORMALS // N)))
     gathered = 0 if tables.shift.size else features * stride
     return Block(
@@ -169,7 +169,7 @@ def block_of(tables: Tables, predictors: int, members: int, steps: int) -> Block
         departure, departure.first - tables.filter_offset * M,
         noise_rows, tap_place,
         lines(drawn), normal_stride, np.empty((4, drawn // 4), np.uint64), np.empty((4, drawn // 4)),
-        lowest, per_unit, lines(stride), lines(stride), lines(stride),
+        lattice, lines(stride),
     )  # fmt: skip
 
 

@@ -244,7 +244,7 @@ def _quantiles(parts: Parts, sites: int) -> bridge.ConditionalQuantiles:
     rising[ends[:-1, 1]] = True
     if not rising.all() or (np.diff(table, axis=1) < 0.0).any():
         checks.reject("quantile_node, quantile", "not ascending", "ascending in each dictionary, and with the noise")
-    return bridge.ConditionalQuantiles.of_nodes(table, nodes, ends, of, error)
+    return bridge.ConditionalQuantiles(table, nodes, ends, of, error)
 
 
 def _log_variance(parts: Parts) -> PolynomialTrend:

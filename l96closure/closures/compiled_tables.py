@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from l96closure.bridge.quantile_table import ConditionalQuantiles, LookUp
+from l96closure.bridge.look_up import LookUp
 from l96closure.closures.features import Scale
 from l96closure.closures.trend import Terms
 
@@ -135,15 +135,10 @@ def _signed(offset: npt.NDArray[Any], sites: int) -> Index:
 
 def _quantiles(tables: dict[str, npt.NDArray[Any]], sites: int) -> tuple[LookUp, Index]:
     """Return the table of quantiles, and the dictionary of each site; where there is none, one that nobody reads."""
-    error, nobody = np.empty(0), np.array([[0, 1]])
-    of = ConditionalQuantiles.of_nodes(
-        tables.get("quantile", np.zeros((2, 2))),
-        tables.get("quantile_node", np.arange(2.0)),
-        tables.get("quantile_nodes_of", nobody),
-        tables.get("dictionary_of_site", np.zeros(sites, np.intp)),
-        error,
-    )
-    return of.look_up, of.of
+    if "quantile" not in tables:
+        return LookUp.of(np.zeros((2, 2)), np.arange(2.0), np.array([[0, 1]])), np.zeros(sites, np.intp)
+    of = LookUp.of(tables["quantile"], tables["quantile_node"], tables["quantile_nodes_of"])
+    return of, np.ascontiguousarray(tables["dictionary_of_site"], np.intp)
 
 
 def _taps(tables: dict[str, npt.NDArray[Any]], sites: int) -> tuple[int, F64, Index, Index]:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from l96closure import noise
-from l96closure.bridge.quantile_table import FARTHEST, read_off
+from l96closure.bridge.look_up import Lattice, read_off
 from l96closure.closures.blocks import (
     Block,
     block_of,
@@ -136,29 +136,24 @@ def weighted_pair(weight: F64, values: F64, place: Index, first: int, count: int
 
 
 @part
+def _lattice(block: Block, e: int) -> Any:
+    """Return the lattice of coordinates at sixteen sites."""
+    rows, stride = block.lattice, block.stride
+    return Lattice(load(rows, e), load(rows, stride + e), load(rows, 2 * stride + e), load(rows, 3 * stride + e))
+
+
+@part
 def _add_residual(tables: Tables, block: Block, xi: int) -> None:
     """Add what the law makes of the noise that begins at a place."""
-    M, N = block.members, block.sites * block.members
+    N = block.sites * block.members
     given, first = block.psi, 0
     if tables.coordinate >= 0:
         given, first = block.z.values, tables.coordinate * block.z.stride + block.z.first
     if tables.law == QUANTILES:
-        of = tables.look_up
-        most, cells = of.table.shape[1] - 1.0, of.bucket.shape[1] - 2.0
-        zero, per_noise = splat(0.0), splat(most / (2.0 * FARTHEST))
         for e in range(0, N, LANES):
-            x = load(given, first + e)
-            store(fma(x, zero, load(block.psi, e)), block.psi, e)  # NaN where x is not finite
-            cell = (x - load(block.lowest, e)) * load(block.per_unit, e)
-            column = (load(block.noise.values, xi + e) + splat(FARTHEST)) * per_noise
-            store(smaller(larger(cell, zero), splat(cells)), block.cell, e)  # NaN becomes 0
-            store(smaller(larger(column, zero), splat(most)), block.column, e)
-        for k in range(block.sites):
-            d = tables.dictionary[k]
-            for e in range(k * M, (k + 1) * M):
-                at = element(given, first + e)
-                drawn = read_off(at, element(block.cell, e), element(block.column, e), of, d)
-                block.psi[np.uintp(e)] += drawn
+            at = _lattice(block, e)
+            drawn = read_off(load(given, first + e), load(block.noise.values, xi + e), at, tables.look_up)
+            store(load(block.psi, e) + drawn, block.psi, e)
     if tables.law == GAUSSIAN:
         scale, coefficients = tables.log_deviation_scale, tables.log_deviation
         for e in range(0, N, LANES):
