@@ -22,7 +22,7 @@ from numba.extending import intrinsic
 
 from l96closure import noise
 from l96closure.closures import NoClosure, blocks
-from l96closure.closures.blocks import Block, Rings
+from l96closure.closures.blocks import Block, Rings, close
 from l96closure.closures.compiled_tables import Tables
 from l96closure.closures.composed import Composed
 from l96closure.closures.state import State
@@ -226,51 +226,61 @@ def _lorenz96(z: F64, at: int, M: int, F: Any) -> Any:
 
 
 @part
-def _tendency(model: _Model, block: Block, z: F64, first: int, work: F64, slope: F64, at: int) -> None:
-    """Write G(z) + psi of the row that begins at a place of z into ``slope[at]`` and what follows."""
+def _call_user(model: _Model, block: Block, z: F64, first: int, work: F64, slope: F64, at: int) -> None:
+    """Write the user's G(z) of the row that begins at a place of z into ``slope[at]`` and what follows."""
     M, K = block.members, block.sites
-    if model.tendency == 0:
-        F = splat(model.forcing)
-        for e in range(0, K * M, LANES):
-            store(_lorenz96(z, first + e, M, F) + load(block.psi, e), slope, at + e)
-        return
     for k in range(K):
         for m in range(M):
             work[0, np.uintp(m * K + k)] = z[np.uintp(first + k * M + m)]
     _call_tendency(model.tendency, work[0], work[1], M, K)
     for k in range(K):
         for m in range(M):
-            slope[np.uintp(at + k * M + m)] = work[1, np.uintp(m * K + k)] + block.psi[np.uintp(k * M + m)]
+            slope[np.uintp(at + k * M + m)] = work[1, np.uintp(m * K + k)]
 
 
 @part
-def _move(block: Block, dt: float, slope: F64, at: int, out: Rings, row: int) -> None:
-    """Write z + dt slope as a row of ``out``."""
-    first, N = row * out.stride + out.first, block.sites * block.members
-    for e in range(0, N, LANES):
-        moved = load(block.z.values, block.z.first + e) + splat(dt) * load(slope, at + e)
-        store(moved, out.values, first + e)
-    blocks.close(out, first, N)
+def _slope(model: _Model, block: Block, z: F64, first: int, slope: F64, at: int, e: int) -> Any:
+    """Return G(z) + psi at sixteen sites; a user's G(z) stands in ``slope``."""
+    if model.tendency:
+        return load(slope, at + e) + load(block.psi, e)
+    return _lorenz96(z, first + e, block.members, splat(model.forcing)) + load(block.psi, e)
+
+
+@part
+def _stage(model: _Model, block: Block, y: Rings, row: int, work: F64, slope: F64, at: int, step: float) -> None:
+    """Write the slope at a row of ``y`` into ``slope[at]`` and what follows, and z + step slope into the other row."""
+    z, first, following = block.z, row * y.stride + y.first, (1 - row) * y.stride + y.first
+    if model.tendency:
+        _call_user(model, block, y.values, first, work, slope, at)
+    for e in range(0, block.sites * block.members, LANES):
+        k = _slope(model, block, y.values, first, slope, at, e)
+        store(k, slope, at + e)
+        store(load(z.values, z.first + e) + splat(step) * k, y.values, following + e)
+    close(y, following, block.sites * block.members)
 
 
 @part
 def _model_step(model: _Model, block: Block, stage: Rings, work: F64, slope: F64) -> None:
-    """Advance z by a step with psi."""
-    z, y, row = block.z, stage, block.stride
-    _tendency(model, block, z.values, z.first, work, slope, 0)
+    """Advance z by a step with psi; the first row of ``stage`` is z."""
+    z, y, row, N = block.z, stage, block.stride, block.sites * block.members
+    for e in range(0, N, LANES):
+        store(load(z.values, z.first + e), y.values, y.first + e)
+    close(y, y.first, N)
     if model.scheme == _EULER:
-        _move(block, model.dt, slope, 0, z, 0)
+        _stage(model, block, y, 0, work, slope, 0, model.dt)
+        for e in range(0, N, LANES):
+            store(load(y.values, y.stride + y.first + e), z.values, z.first + e)
         return
-    _move(block, 0.5 * model.dt, slope, 0, y, 0)
-    _tendency(model, block, y.values, y.first, work, slope, row)
-    _move(block, 0.5 * model.dt, slope, row, y, 1)
-    _tendency(model, block, y.values, y.stride + y.first, work, slope, 2 * row)
-    _move(block, model.dt, slope, 2 * row, y, 0)
-    _tendency(model, block, y.values, y.first, work, slope, 3 * row)
-    for e in range(0, block.sites * block.members, LANES):
+    _stage(model, block, y, 0, work, slope, 0, 0.5 * model.dt)
+    _stage(model, block, y, 1, work, slope, row, 0.5 * model.dt)
+    _stage(model, block, y, 0, work, slope, 2 * row, model.dt)
+    if model.tendency:
+        _call_user(model, block, y.values, y.stride + y.first, work, slope, 3 * row)
+    for e in range(0, N, LANES):
         middle = splat(2.0) * (load(slope, row + e) + load(slope, 2 * row + e))
-        store(load(slope, e) + middle + load(slope, 3 * row + e), slope, e)
-    _move(block, model.dt / 6.0, slope, 0, z, 0)
+        last = _slope(model, block, y.values, y.stride + y.first, slope, 3 * row, e)
+        mean = load(slope, e) + middle + last
+        store(load(z.values, z.first + e) + splat(model.dt / 6.0) * mean, z.values, z.first + e)
 
 
 @part
@@ -292,18 +302,18 @@ def _advance(
     K = ensemble.z.shape[1]
     for begin in range(first, last, at_once):
         M = min(at_once, last - begin)
-        block = blocks.block_of(tables, 1, M, steps)
+        block = blocks.block_of(tables, 1, ensemble.member[begin : begin + M], steps)
         stage, work, slope = blocks.rings(2, K * M, 2 * M, M), np.empty((2, K * M)), lines(4 * block.stride)
-        member, outside = ensemble.member[begin : begin + M], ensemble.outside[begin : begin + M]
+        outside = ensemble.outside[begin : begin + M]
         z = ensemble.z.reshape((-1, 1, K))
         blocks.load_state(tables, block, steps, begin, z, ensemble.memory, ensemble.history)
-        blocks.close(block.z, block.z.first, K * M)
-        record = records.record
+        record, to_go = records.record, -records.step % records.every
         for step in range(steps):
-            draw(tables, block, steps, step, ensemble.key, ensemble.number, member, outside)
-            if (records.step + step) % records.every == 0:
+            draw(tables, block, steps, step, ensemble.key, ensemble.number, outside)
+            if to_go == 0:
                 _record(block, begin, records, record)
-                record += 1
+                record, to_go = record + 1, records.every
+            to_go -= 1
             _model_step(model, block, stage, work, slope)
         for m in range(M):
             for k in range(K):

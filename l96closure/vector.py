@@ -25,6 +25,7 @@ __all__ = [
     "append_within",
     "dot",
     "element",
+    "exceeds",
     "exp2",
     "floor",
     "fma",
@@ -288,6 +289,17 @@ def smaller(context: Any, a: Any, b: Any) -> Any:
         return builder.select(builder.fcmp_ordered("<", *ab), *ab)
 
     return a(a, a), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def exceeds(context: Any, a: Any, b: Any) -> Any:
+    """Return whether any of a is greater than what is beside it in b."""
+
+    def generate(context: Any, builder: Any, signature: Any, ab: Any) -> Any:
+        places = ir.IntType(LANES)
+        return builder.icmp_unsigned("!=", builder.bitcast(builder.fcmp_ordered(">", *ab), places), places(0))
+
+    return types.boolean(a, a), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -220,18 +220,20 @@ def test_steps_that_the_noise_cannot_tell_apart(fitted: Callable[[str], Any]) ->
 
 
 @numba.njit
-def filled(key: int, member: Any, first: Any, steps: int, draws: int, normal: bool, counter: Any, out: Any) -> None:
-    zero = np.uint64(0)
-    noise.fill(key, member, first, steps, zero, draws, zero, normal, counter, np.empty(counter.shape), out)
+def filled(key: int, member: Any, first: Any, steps: int, draws: int, normal: bool, out: Any) -> None:
+    counter = np.zeros((4, noise.evaluated(out.size // 4)), np.uint64)
+    number = noise.count(member, steps, np.uint64(0), draws, 3, counter)
+    word, value = np.empty_like(counter), np.empty(counter.shape)
+    noise.fill(key, first, np.uint64(0), normal, number, member.size, counter, word, value, out)
 
 
 @pytest.mark.parametrize(("members", "steps", "draws"), list(itertools.product([1, 3], [1, 4], [1, 2])))
 def test_normals_of_several_steps_are_those_of_each(members: int, steps: int, draws: int) -> None:
     key, member, first = noise.key_of(1), 7 + np.arange(members), 2**31
     for normal, drawn in ((True, noise.normals), (False, noise.uniforms)):
-        counter, out = np.empty((4, steps * draws * 3 * members), np.uint64), np.empty((steps, draws, 12, members))
+        out = np.empty((steps, draws, 12, members))
         numbers = np.uint64(key), member.astype(np.uint64), np.uint64(first)
-        filled(*numbers, steps, draws, normal, counter, out.reshape(-1))
+        filled(*numbers, steps, draws, normal, out.reshape(-1))
         step, draw, site = (np.arange(size) for size in out.shape[:3])
         where = member, (first + step)[:, None, None, None], draw[:, None, None], 0, site[:, None]
         assert np.array_equal(out, drawn(key, *where))

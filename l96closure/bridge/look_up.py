@@ -67,8 +67,8 @@ class LookUp(NamedTuple):
         """
         own = [slice(first, last + 1) for first, last in ends]
         lowest, spans = nodes[ends[:, 0]], np.array([np.ptp(nodes[one]) for one in own])
-        points = [_lattice(nodes[one]) for one in own]
-        if all(one is not None for one in points):
+        points = [at for one in own if (at := _lattice(nodes[one])) is not None]
+        if len(points) == len(own):
             rows = [_rows(table[one], at) for one, at in zip(own, points, strict=True)]
             cells = np.array([len(one) - 1.0 for one in rows])
             first, none = np.cumsum([0.0, *cells[:-1] + 1.0]), np.empty(0)

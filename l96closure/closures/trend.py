@@ -180,7 +180,7 @@ class Terms(NamedTuple):
     order : of the products of features.
     padding : features of coefficient 0 before the others, where there are fewer than fill the registers.
     own : places among the features of each predictor at the site itself, now (P,).
-    chebyshev : coefficients in each (P, degree + 1), the highest first.
+    chebyshev : coefficients in each, the highest first, of an even degree (P, degree + 1).
     linear : of each feature (F,).
     products : of each pair i <= j of features, that of f_i f_j and those of f_i f_j f_k for k >= j; up to second order,
         of each feature its own and those of f_i f_k for k >= i.
@@ -210,7 +210,7 @@ class Terms(NamedTuple):
             order,
             padding,
             own + padding,
-            np.ascontiguousarray(chebyshev[:, ::-1]),
+            np.pad(chebyshev, ((0, 0), (0, (chebyshev.shape[1] + 1) % 2)))[:, ::-1].copy(),
             np.pad(linear, (padding, 0)),
             np.concatenate(rows),
             _steps_in_fours(hidden, output),
@@ -233,11 +233,13 @@ def polynomial(values: F64, place: Index, e: int, terms: Terms) -> Any:
     F, leading = terms.linear.size, terms.linear.size - _IN_REGISTERS
     total = splat(0.0)
     for p in range(terms.own.size):
-        x = load(values, place[terms.own[p]] + e)
+        x = load(values, element(place, element(terms.own, p)) + e)
+        at, last = p * terms.chebyshev.shape[1], terms.chebyshev.shape[1] - 1
         here, after = splat(0.0), splat(0.0)
-        for a in range(terms.chebyshev.shape[1] - 1):
-            here, after = fma(x + x, here, splat(terms.chebyshev[p, a]) - after), here
-        total = total + fma(x, here, splat(terms.chebyshev[p, terms.chebyshev.shape[1] - 1]) - after)
+        for a in range(at, at + last, 2):
+            after = fma(x + x, here, splat(element(terms.chebyshev, a)) - after)
+            here = fma(x + x, after, splat(element(terms.chebyshev, a + 1)) - here)
+        total = total + fma(x, here, splat(element(terms.chebyshev, at + last)) - after)
     if terms.order == 1:
         for i in range(terms.padding, F):
             total = fma(splat(terms.linear[i]), load(values, place[i] + e), total)
