@@ -42,6 +42,7 @@ Index = npt.NDArray[np.intp]
 
 _SCHEMES = tuple(SCHEMES)
 _EULER = _SCHEMES.index("euler")
+_KEPT = 16  # records of a block that are written together: a member's lie side by side, those of others far away
 _ARRAY = types.float64[:, ::1]
 _POINTER = types.CPointer(types.float64)
 _CALL = types.void(_POINTER, _POINTER, types.intp, types.intp)
@@ -284,13 +285,24 @@ def _model_step(model: _Model, block: Block, stage: Rings, work: F64, slope: F64
 
 
 @part
-def _record(block: Block, begin: int, records: _Records, record: int) -> None:
-    """Write z and psi of members from number ``begin`` on."""
-    M = block.members
-    for m in range(M):
-        for k in range(block.sites):
-            records.z[begin + m, record, k] = block.z.values[np.uintp(block.z.first + k * M + m)]
-            records.psi[begin + m, record, k] = block.psi[np.uintp(k * M + m)]
+def _keep(block: Block, kept: F64, number: int) -> None:
+    """Copy z and psi to the rows of a record that is not written yet."""
+    first = 2 * number * block.stride
+    for e in range(0, block.sites * block.members, LANES):
+        store(load(block.z.values, block.z.first + e), kept, first + e)
+        store(load(block.psi, e), kept, first + block.stride + e)
+
+
+@part
+def _record(block: Block, kept: F64, number: int, begin: int, records: _Records, first: int) -> None:
+    """Write so many records of members from number ``begin`` on, member by member, each in one go."""
+    M, row = block.members, block.stride
+    for which, out in enumerate((records.z, records.psi)):
+        for m in range(M):
+            for record in range(number):
+                at = (2 * record + which) * row + m
+                for k in range(block.sites):
+                    out[begin + m, first + record, k] = kept[np.uintp(at + k * M)]
 
 
 @cached(nogil=True)  # type: ignore[untyped-decorator]
@@ -307,14 +319,18 @@ def _advance(
         outside = ensemble.outside[begin : begin + M]
         z = ensemble.z.reshape((-1, 1, K))
         blocks.load_state(tables, block, steps, begin, z, ensemble.memory, ensemble.history)
-        record, to_go = records.record, -records.step % records.every
+        kept, number, record, to_go = lines(2 * _KEPT * block.stride), 0, records.record, -records.step % records.every
         for step in range(steps):
             draw(tables, block, steps, step, ensemble.key, ensemble.number, outside)
             if to_go == 0:
-                _record(block, begin, records, record)
-                record, to_go = record + 1, records.every
+                _keep(block, kept, number)
+                number, to_go = number + 1, records.every
+                if number == _KEPT:
+                    _record(block, kept, number, begin, records, record)
+                    number, record = 0, record + _KEPT
             to_go -= 1
             _model_step(model, block, stage, work, slope)
+        _record(block, kept, number, begin, records, record)
         for m in range(M):
             for k in range(K):
                 ensemble.z[begin + m, k] = block.z.values[block.z.first + k * M + m]

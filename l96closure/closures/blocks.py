@@ -148,7 +148,8 @@ def _most(offset: Index) -> int:
 @numba.njit(no_cpython_wrapper=True)  # type: ignore[untyped-decorator]
 def _rings_around(rows: int, size: int, offset: Index) -> Rings:
     """Return rows that are read at some offsets to the left."""
-    return rings(rows, size, _most(offset), _most(-offset))
+    made: Rings = rings(rows, size, _most(offset), _most(-offset))
+    return made
 
 
 @numba.njit(no_cpython_wrapper=True)  # type: ignore[untyped-decorator]
@@ -261,7 +262,7 @@ def before(row: int, steps: int, rows: int) -> int:
 def noise_row(tables: Tables, block: Block, step: int) -> int:
     """Return where the noise of a step begins, counted from the first of the block, which is step 0."""
     rows = tables.order + 1
-    return (step + rows) % rows * block.noise.stride + block.noise.first  # type: ignore[no-any-return]
+    return (step + rows) % rows * block.noise.stride + block.noise.first
 
 
 @part
