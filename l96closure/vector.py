@@ -36,6 +36,7 @@ __all__ = [
     "load_each",
     "quadratic",
     "root",
+    "shifted",
     "smaller",
     "splat",
     "store",
@@ -356,6 +357,18 @@ def append_within(context: Any, a: Any, lower: Any, upper: Any, first: Any, arra
 def root(context: Any, a: Any) -> Any:
     """Square roots."""
     return a(a), lambda context, builder, signature, arguments: _call(builder, "sqrt", arguments)
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def shifted(context: Any, a: Any, b: Any, first: Any) -> Any:
+    """Return the numbers from number ``first``, a constant, on of those of a and, after them, b."""
+    order = [first.literal_value + i for i in range(LANES)]
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), order)
+        return builder.shuffle_vector(arguments[0], arguments[1], mask)
+
+    return a(a, a, first), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
