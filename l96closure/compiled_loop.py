@@ -316,14 +316,14 @@ def _model_step(model: _Model, block: Block, stage: Rings, work: F64, slope: F64
     for e in range(0, N, LANES):
         store(load(z.values, z.first + e), y.values, y.first + e)
     close(y, y.first, N)
-    if model.scheme == _EULER:
-        _stage(model, block, y, 0, work, slope, 0, model.dt)
+    euler = model.scheme == _EULER
+    for i in range(1 if euler else 3):
+        step = model.dt if euler or i == 2 else 0.5 * model.dt
+        _stage(model, block, y, i % 2, work, slope, i * row, step)
+    if euler:
         for e in range(0, N, LANES):
             store(load(y.values, y.stride + y.first + e), z.values, z.first + e)
         return
-    _stage(model, block, y, 0, work, slope, 0, 0.5 * model.dt)
-    _stage(model, block, y, 1, work, slope, row, 0.5 * model.dt)
-    _stage(model, block, y, 0, work, slope, 2 * row, model.dt)
     if model.tendency:
         _call_user(model, block, y.values, y.stride + y.first, work, slope, 3 * row)
     for e in range(0, N, LANES):
@@ -383,12 +383,11 @@ def _advance(
             if to_go == 0:
                 _keep(block, kept, number)
                 number, to_go = number + 1, records.every
-                if number == _KEPT:
-                    _record(block, kept, number, begin, records, record)
-                    number, record = 0, record + _KEPT
             to_go -= 1
+            if number == _KEPT or step == steps - 1:
+                _record(block, kept, number, begin, records, record)
+                number, record = 0, record + number
             _model_step(model, block, stage, work, slope)
-        _record(block, kept, number, begin, records, record)
         for m in range(M):
             for k in range(K):
                 ensemble.z[begin + m, k] = block.z.values[block.z.first + k * M + m]

@@ -60,15 +60,13 @@ def _trend(tables: Tables, block: Block, step: int, outside: Index) -> None:
         see(tables, block, row, p, block.z.values, p * block.z.stride + block.z.first)
     _place(tables, block, row)
     values = block.seen.values if tables.shift.size else block.gathered
-    if tables.filter.size:
-        trend, N = block.trend, block.sites * M
-        for e in range(0, N, LANES):
-            store(polynomial(values, block.place, e, tables.terms), trend.values, trend.first + e)
-        close(trend, trend.first, N)
+    trend, filtered, N = block.trend, tables.filter.size > 0, block.sites * M
+    into, first = (trend.values, trend.first) if filtered else (block.psi, 0)
+    for e in range(0, N, LANES):
+        store(polynomial(values, block.place, e, tables.terms), into, first + e)
+    if filtered:
+        close(trend, first, N)
         weigh(tables.filter, trend.values, block.filter_place, 0, tables.level, N, block.psi, 0)
-    else:
-        for e in range(0, block.sites * M, LANES):
-            store(polynomial(values, block.place, e, tables.terms), block.psi, e)
     for lag in tables.lag:
         count = before(row, lag, rows) * M
         for m in range(M):
