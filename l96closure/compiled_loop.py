@@ -360,7 +360,7 @@ def _record(block: Block, kept: F64, number: int, begin: int, records: _Records,
             for record in range(number):
                 at = (2 * record + which) * row + m
                 for k in range(block.sites):
-                    out[begin + m, first + record, k] = kept[np.uintp(at + k * M)]
+                    out[np.uintp(begin + m), np.uintp(first + record), np.uintp(k)] = kept[np.uintp(at + k * M)]
 
 
 @cached(nogil=True)  # type: ignore[untyped-decorator]

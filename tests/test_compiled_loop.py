@@ -133,6 +133,29 @@ def test_a_tendency_that_knows_the_members_by_their_places(fitted: Callable[[str
     assert runs[0].identical(runs[1])
 
 
+@pytest.mark.parametrize("sites", [4, 7, 8, 12, 16, 17, 20, 21, 40])
+def test_rings_of_any_length_of_few_members_and_many(sites: int) -> None:
+    """Up to twenty sites of one member stay in registers: nothing but the bits of the loop in Python may come of it."""
+    model = lc.TwoScaleLorenz96(sites, 2, 10.0)
+    closure = lc.closures.PolynomialAR1.fit(model.simulate(samples=4000, dt=1e-3, every=5, spinup=3.0, rng=1))
+    z = np.random.default_rng(0).normal(2.0, 4.0, (5, sites))
+    for members in (1, 2, 4, 5):
+        runs = [
+            lc.integrate(tendency, closure, z[:members], 20, rng=2)
+            for tendency in (model, lambda z: model.resolved_tendency(z))
+        ]
+        assert runs[0].identical(runs[1])
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_records_are_those_of_every_so_many_steps(fitted: Callable[[str], Any], every: int) -> None:
+    """More of them than are written at a time, of more members than make a block, a part of which is left over."""
+    closure, z, steps = fitted("AR(1)"), start(70), 80
+    run = lc.integrate(MODEL, closure, z, steps, rng=3, save_every=every)
+    plain = lc.integrate(in_python, closure, z, steps, rng=3, save_every=every)
+    assert run.identical(plain)
+
+
 @pytest.fixture
 def threads() -> Iterator[None]:
     before = numba.get_num_threads()
