@@ -22,7 +22,7 @@ from numba.extending import intrinsic
 
 from l96closure import noise
 from l96closure.closures import NoClosure, blocks
-from l96closure.closures.blocks import Block, Rings
+from l96closure.closures.blocks import Block, Rings, close
 from l96closure.closures.compiled_tables import Tables
 from l96closure.closures.composed import Composed
 from l96closure.closures.state import State
@@ -32,7 +32,7 @@ from l96closure.lanes import lines
 from l96closure.pairing import Tendency
 from l96closure.schemes import SCHEMES
 from l96closure.systems.lorenz96 import TwoScaleLorenz96
-from l96closure.vector import LANES, load, splat, store
+from l96closure.vector import LANES, load, shifted, splat, store
 
 __all__ = ["CompiledLoop"]
 
@@ -42,6 +42,9 @@ Index = npt.NDArray[np.intp]
 
 _SCHEMES = tuple(SCHEMES)
 _EULER = _SCHEMES.index("euler")
+_BACK, _TWO_BACK = LANES - 1, LANES - 2  # of a vector, the first that one begins with that is one or two sites back
+_BEFORE, _AFTER = 8, 4  # sites that four tendencies look at, one after the other
+_KEPT = 16  # records of a block that are written together: a member's lie side by side, those of others far away
 _ARRAY = types.float64[:, ::1]
 _POINTER = types.CPointer(types.float64)
 _CALL = types.void(_POINTER, _POINTER, types.intp, types.intp)
@@ -226,61 +229,138 @@ def _lorenz96(z: F64, at: int, M: int, F: Any) -> Any:
 
 
 @part
-def _tendency(model: _Model, block: Block, z: F64, first: int, work: F64, slope: F64, at: int) -> None:
-    """Write G(z) + psi of the row that begins at a place of z into ``slope[at]`` and what follows."""
+def _call_user(model: _Model, block: Block, z: F64, first: int, work: F64, slope: F64, at: int) -> None:
+    """Write the user's G(z) of the row that begins at a place of z into ``slope[at]`` and what follows."""
     M, K = block.members, block.sites
-    if model.tendency == 0:
-        F = splat(model.forcing)
-        for e in range(0, K * M, LANES):
-            store(_lorenz96(z, first + e, M, F) + load(block.psi, e), slope, at + e)
-        return
     for k in range(K):
         for m in range(M):
             work[0, np.uintp(m * K + k)] = z[np.uintp(first + k * M + m)]
     _call_tendency(model.tendency, work[0], work[1], M, K)
     for k in range(K):
         for m in range(M):
-            slope[np.uintp(at + k * M + m)] = work[1, np.uintp(m * K + k)] + block.psi[np.uintp(k * M + m)]
+            slope[np.uintp(at + k * M + m)] = work[1, np.uintp(m * K + k)]
 
 
 @part
-def _move(block: Block, dt: float, slope: F64, at: int, out: Rings, row: int) -> None:
-    """Write z + dt slope as a row of ``out``."""
-    first, N = row * out.stride + out.first, block.sites * block.members
+def _slope(model: _Model, block: Block, z: F64, first: int, slope: F64, at: int, e: int) -> Any:
+    """Return G(z) + psi at sixteen sites; a user's G(z) stands in ``slope``."""
+    if model.tendency:
+        return load(slope, at + e) + load(block.psi, e)
+    return _lorenz96(z, first + e, block.members, splat(model.forcing)) + load(block.psi, e)
+
+
+@part
+def _stage(model: _Model, block: Block, y: Rings, row: int, work: F64, slope: F64, at: int, step: float) -> None:
+    """Write the slope at a row of ``y`` into ``slope[at]`` and what follows, and z + step slope into the other row."""
+    z, first, following = block.z, row * y.stride + y.first, (1 - row) * y.stride + y.first
+    if model.tendency:
+        _call_user(model, block, y.values, first, work, slope, at)
+    for e in range(0, block.sites * block.members, LANES):
+        k = _slope(model, block, y.values, first, slope, at, e)
+        store(k, slope, at + e)
+        store(load(z.values, z.first + e) + splat(step) * k, y.values, following + e)
+    close(y, following, block.sites * block.members)
+
+
+@part
+def _slopes(F: Any, y: Any, psi: Any) -> Any:
+    """Return G(y) + psi of a stretch of 32 sites, in two vectors each, but for its first two and its last."""
+    a, b = y
+    left, right = a - a, b - b  # what is beyond the stretch does not matter
+    first = shifted(left, a, _BACK) * (shifted(left, a, _TWO_BACK) - shifted(a, b, 1)) + a
+    second = shifted(a, b, _BACK) * (shifted(a, b, _TWO_BACK) - shifted(b, right, 1)) + b
+    return F - first + psi[0], F - second + psi[1]
+
+
+@part
+def _moved(z: Any, step: Any, slope: Any) -> Any:
+    return z[0] + step * slope[0], z[1] + step * slope[1]
+
+
+@part
+def _step_of_one(model: _Model, block: Block, stage: Rings) -> None:
+    """Advance the z of one member by a step of RK4, as :func:`_model_step` does, in registers.
+
+    Eight sites before the first and four after the last go along: each stage has two and one of them less.
+    """
+    z, psi, y, N = block.z, block.psi, stage, block.sites
     for e in range(0, N, LANES):
-        moved = load(block.z.values, block.z.first + e) + splat(dt) * load(slope, at + e)
-        store(moved, out.values, first + e)
-    blocks.close(out, first, N)
+        store(load(z.values, z.first + e), y.values, y.first + e)
+        store(load(psi, e), y.values, y.stride + y.first + e)
+    close(y, y.first, N)
+    close(y, y.stride + y.first, N)
+    begin, half = y.first - _BEFORE, splat(0.5 * model.dt)
+    start = load(y.values, begin), load(y.values, begin + LANES)
+    begin += y.stride
+    forced, F = (load(y.values, begin), load(y.values, begin + LANES)), splat(model.forcing)
+    k1 = _slopes(F, start, forced)
+    k2 = _slopes(F, _moved(start, half, k1), forced)
+    k3 = _slopes(F, _moved(start, half, k2), forced)
+    k4 = _slopes(F, _moved(start, splat(model.dt), k3), forced)
+    two = splat(2.0)
+    mean = k1[0] + two * (k2[0] + k3[0]) + k4[0], k1[1] + two * (k2[1] + k3[1]) + k4[1]
+    a, b = _moved(start, splat(model.dt / 6.0), mean)
+    store(shifted(a, b, _BEFORE), z.values, z.first)
+    if N > LANES:
+        store(shifted(b, b, _BEFORE), z.values, z.first + LANES)
 
 
 @part
 def _model_step(model: _Model, block: Block, stage: Rings, work: F64, slope: F64) -> None:
-    """Advance z by a step with psi."""
-    z, y, row = block.z, stage, block.stride
-    _tendency(model, block, z.values, z.first, work, slope, 0)
-    if model.scheme == _EULER:
-        _move(block, model.dt, slope, 0, z, 0)
+    """Advance z by a step with psi; the first row of ``stage`` is z."""
+    z, y, row, M = block.z, stage, block.stride, block.members
+    N = block.sites * M
+    if M == 1 and y.left == _BEFORE and model.scheme != _EULER and model.tendency == 0:
+        _step_of_one(model, block, stage)
         return
-    _move(block, 0.5 * model.dt, slope, 0, y, 0)
-    _tendency(model, block, y.values, y.first, work, slope, row)
-    _move(block, 0.5 * model.dt, slope, row, y, 1)
-    _tendency(model, block, y.values, y.stride + y.first, work, slope, 2 * row)
-    _move(block, model.dt, slope, 2 * row, y, 0)
-    _tendency(model, block, y.values, y.first, work, slope, 3 * row)
-    for e in range(0, block.sites * block.members, LANES):
+    for e in range(0, N, LANES):
+        store(load(z.values, z.first + e), y.values, y.first + e)
+    close(y, y.first, N)
+    euler = model.scheme == _EULER
+    for i in range(1 if euler else 3):
+        step = model.dt if euler or i == 2 else 0.5 * model.dt
+        _stage(model, block, y, i % 2, work, slope, i * row, step)
+    if euler:
+        for e in range(0, N, LANES):
+            store(load(y.values, y.stride + y.first + e), z.values, z.first + e)
+        return
+    if model.tendency:
+        _call_user(model, block, y.values, y.stride + y.first, work, slope, 3 * row)
+    for e in range(0, N, LANES):
         middle = splat(2.0) * (load(slope, row + e) + load(slope, 2 * row + e))
-        store(load(slope, e) + middle + load(slope, 3 * row + e), slope, e)
-    _move(block, model.dt / 6.0, slope, 0, z, 0)
+        last = _slope(model, block, y.values, y.stride + y.first, slope, 3 * row, e)
+        mean = load(slope, e) + middle + last
+        store(load(z.values, z.first + e) + splat(model.dt / 6.0) * mean, z.values, z.first + e)
+
+
+@numba.njit(no_cpython_wrapper=True)  # type: ignore[untyped-decorator]
+def _stages(sites: int, members: int) -> Rings:
+    """Return rows for z at stages of a step, with as much at their ends as is looked at."""
+    alone = members == 1 and _BEFORE <= sites <= 2 * LANES - _BEFORE - _AFTER
+    left, right = (_BEFORE, _AFTER) if alone else (2 * members, members)
+    made: Rings = blocks.rings(2, sites * members, left, right)
+    return made
 
 
 @part
-def _record(block: Block, begin: int, records: _Records, record: int) -> None:
-    """Write z and psi of members from number ``begin`` on."""
-    M = block.members
-    for m in range(M):
-        for k in range(block.sites):
-            records.z[begin + m, record, k] = block.z.values[np.uintp(block.z.first + k * M + m)]
-            records.psi[begin + m, record, k] = block.psi[np.uintp(k * M + m)]
+def _keep(block: Block, kept: F64, number: int) -> None:
+    """Copy z and psi to the rows of a record that is not written yet."""
+    first = 2 * number * block.stride
+    for e in range(0, block.sites * block.members, LANES):
+        store(load(block.z.values, block.z.first + e), kept, first + e)
+        store(load(block.psi, e), kept, first + block.stride + e)
+
+
+@part
+def _record(block: Block, kept: F64, number: int, begin: int, records: _Records, first: int) -> None:
+    """Write so many records of members from number ``begin`` on, member by member, each in one go."""
+    M, row = block.members, block.stride
+    for which, out in enumerate((records.z, records.psi)):
+        for m in range(M):
+            for record in range(number):
+                at = (2 * record + which) * row + m
+                for k in range(block.sites):
+                    out[np.uintp(begin + m), np.uintp(first + record), np.uintp(k)] = kept[np.uintp(at + k * M)]
 
 
 @cached(nogil=True)  # type: ignore[untyped-decorator]
@@ -292,18 +372,21 @@ def _advance(
     K = ensemble.z.shape[1]
     for begin in range(first, last, at_once):
         M = min(at_once, last - begin)
-        block = blocks.block_of(tables, 1, M, steps)
-        stage, work, slope = blocks.rings(2, K * M, 2 * M, M), np.empty((2, K * M)), lines(4 * block.stride)
-        member, outside = ensemble.member[begin : begin + M], ensemble.outside[begin : begin + M]
+        block = blocks.block_of(tables, 1, ensemble.member[begin : begin + M], steps)
+        stage, work, slope = _stages(K, M), np.empty((2, K * M)), lines(4 * block.stride)
+        outside = ensemble.outside[begin : begin + M]
         z = ensemble.z.reshape((-1, 1, K))
         blocks.load_state(tables, block, steps, begin, z, ensemble.memory, ensemble.history)
-        blocks.close(block.z, block.z.first, K * M)
-        record = records.record
+        kept, number, record, to_go = lines(2 * _KEPT * block.stride), 0, records.record, -records.step % records.every
         for step in range(steps):
-            draw(tables, block, steps, step, ensemble.key, ensemble.number, member, outside)
-            if (records.step + step) % records.every == 0:
-                _record(block, begin, records, record)
-                record += 1
+            draw(tables, block, steps, step, ensemble.key, ensemble.number, outside)
+            if to_go == 0:
+                _keep(block, kept, number)
+                number, to_go = number + 1, records.every
+            to_go -= 1
+            if number == _KEPT or step == steps - 1:
+                _record(block, kept, number, begin, records, record)
+                number, record = 0, record + number
             _model_step(model, block, stage, work, slope)
         for m in range(M):
             for k in range(K):

@@ -35,6 +35,8 @@ __all__ = [
     "MOST_DRAWS",
     "block",
     "check_step",
+    "count",
+    "evaluated",
     "fill",
     "fma",
     "key_of",
@@ -60,6 +62,7 @@ _ATANH = tuple(1.0 / (2 * n + 1) for n in range(12))  # log((1 + s) / (1 - s)) =
 _SIN = tuple((-1.0) ** n / math.factorial(2 * n + 1) for n in range(8))
 _COS = tuple((-1.0) ** n / math.factorial(2 * n) for n in range(9))
 _ANGLE = 2.0 * math.pi * 2.0**-33
+_SIDE_BY_SIDE = 32  # evaluations of the widest machines, unrolled
 _HALF_ROOT = np.float64(0.7071067811865476).view(np.int64)
 
 
@@ -331,55 +334,81 @@ def _uniforms(key: int, member: U64, step: U64, draw: U64, target: U64, site: U6
 
 
 @part
+def evaluated(number: int) -> int:
+    """Return how many evaluations :func:`fill` makes where so many are asked for: none is left to loops one by one."""
+    return -(-number // _SIDE_BY_SIDE) * _SIDE_BY_SIDE
+
+
+@part
+def count(member: U64, steps: int, draw: Any, draws: int, blocks: int, counter: U64) -> int:
+    """Write the counters of several steps, draws, blocks of four sites and members, those of steps from 0 on.
+
+    Parameters
+    ----------
+    member : numbers of the members (M,).
+    steps, draws, blocks : how many of each.
+    draw : the first of so many.
+    counter : for the counters, (4, :func:`evaluated` of all that).
+
+    Returns
+    -------
+    How many there are.
+    """
+    q = np.uintp(0)
+    for s in range(steps):
+        for d in range(draws):
+            for block in range(blocks):
+                for n in range(member.size):
+                    counter[0, q], counter[1, q] = np.uint64(4 * block), draw + np.uint64(d)
+                    counter[2, q], counter[3, q] = member[n], np.uint64(s)
+                    q += np.uintp(1)
+    return np.intp(q)  # type: ignore[return-value]
+
+
+@part
 def fill(
-    key: Any, member: U64, step: Any, steps: int, draw: Any, draws: int, target: Any, normal: bool,
-    counter: U64, number: F64, out: F64,
+    key: Any, step: Any, target: Any, normal: bool, number: int, members: int, counter: U64, word: U64, value: F64,
+    out: F64,
 ) -> None:  # fmt: skip
-    """Draw for several steps, draws, blocks of four sites and members, eight of them side by side.
+    """Draw for several steps, draws, blocks of four sites and members, as many side by side as the machine can.
 
     Parameters
     ----------
     key, target : as for :func:`words`.
-    member : numbers of the members (M,).
-    step, draw : the first of so many.
+    step : the first.
     normal : False gives uniform numbers.
-    counter, number : memory for the counters and what becomes of them, (4, steps draws blocks M) both.
+    number, members, counter : how many counters, of how many members, and these, from :func:`count`.
+    word, value : memory for what becomes of them, of the same shape.
     out : for the numbers, (steps, draws, 4 blocks, M), seen as flat.
     """
-    members = member.size
-    blocks = counter.shape[1] // (steps * draws * members)
-    q = 0
-    for s in range(steps):
-        for d in range(draws):
-            for block in range(blocks):
-                for n in range(members):
-                    counter[0, q], counter[1, q] = np.uint64(4 * block), draw + np.uint64(d)
-                    counter[2, q], counter[3, q] = member[n], step + np.uint64(s)
-                    q += 1
-    for i in range(q):
-        a, b, c, d = words(key, counter[0, i], target, counter[1, i], counter[2, i], counter[3, i])
-        counter[0, i], counter[1, i], counter[2, i], counter[3, i] = a, b, c, d
+    padded = counter.shape[1]
+    for i in range(padded):
+        a, b, c, d = words(key, counter[0, i], target, counter[1, i], counter[2, i], step + counter[3, i])
+        word[0, i], word[1, i], word[2, i], word[3, i] = a, b, c, d
     if normal:
-        for i in range(q):
-            number[0, i], number[1, i] = pair(counter[0, i], counter[1, i])
-        for i in range(q):
-            number[2, i], number[3, i] = pair(counter[2, i], counter[3, i])
+        for i in range(padded):
+            value[0, i], value[1, i] = pair(word[0, i], word[1, i])
+        for i in range(padded):
+            value[2, i], value[3, i] = pair(word[2, i], word[3, i])
     else:
         for w in range(4):
-            for i in range(q):
-                number[w, i] = uniform(counter[w, i])
+            for i in range(padded):
+                value[w, i] = uniform(word[w, i])
     if members == 1:  # the same as below, in one loop
-        for i in range(q):
+        for i in range(number):
             for w in range(4):
-                out[4 * i + w] = number[w, i]
+                out[np.uintp(4 * i + w)] = value[w, i]
         return
-    for first in range(0, q, members):
+    for first in range(0, number, members):
         for w in range(4):
+            at = np.uintp(4 * first + w * members)
             for n in range(members):
-                out[4 * first + w * members + n] = number[w, first + n]
+                out[at + np.uintp(n)] = value[w, np.uintp(first + n)]
 
 
 @cached
 def _block(key: int, member: U64, step: int, draw: int, draws: int, target: int, normal: bool, out: F64) -> None:
-    counter = np.empty((4, out.size // 4), np.uint64)
-    fill(key, member, step, 1, draw, draws, target, normal, counter, np.empty(counter.shape), out)
+    counter = np.zeros((4, evaluated(out.size // 4)), np.uint64)
+    number = count(member, 1, draw, draws, out.size // (4 * draws * member.size), counter)
+    word, value = np.empty_like(counter), np.empty(counter.shape)
+    fill(key, step, target, normal, number, member.size, counter, word, value, out)

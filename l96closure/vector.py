@@ -25,14 +25,18 @@ __all__ = [
     "append_within",
     "dot",
     "element",
+    "exceeds",
     "exp2",
+    "floor",
     "fma",
     "fnma",
+    "gather",
     "larger",
     "load",
     "load_each",
     "quadratic",
     "root",
+    "shifted",
     "smaller",
     "splat",
     "store",
@@ -80,6 +84,12 @@ def _call(builder: Any, name: str, arguments: Any) -> Any:
 def _permuted(builder: Any, value: Any, order: list[int]) -> Any:
     mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), order)
     return builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), mask)
+
+
+def _converted(builder: Any, numbers: Any) -> Any:
+    """Return whole numbers below 2^31 as integers of 64 bits, by way of 32, which all machines convert to."""
+    places = builder.fptosi(numbers, ir.VectorType(ir.IntType(32), LANES))
+    return builder.zext(places, ir.VectorType(ir.IntType(64), LANES))
 
 
 def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
@@ -193,6 +203,28 @@ def quadratic(context: Any, a: Any, first: Any, start: Any, x: Any, total: Any) 
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def gather(context: Any, array: Any, where: Any, further: Any) -> Any:
+    """Read the elements whose numbers are ``where``, whole numbers below 2^31, + ``further`` of an array of doubles."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, where, further = arguments
+        data = cgutils.create_struct_proxy(signature.args[0])(context, builder, array).data
+        integers, mask = ir.VectorType(ir.IntType(64), LANES), ir.VectorType(ir.IntType(1), LANES)
+        bytes_on = builder.shl(_converted(builder, where), ir.Constant(integers, [3] * LANES))
+        start = builder.ptrtoint(builder.gep(data, [further]), ir.IntType(64))
+        first = builder.insert_element(ir.Constant(integers, ir.Undefined), start, ir.IntType(32)(0))
+        addresses = builder.add(_permuted(builder, first, [0] * LANES), bytes_on)
+        pointers = builder.inttoptr(addresses, ir.VectorType(data.type, LANES))
+        kinds = [pointers.type, ir.IntType(32), mask, where.type]
+        name, signature = f"llvm.masked.gather.v{LANES}f64.v{LANES}p0", ir.FunctionType(where.type, kinds)
+        read = cgutils.get_or_insert_function(builder.module, signature, name)
+        nothing = ir.Constant(where.type, ir.Undefined)
+        return builder.call(read, [pointers, ir.IntType(32)(8), ir.Constant(mask, [1] * LANES), nothing])
+
+    return DOUBLE(array, DOUBLE, types.intp), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def store(context: Any, value: Any, array: Any, index: Any) -> Any:
     """Write a vector to elements ``index`` to ``index + LANES`` of a C-ordered array of floats, seen as flat."""
 
@@ -261,6 +293,23 @@ def smaller(context: Any, a: Any, b: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def exceeds(context: Any, a: Any, b: Any) -> Any:
+    """Return whether any of a is greater than what is beside it in b."""
+
+    def generate(context: Any, builder: Any, signature: Any, ab: Any) -> Any:
+        places = ir.IntType(LANES)
+        return builder.icmp_unsigned("!=", builder.bitcast(builder.fcmp_ordered(">", *ab), places), places(0))
+
+    return types.boolean(a, a), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def floor(context: Any, a: Any) -> Any:
+    """Round down."""
+    return a(a), lambda context, builder, signature, arguments: _call(builder, "floor", arguments)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def where_below(context: Any, a: Any, limit: Any, value: Any) -> Any:
     """Return the value where a is below the limit, else zero."""
 
@@ -308,6 +357,18 @@ def append_within(context: Any, a: Any, lower: Any, upper: Any, first: Any, arra
 def root(context: Any, a: Any) -> Any:
     """Square roots."""
     return a(a), lambda context, builder, signature, arguments: _call(builder, "sqrt", arguments)
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def shifted(context: Any, a: Any, b: Any, first: Any) -> Any:
+    """Return the numbers from number ``first``, a constant, on of those of a and, after them, b."""
+    order = [first.literal_value + i for i in range(LANES)]
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), order)
+        return builder.shuffle_vector(arguments[0], arguments[1], mask)
+
+    return a(a, a, first), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]

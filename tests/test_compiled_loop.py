@@ -133,6 +133,29 @@ def test_a_tendency_that_knows_the_members_by_their_places(fitted: Callable[[str
     assert runs[0].identical(runs[1])
 
 
+@pytest.mark.parametrize("sites", [4, 7, 8, 12, 16, 17, 20, 21, 40])
+def test_rings_of_any_length_of_few_members_and_many(sites: int) -> None:
+    """Up to twenty sites of one member stay in registers: nothing but the bits of the loop in Python may come of it."""
+    model = lc.TwoScaleLorenz96(sites, 2, 10.0)
+    closure = lc.closures.PolynomialAR1.fit(model.simulate(samples=4000, dt=1e-3, every=5, spinup=3.0, rng=1))
+    z = np.random.default_rng(0).normal(2.0, 4.0, (5, sites))
+    for members in (1, 2, 4, 5):
+        runs = [
+            lc.integrate(tendency, closure, z[:members], 20, rng=2)
+            for tendency in (model, lambda z: model.resolved_tendency(z))
+        ]
+        assert runs[0].identical(runs[1])
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_records_are_those_of_every_so_many_steps(fitted: Callable[[str], Any], every: int) -> None:
+    """More of them than are written at a time, of more members than make a block, a part of which is left over."""
+    closure, z, steps = fitted("AR(1)"), start(70), 80
+    run = lc.integrate(MODEL, closure, z, steps, rng=3, save_every=every)
+    plain = lc.integrate(in_python, closure, z, steps, rng=3, save_every=every)
+    assert run.identical(plain)
+
+
 @pytest.fixture
 def threads() -> Iterator[None]:
     before = numba.get_num_threads()
@@ -220,18 +243,20 @@ def test_steps_that_the_noise_cannot_tell_apart(fitted: Callable[[str], Any]) ->
 
 
 @numba.njit
-def filled(key: int, member: Any, first: Any, steps: int, draws: int, normal: bool, counter: Any, out: Any) -> None:
-    zero = np.uint64(0)
-    noise.fill(key, member, first, steps, zero, draws, zero, normal, counter, np.empty(counter.shape), out)
+def filled(key: int, member: Any, first: Any, steps: int, draws: int, normal: bool, out: Any) -> None:
+    counter = np.zeros((4, noise.evaluated(out.size // 4)), np.uint64)
+    number = noise.count(member, steps, np.uint64(0), draws, 3, counter)
+    word, value = np.empty_like(counter), np.empty(counter.shape)
+    noise.fill(key, first, np.uint64(0), normal, number, member.size, counter, word, value, out)
 
 
 @pytest.mark.parametrize(("members", "steps", "draws"), list(itertools.product([1, 3], [1, 4], [1, 2])))
 def test_normals_of_several_steps_are_those_of_each(members: int, steps: int, draws: int) -> None:
     key, member, first = noise.key_of(1), 7 + np.arange(members), 2**31
     for normal, drawn in ((True, noise.normals), (False, noise.uniforms)):
-        counter, out = np.empty((4, steps * draws * 3 * members), np.uint64), np.empty((steps, draws, 12, members))
+        out = np.empty((steps, draws, 12, members))
         numbers = np.uint64(key), member.astype(np.uint64), np.uint64(first)
-        filled(*numbers, steps, draws, normal, counter, out.reshape(-1))
+        filled(*numbers, steps, draws, normal, out.reshape(-1))
         step, draw, site = (np.arange(size) for size in out.shape[:3])
         where = member, (first + step)[:, None, None, None], draw[:, None, None], 0, site[:, None]
         assert np.array_equal(out, drawn(key, *where))

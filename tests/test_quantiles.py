@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy.special import ndtr
@@ -171,6 +173,34 @@ def test_several_dictionaries_are_looked_up_as_if_each_were_alone():
         np.testing.assert_allclose(found[:, [alpha]], alone(states[:, [seen]].copy(), noise[:, [alpha]].copy()))
 
 
+NODES = {
+    "even": np.linspace(-1.0, 2.0, 31),
+    "even, with gaps": np.linspace(-1.0, 2.0, 31)[[0, 1, 2, 7, 8, 12, 29, 30]],
+    "uneven": np.sort(np.random.default_rng(7).uniform(-1.0, 2.0, 40)),
+    "crowded": np.append(np.geomspace(1e-7, 1.0, 60), 1e3),
+    "two": np.array([-1.0, 2.0]),
+}
+
+
+@pytest.mark.parametrize("names", [*itertools.product(NODES), ("even", "even, with gaps"), ("two", "crowded", "even")])
+def test_a_table_is_interpolated_between_its_nodes_wherever_they_are(names):
+    rng = np.random.default_rng(8)
+    own = [NODES[name] for name in names]
+    tables = [np.sort(rng.standard_normal((nodes.size, 129)), axis=1) for nodes in own]
+    ends = np.cumsum([nodes.size for nodes in own])
+    ends = np.stack([np.append(0, ends[:-1]), ends - 1], axis=1)
+    look_up = bridge.ConditionalQuantiles(
+        np.concatenate(tables), np.concatenate(own), ends, np.arange(len(own)), np.zeros(len(own))
+    )
+    x = np.stack([np.concatenate([nodes, rng.uniform(nodes[0] - 1.0, nodes[-1] + 1.0, 500)])[:500] for nodes in own], 1)
+    noise = rng.uniform(-4.5, 4.5, x.shape)
+    found = look_up(x, noise)
+    for k, (nodes, table) in enumerate(zip(own, tables, strict=True)):
+        along = [np.interp(noise[:, k], np.linspace(-4.0, 4.0, 129), row) for row in table]
+        expected = [np.interp(at, nodes, row) for at, row in zip(x[:, k], np.transpose(along), strict=True)]
+        np.testing.assert_allclose(found[:, k], expected, rtol=0, atol=1e-12)
+
+
 def test_a_table_that_cannot_be_fine_enough_says_so():
     rng = np.random.default_rng(4)
     x = rng.standard_normal(3000)
@@ -224,8 +254,9 @@ def at_levels():
     single = []
     for value in level.ravel():
         x = rng.uniform(1.0, 3.0, 800)
+        nodes = np.linspace(1.0, 3.0 if value < 5.0 else 4.0, 33)
         samples = np.stack([x, value + x * rng.standard_normal(x.size)], axis=1)
-        single.append(bridge.tabulate(bridge.fit(samples, 0.02, [[0], [0]], [1.0, 3.0], components=[1])))
+        single.append(bridge.tabulate(bridge.fit(samples, 0.02, [[0], [0]], [1.0, 3.0], components=[1]), nodes))
     return single, bridge.ConditionalQuantiles.joined(single, np.array([0, 1, 0]), level), level
 
 

@@ -26,7 +26,8 @@ from l96closure.bridge.accuracy import AccuracyWarning
 from l96closure.bridge.conditional import Bridge
 from l96closure.bridge.dictionary import ESTIMATORS, Dictionary, Kernel
 from l96closure.bridge.kernel_plan import DISTANCE
-from l96closure.bridge.quantile_table import FARTHEST, ConditionalQuantiles, Table
+from l96closure.bridge.look_up import FARTHEST
+from l96closure.bridge.quantile_table import ConditionalQuantiles, Table
 
 __all__ = ["tabulate"]
 
@@ -43,12 +44,13 @@ _LARGEST_ERROR = 0.1  # that goes without a warning
 
 
 @np.errstate(under="ignore")  # weights of samples far away
-def tabulate(bridge: Bridge) -> ConditionalQuantiles:
+def tabulate(bridge: Bridge, nodes: F64 | None = None) -> ConditionalQuantiles:
     """Tabulate the conditional quantiles of a bridge each of whose components sees one coordinate.
 
     Parameters
     ----------
     bridge : from :func:`l96closure.bridge.fit`, of the estimator ``bridge`` or ``kde``, not compressed.
+    nodes : coordinates of the table (G,), ascending; None takes what is said above.
 
     Returns
     -------
@@ -83,7 +85,7 @@ def tabulate(bridge: Bridge) -> ConditionalQuantiles:
     if bridge.compression is not None:
         checks.reject("compression", bridge.compression.centres, "None; quantiles need every sample")
     made = ConditionalQuantiles.joined(
-        [_table(_Sorted.of(one, bridge.kernel)) for one in bridge.dictionaries], bridge.dictionary_of
+        [_table(_Sorted.of(one, bridge.kernel), nodes) for one in bridge.dictionaries], bridge.dictionary_of
     )
     if made.error.max() > _LARGEST_ERROR:
         warnings.warn(
@@ -149,12 +151,12 @@ class _Sorted(NamedTuple):
         return table
 
 
-def _table(samples: _Sorted) -> Table:
-    """Tabulate one dictionary, as finely as its error asks for and the number of nodes allows."""
+def _table(samples: _Sorted, given: F64 | None) -> Table:
+    """Tabulate one dictionary, as finely as its error asks for and the number of nodes allows, or at given nodes."""
     noise = np.linspace(-FARTHEST, FARTHEST, _LEVELS)
     middles = 0.5 * (noise[1:] + noise[:-1])
-    spacing, nodes = _SPACING, samples.nodes(_SPACING)
-    while nodes.size > _MOST_NODES:
+    spacing, nodes = _SPACING, samples.nodes(_SPACING) if given is None else given
+    while given is None and nodes.size > _MOST_NODES:
         spacing *= 2.0
         nodes = samples.nodes(spacing)
     x, number = samples.trials(spacing)
@@ -169,6 +171,8 @@ def _table(samples: _Sorted) -> Table:
         if best is not None and error > _WORTHWHILE * best.error[0]:
             return best
         best = Table(nodes, table, np.array([error]))
+        if given is not None:
+            return best
         spacing *= 0.5
         nodes = samples.nodes(spacing)
         if error <= _GOOD_ERROR or spacing < _FINEST or nodes.size > _MOST_NODES:

@@ -14,14 +14,17 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from l96closure.bridge.look_up import level_rows, put_levels
 from l96closure.closures.compiled_tables import Tables
 from l96closure.compiled import part
 from l96closure.lanes import lines
-from l96closure.vector import LANES, larger, load, smaller, splat, store
+from l96closure.noise import count, evaluated
+from l96closure.vector import LANES, exceeds, larger, load, smaller, splat, store
 
 __all__ = [
     "Block",
     "Rings",
+    "before",
     "block_of",
     "close",
     "load_state",
@@ -30,16 +33,14 @@ __all__ = [
     "rings",
     "save_state",
     "see",
-    "seen_row",
 ]
 
 F64 = npt.NDArray[np.float64]
 U64 = npt.NDArray[np.uint64]
 Index = npt.NDArray[np.intp]
 
-_LINE = 8  # numbers in a cache line
 _NUMBERS = 192  # of a block at most, if it has several members: then what a step reads and writes is near
-_NORMALS = 256  # drawn at once at least, as long as there are steps
+_NORMALS = 768  # drawn at once at least, as long as there are steps
 
 
 class Rings(NamedTuple):
@@ -72,14 +73,18 @@ class Block(NamedTuple):
     stride : of rows without halos.
     gathered : features of all sites, rows, where they are not those of a ring.
     place : where each feature begins.
-    departure : the trend's from its level, where it is filtered.
+    trend : before it is filtered.
     filter_place : where each weight of the filter begins.
-    noise : the white noise of a step, and the noise of the last p + 1 steps.
-    tap_place : where each tap begins, for each place of the step's noise among the rows (p + 1, T).
-    normal : standard normals of some steps.
-    normal_stride : numbers of a step.
-    counter, number : see :func:`l96closure.noise.fill`.
-    lowest, per_unit, cell, column : rows for the look-up of quantiles.
+    white : standard normals of some steps.
+    fresh_place : where each weight of them begins (steps, T).
+    noise : of the last p + 1 steps.
+    earlier_place : where each weight of noise of earlier steps begins, for each place of the step's among the rows
+        (p + 1, T).
+    normal, normal_stride : standard normals of some steps, and how many of each.
+    fresh : noise of these steps that nothing before has a part in, rows without halos.
+    evaluations, counter, word, value : see :func:`l96closure.noise.fill`.
+    lattice : rows of ``lowest``, ``per_unit``, ``cells`` and ``first`` of a :class:`~l96closure.bridge.look_up.LookUp`,
+        and of its levels, as :func:`~l96closure.bridge.look_up.put_levels` writes them.
     psi : a row.
     """
 
@@ -93,18 +98,20 @@ class Block(NamedTuple):
     stride: int
     gathered: F64
     place: Index
-    departure: Rings
+    trend: Rings
     filter_place: Index
+    white: Rings
+    fresh_place: Index
     noise: Rings
-    tap_place: Index
+    earlier_place: Index
     normal: F64
     normal_stride: int
+    fresh: F64
+    evaluations: int
     counter: U64
-    number: F64
-    lowest: F64
-    per_unit: F64
-    cell: F64
-    column: F64
+    word: U64
+    value: F64
+    lattice: F64
     psi: F64
 
 
@@ -126,8 +133,8 @@ def members_at_once(sites: int, members: int) -> int:
 @numba.njit(no_cpython_wrapper=True)  # type: ignore[untyped-decorator]
 def rings(rows: int, size: int, left: int, right: int) -> Rings:
     """Return rows that are read and written in vectors, and begin with a cache line."""
-    first = -(-left // _LINE) * _LINE
-    stride = first + -(-(-(-size // LANES) * LANES + right) // _LINE) * _LINE
+    first = -(-left // LANES) * LANES
+    stride = first + (-(-size // LANES) - (-right // LANES)) * LANES
     return Rings(lines(rows * stride), stride, first, left, right)
 
 
@@ -141,45 +148,65 @@ def _most(offset: Index) -> int:
 
 
 @numba.njit(no_cpython_wrapper=True)  # type: ignore[untyped-decorator]
-def block_of(tables: Tables, predictors: int, members: int, steps: int) -> Block:
-    """Make the memory of a block that is to make so many steps."""
-    K, P, M, H = tables.neighbour.shape[0], predictors, members, tables.lag[-1]
-    N, features, taps, rows = K * M, tables.terms.linear.size, tables.tap.size, tables.order + 1
+def _rings_around(rows: int, size: int, offset: Index) -> Rings:
+    """Return rows that are read at some offsets to the left."""
+    made: Rings = rings(rows, size, _most(offset), _most(-offset))
+    return made
+
+
+@numba.njit(no_cpython_wrapper=True)  # type: ignore[untyped-decorator]
+def block_of(tables: Tables, predictors: int, member: U64, steps: int) -> Block:
+    """Make the memory of a block of members of some numbers that is to make so many steps."""
+    K, P, M, H = tables.neighbour.shape[0], predictors, member.size, tables.lag[-1]
+    N, features, rows, taps = K * M, tables.terms.linear.size, tables.order + 1, tables.earlier.size
     stride, normal_stride = -(-N // LANES) * LANES, -(-K // 4) * 4 * M
-    noise_rows = rings(rows + 1, N, _most(tables.tap_offset) * M, _most(-tables.tap_offset) * M)
-    tap_place = np.empty(rows * taps, np.intp)
+    at_once = max(1, min(steps, _NORMALS // N)) if tables.fresh.size else 0
+    trend = _rings_around(1, N, tables.filter_offset * M)
+    white = _rings_around(at_once, N, tables.fresh_offset * M)
+    noise = _rings_around(rows, N, tables.earlier_offset * M)
+    fresh_place = white.first - tables.fresh_offset * M + white.stride * np.arange(at_once).reshape((-1, 1))
+    earlier_place = np.empty(rows * taps, np.intp)
     for now in range(rows):
         for i in range(taps):
-            row = 0 if tables.tap_row[i] == 0 else 1 + (now - tables.tap_row[i]) % rows
-            tap_place[now * taps + i] = row * noise_rows.stride + noise_rows.first - tables.tap_offset[i] * M
-    departure = rings(1, N, _most(tables.filter_offset) * M, _most(-tables.filter_offset) * M)
-    lowest, per_unit = lines(stride), lines(stride)
+            row = (now - tables.earlier_step[i]) % rows
+            earlier_place[now * taps + i] = row * noise.stride + noise.first - tables.earlier_offset[i] * M
+    lattice = lines((4 + level_rows(tables.look_up)) * stride)
+    lattice[2 * stride : 3 * stride] = 1.0  # beyond the last site too something is read
     for k in range(K):
+        d = tables.dictionary[k]
         for m in range(M):
-            lowest[k * M + m] = tables.look_up.lowest[tables.dictionary[k]]
-            per_unit[k * M + m] = tables.look_up.per_unit[tables.dictionary[k]]
-    drawn = normal_stride * (0 if taps == 0 else max(1, min(steps, _NORMALS // N)))
+            at = k * M + m
+            lattice[at], lattice[stride + at] = tables.look_up.lowest[d], tables.look_up.per_unit[d]
+            lattice[2 * stride + at], lattice[3 * stride + at] = tables.look_up.cells[d], tables.look_up.first[d]
+            if level_rows(tables.look_up):
+                put_levels(lattice, 4 * stride + at, stride, tables.look_up, d)
+    counter = np.zeros((4, evaluated(at_once * normal_stride // 4)), np.uint64)
+    evaluations = count(member, at_once, np.uint64(0), 1, normal_stride // (4 * M), counter)
     gathered = 0 if tables.shift.size else features * stride
     return Block(
         K, M, P,
-        rings(P, N, 2 * M, M),
+        rings(P, N, 0, 0),
         rings((H + 1) * P, N, _most(-tables.shift) * M, _most(tables.shift) * M),
         np.zeros((H + 1) * M, np.intp), lines(min(H, steps) * P * stride), stride,
         lines(gathered), np.zeros(features, np.intp),
-        departure, departure.first - tables.filter_offset * M,
-        noise_rows, tap_place,
-        lines(drawn), normal_stride, np.empty((4, drawn // 4), np.uint64), np.empty((4, drawn // 4)),
-        lowest, per_unit, lines(stride), lines(stride), lines(stride),
+        trend, trend.first - tables.filter_offset * M,
+        white, fresh_place.ravel(),
+        noise, earlier_place,
+        lines(at_once * normal_stride + LANES), normal_stride, lines(at_once * stride),
+        evaluations, counter, np.empty_like(counter), np.empty(counter.shape),
+        lattice, lines(stride),
     )  # fmt: skip
 
 
 @part
 def close(of: Rings, first: int, numbers: int) -> None:
-    """Copy the ends of the row that begins at a place into its halos."""
-    for i in range(of.left):
-        of.values[np.uintp(first - of.left + i)] = of.values[np.uintp(first + numbers - of.left + i)]
-    for i in range(of.right):
-        of.values[np.uintp(first + numbers + i)] = of.values[np.uintp(first + i)]
+    """Copy the ends of the row that begins at a place into its halos, and into what is between rows."""
+    for i in range(0, of.left, LANES):
+        at = first - LANES - i
+        store(load(of.values, at + numbers), of.values, at)
+    for i in range(0, of.right, LANES):
+        at = first + i
+        store(load(of.values, at), of.values, at + numbers)
 
 
 @part
@@ -196,14 +223,14 @@ def load_state(tables: Tables, block: Block, steps: int, begin: int, z: F64, mem
             for m in range(M):
                 block.noise.values[first + k * M + m] = memory[begin + m, lag, k]
         close(block.noise, first, K * M)
-    for before in range(1, tables.lag[-1] + 1):
+    for ago in range(1, tables.lag[-1] + 1):
         for lag in tables.lag:
-            if lag - steps < before <= lag:  # a step looks at it
+            if lag - steps < ago <= lag:  # a step looks at it
                 for p in range(P):
                     for k in range(K):
                         for m in range(M):
-                            block.psi[k * M + m] = history[begin + m, before - 1, p, k]
-                    see(tables, block, -before, p, block.psi, 0)
+                            block.psi[k * M + m] = history[begin + m, ago - 1, p, k]
+                    see(tables, block, tables.lag[-1] + 1 - ago, p, block.psi, 0)
                 break
 
 
@@ -216,51 +243,56 @@ def save_state(tables: Tables, block: Block, steps: int, begin: int, memory: F64
         for m in range(M):
             for k in range(K):
                 memory[begin + m, lag, k] = block.noise.values[first + k * M + m]
-    for before in range(H):
+    for ago in range(H):
         for m in range(M):
             for p in range(P):
-                if before < steps:
-                    first = ((steps - 1 - before) % min(H, steps) * P + p) * block.stride
+                if ago < steps:
+                    first = ((steps - 1 - ago) % min(H, steps) * P + p) * block.stride
                     for k in range(K):
-                        following[begin + m, before, p, k] = block.before[first + k * M + m]
+                        following[begin + m, ago, p, k] = block.before[first + k * M + m]
                 else:
                     for k in range(K):
-                        following[begin + m, before, p, k] = history[begin + m, before - steps, p, k]
+                        following[begin + m, ago, p, k] = history[begin + m, ago - steps, p, k]
+
+
+@part
+def before(row: int, steps: int, rows: int) -> int:
+    """Return which of the rows of a ring was written so many steps before another, fewer than there are rows."""
+    earlier: int = row - steps
+    return earlier if earlier >= 0 else earlier + rows
 
 
 @part
 def noise_row(tables: Tables, block: Block, step: int) -> int:
     """Return where the noise of a step begins, counted from the first of the block, which is step 0."""
     rows = tables.order + 1
-    row: int = 1 + (step + rows) % rows
-    return row * block.noise.stride + block.noise.first
+    return (step + rows) % rows * block.noise.stride + block.noise.first
 
 
 @part
-def seen_row(tables: Tables, block: Block, step: int, p: int) -> int:
-    """Return where predictor ``p`` of a step begins among what is seen, counted as in :func:`noise_row`."""
-    rows = tables.lag[-1] + 1
-    row: int = (step + rows) % rows
-    return (row * block.predictors + p) * block.seen.stride + block.seen.first
+def see(tables: Tables, block: Block, row: int, p: int, z: F64, first: int) -> None:
+    """Scale predictor ``p``, the row that begins in ``z[first]``, and count what is out of its range.
 
-
-@part
-def see(tables: Tables, block: Block, step: int, p: int, z: F64, first: int) -> None:
-    """Scale predictor ``p`` of a step, the row that begins in ``z[first]``, and count what is out of its range."""
+    The step is that of row number ``row`` of the ring of H + 1.
+    """
     M, N = block.members, block.sites * block.members
     lower, upper = tables.scale.lower[p], tables.scale.upper[p]
     middle, factor = splat(tables.scale.middle[p]), splat(tables.scale.factor[p])
-    at = seen_row(tables, block, step, p)
+    at = (row * block.predictors + p) * block.seen.stride + block.seen.first
+    low, high, beyond = splat(lower), splat(upper), splat(0.0)
     for e in range(0, N, LANES):
-        x = (load(z, first + e) - middle) * factor
+        value = load(z, first + e)
+        x = (value - middle) * factor
         store(smaller(splat(1.0), larger(splat(-1.0), x)), block.seen.values, at + e)  # NaN stays
+        beyond = larger(low - value, larger(value - high, beyond))
     close(block.seen, at, N)
-    rows = tables.lag[-1] + 1
-    count = (step + rows) % rows * M
+    count = row * M
     if p == 0:
         for m in range(M):
             block.outside[np.uintp(count + m)] = 0
-    for k in range(block.sites):
-        for m in range(M):
-            value = z[np.uintp(first + k * M + m)]
-            block.outside[np.uintp(count + m)] += tables.seen_by[k] * ((value < lower) | (value > upper))
+    if exceeds(beyond, splat(0.0)):  # which is rare
+        for k in range(block.sites):
+            for m in range(M):
+                value_of = z[np.uintp(first + k * M + m)]
+                out_of_range = (value_of < lower) | (value_of > upper)
+                block.outside[np.uintp(count + m)] += tables.seen_by[k] * out_of_range

@@ -48,7 +48,7 @@ _BETTER = 0.985  # part of the held-out std that more features must come below
 _SHORTEST = 2  # steps
 _SHARPER = 0.99, 0.997  # part of the best quantile score that another coordinate, or a second one, must come below
 _MOST_BINS, _PER_BIN = 12, 1000  # of a second coordinate, and samples in each
-_MOST_TABLES = 120  # of all pools of sites together
+_MOST_TABLES, _NODES = 120, 129  # of all pools of sites together, and of the first coordinate in each
 _TAIL, _BEYOND = 1e-3, 0.5  # share of a predictor on either side, and how far beyond the rest it may lie, in ranges
 _FEWEST = 100  # values that tell an outlier
 _LEVELS = (np.arange(20) + 0.5) / 20
@@ -205,12 +205,13 @@ def quantiles(
         own = labels == pool
         first, second, of = along[:, 0, own].ravel(), along[:, 1, own].ravel(), values[:, own].ravel()
         bins, medians = _binned(second)
-        if (np.diff(medians) <= 0.0).any():
-            checks.reject("law.coordinates", "a second one of few values", "one whose quantiles differ, or one alone")
+        nodes = np.linspace(*_range(first), _NODES)
+        if (np.diff(medians) <= 0.0).any() or (np.diff(nodes) <= 0.0).any():
+            checks.reject("law.coordinates", "two, one of them of few values", "two that vary, or one alone")
         levels.append(medians)
         for one in bins:
             some = centres // len(bins)
-            tables.append(_tabulated(first[one, None], of[one, None], np.zeros(1, np.intp), some, kernel, rng))
+            tables.append(_tabulated(first[one, None], of[one, None], np.zeros(1, np.intp), some, kernel, rng, nodes))
     return bridge.ConditionalQuantiles.joined(tables, labels, np.array(levels))
 
 
@@ -222,7 +223,13 @@ def _binned(second: F64) -> tuple[list[Index], F64]:
 
 
 def _tabulated(
-    x: F64, values: F64, labels: Index, centres: int, kernel: bridge.Kernel, rng: np.random.Generator | int
+    x: F64,
+    values: F64,
+    labels: Index,
+    centres: int,
+    kernel: bridge.Kernel,
+    rng: np.random.Generator | int,
+    nodes: F64 | None = None,
 ) -> bridge.ConditionalQuantiles:
     """Tabulate the quantiles of values (n, K) given one coordinate (n, K)."""
     K = labels.size
@@ -236,7 +243,7 @@ def _tabulated(
         centres=min(max(centres, 2), len(x) * int(np.bincount(labels).min())),
         rng=rng,
     )
-    return bridge.tabulate(fitted)
+    return bridge.tabulate(fitted, nodes)
 
 
 def coordinates(fields: Fields, trend: Any) -> list[str]:
@@ -260,7 +267,7 @@ def chosen_coordinates(
     if sum(map(len, residual.values)) < 2 * _STRETCHES:  # too few times to tell
         return (names[0],)
     tried: list[tuple[str, ...]] = [(name,) for name in names]
-    if names[0] == TREND:
+    if names[0] == TREND and np.ptp(np.concatenate(residual.mean)) > 0.0:
         tried += [(TREND, name) for name in names[1:] if _can_be_second(record, name)]
     best, least = tried[0], np.inf
     for one in tried:

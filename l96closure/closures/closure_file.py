@@ -128,7 +128,7 @@ def _coordinates(law: FittedLaw | None) -> int:
 def _law_variables(law: DrivenLaw, sites: int) -> xr.Dataset:
     if isinstance(law.of, bridge.ConditionalQuantiles):
         of = law.of
-        levels = {"quantile_level": _named(("group", "level_of_second"), of.look_up.level, "second coordinate")}
+        levels = {"quantile_level": _named(("group", "level_of_second"), of.level, "second coordinate")}
         return xr.Dataset(
             (levels if of.coordinates > 1 else {})
             | {
@@ -257,7 +257,7 @@ def _quantiles(parts: Parts, sites: int) -> bridge.ConditionalQuantiles:
     rising[ends[:-1, 1]] = True
     if not rising.all() or (np.diff(table, axis=1) < 0.0).any():
         checks.reject("quantile_node, quantile", "not ascending", "ascending in each dictionary, and with the noise")
-    return bridge.ConditionalQuantiles.of_nodes(table, nodes, ends, of, error, level)
+    return bridge.ConditionalQuantiles(table, nodes, ends, of, error, level)
 
 
 def _log_variance(parts: Parts) -> PolynomialTrend:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from l96closure.bridge.quantile_table import ConditionalQuantiles, LookUp
+from l96closure.bridge.look_up import LookUp
 from l96closure.closures.features import Scale
 from l96closure.closures.trend import Terms
 
@@ -23,6 +23,8 @@ NO_LAW, GAUSSIAN, QUANTILES = range(3)
 class Tables(NamedTuple):
     """The tables of a closure as compiled code takes them; made by :meth:`of`.
 
+    Weights that are summed over are as many as are a multiple of four.
+
     Attributes
     ----------
     neighbour : sites that each site sees (K, W).
@@ -32,9 +34,9 @@ class Tables(NamedTuple):
     scale : of the predictors.
     trend : whether there is one.
     terms : its coefficients.
-    filter : weights of the trend in space (K,), as many as are a multiple of four; none without a filter.
+    filter : weights of the trend in space (K,); none without a filter.
     filter_offset : how far to the left of a site they are, to the right if negative.
-    level : of the trend, about which it is filtered.
+    level : of the trend, about which it is filtered, less what the filter leaves of it.
     bounds : of psi (2,).
     coordinate, second : number of the predictors that the law is given, -1 for the trend; twice the same, if only one.
     law : one of ``NO_LAW``, ``GAUSSIAN``, ``QUANTILES``.
@@ -42,9 +44,9 @@ class Tables(NamedTuple):
         and how its coordinate is scaled.
     look_up, dictionary : table of quantiles, and the dictionary of each site, or group of dictionaries (K,).
     order : of the autoregression of the noise, p.
-    tap : weights of white noise and of the last noise in the noise of a step (T,), as many as are a multiple of four.
-    tap_row : what the weights are of: 0 the white noise, n the noise n steps before.
-    tap_offset : how far to the left of a site, to the right if negative.
+    fresh, fresh_offset : weights of white noise in the noise of a step, and how far to the left of a site they are, to
+        the right if negative.
+    earlier, earlier_step, earlier_offset : weights of the noise before, how many steps and how far to the left.
     conserve : whether the mean over the sites is taken off.
     """
 
@@ -67,9 +69,11 @@ class Tables(NamedTuple):
     look_up: LookUp
     dictionary: Index
     order: int
-    tap: F64
-    tap_row: Index
-    tap_offset: Index
+    fresh: F64
+    fresh_offset: Index
+    earlier: F64
+    earlier_step: Index
+    earlier_offset: Index
     conserve: bool
 
     @classmethod
@@ -96,7 +100,8 @@ class Tables(NamedTuple):
         weight, offset = tables.get("trend_filter", none), np.arange(tables.get("trend_filter", none).size)
         look_up, dictionary = _quantiles(tables, sites)
         coordinates = tables.get("coordinates", np.array([-1]))
-        order, tap, tap_row, tap_offset = _taps(tables, sites)
+        fresh, earlier = tables.get("noise_fresh", none), tables.get("noise_earlier", np.empty((0, 1)))
+        order, width = earlier.shape
         return cls(
             neighbour=neighbour,
             shift=_shift(neighbour),
@@ -107,7 +112,7 @@ class Tables(NamedTuple):
             terms=Terms.of(own, chebyshev, *trend),
             filter=_in_fours(weight),
             filter_offset=_in_fours(_signed(offset, sites)),
-            level=float(tables.get("trend_level", 0.0)),
+            level=float(tables.get("trend_level", 0.0)) * (1.0 - math.fsum(weight)),
             bounds=tables.get("bounds", np.array([-np.inf, np.inf])),
             coordinate=int(coordinates[0]),
             second=int(coordinates[-1]),
@@ -117,9 +122,11 @@ class Tables(NamedTuple):
             look_up=look_up,
             dictionary=dictionary,
             order=order,
-            tap=tap,
-            tap_row=tap_row,
-            tap_offset=tap_offset,
+            fresh=_in_fours(fresh),
+            fresh_offset=_in_fours(_signed(tables.get("noise_fresh_offset", none), sites)),
+            earlier=_in_fours(earlier.ravel()),
+            earlier_step=_in_fours(np.repeat(np.arange(1, order + 1), width)),
+            earlier_offset=_in_fours(np.tile(_signed(tables.get("noise_earlier_offset", none), sites), order)),
             conserve=bool(tables.get("conserve", False)),
         )
 
@@ -138,27 +145,12 @@ def _signed(offset: npt.NDArray[Any], sites: int) -> Index:
 
 def _quantiles(tables: dict[str, npt.NDArray[Any]], sites: int) -> tuple[LookUp, Index]:
     """Return the table of quantiles, and the dictionary of each site; where there is none, one that nobody reads."""
-    error, nobody = np.empty(0), np.array([[0, 1]])
-    of = ConditionalQuantiles.of_nodes(
-        tables.get("quantile", np.zeros((2, 2))),
-        tables.get("quantile_node", np.arange(2.0)),
-        tables.get("quantile_nodes_of", nobody),
-        tables.get("dictionary_of_site", np.zeros(sites, np.intp)),
-        error,
-        tables.get("quantile_level"),
+    if "quantile" not in tables:
+        return LookUp.of(np.zeros((2, 2)), np.arange(2.0), np.array([[0, 1]])), np.zeros(sites, np.intp)
+    of = LookUp.of(
+        tables["quantile"], tables["quantile_node"], tables["quantile_nodes_of"], tables.get("quantile_level")
     )
-    return of.look_up, of.of
-
-
-def _taps(tables: dict[str, npt.NDArray[Any]], sites: int) -> tuple[int, F64, Index, Index]:
-    """Return the order of the noise, and the taps of its kernels: weights, rows and offsets."""
-    if "noise_fresh" not in tables:
-        return 0, np.empty(0), np.empty(0, np.intp), np.empty(0, np.intp)
-    fresh, earlier = tables["noise_fresh"], tables["noise_earlier"]
-    weight = np.concatenate([fresh, earlier.ravel()])
-    row = np.repeat(np.arange(len(earlier) + 1), [fresh.size, *len(earlier) * [earlier.shape[1]]])
-    offset = np.concatenate([tables["noise_fresh_offset"], np.tile(tables["noise_earlier_offset"], len(earlier))])
-    return len(earlier), _in_fours(weight), _in_fours(row), _in_fours(_signed(offset, sites))
+    return of, np.ascontiguousarray(tables["dictionary_of_site"], np.intp)
 
 
 def _in_fours(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

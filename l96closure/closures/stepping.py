@@ -8,17 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from l96closure import noise
-from l96closure.bridge.quantile_table import FARTHEST, read_between, read_off
+from l96closure.bridge.look_up import Lattice, read_between, read_off
 from l96closure.closures.blocks import (
     Block,
+    before,
     block_of,
     close,
     load_state,
     members_at_once,
-    noise_row,
     save_state,
     see,
-    seen_row,
 )
 from l96closure.closures.compiled_tables import GAUSSIAN, NO_LAW, QUANTILES, Tables
 from l96closure.closures.state import State
@@ -34,15 +33,15 @@ Index = npt.NDArray[np.intp]
 
 
 @part
-def _place(tables: Tables, block: Block, step: int) -> None:
-    """Find where each feature of a step begins; on a ring among what is seen, else gather them."""
-    i, M = tables.terms.padding, block.members
+def _place(tables: Tables, block: Block, row: int) -> None:
+    """Find where each feature begins, on a ring among what is seen, else gather them; z is seen in a row of it."""
+    i, M, P, rows = tables.terms.padding, block.members, block.predictors, tables.lag[-1] + 1
     for lag in tables.lag:
-        for p in range(block.predictors):
-            first = seen_row(tables, block, step - lag, p)
+        for p in range(P):
+            first = (before(row, lag, rows) * P + p) * block.seen.stride + block.seen.first
             for w in range(tables.neighbour.shape[1]):
                 if tables.shift.size:
-                    block.place[i] = first + tables.shift[w] * M
+                    block.place[np.uintp(i)] = first + tables.shift[w] * M
                 else:
                     block.place[i] = i * block.stride
                     for k in range(block.sites):
@@ -55,59 +54,74 @@ def _place(tables: Tables, block: Block, step: int) -> None:
 @part
 def _trend(tables: Tables, block: Block, step: int, outside: Index) -> None:
     """Write the trend of a step into psi, and count what is out of its range."""
-    M, P, rows = block.members, block.predictors, tables.lag[-1] + 1
-    for p in range(P):
-        see(tables, block, step, p, block.z.values, p * block.z.stride + block.z.first)
-    _place(tables, block, step)
+    M, rows = block.members, tables.lag[-1] + 1
+    row = step % rows
+    for p in range(block.predictors):
+        see(tables, block, row, p, block.z.values, p * block.z.stride + block.z.first)
+    _place(tables, block, row)
     values = block.seen.values if tables.shift.size else block.gathered
-    for e in range(0, block.sites * M, LANES):
-        store(polynomial(values, block.place, e, tables.terms), block.psi, e)
-    if tables.filter.size:
-        _filter(tables, block)
+    trend, filtered, N = block.trend, tables.filter.size > 0, block.sites * M
+    into, first = (trend.values, trend.first) if filtered else (block.psi, 0)
+    for e in range(0, N, LANES):
+        store(polynomial(values, block.place, e, tables.terms), into, first + e)
+    if filtered:
+        close(trend, first, N)
+        weigh(tables.filter, trend.values, block.filter_place, 0, tables.level, N, block.psi, 0)
     for lag in tables.lag:
-        count = (step - lag + rows) % rows * M
+        count = before(row, lag, rows) * M
         for m in range(M):
-            outside[m] += block.outside[count + m]
+            outside[np.uintp(m)] += block.outside[np.uintp(count + m)]
 
 
 @part
-def _filter(tables: Tables, block: Block) -> None:
-    """Filter the trend in psi in space."""
-    row, N, level = block.departure, block.sites * block.members, splat(tables.level)
-    for e in range(0, N, LANES):
-        store(load(block.psi, e) - level, row.values, row.first + e)
-    close(row, row.first, N)
-    for e in range(0, N, LANES):
-        departure = weighted(tables.filter, row.values, block.filter_place, 0, tables.filter.size, e)
-        store(level + departure, block.psi, e)
+def _draw_fresh(tables: Tables, block: Block, key: Any, step: Any) -> None:
+    """Make the fresh noise of as many steps as there is memory for: weighted sums of normals."""
+    N, row = block.sites * block.members, block.white
+    at_once = block.fresh.size // block.stride
+    noise.fill(
+        key, step, np.uint64(0), True, block.evaluations, block.members,
+        block.counter, block.word, block.value, block.normal,
+    )  # fmt: skip
+    for s in range(at_once):
+        first = s * row.stride + row.first
+        for e in range(0, N, LANES):
+            store(load(block.normal, s * block.normal_stride + e), row.values, first + e)
+        close(row, first, N)
+    for s in range(at_once):
+        place = s * tables.fresh.size
+        weigh(tables.fresh, row.values, block.fresh_place, place, 0.0, N, block.fresh, s * block.stride)
 
 
 @part
-def _colour(tables: Tables, block: Block, step: int, normal: int) -> int:
-    """Make the noise of a step of the normals that begin at a place; return where it begins."""
-    N, taps = block.sites * block.members, tables.tap.size
+def _colour(tables: Tables, block: Block, step: int, fresh: int) -> int:
+    """Make the noise of a step of the fresh noise that begins at a place; return where it begins."""
+    N, row, now = block.sites * block.members, block.noise, step % (tables.order + 1)
+    first = now * row.stride + row.first
+    weigh(tables.earlier, row.values, block.earlier_place, now * tables.earlier.size, 0.0, N, row.values, first)
     for e in range(0, N, LANES):
-        store(load(block.normal, normal + e), block.noise.values, block.noise.first + e)
-    close(block.noise, block.noise.first, N)
-    first, rows = noise_row(tables, block, step), tables.order + 1
-    place = (step + rows) % rows * taps
-    e = 0
-    while e + LANES < N:
-        a, b = weighted_pair(tables.tap, block.noise.values, block.tap_place, place, taps, e)
-        store(a, block.noise.values, first + e)
-        store(b, block.noise.values, first + e + LANES)
-        e += 2 * LANES
-    if e < N:
-        store(weighted(tables.tap, block.noise.values, block.tap_place, place, taps, e), block.noise.values, first + e)
-    close(block.noise, first, N)
+        store(load(row.values, first + e) + load(block.fresh, fresh + e), row.values, first + e)
+    close(row, first, N)
     return first
 
 
 @part
-def weighted(weight: F64, values: F64, place: Index, first: int, count: int, e: int) -> Any:
-    """Return sum_i weight[i] values[place[first + i] + e] at sixteen sites, the i-th term in partial sum i % 4."""
+def weigh(weight: F64, values: F64, place: Index, first: int, constant: float, N: int, out: F64, at: int) -> None:
+    """Write constant + sum_i weight[i] values[place[first + i] + e] to ``out[at + e]``, for all e < N."""
+    e, level = 0, splat(constant)
+    while e + LANES < N:
+        a, b = _weighted_pair(weight, values, place, first, e)
+        store(level + a, out, at + e)
+        store(level + b, out, at + e + LANES)
+        e += 2 * LANES
+    if e < N:
+        store(level + _weighted(weight, values, place, first, e), out, at + e)
+
+
+@part
+def _weighted(weight: F64, values: F64, place: Index, first: int, e: int) -> Any:
+    """Return the sum at sixteen sites, the i-th term in partial sum i % 4."""
     a, b, c, d = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
-    for i in range(0, count, 4):
+    for i in range(0, weight.size, 4):
         at = first + i
         a = fma(splat(element(weight, i)), load(values, element(place, at) + e), a)
         b = fma(splat(element(weight, i + 1)), load(values, element(place, at + 1) + e), b)
@@ -117,12 +131,12 @@ def weighted(weight: F64, values: F64, place: Index, first: int, count: int, e: 
 
 
 @part
-def weighted_pair(weight: F64, values: F64, place: Index, first: int, count: int, e: int) -> Any:
-    """Return :func:`weighted` for ``e`` and for the sixteen sites after it, at less than twice the price."""
+def _weighted_pair(weight: F64, values: F64, place: Index, first: int, e: int) -> Any:
+    """Return :func:`_weighted` for ``e`` and for the sixteen sites after it, at less than twice the price."""
     a, b, c, d = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
     p, q, r, s = a, b, c, d
     after = e + LANES
-    for i in range(0, count, 4):
+    for i in range(0, weight.size, 4):
         at = first + i
         w, x = splat(element(weight, i)), element(place, at)
         a, p = fma(w, load(values, x + e), a), fma(w, load(values, x + after), p)
@@ -144,31 +158,27 @@ def _given(tables: Tables, block: Block, coordinate: int) -> tuple[F64, int]:
 
 
 @part
+def _lattice(block: Block, e: int) -> Any:
+    """Return the lattice of coordinates at sixteen sites."""
+    rows, stride = block.lattice, block.stride
+    return Lattice(load(rows, e), load(rows, stride + e), load(rows, 2 * stride + e), load(rows, 3 * stride + e))
+
+
+@part
 def _add_residual(tables: Tables, block: Block, xi: int) -> None:
     """Add what the law makes of the noise that begins at a place."""
-    M, N = block.members, block.sites * block.members
+    N, look_up, levels = block.sites * block.members, tables.look_up, 4 * block.stride
     given, first = _given(tables, block, tables.coordinate)
     if tables.law == QUANTILES:
-        of = tables.look_up
-        most, cells = of.table.shape[1] - 1.0, of.bucket.shape[1] - 2.0
-        zero, per_noise = splat(0.0), splat(most / (2.0 * FARTHEST))
         other, second = _given(tables, block, tables.second)
         for e in range(0, N, LANES):
-            x, y = load(given, first + e), load(other, second + e)
-            store(fma(x + y, zero, load(block.psi, e)), block.psi, e)  # NaN where x or y is not finite
-            cell = (x - load(block.lowest, e)) * load(block.per_unit, e)
-            column = (load(block.noise.values, xi + e) + splat(FARTHEST)) * per_noise
-            store(smaller(larger(cell, zero), splat(cells)), block.cell, e)  # NaN becomes 0
-            store(smaller(larger(column, zero), splat(most)), block.column, e)
-        for k in range(block.sites):
-            d = tables.dictionary[k]
-            for e in range(k * M, (k + 1) * M):
-                at, column = element(given, first + e), element(block.column, e)
-                if of.level.shape[1] == 1:
-                    drawn = read_off(at, element(block.cell, e), column, of, d)
-                else:
-                    drawn = read_between(at, element(other, second + e), column, of, d)
-                block.psi[np.uintp(e)] += drawn
+            at, x, xi_here = _lattice(block, e), load(given, first + e), load(block.noise.values, xi + e)
+            if look_up.level.shape[1] == 1:
+                drawn = read_off(x, xi_here, at, look_up)
+            else:
+                y = load(other, second + e)
+                drawn = read_between(x, y, xi_here, at, block.lattice, levels + e, block.stride, look_up)
+            store(load(block.psi, e) + drawn, block.psi, e)
     if tables.law == GAUSSIAN:
         scale, coefficients = tables.log_deviation_scale, tables.log_deviation
         for e in range(0, N, LANES):
@@ -182,9 +192,7 @@ def _add_residual(tables: Tables, block: Block, xi: int) -> None:
 
 
 @part
-def draw(
-    tables: Tables, block: Block, steps: int, step: int, key: Any, number: Any, member: U64, outside: Index
-) -> None:
+def draw(tables: Tables, block: Block, steps: int, step: int, key: Any, number: Any, outside: Index) -> None:
     """Draw psi of a step of a block.
 
     Parameters
@@ -192,11 +200,11 @@ def draw(
     tables : of the closure.
     block : its z is that of the step.
     steps, step : how many the block makes, and which one this is, from 0 on.
-    key, number, member : key, number of the first step and numbers of the members, for the noise.
+    key, number : key and number of the first step, for the noise.
     outside : grows by how many features of each member are outside of their range.
     """
     M, N, P, H = block.members, block.sites * block.members, block.predictors, tables.lag[-1]
-    if H:
+    if step >= steps - H:
         for p in range(P):
             row = (step % min(H, steps) * P + p) * block.stride
             for e in range(0, N, LANES):
@@ -207,14 +215,11 @@ def draw(
         for e in range(0, N, LANES):
             store(splat(0.0), block.psi, e)
     if tables.law != NO_LAW:
-        at_once = block.normal.size // block.normal_stride
-        if step % at_once == 0:
-            zero = np.uint64(0)
-            noise.fill(
-                key, member, number + np.uint64(step), at_once, zero, 1, zero, True,
-                block.counter, block.number, block.normal,
-            )  # fmt: skip
-        _add_residual(tables, block, _colour(tables, block, step, step % at_once * block.normal_stride))
+        at_once = block.fresh.size // block.stride
+        drawn = step % at_once
+        if drawn == 0:
+            _draw_fresh(tables, block, key, number + np.uint64(step))
+        _add_residual(tables, block, _colour(tables, block, step, drawn * block.stride))
     if tables.trend:
         lowest, highest = splat(tables.bounds[0]), splat(tables.bounds[1])
         for e in range(0, N, LANES):
@@ -246,9 +251,9 @@ def step(
     """
     for begin in range(0, len(z), at_once):
         end = min(begin + at_once, len(z))
-        block = block_of(tables, z.shape[1], end - begin, 1)
+        block = block_of(tables, z.shape[1], member[begin:end], 1)
         load_state(tables, block, 1, begin, z, memory, history)
-        draw(tables, block, 1, 0, key, number, member[begin:end], outside[begin:end])
+        draw(tables, block, 1, 0, key, number, outside[begin:end])
         save_state(tables, block, 1, begin, following, history, before)
         for m in range(end - begin):
             for k in range(block.sites):

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from l96closure import checks
 from l96closure.closures.features import Features, Scale, gather, rows
 from l96closure.compiled import cached, part
-from l96closure.vector import LANES, dot, element, fma, larger, load, load_each, quadratic, smaller, splat, store
+from l96closure.vector import LANES, dot, element, fma, fnma, larger, load, load_each, quadratic, smaller, splat, store
 
 __all__ = [
     "MOST_HIDDEN",
@@ -180,12 +180,13 @@ class Terms(NamedTuple):
     order : of the products of features.
     padding : features of coefficient 0 before the others, where there are fewer than fill the registers.
     own : places among the features of each predictor at the site itself, now (P,).
-    chebyshev : coefficients in each (P, degree + 1), the highest first.
+    chebyshev : coefficients in each, the highest first, of an even degree (P, degree + 1).
     linear : of each feature (F,).
     products : of each pair i <= j of features, that of f_i f_j and those of f_i f_j f_k for k >= j; up to second order,
         of each feature its own and those of f_i f_k for k >= i.
-    hidden : of each step its constant and weights (R (1 + F),).
-    output : coefficients of the steps (R,).
+    hidden : of the steps, in fours, of which the last may have coefficient 0: their constants, the weights of each
+        feature, and what the sums are held at, q and 3 q^2. A step of the coefficient c is s (3 q^2 - s^2) of the sum s
+        times q, where q^3 = c / 2.
     """
 
     order: int
@@ -195,7 +196,6 @@ class Terms(NamedTuple):
     linear: F64
     products: F64
     hidden: F64
-    output: F64
 
     @classmethod
     def of(cls, own: Index, chebyshev: F64, linear: F64, quadratic: F64, cubic: F64, hidden: F64, output: F64) -> Terms:
@@ -210,12 +210,18 @@ class Terms(NamedTuple):
             order,
             padding,
             own + padding,
-            np.ascontiguousarray(chebyshev[:, ::-1]),
+            np.pad(chebyshev, ((0, 0), (0, (chebyshev.shape[1] + 1) % 2)))[:, ::-1].copy(),
             np.pad(linear, (padding, 0)),
             np.concatenate(rows),
-            np.concatenate([hidden[-1:].T, hidden[:-1].T], axis=1).ravel(),
-            output,
+            _steps_in_fours(hidden, output),
         )
+
+
+def _steps_in_fours(hidden: F64, output: F64) -> F64:
+    """Return the steps as :class:`Terms` has them."""
+    q = np.cbrt(0.5 * output)
+    rows = np.concatenate([q * hidden[-1:], q * hidden[:-1], np.abs(q)[None], 3.0 * q[None] ** 2])
+    return np.pad(rows, ((0, 0), (0, -q.size % 4))).reshape(len(rows), -1, 4).swapaxes(0, 1).ravel()
 
 
 @part
@@ -227,11 +233,13 @@ def polynomial(values: F64, place: Index, e: int, terms: Terms) -> Any:
     F, leading = terms.linear.size, terms.linear.size - _IN_REGISTERS
     total = splat(0.0)
     for p in range(terms.own.size):
-        x = load(values, place[terms.own[p]] + e)
+        x = load(values, element(place, element(terms.own, p)) + e)
+        at, last = p * terms.chebyshev.shape[1], terms.chebyshev.shape[1] - 1
         here, after = splat(0.0), splat(0.0)
-        for a in range(terms.chebyshev.shape[1] - 1):
-            here, after = fma(x + x, here, splat(terms.chebyshev[p, a]) - after), here
-        total = total + fma(x, here, splat(terms.chebyshev[p, terms.chebyshev.shape[1] - 1]) - after)
+        for a in range(at, at + last, 2):
+            after = fma(x + x, here, splat(element(terms.chebyshev, a)) - after)
+            here = fma(x + x, after, splat(element(terms.chebyshev, a + 1)) - here)
+        total = total + fma(x, here, splat(element(terms.chebyshev, at + last)) - after)
     if terms.order == 1:
         for i in range(terms.padding, F):
             total = fma(splat(terms.linear[i]), load(values, place[i] + e), total)
@@ -244,16 +252,33 @@ def polynomial(values: F64, place: Index, e: int, terms: Terms) -> Any:
             for i in range(terms.padding, F):
                 slope, at = _rows(values, place, e, terms.products, at, i, f, splat(terms.linear[i]))
                 total = fma(slope, load(values, place[i] + e), total)
-    at = 0
-    for r in range(terms.output.size):
-        s = splat(element(terms.hidden, at))
-        at += 1
-        for i in range(terms.padding, F):
-            s = fma(splat(element(terms.hidden, at)), load(values, element(place, i) + e), s)
-            at += 1
-        s = smaller(splat(1.0), larger(splat(-1.0), s))
-        total = fma(splat(element(terms.output, r)) * s, fma(splat(-0.5) * s, s, splat(1.5)), total)
+    return _steps(values, place, e, terms, total)
+
+
+@part
+def _steps(values: F64, place: Index, e: int, terms: Terms, total: Any) -> Any:
+    """Add the smooth steps, four at a time, which share what is loaded and wait for each other's sums."""
+    a, at = terms.hidden, 0
+    while at < a.size:
+        p, q = splat(element(a, at)), splat(element(a, at + 1))
+        r, s = splat(element(a, at + 2)), splat(element(a, at + 3))
+        at += 4
+        for i in range(terms.padding, terms.linear.size):
+            x = load(values, element(place, i) + e)
+            p, q = fma(splat(element(a, at)), x, p), fma(splat(element(a, at + 1)), x, q)
+            r, s = fma(splat(element(a, at + 2)), x, r), fma(splat(element(a, at + 3)), x, s)
+            at += 4
+        total = _step(a, at + 3, s, _step(a, at + 2, r, _step(a, at + 1, q, _step(a, at, p, total))))
+        at += 8
     return total
+
+
+@part
+def _step(a: F64, at: int, s: Any, total: Any) -> Any:
+    """Add s (3 q^2 - s^2) of a sum that is held at -q and q; q stands in ``a[at]``, and 3 q^2 four numbers later."""
+    limit = splat(element(a, at))
+    s = smaller(limit, larger(splat(-element(a, at)), s))
+    return fma(s, fnma(s, s, splat(element(a, at + 4))), total)
 
 
 @part

@@ -1,0 +1,270 @@
+"""A table of quantiles as compiled code reads it, sixteen places at a time.
+
+Where the nodes of the coordinate lie on an even lattice, as ours do, the table has a row for each of its points, and a
+multiplication finds the row. Elsewhere the lattice says where to begin, and the nodes from there on are compared.
+
+A second coordinate chooses among tables in the first: each belongs to a level of it, and between two levels what they
+give is interpolated. All levels of a group have the same nodes, on a lattice.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from l96closure import checks
+from l96closure.compiled import part
+from l96closure.vector import floor, fma, gather, larger, load, smaller, splat, where_below
+
+__all__ = [
+    "FARTHEST",
+    "Lattice",
+    "LookUp",
+    "between_levels",
+    "find_row",
+    "lattice_of",
+    "level_rows",
+    "put_levels",
+    "read_between",
+    "read_off",
+]
+
+F64 = npt.NDArray[np.float64]
+Index = npt.NDArray[np.intp]
+
+FARTHEST = 4.0
+"""Standard normal quantile of the last probability of a table; beyond, the quantile stays as it is."""
+
+_MOST_CELLS = 4096  # of a lattice
+_ROUNDING = 1e-14  # by which a node may lie beside a point of the lattice, in parts of its length
+
+
+class LookUp(NamedTuple):
+    """A table of quantiles as compiled code takes it; made by :meth:`of`.
+
+    Attributes
+    ----------
+    table : Q(Phi(xi) | x) in the units of the samples (N, L), the rows of one dictionary after the other's.
+    level : of a second coordinate (G, B), B dictionaries one after the other being a group; B is 1 where there is none.
+    per_level : rows of each level.
+    lowest, per_unit, cells : of each group (G,), where its lattice of coordinates starts, how many of its cells
+        there are in a unit, and in all.
+    first : of each group (G,), its first row; with nodes off the lattice its first cell.
+    crowd : most nodes in a cell that are off the lattice.
+    row : with such, row of the last node at or below the start of each cell.
+    node, next_node, per_gap : and of each row its node, the next, infinite after the last, and 1 over their distance.
+    """
+
+    table: F64
+    level: F64
+    per_level: int
+    lowest: F64
+    per_unit: F64
+    cells: F64
+    first: F64
+    crowd: int
+    row: F64
+    node: F64
+    next_node: F64
+    per_gap: F64
+
+    @classmethod
+    def of(cls, table: F64, nodes: F64, ends: Index, level: F64 | None = None) -> LookUp:
+        """Make one.
+
+        Parameters
+        ----------
+        table : quantiles (N, L).
+        nodes : the coordinates x (N,), ascending within each dictionary.
+        ends : first and last node of each dictionary (D, 2).
+        level : of a second coordinate (G, B); None where there is none.
+
+        Returns
+        -------
+        LookUp
+
+        Raises
+        ------
+        ValueError
+            There are levels, and the nodes of a group differ or are no lattice.
+        """
+        if level is not None:
+            return cls._with_levels(table, nodes, ends, np.ascontiguousarray(level))
+        level = np.zeros((len(ends), 1))
+        own = [slice(first, last + 1) for first, last in ends]
+        lowest, spans = nodes[ends[:, 0]], np.array([np.ptp(nodes[one]) for one in own])
+        points = [at for one in own if (at := _lattice(nodes[one])) is not None]
+        if len(points) == len(own):
+            rows = [_rows(table[one], at) for one, at in zip(own, points, strict=True)]
+            cells = np.array([len(one) - 1.0 for one in rows])
+            first, none = np.cumsum([0.0, *cells[:-1] + 1.0]), np.empty(0)
+            return cls(np.concatenate(rows), level, 0, lowest, cells / spans, cells, first, 0, none, none, none, none)
+        closest = max(float(span / np.diff(nodes[one]).min()) for span, one in zip(spans, own, strict=True))
+        number = int(min(2.0 * closest, _MOST_CELLS)) + 1
+        row = np.empty((len(own), number + 1))
+        for into, one, (begin, _) in zip(row, own, ends, strict=True):
+            starts = np.linspace(nodes[one][0], nodes[one][-1], number + 1)
+            into[:] = begin + np.searchsorted(nodes[one], starts, side="right") - 1
+        crowd = int(np.diff(row, axis=1).max())
+        row = np.minimum(row[:, :-1], ends[:, 1:] - 1.0)
+        next_node = np.append(nodes[1:], np.inf)
+        next_node[ends[:, 1] - 1] = next_node[ends[:, 1]] = np.inf  # what is beyond the last gap stays in it
+        cells = np.full(len(own), float(number))
+        per_gap = 1.0 / np.append(np.diff(nodes), np.inf)  # from one dictionary to the next nothing is read
+        first = number * np.arange(len(own), dtype=np.float64)
+        return cls(table, level, 0, lowest, cells / spans, cells, first, crowd, row.ravel(), nodes, next_node, per_gap)
+
+    @classmethod
+    def _with_levels(cls, table: F64, nodes: F64, ends: Index, level: F64) -> LookUp:
+        groups, B = level.shape
+        size = nodes.size // (groups * B)
+        own = nodes.reshape(groups, B, size) if size * groups * B == nodes.size else np.empty((groups, B, 0))
+        even = size > 1 and all(_is_even(one) for one in own[:, 0]) and (own == own[:, :1]).all()
+        if not even or not np.array_equal(ends[:, 0], size * np.arange(groups * B)):
+            checks.reject("nodes", own.shape, "the same even lattice at every level of a second coordinate")
+        lowest, spans, none = own[:, 0, 0].copy(), np.ptp(own[:, 0], axis=1), np.empty(0)
+        cells, first = np.full(groups, size - 1.0), np.arange(groups, dtype=np.float64) * (B * size)
+        return cls(table, level, size, lowest, cells / spans, cells, first, 0, none, none, none, none)
+
+
+def _is_even(nodes: F64) -> bool:
+    at = _lattice(nodes)
+    return at is not None and at.size == at[-1] + 1
+
+
+def _lattice(nodes: F64) -> Index | None:
+    """Return which points of an even lattice nodes are; None if they are not, or if it is long."""
+    span = np.ptp(nodes)
+    if span > (_MOST_CELLS - 1) * np.diff(nodes).min():
+        return None
+    at = np.rint((nodes - nodes[0]) / np.diff(nodes).min())
+    beside = np.abs(nodes[0] + at * (span / at[-1]) - nodes).max()
+    return at.astype(np.intp) if beside <= _ROUNDING * span else None
+
+
+def _rows(table: F64, at: Index) -> F64:
+    """Return a row for each point of a lattice, given those of some."""
+    points = np.arange(at[-1] + 1)
+    g = np.minimum(np.searchsorted(at, points, side="right") - 1, at.size - 2)
+    away = ((points - at[g]) / (at[g + 1] - at[g]))[:, None]
+    rows: F64 = table[g] + away * (table[g + 1] - table[g])
+    rows[at] = table
+    return rows
+
+
+@part
+def level_rows(of: LookUp) -> int:
+    """Return how many rows :func:`put_levels` fills.
+
+    Parameters
+    ----------
+    of : table of quantiles.
+
+    Returns
+    -------
+    2 B - 1; none where there is no second coordinate.
+    """
+    B = of.level.shape[1]
+    return 2 * B - 1 if B > 1 else 0
+
+
+class Lattice(NamedTuple):
+    """Of sixteen places ``lowest``, ``per_unit``, ``cells`` and ``first`` of a :class:`LookUp`."""
+
+    lowest: Any
+    per_unit: Any
+    cells: Any
+    first: Any
+
+
+@part
+def lattice_of(of: LookUp, d: int) -> Any:
+    """Return the lattice of a dictionary or group, for sixteen places."""
+    return Lattice(splat(of.lowest[d]), splat(of.per_unit[d]), splat(of.cells[d]), splat(of.first[d]))
+
+
+@part
+def find_row(x: Any, lattice: Lattice, of: LookUp) -> Any:
+    """Return the last rows at or below some coordinates, and how far these are on the way to the next.
+
+    NaN is the first row's.
+    """
+    zero, one = splat(0.0), splat(1.0)
+    along = smaller(lattice.cells, larger((x - lattice.lowest) * lattice.per_unit, zero))
+    cell = smaller(floor(along), lattice.cells - one)
+    row = lattice.first + cell
+    if of.crowd == 0:
+        return row, along - cell
+    row = gather(of.row, row, 0)
+    for _ in range(of.crowd):
+        row = row + where_below(gather(of.next_node, row, 0), x, one)
+    away = (x - gather(of.node, row, 0)) * gather(of.per_gap, row, 0)
+    return row, smaller(larger(away, zero), one)
+
+
+@part
+def read_off(x: Any, noise: Any, lattice: Lattice, of: LookUp) -> Any:
+    """Return the quantiles of some coordinates and noise; NaN where a coordinate is not finite."""
+    row, down = find_row(x, lattice, of)
+    column, across = _find_column(noise, of)
+    return fma(x, splat(0.0), _interpolated(row, down, column, across, of))
+
+
+@part
+def read_between(x: Any, y: Any, noise: Any, lattice: Lattice, levels: F64, at: int, stride: int, of: LookUp) -> Any:
+    """Return the quantiles of some pairs of coordinates and noise; NaN where a coordinate is not finite.
+
+    The levels of the places stand in rows of ``levels`` from ``at`` on, as :func:`put_levels` writes them.
+    """
+    row, down = find_row(x, lattice, of)
+    column, across = _find_column(noise, of)
+    number, on = between_levels(y, levels, at, stride, of)
+    further = splat(float(of.per_level))
+    row = fma(number, further, row)
+    here = _interpolated(row, down, column, across, of)
+    after = _interpolated(row + further, down, column, across, of)
+    return fma(x + y, splat(0.0), fma(on, after - here, here))
+
+
+@part
+def put_levels(levels: F64, at: int, stride: int, of: LookUp, group: int) -> None:
+    """Write the B levels of a group, and 1 over the distances between them, to one place of rows from ``at`` on."""
+    B = of.level.shape[1]
+    for b in range(B):
+        levels[at + b * stride] = of.level[group, b]
+    for b in range(B - 1):
+        levels[at + (B + b) * stride] = 1.0 / (of.level[group, b + 1] - of.level[group, b])
+
+
+@part
+def between_levels(y: Any, levels: F64, at: int, stride: int, of: LookUp) -> Any:
+    """Return the last levels at or below some second coordinates, and how far these are on the way to the next."""
+    B, along = of.level.shape[1], splat(0.0)
+    for b in range(B - 1):  # a level that is passed counts 1
+        on = (y - load(levels, at + b * stride)) * load(levels, at + (B + b) * stride)
+        along = along + smaller(splat(1.0), larger(on, splat(0.0)))
+    number = smaller(floor(along), splat(B - 2.0))
+    return number, along - number
+
+
+@part
+def _find_column(noise: Any, of: LookUp) -> Any:
+    """Return the last columns at or below some noise, and how far this is on the way to the next."""
+    L = of.table.shape[1]
+    across = (noise + splat(FARTHEST)) * splat((L - 1.0) / (2.0 * FARTHEST))
+    across = smaller(larger(across, splat(0.0)), splat(L - 1.0))
+    column = smaller(floor(across), splat(L - 2.0))
+    return column, across - column
+
+
+@part
+def _interpolated(row: Any, down: Any, column: Any, across: Any, of: LookUp) -> Any:
+    """Return what is ``down`` of the way from a row to the next, and ``across`` from a column to the next."""
+    L = of.table.shape[1]
+    at = fma(row, splat(float(L)), column)
+    upper, lower = gather(of.table, at, 0), gather(of.table, at, L)
+    upper = fma(across, gather(of.table, at, 1) - upper, upper)
+    lower = fma(across, gather(of.table, at, L + 1) - lower, lower)
+    return fma(down, lower - upper, upper)
