@@ -1,7 +1,8 @@
 """The coarse model in compiled code: many steps of many members in one call.
 
 The arithmetic is that of :mod:`l96closure.schemes` and of the closures' ``step``, operation by operation, so that a run
-has the same bits whether its steps are made here or one by one in Python.
+has the same bits whether its steps are made here or one by one in Python. No sum depends on how wide the registers are:
+machines with AVX2 and fused multiply-adds make the same bits as those with AVX-512.
 """
 
 from __future__ import annotations
