@@ -36,7 +36,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from l96closure import checks, progress
-from l96closure.experiments import WORKFLOWS, schema
+from l96closure.experiments import WORKFLOWS
+from l96closure.experiments.climate import schema
 from l96closure.experiments.run_folder import locked
 from l96closure.experiments.stored import read_settings, read_yaml, to_yaml
 from l96closure.store import atomic_path

@@ -23,8 +23,10 @@ from hydra._internal.hydra import Hydra
 from matplotlib.figure import Figure
 
 from l96closure import bridge, cli, targets
-from l96closure.diagnostics import bistable, chains, gaussian
 from l96closure.experiments import WORKFLOWS
+from l96closure.experiments.bistable import diagnostics as bistable
+from l96closure.experiments.gaussian import diagnostics as gaussian
+from l96closure.experiments.sampling import diagnostics as chains
 
 POINT = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJRU5ErkJggg==")
 

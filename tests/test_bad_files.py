@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import l96closure as lc
 from l96closure import store
 from l96closure.closures import CLOSURES, Chain, Moments, Noise, Quantiles, Trend, load
-from l96closure.experiments import finished as finished_runs
+from l96closure.experiments.comparison import finished as finished_runs
 
 pytestmark = pytest.mark.slow  # whole runs, or many of them
 

@@ -216,7 +216,7 @@ def test_an_interrupt_is_not_an_error(call: Call, monkeypatch: pytest.MonkeyPatc
     def interrupted(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("l96closure.experiments.closure.simulate", interrupted)
+    monkeypatch.setattr("l96closure.experiments.climate.stages.simulate", interrupted)
     outcome = call(*TINY)
     assert outcome.status == 130
     assert outcome.err.splitlines()[-1] == "l96closure: error: interrupted"

@@ -16,8 +16,9 @@ import xarray as xr
 from scipy import signal, stats
 
 import l96closure as lc
-from l96closure.diagnostics import SCORES, climate, intervals, reliability, resampling, scores, spectra, tails
+from l96closure.diagnostics import climate, intervals, reliability, resampling, scores, spectra, tails
 from l96closure.diagnostics.runs import Runs
+from l96closure.diagnostics.scorecard import DISTANCES
 
 pytestmark = pytest.mark.slow  # whole runs, or many of them
 
@@ -204,14 +205,14 @@ def test_distances_hold_as_often_as_they_say(blocks: int, shift: float) -> None:
         z = {"truth": _ar1((1, 2 * length, 1), rng), "coarse": _ar1((1, length, 1), rng) + shift}
         psi = {source: _ar1(x.shape, rng) - x for source, x in z.items()}
         result = scores.score(Runs(z, psi, 0.1), (edges, edges), (joint, joint), memory, rng)
-        found.append([[float(result[f"{name}{part}"]) for part in ("_low", "", "_high")] for name in SCORES])
+        found.append([[float(result[f"{name}{part}"]) for part in ("_low", "", "_high")] for name in DISTANCES])
     low, value, high = np.moveaxis(np.array(found), -1, 0)
     if blocks < intervals.FEWEST:
         assert np.isnan([low, high]).all()
         assert result.attrs["interval_method"].startswith("none: ")
         return
     count = _Count()
-    for i, name in enumerate(SCORES):
+    for i, name in enumerate(DISTANCES):
         for bounds in zip(low[:, i], np.full(len(found), value[:, i].mean()), high[:, i], strict=True):
             count.add(name, *bounds)
     count.check()

@@ -266,7 +266,7 @@ def test_nothing_is_left_of_a_run_stopped_before_its_first_file(
     def stopped(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("l96closure.experiments.closure.simulate", stopped)
+    monkeypatch.setattr("l96closure.experiments.climate.stages.simulate", stopped)
     outcome = call(*TINY)
     assert outcome.status == (130 if error is KeyboardInterrupt else 143)
     assert not (tmp_path / "runs").exists()
@@ -291,7 +291,7 @@ def test_a_command_that_fails_takes_away_what_it_made_alone(
     def stopped(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("l96closure.experiments.closure.simulate", stopped)
+    monkeypatch.setattr("l96closure.experiments.climate.stages.simulate", stopped)
     for empty in ("mine/run", "elsewhere/0", "runs/l96"):
         (tmp_path / empty).mkdir(parents=True)
     (tmp_path / "link").symlink_to("elsewhere")

@@ -10,10 +10,10 @@ import xarray as xr
 from l96closure import checks
 from l96closure.diagnostics import resampling
 from l96closure.diagnostics.runs import align, lag_time
-from l96closure.diagnostics.scores import PARTS, SCORES, score
+from l96closure.diagnostics.scores import score
 from l96closure.diagnostics.statistics import grid, statistics
 
-__all__ = ["PARTS", "SCORES", "diagnose"]
+__all__ = ["diagnose"]
 
 
 def diagnose(

@@ -11,7 +11,9 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks
+from l96closure.attributes import labelled
 from l96closure.diagnostics import field_scores, intervals
+from l96closure.diagnostics.scorecard import FORECASTS
 
 __all__ = ["fair_crps", "headline_leads", "mean_difference", "rank_shares", "verify"]
 
@@ -23,6 +25,11 @@ _RESAMPLES = 1000
 _ALIKE = 0.25  # correlation of consecutive observations, from which on their starts are not independent
 _GROUP = 5  # autocorrelation times in a group of starts that is independent of the next
 _HEADLINE = (0.25, 0.5, 1.0)  # of the longest lead
+_NAMES = {
+    "rank": "number of members below the truth",
+    "rank_histogram": "relative frequency of the rank of the truth among the members",
+    **{name: score.label for name, score in FORECASTS.items()},
+}
 
 
 def mean_difference(x: FloatArray) -> FloatArray:
@@ -161,7 +168,7 @@ def verify(forecast: xr.Dataset, reference: xr.Dataset, *, rng: np.random.Genera
         scores[name] = dims, estimate
         for part, values in zip(("_low", "_high"), bounds[name], strict=True):
             scores[name + part] = dims, values, told
-    return scores
+    return labelled(scores, _NAMES)
 
 
 def headline_leads(scores: xr.Dataset) -> list[float]:

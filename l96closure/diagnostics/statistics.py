@@ -8,8 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from l96closure.attributes import labelled
 from l96closure.diagnostics import climate, intervals, spectra, tails
 from l96closure.diagnostics.runs import SOURCES, Runs
+from l96closure.diagnostics.scorecard import MOMENTS, NEIGHBOURS, SPECTRA
 from l96closure.trends import fit_polynomial
 
 __all__ = ["Grid", "grid", "statistics"]
@@ -24,6 +26,42 @@ _SEGMENT = 4  # longest lags in a segment of the frequency spectra
 _TREND_DEGREE = 8  # of the polynomial in z about which psi has its residual
 _BATCHED = {"interval_method": intervals.BATCH_METHOD}  # what every standard error here says about itself
 _TREND_VALUES = 500_000  # it is fitted to at most so many; neighbours in time are nearly copies
+
+
+_OF = {
+    "z": "slow variable",
+    "psi": "subgrid tendency",
+    "residual": "subgrid tendency less its trend in the slow variable",
+}
+
+_NAMES = {
+    "source": "origin of the statistics",
+    "offset": "distance along the ring of sites",
+    "lag": "time lag in model time units",
+    "time_lag": "time lag of correlations in space and time, in model time units",
+    "z_bin": "slow variable, centre of the bin",
+    "psi_bin": "subgrid tendency, centre of the bin",
+    "joint_z_bin": "slow variable, centre of the bin of the joint density",
+    "joint_psi_bin": "subgrid tendency, centre of the bin of the joint density",
+    "wavenumber": "cycles around the ring of sites",
+    "frequency": "frequency in cycles per model time unit",
+    "probability": "probability of a smaller value",
+    "threshold": "level of the slow variable that is crossed upwards",
+    "covariance": "covariance along the ring, averaged over the sites",
+    "covariance_rows": "row of the covariance matrix along the ring, centred at its site",
+    "density_joint": "joint probability density of the slow variable and the subgrid tendency",
+    "return_period_z": "mean model time between up-crossings of a level by the slow variable at a site",
+    "psi_given_z_mean": "mean of the subgrid tendency given the slow variable",
+    "psi_given_z_std": "standard deviation of the subgrid tendency given the slow variable",
+    **{f"density_{name}": f"probability density of the {of}" for name, of in _OF.items()},
+    **{f"autocorrelation_{name}": f"autocorrelation of the {of}" for name, of in _OF.items()},
+    **{f"space_time_correlation_{name}": f"correlation of the {of} at two sites and times" for name, of in _OF.items()},
+    **{f"spectrum_{name}": f"variance of the {of} at a wavenumber along the ring" for name, of in _OF.items()},
+    **{f"spectrum_ratio_{name}": f"variance of the {of} at a wavenumber over the truth's" for name, of in _OF.items()},
+    **{f"power_{name}": f"power spectral density of the {of} in time" for name, of in _OF.items()},
+    **{f"quantile_{name}": f"quantile of the {of}" for name, of in _OF.items()},
+    **{score.name: score.label for scores in (MOMENTS, SPECTRA, NEIGHBOURS) for score in scores.values()},
+}
 
 
 class Grid(NamedTuple):
@@ -127,7 +165,7 @@ def statistics(runs: Runs, on: Grid) -> xr.Dataset:
             )
         )
     described = xr.concat(sources, dim="source").assign_coords(on.coordinates())
-    return described.assign(_spectra_compared(described))
+    return labelled(described.assign(_spectra_compared(described)), _NAMES)
 
 
 def _moments(z: FloatArray, psi: FloatArray) -> dict[str, Any]:

@@ -16,9 +16,11 @@ from typing import Any
 
 import xarray as xr
 from filelock import FileLock, Timeout
+from matplotlib.figure import Figure
 
-from l96closure import store
+from l96closure import report, store
 from l96closure.experiments.stored import number, settings_from, to_yaml
+from l96closure.plot import style
 from l96closure.restart import Restart
 
 __all__ = ["LOCK", "File", "RunFolder", "flat", "locked"]
@@ -196,11 +198,25 @@ class RunFolder:
             f"{self.file(name).name} {store.checksum(self.file(name))}" for name in names if not self.lacks(name)
         )
 
-    def downloads(self) -> dict[str, str]:
-        """Title of every file, by its full name."""
-        return {self.file(name).name: file.title for name, file in self.files.items() if not self.lacks(name)}
+    def write_page(self, title: str, figures: Mapping[str, tuple[Figure, str]], **said: Any) -> None:
+        """Save figures, and write the page of the run with them, with links to all files and what they came from.
 
-    def provenance(self) -> dict[str, str]:
+        Parameters
+        ----------
+        title : follows the name of the experiment.
+        figures : each with its caption, by name.
+        **said : what else :func:`l96closure.report.write_page` takes: headline, tables and the like.
+        """
+        report.write_page(
+            self.path / "report.html",
+            title=f"{self.config['experiment_name']}: {title}",
+            figures=style.save_all(self.path / "figures", figures),
+            downloads={self.file(name).name: file.title for name, file in self.files.items() if not self.lacks(name)},
+            origin=report.Origin(self.config_yaml, self._provenance()),
+            **said,
+        )
+
+    def _provenance(self) -> dict[str, str]:
         """Where the run came from, and the wall time of each stage, whenever it ran."""
         seconds = {
             file.made_by: number(self._attributes(name), "wall_time_seconds")

@@ -17,7 +17,7 @@ from l96closure.experiments.run_folder import File, RunFolder, locked
 from l96closure.restart import Restart
 from l96closure.terminal import tell
 
-__all__ = ["REPORT", "Stage", "Workflow"]
+__all__ = ["REPORT", "Seeded", "Stage", "Workflow"]
 
 REPORT = "report"
 """Name of the last stage of every experiment: it reads all files and writes figures and page instead of netCDF."""
@@ -25,13 +25,15 @@ REPORT = "report"
 _log = logging.getLogger(__name__)
 
 
-class _Settings(Protocol):
+class Seeded(Protocol):
+    """Settings of an experiment."""
+
     @property
     def seeds(self) -> dict[str, int]:
         """Seed of every use of chance."""
 
 
-_S = TypeVar("_S", bound=_Settings)
+_S = TypeVar("_S", bound=Seeded)
 
 
 @dataclass(frozen=True)
