@@ -104,6 +104,7 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     "z_now": _quantity("slow variable at the step the computation goes on with"),
     "y_now": _quantity("fast variable at that step, times half a fine step times c b"),
     "z_begun": _quantity("slow variable of samples whose subgrid tendency is not known yet"),
+    "x": _quantity("state that the bridge learns and draws"),
     "x_now": _quantity("state of the chains at that step"),
     "u_hat_now": _quantity("real and imaginary parts of the spectrum of the solution at that step"),
     "closure_state": _quantity("state of the closure at that step"),

@@ -109,9 +109,11 @@ class Workflow(Generic[_S]):
         folder = RunFolder(Path(run_dir), self.files, self.needs, config, command, settings.seeds)
         folder.check_inputs(chosen)
         with locked(folder.path):
-            folder.check_settings(chosen, again=force or resume)
+            folder.check_settings(chosen, force=force, resume=resume)
             if once_checked is not None:
                 once_checked()
+            read = {name for stage in chosen for name in self.needs[stage]}
+            folder.note(sorted(read.difference(folder.made_by(*chosen))))
             for name in chosen:
                 self._run_stage(name, settings, folder, force)
             if REPORT in chosen or self.files["diagnostics"].made_by in chosen:
@@ -126,6 +128,7 @@ class Workflow(Generic[_S]):
             self._make_files(name, settings, folder, force)
         else:
             _log.info("%-9s is up to date", name)
+            folder.note(folder.made_by(name))
             return
         _log.info("%-9s %6.1f s", name, time.perf_counter() - started)
 

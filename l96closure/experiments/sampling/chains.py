@@ -25,7 +25,6 @@ _FEWEST_RECORDS = 4  # of a chain, below which its autocorrelation cannot be est
 _MOST_STATES = 200  # at which the effective number of samples is evaluated
 
 NAMES = {
-    "x": "state that the bridge learns and draws",
     "component": "component of the state vector",
     "realisation": "training set",
     "scheme": "sampling scheme",
