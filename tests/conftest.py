@@ -74,7 +74,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     WORKFLOWS["closure"].run(config, folder, ["simulate", "fit", "integrate", "forecast", "diagnose"])
     (folder / ".hydra").mkdir()
     (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    (folder / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(list(FINISHED)))
     (folder / "report.html").write_text("the page of the run")
     return folder
 

@@ -358,8 +358,7 @@ def test_no_number_that_damage_has_changed_is_read(tmp_path: Path) -> None:
         path.write_bytes(damaged)
         try:
             found = store.read(path, kind="coarse")
-        except ValueError as error:
-            assert "\n" not in str(error)
+        except ValueError:
             refused += 1
         else:
             assert found.equals(data)

@@ -24,7 +24,7 @@ from l96closure.experiments.stored import to_yaml
 from l96closure.plot import style
 from l96closure.restart import Restart
 
-__all__ = ["LOCK", "File", "RunFolder", "flat", "locked"]
+__all__ = ["LOCK", "File", "RunFolder", "flat", "leaves", "locked"]
 
 _log = logging.getLogger(__name__)
 
@@ -302,22 +302,20 @@ def locked(folder: Path) -> Iterator[None]:
 
 def flat(config: Mapping[str, Any], sections: Iterable[str]) -> dict[str, Any]:
     """Return some settings and those of some sections by their full names, and the seed: everything depends on it."""
-    named: dict[str, Any] = {"seed": config.get("seed")}
+    named = {"seed": config.get("seed")}
     for name in sections:
-        value: Any = config
-        for key in name.split("."):  # what is no section, in a file from elsewhere, has no settings
-            value = value.get(key) if isinstance(value, Mapping) else None
-        named |= dict(_leaves(name, value))
+        named |= leaves(config, name)
     return named
 
 
-def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the settings of a section by their full names; a setting, or an empty section, is itself one."""
+def leaves(config: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the settings of a section by their full names; a setting, or an empty section, is itself one."""
+    value: Any = config
+    for key in name.split("."):  # what is no section, in a file from elsewhere, has no settings
+        value = value.get(key) if isinstance(value, Mapping) else None
     if not isinstance(value, Mapping) or not value:
-        yield name, value
-        return
-    for key, inner in value.items():
-        yield from _leaves(f"{name}.{key}", inner)
+        return {name: value}
+    return {key: leaf for inner in value for key, leaf in leaves(config, f"{name}.{inner}").items()}
 
 
 def _shown(value: Any) -> str:
