@@ -15,12 +15,7 @@ __all__ = ["histograms", "pictures", "trajectories"]
 
 @style.settings()
 def trajectories(diagnostics: xr.Dataset) -> Figure:
-    """Draw trajectories of the training set and of each scheme, a panel each, Figure 2 of the paper.
-
-    Parameters
-    ----------
-    diagnostics : result of :func:`l96closure.experiments.bistable.diagnostics.compare`.
-    """
+    """Draw trajectories of the training set and of each scheme, a panel each, Figure 2 of the paper."""
     sources = [str(source) for source in diagnostics["source"].values]
     figure, panels = style.row(len(sources), width=4.0 * len(sources), height=3.6, sharey=True)
     for axes, source in zip(panels, sources, strict=True):
@@ -36,12 +31,7 @@ def trajectories(diagnostics: xr.Dataset) -> Figure:
 
 @style.settings()
 def histograms(diagnostics: xr.Dataset) -> Figure:
-    """Draw the normalised histograms of training and generated data, a panel for each scheme, Figure 3 of the paper.
-
-    Parameters
-    ----------
-    diagnostics : result of :func:`l96closure.experiments.bistable.diagnostics.compare`.
-    """
+    """Draw the normalised histograms of training and generated data, a panel for each scheme, Figure 3 of the paper."""
     schemes = [str(source) for source in diagnostics["source"].values if source != "training"]
     edges, density = style.edges(diagnostics["x_bin"].values), diagnostics["density_x"]
     figure, panels = style.row(len(schemes), width=max(4.8, 4.2 * len(schemes)), height=3.6, sharey=True)
@@ -58,12 +48,7 @@ def histograms(diagnostics: xr.Dataset) -> Figure:
 
 
 def pictures(diagnostics: xr.Dataset) -> Mapping[str, tuple[Figure, str]]:
-    """Draw every picture of a run, by name, each with its caption, in the order a reader wants them.
-
-    Parameters
-    ----------
-    diagnostics : the run's diagnostics.
-    """
+    """Draw every picture of a run, by name, each with its caption, in the order a reader wants them."""
     training = float(diagnostics["sign_changes"].sel(source="training"))
     references = {str(scheme): {"training": training} for scheme in diagnostics["scheme"].values}
     shown = diagnostics.sizes["trajectory"]

@@ -17,12 +17,7 @@ _SCORES = {
 
 
 def headline(diagnostics: xr.Dataset) -> str:
-    """Say how the sign changes of the generated trajectories compare with those of the training set.
-
-    Parameters
-    ----------
-    diagnostics : result of :func:`l96closure.experiments.bistable.stages.diagnose`.
-    """
+    """Say how the sign changes of the generated trajectories compare with those of the training set."""
     rates = diagnostics[["sign_changes", "sign_changes_se"]]
     given, given_error = (float(x) for x in rates.sel(source="training").values())
     sentences = [f"Trajectories of the training set change sign in {with_error(given, given_error)} of the intervals."]
@@ -34,12 +29,7 @@ def headline(diagnostics: xr.Dataset) -> str:
 
 
 def table(diagnostics: xr.Dataset) -> Table:
-    """Return the statistics of the trajectories.
-
-    Parameters
-    ----------
-    diagnostics : result of :func:`l96closure.experiments.bistable.stages.diagnose`.
-    """
+    """Return the statistics of the trajectories."""
     sources = [str(source) for source in diagnostics["source"].values]
     rows = []
     for name, (label, meaning) in _SCORES.items():

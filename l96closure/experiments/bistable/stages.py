@@ -17,14 +17,13 @@ import xarray as xr
 from l96closure import bridge, checks, targets
 from l96closure.attributes import labelled
 from l96closure.bridge.neighbourhoods import Neighbourhoods
-from l96closure.experiments import sections
 from l96closure.experiments.bistable import diagnostics, figures, report
 from l96closure.experiments.sampling import diagnostics as chain_diagnostics
-from l96closure.experiments.sampling.chains import NAMES, Sampling, generate
+from l96closure.experiments.sampling.chains import NAMES, Settings, generate
 from l96closure.experiments.sampling.workflow import Page, sampling_workflow
 from l96closure.restart import Restart
 
-__all__ = ["PAGE", "WORKFLOW", "Settings", "diagnose", "sample", "simulate"]
+__all__ = ["PAGE", "WORKFLOW", "diagnose", "sample", "simulate"]
 
 _SIDES = ("causal", "two_sided")
 
@@ -85,58 +84,23 @@ class BridgeSettings:
         bridge.checked_epsilon("bridge.epsilon", self.epsilon)
         checks.one_of("bridge.sided", self.sided, _SIDES)
 
-
-@dataclass(frozen=True)
-class Settings:
-    """All settings of the experiment, checked before any work is done.
-
-    Parameters
-    ----------
-    target : the Langevin equation and the training set.
-    bridge : the bridge.
-    sampling : the chains.
-    seed : every random number of the run follows from it.
-    """
-
-    target: Target
-    bridge: BridgeSettings
-    sampling: Sampling
-    seed: int
-
-    def __post_init__(self) -> None:
-        checks.integer("seed", self.seed, 0, below=math.inf)
-        if "ancestral" in self.sampling.schemes and self.bridge.sided != "causal":
-            checks.reject("bridge.sided", self.bridge.sided, "causal for the scheme ancestral")
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Settings:
-        """Read the sections of a configuration.
-
-        Raises
-        ------
-        ValueError
-            A section or one of its keys is missing or unknown, or a value is out of its range.
-        """
-        sections.check_sections(config, ("target", "bridge", "sampling"))
-        return cls(
-            target=sections.build("target", Target, config["target"]),
-            bridge=sections.build("bridge", BridgeSettings, config["bridge"]),
-            sampling=Sampling.from_section(config["sampling"]),
-            seed=config.get("seed", 0),
-        )
-
-    @property
-    def seeds(self) -> dict[str, int]:
-        """Independent seeds for every use of chance, spawned from ``seed``."""
-        return sections.seeds(self.seed, ("training", "chains"))
-
-    @property
-    def neighbourhoods(self) -> Neighbourhoods:
-        """The localization sets, eq. (57)."""
-        return bridge.markov(self.target.intervals + 1, sided=self.bridge.sided)
+    def neighbourhoods(self, target: Target) -> Neighbourhoods:
+        """Return the localization sets, eq. (57)."""
+        return bridge.markov(target.intervals + 1, sided=self.sided)
 
 
-def simulate(settings: Settings) -> xr.Dataset:
+BistableSettings = Settings[Target, BridgeSettings]
+
+
+def read(config: Mapping[str, Any]) -> BistableSettings:
+    """Read the sections of a configuration; raises ``ValueError`` for what is missing, unknown or wrong."""
+    settings = Settings.from_config(config, Target, BridgeSettings)
+    if "ancestral" in settings.sampling.schemes and settings.bridge.sided != "causal":
+        checks.reject("bridge.sided", settings.bridge.sided, "causal for the scheme ancestral")
+    return settings
+
+
+def simulate(settings: BistableSettings) -> xr.Dataset:
     """Integrate the trajectories of the training set.
 
     Returns
@@ -154,7 +118,7 @@ def simulate(settings: Settings) -> xr.Dataset:
     return labelled(training, NAMES)
 
 
-def sample(settings: Settings, training: xr.Dataset, restart: Restart | None = None) -> xr.Dataset:
+def sample(settings: BistableSettings, training: xr.Dataset, restart: Restart | None = None) -> xr.Dataset:
     """Fit a bridge to the trajectories and run its chains.
 
     Returns
@@ -171,7 +135,7 @@ def sample(settings: Settings, training: xr.Dataset, restart: Restart | None = N
     return _over_time(generated.squeeze("realisation", drop=True), training)
 
 
-def diagnose(settings: Settings, training: xr.Dataset, generated: xr.Dataset) -> xr.Dataset:
+def diagnose(settings: BistableSettings, training: xr.Dataset, generated: xr.Dataset) -> xr.Dataset:
     """Compare generated trajectories with those of the training set.
 
     Returns
@@ -205,7 +169,7 @@ PAGE = Page(
 
 WORKFLOW = sampling_workflow(
     "bistable",
-    Settings.from_config,
+    read,
     simulate,
     sample,
     diagnose,

@@ -36,13 +36,7 @@ _Judged = Iterator[str | bool]
 
 
 def failures(diagnostics: xr.Dataset) -> list[str]:
-    """Say in sentences where a closure fails, where no failure was found, and where that cannot be told.
-
-    Parameters
-    ----------
-    diagnostics : result of :func:`l96closure.diagnostics.diagnose`, with or without the scores of forecasts and the
-        reliability of the law.
-    """
+    """Say in sentences where a closure fails, where no failure was found, and where that cannot be told."""
     wrong: list[str] = []
     right: list[str] = []
     partly: list[str] = []

@@ -23,10 +23,6 @@ def headline(scores: xr.Dataset) -> str:
 
     The spread counts as right when the interval of its ratio to the error holds 1; nothing is said about it without an
     interval.
-
-    Parameters
-    ----------
-    scores : result of :func:`l96closure.diagnostics.forecast.verify`.
     """
     leads = headline_leads(scores)
     at = scores.sel(lead=leads[len(leads) // 2])
@@ -43,12 +39,7 @@ def headline(scores: xr.Dataset) -> str:
 
 
 def table(scores: xr.Dataset) -> Table:
-    """Return the scores at a few leads with their intervals.
-
-    Parameters
-    ----------
-    scores : result of :func:`l96closure.diagnostics.forecast.verify`.
-    """
+    """Return the scores at a few leads with their intervals."""
     rows = []
     marks = _MARKS if "crps_mark" in scores else {}
     for lead in headline_leads(scores):
@@ -81,12 +72,7 @@ def _mark_note(scores: xr.Dataset) -> str:
 
 
 def tables(scores: xr.Dataset) -> tuple[Table, Table]:
-    """Return the table of scores by site, and that of scores of whole fields.
-
-    Parameters
-    ----------
-    scores : result of :func:`l96closure.diagnostics.forecast.verify`.
-    """
+    """Return the table of scores by site, and that of scores of whole fields."""
     rows = []
     for lead in headline_leads(scores):
         at = scores.sel(lead=lead)
@@ -113,12 +99,7 @@ def _interval_note(scores: xr.Dataset) -> str:
 
 
 def score_table(scores: xr.Dataset) -> str:
-    """Return the table as plain text.
-
-    Parameters
-    ----------
-    scores : result of :func:`l96closure.diagnostics.forecast.verify`.
-    """
+    """Return the table as plain text."""
     forecasts = table(scores)
     return f"{as_text([forecasts])}\n\n{forecasts.note}"
 

@@ -34,10 +34,6 @@ def headline(diagnostics: xr.Dataset) -> str:
 
     A difference of standard deviations counts where its 95 % interval leaves out zero; a Hellinger distance counts as
     chance up to one standard deviation (over pairs of stretches of truth) above its floor.
-
-    Parameters
-    ----------
-    diagnostics : result of :func:`l96closure.diagnostics.diagnose`.
     """
     truth, coarse = (float(diagnostics["std"].sel(source=source)) for source in ("truth", "coarse"))
     error = float(difference(diagnostics, "std")[1])
@@ -62,23 +58,13 @@ def headline(diagnostics: xr.Dataset) -> str:
 
 
 def tables(diagnostics: xr.Dataset) -> list[Table]:
-    """Return the scores with their intervals and floors, the moments, structure and memory, and the extremes.
-
-    Parameters
-    ----------
-    diagnostics : result of :func:`l96closure.diagnostics.diagnose`.
-    """
+    """Return the scores with their intervals and floors, the moments, structure and memory, and the extremes."""
     of_ring = [_spectra_table(diagnostics), *_neighbour_table(diagnostics)] if "spectrum_z" in diagnostics else []
     return [*_scores_and_moments(diagnostics), *of_ring, _memory_table(diagnostics), _extremes_table(diagnostics)]
 
 
 def score_table(diagnostics: xr.Dataset) -> str:
-    """Return scores and moments as plain text.
-
-    Parameters
-    ----------
-    diagnostics : result of :func:`l96closure.diagnostics.diagnose`.
-    """
+    """Return scores and moments as plain text."""
     scores, moments = _scores_and_moments(diagnostics)
     return f"{as_text([scores, moments])}\n\n{scores.note}"
 

@@ -24,12 +24,7 @@ _DECADE = 10.0  # from the least to the greatest: beyond, the axis is logarithmi
 
 @style.settings()
 def scores(comparison: xr.Dataset) -> Figure:
-    """Draw every distance of all runs with its interval, beside the floor with its standard deviation.
-
-    Parameters
-    ----------
-    comparison : result of :func:`l96closure.experiments.comparison.dataset.compare`.
-    """
+    """Draw every distance of all runs with its interval, beside the floor with its standard deviation."""
     shown = [name for name in DISTANCES if name in comparison]
     rows = -(-len(shown) // _COLUMNS)
     runs = comparison.sizes["run"]
@@ -72,10 +67,6 @@ def densities(comparison: xr.Dataset) -> Figure:
     """Draw the densities of z and psi of every run, one below the other, over the truth's.
 
     The axes are as high as the truth asks for; what a run has above that is cut off.
-
-    Parameters
-    ----------
-    comparison : result of :func:`l96closure.experiments.comparison.dataset.compare`, with one of the densities or both.
     """
     shown = [name for name in _BINNED if f"density_{name}" in comparison]
     finished = comparison.isel(run=np.flatnonzero(comparison["hellinger_z"].notnull()))
@@ -102,12 +93,7 @@ def densities(comparison: xr.Dataset) -> Figure:
 
 @style.settings()
 def forecasts(comparison: xr.Dataset) -> Figure:
-    """Draw CRPS and spread-skill ratio of all runs against lead, with 95 % intervals.
-
-    Parameters
-    ----------
-    comparison : result of :func:`l96closure.experiments.comparison.dataset.compare`, with scores of forecasts.
-    """
+    """Draw CRPS and spread-skill ratio of all runs against lead, with 95 % intervals."""
     figure, panels = style.row(2, width=10.5, height=4.4)
     for axes, name in zip(panels, _FORECASTS, strict=True):
         _curves(axes, comparison, name)
@@ -121,12 +107,7 @@ def forecasts(comparison: xr.Dataset) -> Figure:
 
 
 def pictures(comparison: xr.Dataset) -> Mapping[str, tuple[Figure, str]]:
-    """Draw every picture that the comparison has the variables for, by name, each with its caption.
-
-    Parameters
-    ----------
-    comparison : result of :func:`l96closure.experiments.comparison.dataset.compare`.
-    """
+    """Draw every picture that the comparison has the variables for, by name, each with its caption."""
     found = {
         "scores": (
             scores(comparison),

@@ -39,12 +39,7 @@ _T = TypeVar("_T")
 
 
 def headline(comparison: xr.Dataset) -> str:
-    """Say in a few sentences how many runs there are and which are best, by climate and by forecasts.
-
-    Parameters
-    ----------
-    comparison : result of :func:`l96closure.experiments.comparison.dataset.compare`.
-    """
+    """Say in a few sentences how many runs there are and which are best, by climate and by forecasts."""
     runs = comparison.sizes["run"]
     lost = int(comparison["hellinger_z"].isnull().sum())
     count = f"{runs} run{'s' if runs > 1 else ''}" + (f", {lost} of which did not finish" if lost else "")
@@ -63,12 +58,7 @@ def headline(comparison: xr.Dataset) -> str:
 
 
 def tables(comparison: xr.Dataset) -> list[Table]:
-    """Return all scores, a few columns to a table, with intervals and floors.
-
-    Parameters
-    ----------
-    comparison : result of :func:`l96closure.experiments.comparison.dataset.compare`.
-    """
+    """Return all scores, a few columns to a table, with intervals and floors."""
     made = [
         _table(
             comparison,
@@ -143,12 +133,7 @@ def _law_table(comparison: xr.Dataset) -> list[Table]:
 
 
 def text(comparison: xr.Dataset) -> str:
-    """Return the most important scores as one plain table.
-
-    Parameters
-    ----------
-    comparison : result of :func:`l96closure.experiments.comparison.dataset.compare`.
-    """
+    """Return the most important scores as one plain table."""
     shown = columns.distances(comparison, "hellinger")
     meanings = ["H: Hellinger distance."]
     shown.append(columns.moment(comparison, "std"))

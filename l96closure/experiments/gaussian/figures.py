@@ -19,12 +19,7 @@ _REACH = 10  # offsets shown to either side; the covariance has decayed long bef
 
 @style.settings()
 def rows_and_histograms(diagnostics: xr.Dataset) -> Figure:
-    """Draw the centred covariance rows above the histograms, a column for each scheme, Figure 1 of the paper.
-
-    Parameters
-    ----------
-    diagnostics : result of :func:`l96closure.experiments.gaussian.diagnostics.compare`.
-    """
+    """Draw the centred covariance rows above the histograms, a column for each scheme, Figure 1 of the paper."""
     schemes = [str(source) for source in diagnostics["source"].values if source not in ("exact", "training")]
     shown = diagnostics.sel(offset=np.abs(diagnostics["offset"]) <= _REACH)
     offset, edges = shown["offset"].values, style.edges(diagnostics["x_bin"].values)
@@ -59,12 +54,7 @@ def rows_and_histograms(diagnostics: xr.Dataset) -> Figure:
 
 
 def pictures(diagnostics: xr.Dataset) -> Mapping[str, tuple[Figure, str]]:
-    """Draw every picture of a run, by name, each with its caption, in the order a reader wants them.
-
-    Parameters
-    ----------
-    diagnostics : the run's diagnostics.
-    """
+    """Draw every picture of a run, by name, each with its caption, in the order a reader wants them."""
     variance = diagnostics["covariance"].sel(offset=0)
     known = {"exact": float(variance.sel(source="exact")), "training": float(variance.sel(source="training"))}
     references = {str(scheme): dict(known) for scheme in diagnostics["scheme"].values}

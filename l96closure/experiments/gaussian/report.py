@@ -14,12 +14,7 @@ _OFFSETS = 4  # distances shown, from 0
 
 
 def headline(diagnostics: xr.Dataset) -> str:
-    """Say how the variance of the generated samples compares with the exact one.
-
-    Parameters
-    ----------
-    diagnostics : result of :func:`l96closure.experiments.gaussian.stages.diagnose`.
-    """
+    """Say how the variance of the generated samples compares with the exact one."""
     variance = diagnostics[["covariance", "covariance_se"]].sel(offset=0)
     exact = float(variance["covariance"].sel(source="exact"))
     sentences = [f"The exact variance of a component is {exact:.4g}."]
@@ -35,12 +30,7 @@ def headline(diagnostics: xr.Dataset) -> str:
 
 
 def table(diagnostics: xr.Dataset) -> Table:
-    """Return the covariances by distance along the ring.
-
-    Parameters
-    ----------
-    diagnostics : result of :func:`l96closure.experiments.gaussian.stages.diagnose`.
-    """
+    """Return the covariances by distance along the ring."""
     sources = [str(source) for source in diagnostics["source"].values]
     predicted = diagnostics.get("predicted_covariance")
     most = min(_OFFSETS, int(diagnostics["offset"].max()) + 1)

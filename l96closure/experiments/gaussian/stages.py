@@ -6,10 +6,8 @@ results through the files of a run folder, so that any stage can be repeated alo
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -17,14 +15,13 @@ import xarray as xr
 from l96closure import bridge, checks, targets
 from l96closure.attributes import labelled
 from l96closure.bridge.neighbourhoods import Neighbourhoods
-from l96closure.experiments import sections
 from l96closure.experiments.gaussian import diagnostics, figures, report
 from l96closure.experiments.sampling import diagnostics as chain_diagnostics
-from l96closure.experiments.sampling.chains import NAMES, Sampling, generate
+from l96closure.experiments.sampling.chains import NAMES, Settings, generate
 from l96closure.experiments.sampling.workflow import Page, sampling_workflow
 from l96closure.restart import Restart
 
-__all__ = ["PAGE", "WORKFLOW", "Settings", "diagnose", "sample", "simulate"]
+__all__ = ["PAGE", "WORKFLOW", "diagnose", "sample", "simulate"]
 
 
 @dataclass(frozen=True)
@@ -79,61 +76,15 @@ class BridgeSettings:
         if self.radius is not None:
             checks.integer("bridge.radius", self.radius, 0)
 
-    def neighbourhoods(self, d: int) -> Neighbourhoods:
-        """Return the localization sets on a ring of ``d``; raises ``ValueError`` if it is too small for the radius."""
-        return bridge.everywhere(d) if self.radius is None else bridge.periodic(d, self.radius)
+    def neighbourhoods(self, target: Target) -> Neighbourhoods:
+        """Return the localization sets on the ring; raises ``ValueError`` if it is too small for the radius."""
+        return bridge.everywhere(target.d) if self.radius is None else bridge.periodic(target.d, self.radius)
 
 
-@dataclass(frozen=True)
-class Settings:
-    """All settings of the experiment, checked before any work is done.
-
-    Parameters
-    ----------
-    target : the Gaussian and its training sets.
-    bridge : the bridges.
-    sampling : the chains.
-    seed : every random number of the run follows from it.
-    """
-
-    target: Target
-    bridge: BridgeSettings
-    sampling: Sampling
-    seed: int
-
-    def __post_init__(self) -> None:
-        checks.integer("seed", self.seed, 0, below=math.inf)
-        self.neighbourhoods  # noqa: B018 - fails early where the radius does not fit the ring
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Settings:
-        """Read the sections of a configuration.
-
-        Raises
-        ------
-        ValueError
-            A section or one of its keys is missing or unknown, or a value is out of its range.
-        """
-        sections.check_sections(config, ("target", "bridge", "sampling"))
-        return cls(
-            target=sections.build("target", Target, config["target"]),
-            bridge=sections.build("bridge", BridgeSettings, config["bridge"]),
-            sampling=Sampling.from_section(config["sampling"]),
-            seed=config.get("seed", 0),
-        )
-
-    @property
-    def seeds(self) -> dict[str, int]:
-        """Independent seeds for every use of chance, spawned from ``seed``."""
-        return sections.seeds(self.seed, ("training", "chains"))
-
-    @property
-    def neighbourhoods(self) -> Neighbourhoods:
-        """The localization sets."""
-        return self.bridge.neighbourhoods(self.target.d)
+GaussianSettings = Settings[Target, BridgeSettings]
 
 
-def simulate(settings: Settings) -> xr.Dataset:
+def simulate(settings: GaussianSettings) -> xr.Dataset:
     """Draw the training sets.
 
     Returns
@@ -155,7 +106,7 @@ def simulate(settings: Settings) -> xr.Dataset:
     return labelled(training, NAMES)
 
 
-def sample(settings: Settings, training: xr.Dataset, restart: Restart | None = None) -> xr.Dataset:
+def sample(settings: GaussianSettings, training: xr.Dataset, restart: Restart | None = None) -> xr.Dataset:
     """Fit a bridge to each training set and run its chains.
 
     Returns
@@ -173,7 +124,7 @@ def sample(settings: Settings, training: xr.Dataset, restart: Restart | None = N
     return generate(fits, settings.sampling, diagnostics.variances, settings.seeds["chains"], kept)
 
 
-def diagnose(settings: Settings, training: xr.Dataset, generated: xr.Dataset) -> xr.Dataset:
+def diagnose(settings: GaussianSettings, training: xr.Dataset, generated: xr.Dataset) -> xr.Dataset:
     """Compare training and generated samples with the exact Gaussian.
 
     Returns
@@ -195,7 +146,7 @@ PAGE = Page("generated samples beside the exact Gaussian", "variance", report.he
 
 WORKFLOW = sampling_workflow(
     "gaussian",
-    Settings.from_config,
+    partial(Settings.from_config, target=Target, bridge=BridgeSettings),
     simulate,
     sample,
     diagnose,

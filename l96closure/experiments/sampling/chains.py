@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,17 +13,29 @@ import xarray as xr
 
 from l96closure import bridge, checks, loop
 from l96closure.attributes import labelled
+from l96closure.bridge.neighbourhoods import Neighbourhoods
 from l96closure.bridge.sampler import SCHEMES, Walk
 from l96closure.diagnostics.intervals import standard_error
 from l96closure.experiments import sections
 from l96closure.restart import Restart
 
-__all__ = ["NAMES", "Lengths", "Sampling", "generate"]
+__all__ = ["NAMES", "Lengths", "Sampling", "Settings", "generate"]
 
 F64 = npt.NDArray[np.float64]
 
 _FEWEST_RECORDS = 4  # of a chain, below which its autocorrelation cannot be estimated
 _MOST_STATES = 200  # at which the effective number of samples is evaluated
+
+
+class _Localized(Protocol):
+    """Settings of a bridge."""
+
+    def neighbourhoods(self, target: Any) -> Neighbourhoods:
+        """Return the localization sets for a target; raises ``ValueError`` where they do not fit it."""
+
+
+_T = TypeVar("_T")
+_B = TypeVar("_B", bound=_Localized)
 
 NAMES = {
     "component": "component of the state vector",
@@ -109,6 +122,49 @@ class Sampling:
             name: sections.build(f"sampling.schemes.{name}", Lengths, lengths) for name, lengths in schemes.items()
         }
         return sections.build("sampling", cls, {**given, "schemes": built})
+
+
+@dataclass(frozen=True)
+class Settings(Generic[_T, _B]):
+    """All settings of an experiment on a known distribution, checked before any work is done.
+
+    Parameters
+    ----------
+    target : the distribution and its training sets.
+    bridge : the bridge fitted to each.
+    sampling : the chains.
+    seed : every random number of the run follows from it.
+    """
+
+    target: _T
+    bridge: _B
+    sampling: Sampling
+    seed: int
+
+    def __post_init__(self) -> None:
+        checks.integer("seed", self.seed, 0, below=math.inf)
+        self.neighbourhoods  # noqa: B018 - fails early where they do not fit the target
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], target: type[_T], bridge: type[_B]) -> Settings[_T, _B]:
+        """Read the sections of a configuration; raises ``ValueError`` for what is missing, unknown or wrong."""
+        sections.check_sections(config, ("target", "bridge", "sampling"))
+        return cls(
+            target=sections.build("target", target, config["target"]),
+            bridge=sections.build("bridge", bridge, config["bridge"]),
+            sampling=Sampling.from_section(config["sampling"]),
+            seed=config.get("seed", 0),
+        )
+
+    @property
+    def seeds(self) -> dict[str, int]:
+        """Independent seeds for every use of chance, spawned from ``seed``."""
+        return sections.seeds(self.seed, ("training", "chains"))
+
+    @property
+    def neighbourhoods(self) -> Neighbourhoods:
+        """The localization sets."""
+        return self.bridge.neighbourhoods(self.target)
 
 
 def generate(

@@ -16,12 +16,7 @@ _CONVERGED = 3.0  # standard errors that the last two points of a convergence cu
 
 
 def chain_table(diagnostics: xr.Dataset) -> Table:
-    """Return convergence, mixing and closeness to the training samples for each scheme.
-
-    Parameters
-    ----------
-    diagnostics : with the variables of :func:`l96closure.experiments.sampling.diagnostics.describe`.
-    """
+    """Return convergence, mixing and closeness to the training samples for each scheme."""
     schemes = [diagnostics.sel(scheme=scheme) for scheme in diagnostics["scheme"].values]
     median = [{str(k): float(v) for k, v in s.map(np.median).items()} for s in schemes]
     rows = (
