@@ -39,11 +39,6 @@ class Target:
     interval : length of each, > 0.
     noise : square of the factor on the Brownian motion, > 0.
     dt : step of the Euler-Maruyama scheme, > 0; divides ``interval``.
-
-    Raises
-    ------
-    ValueError
-        A field is out of its range.
     """
 
     samples: int
@@ -70,11 +65,6 @@ class BridgeSettings:
     ----------
     epsilon : bandwidth, > 0; or ``auto``.
     sided : ``causal``, a time sees itself and the one before; ``two_sided``, also the one after.
-
-    Raises
-    ------
-    ValueError
-        A field is out of its range.
     """
 
     epsilon: float | str

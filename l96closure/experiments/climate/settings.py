@@ -38,11 +38,6 @@ class Reference:
     duration : length in model time units, > 0.
     spinup : model time that is integrated and dropped first, >= 0.
     model : parameters in which it and the coarse run differ from the model that the closure was fitted to, by name.
-
-    Raises
-    ------
-    ValueError
-        A field is out of its range.
     """
 
     duration: float = 2000.0  # five times the coarse run gives ten pairs of stretches for the floors
@@ -70,11 +65,6 @@ class Coarse:
     batches : members are run in so many parts, 1 <= n <= ``members``, which a cluster runs at the same time; the
         results do not depend on it.
     keep_good : where a member stops being finite, go on with the records before that instead of ending the experiment.
-
-    Raises
-    ------
-    ValueError
-        A field is out of its range.
     """
 
     scheme: str = "rk4"
@@ -112,11 +102,6 @@ class Forecast:
         all, if there are no more. See :func:`l96closure.mark` for this and the next two.
     mark_members : members of its ensembles, >= 2.
     mark_spinup : model time that its fast variables are spun up along the recorded z, > 0.
-
-    Raises
-    ------
-    ValueError
-        A field is out of its range.
     """
 
     starts: int = 200
@@ -153,11 +138,6 @@ class Diagnostics:
     ----------
     bins : number of bins of the histograms, >= 2.
     max_lag : longest lag of the autocorrelations in model time units, > 0.
-
-    Raises
-    ------
-    ValueError
-        A field is out of its range.
     """
 
     bins: int = 100

@@ -34,11 +34,6 @@ class Target:
     precision_scale : factor on the precision matrix tridiag(-0.5, 2, -0.5), > 0.
     samples : training samples M of each set, >= 2.
     realisations : independent training sets, >= 1; their spread gives the standard errors.
-
-    Raises
-    ------
-    ValueError
-        A field is out of its range.
     """
 
     d: int
@@ -61,11 +56,6 @@ class BridgeSettings:
     ----------
     epsilon : bandwidth, > 0; or ``auto``, chosen on the first training set.
     radius : neighbours on either side in the localization sets, >= 0; None is no localization.
-
-    Raises
-    ------
-    ValueError
-        A field is out of its range.
     """
 
     epsilon: float | str

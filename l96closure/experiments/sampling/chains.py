@@ -60,11 +60,6 @@ class Lengths:
     ----------
     burn_in : steps (sweeps, for the schemes that sweep) before the first record's own, >= 1.
     thin : steps from one record to the next, >= 1.
-
-    Raises
-    ------
-    ValueError
-        A field is out of its range.
     """
 
     burn_in: int
@@ -90,11 +85,6 @@ class Sampling:
     chains : independent chains of each scheme, >= 2; each starts from a training sample.
     records : states kept of each chain after its burn-in, >= 4.
     schemes : :class:`Lengths` of every scheme to be run, by a name of :data:`l96closure.bridge.sampler.SCHEMES`.
-
-    Raises
-    ------
-    ValueError
-        A field is out of its range.
     """
 
     chains: int
