@@ -127,7 +127,7 @@ def test_folders_are_named_as_seen_from_the_file(call, sweep: Path, tmp_path: Pa
 
 def test_the_table_shows_the_diagnostics(call, sweep: Path) -> None:
     lines = call(sweep).out.splitlines()
-    heads = "run H(z) H(ψ) H(z,ψ) std(z) r(0.05) CRPS(0.5) S/S(0.5) fit step"
+    heads = "run H(z) H(ψ) H(z,ψ) std(z) r(0.05) CRPS(0.5) spread-skill(0.5) fit step"
     assert lines[0].split() == heads.split(" ")
     for line, number in zip(lines[2:5], (1, 2, 10), strict=True):
         cells = [cell.rstrip("*") for cell in line.split()]
@@ -293,7 +293,7 @@ def test_a_sweep_without_a_finished_run_ends_in_one_line(call, sweep: Path) -> N
 
 
 def test_runs_of_another_experiment_are_refused(call, sweep: Path) -> None:
-    gaussian = xr.Dataset({"std": 1.0})
+    gaussian = xr.Dataset({"std": ((), 1.0, {"long_name": "standard deviation"})})
     store.write(gaussian, sweep / "1" / "diagnostics.nc", kind="diagnostics", title="Another", history="l96closure")
     outcome = call(sweep / "1", sweep / "2")
     assert outcome.status == 2
@@ -397,7 +397,7 @@ def test_a_literal_text_is_no_formula(text: str) -> None:
     ("damage", "message"),
     [
         (lambda data: data.drop_vars("crps"), "lack crps"),
-        (lambda data: data.drop_attrs().assign_attrs(config=data.attrs["config"]), "lacks the attribute 'floor"),
+        (lambda data: data.drop_attrs(deep=False).assign_attrs(config=data.attrs["config"]), "lacks the attribute 'floor"),
         (lambda data: data.assign_attrs(config="coarse: {dt: often}\nmodel: {}"), "lack the section 'training'"),
         (lambda data: data.assign_attrs(config=3), "must be YAML"),
         (
@@ -586,7 +586,7 @@ def test_runs_without_intervals_are_neither_told_apart_nor_called_alike(
         assert "not all runs have intervals" in sentence
     assert "tell no run from the best" not in report.headline(data)
     hellinger, *_ = made = report.tables(data)
-    assert hellinger.columns[3] == "z and ψ (not all runs have intervals)"
+    assert hellinger.columns[3] == "Hellinger distance of z and ψ together (not all runs have intervals)"
     crps = next(table for table in made if table.heading == "Forecasts: CRPS")
     assert all("not all runs have intervals" in column for column in crps.columns[1:])
     shown = [cell for table in (hellinger, crps) for row in table.rows for cell in row.cells]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import xarray as xr
 
-from l96closure.diagnostics import intervals, spectra
+from l96closure.diagnostics import intervals, ring
 from l96closure.diagnostics.forecast import headline_leads
 from l96closure.diagnostics.scorecard import DISTANCES, FIELDS, FORECASTS, NEIGHBOURS, RESIDUAL, difference, scalars
 
@@ -82,6 +82,8 @@ def _distributions(diagnostics: xr.Dataset) -> _Judged:
 
 
 def _spectra(diagnostics: xr.Dataset) -> _Judged:
+    if "spectrum_z" not in diagnostics:  # no ring
+        return
     for name, symbol in FIELDS.items():
         off: list[tuple[int, float, str]] = []
         for m, ratio, low, high in _carrying(diagnostics, name):
@@ -104,7 +106,7 @@ def _spectra(diagnostics: xr.Dataset) -> _Judged:
 
 def _carrying(diagnostics: xr.Dataset, name: str) -> Iterator[tuple[int, float, float, float]]:
     """Yield the wavenumbers that carry variance, the ratios there, and bounds that hold all of them at once."""
-    carries = spectra.carrying(diagnostics[f"spectrum_{name}"].sel(source="truth").to_numpy())
+    carries = ring.carrying(diagnostics[f"spectrum_{name}"].sel(source="truth").to_numpy())
     wider = intervals.together(max(1, int(carries.sum()))) / intervals.SIDE
     for m in diagnostics["wavenumber"].to_numpy()[carries]:
         ratio, low, high = scalars(diagnostics.sel(wavenumber=m), f"spectrum_ratio_{name}")
@@ -115,7 +117,7 @@ def _carrying(diagnostics: xr.Dataset, name: str) -> Iterator[tuple[int, float, 
 
 def _neighbours(diagnostics: xr.Dataset) -> _Judged:
     for score in NEIGHBOURS.values():
-        if diagnostics[score.name].isnull().all():  # a lone site has none
+        if score.name not in diagnostics or diagnostics[score.name].isnull().all():  # a lone site has none
             continue
         off, error = _difference(diagnostics, score.name)
         yield _judge(f"{score.label} is", off, intervals.SIDE * error, _NEIGHBOUR)

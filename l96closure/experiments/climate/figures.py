@@ -102,15 +102,15 @@ def pictures(
 
 def _of_climate(diagnostics: xr.Dataset, truth: xr.Dataset, coarse: xr.Dataset) -> dict[str, Figure]:
     longest = 2.0 * float(diagnostics["lag"][-1])
+    ring = "spectrum_z" in diagnostics
     return {
-        "covariance": plot.covariance(diagnostics),
+        **({"covariance": plot.covariance(diagnostics)} if ring else {}),
         "histograms": plot.histograms(diagnostics),
         "autocorrelations": plot.autocorrelations(diagnostics),
         "psi_against_z": plot.psi_against_z(truth, coarse, diagnostics),
         "joint_density": plot.joint_density(diagnostics),
         "residual_autocorrelation": plot.residual_autocorrelation(diagnostics),
-        "spectra": plot.spectra(diagnostics),
-        "space_time": plot.space_time(diagnostics),
+        **({"spectra": plot.spectra(diagnostics), "space_time": plot.space_time(diagnostics)} if ring else {}),
         "tails": plot.tails(diagnostics),
         "hovmoeller": plot.hovmoeller(truth, coarse, longest or 10.0),
     }

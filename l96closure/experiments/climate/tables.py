@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from l96closure.diagnostics import intervals, spectra
+from l96closure.diagnostics import intervals, ring
 from l96closure.diagnostics.scorecard import (
     DISTANCES,
     FIELDS,
@@ -177,7 +177,7 @@ def _largest(diagnostics: xr.Dataset, name: str) -> str:
     error, low, high = (100 * value for value in scalars(diagnostics, f"spectrum_error_{name}"))
     if math.isnan(error):
         return NONE
-    carries = spectra.carrying(diagnostics[f"spectrum_{name}"].sel(source="truth").to_numpy())
+    carries = ring.carrying(diagnostics[f"spectrum_{name}"].sel(source="truth").to_numpy())
     departure = np.where(carries, np.abs(diagnostics[f"spectrum_ratio_{name}"] - 1), 0.0)
     bounds = "" if math.isnan(low) else f" ({interval(low, high, '.1f')})"
     return f"{error:.1f} %{bounds} at {int(np.argmax(departure))}"

@@ -30,6 +30,7 @@ __all__ = [
     "distance",
     "distances",
     "forecast",
+    "forecasts",
     "law",
     "leads",
     "memory",
@@ -78,7 +79,7 @@ class Column:
         return cell + (MARK if self.best[number] else " " if short else "")
 
 
-def distances(comparison: xr.Dataset, prefix: str = "") -> list[Column]:
+def distances(comparison: xr.Dataset, prefix: str | tuple[str, ...]) -> list[Column]:
     """Return the distances that the comparison has, of those whose names begin with ``prefix``."""
     return [distance(comparison, name) for name in DISTANCES if name in comparison and name.startswith(prefix)]
 
@@ -99,6 +100,13 @@ def distance(comparison: xr.Dataset, name: str) -> Column:
     short_truth = f"{floor[first]:.4f}" if same else f"{np.nanmean(floor):.4f}"
     column = _bounded(comparison, name, (score.label, score.symbol), 4, (truth, short_truth))
     return column if ranked(comparison, name) else replace(column, best=np.zeros(floor.shape, dtype=bool))
+
+
+def forecasts(comparison: xr.Dataset, name: str) -> list[Column]:
+    """Return a score of the forecasts at a few leads; nothing where no run has it."""
+    if name not in comparison or comparison[name].isnull().all():  # a single site has no variogram
+        return []
+    return [forecast(comparison, name, lead) for lead in leads(comparison)]
 
 
 def forecast(comparison: xr.Dataset, name: str, lead: float) -> Column:

@@ -90,7 +90,9 @@ def compare(runs: Sequence[Run], folder: Path) -> tuple[xr.Dataset, list[str]]:
     leads, left_out, unranked, notes = _common(finished)
     dt = float(finished[0].config["coarse"]["dt"])
     columns = [_column(run.scores, leads, left_out, dt) for run in finished if run.scores is not None]
-    data = xr.concat(columns, dim="run", coords="minimal", compat="override", join="override", combine_attrs="drop")
+    data = xr.concat(
+        columns, dim="run", coords="minimal", compat="override", join="override", combine_attrs="drop_conflicts"
+    ).drop_attrs(deep=False)
     data = data.assign_coords(
         run=[name for name, run in zip(label, runs, strict=True) if run.scores is not None]
     ).reindex(run=label)
@@ -156,7 +158,9 @@ def _column(scores: xr.Dataset, leads: list[float], left_out: list[str], dt: flo
     ]
     if leads:
         parts.append(scores[_FORECASTS].sel(lead=leads, method="nearest").assign_coords(lead=leads))
-    taken = xr.merge(parts, combine_attrs="drop").drop_vars([name for name in left_out if name not in LAW.variables])
+    taken = xr.merge(parts, combine_attrs="drop_conflicts").drop_vars(
+        [name for name in left_out if name not in LAW.variables]
+    )
     law = {name: scores[name] if name in scores else xr.DataArray(np.nan) for name in LAW.variables}
     taken = taken.assign({name: value for name, value in law.items() if name not in left_out})
     return taken.drop_vars([name for name in taken.dims if not any(name in v.dims for v in taken.data_vars.values())])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -31,7 +32,70 @@ _FLOOR = (
     f"{intervals.REASON}."
 )
 _FEW_STARTS = f"not given with fewer than {intervals.FEWEST} independent starts, for they would not cover"
-_FORECASTS = ("crps", "energy_score", "variogram_score", "spread_skill", "rmse")
+_OF_FORECASTS = ("crps", "energy_score", "variogram_score", "spread_skill", "rmse")
+
+_TABLES: tuple[tuple[str, Callable[[xr.Dataset], Sequence[Column]], str, str | None], ...] = (
+    (
+        "Climate: Hellinger distances",
+        partial(columns.distances, prefix="hellinger"),
+        f"{_FLOOR} {_MARKS}",
+        "floor",
+    ),
+    (
+        "Climate: other distances of z",
+        partial(columns.distances, prefix=("wasserstein", "ks")),
+        f"{_FLOOR} {_AS_ABOVE}",
+        "floor",
+    ),
+    (
+        "Climate: moments",
+        columns.moments,
+        "Coarse run less truth, over the standard error of that difference: what lies within "
+        f"{intervals.SIDE:.1f} may be chance. In brackets the difference itself, where standard errors are "
+        f"{intervals.REASON}. {_AS_ABOVE}",
+        "truth",
+    ),
+    (
+        "Climate: structure along the ring",
+        columns.structure,
+        "Spectrum: largest relative error of the variance over the wavenumbers that carry any, in brackets a 95 % "
+        "interval. Neighbours: correlation of neighbouring sites, coarse run less truth, ± the standard error. "
+        f"Both are {intervals.REASON}. {_AS_ABOVE}",
+        "truth",
+    ),
+    *(
+        (
+            f"Forecasts: {score.symbol}",
+            partial(columns.forecasts, name=score.name),
+            f"{score.meaning} In brackets 95 % intervals, by resampling the starts; {_FEW_STARTS}. {_AS_ABOVE}",
+            "a reliable ensemble" if score.target else "climatology",
+        )
+        for score in map(FORECASTS.__getitem__, _OF_FORECASTS)
+    ),
+    (
+        "Memory of the residual of ψ",
+        columns.memory,
+        "Autocorrelation of ψ less its mean given z, coarse run less truth, ± the standard error, which is "
+        f"{intervals.REASON}; – where the runs do not record that lag. {_AS_ABOVE}",
+        "truth",
+    ),
+    (
+        "Reliability of the law on held-out data",
+        columns.law,
+        "Largest difference, over the deciles of the law that the closure states for ψ, between the decile and the "
+        "share of ψ in the reference that lies below it; – where the closure states no law. In brackets 95 % "
+        f"intervals, by batches of time, {intervals.REASON}. {_AS_ABOVE}",
+        "truth",
+    ),
+    (
+        "Cost",
+        columns.cost,
+        "Wall time of the fit, and of the coarse run per step and member, with what starting up costs.",
+        None,
+    ),
+)
+"""Heading, columns, note and name of the first row of each table of the page."""
+
 _SHORT = "runs are too short against their memory"
 _FEW = "their starts are too few or too alike"
 
@@ -60,76 +124,13 @@ def headline(comparison: xr.Dataset) -> str:
 def tables(comparison: xr.Dataset) -> list[Table]:
     """Return all scores, a few columns to a table, with intervals and floors."""
     made = [
-        _table(
-            comparison,
-            "Climate: Hellinger distances",
-            columns.distances(comparison, "hellinger"),
-            f"{_FLOOR} {_MARKS}",
-            "floor",
-        ),
-        _table(
-            comparison,
-            "Climate: other distances of z",
-            [*columns.distances(comparison, "wasserstein"), *columns.distances(comparison, "ks")],
-            f"{_FLOOR} {_AS_ABOVE}",
-            "floor",
-        ),
-        _table(
-            comparison,
-            "Climate: moments",
-            columns.moments(comparison),
-            "Coarse run less truth, over the standard error of that difference: what lies within "
-            f"{intervals.SIDE:.1f} may be chance. In brackets the difference itself, where standard errors are "
-            f"{intervals.REASON}. {_AS_ABOVE}",
-            "truth",
-        ),
+        _table(comparison, heading, shown, note, truth)
+        for heading, of, note, truth in _TABLES
+        if (shown := of(comparison))
     ]
-    made += _structure_table(comparison)
-    if "crps" in comparison:
-        for name in _FORECASTS:
-            score = FORECASTS[name]
-            if comparison[name].isnull().all():  # a single site has no variogram
-                continue
-            by_lead = [columns.forecast(comparison, name, lead) for lead in columns.leads(comparison)]
-            note = f"{score.meaning} In brackets 95 % intervals, by resampling the starts; {_FEW_STARTS}. {_AS_ABOVE}"
-            perfect = "a reliable ensemble" if score.target else "climatology"
-            made.append(_table(comparison, f"Forecasts: {score.symbol}", by_lead, note, perfect))
-    if memory := columns.memory(comparison):
-        note = (
-            "Autocorrelation of ψ less its mean given z, coarse run less truth, ± the standard error, which is "
-            f"{intervals.REASON}; – where the runs do not record that lag. {_AS_ABOVE}"
-        )
-        made.append(_table(comparison, "Memory of the residual of ψ", memory, note, "truth"))
-    made += _law_table(comparison)
-    note = "Wall time of the fit, and of the coarse run per step and member, with what starting up costs."
-    made.append(_table(comparison, "Cost", columns.cost(comparison), note, None))
     parts = zip(comparison["run"].to_numpy(), comparison["parts"].to_numpy(), strict=True)
     rows = tuple(Row(str(run), (str(one) or NONE,)) for run, one in parts)
     return [*made, Table("The closures", ("run", "what it is made of"), rows, closure.NOTE)]
-
-
-def _structure_table(comparison: xr.Dataset) -> list[Table]:
-    """Return the table of spectra and of correlations between neighbours, if the comparison has them."""
-    if structure := columns.structure(comparison):
-        note = (
-            "Spectrum: largest relative error of the variance over the wavenumbers that carry any, in brackets a 95 % "
-            "interval. Neighbours: correlation of neighbouring sites, coarse run less truth, ± the standard error. "
-            f"Both are {intervals.REASON}. {_AS_ABOVE}"
-        )
-        return [_table(comparison, "Climate: structure along the ring", structure, note, "truth")]
-    return []
-
-
-def _law_table(comparison: xr.Dataset) -> list[Table]:
-    """Return the table of the reliability of laws, if one of the closures states one."""
-    if law := columns.law(comparison):
-        note = (
-            "Largest difference, over the deciles of the law that the closure states for ψ, between the decile and the "
-            "share of ψ in the reference that lies below it; – where the closure states no law. In brackets 95 % "
-            f"intervals, by batches of time, {intervals.REASON}. {_AS_ABOVE}"
-        )
-        return [_table(comparison, "Reliability of the law on held-out data", law, note, "truth")]
-    return []
 
 
 def text(comparison: xr.Dataset) -> str:

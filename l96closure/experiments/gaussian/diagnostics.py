@@ -11,7 +11,7 @@ import xarray as xr
 
 from l96closure.attributes import labelled
 from l96closure.bridge.neighbourhoods import Neighbourhoods
-from l96closure.diagnostics import climate, intervals
+from l96closure.diagnostics import climate, intervals, ring
 from l96closure.experiments.sampling.chains import NAMES
 
 __all__ = ["compare", "linear_mean", "offset_covariance", "split_covariance", "variances"]
@@ -58,14 +58,14 @@ def offset_covariance(x: F64) -> F64:
 
     Returns
     -------
-    (chain, offset), with the offsets of :func:`l96closure.diagnostics.climate.ring_offsets`; the average over the
+    (chain, offset), with the offsets of :func:`l96closure.diagnostics.ring.offsets`; the average over the
     chains is the covariance matrix's average along its diagonals.
     """
     chains, records, d = x.shape
     power = np.abs(scipy.fft.rfft(x - x.mean(axis=(0, 1)), axis=-1)) ** 2
     products = scipy.fft.irfft(power.mean(axis=1), n=d, axis=-1) / d  # over the circle: sum_a x_a x_{a+o}
     n = chains * records
-    result: F64 = products[:, climate.ring_offsets(d) % d] * (n / (n - 1))
+    result: F64 = products[:, ring.offsets(d) % d] * (n / (n - 1))
     return result
 
 
@@ -135,7 +135,7 @@ def compare(training: xr.Dataset, generated: xr.Dataset, covariance: F64, neighb
     - ``predicted_covariance`` (offset), what the split scheme would give after infinitely many samples, if it ran.
     """
     d = training.sizes["component"]
-    offsets = climate.ring_offsets(d)
+    offsets = ring.offsets(d)
     states = {"training": training["x"].values[:, :, np.newaxis, :]}  # every sample a chain of one record
     states |= {str(s): generated["x"].sel(scheme=s).values.astype(np.float64) for s in generated["scheme"].values}
     exact = covariance[0, offsets % d]
@@ -149,7 +149,7 @@ def compare(training: xr.Dataset, generated: xr.Dataset, covariance: F64, neighb
         mean, error = _with_error(offset_covariance(one) for one in x)
         means.append(mean)
         errors.append(error)
-        rows.append(climate.covariance_rows(x[0]))
+        rows.append(ring.covariance_rows(x[0]))
         densities.append(climate.density(x, edges))
     result = xr.Dataset(
         {

@@ -1,4 +1,4 @@
-"""Power spectra of a run along the ring and in time, and how far those of two runs are apart."""
+"""Statistics along a ring of sites: covariances, correlations in space, spectra, and how far two of these are apart."""
 
 from __future__ import annotations
 
@@ -9,11 +9,22 @@ import numpy.typing as npt
 import scipy
 
 from l96closure.diagnostics import intervals, ranking
-from l96closure.diagnostics.climate import long_enough
+from l96closure.diagnostics.climate import long_enough, pairs_by_batch, ratio_of_sums
 
-__all__ = ["ERROR_METHOD", "RATIO_METHOD", "Compared", "along_the_ring", "carrying", "compare", "in_time"]
+__all__ = [
+    "ERROR_METHOD",
+    "RATIO_METHOD",
+    "Compared",
+    "carrying",
+    "compare",
+    "covariance_rows",
+    "offsets",
+    "space_time_correlation",
+    "spectrum",
+]
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 
 _CARRIES = 0.1  # of the mean variance of a wavenumber: what has less says little, and its ratio is uncertain
 
@@ -52,7 +63,7 @@ def compare(truth: FloatArray, truth_se: FloatArray, coarse: FloatArray, coarse_
 
     Parameters
     ----------
-    truth, truth_se, coarse, coarse_se : spectra (wavenumber,) with standard errors, from :func:`along_the_ring`.
+    truth, truth_se, coarse, coarse_se : spectra (wavenumber,) with standard errors, from :func:`spectrum`.
 
     Returns
     -------
@@ -89,7 +100,7 @@ def carrying(spectrum: FloatArray) -> npt.NDArray[np.bool_]:
     return carries
 
 
-def along_the_ring(x: FloatArray) -> tuple[FloatArray, FloatArray]:
+def spectrum(x: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Wavenumber spectrum: how the variance is shared among waves around the ring, with its standard error.
 
     S_m = w_m <|X_m|^2> with X_m = (1 / K) sum_k x_k exp(-2 pi i m k / K), x less its mean over everything; w is 2 for
@@ -102,7 +113,7 @@ def along_the_ring(x: FloatArray) -> tuple[FloatArray, FloatArray]:
     Returns
     -------
     Two arrays (K // 2 + 1,), wavenumbers 0, 1, ... in cycles around the ring; the standard errors are by batch means,
-    NaN unless the run is :func:`~l96closure.diagnostics.climate.long_enough`, and where a batch is short against the
+    NaN unless the run is :func:`~climate.long_enough`, and where a batch is short against the
     memory of the power.
     """
     size = x.shape[-1]
@@ -112,23 +123,70 @@ def along_the_ring(x: FloatArray) -> tuple[FloatArray, FloatArray]:
     return power.mean(axis=(0, 1)), error if long_enough(x) else np.full_like(error, np.nan)
 
 
-def in_time(x: FloatArray, step: float, segment: int) -> FloatArray:
-    """Frequency spectrum: power spectral density by the method of Welch (1967, IEEE Trans. Audio 15, 70-73).
+def offsets(size: int) -> IntArray:
+    """Signed distances along a ring, 0 in the middle: -5, ..., 6 for twelve sites.
 
-    Averaged over members, sites and Hann-windowed segments that overlap by half. The mean over everything is removed,
-    not that of each segment, which would take the slowest variations with it.
+    Parameters
+    ----------
+    size : number of sites.
+
+    Returns
+    -------
+    (size,), ascending.
+    """
+    return np.arange(-((size - 1) // 2), size // 2 + 1)
+
+
+def covariance_rows(x: FloatArray) -> FloatArray:
+    """Return the rows of the covariance matrix of the sites, each centred at its own site by periodicity.
+
+    Figure 4 (left) of Gottwald & Reich (2024).
 
     Parameters
     ----------
     x : (member, time, k).
-    step : time step in model time units.
-    segment : number of times in a segment, at most those of ``x``.
 
     Returns
     -------
-    The one-sided density (segment // 2 + 1,) at 0, 1 / (segment step), ... cycles per model time unit; its integral is
-    the variance.
+    C[k, o] = cov(x_k, x_{k + offset_o}) of shape (k, offset), with the offsets of :func:`offsets`;
+    each site has its own mean removed.
     """
-    _, power = scipy.signal.welch(x - x.mean(), fs=1 / step, nperseg=segment, detrend=False, axis=1)
-    mean: FloatArray = power.mean(axis=(0, 2))
-    return mean
+    size = x.shape[-1]
+    matrix = np.atleast_2d(np.cov(x.reshape(-1, size), rowvar=False))  # of one site it is a number
+    site = np.arange(size)[:, np.newaxis]
+    rows: FloatArray = matrix[site, (site + offsets(size)) % size]
+    return rows
+
+
+def space_time_correlation(x: FloatArray, lags: int, every: int = 1) -> tuple[FloatArray, FloatArray]:
+    """Correlation of x_k(t) with x_{k + o}(t + l) along the ring, averaged over members and sites, with standard error.
+
+    Not the same for o and -o at lags other than 0, where waves travel. Errors as in :func:`~climate.autocorrelation`,
+    which is the column o = 0.
+
+    Parameters
+    ----------
+    x : (member, time, k).
+    lags : number of lags, at most the number of times; the first is 0.
+    every : only each ``every``-th of them is returned.
+
+    Returns
+    -------
+    Two arrays (offset, lag) with the offsets of :func:`offsets` and ceil(lags / every) lags; NaN as in
+    :func:`~climate.autocorrelation`.
+    """
+    distances = offsets(x.shape[-1])
+    shape = distances.size, -(-lags // every)
+    if np.ptp(x) == 0:
+        return np.full(shape, np.nan), np.full(shape, np.nan)
+    anomaly = x - x.mean()
+    sums, pairs = [], []
+    for first, longer, counts in pairs_by_batch(scipy.fft.rfft(anomaly, axis=-1), lags):
+        size = scipy.fft.next_fast_len(max(len(first) + lags, len(longer)))
+        a, b = (scipy.fft.fft(waves, size, axis=0) for waves in (first, longer))
+        products = scipy.fft.ifft(a.conj() * b, axis=0)[:lags:every]
+        sums.append(scipy.fft.irfft(products, x.shape[-1], axis=1).T[distances].ravel())
+        pairs.append(np.tile(counts[::every], distances.size))
+    here = int(np.argmin(np.abs(distances))) * shape[1]
+    correlation, error = (each.reshape(shape) for each in ratio_of_sums(np.array(sums), np.array(pairs), here))
+    return correlation, error if long_enough(anomaly) else np.full(shape, np.nan)
