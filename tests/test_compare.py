@@ -397,7 +397,10 @@ def test_a_literal_text_is_no_formula(text: str) -> None:
     ("damage", "message"),
     [
         (lambda data: data.drop_vars("crps"), "lack crps"),
-        (lambda data: data.drop_attrs(deep=False).assign_attrs(config=data.attrs["config"]), "lacks the attribute 'floor"),
+        (
+            lambda data: data.drop_attrs(deep=False).assign_attrs(config=data.attrs["config"]),
+            "lacks the attribute 'floor",
+        ),
         (lambda data: data.assign_attrs(config="coarse: {dt: often}\nmodel: {}"), "lack the section 'training'"),
         (lambda data: data.assign_attrs(config=3), "must be YAML"),
         (
