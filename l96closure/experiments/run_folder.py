@@ -205,6 +205,8 @@ class RunFolder:
             raise ValueError(f"{path} was not written to its end; stage {self.files[name].made_by!r} makes it again")
         if record is None or not path.is_file() or record.sha256 != store.checksum(path):
             self.read(name)
+        else:
+            store.attributes(path, kind=self.files[name].kind)  # of another experiment, perhaps
 
     def restart(self, stage: str) -> Restart:
         """Return where a stage keeps what it has done while it is not finished, with these settings and inputs."""
