@@ -23,7 +23,7 @@ from linear_gaussian import REGIMES
 from regimes import MEMBERS, SPINUP, fitted, ratio, simulated, spectrum
 
 import l96closure as lc
-from l96closure.figures import style
+from l96closure.plot import style
 
 CLOSURES = {
     "polynomial_ar1": ("polynomial + AR(1)", "#7f7f7f", "s"),

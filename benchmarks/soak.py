@@ -19,8 +19,8 @@ from omegaconf import OmegaConf
 import l96closure as lc
 from l96closure.cli import config_folder
 from l96closure.coarse import BlowUpError
-from l96closure.experiments import closure as experiment
-from l96closure.experiments.settings import Settings
+from l96closure.experiments.climate import stages as experiment
+from l96closure.experiments.climate.settings import Settings
 
 
 class Memory(threading.Thread):

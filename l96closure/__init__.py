@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what is asked for is imported then: numba and xarray take most of a second
-    from l96closure import bridge, closures, noise, progress, systems
+    from l96closure import bridge, closures, noise, plot, progress, systems
     from l96closure.coarse import BlowUpError, SchemeWarning, integrate
     from l96closure.diagnostics import diagnose
     from l96closure.diagnostics.forecast import verify
@@ -33,6 +33,7 @@ __all__ = [
     "integrate",
     "mark",
     "noise",
+    "plot",
     "progress",
     "replay",
     "systems",

@@ -13,11 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from l96closure import report, store
-from l96closure.experiments import finished
-from l96closure.experiments.comparison import compare
-from l96closure.experiments.labels import shared
-from l96closure.figures import comparison as figures
-from l96closure.report import comparison as comparison_report
+from l96closure.experiments.comparison import figures, finished, tables
+from l96closure.experiments.comparison.dataset import compare
+from l96closure.experiments.comparison.labels import shared
+from l96closure.plot import style
 from l96closure.terminal import tell
 
 __all__ = ["main"]
@@ -83,15 +82,15 @@ def _compare(paths: Sequence[Path], output: Path | None, command: str) -> Path:
         history=command,
         config_yaml=common,
     )
-    tell("\n".join([comparison_report.text(data), *notes]))
+    tell("\n".join([tables.text(data), *notes]))
     pages = [f"{folder}/report.html" for folder in data["folder"].to_numpy()]
     page = output / "comparison.html"
     report.write_page(
         page,
         title=title,
-        headline=comparison_report.headline(data),
-        tables=comparison_report.tables(data),
-        figures=figures.save_all(output / _FIGURES, data),
+        headline=tables.headline(data),
+        tables=tables.tables(data),
+        figures=style.save_all(output / _FIGURES, figures.pictures(data)),
         notes=notes,
         downloads={
             "comparison.nc": "The numbers of this page",

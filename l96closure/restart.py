@@ -239,7 +239,7 @@ class Restart:
         try:
             part = store.read(path, kind=_KIND)
         except ValueError:
-            if store.checksum(path) is None:
+            if not store.is_sealed(path):
                 return None
             part = xr.Dataset()  # of another version of the format
         if part.attrs.get("identity") != self._identity:

@@ -1,8 +1,8 @@
 """netCDF in and out: attributes, provenance, and files that are whole or not there.
 
-Every file ends in a seal, the SHA-256 of all bytes before it. HDF5 ignores what follows its own data, so that any
-program reads the file; :func:`read` opens none whose seal is missing or wrong. Who changes a file on purpose seals it
-again with :func:`seal`.
+Variables carry netCDF's own checksums, by which every program sees damage. Closures and restart files, which nobody
+edits, besides end in a seal, the SHA-256 of all bytes before it: HDF5 ignores what follows its own data, and
+:func:`read` opens none whose seal is missing or wrong.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import netCDF4
 import numpy as np
@@ -31,11 +31,13 @@ from l96closure.attributes import ATTRIBUTES
 
 __all__ = [
     "FORMAT_VERSION",
+    "SEALED",
     "TEMPORARY",
     "atomic_path",
     "attributes",
     "checksum",
     "git_commit",
+    "is_sealed",
     "kind_of",
     "package_version",
     "read",
@@ -49,8 +51,9 @@ FORMAT_VERSION = 5
 TEMPORARY = ".*.????????.tmp*"
 """Pattern of the temporary names of :func:`atomic_path`."""
 
-_SEAL = b"\nl96closure sha256 "
-_DIGITS = 2 * hashlib.sha256().digest_size
+SEALED = ("closure", "restart")
+"""Kinds of files that end in a seal."""
+
 _MOST_COMPRESSED = 1032  # bytes that one byte of a file can stand for: the limit of deflate, netCDF's compression
 _POINTER = 8  # bytes that a text takes in memory, at least
 
@@ -163,48 +166,35 @@ def write(
     with atomic_path(path) as temporary:
         try:
             prepared.to_netcdf(temporary, engine="netcdf4", format="NETCDF4", encoding=_encoding(prepared))
-            seal(temporary)
+            if kind in SEALED:
+                seal(temporary)
         except (OSError, RuntimeError) as error:  # HDF5 tells of no reason
             free = shutil.disk_usage(temporary.parent).free
             raise OSError(f"cannot write {path}: {error} ({free / 1e6:.1f} MB are free on its disk)") from error
 
 
-def seal(path: str | os.PathLike[str]) -> None:
-    """Put the checksum of a file at its end, in place of an earlier one."""
-    with Path(path).open("r+b") as file:
-        _end_of_data(file)
-        end = file.tell()
-        file.seek(0)
-        digits = _digest(file, end)
-        file.truncate(end)
-        file.write(_SEAL + digits.encode() + b"\n")
-
-
-def checksum(path: str | os.PathLike[str]) -> str | None:
-    """Return the checksum that a file ends in; None where it has none or its bytes are others."""
+def checksum(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
     with Path(path).open("rb") as file:
-        stored = _end_of_data(file)
-        end = file.tell()
-        file.seek(0)
-        return stored if stored is not None and stored == _digest(file, end) else None
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _end_of_data(file: BinaryIO) -> str | None:
-    """Put ``file`` where its data end, before the seal; return the digits of that, None where there is no seal."""
-    size = file.seek(0, os.SEEK_END)
-    start = file.seek(max(size - len(_SEAL) - _DIGITS - 1, 0))
-    tail = file.read()
-    sealed = tail.startswith(_SEAL) and tail.endswith(b"\n") and len(tail) == len(_SEAL) + _DIGITS + 1
-    file.seek(start if sealed else size)
-    return tail[len(_SEAL) : -1].decode("ascii", "replace") if sealed else None
+def seal(path: str | os.PathLike[str]) -> None:
+    """Put the seal of a file at its end."""
+    end = _seal(Path(path).read_bytes())
+    with Path(path).open("ab") as file:
+        file.write(end)
 
 
-def _digest(file: BinaryIO, end: int) -> str:
-    """SHA-256 of the bytes from where ``file`` stands to ``end``."""
-    found = hashlib.sha256()
-    while block := file.read(min(1 << 20, end - file.tell())):
-        found.update(block)
-    return found.hexdigest()
+def is_sealed(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a file ends in the seal of what is before it."""
+    content = Path(path).read_bytes()
+    size = len(_seal(b""))
+    return content[-size:] == _seal(content[:-size])
+
+
+def _seal(content: bytes) -> bytes:
+    return f"\nl96closure sha256 {hashlib.sha256(content).hexdigest()}\n".encode()
 
 
 def attributes(path: str | os.PathLike[str], *, kind: str) -> dict[str, Any]:
@@ -213,13 +203,7 @@ def attributes(path: str | os.PathLike[str], *, kind: str) -> dict[str, Any]:
 
 
 def kind_of(path: str | os.PathLike[str]) -> str | None:
-    """Return the kind of a file of :func:`write`, of any format version; None for any other file.
-
-    The seal must be there; whether the bytes before it are whole is left to :func:`checksum`.
-    """
-    with Path(path).open("rb") as file:
-        if _end_of_data(file) is None:
-            return None
+    """Return the kind of a file of :func:`write`, of any format version; None for any other file."""
     try:
         with netCDF4.Dataset(path) as dataset:
             kind = dataset.getncattr("l96closure_kind")
@@ -228,13 +212,14 @@ def kind_of(path: str | os.PathLike[str]) -> str | None:
     return kind if isinstance(kind, str) else None
 
 
-def read(path: str | os.PathLike[str], *, kind: str) -> xr.Dataset:
+def read(path: str | os.PathLike[str], *, kind: str, foreign: bool = False) -> xr.Dataset:
     """Read a file of :func:`write` into memory and close it.
 
     Parameters
     ----------
     path : the file.
     kind : the kind it must be of.
+    foreign : whether a file that says nothing of its kind, a user's own, will do.
 
     Returns
     -------
@@ -246,24 +231,30 @@ def read(path: str | os.PathLike[str], *, kind: str) -> xr.Dataset:
         The file is missing, damaged, not one of ours, of another kind, or of another format version; one line that
         names the file.
     """
-    return _open(path, kind, xr.load_dataset)
+    return _open(path, kind, xr.load_dataset, foreign)
 
 
-def _open(path: str | os.PathLike[str], kind: str, how: Callable[..., xr.Dataset]) -> xr.Dataset:
+def _open(path: str | os.PathLike[str], kind: str, how: Callable[..., xr.Dataset], foreign: bool = False) -> xr.Dataset:
     """Open a file and close it; errors as for :func:`read`."""
     shown = str(path)
     if not Path(path).is_file():
         checks.reject("path", shown, f"an existing {kind} file")
-    unusable = f"a complete file of kind {kind!r} (its checksum is missing or wrong)"
+    if kind in SEALED and not is_sealed(path):
+        checks.reject("path", shown, f"a complete file of kind {kind!r} (its checksum is missing or wrong)")
+    unreadable = f"a netCDF file of kind {kind!r} (this one cannot be read)"
+    try:  # damage leads the libraries into all kinds of errors
+        declared = _declared(Path(path))
+    except Exception:
+        checks.reject("path", shown, unreadable)
+    _check_size(Path(path), declared)
     try:
-        if checksum(path) is None:
-            checks.reject("path", shown, unusable)
-        _check_size(Path(path))
         with how(Path(path), engine="netcdf4", decode_times=False) as dataset:
             pass
-    except (OSError, RuntimeError):
-        checks.reject("path", shown, f"a netCDF file of kind {kind!r} (this one cannot be read)")
+    except Exception:
+        checks.reject("path", shown, unreadable)
     found = dataset.attrs.get("l96closure_kind")
+    if found is None and foreign:
+        return dataset
     if not isinstance(found, str) or found != kind:
         checks.reject("path", shown, f"a file of kind {kind!r} (this one is of kind {found!r})")
     found_version = dataset.attrs.get("l96closure_format_version")
@@ -272,20 +263,24 @@ def _open(path: str | os.PathLike[str], kind: str, how: Callable[..., xr.Dataset
     return dataset
 
 
-def _check_size(path: Path) -> None:
-    """Raise ``ValueError`` if a file declares more numbers than it can hold, or than fit into memory.
+def _declared(path: Path) -> int:
+    """Return how many bytes the variables of a file take in memory.
 
     A variable that was never written takes no room in a file, and all it declares in memory.
     """
     with netCDF4.Dataset(path) as file:
-        declared = sum(
+        return sum(
             math.prod(variable.shape) * getattr(variable.dtype, "itemsize", _POINTER)
             for variable in file.variables.values()
         )
-    size = path.stat().st_size
+
+
+def _check_size(path: Path, declared: int) -> None:
+    """Raise ``ValueError`` if a file declares more numbers than it can hold, or than fit into memory."""
+    size, memory = path.stat().st_size, _memory()
     if declared > _MOST_COMPRESSED * size:
         checks.reject("path", str(path), f"a file that holds what it declares, not {declared:.2g} bytes in {size:,}")
-    if declared > (memory := _memory()):
+    if declared > memory:
         checks.reject("path", str(path), f"smaller than the memory of {memory:.2g} bytes (this one has {declared:.2g})")
 
 
@@ -298,15 +293,22 @@ def _memory() -> float:
 
 
 def _encoding(dataset: xr.Dataset) -> dict[Hashable, dict[str, Any]]:
-    """Encode the coordinates as CF wants them.
+    """Encode the coordinates as CF wants them, and ask for checksums of all numbers.
 
     Coordinates have no missing values, so they must not announce a fill value; and a label along its own
     dimension is a character array, because a coordinate variable must be numeric.
     """
-    return {
-        name: {"_FillValue": None} | ({"dtype": "S1"} if coordinate.dtype.kind in "OTU" else {})
-        for name, coordinate in dataset.coords.items()
+    encoding: dict[Hashable, dict[str, Any]] = {
+        name: {"fletcher32": True} for name, variable in dataset.variables.items() if _has_numbers(variable)
     }
+    for name, coordinate in dataset.coords.items():
+        label = {"dtype": "S1"} if coordinate.dtype.kind in "OTU" else {}
+        encoding[name] = {**encoding.get(name, {}), "_FillValue": None, **label}
+    return encoding
+
+
+def _has_numbers(variable: xr.Variable) -> bool:
+    return variable.ndim > 0 and variable.size > 0 and variable.dtype.kind in "biuf"
 
 
 def _storable(value: Any) -> Any:

@@ -26,7 +26,7 @@
 # %%
 # %matplotlib inline
 import l96closure as lc
-from l96closure.figures import climate
+from l96closure.plot import climate
 
 # %% [markdown]
 # ## Simulate, fit, integrate, diagnose

@@ -34,10 +34,10 @@ import numpy as np
 import xarray as xr
 
 from l96closure import bridge, targets
-from l96closure.diagnostics import gaussian
-from l96closure.diagnostics.chains import standard_error
-from l96closure.figures import gaussian as figures
-from l96closure.figures import style
+from l96closure.experiments.gaussian import diagnostics as gaussian
+from l96closure.experiments.gaussian import figures
+from l96closure.experiments.sampling.diagnostics import standard_error
+from l96closure.plot import style
 
 # %% [markdown]
 # ## Localized: d = 101, M = 500, ε = 0.025

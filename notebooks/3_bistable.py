@@ -34,10 +34,10 @@ import xarray as xr
 
 import l96closure as lc
 from l96closure import targets
-from l96closure.diagnostics import bistable
-from l96closure.diagnostics.chains import standard_error
-from l96closure.figures import bistable as figures
-from l96closure.figures import style
+from l96closure.experiments.bistable import diagnostics as bistable
+from l96closure.experiments.bistable import figures
+from l96closure.experiments.sampling.diagnostics import standard_error
+from l96closure.plot import style
 
 # %%
 M, intervals, interval = 500, 20, 5.0

@@ -40,7 +40,7 @@
 import warnings
 
 import l96closure as lc
-from l96closure.figures import climate, style
+from l96closure.plot import climate, style
 
 # What does not go together is what we want to see.
 warnings.filterwarnings("ignore", category=lc.SchemeWarning)

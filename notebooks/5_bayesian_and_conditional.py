@@ -37,8 +37,8 @@ from scipy.linalg import solve_discrete_lyapunov
 from scipy.stats import norm, qmc
 
 from l96closure import bridge
-from l96closure.diagnostics import gaussian
-from l96closure.figures import style
+from l96closure.experiments.gaussian import diagnostics as gaussian
+from l96closure.plot import style
 
 C = np.array([[1.0, 0.6], [0.6, 1.0]])
 M, chains = 2048, 2000

@@ -23,8 +23,10 @@ from hydra._internal.hydra import Hydra
 from matplotlib.figure import Figure
 
 from l96closure import bridge, cli, targets
-from l96closure.diagnostics import bistable, chains, gaussian
 from l96closure.experiments import WORKFLOWS
+from l96closure.experiments.bistable import diagnostics as bistable
+from l96closure.experiments.gaussian import diagnostics as gaussian
+from l96closure.experiments.sampling import diagnostics as chains
 
 POINT = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJRU5ErkJggg==")
 
@@ -72,7 +74,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     WORKFLOWS["closure"].run(config, folder, ["simulate", "fit", "integrate", "forecast", "diagnose"])
     (folder / ".hydra").mkdir()
     (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    (folder / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(list(FINISHED)))
     (folder / "report.html").write_text("the page of the run")
     return folder
 

@@ -190,29 +190,6 @@ def test_a_wrong_override_ends_in_one_line_and_leaves_nothing(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    "override",
-    [
-        "+model._target_=os.system",
-        "+closure={_target_: subprocess.call, args: [touch, trace]}",
-        "+hydra.callbacks.mine={_target_: os.system, command: 'touch trace'}",
-        "hydra.launcher._target_=subprocess.call",
-        "hydra.sweeper._target_=builtins.exec",
-        "+hydra.job_logging.handlers.mine={class: subprocess.Popen, args: [touch, trace]}",
-        "+hydra.job_logging.handlers.mine.class=subprocess.Popen",
-        "+hydra.hydra_logging.handlers.mine={'()': subprocess.Popen, args: [touch, trace]}",
-        "+hydra.job_logging.handlers.mine.'()'=subprocess.Popen",
-    ],
-)
-def test_an_override_calls_nothing_outside_the_package(call: Call, tmp_path: Path, override: str) -> None:
-    outcome = call(*TINY, override)
-    assert outcome.status == 2
-    assert outcome.out == ""
-    (line,) = outcome.err.splitlines()
-    assert "is not allowed: what an override has called must be of l96closure" in line
-    assert not list(tmp_path.iterdir())
-
-
 def test_a_run_folder_that_is_a_file(call: Call, tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("a file")
     outcome = call(*TINY, "run_dir=mine")
@@ -225,7 +202,7 @@ def test_no_memory_is_one_line(call: Call, tmp_path: Path) -> None:
     outcome = call(*TINY, "training.samples=1000000000000000")
     assert outcome.status == 2
     assert "Unable to allocate" in outcome.err.splitlines()[-1]
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.rglob("*.nc"))
 
 
 def test_there_are_hundreds_of_them() -> None:

@@ -12,8 +12,8 @@ from command_line import composed
 
 import l96closure as lc
 from l96closure.coarse import BlowUpError
-from l96closure.experiments.batches import run_batches
-from l96closure.experiments.settings import Settings
+from l96closure.experiments.climate.batches import run_batches
+from l96closure.experiments.climate.settings import Settings
 
 
 def start(wild: int, members: int = 6) -> Any:

@@ -12,7 +12,7 @@ import xarray as xr
 from scipy import signal, stats
 
 from l96closure import diagnose
-from l96closure.diagnostics import climate, intervals, spectra, tails
+from l96closure.diagnostics import climate, intervals, ring, tails
 
 F64 = npt.NDArray[np.float64]
 
@@ -85,7 +85,7 @@ def test_both_residuals_are_about_the_trend_of_the_truth() -> None:
 @pytest.mark.parametrize("size", [6, 7])
 def test_wavenumber_spectrum_is_that_of_a_loop_and_sums_to_the_variance(size: int) -> None:
     x = np.random.default_rng(9).standard_normal((2, 50, size)).cumsum(axis=2)
-    spectrum, errors = spectra.along_the_ring(x)
+    spectrum, errors = ring.spectrum(x)
     site, a = np.arange(size), x - x.mean()
     for m in range(size // 2 + 1):
         both = [m] if m in (0, size / 2) else [m, size - m]
@@ -96,7 +96,7 @@ def test_wavenumber_spectrum_is_that_of_a_loop_and_sums_to_the_variance(size: in
 
 
 def test_wavenumber_spectrum_of_white_noise_is_flat_within_its_errors() -> None:
-    spectrum, errors = spectra.along_the_ring(_ar1((1, 20_000, 8), 0.8, seed=10))
+    spectrum, errors = ring.spectrum(_ar1((1, 20_000, 8), 0.8, seed=10))
     expected = np.array([1, 2, 2, 2, 1]) / 8
     # Nineteen degrees of freedom: four errors leave out one value in a thousand.
     assert (np.abs(spectrum - expected) < 4 * errors).all()
@@ -104,7 +104,7 @@ def test_wavenumber_spectrum_of_white_noise_is_flat_within_its_errors() -> None:
 
 def test_frequency_spectrum_is_that_of_an_ar1_and_integrates_to_the_variance() -> None:
     phi, step, segment, shape = 0.7, 0.05, 200, (2, 20_000, 6)
-    power = spectra.in_time(_ar1(shape, phi, seed=11), step, segment)
+    power = climate.power_spectrum(_ar1(shape, phi, seed=11), step, segment)
     frequency = np.fft.rfftfreq(segment, step)
     expected = 2 * step * (1 - phi**2) / np.abs(1 - phi * np.exp(-2j * np.pi * frequency * step)) ** 2
     segments = shape[0] * shape[2] * (2 * shape[1] / segment - 1)

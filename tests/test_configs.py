@@ -16,8 +16,9 @@ from omegaconf import OmegaConf
 from l96closure.bridge import Kernel
 from l96closure.cli import config_folder
 from l96closure.closures import CLOSURES, Chain, Moments, Noise, Quantiles
-from l96closure.experiments import WORKFLOWS, schema
-from l96closure.experiments.settings import NO_SETTINGS, Coarse, Forecast, Reference, Settings
+from l96closure.experiments import WORKFLOWS
+from l96closure.experiments.climate import schema
+from l96closure.experiments.climate.settings import NO_SETTINGS, Coarse, Forecast, Reference, Settings
 from l96closure.fields import Fields
 from l96closure.systems import SYSTEMS
 

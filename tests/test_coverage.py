@@ -16,8 +16,9 @@ import xarray as xr
 from scipy import signal, stats
 
 import l96closure as lc
-from l96closure.diagnostics import SCORES, climate, intervals, reliability, resampling, scores, spectra, tails
+from l96closure.diagnostics import climate, intervals, reliability, resampling, ring, scores, tails
 from l96closure.diagnostics.runs import Runs
+from l96closure.diagnostics.scorecard import DISTANCES
 
 pytestmark = pytest.mark.slow  # whole runs, or many of them
 
@@ -65,9 +66,9 @@ def _statistics(x: F64) -> Iterator[tuple[str, float, float, float]]:
     """Every statistic of a run that has an interval: its kind, lower bound, truth and upper bound."""
     mean_se, std_se = climate.batch_standard_errors(x)
     correlation, correlation_se = climate.autocorrelation(x, 11)
-    spectrum, spectrum_se = spectra.along_the_ring(x)
+    spectrum, spectrum_se = ring.spectrum(x)
     sites = x.shape[2]
-    in_space, in_space_se = (each[-1, 2] for each in climate.space_time_correlation(x, 3))
+    in_space, in_space_se = (each[-1, 2] for each in ring.space_time_correlation(x, 3))
     estimates = [("mean", x.mean(), mean_se, 0.0), ("std", x.std(), std_se, 1.0)]
     estimates += [(f"autocorrelation {n}", correlation[n], correlation_se[n], _PHI**n) for n in (1, 5, 10)]
     estimates += [(f"wavenumber {m}", spectrum[m], spectrum_se[m], 2 / sites if m else 1 / sites) for m in (0, 1)]
@@ -119,7 +120,7 @@ def test_the_comparison_of_spectra_holds_as_often_as_it_says(memories: int, give
         coarse = np.fft.irfft(np.fft.rfft(noise, axis=-1) * gain, sites, axis=-1)
         for kind, scale in (("other", 1.0), ("same", 0.0)):
             x = scale * coarse + (1 - scale) * noise
-            found = spectra.compare(*spectra.along_the_ring(truth), *spectra.along_the_ring(x))
+            found = ring.compare(*ring.spectrum(truth), *ring.spectrum(x))
             expected = gain**2 if scale else np.ones(4)
             for m in range(4):
                 count.add(f"{kind} {m}", found.ratio_low[m], expected[m], found.ratio_high[m])
@@ -204,14 +205,14 @@ def test_distances_hold_as_often_as_they_say(blocks: int, shift: float) -> None:
         z = {"truth": _ar1((1, 2 * length, 1), rng), "coarse": _ar1((1, length, 1), rng) + shift}
         psi = {source: _ar1(x.shape, rng) - x for source, x in z.items()}
         result = scores.score(Runs(z, psi, 0.1), (edges, edges), (joint, joint), memory, rng)
-        found.append([[float(result[f"{name}{part}"]) for part in ("_low", "", "_high")] for name in SCORES])
+        found.append([[float(result[f"{name}{part}"]) for part in ("_low", "", "_high")] for name in DISTANCES])
     low, value, high = np.moveaxis(np.array(found), -1, 0)
     if blocks < intervals.FEWEST:
         assert np.isnan([low, high]).all()
         assert result.attrs["interval_method"].startswith("none: ")
         return
     count = _Count()
-    for i, name in enumerate(SCORES):
+    for i, name in enumerate(DISTANCES):
         for bounds in zip(low[:, i], np.full(len(found), value[:, i].mean()), high[:, i], strict=True):
             count.add(name, *bounds)
     count.check()

@@ -265,7 +265,7 @@ def test_a_forced_run_that_was_stopped_is_resumed(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("l96closure.experiments.closure.forecast", stopped)
+        patch.setattr("l96closure.experiments.climate.stages.forecast", stopped)
         given = [*FINISHED, "run_dir=mine", "coarse.scheme=euler"]
         assert call(*given, "force=true", "stages=[integrate,forecast,diagnose]").status == 130
     assert call(*given, "stages=[report]", "force=true").status == 2

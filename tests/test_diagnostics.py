@@ -15,9 +15,10 @@ import pytest
 import xarray as xr
 from scipy import signal, stats
 
+import l96closure as lc
 from l96closure import diagnose
-from l96closure.attributes import ATTRIBUTES
-from l96closure.diagnostics import SCORES, climate, distances
+from l96closure.diagnostics import climate, distances, ring
+from l96closure.diagnostics.scorecard import DISTANCES
 
 F64 = npt.NDArray[np.float64]
 
@@ -166,7 +167,7 @@ def test_a_perfect_closure_scores_its_floor(times: int) -> None:
     # 20 stretches' worth of truth, or less than two: score and floor then are the same random quantity.
     truth, coarse = _truth(20_000, seed=7), _run((2, times, 6), seed=8)
     result = diagnose(truth, coarse)
-    for name in SCORES:
+    for name in DISTANCES:
         score, floor = float(result[name]), float(result[f"{name}_floor"])
         if times == 1000:
             spread = float(result[f"{name}_floor_std"])
@@ -179,7 +180,7 @@ def test_a_perfect_closure_scores_its_floor(times: int) -> None:
 
 def test_scores_see_a_wrong_climate() -> None:
     result = diagnose(_truth(20_000), _run((2, 1000, 6), seed=2, scale=1.5))
-    for name in SCORES:
+    for name in DISTANCES:
         assert result[name] > result[f"{name}_floor"] + 5 * result[f"{name}_floor_std"], name
 
 
@@ -201,15 +202,15 @@ def test_one_stretch_has_no_floor() -> None:
 def test_covariance_rows_against_numpy_and_a_loop() -> None:
     x = np.random.default_rng(9).standard_normal((2, 50, 5)) @ np.random.default_rng(10).standard_normal((5, 5))
     matrix = np.cov(x.reshape(-1, 5).T)
-    rows = climate.covariance_rows(x)
+    rows = ring.covariance_rows(x)
     for k in range(5):
-        for column, offset in enumerate(climate.ring_offsets(5)):
+        for column, offset in enumerate(ring.offsets(5)):
             assert rows[k, column] == pytest.approx(matrix[k, (k + offset) % 5])
 
 
 @pytest.mark.parametrize(("size", "first", "last"), [(12, -5, 6), (5, -2, 2), (4, -1, 2)])
 def test_ring_offsets(size: int, first: int, last: int) -> None:
-    offsets = climate.ring_offsets(size)
+    offsets = ring.offsets(size)
     assert (offsets[0], offsets[-1], len(offsets)) == (first, last, size)
 
 
@@ -310,7 +311,7 @@ def test_result_has_the_promised_variables_all_of_them_described() -> None:
                              ("return_period_z", "threshold"))
            for suffix in ("", "_low", "_high")},
         "psi_given_z_mean": ("source", "z_bin"), "psi_given_z_std": ("source", "z_bin"),
-        **{f"{name}{suffix}": () for name in SCORES for suffix in ("", "_floor", "_floor_std", "_low", "_high")},
+        **{f"{name}{suffix}": () for name in DISTANCES for suffix in ("", "_floor", "_floor_std", "_low", "_high")},
     }  # fmt: skip
     assert {name: result[name].dims for name in result.data_vars} == dims
     assert list(result["source"].values) == ["truth", "coarse"]
@@ -319,7 +320,8 @@ def test_result_has_the_promised_variables_all_of_them_described() -> None:
         "time_lag": 21,
         "wavenumber": 4, "frequency": 43, "probability": 11, "threshold": 7,
     }  # fmt: skip
-    assert set(map(str, result.variables)) <= set(ATTRIBUTES)
+    shared = {"k"}  # the file's attributes name it
+    assert all("long_name" in each.attrs for name, each in result.variables.items() if name not in shared)
     assert result.attrs["floor_stretches"] == 3
     assert result.attrs["floor_stretch_duration"] == pytest.approx(2 * 300 * 0.05)
     np.testing.assert_allclose(result["lag"], 0.05 * np.arange(21))
@@ -409,3 +411,49 @@ def test_bad_runs_are_refused(
 def test_bad_arguments_are_refused(argument: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(argument))):
         diagnose(_truth(300), _run((2, 50, 6), seed=2), **argument)  # type: ignore[arg-type]
+
+
+# Other grids
+
+
+def _on_a_grid(members: int | None, rng: np.random.Generator) -> xr.Dataset:
+    """White noise over three levels and two columns."""
+    shape = (300, 3, 2) if members is None else (members, 300, 3, 2)
+    dims = ("time", "lev", "column") if members is None else ("member", "time", "lev", "column")
+    fields = {name: (dims, rng.standard_normal(shape)) for name in ("z", "psi")}
+    return xr.Dataset(fields, coords={"time": 0.1 * np.arange(300)})
+
+
+def test_several_dimensions_are_as_the_sites_of_one() -> None:
+    rng = np.random.default_rng(0)
+    truth, coarse = _on_a_grid(None, rng), _on_a_grid(2, rng)
+    found = lc.diagnose(truth, coarse, dim=("lev", "column"), ring=False, bins=10, max_lag=1.0)
+    stacked = (
+        run.stack(k=("lev", "column")).drop_vars(("k", "lev", "column")).transpose(..., "k") for run in (truth, coarse)
+    )
+    as_one = lc.diagnose(*stacked, bins=10, max_lag=1.0)
+    xr.testing.assert_identical(found, as_one[list(found.variables)])
+    assert not {"covariance", "spectrum_z", "neighbour_correlation_z"} & set(found.data_vars)
+
+
+def test_a_ring_may_have_another_name() -> None:
+    rng = np.random.default_rng(1)
+    truth, coarse = (_on_a_grid(members, rng).isel(column=0) for members in (None, 2))
+    found = lc.diagnose(truth, coarse, dim="lev", bins=10, max_lag=1.0)
+    as_k = lc.diagnose(truth.rename(lev="k"), coarse.rename(lev="k"), bins=10, max_lag=1.0)
+    xr.testing.assert_identical(found, as_k.rename(k="lev"))
+    with pytest.raises(ValueError, match="ring = True is not allowed"):
+        lc.diagnose(truth, coarse, dim=("lev", "column"))
+
+
+def test_forecasts_on_a_grid_are_scored_as_whole_fields() -> None:
+    rng = np.random.default_rng(2)
+    dims = ("start", "member", "lead", "lev", "column")
+    forecast = xr.Dataset(
+        {"z": (dims, rng.standard_normal((25, 4, 2, 3, 2))), "observation": (("start", "lead", "lev", "column"),
+          rng.standard_normal((25, 2, 3, 2)))}, coords={"lead": [0.0, 0.1]},
+    )  # fmt: skip
+    reference = _on_a_grid(None, rng)
+    found = lc.verify(forecast, reference, dim=("lev", "column"))
+    flat = (data.stack(k=("lev", "column")).drop_vars(("k", "lev", "column")) for data in (forecast, reference))
+    xr.testing.assert_identical(found, lc.verify(*flat))

@@ -10,7 +10,7 @@ import xarray as xr
 from scipy import signal
 
 from l96closure import diagnose
-from l96closure.report import failures
+from l96closure.experiments.climate import failures
 
 _FIELDS = ("z", "psi", "residual")
 _ALL = (

@@ -19,8 +19,10 @@ from scipy import signal, stats
 import l96closure as lc
 from l96closure.closures.state import State, begin, following
 from l96closure.diagnostics import forecast as diagnostics
-from l96closure.figures import forecast as figures
-from l96closure.report import forecast as report
+from l96closure.experiments.climate import forecast_tables as report
+from l96closure.experiments.climate.figures import pictures
+from l96closure.plot import forecast as figures
+from l96closure.plot import style
 
 F64 = npt.NDArray[np.float64]
 K, F = 6, 8.0
@@ -516,10 +518,10 @@ def test_pictures_are_written_also_of_one_forecast_without_spread(
     made: tuple[xr.Dataset, xr.Dataset], tmp_path: Path
 ) -> None:
     data = made[0].assign(z=made[0]["z"] * 0 + made[0]["z"].isel(member=0))
-    pictures = figures.save_all(tmp_path, data, lc.verify(data, climate))
-    assert [picture.name for picture in pictures] == ["forecast_skill", "rank_histograms", "plumes"]
-    assert all(picture.path.read_bytes().startswith(b"\x89PNG") for picture in pictures)
-    assert all(picture.caption.endswith(".") for picture in pictures)
+    saved = style.save_all(tmp_path, pictures(lc.verify(data, climate), ensemble=data))
+    assert [picture.name for picture in saved] == ["forecast_skill", "rank_histograms", "plumes"]
+    assert all(picture.path.read_bytes().startswith(b"\x89PNG") for picture in saved)
+    assert all(picture.caption.endswith(".") for picture in saved)
 
 
 @pytest.mark.parametrize(("spread", "verdict"), [(0.3, "too narrow"), (1.0, "as wide as"), (4.0, "too wide")])

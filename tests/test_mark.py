@@ -15,9 +15,9 @@ from scipy import stats
 
 import l96closure as lc
 from l96closure.diagnostics.marks import beside_mark
-from l96closure.experiments.closure import WORKFLOW
-from l96closure.figures import forecast as figures
-from l96closure.report import forecast as report
+from l96closure.experiments.climate import forecast_tables as report
+from l96closure.experiments.climate.stages import WORKFLOW
+from l96closure.plot import forecast as figures
 
 F64 = npt.NDArray[np.float64]
 DT, EVERY = 1e-3, 25

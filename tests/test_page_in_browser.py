@@ -14,7 +14,7 @@ import xarray as xr
 from command_line import TINY
 
 from l96closure import cli, compare, report
-from l96closure.figures import style
+from l96closure.plot import style
 
 pytestmark = pytest.mark.slow  # a browser opens every page
 

@@ -13,10 +13,11 @@ import pytest
 import xarray as xr
 from scipy import signal, stats
 
-from l96closure.attributes import ATTRIBUTES
+from l96closure import plot
 from l96closure.diagnostics.reliability import DECILES, pit
-from l96closure.figures import reliability as figures
-from l96closure.report import reliability as report
+from l96closure.experiments.climate import tables as report
+from l96closure.experiments.climate.figures import pictures
+from l96closure.plot import style
 
 F64 = npt.NDArray[np.float64]
 
@@ -58,7 +59,7 @@ def test_shares_are_those_of_the_known_law(sites: int, spread: float, shift: flo
         assert least > 0.0
     np.testing.assert_allclose(value, [(u.values <= p).mean() - p for p in DECILES])
     np.testing.assert_allclose(result["pit_density"], np.histogram(u.values, bins=10, range=(0, 1), density=True)[0])
-    assert set(map(str, result.variables)) <= set(ATTRIBUTES)
+    assert all(variable.attrs["long_name"] for variable in result.variables.values())
 
 
 def test_memory_of_u_is_told_and_widens_the_intervals() -> None:
@@ -97,7 +98,7 @@ def test_a_short_record_has_no_intervals() -> None:
     for name in ("pit_error", "pit_largest_error", "pit_density"):
         assert result[f"{name}_low"].isnull().all()
         assert result[f"{name}_high"].isnull().all()
-    (table,) = report.tables(result)
+    (table,) = report.law(result)
     assert not any("nan" in cell for row in table.rows for cell in row.cells)
     assert "not given where fewer than 20 stretches of time are independent" in table.note
 
@@ -121,15 +122,15 @@ def test_what_is_no_record_of_probabilities_is_refused(change, message: str) -> 
 
 def test_table_and_picture_show_the_numbers(tmp_path: Path) -> None:
     result = pit(probabilities(3000, 4, np.random.default_rng(8), spread=0.8), max_lag=1.0)
-    (table,) = report.tables(result)
+    (table,) = report.law(result)
     assert [row.label for row in table.rows] == [*(f"{p:g}" for p in DECILES), "largest"]
     first = float(result["pit_error"][0])
     assert table.rows[0].cells[:2] == (f"{first + 0.1:.4f}", f"{first:+.4f}")
     assert table.rows[-1].cells[1] == f"{float(result['pit_largest_error']):.4f}"
-    histogram, errors, memory = figures.reliability(result).axes
+    histogram, errors, memory = plot.reliability(result).axes
     np.testing.assert_array_equal(histogram.patches[0].get_data().values, result["pit_density"])
     np.testing.assert_array_equal(errors.lines[0].get_ydata(), result["pit_error"])
     np.testing.assert_array_equal(memory.lines[0].get_ydata(), result["pit_autocorrelation"])
-    (picture,) = figures.save_all(tmp_path, result)
+    (picture,) = style.save_all(tmp_path, pictures(result))
     assert picture.path.read_bytes().startswith(b"\x89PNG")
-    assert figures.save_all(tmp_path, xr.Dataset()) == report.tables(xr.Dataset()) == []
+    assert style.save_all(tmp_path, pictures(xr.Dataset())) == report.law(xr.Dataset()) == []

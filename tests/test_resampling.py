@@ -9,7 +9,8 @@ import xarray as xr
 from scipy import signal
 
 from l96closure import diagnose
-from l96closure.diagnostics import SCORES, distances, intervals, resampling
+from l96closure.diagnostics import distances, intervals, resampling
+from l96closure.diagnostics.scorecard import DISTANCES
 
 F64 = npt.NDArray[np.float64]
 
@@ -110,7 +111,7 @@ def test_scores_come_with_an_interval_that_a_seed_repeats() -> None:
     truth, coarse = _run(8000, 3).isel(member=0), _run(1000, 4, members=2)
     result, again, other = (diagnose(truth, coarse, rng=seed) for seed in (1, 1, 2))
     xr.testing.assert_identical(result, again)
-    for name in SCORES:
+    for name in DISTANCES:
         assert result[f"{name}_low"] < result[name] < result[f"{name}_high"]
         assert result[name] == other[name]
         assert result[f"{name}_high"] != other[f"{name}_high"]
@@ -123,6 +124,6 @@ def test_scores_come_with_an_interval_that_a_seed_repeats() -> None:
 def test_runs_without_enough_independent_blocks_have_no_interval() -> None:
     result = diagnose(_run(4000, 5).isel(member=0), _run(300, 6))
     assert result.attrs["interval_blocks"] == 0
-    for name in SCORES:
+    for name in DISTANCES:
         assert np.isnan(result[f"{name}_low"])
         assert np.isnan(result[f"{name}_high"])

@@ -19,9 +19,9 @@ from l96closure import coarse, noise, schemes
 from l96closure.bridge import sinkhorn
 from l96closure.closures import Analog, PolynomialAR1, Quantiles, SchrodingerBridge
 from l96closure.coarse import BlowUpError
-from l96closure.experiments import closure
-from l96closure.experiments.chains import Lengths, Sampling, generate
-from l96closure.experiments.settings import Settings
+from l96closure.experiments.climate import stages as closure
+from l96closure.experiments.climate.settings import Settings
+from l96closure.experiments.sampling.chains import Lengths, Sampling, generate
 from l96closure.restart import Evaluations, Restart, generator_state, restore_generator
 from l96closure.systems import kuramoto_sivashinsky, lorenz96, lorenz96_core
 

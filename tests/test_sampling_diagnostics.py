@@ -9,8 +9,9 @@ import pytest
 import xarray as xr
 
 from l96closure import bridge, targets
-from l96closure.diagnostics import bistable, gaussian
-from l96closure.experiments.chains import Lengths
+from l96closure.experiments.bistable import diagnostics as bistable
+from l96closure.experiments.gaussian import diagnostics as gaussian
+from l96closure.experiments.sampling.chains import Lengths
 
 # The Gaussian
 

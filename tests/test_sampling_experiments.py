@@ -49,7 +49,13 @@ def test_a_run_fills_its_folder(call: Call, tmp_path: Path, tiny: tuple[str, ...
     assert outcome.status == 0, outcome.err
     folder = outcome.folder
     assert folder.parent == tmp_path / "runs" / tiny[0].removeprefix("experiment=")
-    assert {file.name for file in folder.iterdir()} == FILES | {"figures", "report.html", ".hydra", "run.log"}
+    assert {file.name for file in folder.iterdir()} == FILES | {
+        "figures",
+        "report.html",
+        "manifest.json",
+        ".hydra",
+        "run.log",
+    }
     assert {file.name for file in (folder / "figures").iterdir()} == PICTURES[tiny]
     assert "replay score" in outcome.out
     page = (folder / "report.html").read_text(encoding="utf-8")

@@ -9,19 +9,21 @@ import pytest
 import xarray as xr
 
 from l96closure import report
-from l96closure.figures import bistable as bistable_figures
-from l96closure.figures import chains as chain_figures
-from l96closure.figures import gaussian as gaussian_figures
-from l96closure.report import bistable as bistable_words
-from l96closure.report import chains as chain_words
-from l96closure.report import gaussian as gaussian_words
+from l96closure.experiments.bistable import figures as bistable_figures
+from l96closure.experiments.bistable import report as bistable_words
+from l96closure.experiments.bistable import stages as bistable
+from l96closure.experiments.gaussian import figures as gaussian_figures
+from l96closure.experiments.gaussian import report as gaussian_words
+from l96closure.experiments.gaussian import stages as gaussian
+from l96closure.experiments.sampling import figures as chain_figures
+from l96closure.experiments.sampling import report as chain_words
 
 # Words
 
 
 def test_good_chains_are_not_warned_of(gaussian_data: Any, bistable_data: xr.Dataset) -> None:
-    assert gaussian_words.warnings(gaussian_data[2]) == []
-    assert bistable_words.warnings(bistable_data) == []
+    for data in (gaussian_data[2], bistable_data):
+        assert chain_words.warnings(data, "scored quantity") == []
 
 
 @pytest.mark.parametrize(
@@ -58,7 +60,7 @@ def test_what_has_no_standard_error_is_not_judged_by_one(gaussian_data: Any) -> 
     data = gaussian_data[2]  # three training sets
     assert data["covariance_se"].sel(source="split").isnull().all()
     assert data["covariance_se"].attrs["interval_method"] == "none: fewer than 5 training sets"
-    text = gaussian_words.headline(data) + gaussian_words.score_table(data)
+    text = gaussian_words.headline(data) + gaussian.PAGE.text(data)
     assert "nan" not in text
     assert "of unknown error (fewer than 5 chains or training sets)" in text
     assert "none is given for fewer than 5" in text
@@ -69,7 +71,7 @@ def test_what_has_no_standard_error_is_not_judged_by_one(gaussian_data: Any) -> 
 
 
 def test_tables_show_the_numbers(gaussian_data: Any, bistable_data: xr.Dataset) -> None:
-    covariance, chain = gaussian_words.tables(gaussian_data[2])
+    covariance, chain = gaussian_words.table(gaussian_data[2]), chain_words.chain_table(gaussian_data[2])
     assert covariance.columns == ("covariance", "exact", "training", "split", "euler", "split, M → ∞")
     assert [row.label for row in covariance.rows][:2] == ["variance", "covariance at distance 1"]
     assert covariance.rows[0].cells[1:] == (
@@ -78,12 +80,12 @@ def test_tables_show_the_numbers(gaussian_data: Any, bistable_data: xr.Dataset) 
         f"{float(gaussian_data[2]['predicted_covariance'].sel(offset=0)):.4g}",
     )  # fmt: skip
     assert chain.columns == ("chains", "split", "euler")
-    trajectories, _ = bistable_words.tables(bistable_data)
+    trajectories = bistable_words.table(bistable_data)
     assert trajectories.columns == ("statistic", "training", "split", "euler")
-    for words, data in ((gaussian_words, gaussian_data[2]), (bistable_words, bistable_data)):
-        text = words.score_table(data)
-        assert all(row.label in text for table in words.tables(data) for row in table.rows)
-        assert words.headline(data).endswith(".")
+    for stages, table, data in ((gaussian, covariance, gaussian_data[2]), (bistable, trajectories, bistable_data)):
+        text = stages.PAGE.text(data)
+        assert all(row.label in text for shown in (table, chain) for row in shown.rows)
+        assert stages.PAGE.headline(data).endswith(".")
 
 
 # Figures

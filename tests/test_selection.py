@@ -13,9 +13,12 @@ from command_line import Call
 from test_cli import TINY
 
 import l96closure as lc
-from l96closure import closures, report
+from l96closure import closures
 from l96closure.closures import Chain, SchrodingerBridge, Trend
-from l96closure.figures import closure as figures
+from l96closure.experiments.climate import closure_tables
+from l96closure.experiments.climate.figures import pictures
+from l96closure.plot import selection as figures
+from l96closure.plot import style
 
 MODEL = lc.TwoScaleLorenz96(K=6, J=4)
 
@@ -86,12 +89,12 @@ def test_the_figure_marks_the_chosen_one(truth: xr.Dataset, tmp_path: Path) -> N
         assert np.array_equal(every[:, 0], closure.selection[name])
         assert np.array_equal(chosen, every[2:])
     assert [tick.get_text() for tick in held_out.get_yticklabels()] == figures.candidate_names(closure.selection)
-    (picture,) = figures.save_all(tmp_path, closure)
+    (picture,) = style.save_all(tmp_path, pictures(xr.Dataset(), closure=closure))
     assert picture.path.stat().st_size > 10_000
     alone = SchrodingerBridge.fit(truth, CANDIDATES, Trend(2, 1))
     assert len(figures.choice(alone.selection).axes) == 1
-    assert not figures.save_all(tmp_path, closures.Polynomial.fit(truth))
-    assert [table.columns[0] for table in report.closure.tables(alone)] == ["part", "candidate"]
+    assert not pictures(xr.Dataset(), closure=closures.Polynomial.fit(truth))
+    assert [table.columns[0] for table in closure_tables.tables(alone)] == ["part", "candidate"]
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import xarray as xr
 from scipy import signal
 
 from l96closure import diagnose
-from l96closure.diagnostics import climate, intervals, spectra
+from l96closure.diagnostics import climate, intervals, ring
 
 F64 = npt.NDArray[np.float64]
 
@@ -42,21 +42,21 @@ def run(x: F64, psi: F64, step: float = 0.1) -> xr.Dataset:
 def test_correlation_in_space_and_time_is_that_of_a_loop(sites: int, members: int) -> None:
     lags = 5
     x = np.random.default_rng(1).standard_normal((members, 60, sites)).cumsum(axis=1)
-    found, errors = climate.space_time_correlation(x, lags)
+    found, errors = ring.space_time_correlation(x, lags)
     assert found.shape == errors.shape == (sites, lags)
     a = x - x.mean()
-    for i, offset in enumerate(climate.ring_offsets(sites)):
+    for i, offset in enumerate(ring.offsets(sites)):
         for lag in range(lags):
             later = np.roll(a, -offset, axis=2)[:, lag:]
             assert found[i, lag] == pytest.approx((a[:, : 60 - lag] * later).mean() / x.var())
-    every = climate.space_time_correlation(x, lags, every=2)
+    every = ring.space_time_correlation(x, lags, every=2)
     np.testing.assert_allclose(every[0], found[:, ::2], rtol=1e-12)
 
 
 def test_at_no_distance_it_is_the_autocorrelation_errors_included() -> None:
     x = coloured((2, 3000, 5), np.array([1.0, 2.0, 0.5]), np.random.default_rng(2))
-    both = climate.space_time_correlation(x, 20), climate.autocorrelation(x, 20)
-    here = int(np.argmin(np.abs(climate.ring_offsets(5))))
+    both = ring.space_time_correlation(x, 20), climate.autocorrelation(x, 20)
+    here = int(np.argmin(np.abs(ring.offsets(5))))
     for in_space, in_time in zip(*both, strict=True):
         np.testing.assert_allclose(in_space[here], in_time, rtol=1e-9, atol=1e-12)
 
@@ -64,8 +64,8 @@ def test_at_no_distance_it_is_the_autocorrelation_errors_included() -> None:
 def test_a_wave_is_seen_to_travel() -> None:
     site = np.arange(8)
     x = np.cos(2 * np.pi * (site - 0.5 * np.arange(400)[:, None]) / 8)[None]
-    correlation, _ = climate.space_time_correlation(x, 5)
-    ahead, behind = (int(np.flatnonzero(climate.ring_offsets(8) == offset)[0]) for offset in (2, -2))
+    correlation, _ = ring.space_time_correlation(x, 5)
+    ahead, behind = (int(np.flatnonzero(ring.offsets(8) == offset)[0]) for offset in (2, -2))
     assert correlation[ahead, 4] == pytest.approx(1.0)  # half a site a step
     assert correlation[behind, 4] == pytest.approx(-1.0, abs=0.01)
 
@@ -73,8 +73,8 @@ def test_a_wave_is_seen_to_travel() -> None:
 def test_correlations_are_those_of_a_known_law_within_their_errors() -> None:
     gain = np.array([0.5, 1.5, 1.0, 0.7])
     x = coloured((1, 20_000, 6), gain, np.random.default_rng(3))
-    found, errors = climate.space_time_correlation(x, 4)
-    covariance = covariance_of(gain, 6)[np.abs(climate.ring_offsets(6))]
+    found, errors = ring.space_time_correlation(x, 4)
+    covariance = covariance_of(gain, 6)[np.abs(ring.offsets(6))]
     expected = covariance[:, None] / covariance_of(gain, 6)[0] * _PHI ** np.arange(4)
     assert (np.abs(found - expected) <= 4 * errors + 1e-12).all()
 
@@ -130,7 +130,7 @@ def test_runs_too_short_have_ratios_without_intervals() -> None:
 
 def test_wavenumbers_that_carry_little_do_not_decide() -> None:
     truth = np.array([1.0, 2.0, 1e-3, 0.0])
-    compared = spectra.compare(truth, 0.01 * truth, truth * np.array([1.1, 0.8, 9.0, 1.0]), 0.01 * truth)
+    compared = ring.compare(truth, 0.01 * truth, truth * np.array([1.1, 0.8, 9.0, 1.0]), 0.01 * truth)
     assert compared.error == pytest.approx(0.2)
     assert compared.error_low < 0.2 < compared.error_high < 0.3
     assert np.isnan(compared.ratio[3])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import numpy as np
@@ -10,16 +11,18 @@ import xarray as xr
 from l96closure import checks
 from l96closure.diagnostics import resampling
 from l96closure.diagnostics.runs import align, lag_time
-from l96closure.diagnostics.scores import PARTS, SCORES, score
+from l96closure.diagnostics.scores import score
 from l96closure.diagnostics.statistics import grid, statistics
 
-__all__ = ["PARTS", "SCORES", "diagnose"]
+__all__ = ["diagnose"]
 
 
 def diagnose(
     truth: xr.Dataset,
     coarse: xr.Dataset,
     *,
+    dim: str | Sequence[str] = "k",
+    ring: bool = True,
     bins: int = 50,
     max_lag: float | timedelta | np.timedelta64 = 5.0,
     rng: np.random.Generator | int = 0,
@@ -37,6 +40,8 @@ def diagnose(
     truth : ``z`` and ``psi`` of dims (time, k), uniform time step.
     coarse : ``z`` and ``psi`` of dims (member, time, k), uniform time step; one of the two steps
         is a whole multiple of the other.
+    dim : dimension of the grid, or several, in the place of ``k``.
+    ring : whether the sites are a ring, along which there are covariances, correlations and spectra.
     bins : number of bins of z and of psi, >= 2; they span the truth's range and a tenth of it on either
         side. What lies outside counts in the Hellinger distance as two further bins.
     max_lag : longest lag in model time units, one time step or more; cut to half of the shorter record. Where times
@@ -58,14 +63,15 @@ def diagnose(
     - ``autocorrelation_z``, ``autocorrelation_psi``, ``autocorrelation_residual`` (source, lag) at every common time
       step, each with ``_se``. The residual is psi less a polynomial in z of degree eight, fitted to the truth;
     - ``space_time_correlation_z``, ``_psi`` and ``_residual`` (source, offset, time_lag), between x_k(t) and
-      x_{k + offset}(t + time_lag), at no more than 101 of these lags, :func:`climate.space_time_correlation`, and
+      x_{k + offset}(t + time_lag), at no more than 101 of these lags, :func:`ring.space_time_correlation`, and
       ``neighbour_correlation_z``, ``_psi`` and ``_residual`` (source), the same between neighbours at one time, each
       with ``_se``; NaN for a ring of one site, which has no neighbour;
-    - ``spectrum_z``, ``spectrum_psi`` (source, wavenumber) with ``_se``, :func:`spectra.along_the_ring`, and
-      ``power_z``, ``power_psi`` (source, frequency) of segments four times ``max_lag`` long, :func:`spectra.in_time`;
+    - ``spectrum_z``, ``spectrum_psi`` (source, wavenumber) with ``_se``, :func:`ring.spectrum`, and
+      ``power_z``, ``power_psi`` (source, frequency) of segments four times ``max_lag`` long,
+      :func:`climate.power_spectrum`;
     - ``spectrum_ratio_z``, ``spectrum_ratio_psi`` (wavenumber), coarse run over truth, and ``spectrum_error_z``,
       ``spectrum_error_psi``, the largest relative error over the wavenumbers that carry variance, each with the bounds
-      ``_low`` and ``_high``, :func:`spectra.compare`;
+      ``_low`` and ``_high``, :func:`ring.compare`;
     - ``quantile_z``, ``quantile_psi`` (source, probability), :func:`tails.quantiles`, and ``return_period_z`` (source,
       threshold) at quantiles of the truth, :func:`tails.return_periods`, each with the bounds ``_low`` and ``_high``;
     - ``psi_given_z_mean``, ``psi_given_z_std`` (source, z_bin), NaN where a bin has fewer than thirty values;
@@ -98,8 +104,11 @@ def diagnose(
     True
     """
     bins = checks.integer("bins", bins, 2)
-    runs = align(truth, coarse)
-    on = grid(runs, bins, lag_time(max_lag, truth, runs.step))
+    dims = (dim,) if isinstance(dim, str) else tuple(dim)
+    if checks.boolean("ring", ring) and len(dims) != 1:
+        checks.reject("ring", ring, f"False on a grid of {len(dims)} dimensions")
+    runs = align(truth, coarse, dims)
+    on = grid(runs, bins, lag_time(max_lag, truth, runs.step), ring)
     described = statistics(runs, on)
     memory = max(
         resampling.decorrelation_time(correlation)
@@ -107,4 +116,6 @@ def diagnose(
         for correlation in described[f"autocorrelation_{name}"].values
     )
     scores = score(runs, on.edges, on.joint_edges, memory, np.random.default_rng(rng))
+    if ring:
+        described = described.rename(k=dims[0])
     return scores.assign(described).assign_attrs(common_time_step=runs.step, decorrelation_time=memory * runs.step)

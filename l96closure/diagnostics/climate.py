@@ -1,4 +1,4 @@
-"""Climate statistics of one run: moments, densities, psi given z, correlations in space and time."""
+"""Climate statistics of one run: moments, densities, psi given z, correlations and spectra in time."""
 
 from __future__ import annotations
 
@@ -17,53 +17,18 @@ __all__ = [
     "autocorrelation",
     "batch_standard_errors",
     "conditional_moments",
-    "covariance_rows",
     "density",
     "joint_density",
     "long_enough",
-    "ring_offsets",
-    "space_time_correlation",
+    "pairs_by_batch",
+    "power_spectrum",
+    "ratio_of_sums",
 ]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 _FEWEST = 30  # samples in a bin below which its conditional moments are noise
-
-
-def ring_offsets(size: int) -> IntArray:
-    """Signed distances along a ring, 0 in the middle: -5, ..., 6 for twelve sites.
-
-    Parameters
-    ----------
-    size : number of sites.
-
-    Returns
-    -------
-    (size,), ascending.
-    """
-    return np.arange(-((size - 1) // 2), size // 2 + 1)
-
-
-def covariance_rows(x: FloatArray) -> FloatArray:
-    """Return the rows of the covariance matrix of the sites, each centred at its own site by periodicity.
-
-    Figure 4 (left) of Gottwald & Reich (2024).
-
-    Parameters
-    ----------
-    x : (member, time, k).
-
-    Returns
-    -------
-    C[k, o] = cov(x_k, x_{k + offset_o}) of shape (k, offset), with the offsets of :func:`ring_offsets`;
-    each site has its own mean removed.
-    """
-    size = x.shape[-1]
-    matrix = np.atleast_2d(np.cov(x.reshape(-1, size), rowvar=False))  # of one site it is a number
-    site = np.arange(size)[:, np.newaxis]
-    rows: FloatArray = matrix[site, (site + ring_offsets(size)) % size]
-    return rows
 
 
 def density(x: FloatArray, edges: FloatArray) -> FloatArray:
@@ -123,51 +88,25 @@ def autocorrelation(x: FloatArray, lags: int) -> tuple[FloatArray, FloatArray]:
         return np.full(lags, np.nan), np.full(lags, np.nan)
     anomaly = x - x.mean()
     sums, pairs = [], []
-    for first, longer, counts in _batches(anomaly, lags):  # one batch at a time keeps the transforms small
+    for first, longer, counts in pairs_by_batch(anomaly, lags):  # one batch at a time keeps the transforms small
         sums.append(lagged_products(first, longer, lags))
         pairs.append(counts)
-    correlation, error = _ratio_of_sums(np.array(sums), np.array(pairs), 0)
+    correlation, error = ratio_of_sums(np.array(sums), np.array(pairs), 0)
     return correlation, error if long_enough(anomaly) else np.full(lags, np.nan)
 
 
-def space_time_correlation(x: FloatArray, lags: int, every: int = 1) -> tuple[FloatArray, FloatArray]:
-    """Correlation of x_k(t) with x_{k + o}(t + l) along the ring, averaged over members and sites, with standard error.
-
-    Not the same for o and -o at lags other than 0, where waves travel. Errors as in :func:`autocorrelation`, which is
-    the column o = 0.
+def pairs_by_batch(x: npt.NDArray[Any], lags: int) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any], IntArray]]:
+    """Yield the batches of a series for lagged products.
 
     Parameters
     ----------
-    x : (member, time, k).
-    lags : number of lags, at most the number of times; the first is 0.
-    every : only each ``every``-th of them is returned.
+    x : (member, time, column).
+    lags : number of lags, the first of which is 0.
 
-    Returns
-    -------
-    Two arrays (offset, lag) with the offsets of :func:`ring_offsets` and ceil(lags / every) lags; NaN as in
-    :func:`autocorrelation`.
-    """
-    offsets = ring_offsets(x.shape[-1])
-    shape = offsets.size, -(-lags // every)
-    if np.ptp(x) == 0:
-        return np.full(shape, np.nan), np.full(shape, np.nan)
-    anomaly = x - x.mean()
-    sums, pairs = [], []
-    for first, longer, counts in _batches(scipy.fft.rfft(anomaly, axis=-1), lags):
-        size = scipy.fft.next_fast_len(max(len(first) + lags, len(longer)))
-        a, b = (scipy.fft.fft(waves, size, axis=0) for waves in (first, longer))
-        products = scipy.fft.ifft(a.conj() * b, axis=0)[:lags:every]
-        sums.append(scipy.fft.irfft(products, x.shape[-1], axis=1).T[offsets].ravel())
-        pairs.append(np.tile(counts[::every], offsets.size))
-    here = int(np.argmin(np.abs(offsets))) * shape[1]
-    correlation, error = (each.reshape(shape) for each in _ratio_of_sums(np.array(sums), np.array(pairs), here))
-    return correlation, error if long_enough(anomaly) else np.full(shape, np.nan)
-
-
-def _batches(x: npt.NDArray[Any], lags: int) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any], IntArray]]:
-    """Yield the batches of a series (member, time, column) for lagged products.
-
-    Each with the times that the products reach, and how many pairs begin in it, for each lag.
+    Yields
+    ------
+    tuple
+        A batch, the times that its products reach, and how many pairs begin in it, for each lag.
     """
     members, times = x.shape[:2]
     starts = np.linspace(0, times, intervals.batches_of(members, times) + 1).astype(int)
@@ -177,7 +116,7 @@ def _batches(x: npt.NDArray[Any], lags: int) -> Iterator[tuple[npt.NDArray[Any],
             yield member[start:end], member[start : end + lags - 1], pairs
 
 
-def _ratio_of_sums(sums: FloatArray, pairs: IntArray, zero: int) -> tuple[FloatArray, FloatArray]:
+def ratio_of_sums(sums: FloatArray, pairs: IntArray, zero: int) -> tuple[FloatArray, FloatArray]:
     """Return correlations (column,) and their standard errors from the sums of products of batches.
 
     Parameters
@@ -185,6 +124,10 @@ def _ratio_of_sums(sums: FloatArray, pairs: IntArray, zero: int) -> tuple[FloatA
     sums : (batch, column).
     pairs : number of products in each sum, of the same shape.
     zero : column of the variance.
+
+    Returns
+    -------
+    Two arrays (column,).
     """
     covariance = sums.sum(axis=0) / pairs.sum(axis=0)
     correlation: FloatArray = covariance / covariance[zero]
@@ -257,6 +200,28 @@ def long_enough(x: FloatArray) -> bool:
     True or False.
     """
     return bool(intervals.independent_values(_first_two_moments(x - x.mean())).all())
+
+
+def power_spectrum(x: FloatArray, step: float, segment: int) -> FloatArray:
+    """Frequency spectrum: power spectral density by the method of Welch (1967, IEEE Trans. Audio 15, 70-73).
+
+    Averaged over members, sites and Hann-windowed segments that overlap by half. The mean over everything is removed,
+    not that of each segment, which would take the slowest variations with it.
+
+    Parameters
+    ----------
+    x : (member, time, k).
+    step : time step in model time units.
+    segment : number of times in a segment, at most those of ``x``.
+
+    Returns
+    -------
+    The one-sided density (segment // 2 + 1,) at 0, 1 / (segment step), ... cycles per model time unit; its integral is
+    the variance.
+    """
+    _, power = scipy.signal.welch(x - x.mean(), fs=1 / step, nperseg=segment, detrend=False, axis=1)
+    mean: FloatArray = power.mean(axis=(0, 2))
+    return mean
 
 
 def _first_two_moments(anomaly: FloatArray) -> FloatArray:

@@ -6,12 +6,16 @@ without intervals, and brings Bottleneck, whose presence changes how xarray sums
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks
+from l96closure.attributes import labelled
 from l96closure.diagnostics import field_scores, intervals
+from l96closure.diagnostics.scorecard import FORECASTS
 
 __all__ = ["fair_crps", "headline_leads", "mean_difference", "rank_shares", "verify"]
 
@@ -23,6 +27,11 @@ _RESAMPLES = 1000
 _ALIKE = 0.25  # correlation of consecutive observations, from which on their starts are not independent
 _GROUP = 5  # autocorrelation times in a group of starts that is independent of the next
 _HEADLINE = (0.25, 0.5, 1.0)  # of the longest lead
+_NAMES = {
+    "rank": "number of members below the truth",
+    "rank_histogram": "relative frequency of the rank of the truth among the members",
+    **{name: score.label for name, score in FORECASTS.items()},
+}
 
 
 def mean_difference(x: FloatArray) -> FloatArray:
@@ -84,13 +93,20 @@ def rank_shares(x: FloatArray, y: FloatArray) -> FloatArray:
     return shares
 
 
-def verify(forecast: xr.Dataset, reference: xr.Dataset, *, rng: np.random.Generator | int = 0) -> xr.Dataset:
+def verify(
+    forecast: xr.Dataset,
+    reference: xr.Dataset,
+    *,
+    dim: str | Sequence[str] = "k",
+    rng: np.random.Generator | int = 0,
+) -> xr.Dataset:
     """Score ensemble forecasts by lead time.
 
     Parameters
     ----------
     forecast : ``z`` (start, member, lead, k) and ``observation`` (start, lead, k), from :func:`l96closure.forecast`.
     reference : ``z`` (time, k), whose climate is the forecast of no skill.
+    dim : dimension of the grid, or several, in the place of ``k``.
     rng : generator or seed of the resampling behind the intervals.
 
     Returns
@@ -129,9 +145,12 @@ def verify(forecast: xr.Dataset, reference: xr.Dataset, *, rng: np.random.Genera
     >>> bool(scores["crps"][-1] < scores["crps_climatology"])
     True
     """
-    x = checks.variable("forecast", forecast, "z", ("start", "lead", "k", "member"))
-    y = checks.variable("forecast", forecast, "observation", ("start", "lead", "k"))
-    climate = checks.variable("reference", reference, "z", ("time", "k"))
+    grid = (dim,) if isinstance(dim, str) else tuple(dim)
+    x = checks.variable("forecast", forecast, "z", ("start", "lead", *grid, "member"))
+    x = x.reshape(*x.shape[:2], -1, x.shape[-1])
+    y = checks.variable("forecast", forecast, "observation", ("start", "lead", *grid)).reshape(x.shape[:3])
+    climate = checks.variable("reference", reference, "z", ("time", *grid))
+    climate = climate.reshape(len(climate), -1)
     for dim, size in (("start", x.shape[0]), ("member", x.shape[3])):
         checks.integer(f"forecast.sizes['{dim}']", size, 2)
     by_start = np.stack([_mean_scores(*start) for start in zip(x, y, strict=True)])
@@ -161,7 +180,7 @@ def verify(forecast: xr.Dataset, reference: xr.Dataset, *, rng: np.random.Genera
         scores[name] = dims, estimate
         for part, values in zip(("_low", "_high"), bounds[name], strict=True):
             scores[name + part] = dims, values, told
-    return scores
+    return labelled(scores, _NAMES)
 
 
 def headline_leads(scores: xr.Dataset) -> list[float]:

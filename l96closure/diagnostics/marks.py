@@ -7,12 +7,19 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks
+from l96closure.attributes import labelled
 from l96closure.diagnostics import intervals
 from l96closure.diagnostics.forecast import fair_crps, verify
 
 __all__ = ["beside_mark"]
 
 FloatArray = npt.NDArray[np.float64]
+
+_NAMES = {
+    "crps_mark": "fair continuous ranked probability score of the full model, spun up along z",
+    "rmse_mark": "root mean square error of the ensemble mean of the full model, spun up along z",
+    "crps_above_mark": "score of the forecasts less that of the full model, spun up along z",
+}
 
 
 def beside_mark(
@@ -61,7 +68,7 @@ def beside_mark(
     scores["crps_above_mark"] = "lead", mean
     for part, values in (("_low", mean - half), ("_high", mean + half)):
         scores[f"crps_above_mark{part}"] = "lead", values, told
-    return scores
+    return labelled(scores, _NAMES)
 
 
 def _check_alike(forecast: xr.Dataset, mark: xr.Dataset) -> None:

@@ -9,8 +9,10 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks
+from l96closure.attributes import labelled
 from l96closure.diagnostics import climate, intervals
 from l96closure.diagnostics.runs import lag_time
+from l96closure.diagnostics.scorecard import LAW
 from l96closure.series import time_step
 
 __all__ = ["DECILES", "pit"]
@@ -25,6 +27,16 @@ _MOST_LAGS = 101
 _WHERE = f"by batch means of {intervals.FEWEST} stretches of time or more, all sites together, 95 %"
 _SHARES = f"Korn & Graubard (1998), {_WHERE}; NaN where these are not independent"
 _LARGEST = f"from intervals that hold all deciles at once (Bonferroni), {_WHERE}; NaN where these are not independent"
+
+_NAMES = {
+    "decile": "probability that the law gives to smaller values",
+    "pit_bin": "probability that the law gives to smaller values, centre of the bin",
+    "pit_lag": "time lag in model time units",
+    "pit_error": "share of held-out values below a decile of the law, less the decile",
+    "pit_density": "probability density of the law's probabilities of held-out values",
+    "pit_autocorrelation": "autocorrelation in time of the law's probabilities of held-out values",
+    LAW.name: LAW.label,
+}
 
 
 def pit(
@@ -88,7 +100,7 @@ def pit(
     ):
         for part, values in zip(("", "_low", "_high"), bounded, strict=True):
             dataset[name + part] = dims, values, {"interval_method": method} if part else {}
-    return dataset
+    return labelled(dataset, _NAMES)
 
 
 def _known(probabilities: xr.DataArray) -> tuple[FloatArray, float, xr.Dataset]:

@@ -38,13 +38,14 @@ class Runs(NamedTuple):
         return min(int(x.shape[1]) for x in self.z.values())
 
 
-def align(truth: xr.Dataset, coarse: xr.Dataset) -> Runs:
+def align(truth: xr.Dataset, coarse: xr.Dataset, grid: tuple[str, ...] = ("k",)) -> Runs:
     """Check two runs and take both at the coarser of their two time steps.
 
     Parameters
     ----------
     truth : ``z`` and ``psi`` of dims (time, k), uniform time step.
     coarse : ``z`` and ``psi`` of dims (member, time, k), uniform time step.
+    grid : the dimensions in the place of ``k``; their sites are counted through.
 
     Returns
     -------
@@ -56,11 +57,12 @@ def align(truth: xr.Dataset, coarse: xr.Dataset) -> Runs:
         As :func:`l96closure.diagnose` says.
     """
     fields = {
-        "truth": _arrays("truth", truth, ("time", "k")),
-        "coarse": _arrays("coarse", coarse, ("member", "time", "k")),
+        "truth": _arrays("truth", truth, ("time", *grid)),
+        "coarse": _arrays("coarse", coarse, ("member", "time", *grid)),
     }
-    if truth.sizes["k"] != coarse.sizes["k"]:
-        checks.reject("coarse.sizes['k']", coarse.sizes["k"], f"the truth's, {truth.sizes['k']}")
+    for dim in grid:
+        if truth.sizes[dim] != coarse.sizes[dim]:
+            checks.reject(f"coarse.sizes[{dim!r}]", coarse.sizes[dim], f"the truth's, {truth.sizes[dim]}")
     for name in ("z", "psi"):
         one_run(f"truth.{name}", fields["truth"][name][0])
     step, every = _common_step(time_step("truth", truth), time_step("coarse", coarse))
@@ -124,7 +126,8 @@ def _arrays(name: str, dataset: xr.Dataset, dims: tuple[str, ...]) -> dict[str, 
             checks.reject(f"{name}[{variable!r}] at {where}", float(values[index]), "finite")
         values = checks.decoded(f"{name}[{variable!r}]", field, values)
         checked = checks.finite_array(f"{name}[{variable!r}]", values, len(dims))
-        arrays[variable] = checked.reshape(-1, *field.shape[-2:])
+        members = field.sizes.get("member", 1)
+        arrays[variable] = checked.reshape(members, field.sizes["time"], -1)
     return arrays
 
 

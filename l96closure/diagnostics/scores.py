@@ -10,19 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from l96closure.attributes import labelled
 from l96closure.diagnostics import distances, intervals, resampling
 from l96closure.diagnostics.distances import Comparison, Distance, Stretches
 from l96closure.diagnostics.runs import SOURCES, Runs
+from l96closure.diagnostics.scorecard import DISTANCES, PARTS
 
-__all__ = ["PARTS", "SCORES", "score"]
+__all__ = ["score"]
 
 FloatArray = npt.NDArray[np.float64]
-
-SCORES = ("hellinger_z", "hellinger_psi", "hellinger_joint", "wasserstein_z", "ks_z")
-"""The distances between coarse run and truth."""
-
-PARTS = ("", "_floor", "_floor_std", "_low", "_high")
-"""What each of them consists of, as endings of its name."""
 
 _LEVELS = 256  # of equal probability, at which distribution functions are compared when they are resampled
 
@@ -42,7 +38,7 @@ def score(
 
     Returns
     -------
-    Dataset of the scalars ``<score><part>`` for all of :data:`SCORES` and :data:`PARTS`.
+    Dataset of the scalars ``<score><part>`` for all of :data:`~scorecard.DISTANCES` and :data:`~scorecard.PARTS`.
     """
     pieces = distances.cut(runs.z["truth"][0], runs.z["coarse"])
     blocks = resampling.blocks_in(pieces.length, memory)
@@ -58,7 +54,7 @@ def score(
         for part, value in zip(PARTS, (*comparison, low, high), strict=True):
             told = {"interval_method": scores.attrs["interval_method"]} if part in ("_low", "_high") else {}
             scores[f"{name}{part}"] = xr.DataArray(value, attrs=told)
-    return scores
+    return labelled(scores, {name: declared.label for name, declared in DISTANCES.items()})
 
 
 _Scored = tuple[str, Comparison, Distance, Stretches, int]

@@ -8,8 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from l96closure.diagnostics import climate, intervals, spectra, tails
+from l96closure.attributes import labelled
+from l96closure.diagnostics import climate, intervals, ring, tails
 from l96closure.diagnostics.runs import SOURCES, Runs
+from l96closure.diagnostics.scorecard import MOMENTS, NEIGHBOURS, SPECTRA
 from l96closure.trends import fit_polynomial
 
 __all__ = ["Grid", "grid", "statistics"]
@@ -26,6 +28,42 @@ _BATCHED = {"interval_method": intervals.BATCH_METHOD}  # what every standard er
 _TREND_VALUES = 500_000  # it is fitted to at most so many; neighbours in time are nearly copies
 
 
+_OF = {
+    "z": "slow variable",
+    "psi": "subgrid tendency",
+    "residual": "subgrid tendency less its trend in the slow variable",
+}
+
+_NAMES = {
+    "source": "origin of the statistics",
+    "offset": "distance along the ring of sites",
+    "lag": "time lag in model time units",
+    "time_lag": "time lag of correlations in space and time, in model time units",
+    "z_bin": "slow variable, centre of the bin",
+    "psi_bin": "subgrid tendency, centre of the bin",
+    "joint_z_bin": "slow variable, centre of the bin of the joint density",
+    "joint_psi_bin": "subgrid tendency, centre of the bin of the joint density",
+    "wavenumber": "cycles around the ring of sites",
+    "frequency": "frequency in cycles per model time unit",
+    "probability": "probability of a smaller value",
+    "threshold": "level of the slow variable that is crossed upwards",
+    "covariance": "covariance along the ring, averaged over the sites",
+    "covariance_rows": "row of the covariance matrix along the ring, centred at its site",
+    "density_joint": "joint probability density of the slow variable and the subgrid tendency",
+    "return_period_z": "mean model time between up-crossings of a level by the slow variable at a site",
+    "psi_given_z_mean": "mean of the subgrid tendency given the slow variable",
+    "psi_given_z_std": "standard deviation of the subgrid tendency given the slow variable",
+    **{f"density_{name}": f"probability density of the {of}" for name, of in _OF.items()},
+    **{f"autocorrelation_{name}": f"autocorrelation of the {of}" for name, of in _OF.items()},
+    **{f"space_time_correlation_{name}": f"correlation of the {of} at two sites and times" for name, of in _OF.items()},
+    **{f"spectrum_{name}": f"variance of the {of} at a wavenumber along the ring" for name, of in _OF.items()},
+    **{f"spectrum_ratio_{name}": f"variance of the {of} at a wavenumber over the truth's" for name, of in _OF.items()},
+    **{f"power_{name}": f"power spectral density of the {of} in time" for name, of in _OF.items()},
+    **{f"quantile_{name}": f"quantile of the {of}" for name, of in _OF.items()},
+    **{score.name: score.label for scores in (MOMENTS, SPECTRA, NEIGHBOURS) for score in scores.values()},
+}
+
+
 class Grid(NamedTuple):
     """Where the statistics of both sources are taken.
 
@@ -38,6 +76,7 @@ class Grid(NamedTuple):
     segment : number of times in a segment of the frequency spectra.
     step : time step in model time units.
     sites : number of sites.
+    ring : whether they are a ring.
     """
 
     edges: Edges
@@ -48,6 +87,7 @@ class Grid(NamedTuple):
     segment: int
     step: float
     sites: int
+    ring: bool
 
     def coordinates(self) -> dict[str, Any]:
         """Return the coordinates of :func:`statistics`.
@@ -61,7 +101,7 @@ class Grid(NamedTuple):
         return {
             "source": list(SOURCES),
             "k": np.arange(self.sites),
-            "offset": climate.ring_offsets(self.sites),
+            "offset": ring.offsets(self.sites),
             "lag": np.arange(self.lags) * self.step,
             "time_lag": np.arange(0, self.lags, self.lag_stride) * self.step,
             **dict(zip(names, centres, strict=True)),
@@ -72,13 +112,13 @@ class Grid(NamedTuple):
         }
 
 
-def grid(runs: Runs, bins: int, max_lag: float) -> Grid:
+def grid(runs: Runs, bins: int, max_lag: float, ring: bool = True) -> Grid:
     """Choose bins, lags and levels from the truth, for both sources.
 
     Parameters
     ----------
     runs : the two runs at one time step.
-    bins, max_lag : as for :func:`l96closure.diagnose`.
+    bins, max_lag, ring : as for :func:`l96closure.diagnose`.
 
     Returns
     -------
@@ -98,6 +138,7 @@ def grid(runs: Runs, bins: int, max_lag: float) -> Grid:
         segment=min(_SEGMENT * lags, runs.shortest),
         step=runs.step,
         sites=runs.z["truth"].shape[-1],
+        ring=ring,
     )
 
 
@@ -116,23 +157,26 @@ def statistics(runs: Runs, on: Grid) -> xr.Dataset:
     trend = _trend(runs.z["truth"], runs.psi["truth"])
     sources = []
     for z, psi in ((runs.z[source], runs.psi[source]) for source in SOURCES):
+        fields = {"z": z, "psi": psi, "residual": psi - trend(z)}
         sources.append(
             xr.Dataset(
                 {
                     **_moments(z, psi),
+                    **(_along_the_ring(fields, on) if on.ring else {}),
                     **_distributions(z, psi, on),
-                    **_variability({"z": z, "psi": psi, "residual": psi - trend(z)}, on),
+                    **_variability(fields, on),
                     **_tails(z, psi, on),
                 }
             )
         )
-    described = xr.concat(sources, dim="source").assign_coords(on.coordinates())
-    return described.assign(_spectra_compared(described))
+    described = xr.concat(sources, dim="source")
+    known = {name: values for name, values in on.coordinates().items() if name in described.dims}
+    described = described.assign_coords(known)
+    return labelled(described.assign(_spectra_compared(described) if on.ring else {}), _NAMES)
 
 
 def _moments(z: FloatArray, psi: FloatArray) -> dict[str, Any]:
-    rows = climate.covariance_rows(z)
-    moments: dict[str, Any] = {"covariance": ("offset", rows.mean(axis=0)), "covariance_rows": (("k", "offset"), rows)}
+    moments: dict[str, Any] = {}
     for prefix, x in (("", z), ("psi_", psi)):
         moments |= {f"{prefix}mean": x.mean(), f"{prefix}std": x.std()}
         for name, error in zip(("mean", "std"), climate.batch_standard_errors(x), strict=True):
@@ -152,23 +196,32 @@ def _distributions(z: FloatArray, psi: FloatArray, on: Grid) -> dict[str, Any]:
 
 
 def _variability(fields: dict[str, FloatArray], on: Grid) -> dict[str, Any]:
-    """Correlations in time, and in space and time, of z, psi and the residual; spectra of the first two."""
+    """Correlations in time of z, psi and the residual; spectra of the first two."""
     result: dict[str, Any] = {}
-    neighbour = np.flatnonzero(climate.ring_offsets(on.sites) == 1)
     for name, x in fields.items():
         correlation, correlation_se = climate.autocorrelation(x, on.lags)
         result[f"autocorrelation_{name}"] = ("lag", correlation)
         result[f"autocorrelation_{name}_se"] = "lag", correlation_se, _BATCHED
-        for part, values in zip(("", "_se"), climate.space_time_correlation(x, on.lags, on.lag_stride), strict=True):
+    for name in ("z", "psi"):
+        result[f"power_{name}"] = ("frequency", climate.power_spectrum(fields[name], on.step, on.segment))
+    return result
+
+
+def _along_the_ring(fields: dict[str, FloatArray], on: Grid) -> dict[str, Any]:
+    """Covariances of z, correlations in space and time of z, psi and the residual, and spectra of the first two."""
+    rows = ring.covariance_rows(fields["z"])
+    result: dict[str, Any] = {"covariance": ("offset", rows.mean(axis=0)), "covariance_rows": (("k", "offset"), rows)}
+    neighbour = np.flatnonzero(ring.offsets(on.sites) == 1)
+    for name, x in fields.items():
+        for part, values in zip(("", "_se"), ring.space_time_correlation(x, on.lags, on.lag_stride), strict=True):
             told = _BATCHED if part else {}
             result[f"space_time_correlation_{name}{part}"] = ("offset", "time_lag"), values, told
             beside = float(values[neighbour[0], 0]) if neighbour.size else np.nan  # a lone site has no neighbour
             result[f"neighbour_correlation_{name}{part}"] = (), beside, told
     for name in ("z", "psi"):
-        spectrum, spectrum_se = spectra.along_the_ring(fields[name])
+        spectrum, spectrum_se = ring.spectrum(fields[name])
         result[f"spectrum_{name}"] = ("wavenumber", spectrum)
         result[f"spectrum_{name}_se"] = "wavenumber", spectrum_se, _BATCHED
-        result[f"power_{name}"] = ("frequency", spectra.in_time(fields[name], on.step, on.segment))
     return result
 
 
@@ -176,11 +229,11 @@ def _spectra_compared(described: xr.Dataset) -> dict[str, Any]:
     """Ratios of the spectra along the ring, and the largest relative error of each."""
     result: dict[str, Any] = {}
     for name in ("z", "psi"):
-        compared = spectra.compare(
+        compared = ring.compare(
             *(described[f"spectrum_{name}{part}"].sel(source=source).to_numpy()
               for source in SOURCES for part in ("", "_se"))
         )  # fmt: skip
-        for kind, dims, method in (("ratio", "wavenumber", spectra.RATIO_METHOD), ("error", (), spectra.ERROR_METHOD)):
+        for kind, dims, method in (("ratio", "wavenumber", ring.RATIO_METHOD), ("error", (), ring.ERROR_METHOD)):
             for part in ("", "_low", "_high"):
                 told = {"interval_method": method} if part else {}
                 result[f"spectrum_{kind}_{name}{part}"] = dims, getattr(compared, f"{kind}{part}"), told

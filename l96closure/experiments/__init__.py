@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from l96closure.experiments import bistable, closure, gaussian
+from l96closure.experiments.bistable import stages as bistable
+from l96closure.experiments.climate import stages as closure
+from l96closure.experiments.gaussian import stages as gaussian
 from l96closure.experiments.workflow import Workflow
 
 __all__ = ["WORKFLOWS", "Workflow"]

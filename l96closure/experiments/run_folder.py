@@ -1,13 +1,13 @@
 """The folder of one run: its files, which stage makes which of them, and what is written into each.
 
-A file records the settings and the checksums of the files it was made from, which tells whether it is up to date, and
+Its manifest says with which settings and from which files each was made, which tells whether it is up to date, and
 whether it may stand beside what another command would make. One process at a time works in a folder.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
+import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,12 +16,17 @@ from typing import Any
 
 import xarray as xr
 from filelock import FileLock, Timeout
+from matplotlib.figure import Figure
 
-from l96closure import store
-from l96closure.experiments.stored import number, settings_from, to_yaml
+from l96closure import report, store
+from l96closure.experiments import manifest
+from l96closure.experiments.stored import to_yaml
+from l96closure.plot import style
 from l96closure.restart import Restart
 
-__all__ = ["LOCK", "File", "RunFolder", "flat", "locked"]
+__all__ = ["LOCK", "File", "RunFolder", "flat", "leaves", "locked"]
+
+_log = logging.getLogger(__name__)
 
 LOCK = ".lock"
 _PLACES = (".hydra", "figures")  # inside a run folder, that hold files of the run
@@ -86,14 +91,21 @@ class RunFolder:
         return self.files[name].optional and not self.file(name).is_file()
 
     def read(self, name: str) -> xr.Dataset:
-        """Read a file; raises ``ValueError`` when it is missing, damaged or something else."""
-        return store.read(self.file(name), kind=self.files[name].kind)
+        """Read a file, of this run or a user's own; raises ``ValueError`` when it is missing, damaged or another's."""
+        return store.read(self.file(name), kind=self.files[name].kind, foreign=True)
 
     def write(self, name: str, data: xr.Dataset, seconds: float) -> None:
-        """Write a file, with its provenance, the files it was made from, and the wall time of its stage."""
-        inputs = self._checksums(self.needs[self.files[name].made_by])
-        made = data.assign_attrs(wall_time_seconds=round(seconds, 3), inputs=inputs)
-        self.write_aside(name, made, kind=self.files[name].kind, title=self.files[name].title)
+        """Write a file and put it down in the manifest, with the wall time of its stage."""
+        file, path, records = self.files[name], self.file(name), manifest.read(self.path)
+        record = manifest.Record(self._settings(name), self._inputs(file.made_by), round(seconds, 3), None)
+        manifest.write(self.path, {**records, path.name: record})  # who kills us now leaves a file that is not trusted
+        try:
+            made = data.assign_attrs(wall_time_seconds=record.seconds)
+            self.write_aside(name, made, kind=file.kind, title=file.title)
+        except OSError:  # on a full disk, say: the file is as it was
+            manifest.write(self.path, records)
+            raise
+        manifest.write(self.path, {**records, path.name: record._replace(sha256=store.checksum(path))})
 
     def write_aside(self, name: str, data: xr.Dataset, *, kind: str, title: str) -> None:
         """Write a file that is none of ``files``; arguments as for :func:`l96closure.store.write`."""
@@ -124,16 +136,17 @@ class RunFolder:
                     raise ValueError(
                         f"stage {stage!r} needs {self.file(name)}, which is not there; stage {maker!r} makes it"
                     )
-                self._attributes(name)
+                self._check(name)
 
-    def check_settings(self, stages: Collection[str], again: bool) -> None:
-        """Raise ``ValueError`` if files of the folder were made with other settings than the stages are to be run with.
+    def check_settings(self, stages: Collection[str], *, force: bool, resume: bool) -> None:
+        """Raise ``ValueError`` if files of the folder do not go with what the stages are to be run with.
 
         Parameters
         ----------
         stages : those to be run. What the others have made must fit in any case, whether it is read or not: the
             folder would hold results of two sets of settings, under the name of one.
-        again : whether the stages may replace what they have made with other settings.
+        force : whether the stages may replace all that is there.
+        resume : whether they may replace what they have made with other settings.
         """
         differing = {name: lines for name in self.files if (lines := self._differences(name))}
         kept = {name: lines for name, lines in differing.items() if self.files[name].made_by not in stages}
@@ -143,28 +156,62 @@ class RunFolder:
                 f"{self.path}: {line}; add {', '.join(makers)} to the stages, with force=true, to make it again, or "
                 "give a run_dir of its own"
             )
-        if differing and not again:
+        if differing and not (force or resume):
             name, (line, *_) = next(iter(differing.items()))
             raise ValueError(f"{self.path}: {line}; with force=true stage {self.files[name].made_by!r} is run again")
+        records = manifest.read(self.path)
+        for name, file in self.files.items():
+            path = self.file(name)
+            theirs = path.name not in records and path.is_file() and file.made_by in stages
+            if theirs and not force and not self.up_to_date(file.made_by):
+                raise ValueError(
+                    f"{path} was not made by this run, and stage {file.made_by!r} would write over it; with force=true "
+                    "it does, or leave the stage out"
+                )
 
     def up_to_date(self, stage: str) -> bool:
-        """Whether every file of a stage is there, whole, and made with these settings from its inputs as they are."""
-        now = self._checksums(self.needs[stage])
-        names = [name for name, file in self.files.items() if file.made_by == stage]
-        try:
-            made = [self._attributes(name).get("inputs") for name in names]
-        except ValueError:
-            return False
-        return all(isinstance(inputs, str) and inputs == now for inputs in made) and not any(
-            map(self._differences, names)
-        )
+        """Whether every file of a stage is there, whole, and made with these settings from its inputs as they are.
+
+        A file that the user has edited or put there is as good as one that the stage has made.
+        """
+        records, inputs = manifest.read(self.path), self._inputs(stage)
+        for name in self.made_by(stage):
+            record = records.get(self.file(name).name)
+            if record is not None and (record.inputs != inputs or record.settings != self._settings(name)):
+                return False
+            try:
+                self._check(name)
+            except ValueError:
+                return False
+        return True
+
+    def note(self, names: Iterable[str]) -> None:
+        """Tell of those files that are taken as they are, and are not as this run has made them."""
+        records = manifest.read(self.path)
+        for path in map(self.file, names):
+            record = records.get(path.name)
+            if path.is_file() and (record is None or record.sha256 != store.checksum(path)):
+                how = "was not made by this run" if record is None else "was changed after it was made"
+                _log.warning("note: %s %s; it is taken as it is", path.name, how)
+
+    def made_by(self, *stages: str) -> list[str]:
+        """Return the names of the files that some stages make."""
+        return [name for name, file in self.files.items() if file.made_by in stages]
+
+    def _check(self, name: str) -> None:
+        """Raise ``ValueError`` unless a file is there and whole: as it was made, or else readable."""
+        path, record = self.file(name), manifest.read(self.path).get(self.file(name).name)
+        if record is not None and record.sha256 is None:
+            raise ValueError(f"{path} was not written to its end; stage {self.files[name].made_by!r} makes it again")
+        if record is None or not path.is_file() or record.sha256 != store.checksum(path):
+            self.read(name)
+        else:
+            store.attributes(path, kind=self.files[name].kind)  # of another experiment, perhaps
 
     def restart(self, stage: str) -> Restart:
         """Return where a stage keeps what it has done while it is not finished, with these settings and inputs."""
-        names = [name for name, file in self.files.items() if file.made_by == stage]
-        sections = dict.fromkeys(section for name in names for section in self.sections(name))
-        settings = flat(self.config, sections)
-        identity = to_yaml({"settings": settings, "inputs": self._checksums(self.needs[stage])})
+        settings = {key: value for name in self.made_by(stage) for key, value in self._settings(name).items()}
+        identity = to_yaml({"settings": settings, "inputs": self._inputs(stage)})
         label = hashlib.sha256(identity.encode()).hexdigest()[:12]
         every = self.config.get("checkpoint_every", 60.0)
         return Restart(self.path / f".{stage}-{label}", every, identity, keep=True)
@@ -175,48 +222,55 @@ class RunFolder:
             Restart(left).clear()
 
     def _differences(self, name: str) -> list[str]:
-        """Say, in a line each, where the configuration differs from a file's; one missing or damaged has none."""
-        try:
-            attributes = self._attributes(name)
-        except ValueError:
+        """Say, in a line each, where the configuration differs from that of a file; what is not there has none."""
+        record = manifest.read(self.path).get(self.file(name).name)
+        if record is None or record.sha256 is None or not self.file(name).is_file():
             return []
-        try:
-            recorded = settings_from(attributes.get("config", ""), f"the config of {name}.nc")
-        except ValueError as error:
-            return [str(error)]
-        then, now = (flat(config, self.sections(name)) for config in (recorded, self.config))
+        then, now = record.settings, self._settings(name)
         return [
             f"{name}.nc was made with {key} = {_shown(then.get(key))}, not {_shown(now.get(key))}"
             for key in dict.fromkeys([*then, *now])
             if then.get(key) != now.get(key)
         ]
 
-    def _checksums(self, names: Collection[str]) -> str:
-        return "\n".join(
-            f"{self.file(name).name} {store.checksum(self.file(name))}" for name in names if not self.lacks(name)
+    def _settings(self, name: str) -> dict[str, Any]:
+        """Return the settings that decide what a file holds, by their full names."""
+        return manifest.plain(flat(self.config, self.sections(name)))
+
+    def _inputs(self, stage: str) -> dict[str, str]:
+        """Return the checksums of the files that a stage reads, as they are."""
+        there = [self.file(name) for name in self.needs[stage] if self.file(name).is_file()]
+        return {path.name: store.checksum(path) for path in there}
+
+    def write_page(self, title: str, figures: Mapping[str, tuple[Figure, str]], **said: Any) -> None:
+        """Save figures, and write the page of the run with them, with links to all files and what they came from.
+
+        Parameters
+        ----------
+        title : follows the name of the experiment.
+        figures : each with its caption, by name.
+        **said : what else :func:`l96closure.report.write_page` takes: headline, tables and the like.
+        """
+        report.write_page(
+            self.path / "report.html",
+            title=f"{self.config['experiment_name']}: {title}",
+            figures=style.save_all(self.path / "figures", figures),
+            downloads={self.file(name).name: file.title for name, file in self.files.items() if not self.lacks(name)},
+            origin=report.Origin(self.config_yaml, self._provenance()),
+            **said,
         )
 
-    def downloads(self) -> dict[str, str]:
-        """Title of every file, by its full name."""
-        return {self.file(name).name: file.title for name, file in self.files.items() if not self.lacks(name)}
-
-    def provenance(self) -> dict[str, str]:
+    def _provenance(self) -> dict[str, str]:
         """Where the run came from, and the wall time of each stage, whenever it ran."""
-        seconds = {
-            file.made_by: number(self._attributes(name), "wall_time_seconds")
-            for name, file in self.files.items()
-            if not self.lacks(name)
-        }
+        records = manifest.read(self.path)
+        seconds = {file.made_by: records.get(self.file(name).name) for name, file in self.files.items()}
         return {
             "command": self.command,
             "package version": store.package_version(),
             "git commit": store.git_commit(),
             **{f"seed of the {use}": str(seed) for use, seed in self.seeds.items()},
-            **{f"wall time of {stage}": f"{value:.1f} s" for stage, value in seconds.items() if math.isfinite(value)},
+            **{f"wall time of {stage}": f"{each.seconds:.1f} s" for stage, each in seconds.items() if each is not None},
         }
-
-    def _attributes(self, name: str) -> dict[str, Any]:
-        return store.attributes(self.file(name), kind=self.files[name].kind)
 
 
 @contextmanager
@@ -250,22 +304,20 @@ def locked(folder: Path) -> Iterator[None]:
 
 def flat(config: Mapping[str, Any], sections: Iterable[str]) -> dict[str, Any]:
     """Return some settings and those of some sections by their full names, and the seed: everything depends on it."""
-    named: dict[str, Any] = {"seed": config.get("seed")}
+    named = {"seed": config.get("seed")}
     for name in sections:
-        value: Any = config
-        for key in name.split("."):  # what is no section, in a file from elsewhere, has no settings
-            value = value.get(key) if isinstance(value, Mapping) else None
-        named |= dict(_leaves(name, value))
+        named |= leaves(config, name)
     return named
 
 
-def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the settings of a section by their full names; a setting, or an empty section, is itself one."""
+def leaves(config: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the settings of a section by their full names; a setting, or an empty section, is itself one."""
+    value: Any = config
+    for key in name.split("."):  # what is no section, in a file from elsewhere, has no settings
+        value = value.get(key) if isinstance(value, Mapping) else None
     if not isinstance(value, Mapping) or not value:
-        yield name, value
-        return
-    for key, inner in value.items():
-        yield from _leaves(f"{name}.{key}", inner)
+        return {name: value}
+    return {key: leaf for inner in value for key, leaf in leaves(config, f"{name}.{inner}").items()}
 
 
 def _shown(value: Any) -> str:

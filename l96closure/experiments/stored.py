@@ -12,7 +12,7 @@ import yaml
 
 from l96closure import checks
 
-__all__ = ["from_yaml", "number", "read_settings", "read_yaml", "settings_from", "to_yaml"]
+__all__ = ["from_yaml", "number", "read_settings", "settings_from", "to_yaml"]
 
 
 class _Plain(yaml.SafeLoader):
@@ -62,13 +62,8 @@ def settings_from(text: Any, name: str) -> dict[str, Any]:
     return found
 
 
-def read_yaml(path: Path) -> Any:
-    """Return the plain data in a file; raises ``ValueError`` as :func:`from_yaml`, ``OSError`` if it cannot be read."""
-    return from_yaml(path.read_text(encoding="utf-8", errors="replace"), str(path))
-
-
 def read_settings(path: Path) -> dict[str, Any]:
-    """Return the settings in a file; raises as :func:`settings_from` and :func:`read_yaml` do."""
+    """Return the settings in a file; raises as :func:`settings_from`, and ``OSError``."""
     return settings_from(path.read_text(encoding="utf-8", errors="replace"), str(path))
 
 

@@ -17,7 +17,7 @@ from l96closure.experiments.run_folder import File, RunFolder, locked
 from l96closure.restart import Restart
 from l96closure.terminal import tell
 
-__all__ = ["REPORT", "Stage", "Workflow"]
+__all__ = ["REPORT", "Seeded", "Stage", "Workflow"]
 
 REPORT = "report"
 """Name of the last stage of every experiment: it reads all files and writes figures and page instead of netCDF."""
@@ -25,13 +25,15 @@ REPORT = "report"
 _log = logging.getLogger(__name__)
 
 
-class _Settings(Protocol):
+class Seeded(Protocol):
+    """Settings of an experiment."""
+
     @property
     def seeds(self) -> dict[str, int]:
         """Seed of every use of chance."""
 
 
-_S = TypeVar("_S", bound=_Settings)
+_S = TypeVar("_S", bound=Seeded)
 
 
 @dataclass(frozen=True)
@@ -107,9 +109,11 @@ class Workflow(Generic[_S]):
         folder = RunFolder(Path(run_dir), self.files, self.needs, config, command, settings.seeds)
         folder.check_inputs(chosen)
         with locked(folder.path):
-            folder.check_settings(chosen, again=force or resume)
+            folder.check_settings(chosen, force=force, resume=resume)
             if once_checked is not None:
                 once_checked()
+            read = {name for stage in chosen for name in self.needs[stage]}
+            folder.note(sorted(read.difference(folder.made_by(*chosen))))
             for name in chosen:
                 self._run_stage(name, settings, folder, force)
             if REPORT in chosen or self.files["diagnostics"].made_by in chosen:
@@ -124,6 +128,7 @@ class Workflow(Generic[_S]):
             self._make_files(name, settings, folder, force)
         else:
             _log.info("%-9s is up to date", name)
+            folder.note(folder.made_by(name))
             return
         _log.info("%-9s %6.1f s", name, time.perf_counter() - started)
 

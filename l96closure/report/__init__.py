@@ -17,10 +17,13 @@ from urllib.parse import quote
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from l96closure.figures.style import Picture
+from l96closure.plot.style import Picture
 from l96closure.store import atomic_path, package_version
 
-__all__ = ["Origin", "Row", "Table", "as_text", "with_error", "write_page"]
+__all__ = ["NONE", "Origin", "Row", "Table", "as_text", "interval", "with_error", "with_interval", "write_page"]
+
+NONE = "–"
+"""Stands for a number that is not there."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,19 @@ def with_error(value: float, error: float, *, signed: bool = False) -> str:
     if digits > 9:  # what should vanish does so up to round-off
         return f"{value:{sign}.1e} ± {error:.1e}"
     return f"{value:{sign}.{digits}f} ± {error:.{digits}f}"
+
+
+def with_interval(bounded: Sequence[float], digits: int) -> str:
+    """Show a value, and in brackets the bounds of its interval if it has any."""
+    value, low, high = bounded
+    if math.isnan(value):
+        return NONE
+    return f"{value:.{digits}f}" + ("" if math.isnan(low) else f" ({interval(low, high, f'.{digits}f')})")
+
+
+def interval(low: float, high: float, form: str) -> str:
+    """Show the bounds of an interval in a format, if it has any."""
+    return NONE if math.isnan(low) else f"{low:{form}} to {high:{form}}"
 
 
 def _embedded(path: str | os.PathLike[str]) -> str:

@@ -1,0 +1,273 @@
+"""Where the closure fails, in words: what is outside its interval, and large enough to matter."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import xarray as xr
+
+from l96closure.diagnostics import intervals, ring
+from l96closure.diagnostics.forecast import headline_leads
+from l96closure.diagnostics.scorecard import DISTANCES, FIELDS, FORECASTS, NEIGHBOURS, RESIDUAL, difference, scalars
+
+__all__ = ["CRITERIA", "HEADING", "failures"]
+
+HEADING = "Where the closure fails"
+
+# What matters, where it is no chance. A moment is measured in standard deviations of the truth.
+_MOMENT, _RATIO, _SPECTRUM, _NEIGHBOUR, _MEMORY, _SPREAD, _MARK, _DECILE = 0.02, 1.5, 0.05, 0.02, 0.03, 0.05, 0.1, 0.02
+_MOST = 4  # wavenumbers that are named
+_LAGS = 10  # at which autocorrelations are judged, closer together where they are short
+_SKILL = ("crps", "energy_score", "variogram_score")
+
+CRITERIA = (
+    "Named is what lies outside its 95 % interval (of several wavenumbers or lags taken together) and is more than "
+    f"{100 * _MOMENT:g} % of the standard deviation (means and standard deviations), {_RATIO:g} times the floor "
+    f"(Hellinger distances), {100 * _SPECTRUM:g} % (variance at a wavenumber, where that carries variance), "
+    f"{_NEIGHBOUR:g} (correlation of neighbours), {_MEMORY:g} (autocorrelation), {100 * _SPREAD:g} % (ratio of spread "
+    f"to error), {100 * _MARK:g} % (CRPS above the full model's) or {_DECILE:g} (share of ψ below a decile of the law)."
+)
+"""What is counted as a failure."""
+
+_Judged = Iterator[str | bool]
+"""For each number that is judged: what is wrong with it, True where nothing is, False where that cannot be told."""
+
+
+def failures(diagnostics: xr.Dataset) -> list[str]:
+    """Say in sentences where a closure fails, where no failure was found, and where that cannot be told."""
+    wrong: list[str] = []
+    right: list[str] = []
+    partly: list[str] = []
+    untold: list[str] = []
+    for what, check in _CHECKS.items():
+        judged = list(check(diagnostics))
+        found = [each for each in judged if isinstance(each, str)]
+        wrong += [f"{each[0].upper()}{each[1:]}." for each in found]
+        if judged and not found:
+            (right if all(judged) else partly if any(judged) else untold).append(what)
+    if right:
+        wrong.append(f"No failure found in {_listed(right)}.")
+    if partly:
+        wrong.append(f"No failure found, as far as there are intervals, in {_listed(partly)}.")
+    if untold:
+        wrong.append(f"Not told, for want of intervals: {_listed(untold)}.")
+    return wrong
+
+
+def _moments(diagnostics: xr.Dataset) -> _Judged:
+    for prefix, symbol in (("", "z"), ("psi_", "ψ")):
+        scale = float(diagnostics[f"{prefix}std"].sel(source="truth"))
+        difference, error = _difference(diagnostics, f"{prefix}mean")
+        yield _judge(f"mean of {symbol} is", difference, intervals.SIDE * error, _MOMENT * scale)
+        difference, error = (
+            100 * each / scale if scale > 0 else np.nan for each in _difference(diagnostics, f"{prefix}std")
+        )
+        yield _judge(f"standard deviation of {symbol} is", difference, intervals.SIDE * error, 100 * _MOMENT, " %")
+
+
+def _distributions(diagnostics: xr.Dataset) -> _Judged:
+    for name, symbol in (*FIELDS.items(), ("joint", "z and ψ together")):
+        score, floor, spread, low, high = scalars(diagnostics, f"hellinger_{name}", DISTANCES["hellinger_z"].parts)
+        if math.isnan(low) or not floor > 0:
+            yield False
+        elif low > floor + np.nan_to_num(spread) and score > _RATIO * floor:
+            yield (
+                f"Hellinger distance of {symbol} is {score / floor:.1f} times its floor "
+                f"(interval {low / floor:.1f} to {high / floor:.1f})"
+            )
+        else:
+            yield True
+
+
+def _spectra(diagnostics: xr.Dataset) -> _Judged:
+    if "spectrum_z" not in diagnostics:  # no ring
+        return
+    for name, symbol in FIELDS.items():
+        off: list[tuple[int, float, str]] = []
+        for m, ratio, low, high in _carrying(diagnostics, name):
+            if math.isnan(low):
+                yield False
+            elif abs(ratio - 1) <= _SPECTRUM or low <= 1 <= high:
+                yield True
+            else:
+                near, far = sorted(100 * abs(each - 1) for each in (low, high))
+                words = f"{_percent(100 * abs(ratio - 1))} % too {'small' if ratio < 1 else 'large'}"
+                off.append((m, near, f"{words} (interval {_percent(near)} to {_percent(far)} %)"))
+        shown = sorted(sorted(off, key=lambda each: -each[1])[:_MOST])
+        if len(off) == 1:
+            yield f"variance of {symbol} at wavenumber {off[0][0]} is {off[0][2]}"
+        elif off:
+            most = "" if len(off) == len(shown) else ", most clearly"
+            each = "; ".join(f"at {m} {words}" for m, _, words in shown)
+            yield f"variance of {symbol} is off at {len(off)} wavenumbers{most}: {each}"
+
+
+def _carrying(diagnostics: xr.Dataset, name: str) -> Iterator[tuple[int, float, float, float]]:
+    """Yield the wavenumbers that carry variance, the ratios there, and bounds that hold all of them at once."""
+    carries = ring.carrying(diagnostics[f"spectrum_{name}"].sel(source="truth").to_numpy())
+    wider = intervals.together(max(1, int(carries.sum()))) / intervals.SIDE
+    for m in diagnostics["wavenumber"].to_numpy()[carries]:
+        ratio, low, high = scalars(diagnostics.sel(wavenumber=m), f"spectrum_ratio_{name}")
+        if low > 0:
+            low, high = (ratio * (bound / ratio) ** wider for bound in (low, high))
+        yield int(m), ratio, low, high
+
+
+def _neighbours(diagnostics: xr.Dataset) -> _Judged:
+    for score in NEIGHBOURS.values():
+        if score.name not in diagnostics or diagnostics[score.name].isnull().all():  # a lone site has none
+            continue
+        off, error = _difference(diagnostics, score.name)
+        yield _judge(f"{score.label} is", off, intervals.SIDE * error, _NEIGHBOUR)
+
+
+def _memory(diagnostics: xr.Dataset) -> _Judged:
+    lags = diagnostics.sizes["lag"]
+    if lags < 2:
+        return
+    chosen = np.unique(np.geomspace(1, lags - 1, _LAGS).round().astype(int))
+    side = intervals.together(chosen.size)
+    for name, symbol in (FIELDS | RESIDUAL).items():
+        at = [_difference(diagnostics.isel(lag=lag), f"autocorrelation_{name}") for lag in chosen]
+        if any(math.isnan(error) for _, error in at):
+            yield False
+            continue
+        clear = [i for i, (difference, error) in enumerate(at) if abs(difference) > max(side * error, _MEMORY)]
+        if not clear:
+            yield True
+            continue
+        worst = max(clear, key=lambda i: abs(at[i][0]))
+        lag = float(diagnostics["lag"][chosen[worst]])
+        difference, error = at[worst]
+        yield _judge(f"autocorrelation of {symbol} at lag {lag:.3g} is", difference, intervals.SIDE * error, _MEMORY)
+
+
+def _spread(diagnostics: xr.Dataset) -> _Judged:
+    for lead, at in _at_leads(diagnostics):
+        ratio, low, high = scalars(at, "spread_skill")
+        if math.isnan(low):
+            yield False
+        elif low <= 1 <= high or abs(ratio - 1) <= _SPREAD:
+            yield True
+        else:
+            yield (
+                f"ensembles are too {'narrow' if ratio < 1 else 'wide'} at lead {lead:g} "
+                f"(spread over error {ratio:.2f}, interval {low:.2f} to {high:.2f})"
+            )
+
+
+def _skill(diagnostics: xr.Dataset) -> _Judged:
+    for lead, at in _at_leads(diagnostics):
+        worse = []
+        for name in _SKILL:
+            value, low, high = scalars(at, name)
+            climatology = float(at[f"{name}_climatology"])
+            if math.isnan(value):  # a lone site has no variogram
+                continue
+            if math.isnan(low):
+                yield False
+            elif low <= climatology:
+                yield True
+            else:
+                percent = (_percent(100 * (each / climatology - 1)) for each in (value, low, high))
+                worse.append("{} by {} % (interval {} to {} %)".format(FORECASTS[name].symbol, *percent))
+        if worse:
+            yield f"forecasts of lead {lead:g} score worse than climatology: {_listed(worse)}"
+
+
+def _mark(diagnostics: xr.Dataset) -> _Judged:
+    if "crps_above_mark" not in diagnostics:
+        return
+    for lead, at in _at_leads(diagnostics):
+        (above, low, high), mark = scalars(at, "crps_above_mark"), float(at["crps_mark"])
+        if math.isnan(low):
+            yield False
+        elif low <= 0 or above <= _MARK * mark:
+            yield True
+        else:
+            yield (
+                f"CRPS at lead {lead:g} exceeds that of the full model by {above:.2g} (interval {low:.2g} to "
+                f"{high:.2g}), {_percent(100 * above / mark)} %"
+            )
+
+
+def _law(diagnostics: xr.Dataset) -> _Judged:
+    if "pit_error" not in diagnostics:
+        return
+    largest, low, high = scalars(diagnostics, "pit_largest_error")
+    if math.isnan(low):
+        yield False
+        return
+    if low <= 0 or largest <= _DECILE:
+        yield True
+        return
+    below, *_, above = (float(x) for x in diagnostics["pit_error"])
+    width, shift = below - above, float(diagnostics["pit_error"].mean())
+    shape = f"too {'narrow' if width > 0 else 'wide'}" if abs(width) > 2 * abs(shift) else (
+        f"too {'high' if shift > 0 else 'low'}"
+    )  # fmt: skip
+    tails = 100 * (0.2 + width)
+    yield (
+        f"law of ψ is {shape}: the share of ψ below one of its deciles is off by up to {largest:.3f} (interval "
+        f"{low:.3f} to {high:.3f}), and {_percent(tails)} % lie below the first or above the last, not 20 %"
+    )
+
+
+_CHECKS: dict[str, Callable[[xr.Dataset], _Judged]] = {
+    "means and standard deviations": _moments,
+    "distributions": _distributions,
+    "variances by wavenumber": _spectra,
+    "correlations of neighbours": _neighbours,
+    "memory": _memory,
+    "spread of the ensembles": _spread,
+    "skill beside climatology": _skill,
+    "skill beside the full model": _mark,
+    "the law on held-out data": _law,
+}
+
+
+def _judge(what: str, difference: float, half: float, matters: float, unit: str = "") -> str | bool:
+    """Return what is to be said of a difference with its interval, True where nothing is, False where that is unknown.
+
+    Parameters
+    ----------
+    what : beginning of the sentence.
+    difference : coarse run less truth.
+    half : half of the width of its interval.
+    matters : differences that do not matter.
+    unit : what stands behind the numbers.
+    """
+    if not math.isfinite(difference) or not math.isfinite(half):
+        return False
+    size = abs(difference)
+    if size <= max(half, matters):
+        return True
+    digits = max(0, 1 - math.floor(math.log10(max(half, 1e-3 * size))))
+    return (
+        f"{what} {size:.{digits}f}{unit} too {'small' if difference < 0 else 'large'} "
+        f"(interval {size - half:.{digits}f} to {size + half:.{digits}f}{unit})"
+    )
+
+
+def _difference(diagnostics: xr.Dataset, name: str) -> tuple[float, float]:
+    """Return coarse run less truth, and its standard error, as numbers."""
+    off, error = difference(diagnostics, name)
+    return float(off), float(error)
+
+
+def _at_leads(diagnostics: xr.Dataset) -> Iterator[tuple[float, xr.Dataset]]:
+    """Yield the leads that are shown as numbers, with the scores there; not the start, at which nothing is forecast."""
+    if "lead" in diagnostics.dims:
+        for lead in headline_leads(diagnostics):
+            if lead > 0:
+                yield lead, diagnostics.sel(lead=lead)
+
+
+def _percent(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
+
+
+def _listed(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -1,0 +1,116 @@
+"""The pictures of a coarse run beside the truth, with the captions that they have on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from l96closure import plot
+
+__all__ = ["pictures"]
+
+_CAPTIONS = {
+    "covariance": "Rows of the covariance matrix of z, each centred at its own site. Thin lines: every row of the "
+    "coarse run; thick line: their mean; markers: the truth, averaged over its rows.",
+    "histograms": "Distribution of the resolved variable z and of the subgrid tendency ψ.",
+    "autocorrelations": "Autocorrelation of z and of ψ, averaged over sites and members.",
+    "psi_against_z": "Subgrid tendency against resolved variable. Grey: density of the pairs, on a logarithmic scale; "
+    "solid lines: mean of ψ given z; dashed lines: one standard deviation to either side. The truth's lines are "
+    "repeated in the right panel.",
+    "joint_density": "Joint density of z and ψ on a logarithmic colour scale, white where it was never met, and the "
+    "difference on a linear one. The Hellinger distance of both together compares these cells.",
+    "residual_autocorrelation": "Memory of the unresolved part: autocorrelation of ψ less its mean given z, a "
+    "polynomial of degree eight fitted to the truth and used for both. Bands: 95 %, by batches of time. Left: the "
+    "first steps between records, {step} time units each.",
+    "spectra": "Above: how the variance is shared among waves around the ring, with 95 % intervals where the run is "
+    "long enough for them. Below: power spectral density in time, by Welch's method.",
+    "space_time": "Correlation of ψ at a site with itself at another site (distance along the ring) and a later time "
+    "(lag), above; the same of ψ less its mean given z, below. Waves that travel lean to one side. The lags end where "
+    "both correlations are below 0.1 for good. The difference has a colour scale of its own, and is white where it may "
+    "be chance, by 95 % intervals.",
+    "tails": "Quantiles of z and ψ less the truth's, and the mean time between up-crossings of a high level of z at "
+    "one site; the levels are quantiles of the truth. All bars are 95 % intervals; none is given that would not cover."
+    "",
+    "hovmoeller": "Resolved variable over site and time, from the start of the truth and of the coarse run's first "
+    "member. The two are different realisations: look for the same waves, not for the same picture.",
+    "forecast_skill": "Ensemble forecasts from states of the reference, against lead. Above: error of the ensemble "
+    "mean and spread of the ensemble; their ratio, corrected for the size of the ensemble; fair continuous ranked "
+    "probability score. Below: fair energy score and variogram score of whole fields, which see whether sites vary "
+    "together as in the truth. Bands: 95 % intervals, by resampling the starts, where these are enough. Climatology is "
+    "what the distribution of z in the reference scores when it is the forecast.{mark}",
+    "rank_histograms": "How many members lie below the truth. Flat: truth and members may come from one distribution; "
+    "U-shaped: too little spread, or a bias; dome-shaped: too much spread. Bars: 95 % intervals, where starts are "
+    "enough.",
+    "plumes": "Forecasts from three states of the reference at one site. All members start from the exact z.",
+    "reliability": "The law of ψ that the closure states, held against ψ of the reference: u is the probability that "
+    "the law gives to values below what happened. Left: its histogram, flat where the law is right, U-shaped where it "
+    "is too narrow, dome-shaped where it is too wide. Middle: share of u up to a decile, less the decile. Right: what "
+    "memory is left in u. Bands: 95 % intervals, by batches of time.",
+    "choice": "What the closure might see, neighbours on either side and times before now, and what the trend of each "
+    "candidate leaves of ψ on blocks of time that it was not fitted to{chosen}",
+}
+_MARK = (
+    " Full model is what ensembles of the model that made the truth score, whose fast variables were spun up along the "
+    "recorded z before the start: a mark for what can be had."
+)
+_BY_RESIDUAL = ". The simplest is chosen beyond which little is left to win."
+_BY_FORECASTS = (
+    "; right, the error of forecasts with it from held-out states, by which was chosen. A candidate without a point "
+    "there blew up."
+)
+
+
+def pictures(
+    diagnostics: xr.Dataset,
+    *,
+    truth: xr.Dataset | None = None,
+    coarse: xr.Dataset | None = None,
+    ensemble: xr.Dataset | None = None,
+    closure: Any = None,
+) -> Mapping[str, tuple[Figure, str]]:
+    """Draw every picture there are data for, by name, each with its caption, in the order a reader wants them.
+
+    Parameters
+    ----------
+    diagnostics : climate, forecasts and law of a run, or some of these.
+    truth, coarse : ``z`` and ``psi`` (time, k), and with ``member`` of the coarse run; for the pictures of the climate.
+    ensemble : ``z`` (start, member, lead, k) and ``observation`` (start, lead, k); for those of the forecasts.
+    closure : may have a ``selection``.
+    """
+    drawn: dict[str, Figure] = {}
+    told = {"step": "", "mark": _MARK if "crps_mark" in diagnostics else "", "chosen": ""}
+    if truth is not None and coarse is not None:
+        told["step"] = f"{diagnostics.attrs['common_time_step']:g}"
+        drawn |= _of_climate(diagnostics, truth, coarse)
+    if ensemble is not None:
+        drawn |= {
+            "forecast_skill": plot.skill(diagnostics),
+            "rank_histograms": plot.rank_histograms(diagnostics),
+            "plumes": plot.plumes(ensemble),
+        }
+    if "pit_density" in diagnostics:
+        drawn["reliability"] = plot.reliability(diagnostics)
+    if (selection := getattr(closure, "selection", None)) is not None:
+        drawn["choice"] = plot.choice(selection)
+        told["chosen"] = _BY_FORECASTS if np.isfinite(selection["score"]).any() else _BY_RESIDUAL
+    return {name: (figure, _CAPTIONS[name].format(**told)) for name, figure in drawn.items()}
+
+
+def _of_climate(diagnostics: xr.Dataset, truth: xr.Dataset, coarse: xr.Dataset) -> dict[str, Figure]:
+    longest = 2.0 * float(diagnostics["lag"][-1])
+    ring = "spectrum_z" in diagnostics
+    return {
+        **({"covariance": plot.covariance(diagnostics)} if ring else {}),
+        "histograms": plot.histograms(diagnostics),
+        "autocorrelations": plot.autocorrelations(diagnostics),
+        "psi_against_z": plot.psi_against_z(truth, coarse, diagnostics),
+        "joint_density": plot.joint_density(diagnostics),
+        "residual_autocorrelation": plot.residual_autocorrelation(diagnostics),
+        **({"spectra": plot.spectra(diagnostics), "space_time": plot.space_time(diagnostics)} if ring else {}),
+        "tails": plot.tails(diagnostics),
+        "hovmoeller": plot.hovmoeller(truth, coarse, longest or 10.0),
+    }

@@ -1,0 +1,113 @@
+"""How the report shows the scores of ensemble forecasts: a headline, a table, and text for the terminal."""
+
+from __future__ import annotations
+
+import math
+
+import xarray as xr
+
+from l96closure.diagnostics.forecast import headline_leads
+from l96closure.diagnostics.scorecard import FORECASTS, scalars
+from l96closure.report import NONE, Row, Table, as_text, with_interval
+
+__all__ = ["headline", "score_table", "table", "tables"]
+
+_RIGHT = "as wide as their errors ask for"
+_MARKS = {"crps_mark": "CRPS of full model", "crps_above_mark": "above it"}
+_OF_FIELDS = ("energy_score", "variogram_score")
+_SCORES = ("crps", "spread_skill", "rmse", "ensemble_spread")
+
+
+def headline(scores: xr.Dataset) -> str:
+    """Say in one sentence how good the forecasts are at the middle one of the leads shown, and how reliable.
+
+    The spread counts as right when the interval of its ratio to the error holds 1; nothing is said about it without an
+    interval.
+    """
+    leads = headline_leads(scores)
+    at = scores.sel(lead=leads[len(leads) // 2])
+    _, low, high = scalars(at, "spread_skill")
+    if math.isnan(low):
+        verdict = "whether the ensembles are as wide as their errors ask for is not told"
+    else:
+        verdict = f"the ensembles are {'too narrow' if high < 1 else 'too wide' if low > 1 else _RIGHT}"
+    return (
+        f"Forecasts of lead {float(at['lead']):g} have a CRPS of {_with_interval(at, 'crps')}, "
+        f"{_relative(at, 'crps')} times that of climatology; {verdict} "
+        f"(spread-skill ratio {_with_interval(at, 'spread_skill')})."
+    )
+
+
+def table(scores: xr.Dataset) -> Table:
+    """Return the scores at a few leads with their intervals."""
+    rows = []
+    marks = _MARKS if "crps_mark" in scores else {}
+    for lead in headline_leads(scores):
+        at = scores.sel(lead=lead)
+        crps, *others = (_with_interval(at, name) for name in (*_SCORES, *marks))
+        rows.append(Row(f"lead {lead:g}", (crps, _relative(at, "crps"), *others)))
+    crps_head, *heads = (FORECASTS[name].symbol for name in _SCORES)
+    return Table(
+        "Forecasts",
+        ("lead (time units)", crps_head, "/ climatology", *heads, *marks.values()),
+        tuple(rows),
+        f"CRPS: fair continuous ranked probability score of z, alone and over that of the climatological distribution, "
+        f"{float(scores['crps_climatology']):.3f}. Spread-skill: ratio of spread to error, corrected for the size of "
+        f"the ensemble, 1 for a reliable one. RMSE: error of the ensemble mean; that of the climatological mean is "
+        f"{float(scores['rmse_climatology']):.3f}. {scores.attrs['forecast_starts']} starts of "
+        f"{scores.attrs['forecast_members']} members. {_mark_note(scores)}{_interval_note(scores)}",
+    )
+
+
+def _mark_note(scores: xr.Dataset) -> str:
+    """Say what the mark is; nothing where there is none."""
+    if "crps_mark" not in scores:
+        return ""
+    return (
+        "Full model: the CRPS of ensembles of the model that made the truth, whose fast variables were spun up from "
+        f"random values along the recorded z of the last {scores.attrs['mark_spinup']:g} time units, a mark for what "
+        f"can be had; {scores.attrs['mark_starts']} of the starts, {scores.attrs['mark_members']} members. Above it: "
+        "the CRPS of the closure's forecasts less that, both on these starts. "
+    )
+
+
+def tables(scores: xr.Dataset) -> tuple[Table, Table]:
+    """Return the table of scores by site, and that of scores of whole fields."""
+    rows = []
+    for lead in headline_leads(scores):
+        at = scores.sel(lead=lead)
+        cells = (cell for name in _OF_FIELDS for cell in (_with_interval(at, name), _relative(at, name)))
+        rows.append(Row(f"lead {lead:g}", tuple(cells)))
+    of_fields = Table(
+        "Forecasts of whole fields",
+        ("lead (time units)", *(head for name in _OF_FIELDS for head in (FORECASTS[name].symbol, "/ climatology"))),
+        tuple(rows),
+        "Fair energy score (Gneiting & Raftery 2007) and fair variogram score of order 0.5, a mean over all pairs of "
+        "sites (Scheuerer & Hamill 2015), alone and over what the climatological distribution scores: the lower the "
+        "better. The first sees errors of mean and spread best, the second whether sites vary together as in the "
+        f"truth. {_interval_note(scores)}",
+    )
+    return table(scores), of_fields
+
+
+def _interval_note(scores: xr.Dataset) -> str:
+    """Say what stands in brackets, or why nothing does."""
+    method = str(scores.attrs["forecast_interval_method"])
+    if method.startswith("none"):
+        return f"Intervals are not given, for they would not cover: {method.removeprefix('none: ')}."
+    return f"In brackets 95 % intervals: {method.removesuffix(', 95 %')}."
+
+
+def score_table(scores: xr.Dataset) -> str:
+    """Return the table as plain text."""
+    forecasts = table(scores)
+    return f"{as_text([forecasts])}\n\n{forecasts.note}"
+
+
+def _with_interval(at: xr.Dataset, name: str) -> str:
+    return with_interval(scalars(at, name), 3)
+
+
+def _relative(at: xr.Dataset, name: str) -> str:
+    climatology = float(at[f"{name}_climatology"])
+    return f"{float(at[name]) / climatology:.2f}" if climatology > 0 else NONE

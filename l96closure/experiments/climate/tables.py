@@ -1,0 +1,286 @@
+"""How the report of a coarse run puts its climate beside the truth's: headline, tables, and text for the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from l96closure.diagnostics import intervals, ring
+from l96closure.diagnostics.scorecard import (
+    DISTANCES,
+    FIELDS,
+    LAW,
+    MEMORY,
+    MOMENTS,
+    NEIGHBOURS,
+    Score,
+    difference,
+    scalars,
+)
+from l96closure.report import NONE, Row, Table, as_text, interval, with_error, with_interval
+
+__all__ = ["headline", "law", "score_table", "tables"]
+
+_STEPS = (1, 10, 50)  # lags of the residual's autocorrelation, in steps between records
+_MOST_ROWS = 16  # of a table of wavenumbers
+
+
+def headline(diagnostics: xr.Dataset) -> str:
+    """Say in two sentences how good the coarse climate is, against what chance allows.
+
+    A difference of standard deviations counts where its 95 % interval leaves out zero; a Hellinger distance counts as
+    chance up to one standard deviation (over pairs of stretches of truth) above its floor.
+    """
+    truth, coarse = (float(diagnostics["std"].sel(source=source)) for source in ("truth", "coarse"))
+    error = float(difference(diagnostics, "std")[1])
+    percent = 100 * (coarse / truth - 1)
+    if abs(coarse - truth) <= intervals.SIDE * error:
+        spread = "The coarse run varies as much as the truth, within sampling error"
+    else:
+        spread = f"The coarse run varies {abs(percent):.1f} % {'more' if percent > 0 else 'less'} than the truth"
+        spread += ", by chance or not: the runs are too short against their memory" if math.isnan(error) else ""
+    score, floor, floor_std, *_ = scalars(diagnostics, "hellinger_z", DISTANCES["hellinger_z"].parts)
+    if math.isnan(floor_std):
+        verdict = f"{_ratio(score, floor)} times its floor, which rests on one pair of stretches and is uncertain"
+    elif score <= floor + floor_std:
+        verdict = "as small as chance allows"
+    else:
+        verdict = f"{_ratio(score, floor)} times its floor"
+    return (
+        f"{spread} (standard deviation of z {coarse:.2f} against {truth:.2f}). "
+        f"The Hellinger distance between the two distributions of z is {verdict} "
+        f"({score:.4f}; between two stretches of truth {_error_bar(floor, floor_std)})."
+    )
+
+
+def tables(diagnostics: xr.Dataset) -> list[Table]:
+    """Return the scores with their intervals and floors, the moments, structure and memory, and the extremes."""
+    of_ring = [_spectra_table(diagnostics), *_neighbour_table(diagnostics)] if "spectrum_z" in diagnostics else []
+    return [*_scores_and_moments(diagnostics), *of_ring, _memory_table(diagnostics), _extremes_table(diagnostics)]
+
+
+def score_table(diagnostics: xr.Dataset) -> str:
+    """Return scores and moments as plain text."""
+    scores, moments = _scores_and_moments(diagnostics)
+    return f"{as_text([scores, moments])}\n\n{scores.note}"
+
+
+def law(diagnostics: xr.Dataset) -> list[Table]:
+    """Return the shares of held-out psi below the deciles of the law stated for it; none where the law states none.
+
+    Parameters
+    ----------
+    diagnostics : has the variables of :func:`l96closure.diagnostics.reliability.pit`, or none of them.
+    """
+    if LAW.name not in diagnostics:
+        return []
+    rows = []
+    for decile in diagnostics["decile"].to_numpy():
+        error, low, high = scalars(diagnostics.sel(decile=decile), "pit_error")
+        rows.append(Row(f"{decile:g}", (f"{error + decile:.4f}", f"{error:+.4f}", interval(low, high, "+.4f"))))
+    largest, low, high = scalars(diagnostics, LAW.name)
+    rows.append(Row("largest", ("", f"{largest:.4f}", interval(low, high, ".4f"))))
+    note = (
+        f"Share of ψ in the reference that lies below the deciles of the law the closure states for it, "
+        f"{int(diagnostics.attrs['pit_values'])} values of {float(diagnostics.attrs['pit_duration']):g} time units. "
+        "Too much below the first and too little below the last deciles: the law is too narrow; the reverse: too wide. "
+        "The interval of the largest difference holds all deciles at once."
+        f"{_unless_known(diagnostics, ['pit_error_low'], 'Intervals')}"
+    )
+    columns = ("decile of the law", "ψ below it", "difference", "95 % interval")
+    return [Table("Reliability of the law on held-out data", columns, tuple(rows), note)]
+
+
+def _scores_and_moments(diagnostics: xr.Dataset) -> tuple[Table, Table]:
+    moments = tuple(Row(score.label, _compared(diagnostics, score.name)) for score in MOMENTS.values())
+    return (
+        Table(
+            "Distances from the truth",
+            ("distance", "coarse run", "95 % interval", "floor", "ratio"),
+            tuple(_distance(diagnostics, score) for score in DISTANCES.values()),
+            _floor_note(diagnostics),
+        ),
+        Table(
+            "Moments",
+            ("moment", "coarse run", "truth", "difference", "in errors"),
+            moments,
+            "After ± stands the standard error, by batch means; the last column is the difference over its error, of "
+            f"which {intervals.SIDE:.1f} may be chance. All quantities are dimensionless."
+            f"{_unless_known(diagnostics, [f'{name}_se' for name in MOMENTS])}",
+        ),
+    )
+
+
+def _distance(diagnostics: xr.Dataset, score: Score) -> Row:
+    value, floor, floor_std, low, high = scalars(diagnostics, score.name, score.parts)
+    cells = (f"{value:.4f}", interval(low, high, ".4f"), _error_bar(floor, floor_std), _ratio(value, floor))
+    return Row(score.label, cells, score.meaning, short=score.name)
+
+
+def _compared(diagnostics: xr.Dataset, name: str) -> tuple[str, str, str, str]:
+    """Return coarse run, truth, difference, each with its error, and the difference over its error."""
+    (coarse, truth), (coarse_se, truth_se) = (
+        diagnostics[each].sel(source=["coarse", "truth"]).values.tolist() for each in (name, f"{name}_se")
+    )
+    off, error = map(float, difference(diagnostics, name))
+    return (
+        with_error(coarse, coarse_se),
+        with_error(truth, truth_se),
+        with_error(off, error, signed=True),
+        f"{off / error:+.1f}" if error > 0 else NONE,
+    )
+
+
+def _unless_known(diagnostics: xr.Dataset, names: Sequence[str], what: str = "Standard errors") -> str:
+    """Say why some of these variables are missing, where they are."""
+    missing = any(bool(diagnostics[name].isnull().any()) for name in names)
+    return f" {what} are {intervals.REASON}." if missing else ""
+
+
+def _spectra_table(diagnostics: xr.Dataset) -> Table:
+    """Compare the variances by wavenumber, and say by how much they are wrong at most."""
+    wavenumbers = diagnostics["wavenumber"].to_numpy()
+    shown = wavenumbers[: _MOST_ROWS - 1] if wavenumbers.size > _MOST_ROWS else wavenumbers
+    rows = []
+    for m in shown:
+        at = diagnostics.sel(wavenumber=m)
+        cells = (
+            cell
+            for name in FIELDS
+            for cell in (
+                _compared(at, f"spectrum_{name}")[1],
+                with_interval(scalars(at, f"spectrum_ratio_{name}"), 3),
+            )
+        )
+        rows.append(Row(f"wavenumber {m}", tuple(cells)))
+    largest = tuple(cell for name in FIELDS for cell in ("", _largest(diagnostics, name)))
+    rows.append(Row("largest error", largest, "of the wavenumbers that carry variance", "largest error"))
+    columns = (cell for symbol in FIELDS.values() for cell in (f"{symbol}: truth", f"{symbol}: coarse / truth"))
+    left_out = f" Wavenumbers beyond {shown[-1]} are in diagnostics.nc." if shown.size < wavenumbers.size else ""
+    return Table(
+        "Spectra along the ring",
+        ("waves around the ring", *columns),
+        tuple(rows),
+        "Variance of the truth at each wavenumber, and the coarse run's over it, 1 for a perfect closure. After ± "
+        "stands the standard error, in brackets a 95 % interval, both by batch means. The largest error counts "
+        f"wavenumbers with a tenth or more of the mean variance; its interval holds all ratios at once.{left_out}"
+        f"{_unless_known(diagnostics, [f'spectrum_ratio_{name}_low' for name in FIELDS], 'Intervals')}",
+    )
+
+
+def _largest(diagnostics: xr.Dataset, name: str) -> str:
+    """Show the largest relative error, with where it is and its interval."""
+    error, low, high = (100 * value for value in scalars(diagnostics, f"spectrum_error_{name}"))
+    if math.isnan(error):
+        return NONE
+    carries = ring.carrying(diagnostics[f"spectrum_{name}"].sel(source="truth").to_numpy())
+    departure = np.where(carries, np.abs(diagnostics[f"spectrum_ratio_{name}"] - 1), 0.0)
+    bounds = "" if math.isnan(low) else f" ({interval(low, high, '.1f')})"
+    return f"{error:.1f} %{bounds} at {int(np.argmax(departure))}"
+
+
+def _neighbour_table(diagnostics: xr.Dataset) -> list[Table]:
+    """Compare the correlations between neighbours; none on a ring of one site."""
+    known = [score for score in NEIGHBOURS.values() if not diagnostics[score.name].isnull().all()]
+    if not known:
+        return []
+    rows = tuple(Row(score.meaning, _compared(diagnostics, score.name)) for score in known)
+    return [
+        Table(
+            "Correlation of neighbours",
+            ("quantity", "coarse run", "truth", "difference", "in errors"),
+            rows,
+            "Correlation at distance 1 at one time. After ± stands the standard error, by batches of time; the last "
+            f"column is the difference over its error, of which {intervals.SIDE:.1f} may be chance."
+            f"{_unless_known(diagnostics, [f'{score.name}_se' for score in known])}",
+        )
+    ]
+
+
+def _memory_table(diagnostics: xr.Dataset) -> Table:
+    """Compare the autocorrelation of the residual at a few lags."""
+    step = float(diagnostics.attrs["common_time_step"])
+    rows = tuple(
+        Row(
+            f"lag {steps * step:g}, {steps} step{'s' if steps > 1 else ''}",
+            _compared(diagnostics.isel(lag=steps), MEMORY.name),
+        )
+        for steps in _STEPS
+        if steps < diagnostics.sizes["lag"]
+    )
+    note = (
+        "Autocorrelation of ψ less its mean given z, a polynomial of degree eight fitted to the truth. One step "
+        f"between records is {step:g} time units; after ± stands the standard error, by batches of time."
+        f"{_unless_known(diagnostics, [f'{MEMORY.name}_se'])}"
+    )
+    return Table("Memory of the residual of ψ", ("lag", "coarse run", "truth", "difference", "in errors"), rows, note)
+
+
+def _extremes_table(diagnostics: xr.Dataset) -> Table:
+    """Compare the return periods of the levels."""
+    rows = tuple(
+        Row(
+            f"z above {float(level):.1f}",
+            tuple(_period(diagnostics.sel(threshold=level, source=source)) for source in ("coarse", "truth")),
+        )
+        for level in diagnostics["threshold"].to_numpy()
+    )
+    note = (
+        "Mean time, in model time units, from one up-crossing of the level to the next at one site, with a 95 % "
+        "interval. The levels are quantiles of the truth."
+        f"{_unless_known(diagnostics, ['return_period_z_low'], 'Intervals')}"
+    )
+    return Table("Return periods", ("level", "coarse run", "truth"), rows, note)
+
+
+def _period(at: xr.Dataset) -> str:
+    """Show a return period with its interval."""
+    value, low, high = scalars(at, "return_period_z")
+    bounds = "" if math.isnan(low) else f" ({_time(low)} to {_time(high)})"
+    return ("never" if math.isinf(value) else _time(value)) + bounds
+
+
+def _time(value: float) -> str:
+    """Show a time to three digits without an exponent."""
+    if math.isinf(value):
+        return "∞"
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+
+
+def _error_bar(floor: float, floor_std: float) -> str:
+    return f"{floor:.4f}" if math.isnan(floor_std) else f"{floor:.4f} ± {floor_std:.4f}"
+
+
+def _ratio(score: float, floor: float) -> str:
+    return f"{score / floor:.2f}" if floor > 0 else NONE
+
+
+def _floor_note(diagnostics: xr.Dataset) -> str:
+    """Say what the floors are made of."""
+    a = diagnostics.attrs
+    pairs = int(a["floor_pairs"])
+    spread = "one pair only: the floor itself is uncertain" if pairs == 1 else f"{pairs} pairs"
+    return (
+        f"Floor: the same distance between two stretches of truth ({a['floor_stretches']} stretches of "
+        f"{float(a['floor_stretch_duration']):g} time units, {spread}), ± its standard deviation; a perfect "
+        f"closure has ratio 1. Here {a['floor_method']}. {_interval_note(a)}"
+    )
+
+
+def _interval_note(attributes: dict[str, Any]) -> str:
+    """Say what the intervals mean."""
+    blocks = int(attributes["interval_blocks"])
+    if not blocks:
+        why = str(attributes["interval_method"]).removeprefix("none: ")
+        return (
+            f"Intervals are not given, for they would not cover: the runs are too short against their memory ({why})."
+        )
+    return (
+        f"Interval: for what runs as long as these score on average, by resampling {blocks} blocks of "
+        f"{float(attributes['interval_block_duration']):.3g} time units in each; a floor inside it means that the "
+        "closure may be perfect by this distance."
+    )

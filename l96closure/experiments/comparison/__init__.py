@@ -1,0 +1,1 @@
+"""Finished runs of the closure experiment laid side by side."""

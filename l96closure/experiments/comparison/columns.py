@@ -1,0 +1,251 @@
+"""The columns of a comparison: one score of all runs each, as text, with the runs that are best."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from l96closure.diagnostics import intervals, ranking
+from l96closure.diagnostics.scorecard import (
+    BOUNDED,
+    DISTANCES,
+    FORECASTS,
+    LAW,
+    MEMORY,
+    MOMENTS,
+    NEIGHBOURS,
+    SPECTRA,
+    difference,
+)
+from l96closure.report import NONE, with_error, with_interval
+
+__all__ = [
+    "MARK",
+    "Column",
+    "cost",
+    "distance",
+    "distances",
+    "forecast",
+    "forecasts",
+    "law",
+    "leads",
+    "memory",
+    "moment",
+    "moments",
+    "ranked",
+    "structure",
+]
+
+FloatArray = npt.NDArray[np.float64]
+
+MARK = "*"
+"""Stands behind the score of a run that is best."""
+
+_UNTOLD = "not all runs have intervals"
+_LEADS = (0.5, 1.0, 2.0)  # shown as numbers, or the nearest there are
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """A score of all runs, ready to be shown.
+
+    Attributes
+    ----------
+    head, short_head : above it on the page and on the terminal.
+    cells, short_cells : the score of each run in full and as one number; empty where there is none.
+    truth, short_truth : what the truth has.
+    best : the runs to be marked.
+    told : whether every run that has the score has an interval of it; else none is marked.
+    least : the number of the run that comes nearest to what is perfect; None where no run has the score.
+    """
+
+    head: str
+    short_head: str
+    cells: Sequence[str]
+    short_cells: Sequence[str]
+    truth: str
+    short_truth: str
+    best: npt.NDArray[np.bool_]
+    told: bool = True
+    least: int | None = None
+
+    def marked(self, number: int, *, short: bool) -> str:
+        """Return the cell of a run; on the terminal numbers stay one below the other."""
+        cell = (self.short_cells if short else self.cells)[number] or NONE
+        return cell + (MARK if self.best[number] else " " if short else "")
+
+
+def distances(comparison: xr.Dataset, prefix: str | tuple[str, ...]) -> list[Column]:
+    """Return the distances that the comparison has, of those whose names begin with ``prefix``."""
+    return [distance(comparison, name) for name in DISTANCES if name in comparison and name.startswith(prefix)]
+
+
+def ranked(comparison: xr.Dataset, name: str) -> bool:
+    """Whether a distance is measured alike in all runs."""
+    return name not in str(comparison.attrs["unranked"]).split()
+
+
+def distance(comparison: xr.Dataset, name: str) -> Column:
+    """Return a distance with its floor: a range of floors, on the terminal their mean, where the runs differ in it."""
+    floor, spread = (comparison[f"{name}{part}"].to_numpy() for part in ("_floor", "_floor_std"))
+    known = np.isfinite(floor)
+    same = np.unique(floor[known]).size == 1
+    first = int(np.argmax(known))
+    score = DISTANCES[name]
+    truth = with_error(floor[first], spread[first]) if same else f"{np.nanmin(floor):.4f} to {np.nanmax(floor):.4f}"
+    short_truth = f"{floor[first]:.4f}" if same else f"{np.nanmean(floor):.4f}"
+    column = _bounded(comparison, name, (score.label, score.symbol), 4, (truth, short_truth))
+    return column if ranked(comparison, name) else replace(column, best=np.zeros(floor.shape, dtype=bool))
+
+
+def forecasts(comparison: xr.Dataset, name: str) -> list[Column]:
+    """Return a score of the forecasts at a few leads; nothing where no run has it."""
+    if name not in comparison or comparison[name].isnull().all():  # a single site has no variogram
+        return []
+    return [forecast(comparison, name, lead) for lead in leads(comparison)]
+
+
+def forecast(comparison: xr.Dataset, name: str, lead: float) -> Column:
+    """Return a score of the forecasts at a lead."""
+    score = FORECASTS[name]
+    level = "_climatology" in "".join(score.parts)
+    truth = (_between(comparison[f"{name}_climatology"].to_numpy()), "") if level else (f"{score.target:g}",) * 2
+    heads = f"lead {lead:g}", f"{score.symbol}({lead:g})"
+    return _bounded(comparison.sel(lead=lead), name, heads, 3, truth, target=score.target)
+
+
+def moments(comparison: xr.Dataset) -> list[Column]:
+    """Return the moments that the comparison has."""
+    return [moment(comparison, name) for name in MOMENTS if name in comparison]
+
+
+def moment(comparison: xr.Dataset, name: str) -> Column:
+    """Return how far a moment is from the truth's, in standard errors; itself, in brackets, where it has none."""
+    off, error = _off(comparison, name)
+    short = _numbers(np.divide(off, error, out=np.full_like(error, np.nan), where=error > 0), "+.1f")
+    cells = [cell or (f"({d:+.3g})" if np.isfinite(d) else "") for cell, d in zip(short, off, strict=True)]
+    column = _against_truth(comparison, name, (MOMENTS[name].label, MOMENTS[name].symbol))
+    return replace(column, cells=cells, short_cells=short)
+
+
+def memory(comparison: xr.Dataset) -> list[Column]:
+    """Return the errors of the residual's autocorrelation at the lags that one of the runs has."""
+    if MEMORY.name not in comparison:
+        return []
+    columns = []
+    for lag in comparison["lag"].to_numpy():
+        at = comparison.sel(lag=lag)
+        if np.isnan(_off(at, MEMORY.name)[0]).all():
+            continue
+        steps = round(float(lag) / float(comparison.attrs["coarse_dt"]))
+        heads = f"lag {lag:g}, {steps} step{'s' if steps > 1 else ''}", f"{MEMORY.symbol}({lag:g})"
+        columns.append(_against_truth(at, MEMORY.name, heads))
+    return columns
+
+
+def structure(comparison: xr.Dataset) -> list[Column]:
+    """Return what the comparison has of structure along the ring.
+
+    Largest relative errors of the spectra, and the errors of the correlations between neighbours.
+    """
+    return [
+        *(
+            _bounded(comparison, score.name, (f"{score.meaning} (%)", score.symbol), 1, ("0", "0"), factor=100)
+            for score in SPECTRA.values()
+            if score.name in comparison
+        ),
+        *(
+            _against_truth(comparison, score.name, (f"neighbours, {score.meaning}", score.symbol))
+            for score in NEIGHBOURS.values()
+            if score.name in comparison and not comparison[score.name].isnull().all()
+        ),
+    ]
+
+
+def law(comparison: xr.Dataset) -> list[Column]:
+    """Return the largest error of the law on held-out data, where one of the closures states a law."""
+    if LAW.name not in comparison or comparison[LAW.name].isnull().all():
+        return []
+    return [_bounded(comparison, LAW.name, ("largest error of a decile", LAW.symbol), 4, ("0", "0"))]
+
+
+def cost(comparison: xr.Dataset) -> list[Column]:
+    """Return the wall times of the fit and of a step."""
+    fit = _each(lambda seconds: f"{seconds:.1f} s", comparison["fit_time"].to_numpy())
+    step = _each(lambda seconds: f"{1e6 * seconds:.1f} µs", comparison["step_time"].to_numpy())
+    none = np.zeros(comparison.sizes["run"], dtype=bool)  # a wall time has no interval
+    return [Column("fit", "fit", fit, fit, "", "", none), Column("step of a member", "step", step, step, "", "", none)]
+
+
+def leads(comparison: xr.Dataset) -> list[float]:
+    """Return the leads to be shown as numbers: those nearest to 0.5, 1 and 2 time units."""
+    return sorted({float(comparison["lead"].sel(lead=lead, method="nearest")) for lead in _LEADS})
+
+
+def _bounded(
+    comparison: xr.Dataset,
+    name: str,
+    heads: tuple[str, str],
+    digits: int,
+    truth: tuple[str, str],
+    *,
+    target: float = 0.0,
+    factor: float = 1.0,
+) -> Column:
+    """Return a score that has intervals; the runs nearest to the target are best."""
+    value, low, high = (factor * comparison[f"{name}{part}"].to_numpy() for part in BOUNDED)
+    cells = _each(lambda *each: with_interval(each, digits), value, low, high)
+    return _judged(ranking.departure(value, low, high, target), heads, cells, _numbers(value, f".{digits}f"), truth)
+
+
+def _against_truth(comparison: xr.Dataset, name: str, heads: tuple[str, str]) -> Column:
+    """Return the differences from the truth with their standard errors."""
+    off, error = _off(comparison, name)
+    departure = ranking.departure(off, off - intervals.SIDE * error, off + intervals.SIDE * error, 0.0)
+    cells = _each(lambda d, e: with_error(d, e, signed=True), off, error)
+    return _judged(departure, heads, cells, _numbers(off, "+.3f"), ("0", "0"))
+
+
+def _judged(
+    departure: tuple[FloatArray, FloatArray, FloatArray],
+    heads: tuple[str, str],
+    cells: Sequence[str],
+    short_cells: Sequence[str],
+    truth: tuple[str, str],
+) -> Column:
+    """Return a column that marks the runs of the least departure; its head says where intervals are missing."""
+    told, size = ranking.comparable(*departure), departure[0]
+    return Column(
+        heads[0] if told else f"{heads[0]} ({_UNTOLD})",
+        heads[1],
+        cells,
+        short_cells,
+        *truth,
+        ranking.best(*departure),
+        told,
+        int(np.nanargmin(size)) if np.isfinite(size).any() else None,
+    )
+
+
+def _off(comparison: xr.Dataset, name: str) -> tuple[FloatArray, FloatArray]:
+    """Return coarse run less truth, and the standard error of that, for every run."""
+    off, error = difference(comparison, name)
+    return off.to_numpy(), error.to_numpy()
+
+
+def _between(values: FloatArray) -> str:
+    low, high = (f"{end(values):.3f}" for end in (np.nanmin, np.nanmax))
+    return low if low == high else f"{low} to {high}"
+
+
+def _numbers(values: FloatArray, form: str) -> list[str]:
+    return _each(lambda value: f"{value:{form}}", values)
+
+
+def _each(shown: Callable[..., str], *values: FloatArray) -> list[str]:
+    """Show the values of each run, nothing where the first is not known."""
+    return [shown(*each) if np.isfinite(each[0]) else "" for each in zip(*values, strict=True)]

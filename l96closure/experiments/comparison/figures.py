@@ -1,0 +1,149 @@
+"""The pictures of runs laid side by side: functions from their comparison to matplotlib Figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+from l96closure.diagnostics.scorecard import DISTANCES, FORECASTS
+from l96closure.plot import style
+from l96closure.plot.style import COLOURS, LABELS, PSI_LABEL, Z_LABEL
+
+__all__ = ["densities", "forecasts", "pictures", "scores"]
+
+_BINNED = {"z": Z_LABEL, "psi": PSI_LABEL}
+_FORECASTS = ("crps", "spread_skill")
+_COLUMNS = 3
+_DECADE = 10.0  # from the least to the greatest: beyond, the axis is logarithmic
+
+
+@style.settings()
+def scores(comparison: xr.Dataset) -> Figure:
+    """Draw every distance of all runs with its interval, beside the floor with its standard deviation."""
+    shown = [name for name in DISTANCES if name in comparison]
+    rows = -(-len(shown) // _COLUMNS)
+    runs = comparison.sizes["run"]
+    figure, panels = style.grid(rows, _COLUMNS, width=11.0, height=rows * (0.9 + 0.3 * runs), sharey=True)
+    every = [axes for line in panels for axes in line]
+    for axes in every[len(shown) :]:
+        axes.set_axis_off()
+    at = np.arange(runs)
+    for axes, name in zip(every, shown, strict=False):
+        value, low, high, floor, spread = (
+            comparison[f"{name}{part}"].to_numpy() for part in ("", "_low", "_high", "_floor", "_floor_std")
+        )
+        for y in at:
+            band = [floor[y] - spread[y], floor[y] + spread[y]]
+            axes.fill_betweenx([y - 0.5, y + 0.5], *band, color=COLOURS["truth"], alpha=0.25, linewidth=0)
+        axes.vlines(floor, at - 0.5, at + 0.5, color=COLOURS["truth"], linewidth=1.2, label="floor: truth beside truth")
+        # The basic bootstrap may put an interval beside the estimate.
+        bars = np.maximum([value - low, high - value], 0.0)
+        axes.errorbar(value, at, xerr=bars, fmt="o", color=COLOURS["coarse"], markersize=4.5, capsize=3, linewidth=1.2,
+                      label="run, with its 95 % interval")  # fmt: skip
+        ends = np.concatenate([value, low, high, floor])
+        if np.nanmax(ends) > _DECADE * np.nanmin(ends) > 0:
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.set_xlabel(DISTANCES[name].label)
+        axes.grid(axis="y", color=style.INK, alpha=0.12)
+        axes.set_ylim(runs - 0.5, -0.5)
+    for axes in (line[0] for line in panels):
+        axes.set_yticks(at, [style.literal(str(run)) for run in comparison["run"].to_numpy()])
+    style.legend_above(figure, every[0])
+    return figure
+
+
+@style.settings()
+def densities(comparison: xr.Dataset) -> Figure:
+    """Draw the densities of z and psi of every run, one below the other, over the truth's.
+
+    The axes are as high as the truth asks for; what a run has above that is cut off.
+    """
+    shown = [name for name in _BINNED if f"density_{name}" in comparison]
+    finished = comparison.isel(run=np.flatnonzero(comparison["hellinger_z"].notnull()))
+    runs = finished.sizes["run"]
+    figure, panels = style.grid(runs, len(shown), width=8.4, height=1.2 + 1.25 * runs)
+    for line, run in zip(panels, finished["run"].to_numpy(), strict=True):
+        for axes, name in zip(line, shown, strict=True):
+            density = finished[f"density_{name}"].sel(run=run)
+            edges, truth = style.edges(finished[f"{name}_bin"].to_numpy()), density.sel(source="truth").to_numpy()
+            axes.stairs(truth, edges, fill=True, color=COLOURS["truth"], alpha=0.35, label=LABELS["truth"])
+            axes.stairs(density.sel(source="coarse"), edges, color=COLOURS["coarse"], linewidth=1.4,
+                        label=LABELS["coarse"])  # fmt: skip
+            axes.set_xlim(edges[0], edges[-1])
+            axes.set_ylim(0.0, 1.35 * truth.max())
+            axes.set_yticks([])
+            axes.tick_params(labelbottom=line is panels[-1])
+        line[0].set_title(style.literal(str(run)), loc="left", fontsize="medium", color=style.INK)
+    for axes, name in zip(panels[-1], shown, strict=True):
+        axes.set_xlabel(_BINNED[name])
+    figure.supylabel("probability density", color=style.INK, fontsize="medium")
+    style.legend_above(figure, panels[0][0])
+    return figure
+
+
+@style.settings()
+def forecasts(comparison: xr.Dataset) -> Figure:
+    """Draw CRPS and spread-skill ratio of all runs against lead, with 95 % intervals."""
+    figure, panels = style.row(2, width=10.5, height=4.4)
+    for axes, name in zip(panels, _FORECASTS, strict=True):
+        _curves(axes, comparison, name)
+        axes.set_ylabel(FORECASTS[name].symbol)
+    crps, ratio = panels
+    climatology = float(comparison["crps_climatology"].mean())
+    crps.axhline(climatology, color=style.INK, linewidth=0.9, linestyle=(0, (5, 2)), label="climatology: no skill")
+    ratio.axhline(1.0, color=style.INK, linewidth=0.8, linestyle=(0, (1, 2)), label="reliable")
+    style.legend_above(figure, crps, ratio)
+    return figure
+
+
+def pictures(comparison: xr.Dataset) -> Mapping[str, tuple[Figure, str]]:
+    """Draw every picture that the comparison has the variables for, by name, each with its caption."""
+    found = {
+        "scores": (
+            scores(comparison),
+            "Distances from the truth: the further left, the better, down to the floor; on a logarithmic scale where "
+            "they span more than a decade. "
+            "Whiskers: 95 % intervals, by resampling blocks of time, where runs are long enough. Line and "
+            "band: the same distance between two stretches of truth, and its standard deviation; what a perfect "
+            "closure would score.",
+        )
+    }
+    if any(f"density_{name}" in comparison for name in _BINNED):
+        found["densities"] = (
+            densities(comparison),
+            "Distributions of z and ψ of every run over the truth's. A peak that leaves its panel is higher than the "
+            "truth's by more than a third.",
+        )
+    if "crps" in comparison:
+        found["forecasts"] = (
+            forecasts(comparison),
+            "Ensemble forecasts against lead. Left: fair continuous ranked probability score, the lower the better; "
+            "climatology is what the distribution of z in the reference scores. Right: spread of the ensemble over the "
+            "error of its mean, 1 for a reliable one. Bands: 95 % intervals, by resampling the starts, where "
+            "these are enough.",
+        )
+    return found
+
+
+def _curves(axes: Axes, comparison: xr.Dataset, name: str) -> None:
+    """Draw a score of every run against lead with the band of its interval."""
+    lead = comparison["lead"].to_numpy()
+    for number, run in enumerate(comparison["run"].to_numpy()):
+        one, look = comparison.sel(run=run), style.line_style(number)
+        if one[name].isnull().all():  # did not finish
+            continue
+        axes.fill_between(lead, one[f"{name}_low"], one[f"{name}_high"], color=look["color"], alpha=0.15, linewidth=0)
+        axes.plot(lead, one[name], linewidth=1.6, label=style.literal(str(run)), **look)
+    axes.set_xlim(min(lead[0], 0.0), lead[-1])
+    axes.set_ylim(bottom=0.0)
+    axes.set_xlabel("lead (model time units)")

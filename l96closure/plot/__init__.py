@@ -1,0 +1,25 @@
+"""Pictures of runs: functions from datasets to matplotlib Figures, which the pages of the reports show too."""
+
+from l96closure.plot.climate import autocorrelations, covariance, histograms, hovmoeller, psi_against_z
+from l96closure.plot.forecast import plumes, rank_histograms, skill
+from l96closure.plot.reliability import reliability
+from l96closure.plot.selection import choice
+from l96closure.plot.structure import joint_density, residual_autocorrelation, space_time, spectra, tails
+
+__all__ = [
+    "autocorrelations",
+    "choice",
+    "covariance",
+    "histograms",
+    "hovmoeller",
+    "joint_density",
+    "plumes",
+    "psi_against_z",
+    "rank_histograms",
+    "reliability",
+    "residual_autocorrelation",
+    "skill",
+    "space_time",
+    "spectra",
+    "tails",
+]

@@ -1,0 +1,155 @@
+"""The pictures of a coarse run beside the truth: functions from datasets to matplotlib Figures."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from l96closure.plot import style
+from l96closure.plot.style import COLOURS, LABELS, PSI_LABEL, Z_LABEL
+
+__all__ = ["autocorrelations", "covariance", "histograms", "hovmoeller", "psi_against_z"]
+
+_MOST_POINTS = 200_000  # of a run in the density of psi against z
+_MOST_ROWS = 500  # of a run in the Hovmöller picture
+
+
+@style.settings()
+def covariance(diagnostics: xr.Dataset) -> Figure:
+    """Draw the centred rows of the covariance matrix of z, Figure 4 (left) of Gottwald & Reich (2024).
+
+    Parameters
+    ----------
+    diagnostics : result of :func:`l96closure.diagnostics.diagnose`.
+    """
+    figure, (axes,) = style.row(1, width=6.4, height=4.0)
+    offset = diagnostics["offset"].values
+    rows = diagnostics["covariance_rows"].sel(source="coarse").values
+    for number, row in enumerate(rows):
+        axes.plot(offset, row, color=COLOURS["coarse"], alpha=0.35, linewidth=0.7,
+                  label="coarse run, each row" if number == 0 else None)  # fmt: skip
+    axes.plot(offset, diagnostics["covariance"].sel(source="coarse"), color=COLOURS["coarse"], linewidth=2.2,
+              label="coarse run, mean over rows")  # fmt: skip
+    axes.plot(offset, diagnostics["covariance"].sel(source="truth"), "o", color=COLOURS["truth"],
+              markersize=6, markeredgecolor="white", label=LABELS["truth"])  # fmt: skip
+    axes.axhline(0.0, color=style.INK, linewidth=0.6, zorder=0)
+    axes.set_xticks(offset[offset % (1 + len(offset) // 16) == 0])
+    axes.set_xlabel("distance along the ring (sites)")
+    axes.set_ylabel("covariance of $z$ (dimensionless)")
+    axes.legend(frameon=False)
+    return figure
+
+
+@style.settings()
+def histograms(diagnostics: xr.Dataset) -> Figure:
+    """Draw the densities of z and psi, Figure 4 (right) of Gottwald & Reich (2024).
+
+    Parameters
+    ----------
+    diagnostics : result of :func:`l96closure.diagnostics.diagnose`.
+    """
+    figure, panels = style.row(2)
+    for axes, name, label in zip(panels, ("z", "psi"), (Z_LABEL, PSI_LABEL), strict=True):
+        density, centre = diagnostics[f"density_{name}"], diagnostics[f"{name}_bin"].values
+        edges = style.edges(centre)
+        truth, coarse = density.sel(source="truth").values, density.sel(source="coarse").values
+        axes.stairs(truth, edges, fill=True, color=COLOURS["truth"], alpha=0.35, label=LABELS["truth"])
+        axes.stairs(truth, edges, color=COLOURS["truth"], linewidth=0.8)
+        axes.stairs(coarse, edges, color=COLOURS["coarse"], linewidth=1.6, label=LABELS["coarse"])
+        axes.set_xlim(edges[0], edges[-1])
+        axes.set_ylim(bottom=0.0)
+        axes.set_xlabel(label)
+    panels[0].set_ylabel("probability density")
+    style.legend_above(figure, panels[0])
+    return figure
+
+
+@style.settings()
+def autocorrelations(diagnostics: xr.Dataset) -> Figure:
+    """Draw the autocorrelations of z and psi against lag.
+
+    Parameters
+    ----------
+    diagnostics : result of :func:`l96closure.diagnostics.diagnose`.
+    """
+    figure, panels = style.row(2, sharey=True)
+    lag = diagnostics["lag"].values
+    for axes, name, symbol in zip(panels, ("z", "psi"), ("z", r"\psi"), strict=True):
+        for source, width, alpha in (("truth", 3.2, 0.55), ("coarse", 1.5, 1.0)):
+            axes.plot(lag, diagnostics[f"autocorrelation_{name}"].sel(source=source), linewidth=width,
+                      color=COLOURS[source], alpha=alpha, label=LABELS[source])  # fmt: skip
+        axes.axhline(0.0, color=style.INK, linewidth=0.6, zorder=0)
+        axes.set_xlim(0.0, lag[-1] or 1.0)
+        axes.set_title(f"${symbol}$")
+        axes.set_xlabel("lag (model time units)")
+    panels[0].set_ylabel("autocorrelation")
+    panels[1].legend(frameon=False)
+    return figure
+
+
+@style.settings()
+def psi_against_z(truth: xr.Dataset, coarse: xr.Dataset, diagnostics: xr.Dataset) -> Figure:
+    """Draw the density of (z, psi) of truth and coarse run, with mean and spread of psi given z.
+
+    Parameters
+    ----------
+    truth, coarse : runs with ``z`` and ``psi`` of the same dims.
+    diagnostics : result of :func:`l96closure.diagnostics.diagnose`.
+    """
+    figure, panels = style.row(2, sharey=True, height=3.9)
+    edges = [style.edges(diagnostics[f"{name}_bin"].values) for name in ("z", "psi")]
+    z = diagnostics["z_bin"].values
+    for axes, source, run in zip(panels, ("truth", "coarse"), (truth, coarse), strict=True):
+        points = [_thinned(run[name].values.ravel(), _MOST_POINTS) for name in ("z", "psi")]
+        counts, *_ = np.histogram2d(points[0], points[1], bins=edges)
+        if counts.any():
+            axes.pcolormesh(*edges, np.where(counts > 0, counts, np.nan).T, cmap="Greys", rasterized=True,
+                            norm=LogNorm(1, 100 * counts.max()))  # fmt: skip
+        for shown in dict.fromkeys(("truth", source)):
+            statistics = diagnostics.sel(source=shown)
+            mean, std = statistics["psi_given_z_mean"], statistics["psi_given_z_std"]
+            axes.plot(z, mean, color=COLOURS[shown], linewidth=2.0, label=f"{LABELS[shown]}: mean ± std")
+            for bound in (mean - std, mean + std):
+                axes.plot(z, bound, color=COLOURS[shown], linewidth=1.1, linestyle=(0, (3, 2)))
+        axes.set_title(LABELS[source])
+        axes.set_xlabel(Z_LABEL)
+        axes.legend(frameon=False, loc="lower left")
+    panels[0].set_ylabel(PSI_LABEL)
+    return figure
+
+
+@style.settings()
+def hovmoeller(truth: xr.Dataset, coarse: xr.Dataset, duration: float = 10.0) -> Figure:
+    """Draw z over site and time for the truth and the first member of the coarse run, on one colour scale.
+
+    Parameters
+    ----------
+    truth : ``z`` (time, k).
+    coarse : ``z`` (member, time, k).
+    duration : model time shown, from the start of each run; less when the shorter run is shorter.
+    """
+    figure, panels = style.row(2, sharey=True, height=4.8)
+    runs = [truth["z"].transpose("time", "k"), coarse["z"].isel(member=0).transpose("time", "k")]
+    duration = min(duration, *(float(run["time"][-1] - run["time"][0]) for run in runs))
+    runs = [run.isel(time=(run["time"] - run["time"][0]).values <= duration * (1 + 1e-9)) for run in runs]
+    limit = max(float(np.quantile(np.abs(run.values), 0.995)) for run in runs)
+    for axes, source, run in zip(panels, ("truth", "coarse"), runs, strict=True):
+        picture = axes.imshow(_thinned(run.values, _MOST_ROWS), origin="lower", aspect="auto", cmap="RdBu_r",
+                              vmin=-limit, vmax=limit, interpolation="nearest",
+                              extent=(-0.5, run.sizes["k"] - 0.5, 0.0, duration))  # fmt: skip
+        axes.set_title(LABELS[source])
+        axes.set_xlabel("site $k$")
+        axes.set_xticks(range(0, run.sizes["k"], max(1, run.sizes["k"] // 6)))
+    panels[0].set_ylabel("time (model time units)")
+    bar = figure.colorbar(picture, ax=panels, extend="both", fraction=0.05, pad=0.02)
+    bar.set_label(Z_LABEL)
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _thinned(values: npt.NDArray[np.float64], most: int) -> npt.NDArray[np.float64]:
+    """Keep every n-th entry of the first axis, at most ``most`` of them."""
+    return values[:: -(-len(values) // most)]

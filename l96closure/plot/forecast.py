@@ -1,0 +1,120 @@
+"""The pictures of ensemble forecasts: functions from datasets to matplotlib Figures."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from l96closure.diagnostics.forecast import headline_leads
+from l96closure.plot import style
+from l96closure.plot.style import COLOURS, LABELS
+
+__all__ = ["plumes", "rank_histograms", "skill"]
+
+_LEAD_LABEL = "lead (model time units)"
+_EXAMPLES = 3
+_SITE = 0
+_MARK = "#009e73"
+
+
+@style.settings()
+def skill(scores: xr.Dataset) -> Figure:
+    """Draw all scores against lead, with 95 % intervals and the level of no skill.
+
+    Error and spread, their ratio, and the CRPS; below, the energy and the variogram score of whole fields.
+
+    Parameters
+    ----------
+    scores : result of :func:`l96closure.diagnostics.forecast.verify`.
+    """
+    figure, ((errors, ratio, crps), (energy, variogram, empty)) = style.grid(2, 3, width=10.5, height=6.4)
+    figure.delaxes(empty)
+    proper = {"crps": crps, "energy_score": energy, "variogram_score": variogram}
+    _curve(errors, scores, "rmse", COLOURS["coarse"], "error of the mean (RMSE)")
+    _curve(errors, scores, "ensemble_spread", style.INK, "spread", linestyle=(0, (4, 2)))
+    _curve(ratio, scores, "spread_skill", COLOURS["coarse"])
+    for name, axes in proper.items():
+        _curve(axes, scores, name, COLOURS["coarse"])
+    for axes, name in ((errors, "rmse_mark"), (crps, "crps_mark")):
+        if name in scores:
+            _curve(axes, scores, name, _MARK, "full model, spun up along z")
+    for name, axes in {"rmse": errors, **proper}.items():
+        level = float(scores[f"{name}_climatology"])
+        axes.axhline(level, color=COLOURS["truth"], linewidth=1.2, label="climatology: no skill")
+    ratio.axhline(1.0, color=style.INK, linewidth=0.8, linestyle=(0, (1, 2)), label="reliable")
+    for axes, label in (
+        (errors, "$z$ (dimensionless)"),
+        (ratio, "spread-skill ratio"),
+        (crps, "CRPS of $z$"),
+        (energy, "energy score of the field"),
+        (variogram, "variogram score of the field"),
+    ):
+        axes.set_xlim(0.0, float(scores["lead"][-1]))
+        axes.set_ylim(bottom=0.0)
+        axes.set_xlabel(_LEAD_LABEL)
+        axes.set_ylabel(label)
+    style.legend_above(figure, errors, ratio)
+    return figure
+
+
+@style.settings()
+def rank_histograms(scores: xr.Dataset) -> Figure:
+    """Draw the rank histogram at a few leads, with 95 % intervals, beside the flat one of a reliable ensemble.
+
+    Parameters
+    ----------
+    scores : result of :func:`l96closure.diagnostics.forecast.verify`.
+    """
+    leads = headline_leads(scores)
+    rank = scores["rank"].to_numpy().astype(np.float64)
+    figure, panels = style.row(len(leads), width=max(4.0, 3.2 * len(leads)), height=3.2, sharey=True)
+    for axes, lead in zip(panels, leads, strict=True):
+        value, low, high = (scores[f"rank_histogram{part}"].sel(lead=lead).to_numpy() for part in ("", "_low", "_high"))
+        axes.stairs(value, style.edges(rank), fill=True, color=COLOURS["coarse"], alpha=0.35)
+        # The bounds meet at the estimate, up to round-off, where a rank was met by none or by all.
+        bars = np.maximum([value - low, high - value], 0.0)
+        axes.errorbar(rank, value, bars, fmt="none", ecolor=COLOURS["coarse"], elinewidth=1.0)
+        axes.axhline(1.0 / rank.size, color=style.INK, linewidth=0.8, linestyle=(0, (1, 2)), label="reliable")
+        axes.set_xlim(-0.5, rank[-1] + 0.5)
+        axes.set_ylim(bottom=0.0)
+        axes.set_title(f"lead {lead:g}")
+        axes.set_xlabel("members below the truth")
+    panels[0].set_ylabel("relative frequency")
+    style.legend_above(figure, panels[0])
+    return figure
+
+
+@style.settings()
+def plumes(forecast: xr.Dataset) -> Figure:
+    """Draw all members and the truth at one site, for a few starts spread evenly over the reference.
+
+    Parameters
+    ----------
+    forecast : result of :func:`l96closure.forecast`.
+    """
+    shown = np.linspace(0, forecast.sizes["start"] - 1, min(_EXAMPLES, forecast.sizes["start"])).round().astype(int)
+    figure, panels = style.row(len(shown), width=3.5 * len(shown), sharey=True)
+    lead = forecast["lead"].to_numpy()
+    for axes, start in zip(panels, shown, strict=True):
+        one = forecast.isel(start=start, k=_SITE)
+        lines = axes.plot(
+            lead, one["z"].transpose("lead", "member"), color=COLOURS["coarse"], alpha=0.35, linewidth=0.8
+        )
+        lines[0].set_label("members")
+        axes.plot(lead, one["observation"], color=COLOURS["truth"], linewidth=2.2, label=LABELS["truth"])
+        axes.set_xlim(0.0, lead[-1])
+        axes.locator_params(axis="x", nbins=5)
+        axes.set_title(f"from time {float(one['start']):.0f} of the reference")
+        axes.set_xlabel(_LEAD_LABEL)
+    panels[0].set_ylabel(f"slow variable $z_{_SITE}$ (dimensionless)")
+    style.legend_above(figure, panels[0])
+    return figure
+
+
+def _curve(axes: Axes, scores: xr.Dataset, name: str, colour: str, label: str | None = None, **more: object) -> None:
+    """Draw a score against lead with the band of its interval."""
+    lead = scores["lead"].to_numpy()
+    axes.fill_between(lead, scores[f"{name}_low"], scores[f"{name}_high"], color=colour, alpha=0.2, linewidth=0)
+    axes.plot(lead, scores[name], color=colour, linewidth=1.6, label=label, **more)  # type: ignore[arg-type]

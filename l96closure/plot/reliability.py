@@ -1,0 +1,52 @@
+"""The picture of a conditional law held against what happened."""
+
+from __future__ import annotations
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+from l96closure.diagnostics import intervals
+from l96closure.plot import style
+from l96closure.plot.style import COLOURS
+
+__all__ = ["reliability"]
+
+
+@style.settings()
+def reliability(diagnostics: xr.Dataset) -> Figure:
+    """Draw the histogram of the probabilities, their departure from uniform, and their autocorrelation.
+
+    Parameters
+    ----------
+    diagnostics : result of :func:`l96closure.diagnostics.reliability.pit`, or a Dataset that holds it.
+    """
+    figure, (histogram, errors, memory) = style.row(3, width=10.5)
+    colour = COLOURS["coarse"]
+    value, low, high = (diagnostics[f"pit_density{part}"].to_numpy() for part in ("", "_low", "_high"))
+    edges = style.edges(diagnostics["pit_bin"].to_numpy())
+    histogram.stairs(value, edges, color=colour, linewidth=1.6, label="law on held-out data")
+    histogram.stairs(high, edges, baseline=low, fill=True, color=colour, alpha=0.25, label="95 % interval")
+    histogram.axhline(1.0, color=style.INK, linewidth=0.8, linestyle=(0, (1, 2)), label="reliable")
+    histogram.set_ylim(0.0, max(1.5, 1.1 * float(value.max())))
+    histogram.set_xlabel("probability $u$ that the law gives to less")
+    histogram.set_ylabel("density")
+    decile = diagnostics["decile"].to_numpy()
+    errors.fill_between(decile, diagnostics["pit_error_low"], diagnostics["pit_error_high"], color=colour, alpha=0.25,
+                        linewidth=0)  # fmt: skip
+    errors.plot(decile, diagnostics["pit_error"], "o-", color=colour, markersize=4, linewidth=1.6)
+    errors.set_xlim(0.0, 1.0)
+    errors.set_xlabel("$u$")
+    errors.set_ylabel("$F(u) - u$")
+    lag, correlation, error = (
+        diagnostics[name].to_numpy() for name in ("pit_lag", "pit_autocorrelation", "pit_autocorrelation_se")
+    )
+    memory.fill_between(lag, correlation - intervals.SIDE * error, correlation + intervals.SIDE * error, color=colour,
+                        alpha=0.25, linewidth=0)  # fmt: skip
+    memory.plot(lag, correlation, color=colour, linewidth=1.6)
+    memory.set_xlim(0.0, float(lag[-1]) or 1.0)
+    memory.set_xlabel("lag (model time units)")
+    memory.set_ylabel("autocorrelation of $u$")
+    for axes in (errors, memory):
+        axes.axhline(0.0, color=style.INK, linewidth=0.8, linestyle=(0, (1, 2)))
+    style.legend_above(figure, histogram)
+    return figure

@@ -1,0 +1,52 @@
+"""The picture of what a closure was left to choose itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from l96closure.plot import style
+from l96closure.plot.style import COLOURS
+
+__all__ = ["candidate_names", "choice"]
+
+_NUMBERS = {
+    "left": "std of the residual of $\\psi$ on held-out data",
+    "score": "CRPS of coupled runs / climatology",
+}
+
+
+def candidate_names(selection: xr.Dataset) -> list[str]:
+    """Return what to call the candidates among which a closure chose what it sees.
+
+    Parameters
+    ----------
+    selection : of a closure.
+    """
+    pairs = zip(selection["radius"].to_numpy(), selection["lags"].to_numpy(), strict=True)
+    return [f"radius {radius}, lags {lags}" for radius, lags in pairs]
+
+
+@style.settings()
+def choice(selection: xr.Dataset) -> Figure:
+    """Draw every number by which candidates were compared, and mark the one that was chosen.
+
+    Parameters
+    ----------
+    selection : of a closure.
+    """
+    drawn = [name for name in _NUMBERS if np.isfinite(selection[name]).any()]
+    at, chosen = np.arange(selection.sizes["candidate"]), selection["chosen"].to_numpy().astype(bool)
+    figure, panels = style.row(len(drawn), width=3.4 + 3.6 * len(drawn), height=1.4 + 0.32 * at.size, sharey=True)
+    for axes, name in zip(panels, drawn, strict=True):
+        values = selection[name].to_numpy()
+        axes.grid(axis="y", color=style.INK, alpha=0.15)
+        axes.plot(values, at, "o", color=COLOURS["coarse"], markersize=6, markerfacecolor="white", label="candidate")
+        axes.plot(values[chosen], at[chosen], "o", color=COLOURS["coarse"], markersize=9, label="chosen")
+        axes.set_xlabel(_NUMBERS[name])
+        axes.margins(x=0.08)
+    panels[0].set_yticks(at, candidate_names(selection))
+    panels[0].set_ylim(at.size - 0.5, -0.5)
+    style.legend_above(figure, panels[0])
+    return figure

@@ -1,0 +1,208 @@
+"""Pictures of what one histogram does not show: joint density, memory of the residual, spectra, tails."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from l96closure.diagnostics import intervals
+from l96closure.plot import style
+from l96closure.plot.style import COLOURS, LABELS, PSI_LABEL, Z_LABEL
+
+__all__ = ["joint_density", "residual_autocorrelation", "space_time", "spectra", "tails"]
+
+_FULL, _LEFT = 0.5, 0.1  # correlations of the darkest colour, and below which nothing is left
+_FEWEST_LAGS = 10  # that are shown
+_ZOOM = 50  # time steps in the magnified part of the autocorrelation
+_MARKERS = {"truth": "o", "coarse": "s"}
+_SYMBOLS = {"z": "z", "psi": r"\psi"}
+
+
+@style.settings()
+def joint_density(diagnostics: xr.Dataset) -> Figure:
+    """Draw the joint density of (z, psi) of truth and coarse run on one colour scale, and their difference.
+
+    Parameters
+    ----------
+    diagnostics : result of :func:`l96closure.diagnostics.diagnose`.
+    """
+    figure, panels = style.row(3, width=10.5, height=4.2, sharey=True)
+    edges = [style.edges(diagnostics[f"joint_{name}_bin"].values) for name in ("z", "psi")]
+    density = {source: diagnostics["density_joint"].sel(source=source).values for source in COLOURS}
+    hit = {source: np.where(x > 0, x, np.nan).T for source, x in density.items()}
+    smallest, largest = (extreme([x[x > 0] for x in density.values() if x.any()]) for extreme in (_least, _most))
+    for axes, source in zip(panels, COLOURS, strict=False):
+        picture = axes.pcolormesh(*edges, hit[source], cmap="viridis", norm=LogNorm(smallest, largest), rasterized=True)
+        axes.set_title(LABELS[source])
+    bar = figure.colorbar(picture, ax=panels[:2], location="bottom", fraction=0.05)
+    bar.set_label("probability density (dimensionless)")
+    difference = (density["coarse"] - density["truth"]).T
+    limit = float(np.abs(difference).max()) or 1.0
+    picture = panels[2].pcolormesh(*edges, difference, cmap="PuOr_r", vmin=-limit, vmax=limit, rasterized=True)
+    panels[2].set_title("coarse run less truth")
+    figure.colorbar(picture, ax=panels[2], location="bottom", fraction=0.05).set_label(
+        "difference of density (dimensionless)"
+    )
+    for axes in panels:
+        axes.set_xlabel(Z_LABEL)
+    panels[0].set_ylabel(PSI_LABEL)
+    return figure
+
+
+@style.settings()
+def residual_autocorrelation(diagnostics: xr.Dataset) -> Figure:
+    """Draw the autocorrelation of psi about its trend in z: the first fifty steps, and all lags.
+
+    Parameters
+    ----------
+    diagnostics : result of :func:`l96closure.diagnostics.diagnose`.
+    """
+    figure, panels = style.row(2, sharey=True)
+    lag = diagnostics["lag"].values
+    for axes, end in zip(panels, (lag[: _ZOOM + 1][-1], lag[-1]), strict=True):
+        for source, colour in COLOURS.items():
+            value, error = (
+                diagnostics[f"autocorrelation_residual{part}"].sel(source=source).values for part in ("", "_se")
+            )
+            axes.fill_between(
+                lag,
+                value - intervals.SIDE * error,
+                value + intervals.SIDE * error,
+                color=colour,
+                alpha=0.25,
+                linewidth=0,
+            )
+            axes.plot(lag, value, color=colour, linewidth=1.5, linestyle="-" if source == "truth" else (0, (5, 2)),
+                      label=LABELS[source])  # fmt: skip
+        axes.axhline(0.0, color=style.INK, linewidth=0.6, zorder=0)
+        axes.set_xlim(0.0, end or 1.0)
+        axes.set_xlabel("lag (model time units)")
+    panels[0].set_title(f"first {min(_ZOOM, len(lag) - 1)} steps")
+    panels[1].set_title("all lags")
+    panels[0].set_ylabel(r"autocorrelation of $\psi$ about its trend")
+    style.legend_above(figure, panels[0])
+    return figure
+
+
+@style.settings()
+def space_time(diagnostics: xr.Dataset) -> Figure:
+    """Draw the correlation of psi, and of psi about its trend, in space and time: truth, coarse run, difference.
+
+    The lags end where nothing is left of either; differences that may be chance are left white.
+
+    Parameters
+    ----------
+    diagnostics : result of :func:`l96closure.diagnostics.diagnose`.
+    """
+    figure, rows = style.grid(2, 3, width=10.5, height=6.6, sharey="row")
+    offset = style.edges(diagnostics["offset"].values.astype(np.float64))
+    lag = style.edges(diagnostics["time_lag"].values)
+    for row, (name, label) in zip(rows, {"psi": r"$\psi$", "residual": r"$\psi$ about its trend"}.items(), strict=True):
+        both, errors = (
+            [diagnostics[f"space_time_correlation_{name}{part}"].sel(source=source).transpose("time_lag", ...).values
+             for source in COLOURS] for part in ("", "_se")
+        )  # fmt: skip
+        for axes, values, source in zip(row, both, COLOURS, strict=False):
+            picture = axes.pcolormesh(offset, lag, values, cmap="RdBu_r", vmin=-_FULL, vmax=_FULL, rasterized=True)
+            axes.set_title(f"{label}, {LABELS[source]}")
+        figure.colorbar(picture, ax=row[1], fraction=0.08, extend="both").set_label("correlation")
+        difference = both[1] - both[0]
+        difference[np.abs(difference) <= intervals.SIDE * np.hypot(*errors)] = np.nan
+        limit = float(np.abs(np.nan_to_num(difference)).max()) or 1.0
+        picture = row[2].pcolormesh(offset, lag, difference, cmap="PuOr_r", vmin=-limit, vmax=limit, rasterized=True)
+        row[2].set_title("coarse run less truth")
+        figure.colorbar(picture, ax=row[2], fraction=0.08).set_label("difference")
+        left = np.flatnonzero((np.abs(np.nan_to_num(both)) > _LEFT).any(axis=(0, 2)))
+        row[0].set_ylim(lag[0], lag[min(lag.size - 1, max(_FEWEST_LAGS, 1 + int(left.max(initial=0))))])
+        row[0].set_ylabel("lag (model time units)")
+    for axes in rows[-1]:
+        axes.set_xlabel("distance along the ring (sites)")
+    return figure
+
+
+@style.settings()
+def spectra(diagnostics: xr.Dataset) -> Figure:
+    """Draw the wavenumber and the frequency spectra of z and psi.
+
+    Parameters
+    ----------
+    diagnostics : result of :func:`l96closure.diagnostics.diagnose`.
+    """
+    figure, ((*rings,), (*times,)) = style.grid(2, 2, width=8.4, height=6.6)
+    wavenumber, frequency = diagnostics["wavenumber"].values, diagnostics["frequency"].values
+    inside = slice(1, -1)  # no logarithm of zero, and half of the last frequency's power would be its alias
+    for ring, time, (name, symbol) in zip(rings, times, _SYMBOLS.items(), strict=True):
+        for source, shift, width, alpha in (("truth", -0.06, 3.0, 0.5), ("coarse", 0.06, 1.3, 1.0)):
+            values = diagnostics.sel(source=source)
+            bars = intervals.SIDE * values[f"spectrum_{name}_se"]
+            ring.errorbar(wavenumber + shift, values[f"spectrum_{name}"], bars,
+                          fmt=_MARKERS[source], color=COLOURS[source], markersize=5, capsize=2, linewidth=1,
+                          label=LABELS[source])  # fmt: skip
+            time.loglog(frequency[inside], values[f"power_{name}"][inside], color=COLOURS[source],
+                        linewidth=width, alpha=alpha)  # fmt: skip
+        ring.set_ylim(bottom=0.0)
+        ring.set_xticks(wavenumber)
+        ring.set_title(f"${symbol}$")
+        ring.set_xlabel("wavenumber (cycles around the ring)")
+        time.set_xlabel("frequency (cycles per model time unit)")
+    rings[0].set_ylabel("variance (dimensionless)")
+    times[0].set_ylabel("power spectral density (model time units)")
+    style.legend_above(figure, rings[0])
+    return figure
+
+
+@style.settings()
+def tails(diagnostics: xr.Dataset) -> Figure:
+    """Draw how the quantiles of z and psi differ from the truth's, and the return periods of high levels of z.
+
+    Parameters
+    ----------
+    diagnostics : result of :func:`l96closure.diagnostics.diagnose`.
+    """
+    figure, panels = style.row(3, width=10.5, height=3.8)
+    for axes, (name, symbol) in zip(panels, _SYMBOLS.items(), strict=False):
+        _quantile_differences(axes, diagnostics, name)
+        axes.set_title(f"quantiles of ${symbol}$")
+        axes.set_xlabel("probability of a smaller value")
+    panels[0].set_ylabel("coarse run less truth (dimensionless)")
+    axes, level = panels[2], diagnostics["threshold"].values
+    for source, colour in COLOURS.items():
+        values, low, high = (
+            np.where(np.isfinite(x), x, np.nan)
+            for x in (diagnostics[f"return_period_z{part}"].sel(source=source).values for part in ("", "_low", "_high"))
+        )
+        axes.errorbar(level, values, (values - low, high - values), fmt=f"{_MARKERS[source]}-", color=colour,
+                      markersize=4, capsize=2, linewidth=1, label=LABELS[source])  # fmt: skip
+    axes.set_yscale("log")
+    axes.set_title("return period at a site")
+    axes.set_xlabel(r"level of $z$ (dimensionless)")
+    axes.set_ylabel("return period (model time units)")
+    axes.legend(frameon=False)
+    return figure
+
+
+def _quantile_differences(axes: Axes, diagnostics: xr.Dataset, name: str) -> None:
+    """Draw differences of quantiles with 95 % intervals, one probability after the other; the truth is at zero."""
+    truth, coarse = (diagnostics.sel(source=source) for source in ("truth", "coarse"))
+    quantile = f"quantile_{name}"
+    below, above = (
+        np.hypot(coarse[quantile] - coarse[f"{quantile}_{a}"], truth[quantile] - truth[f"{quantile}_{b}"])
+        for a, b in (("low", "high"), ("high", "low"))
+    )
+    at = np.arange(diagnostics.sizes["probability"])
+    axes.errorbar(at, coarse[quantile] - truth[quantile], (below, above), fmt=_MARKERS["coarse"],
+                  color=COLOURS["coarse"], markersize=4, capsize=2, linewidth=1)  # fmt: skip
+    axes.axhline(0.0, color=COLOURS["truth"], linewidth=1.5, zorder=0)
+    axes.set_xticks(at, [f"{p:g}" for p in diagnostics["probability"].values], rotation=60)
+
+
+def _least(arrays: list[npt.NDArray[np.float64]]) -> float:
+    return min(float(x.min()) for x in arrays)
+
+
+def _most(arrays: list[npt.NDArray[np.float64]]) -> float:
+    return max(float(x.max()) for x in arrays)
