@@ -41,7 +41,7 @@ def _sources() -> str:
     digest = hashlib.sha256()
     for path in sorted(_PACKAGE.rglob("*.py")):
         text = path.read_bytes()
-        if path.parent.name == "bridge" or b"numba" in text or b"compiled" in text:
+        if path.parent.name in ("bridge", "kernel") or b"numba" in text or b"compiled" in text:
             digest.update(b"%d %s\n" % (len(text), path.relative_to(_PACKAGE).as_posix().encode()))
             digest.update(text)
     return digest.hexdigest()

@@ -13,7 +13,8 @@ from scipy.stats import norm
 
 import l96closure
 from l96closure import bridge
-from l96closure.bridge import kernel_sums, row_sums
+from l96closure.kernel import _moments as kernel_sums
+from l96closure.kernel import _row_sums as row_sums
 
 
 def gaussian(rng, M, d):

@@ -306,7 +306,7 @@ THREADS = """
 import hashlib
 import numpy as np
 import l96closure as lc
-from l96closure.bridge import kernel_sums
+from l96closure.kernel import _moments as kernel_sums
 
 model = lc.TwoScaleLorenz96(K=8, J=4)
 truth = model.simulate(samples=1500, spinup=1.0, every=3, subgrid="fine")

@@ -51,7 +51,7 @@ def test_a_process_forked_after_a_fit_computes_what_its_parent_does():
 import multiprocessing, warnings
 import numpy as np
 from l96closure import bridge
-from l96closure.bridge import kernel_sums
+from l96closure.kernel import _moments as kernel_sums
 warnings.simplefilter("ignore", DeprecationWarning)  # Python's own about forks beside threads
 x = np.random.default_rng(0).standard_normal((1500, 4))
 def work(_):

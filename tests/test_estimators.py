@@ -9,7 +9,8 @@ from scipy.spatial.distance import cdist
 from scipy.special import logsumexp, softmax
 
 from l96closure import bridge
-from l96closure.bridge import full_conditionals, shifted_sums
+from l96closure.bridge import full_conditionals
+from l96closure.kernel import _shifted_sums as shifted_sums
 
 
 def two_clusters(rng, M, d):

@@ -10,8 +10,12 @@ import numpy as np
 import pytest
 
 from l96closure import TwoScaleLorenz96, bridge
-from l96closure.bridge import groups, kernel_sums, recombination, sinkhorn, tolerant_sums
-from l96closure.bridge.row_sums import RowSums
+from l96closure.bridge import sinkhorn
+from l96closure.kernel import _groups as groups
+from l96closure.kernel import _moments as kernel_sums
+from l96closure.kernel import _recombination as recombination
+from l96closure.kernel import _tolerant_sums as tolerant_sums
+from l96closure.kernel._row_sums import RowSums
 
 pytestmark = pytest.mark.slow  # every path of the kernel sums against dense ones; test_bridge has some of each
 

@@ -6,8 +6,8 @@ import numba
 import numpy as np
 
 from l96closure import vector
-from l96closure.bridge.borrowed import borrowed, keep_alive
-from l96closure.bridge.exp2 import exp2_double
+from l96closure.kernel._exp2 import exp2_double
+from l96closure.kernel._unmanaged import borrowed, keep_alive
 
 
 @numba.njit

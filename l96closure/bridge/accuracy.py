@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from l96closure.bridge import row_sums
 from l96closure.bridge.conditional import Bridge
+from l96closure.kernel import _row_sums as row_sums
 
 __all__ = ["FEWEST_EFFECTIVE", "AccuracyWarning", "median_effective_samples"]
 

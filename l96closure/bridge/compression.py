@@ -9,9 +9,9 @@ import numpy.typing as npt
 import scipy
 
 from l96closure import checks
-from l96closure.bridge import kernel_sums
 from l96closure.bridge.conditional import Bridge, Compression
-from l96closure.bridge.dictionary import Dictionary
+from l96closure.kernel import _moments as kernel_sums
+from l96closure.kernel._samples import Dictionary
 
 __all__ = ["compress", "compress_within"]
 

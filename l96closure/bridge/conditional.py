@@ -12,10 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from l96closure import checks, compute
-from l96closure.bridge import bandwidth, kernel_sums, row_sums
-from l96closure.bridge.dictionary import ESTIMATORS, Dictionary, Kernel, plan, weigh
+from l96closure.bridge import bandwidth
 from l96closure.bridge.full_conditionals import FullConditionals, full_conditionals
-from l96closure.bridge.kernel_plan import KernelPlan
 from l96closure.bridge.neighbourhoods import (
     Neighbourhoods,
     checked,
@@ -25,6 +23,10 @@ from l96closure.bridge.neighbourhoods import (
     padded,
 )
 from l96closure.compiled import threads
+from l96closure.kernel import _moments as kernel_sums
+from l96closure.kernel import _row_sums as row_sums
+from l96closure.kernel._layout import KernelPlan
+from l96closure.kernel._samples import ESTIMATORS, Dictionary, Kernel, plan, weigh
 from l96closure.restart import Evaluations, Restart
 
 __all__ = ["ESTIMATORS", "Bridge", "Compression", "fit"]

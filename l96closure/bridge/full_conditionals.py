@@ -24,14 +24,14 @@ import scipy
 from numba import prange
 
 from l96closure import checks
-from l96closure.bridge.dictionary import Dictionary, plan, weigh
-from l96closure.bridge.exp2 import FAST
-from l96closure.bridge.group_sums import FAR, group_weights
-from l96closure.bridge.groups import GROUP
-from l96closure.bridge.kernel_plan import DISTANCE, KernelPlan
 from l96closure.bridge.neighbourhoods import padded
-from l96closure.bridge.shifted_sums import query_coordinates, weights
 from l96closure.compiled import cached, threaded
+from l96closure.kernel._exp2 import FAST
+from l96closure.kernel._group_sums import FAR, group_weights
+from l96closure.kernel._groups import GROUP
+from l96closure.kernel._layout import DISTANCE, KernelPlan
+from l96closure.kernel._samples import Dictionary, plan, weigh
+from l96closure.kernel._shifted_sums import query_coordinates, weights
 from l96closure.vector import store, total
 
 if TYPE_CHECKING:

@@ -24,9 +24,9 @@ import scipy
 from l96closure import checks
 from l96closure.bridge.accuracy import AccuracyWarning
 from l96closure.bridge.conditional import Bridge
-from l96closure.bridge.dictionary import ESTIMATORS, Dictionary, Kernel
-from l96closure.bridge.kernel_plan import DISTANCE
 from l96closure.bridge.quantile_table import FARTHEST, ConditionalQuantiles, Table
+from l96closure.kernel._layout import DISTANCE
+from l96closure.kernel._samples import ESTIMATORS, Dictionary, Kernel
 
 __all__ = ["tabulate"]
 

@@ -13,11 +13,11 @@ import xarray as xr
 from numba import prange
 
 from l96closure import checks, loop
-from l96closure.bridge import kernel_sums
 from l96closure.bridge.conditional import Bridge
 from l96closure.bridge.full_conditionals import FullConditionals, check_sweeps, sweep, sweep_parallel
-from l96closure.bridge.kernel_plan import DISTANCE, KernelPlan
 from l96closure.compiled import cached, in_turn, threaded, threads
+from l96closure.kernel import _moments as kernel_sums
+from l96closure.kernel._layout import DISTANCE, KernelPlan
 from l96closure.loop import Records
 from l96closure.restart import generator_state, restore_generator
 

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from l96closure.bridge import recombination
-from l96closure.bridge.groups import GROUP
-from l96closure.bridge.line_sums import LineSums
-from l96closure.bridge.row_sums import RowSums
+from l96closure.kernel import _recombination as recombination
+from l96closure.kernel._groups import GROUP
+from l96closure.kernel._line_sums import LineSums
+from l96closure.kernel._row_sums import RowSums
 from l96closure.progress import bar as progress_bar
 from l96closure.restart import evaluated
 
@@ -120,13 +120,13 @@ def solve_samples(samples: F64, tolerance: float = 1e-6, label: str = "") -> Sca
 
     1 / v is the value at the samples of a smooth function, the sum of kernels over them, and far fewer points than
     there are samples tell it nearly as well. The problem is solved for these first, and one sum over them starts the
-    iteration for all. Along a trajectory they are Gauss rules (:mod:`l96closure.bridge.recombination`), which tell it
+    iteration for all. Along a trajectory they are Gauss rules (:mod:`l96closure.kernel._recombination`), which tell it
     to the tolerance. Scattered samples are represented by every n-th, which tells it but for their scatter: with u
     their weights times n^(1/2),
 
         v_j (v_j + sum_(k != j) T_jk u_k) = 1.
 
-    Samples of one coordinate need none of this, see :mod:`l96closure.bridge.line_sums`.
+    Samples of one coordinate need none of this, see :mod:`l96closure.kernel._line_sums`.
 
     Memory is proportional to M.
 

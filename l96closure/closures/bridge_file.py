@@ -11,10 +11,10 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import bridge, checks
-from l96closure.bridge.dictionary import Dictionary, Kernel
 from l96closure.bridge.neighbourhoods import around_sites, checked_pools
 from l96closure.closures.parts import Parts
 from l96closure.fields import Fields
+from l96closure.kernel._samples import Dictionary, Kernel
 
 __all__ = ["bridge_from", "bridge_variables", "field_variables", "fields_from", "with_units"]
 

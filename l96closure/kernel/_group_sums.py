@@ -8,8 +8,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from l96closure.bridge.groups import GROUP
-from l96closure.bridge.kernel_plan import KernelPlan, Scratch
+from l96closure.kernel._groups import GROUP
+from l96closure.kernel._layout import KernelPlan, Scratch
 from l96closure.vector import LANES, exp2, fma, fnma, load, splat, store, total
 
 __all__ = ["FAR", "FLUSH", "add_groups", "group_weights", "over_all", "side_by_side"]
@@ -98,7 +98,7 @@ def side_by_side(
     ----------
     queries : coordinates of the queries in kernel units (size * LANES,), those of one after the other's.
     size, row : number of coordinates, and which row of the table is averaged.
-    nodes, squares : ``nodes`` and ``node_squares`` of :class:`l96closure.bridge.groups.Groups`.
+    nodes, squares : ``nodes`` and ``node_squares`` of :class:`l96closure.kernel._groups.Groups`.
     start, stop, order : which groups, and up to which order sums are needed.
     work : (3 * LANES,).
     sums : S_0, S_1 and S_2 (3, LANES).

@@ -2,7 +2,7 @@
 
 There are two levels. In the second, every sample stands for itself: a k-d order puts ``GROUP`` near ones into a group
 with a bounding box. In the first, which only dense trajectories have, runs of consecutive samples are replaced by
-Gauss rules (:mod:`l96closure.bridge.recombination`), one rule to a group.
+Gauss rules (:mod:`l96closure.kernel._recombination`), one rule to a group.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from l96closure.bridge import recombination
+from l96closure.kernel import _recombination as recombination
 from l96closure.vector import LANES
 
 __all__ = ["GROUP", "Groups", "group", "joined"]
@@ -40,8 +40,8 @@ class Groups(NamedTuple):
     sample : which sample a node of the second level is (G, GROUP).
     lower, upper : boxes in all rows of the table (R, G).
     mass : weight of each group (G,).
-    error : bounds on what a rule adds to the checks of order 1 and 2 of :mod:`l96closure.bridge.tolerant_sums`, and two
-        that are to be multiplied by the square root of the bound on its share of S_0 (4, G).
+    error : bounds on what a rule adds to the checks of order 1 and 2 of :mod:`l96closure.kernel._tolerant_sums`, and
+        two that are to be multiplied by the square root of the bound on its share of S_0 (4, G).
     span : r and r^2, the range of the values in units of their standard deviation (H, 2).
     deviation : standard deviation of the values in kernel units (H, C).
     rtol : tolerance of the sums; 0 is none, all samples are summed (H,).

@@ -35,7 +35,7 @@ class KernelPlan(NamedTuple):
     squares : mean square of the values behind each sample (H, C, M), of the rows ``value_rows``.
     charge : the weights v (H, M).
     first, number, nodes, node_squares, sample, lower, upper, mass, error, span, deviation, rtol : the same in single
-        precision, for kernels of the kind ``DISTANCE``: the fields of :class:`l96closure.bridge.groups.Groups`, one by
+        precision, for kernels of the kind ``DISTANCE``: the fields of :class:`l96closure.kernel._groups.Groups`, one by
         one, as numba's parallel loops take no tuple within a tuple.
     centre, factor : row r of the table is (x_r - centre[h, r]) * factor[h, r]; both (H, R).
     size : number of coordinates of each dictionary (H,).

@@ -35,8 +35,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import prange
 
-from l96closure.bridge.exp2 import exp2_double
 from l96closure.compiled import threaded
+from l96closure.kernel._exp2 import exp2_double
 
 __all__ = ["Rules", "gauss_nodes", "recombine", "run_edges"]
 

@@ -10,8 +10,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from l96closure.bridge.exp2 import FAST, exp2_double
-from l96closure.bridge.kernel_plan import DOT_PRODUCT, VARIABLE, KernelPlan
+from l96closure.kernel._exp2 import FAST, exp2_double
+from l96closure.kernel._layout import DOT_PRODUCT, VARIABLE, KernelPlan
 
 __all__ = [
     "exponents",

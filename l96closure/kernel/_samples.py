@@ -11,9 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from l96closure import checks
-from l96closure.bridge import groups, kernel_sums, row_sums, sinkhorn
-from l96closure.bridge.groups import Groups
-from l96closure.bridge.kernel_plan import DISTANCE, DOT_PRODUCT, VARIABLE, KernelPlan
+from l96closure.bridge import sinkhorn
+from l96closure.kernel import _groups as groups
+from l96closure.kernel import _moments as kernel_sums
+from l96closure.kernel import _row_sums as row_sums
+from l96closure.kernel._groups import Groups
+from l96closure.kernel._layout import DISTANCE, DOT_PRODUCT, VARIABLE, KernelPlan
 from l96closure.restart import evaluated
 
 __all__ = ["ESTIMATORS", "SUMS", "Dictionary", "Kernel", "plan", "weigh"]
@@ -45,7 +48,7 @@ class Kernel:
     gamma : bandwidth of ``kde``, > 0; None is ``epsilon``, as in the text before eq. (24).
     nearest : which nearest sample the distance of ``variable`` is taken to, a training sample counting itself, >= 2.
     sums : ``brute`` sums over all samples; ``tree`` leaves samples out and replaces runs of them under the tolerance
-        ``rtol``, see :mod:`l96closure.bridge.kernel_sums`; ``auto`` does so where it saves half of the work or more.
+        ``rtol``, see :mod:`l96closure.kernel._moments`; ``auto`` does so where it saves half of the work or more.
     rtol : largest error of a conditional mean in standard deviations of the component's samples, and of a variance in
         their square, from 3e-5.
 

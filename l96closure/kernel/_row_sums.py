@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from numba import prange
 
-from l96closure.bridge import groups
-from l96closure.bridge.group_sums import FLUSH, group_weights
-from l96closure.bridge.groups import GROUP, Groups
-from l96closure.bridge.kernel_plan import VARIABLE, KernelPlan
-from l96closure.bridge.shifted_sums import (
+from l96closure.compiled import threaded
+from l96closure.kernel import _groups as groups
+from l96closure.kernel._group_sums import FLUSH, group_weights
+from l96closure.kernel._groups import GROUP, Groups
+from l96closure.kernel._layout import VARIABLE, KernelPlan
+from l96closure.kernel._shifted_sums import (
     exponents,
     nth_smallest,
     query_coordinates,
@@ -21,8 +22,7 @@ from l96closure.bridge.shifted_sums import (
     squared_distances,
     weights,
 )
-from l96closure.bridge.tolerant_sums import HUGE, list_near, share_below
-from l96closure.compiled import threaded
+from l96closure.kernel._tolerant_sums import HUGE, list_near, share_below
 from l96closure.vector import LANES, exp2, fma, fnma, larger, load, splat, store, total, whole_lines
 
 __all__ = ["RowSums", "log_row_sums", "nearest_squared", "weight_concentration"]

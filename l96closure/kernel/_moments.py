@@ -9,7 +9,7 @@ in units in which the kernel exp(-|.|^2 / 4 epsilon) is 2^(-|.|^2), with y one o
 own. No M x M matrix is ever formed. A query is tried in turn by
 
 1. sums under a tolerance, where the dictionary has one, and
-2. sums over all samples in single precision (:mod:`l96closure.bridge.group_sums`);
+2. sums over all samples in single precision (:mod:`l96closure.kernel._group_sums`);
 3. where S_0 is so small that the exponents ought to have been shifted (a query far from every sample), double
    precision: the largest exponent is found first and subtracted, so that S_0 >= min v and never 0/0. This path also
    serves the kernels that are not a plain function of the distance (variable bandwidth, dot product). It is compiled
@@ -32,13 +32,13 @@ import numpy as np
 import numpy.typing as npt
 from numba import prange
 
-from l96closure.bridge.borrowed import borrowed, keep_alive
-from l96closure.bridge.group_sums import FAR, over_all, side_by_side
-from l96closure.bridge.groups import GROUP
-from l96closure.bridge.kernel_plan import DISTANCE, KernelPlan, Scratch, scratch_of
-from l96closure.bridge.shifted_sums import query_coordinates, sums_shifted
-from l96closure.bridge.tolerant_sums import tolerant
 from l96closure.compiled import cached, threaded, threads
+from l96closure.kernel._group_sums import FAR, over_all, side_by_side
+from l96closure.kernel._groups import GROUP
+from l96closure.kernel._layout import DISTANCE, KernelPlan, Scratch, scratch_of
+from l96closure.kernel._shifted_sums import query_coordinates, sums_shifted
+from l96closure.kernel._tolerant_sums import tolerant
+from l96closure.kernel._unmanaged import borrowed, keep_alive
 from l96closure.vector import LANES
 
 __all__ = ["compiled_moments", "compiled_moments_parallel", "moments", "moments_given", "runs_in_parallel"]

@@ -1,7 +1,7 @@
 """Sums over groups of samples under a tolerance: near groups are summed and far ones left out.
 
 First with Gauss rules in place of runs of samples, then with the samples themselves
-(:mod:`l96closure.bridge.groups`).
+(:mod:`l96closure.kernel._groups`).
 
 Bound. Let D denote approximate minus exact. With m = S_1 / S_0 the exact and m' the approximate mean,
 since sum v t (y - m) = 0,
@@ -29,9 +29,9 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from l96closure.bridge.group_sums import FAR, add_groups
-from l96closure.bridge.groups import GROUP
-from l96closure.bridge.kernel_plan import KernelPlan, Scratch
+from l96closure.kernel._group_sums import FAR, add_groups
+from l96closure.kernel._groups import GROUP
+from l96closure.kernel._layout import KernelPlan, Scratch
 from l96closure.vector import (
     LANES,
     append_within,
