@@ -283,7 +283,7 @@ def _record(block: Block, begin: int, records: _Records, record: int) -> None:
             records.psi[begin + m, record, k] = block.psi[np.uintp(k * M + m)]
 
 
-@cached(nogil=True)  # type: ignore[untyped-decorator]
+@cached
 def _advance(
     tables: Tables, model: _Model, ensemble: _Ensemble, records: _Records, first: int, last: int, at_once: int,
     steps: int,

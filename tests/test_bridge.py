@@ -12,7 +12,7 @@ import pytest
 from scipy.stats import norm
 
 import l96closure
-from l96closure import bridge
+from l96closure import bridge, compiled
 from l96closure.kernel import _moments as kernel_sums
 from l96closure.kernel import _row_sums as row_sums
 
@@ -133,14 +133,16 @@ def test_lemma_1_the_mean_stays_in_the_training_range(data):
     assert (mean <= x.max(axis=0) + slack).all()
 
 
-def test_serial_and_parallel_sums_agree():
+def test_serial_and_parallel_sums_agree(monkeypatch):
     x = gaussian(np.random.default_rng(9), 3000, 6)
     for shared in (False, True):
         fitted = bridge.fit(x, 0.1, bridge.periodic(6, 1), shared=shared, centres=2000)
         serial, parallel = np.empty((2, 40, 6)), np.empty((2, 40, 6))
-        kernel_sums.moments(x[:40].copy(), fitted.plan, 2, *serial)
+        for state, mean, variance in zip(x, *serial, strict=False):
+            kernel_sums.moments(state[None], fitted.plan, 2, mean[None], variance[None])
         for parts in (1, 3, 64):
-            kernel_sums.moments(x[:40].copy(), fitted.plan, 2, *parallel, parts)
+            monkeypatch.setattr(compiled, "_PARTS", parts)
+            kernel_sums.moments(x[:40].copy(), fitted.plan, 2, *parallel)
             np.testing.assert_array_equal(parallel, serial)
 
 

@@ -9,7 +9,7 @@ import numba
 import numpy as np
 import pytest
 
-from l96closure import TwoScaleLorenz96, bridge
+from l96closure import TwoScaleLorenz96, bridge, compiled
 from l96closure.bridge import sinkhorn
 from l96closure.kernel import _groups as groups
 from l96closure.kernel import _moments as kernel_sums
@@ -154,17 +154,20 @@ def test_scattered_samples_are_not_recombined_and_few_are_summed_by_brute_force(
     assert few.plan.rtol[0] == 0.0
 
 
-def test_results_depend_neither_on_threads_nor_on_the_company(problem):
+def test_results_depend_neither_on_threads_nor_on_the_company(problem, monkeypatch):
     _, fitted, states, _, _ = problem
     plan = with_sums(fitted, "tree").plan
     serial = np.zeros((2, *states.shape))
-    kernel_sums.moments(states, plan, 2, *serial)
+    for state, mean, variance in zip(states, *serial, strict=True):
+        kernel_sums.moments(state[None], plan, 2, mean[None], variance[None])
+    assert kernel_sums.runs_in_parallel(plan, len(states))
     threads = numba.get_num_threads()
     for count in {1, threads}:
         numba.set_num_threads(count)
-        for parts in (1, 2, 7, 1000):
+        for parts in (1, 7, 1000):
+            monkeypatch.setattr(compiled, "_PARTS", parts)
             parallel = np.zeros_like(serial)
-            kernel_sums.moments(states, plan, 2, *parallel, parts)
+            kernel_sums.moments(states, plan, 2, *parallel)
             np.testing.assert_array_equal(parallel, serial)
     numba.set_num_threads(threads)
     backwards = np.zeros_like(serial)

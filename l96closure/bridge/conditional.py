@@ -22,7 +22,6 @@ from l96closure.bridge.neighbourhoods import (
     checked_scale,
     padded,
 )
-from l96closure.compiled import threads
 from l96closure.kernel import _moments as kernel_sums
 from l96closure.kernel import _row_sums as row_sums
 from l96closure.kernel._layout import KernelPlan
@@ -210,8 +209,7 @@ class Bridge:
         """
         x = self._checked(x)
         mean, variance = np.empty_like(x), np.empty_like(x)
-        parts = threads() if kernel_sums.runs_in_parallel(self.plan, x.shape[0]) else 1
-        kernel_sums.moments(x, self.plan, order, mean, variance, parts)
+        kernel_sums.moments(x, self.plan, order, mean, variance)
         return mean[:, self.components], variance[:, self.components]
 
 

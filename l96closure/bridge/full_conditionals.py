@@ -21,11 +21,10 @@ import numba
 import numpy as np
 import numpy.typing as npt
 import scipy
-from numba import prange
 
 from l96closure import checks
 from l96closure.bridge.neighbourhoods import padded
-from l96closure.compiled import cached, threaded
+from l96closure.compiled import cached
 from l96closure.kernel._exp2 import FAST
 from l96closure.kernel._group_sums import FAR, group_weights
 from l96closure.kernel._groups import GROUP
@@ -37,7 +36,7 @@ from l96closure.vector import store, total
 if TYPE_CHECKING:
     from l96closure.bridge.conditional import Bridge
 
-__all__ = ["FullConditionals", "check_sweeps", "full_conditionals", "sweep", "sweep_parallel"]
+__all__ = ["FullConditionals", "check_sweeps", "full_conditionals", "sweep"]
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -252,14 +251,9 @@ def _sweep_one(x: F64, uniforms: F64, plan: KernelPlan, intercept: F64, slope: F
 
 
 @cached
-def sweep(x: F64, uniforms: F64, plan: KernelPlan, intercept: F64, slope: F64, residual: F64) -> None:
-    """Make ``uniforms.shape[0]`` sweeps in place, serially; x (n, d), uniforms (steps, n, P) in [0, 1)."""
-    for n in range(x.shape[0]):
-        _sweep_one(x[n], uniforms[:, n], plan, intercept, slope, residual)
-
-
-@threaded
-def sweep_parallel(x: F64, uniforms: F64, plan: KernelPlan, intercept: F64, slope: F64, residual: F64) -> None:
-    """Do so on all cores. Each state is one thread's own: the bits do not depend on their number."""
-    for n in prange(x.shape[0]):
+def sweep(
+    x: F64, uniforms: F64, plan: KernelPlan, intercept: F64, slope: F64, residual: F64, start: int, stop: int
+) -> None:
+    """Make ``len(uniforms)`` sweeps of the states ``start`` to ``stop``; x (n, d), uniforms (steps, n, P) in [0, 1)."""
+    for n in range(start, stop):
         _sweep_one(x[n], uniforms[:, n], plan, intercept, slope, residual)

@@ -30,9 +30,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 import numpy.typing as npt
-from numba import prange
 
-from l96closure.compiled import cached, threaded, threads
+from l96closure.compiled import cached, shared
 from l96closure.kernel._group_sums import FAR, over_all, side_by_side
 from l96closure.kernel._groups import GROUP
 from l96closure.kernel._layout import DISTANCE, KernelPlan, Scratch, scratch_of
@@ -41,7 +40,7 @@ from l96closure.kernel._tolerant_sums import tolerant
 from l96closure.kernel._unmanaged import borrowed, keep_alive
 from l96closure.vector import LANES
 
-__all__ = ["compiled_moments", "compiled_moments_parallel", "moments", "moments_given", "runs_in_parallel"]
+__all__ = ["compiled_moments", "moments", "moments_given", "runs_in_parallel"]
 
 F64 = npt.NDArray[np.float64]
 
@@ -138,41 +137,24 @@ def _suits_lanes(plan: KernelPlan) -> bool:
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
 def compiled_moments(
-    x: F64, plan: KernelPlan, order: int, mean: F64, variance: F64, double: bool | None
+    x: F64, plan: KernelPlan, order: int, mean: F64, variance: F64, double: bool | None, start: int, stop: int
 ) -> tuple[int, int]:
-    """Conditional mean (``order`` 1) and variance (2) of every query's targets, for each state x (n, d), serially.
+    """Conditional mean (``order`` 1) and variance (2) of the targets of the tasks ``start`` to ``stop``.
 
-    Returns the number of kernel evaluations, and of queries that are left because ``double`` is None: those that
-    single precision cannot answer.
+    Task n P + p is query p of P for state n of x (n, d). Returns the number of kernel evaluations, and of queries that
+    are left because ``double`` is None: those that single precision cannot answer.
     """
-    memory, tasks = scratch_of(plan), x.shape[0] * plan.head.size
+    memory = scratch_of(plan)
     out = borrowed(mean), borrowed(variance)
-    done = _several_queries(borrowed(x), np.intp(0), tasks, borrowed(plan), order, *out, borrowed(memory), double)
+    done = _several_queries(borrowed(x), start, stop, borrowed(plan), order, *out, borrowed(memory), double)
     keep_alive(memory)
     return done  # type: ignore[no-any-return]
 
 
-@numba.njit(parallel=True, forceinline=True)  # type: ignore[untyped-decorator]
-def compiled_moments_parallel(
-    x: F64, plan: KernelPlan, order: int, mean: F64, variance: F64, double: bool | None, parts: int
-) -> tuple[int, int]:
-    """Do so in so many parts at a time. Each output is one thread's own sum: the bits do not depend on their number."""
-    tasks, work, left = x.shape[0] * plan.head.size, 0, 0
-    for part in prange(parts):
-        memory = scratch_of(plan)
-        start, stop = np.intp(part) * tasks // parts, np.intp(part + 1) * tasks // parts
-        out = borrowed(mean), borrowed(variance)
-        done = _several_queries(borrowed(x), start, stop, borrowed(plan), order, *out, borrowed(memory), double)
-        keep_alive(memory)
-        work += done[0]
-        left += done[1]
-    return work, left
+_moments = cached(compiled_moments)
 
 
-_moments, _moments_parallel = cached(compiled_moments), threaded(compiled_moments_parallel)
-
-
-def moments(x: F64, plan: KernelPlan, order: int, mean: F64, variance: F64, parts: int = 1) -> int:
+def moments(x: F64, plan: KernelPlan, order: int, mean: F64, variance: F64) -> int:
     """Conditional mean (``order`` 1) and variance (2) of every query's targets, for each state x (n, d).
 
     Parameters
@@ -181,18 +163,18 @@ def moments(x: F64, plan: KernelPlan, order: int, mean: F64, variance: F64, part
     plan : of the bridge.
     order : 1 or 2.
     mean, variance : where the moments are written (n, d), in the places of the targets.
-    parts : threads that share the work; the bits do not depend on their number.
 
     Returns
     -------
     The number of kernel evaluations.
     """
-    work = 0
+    work, tasks = 0, x.shape[0] * plan.head.size
     for double in (None, True) if plan.kind == DISTANCE else (True,):
         arguments = x, plan, order, mean, variance, double
-        more, left = _moments(*arguments) if parts == 1 else _moments_parallel(*arguments, parts)
-        work += more
-        if not left:
+        several = runs_in_parallel(plan, len(x))
+        done = shared(_moments, tasks, *arguments) if several else [_moments(*arguments, 0, tasks)]
+        work += sum(more for more, _ in done)
+        if not any(left for _, left in done):
             break
     return work
 
@@ -202,8 +184,8 @@ def moments_given(coordinates: F64, plan: KernelPlan, h: int, order: int = 2) ->
     size, values = plan.size[h], plan.targets.shape[1]
     x = np.zeros((len(coordinates), size + values))
     x[:, :size] = coordinates
-    alone, mean, variance = plan.of_one(h), np.empty_like(x), np.empty_like(x)
-    work = moments(x, alone, order, mean, variance, threads() if runs_in_parallel(alone, len(x)) else 1)
+    mean, variance = np.empty_like(x), np.empty_like(x)
+    work = moments(x, plan.of_one(h), order, mean, variance)
     return mean[:, size:], variance[:, size:], work
 
 

@@ -33,9 +33,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import prange
 
-from l96closure.compiled import threaded
+from l96closure.compiled import cached, shared
 from l96closure.kernel._exp2 import exp2_double
 
 __all__ = ["Rules", "gauss_nodes", "recombine", "run_edges"]
@@ -127,15 +126,15 @@ def gauss_nodes(rows: F64, v: F64, t: F64, count: int) -> tuple[F64, F64]:
     return coefficients @ (vectors / (np.sqrt(mass)[:, None] * vectors[:, 0])[:, None]), weights
 
 
-@threaded
-def _forms(points: F64, size: int, charges: F64, sharpness: float, out: F64) -> None:
-    """Write c' K c of B sets of points (B, R, L) for each of their charges (B, K, L) into ``out`` (B, K).
+@cached
+def _forms(points: F64, size: int, charges: F64, sharpness: float, out: F64, start: int, stop: int) -> None:
+    """Write c' K c of sets ``start`` to ``stop`` of points (B, R, L) for their charges (B, K, L) into ``out`` (B, K).
 
     K = 2^(-``sharpness`` |x - y|^2).
     """
     K, L = charges.shape[1], points.shape[2]
-    for b in prange(points.shape[0]):
-        kernel = np.empty(L)
+    kernel = np.empty(L)
+    for b in range(start, stop):
         for i in range(L):
             row = kernel[:i]
             for a in range(size):
@@ -155,7 +154,7 @@ def _forms(points: F64, size: int, charges: F64, sharpness: float, out: F64) -> 
 def _bounds(points: F64, size: int, charges: F64, sharpness: float = 1.0) -> F64:
     """sqrt(c' K c) and what rounding may have taken from it, (B, K)."""
     forms = np.zeros(charges.shape[:2])
-    _forms(points, size, charges, sharpness, forms)
+    shared(_forms, len(points), points, size, charges, sharpness, forms)
     rounding = 2.0 * np.finfo(float).eps * np.abs(charges).sum(axis=2) ** 2
     return np.sqrt(np.maximum(forms, 0.0) + rounding)  # type: ignore[no-any-return]
 

@@ -7,9 +7,8 @@ import math
 import numba
 import numpy as np
 import numpy.typing as npt
-from numba import prange
 
-from l96closure.compiled import threaded
+from l96closure.compiled import cached, shared
 from l96closure.kernel import _groups as groups
 from l96closure.kernel._group_sums import FLUSH, group_weights
 from l96closure.kernel._groups import GROUP, Groups
@@ -71,9 +70,9 @@ class RowSums:
         self._groups.nodes[: len(v), 0][self._used] = (u * math.log2(math.e))[self._sample[self._used]]
         self._groups.mass[: len(v)] = v.sum(axis=1)
         target = self if at is None else at
-        sums = np.empty(target._size)
-        work = _row_sums(self._groups, self._wide, v, target._groups, target._wide, double, share, sums)
-        self.evaluations += int(work.sum())
+        sums, tiles = np.empty(target._size), target._groups.number[0, 1]
+        arguments = self._groups, self._wide, v, target._groups, target._wide, double, share, sums
+        self.evaluations += sum(shared(_row_sums, tiles, *arguments))
         return np.log(sums)
 
 
@@ -131,23 +130,31 @@ def _add_double(near: Index, found: int, wide: F64, charge: F64, queries: F64, t
             totals[i] += total(sums)
 
 
-@threaded
+@cached
 def _row_sums(
-    source: Groups, wide: F64, charge: F64, target: Groups, wide_target: F64, double: bool, share: float, out: F64
-) -> Index:
-    """Write T v (N,) into ``out``; return the kernel evaluations of each group of targets.
+    source: Groups,
+    wide: F64,
+    charge: F64,
+    target: Groups,
+    wide_target: F64,
+    double: bool,
+    share: float,
+    out: F64,
+    start: int,
+    stop: int,
+) -> int:
+    """Write T v of the groups ``start`` to ``stop`` of targets into ``out`` (N,); return the kernel evaluations.
 
     Coordinates in double precision are ``wide`` and ``wide_target`` (G, D, GROUP), weights ``charge`` (G, GROUP).
     """
-    n, tiles, size = source.number[0, 1], target.number[0, 1], wide.shape[1]
-    work = np.zeros(tiles, np.intp)
-    for tile in prange(tiles):
+    n, size, work = source.number[0, 1], wide.shape[1], 0
+    for tile in range(start, stop):
         bound, near, totals = np.empty(n + LANES, np.float32), np.empty(n + LANES, np.int32), np.zeros(GROUP)
         partial, queries = whole_lines(GROUP * LANES), np.empty((GROUP, size), np.float32)
         for i in range(GROUP):
             for a in range(size):
                 queries[i, a] = target.nodes[tile, 1 + a, i]
-        _box_bounds(source, target, np.intp(tile), size, bound)
+        _box_bounds(source, target, tile, size, bound)
         ceiling = HUGE
         budget = np.float32(share * _CROWDING) * share_below(bound, n, HUGE)[1]
         for _ in range(2):  # the first round tells the sums, and so what the second may leave out
@@ -157,7 +164,7 @@ def _row_sums(
                 _add_double(near, found, wide, charge, wide_target[tile], totals)
             else:
                 _add_single(near, found, source, queries, partial, totals)
-            work[tile] += found * GROUP * GROUP
+            work += found * GROUP * GROUP
             least = totals[0]
             for i in range(GROUP):
                 least = min(least, totals[i])
@@ -169,42 +176,52 @@ def _row_sums(
     return work
 
 
-@threaded
 def log_row_sums(plan: KernelPlan, h: int) -> F64:
     """log2 (T v)_j for every sample j of dictionary ``h`` (M,), for any kernel, with shifted exponents."""
-    size, M = plan.size[h], plan.charge.shape[1]
-    out = np.empty(M)
-    for j in prange(M):
-        query, w = plan.table[h, :size, j].copy(), np.empty(M)
+    out = np.empty(plan.charge.shape[1])
+    shared(_log_row_sums, out.size, plan, h, out)
+    return out
+
+
+@cached
+def _log_row_sums(plan: KernelPlan, h: int, out: F64, start: int, stop: int) -> None:
+    size, w = plan.size[h], np.empty(out.size)
+    for j in range(start, stop):
+        query = plan.table[h, :size, j].copy()
         exponents(query, h, plan, plan.rho[h, j] if plan.kind == VARIABLE else 0.0, w)
         largest, total = shifted(h, plan, w)
         out[j] = largest + np.log2(total)
-    return out
 
 
-@threaded
 def nearest_squared(table: F64, nearest: int) -> F64:
     """Squared distance of every sample (D, M) to its ``nearest``-th sample, itself being the first; (M,)."""
-    M = table.shape[1]
-    out = np.empty(M)
-    for j in prange(M):
-        distances = np.empty(M)
-        squared_distances(table[:, j].copy(), table, distances)
-        out[j] = nth_smallest(distances, nearest)
+    out = np.empty(table.shape[1])
+    shared(_nearest_squared, out.size, table, nearest, out)
     return out
 
 
-@threaded
+@cached
+def _nearest_squared(table: F64, nearest: int, out: F64, start: int, stop: int) -> None:
+    distances = np.empty(out.size)
+    for j in range(start, stop):
+        squared_distances(table[:, j].copy(), table, distances)
+        out[j] = nth_smallest(distances, nearest)
+
+
 def weight_concentration(x: F64, plan: KernelPlan) -> F64:
     """sum_j (w^(j))^2 of the probability vector behind every query; x (n, d), result (n, P)."""
-    P = plan.head.size
-    out = np.empty((x.shape[0], P))
-    for task in prange(x.shape[0] * P):
+    out = np.empty((len(x), plan.head.size))
+    shared(_weight_concentration, out.size, x, plan, out)
+    return out
+
+
+@cached
+def _weight_concentration(x: F64, plan: KernelPlan, out: F64, start: int, stop: int) -> None:
+    P, w = plan.head.size, np.empty(plan.charge.shape[1])
+    for task in range(start, stop):
         n, p = task // P, task % P
-        w = np.empty(plan.charge.shape[1])
         total = weights(query_coordinates(x[n], p, plan, np.empty(plan.gather.shape[1])), plan.head[p], plan, w)
         squares = 0.0
         for j in range(w.size):
             squares += w[j] * w[j]
         out[n, p] = squares / (total * total)
-    return out
