@@ -51,12 +51,11 @@ def test_a_process_forked_after_a_fit_computes_what_its_parent_does():
 import multiprocessing, warnings
 import numpy as np
 from l96closure import bridge
-from l96closure.kernel import _moments as kernel_sums
 warnings.simplefilter("ignore", DeprecationWarning)  # Python's own about forks beside threads
 x = np.random.default_rng(0).standard_normal((1500, 4))
 def work(_):
     fitted = bridge.fit(x, bridge.Kernel(epsilon=0.1, sums="brute"), bridge.periodic(4, 1), tolerance=1e-3)
-    assert kernel_sums.runs_in_parallel(fitted.plan, 100)
+    assert fitted.kernel_sums.in_parallel(100)
     return np.stack(fitted.weights), fitted.conditional_mean(x[:100])
 here = work(0)
 with multiprocessing.get_context("fork").Pool(2) as pool:

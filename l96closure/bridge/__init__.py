@@ -17,7 +17,7 @@ from l96closure.bridge.quantile_table import ConditionalQuantiles
 from l96closure.bridge.quantiles import tabulate
 from l96closure.bridge.sampler import Chain, sample
 from l96closure.bridge.sinkhorn import SinkhornWarning
-from l96closure.kernel._samples import Kernel
+from l96closure.kernel import Kernel
 
 __all__ = [
     "FEWEST_EFFECTIVE",

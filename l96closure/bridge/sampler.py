@@ -14,8 +14,7 @@ from l96closure import checks, loop
 from l96closure.bridge.conditional import Bridge
 from l96closure.bridge.full_conditionals import FullConditionals, check_sweeps, sweep
 from l96closure.compiled import cached, shared
-from l96closure.kernel import _moments as kernel_sums
-from l96closure.kernel._layout import DISTANCE, KernelPlan
+from l96closure.kernel import DISTANCE, KernelSums, moments_of
 from l96closure.loop import Records
 from l96closure.restart import generator_state, restore_generator
 
@@ -85,7 +84,7 @@ def _steps(
     amplitude: F64,
     drift: F64,
     scheme: int,
-    plan: KernelPlan,
+    sums: KernelSums,
     double: bool | None,
 ) -> int:
     """Make ``normals.shape[0]`` steps in place; x (n, d), normals (steps, n, noisy), drift (n, d).
@@ -93,13 +92,13 @@ def _steps(
     Returns the number of steps made, fewer where ``double`` is None and single precision is not enough for the next.
     """
     query, mean, variance = np.empty_like(x), np.empty_like(x), np.empty_like(x)
-    order, tasks = 2 if scheme == _VARIANCE else 1, x.shape[0] * plan.head.size
+    order, tasks = 2 if scheme == _VARIANCE else 1, x.shape[0] * sums.head.size
     for step in range(normals.shape[0]):
         _noised(x, normals[step], noisy, amplitude, scheme, query)
-        left = kernel_sums.compiled_moments(query, plan, order, mean, variance, double, np.intp(0), tasks)[1]
+        left = moments_of(query, sums, order, mean, variance, double, np.intp(0), tasks)[1]
         if left > 0:
             return step
-        _moved(x, normals[step], noisy, fixed, amplitude, drift, scheme, plan.targets, mean, variance)
+        _moved(x, normals[step], noisy, fixed, amplitude, drift, scheme, sums.targets, mean, variance)
     return normals.shape[0]  # type: ignore[no-any-return]
 
 
@@ -115,7 +114,7 @@ def _advance_each(
     amplitude: F64,
     drift: F64,
     scheme: int,
-    plan: KernelPlan,
+    sums: KernelSums,
     double: bool | None,
     made: Index,
     start: int,
@@ -127,7 +126,7 @@ def _advance_each(
     """
     for i in range(start, stop):
         state, noise, pull = x[i : i + 1], normals[made[i] :, i : i + 1], drift[i : i + 1]
-        made[i] += _steps(state, noise, noisy, fixed, amplitude, pull, scheme, plan, double)
+        made[i] += _steps(state, noise, noisy, fixed, amplitude, pull, scheme, sums, double)
 
 
 class Chain:
@@ -189,17 +188,13 @@ class Chain:
             if free.size and fixed.size and fixed.max() > free.min():
                 checks.reject("given", fixed.tolist(), f"components before {free.min()}, the first that is drawn")
             self._conditionals = bridge.causal_conditionals.without(fixed)
-        needed = np.isin(bridge.plan.targets, free).any(axis=1)
-        self._plan = bridge.plan._replace(
-            head=bridge.plan.head[needed],
-            gather=bridge.plan.gather[needed],
-            targets=bridge.plan.targets[needed],
-        )
+        needed = np.asarray(np.isin(bridge.kernel_sums.targets, free).any(axis=1))
+        self._sums = bridge.kernel_sums.of_queries(needed)
 
     @property
     def numbers(self) -> int:
         """How many random numbers a step of one state takes."""
-        return int(self._noisy.size if self._conditionals is None else self._conditionals.plan.head.size)
+        return int(self._noisy.size if self._conditionals is None else self._conditionals.sums.head.size)
 
     @property
     def normal(self) -> bool:
@@ -247,7 +242,7 @@ class Chain:
             return
         if drift is None:
             drift = np.zeros_like(x)
-        parallel = kernel_sums.runs_in_parallel(self._plan, x.shape[0])
+        parallel = self._sums.in_parallel(x.shape[0])
         block = max(1, _NUMBERS_PER_CALL // max(1, x.shape[0] * self._noisy.size))
         for start in range(0, steps, block):
             normals = noise(start, min(block, steps - start))
@@ -262,14 +257,14 @@ class Chain:
         noisy, fixed, amplitude, scheme = self._noisy, self._fixed, self._amplitude, self._scheme
         for each in normals:
             _noise_some(x, each, noisy, amplitude, scheme, query)
-            kernel_sums.moments(query, self._plan, 2 if scheme == _VARIANCE else 1, mean, variance)
-            _move_some(x, each, noisy, fixed, amplitude, drift, scheme, self._plan.targets, mean, variance)
+            self._sums.moments(query, 2 if scheme == _VARIANCE else 1, mean, variance)
+            _move_some(x, each, noisy, fixed, amplitude, drift, scheme, self._sums.targets, mean, variance)
 
     def _advance_apart(self, x: F64, normals: F64, drift: F64, parallel: bool) -> None:
         """Make all steps in one call, or in one for some of the states each."""
         made = np.zeros(len(x), np.intp)
-        arguments = self._noisy, self._fixed, self._amplitude, drift, self._scheme, self._plan
-        for double in (None, True) if self._plan.kind == DISTANCE else (True,):
+        arguments = self._noisy, self._fixed, self._amplitude, drift, self._scheme, self._sums
+        for double in (None, True) if self._sums.kind == DISTANCE else (True,):
             if parallel:
                 shared(_advance_each, len(x), x, normals, *arguments, double, made)
             else:
@@ -278,8 +273,8 @@ class Chain:
                 break
 
     def _sweep(self, x: F64, steps: int, noise: Noise, conditionals: FullConditionals) -> None:
-        parallel = kernel_sums.runs_in_parallel(conditionals.plan, x.shape[0])
-        size = conditionals.plan.head.size
+        parallel = conditionals.sums.in_parallel(x.shape[0])
+        size = conditionals.sums.head.size
         block = max(1, _NUMBERS_PER_CALL // max(1, x.shape[0] * size))
         for start in range(0, steps, block):
             uniforms = noise(start, min(block, steps - start))

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from l96closure.kernel._groups import GROUP
-from l96closure.kernel._layout import KernelPlan, Scratch
+from l96closure.kernel._layout import Layout, Scratch
 from l96closure.vector import LANES, exp2, fma, fnma, load, splat, store, total
 
 __all__ = ["FAR", "FLUSH", "add_groups", "group_weights", "over_all", "side_by_side"]
@@ -76,7 +76,7 @@ def add_groups(found: int, size: int, rows: Index, nodes: F32, squares: F32, ord
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def over_all(h: int, plan: KernelPlan, order: int, scratch: Scratch) -> None:
+def over_all(h: int, plan: Layout, order: int, scratch: Scratch) -> None:
     """Sum over all samples of dictionary ``h``."""
     n = plan.number[h, 1]
     for g in range(n):

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from l96closure.vector import LANES, whole_lines
 
-__all__ = ["DISTANCE", "DOT_PRODUCT", "VARIABLE", "KernelPlan", "Scratch", "scratch_of"]
+__all__ = ["DISTANCE", "DOT_PRODUCT", "VARIABLE", "Layout", "Scratch", "scratch_of"]
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -22,7 +22,7 @@ DISTANCE, VARIABLE, DOT_PRODUCT = 0, 1, 2  # kinds of kernel
 _APART = 64  # numbers at the end of each thread's memory, so that no two threads write to the same cache line
 
 
-class KernelPlan(NamedTuple):
+class Layout(NamedTuple):
     """Dictionaries and queries of a bridge as plain arrays, the form the compiled loops take.
 
     A *dictionary* h is a table of sample rows (coordinates first, then value rows that are no coordinate), centred
@@ -79,12 +79,6 @@ class KernelPlan(NamedTuple):
     rho_unit: F64
     nearest: int
 
-    def of_one(self, h: int) -> KernelPlan:
-        """Return the plan with one query of dictionary ``h``, of states made of its coordinates and then its values."""
-        here = np.arange(self.gather.shape[1])[None]
-        values = np.intp(self.size[h]) + np.arange(self.targets.shape[1])[None]
-        return self._replace(head=np.full(1, h, np.intp), gather=here, targets=values)
-
 
 class Scratch(NamedTuple):
     """Memory of one thread's queries: coordinates in both precisions, sums, groups; and for queries side by side."""
@@ -102,7 +96,7 @@ class Scratch(NamedTuple):
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def scratch_of(plan: KernelPlan) -> Scratch:
+def scratch_of(plan: Layout) -> Scratch:
     """Make the memory that the queries of one thread need."""
     C, D, groups = plan.value_rows.shape[1], plan.gather.shape[1], 0
     for h in range(plan.number.shape[0]):

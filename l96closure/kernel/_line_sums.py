@@ -45,8 +45,11 @@ class LineSums:
         """Tell whether the grid of samples (M,) is small enough: no far outlier among them."""
         return bool(np.ptp(x) * _PER_UNIT < _MOST_NODES)
 
-    def log(self, u: F64) -> F64:
-        """log(T e^u) (M,) for u (M,), each sum to a relative error of 1e-7."""
+    def log(self, u: F64, share: float = 0.0, double: bool = False, at: None = None) -> F64:
+        """log(T e^u) (M,) for u (M,), each sum to a relative error of 1e-7, whatever may be left out.
+
+        The arguments are those of :meth:`l96closure.kernel.RowSums.log`.
+        """
         v = np.exp(u)
         mass = np.bincount(self._left, v * (1.0 - self._share), self._nodes)
         mass += np.bincount(self._left + 1, v * self._share, self._nodes)

@@ -37,7 +37,7 @@ import numpy.typing as npt
 from l96closure.compiled import cached, shared
 from l96closure.kernel._exp2 import exp2_double
 
-__all__ = ["Rules", "gauss_nodes", "recombine", "run_edges"]
+__all__ = ["Rules", "gauss_nodes", "recombine", "representatives", "run_edges"]
 
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
@@ -45,6 +45,8 @@ Index = npt.NDArray[np.intp]
 LONGEST = 256  # samples in a run; more would not make it longer than its bound allows at the finest steps
 _ARCS = tuple(4.0 * 0.75**k for k in range(8))  # path lengths tried, in kernel units: 4 down to 0.5
 _RUNS = 512  # runs treated at a time
+_NODES = 16  # nodes of a rule that stands for samples of equal weights
+_RULE_SHARE = 2e-2  # part of the tolerance that such a rule may use up where its run's share is its whole weight
 
 
 class Rules(NamedTuple):
@@ -226,6 +228,25 @@ def recombine(table: F64, v: F64, size: int, values: Index, count: int, toleranc
     )
     nodes, weights, error, lower, upper, _ = (np.concatenate(fields) for fields in zip(*taken, strict=True))
     return Rules(nodes, weights, error, lower, upper, rest)
+
+
+def representatives(samples: F64, tolerance: float) -> tuple[F64, F64]:
+    """Replace samples of equal weights by fewer points, where they come along a trajectory.
+
+    Parameters
+    ----------
+    samples : (D, M) in kernel units, trajectories one after the other.
+    tolerance : the relative error of the kernel's sums over them that is wanted.
+
+    Returns
+    -------
+    points (D, N), and how many samples each stands for (N,).
+    """
+    size, M = samples.shape
+    rules = recombine(samples, np.ones(M), size, np.empty(0, np.intp), _NODES, _RULE_SHARE * tolerance)
+    nodes = rules.nodes.transpose(1, 0, 2).reshape(size, -1)
+    weights = np.concatenate([rules.weights.ravel(), np.ones(rules.rest.size)])
+    return np.concatenate([nodes, samples[:, rules.rest]], axis=1), weights
 
 
 def _counting(lengths: Index) -> Index:

@@ -12,7 +12,8 @@ from l96closure.compiled import cached, shared
 from l96closure.kernel import _groups as groups
 from l96closure.kernel._group_sums import FLUSH, group_weights
 from l96closure.kernel._groups import GROUP, Groups
-from l96closure.kernel._layout import VARIABLE, KernelPlan
+from l96closure.kernel._layout import VARIABLE, Layout
+from l96closure.kernel._line_sums import LineSums
 from l96closure.kernel._shifted_sums import (
     exponents,
     nth_smallest,
@@ -24,7 +25,7 @@ from l96closure.kernel._shifted_sums import (
 from l96closure.kernel._tolerant_sums import HUGE, list_near, share_below
 from l96closure.vector import LANES, exp2, fma, fnma, larger, load, splat, store, total, whole_lines
 
-__all__ = ["RowSums", "log_row_sums", "nearest_squared", "weight_concentration"]
+__all__ = ["RowSums", "log_row_sums", "nearest_squared", "row_sums", "weight_concentration"]
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -74,6 +75,13 @@ class RowSums:
         arguments = self._groups, self._wide, v, target._groups, target._wide, double, share, sums
         self.evaluations += sum(shared(_row_sums, tiles, *arguments))
         return np.log(sums)
+
+
+def row_sums(samples: F64) -> RowSums | LineSums:
+    """Prepare the products T v of samples (D, M) in kernel units, in the way that suits them."""
+    if len(samples) == 1 and LineSums.suit(samples[0]):
+        return LineSums(samples[0])
+    return RowSums(samples)
 
 
 def _laid_out(points: F64) -> tuple[Groups, F64]:
@@ -176,15 +184,9 @@ def _row_sums(
     return work
 
 
-def log_row_sums(plan: KernelPlan, h: int) -> F64:
-    """log2 (T v)_j for every sample j of dictionary ``h`` (M,), for any kernel, with shifted exponents."""
-    out = np.empty(plan.charge.shape[1])
-    shared(_log_row_sums, out.size, plan, h, out)
-    return out
-
-
 @cached
-def _log_row_sums(plan: KernelPlan, h: int, out: F64, start: int, stop: int) -> None:
+def log_row_sums(plan: Layout, h: int, out: F64, start: int, stop: int) -> None:
+    """Write log2 (T v)_j of samples ``start`` to ``stop`` of set ``h``, for any kernel, with shifted exponents."""
     size, w = plan.size[h], np.empty(out.size)
     for j in range(start, stop):
         query = plan.table[h, :size, j].copy()
@@ -208,15 +210,9 @@ def _nearest_squared(table: F64, nearest: int, out: F64, start: int, stop: int) 
         out[j] = nth_smallest(distances, nearest)
 
 
-def weight_concentration(x: F64, plan: KernelPlan) -> F64:
-    """sum_j (w^(j))^2 of the probability vector behind every query; x (n, d), result (n, P)."""
-    out = np.empty((len(x), plan.head.size))
-    shared(_weight_concentration, out.size, x, plan, out)
-    return out
-
-
 @cached
-def _weight_concentration(x: F64, plan: KernelPlan, out: F64, start: int, stop: int) -> None:
+def weight_concentration(x: F64, plan: Layout, out: F64, start: int, stop: int) -> None:
+    """Write sum_j (w^(j))^2 of the probability vector behind the tasks ``start`` to ``stop`` into ``out`` (n, P)."""
     P, w = plan.head.size, np.empty(plan.charge.shape[1])
     for task in range(start, stop):
         n, p = task // P, task % P

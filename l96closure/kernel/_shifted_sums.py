@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from l96closure.kernel._exp2 import FAST, exp2_double
-from l96closure.kernel._layout import DOT_PRODUCT, VARIABLE, KernelPlan
+from l96closure.kernel._layout import DOT_PRODUCT, VARIABLE, Layout
 
 __all__ = [
     "exponents",
@@ -58,7 +58,7 @@ def nth_smallest(values: F64, n: int) -> float:
 
 
 @numba.njit(fastmath=FAST, forceinline=True)  # type: ignore[untyped-decorator]
-def exponents(query: F64, h: int, plan: KernelPlan, own: float, out: F64) -> None:
+def exponents(query: F64, h: int, plan: Layout, own: float, out: F64) -> None:
     """Write log2 of the kernel between ``query`` and every sample into ``out`` (M,).
 
     ``own`` is rho of the query, needed by ``VARIABLE`` alone; a negative number means that it is yet to be found.
@@ -85,7 +85,7 @@ def exponents(query: F64, h: int, plan: KernelPlan, own: float, out: F64) -> Non
 
 
 @numba.njit(fastmath=FAST, forceinline=True)  # type: ignore[untyped-decorator]
-def shifted(h: int, plan: KernelPlan, out: F64) -> tuple[float, float]:
+def shifted(h: int, plan: Layout, out: F64) -> tuple[float, float]:
     """Turn exponents into v^(j) t^(j) with the largest t made one; return the largest exponent and the sum."""
     largest = out.max()
     charge = plan.charge[h]
@@ -98,14 +98,14 @@ def shifted(h: int, plan: KernelPlan, out: F64) -> tuple[float, float]:
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def weights(query: F64, h: int, plan: KernelPlan, out: F64) -> float:
+def weights(query: F64, h: int, plan: Layout, out: F64) -> float:
     """Write v^(j) t^(j), up to a common factor that makes the largest t one, into ``out`` (M,); return their sum."""
     exponents(query, h, plan, -1.0, out)
     return shifted(h, plan, out)[1]  # type: ignore[no-any-return]
 
 
 @numba.njit(fastmath=FAST, forceinline=True)  # type: ignore[untyped-decorator]
-def sums_shifted(query: F64, h: int, plan: KernelPlan, out: F64) -> None:
+def sums_shifted(query: F64, h: int, plan: Layout, out: F64) -> None:
     """Write S_0, S_1 and S_2 (3, C) in double precision for any kernel, with shifted exponents."""
     w = np.empty(plan.charge.shape[1])
     out[0, 0] = weights(query, h, plan, w)
@@ -119,7 +119,7 @@ def sums_shifted(query: F64, h: int, plan: KernelPlan, out: F64) -> None:
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def query_coordinates(x: F64, p: int, plan: KernelPlan, out: F64) -> F64:
+def query_coordinates(x: F64, p: int, plan: Layout, out: F64) -> F64:
     """Write the coordinates of query ``p`` of the state ``x`` (d,) into ``out``, in kernel units; return them."""
     h = plan.head[p]
     for a in range(plan.size[h]):

@@ -31,7 +31,7 @@ import numpy.typing as npt
 
 from l96closure.kernel._group_sums import FAR, add_groups
 from l96closure.kernel._groups import GROUP
-from l96closure.kernel._layout import KernelPlan, Scratch
+from l96closure.kernel._layout import Layout, Scratch
 from l96closure.vector import (
     LANES,
     append_within,
@@ -60,14 +60,14 @@ _CROWDING = 1.0 / 10.0  # a guess at S_0 over the sum of the groups' bounds; whe
 
 
 @numba.njit(inline="always")  # type: ignore[untyped-decorator]
-def _reach(plan: KernelPlan, h: int, c: int, g: int, mean: Any, unit: Any) -> Any:
+def _reach(plan: Layout, h: int, c: int, g: int, mean: Any, unit: Any) -> Any:
     """Return max |y - mean| of value ``c`` in the boxes of the groups from ``g``, times ``unit``."""
     at = plan.value_rows[h, c] * plan.mass.size + g
     return larger(load(plan.upper, at) - mean, mean - load(plan.lower, at)) * unit
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def _parts(h: int, plan: KernelPlan, start: int, n: int, check: int, about: F64, scratch: Scratch) -> Any:
+def _parts(h: int, plan: Layout, start: int, n: int, check: int, about: F64, scratch: Scratch) -> Any:
     """Write to ``part`` what the groups would add to the check if they were left out; return the sum."""
     # For the variance that is r^2 U_g; for the mean, U_g times the largest |y - about| / s.
     least = splat(np.float32(plan.span[h, 1] if check == 1 else 0.0))
@@ -86,7 +86,7 @@ def _parts(h: int, plan: KernelPlan, start: int, n: int, check: int, about: F64,
 
 
 @numba.njit  # type: ignore[untyped-decorator]
-def _bounds(h: int, plan: KernelPlan, start: int, n: int, scratch: Scratch) -> Any:
+def _bounds(h: int, plan: Layout, start: int, n: int, scratch: Scratch) -> Any:
     """Write U_g = mass 2^(-d_g^2) of the ``n`` groups from ``start`` into ``bound``; return their sum.
 
     They are zero up to a whole vector.
@@ -153,9 +153,7 @@ def list_near(parts: F32, start: int, n: int, threshold: Any, ceiling: Any, near
 
 
 @numba.njit  # type: ignore[untyped-decorator]
-def _settle(
-    h: int, plan: KernelPlan, start: int, n: int, check: int, threshold: Any, scratch: Scratch
-) -> tuple[Any, Any]:
+def _settle(h: int, plan: Layout, start: int, n: int, check: int, threshold: Any, scratch: Scratch) -> tuple[Any, Any]:
     """Take account of the groups that were just summed, those whose part is not below the threshold.
 
     Returns what their rules may add to the check, and the largest share of S_0 that the others have. The bounds of
@@ -175,7 +173,7 @@ def _settle(
 
 
 @numba.njit  # type: ignore[untyped-decorator]
-def tolerant(h: int, plan: KernelPlan, order: int, scratch: Scratch) -> int:
+def tolerant(h: int, plan: Layout, order: int, scratch: Scratch) -> int:
     """Sum under the tolerance; return the number of kernel evaluations, negative where the bound is not met."""
     rows, work = plan.value_rows[h], 0
     check = 0 if order < 2 else 1
