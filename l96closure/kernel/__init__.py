@@ -31,13 +31,12 @@ from l96closure.kernel._line_sums import LineSums
 from l96closure.kernel._moments import moments_of
 from l96closure.kernel._recombination import representatives
 from l96closure.kernel._row_sums import RowSums, row_sums
-from l96closure.kernel._samples import ESTIMATORS, SUMS, Kernel, WeightedSamples
+from l96closure.kernel._samples import ESTIMATORS, Kernel, WeightedSamples
 from l96closure.kernel._sums import KernelSums
 
 __all__ = [
     "DISTANCE",
     "ESTIMATORS",
-    "SUMS",
     "Kernel",
     "KernelSums",
     "LineSums",
