@@ -9,10 +9,10 @@ lock. They sleep while there is nothing to do, where numba's own threading layer
 work as they become free, so that a busy neighbour on the machine costs its share and no more. They do not survive a
 fork: a forked child computes serially, which gives the same bits.
 
-Of numba and llvmlite the package uses parts that they do not promise to keep, so that pyproject.toml bounds numba to the
-versions it was tested with: here, the classes of the cache and of the compiler's passes; in :mod:`l96closure.vector` and
-:mod:`l96closure.lanes`, ``cgutils``, the templates of operators and LLVM's intrinsics by name; in
-:mod:`l96closure.kernel`, the fields ``meminfo`` and ``parent`` of arrays.
+Of numba and llvmlite the package uses parts that they do not promise to keep, so that pyproject.toml bounds numba to
+the versions it was tested with: here, the classes of the cache and of the compiler's passes; in
+:mod:`l96closure.vector` and :mod:`l96closure.lanes`, ``cgutils``, the templates of operators and LLVM's intrinsics by
+name; in :mod:`l96closure.kernel`, the fields ``meminfo`` and ``parent`` of arrays.
 """
 
 from __future__ import annotations

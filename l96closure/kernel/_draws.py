@@ -24,18 +24,18 @@ _SEARCH_BLOCK = 32  # weights per block of the search behind a draw
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def room_for_draws(plan: Layout) -> F32:
+def room_for_draws(layout: Layout) -> F32:
     """Make the memory that the draws of one thread need."""
-    return np.empty((plan.number[:, 1].max() + 1) * GROUP, np.float32)
+    return np.empty((layout.number[:, 1].max() + 1) * GROUP, np.float32)
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def _weights_single(query: F32, h: int, plan: Layout, out: F32) -> float:
+def _weights_single(query: F32, h: int, layout: Layout, out: F32) -> float:
     """Write v^(j) t^(j) of every node into ``out`` (nodes,), in single precision; return their sum."""
-    result, n, last = 0.0, plan.number[h, 1], plan.nodes.shape[0] - 1
+    result, n, last = 0.0, layout.number[h, 1], layout.nodes.shape[0] - 1
     for g in range(0, n, 2):
-        one = plan.first[h, 1] + g
-        low, high = group_weights(query, query.size, plan.nodes, one, one + 1 if g + 1 < n else last)
+        one = layout.first[h, 1] + g
+        low, high = group_weights(query, query.size, layout.nodes, one, one + 1 if g + 1 < n else last)
         store(low, out, g * GROUP)
         store(high, out, (g + 1) * GROUP)
         result += total(low + high)
@@ -62,18 +62,18 @@ def _search(w: Any, aim: float) -> Any:
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def draw(x: F64, p: int, plan: Layout, uniform: float, w32: F32) -> Any:
+def draw(x: F64, p: int, layout: Layout, uniform: float, w32: F32) -> Any:
     """Draw a sample index from the probability vector of query ``p``, by inversion of ``uniform`` in [0, 1).
 
     ``w32`` is the memory that :func:`room_for_draws` makes.
     """
-    h = plan.head[p]
-    query = query_coordinates(x, p, plan, np.empty(plan.size[h]))
-    if plan.kind == DISTANCE:
-        mass = _weights_single(query.astype(np.float32), h, plan, w32)
-        if mass > FAR:
-            node = _search(w32[: plan.number[h, 1] * GROUP], uniform * mass)
-            return plan.sample[plan.first[h, 1] + node // GROUP, node % GROUP]
-    w = np.empty(plan.charge.shape[1])
-    mass = weights(query, h, plan, w)
-    return _search(w, uniform * mass)
+    h = layout.head[p]
+    query = query_coordinates(x, p, layout, np.empty(layout.size[h]))
+    if layout.kind == DISTANCE:
+        whole = _weights_single(query.astype(np.float32), h, layout, w32)
+        if whole > FAR:
+            node = _search(w32[: layout.number[h, 1] * GROUP], uniform * whole)
+            return layout.sample[layout.first[h, 1] + node // GROUP, node % GROUP]
+    w = np.empty(layout.weight.shape[1])
+    whole = weights(query, h, layout, w)
+    return _search(w, uniform * whole)

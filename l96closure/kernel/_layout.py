@@ -33,10 +33,10 @@ class Layout(NamedTuple):
     ----------
     table : (H, R, M).
     squares : mean square of the values behind each sample (H, C, M), of the rows ``value_rows``.
-    charge : the weights v (H, M).
-    first, number, nodes, node_squares, sample, lower, upper, mass, error, span, deviation, rtol : the same in single
-        precision, for kernels of the kind ``DISTANCE``: the fields of :class:`l96closure.kernel._groups.Groups`, one by
-        one, as numba's parallel loops take no tuple within a tuple.
+    weight : the weights v (H, M).
+    first, number, nodes, node_squares, sample, lower, upper, group_weight, error, span, deviation, rtol : the same in
+        single precision, for kernels of the kind ``DISTANCE``: the fields of
+        :class:`l96closure.kernel._groups.Groups`, one by one.
     centre, factor : row r of the table is (x_r - centre[h, r]) * factor[h, r]; both (H, R).
     size : number of coordinates of each dictionary (H,).
     value_rows : which table row holds the values of target c (H, C).
@@ -53,7 +53,7 @@ class Layout(NamedTuple):
 
     table: F64
     squares: F64
-    charge: F64
+    weight: F64
     first: Index
     number: Index
     nodes: F32
@@ -61,7 +61,7 @@ class Layout(NamedTuple):
     sample: Index
     lower: F32
     upper: F32
-    mass: F32
+    group_weight: F32
     error: F32
     span: F64
     deviation: F64
@@ -96,11 +96,11 @@ class Scratch(NamedTuple):
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def scratch_of(plan: Layout) -> Scratch:
+def scratch_of(layout: Layout) -> Scratch:
     """Make the memory that the queries of one thread need."""
-    C, D, groups = plan.value_rows.shape[1], plan.gather.shape[1], 0
-    for h in range(plan.number.shape[0]):
-        groups = max(groups, plan.number[h, 0], plan.number[h, 1])
+    C, D, groups = layout.value_rows.shape[1], layout.gather.shape[1], 0
+    for h in range(layout.number.shape[0]):
+        groups = max(groups, layout.number[h, 0], layout.number[h, 1])
     return Scratch(
         np.empty(D + _APART),
         np.empty(D + _APART, np.float32),

@@ -107,10 +107,10 @@ def gauss_nodes(rows: F64, v: F64, t: F64, count: int) -> tuple[F64, F64]:
     -------
     nodes (B, R, count) and their weights (B, count).
     """
-    mass = v.sum(axis=1)
+    run_weight = v.sum(axis=1)
     root = np.sqrt(v)
     basis = np.empty((count, *v.shape))
-    basis[0] = root / np.sqrt(mass)[:, None]
+    basis[0] = root / np.sqrt(run_weight)[:, None]
     jacobi = np.zeros((v.shape[0], count, count))
     for k in range(count):
         image = t * basis[k]
@@ -123,18 +123,18 @@ def gauss_nodes(rows: F64, v: F64, t: F64, count: int) -> tuple[F64, F64]:
         jacobi[:, k + 1, k] = jacobi[:, k, k + 1] = norm
         basis[k + 1] = image / norm[:, None]
     vectors = np.linalg.eigh(jacobi)[1]
-    weights = mass[:, None] * vectors[:, 0] ** 2
+    weights = run_weight[:, None] * vectors[:, 0] ** 2
     coefficients = np.einsum("kbl,brl->brk", basis, rows * root[:, None])
-    return coefficients @ (vectors / (np.sqrt(mass)[:, None] * vectors[:, 0])[:, None]), weights
+    return coefficients @ (vectors / (np.sqrt(run_weight)[:, None] * vectors[:, 0])[:, None]), weights
 
 
 @cached
-def _forms(points: F64, size: int, charges: F64, sharpness: float, out: F64, start: int, stop: int) -> None:
-    """Write c' K c of sets ``start`` to ``stop`` of points (B, R, L) for their charges (B, K, L) into ``out`` (B, K).
+def _forms(points: F64, size: int, signed: F64, sharpness: float, out: F64, start: int, stop: int) -> None:
+    """Write c' K c of sets ``start`` to ``stop`` of points (B, R, L) for their signed (B, K, L) into ``out`` (B, K).
 
     K = 2^(-``sharpness`` |x - y|^2).
     """
-    K, L = charges.shape[1], points.shape[2]
+    K, L = signed.shape[1], points.shape[2]
     kernel = np.empty(L)
     for b in range(start, stop):
         for i in range(L):
@@ -147,17 +147,17 @@ def _forms(points: F64, size: int, charges: F64, sharpness: float, out: F64, sta
             for j in range(i):
                 row[j] = exp2_double(-sharpness * row[j])
             for k in range(K):
-                c, total = charges[b, k], 0.0
+                c, total = signed[b, k], 0.0
                 for j in range(i):
                     total += row[j] * c[j]
                 out[b, k] += c[i] * (c[i] + 2.0 * total)
 
 
-def _bounds(points: F64, size: int, charges: F64, sharpness: float = 1.0) -> F64:
+def _bounds(points: F64, size: int, signed: F64, sharpness: float = 1.0) -> F64:
     """sqrt(c' K c) and what rounding may have taken from it, (B, K)."""
-    forms = np.zeros(charges.shape[:2])
-    shared(_forms, len(points), points, size, charges, sharpness, forms)
-    rounding = 2.0 * np.finfo(float).eps * np.abs(charges).sum(axis=2) ** 2
+    forms = np.zeros(signed.shape[:2])
+    shared(_forms, len(points), points, size, signed, sharpness, forms)
+    rounding = 2.0 * np.finfo(float).eps * np.abs(signed).sum(axis=2) ** 2
     return np.sqrt(np.maximum(forms, 0.0) + rounding)  # type: ignore[no-any-return]
 
 
@@ -169,16 +169,16 @@ def _rules(
     inside = slot < length[:, None]
     samples = np.where(inside, first[:, None] + slot, first[:, None])
     rows = np.ascontiguousarray(table[:, samples].transpose(1, 0, 2))
-    charges = np.where(inside, v[samples], 0.0)
+    run_weights = np.where(inside, v[samples], 0.0)
     t = np.where(inside, 2.0 * slot / (length - 1)[:, None] - 1.0, 0.0)
-    nodes, weights = gauss_nodes(rows, charges, t, count)
+    nodes, weights = gauss_nodes(rows, run_weights, t, count)
     points = np.concatenate([rows, nodes], axis=2)
-    mass = charges.sum(axis=1)
-    y = points[:, values] - ((rows[:, values] * charges[:, None]).sum(axis=2) / mass[:, None])[:, :, None]
-    signed = np.concatenate([charges, -weights], axis=1)[:, None]
+    run_weight = run_weights.sum(axis=1)
+    y = points[:, values] - ((rows[:, values] * run_weights[:, None]).sum(axis=2) / run_weight[:, None])[:, :, None]
+    signed = np.concatenate([run_weights, -weights], axis=1)[:, None]
     powers = np.concatenate([signed, signed * y, signed * y * y], axis=1)
     spread = np.concatenate([[1.0], np.maximum(table[values].std(axis=1), np.finfo(float).tiny)])
-    allowed = tolerance * mass[:, None] * spread
+    allowed = tolerance * run_weight[:, None] * spread
     error = _bounds(points, size, powers)
     good = (error[:, : spread.size] <= allowed).all(axis=1)
     nodes, weights, points = nodes[good], weights[good], points[good]

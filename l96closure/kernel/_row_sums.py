@@ -69,7 +69,7 @@ class RowSums:
         """
         v = np.where(self._used, np.exp(u)[self._sample], 0.0)
         self._groups.nodes[: len(v), 0][self._used] = (u * math.log2(math.e))[self._sample[self._used]]
-        self._groups.mass[: len(v)] = v.sum(axis=1)
+        self._groups.group_weight[: len(v)] = v.sum(axis=1)
         target = self if at is None else at
         sums, tiles = np.empty(target._size), target._groups.number[0, 1]
         arguments = self._groups, self._wide, v, target._groups, target._wide, double, share, sums
@@ -94,8 +94,8 @@ def _laid_out(points: F64) -> tuple[Groups, F64]:
 
 @numba.njit  # type: ignore[untyped-decorator]
 def _box_bounds(source: Groups, target: Groups, tile: int, size: int, bound: F32) -> None:
-    """Write mass 2^(-d^2) of every group of ``source`` into ``bound``, d the distance of its box from the tile's."""
-    zero, G = splat(np.float32(0.0)), source.mass.size
+    """Write its weight times 2^(-d^2) of every group of ``source``, d the distance of its box from the tile's."""
+    zero, G = splat(np.float32(0.0)), source.group_weight.size
     for g in range(0, source.number[0, 1], LANES):
         exponent = zero
         for a in range(size):
@@ -103,7 +103,7 @@ def _box_bounds(source: Groups, target: Groups, tile: int, size: int, bound: F32
             lower, upper = splat(target.lower[a, tile]), splat(target.upper[a, tile])
             away = larger(larger(load(source.lower, at) - upper, lower - load(source.upper, at)), zero)
             exponent = fnma(away, away, exponent)
-        store(exp2(exponent) * load(source.mass, g), bound, g)
+        store(exp2(exponent) * load(source.group_weight, g), bound, g)
 
 
 @numba.njit  # type: ignore[untyped-decorator]
@@ -123,8 +123,8 @@ def _add_single(near: Index, found: int, source: Groups, queries: F32, partial: 
 
 
 @numba.njit  # type: ignore[untyped-decorator]
-def _add_double(near: Index, found: int, wide: F64, charge: F64, queries: F64, totals: F64) -> None:
-    """Do so in double precision; coordinates ``wide`` (G, D, GROUP), ``charge`` (G, GROUP), ``queries`` (D, GROUP)."""
+def _add_double(near: Index, found: int, wide: F64, weight: F64, queries: F64, totals: F64) -> None:
+    """Add the same sums in double precision: wide (G, D, GROUP), weight (G, GROUP), queries (D, GROUP)."""
     size = queries.shape[0]
     for begin in range(0, found, FLUSH):
         for i in range(GROUP):
@@ -134,7 +134,7 @@ def _add_double(near: Index, found: int, wide: F64, charge: F64, queries: F64, t
                 for a in range(size):
                     away = splat(queries[a, i]) - load(wide, (near[k] * size + a) * LANES)
                     exponent = fnma(away, away, exponent)
-                sums = fma(exp2(exponent), load(charge, near[k] * LANES), sums)
+                sums = fma(exp2(exponent), load(weight, near[k] * LANES), sums)
             totals[i] += total(sums)
 
 
@@ -142,7 +142,7 @@ def _add_double(near: Index, found: int, wide: F64, charge: F64, queries: F64, t
 def _row_sums(
     source: Groups,
     wide: F64,
-    charge: F64,
+    weight: F64,
     target: Groups,
     wide_target: F64,
     double: bool,
@@ -153,7 +153,7 @@ def _row_sums(
 ) -> int:
     """Write T v of the groups ``start`` to ``stop`` of targets into ``out`` (N,); return the kernel evaluations.
 
-    Coordinates in double precision are ``wide`` and ``wide_target`` (G, D, GROUP), weights ``charge`` (G, GROUP).
+    Coordinates in double precision are ``wide`` and ``wide_target`` (G, D, GROUP), weights ``weight`` (G, GROUP).
     """
     n, size, work = source.number[0, 1], wide.shape[1], 0
     for tile in range(start, stop):
@@ -169,7 +169,7 @@ def _row_sums(
             threshold, left_out = share_below(bound, n, budget)
             found = list_near(bound, 0, n, threshold, ceiling, near)
             if double:
-                _add_double(near, found, wide, charge, wide_target[tile], totals)
+                _add_double(near, found, wide, weight, wide_target[tile], totals)
             else:
                 _add_single(near, found, source, queries, partial, totals)
             work += found * GROUP * GROUP
@@ -185,13 +185,13 @@ def _row_sums(
 
 
 @cached
-def log_row_sums(plan: Layout, h: int, out: F64, start: int, stop: int) -> None:
+def log_row_sums(layout: Layout, h: int, out: F64, start: int, stop: int) -> None:
     """Write log2 (T v)_j of samples ``start`` to ``stop`` of set ``h``, for any kernel, with shifted exponents."""
-    size, w = plan.size[h], np.empty(out.size)
+    size, w = layout.size[h], np.empty(out.size)
     for j in range(start, stop):
-        query = plan.table[h, :size, j].copy()
-        exponents(query, h, plan, plan.rho[h, j] if plan.kind == VARIABLE else 0.0, w)
-        largest, total = shifted(h, plan, w)
+        query = layout.table[h, :size, j].copy()
+        exponents(query, h, layout, layout.rho[h, j] if layout.kind == VARIABLE else 0.0, w)
+        largest, total = shifted(h, layout, w)
         out[j] = largest + np.log2(total)
 
 
@@ -211,12 +211,12 @@ def _nearest_squared(table: F64, nearest: int, out: F64, start: int, stop: int) 
 
 
 @cached
-def weight_concentration(x: F64, plan: Layout, out: F64, start: int, stop: int) -> None:
+def weight_concentration(x: F64, layout: Layout, out: F64, start: int, stop: int) -> None:
     """Write sum_j (w^(j))^2 of the probability vector behind the tasks ``start`` to ``stop`` into ``out`` (n, P)."""
-    P, w = plan.head.size, np.empty(plan.charge.shape[1])
+    P, w = layout.head.size, np.empty(layout.weight.shape[1])
     for task in range(start, stop):
         n, p = task // P, task % P
-        total = weights(query_coordinates(x[n], p, plan, np.empty(plan.gather.shape[1])), plan.head[p], plan, w)
+        total = weights(query_coordinates(x[n], p, layout, np.empty(layout.gather.shape[1])), layout.head[p], layout, w)
         squares = 0.0
         for j in range(w.size):
             squares += w[j] * w[j]

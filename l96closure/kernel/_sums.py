@@ -62,7 +62,7 @@ class KernelSums(Layout):
         squares = np.stack([t["squares"] for t in tables])
         size = np.array([one.coordinates.shape[1] for one in several], np.intp)
         log_v = np.stack([one.log_v for one in several])
-        charge = np.ones_like(log_v) if kind == DOT_PRODUCT else np.exp(log_v)
+        weight = np.ones_like(log_v) if kind == DOT_PRODUCT else np.exp(log_v)
         rho, rho_unit = np.empty((len(tables), 0)), np.ones(len(tables))
         if kind == VARIABLE:
             if kernel.nearest > log_v.shape[1]:
@@ -77,7 +77,7 @@ class KernelSums(Layout):
         laid_out = cls(
             table=table,
             squares=squares,
-            charge=charge,
+            weight=weight,
             **_groups.joined(grouped, rows)._asdict(),
             centre=_stack([t["centre"] for t in tables], rows),
             factor=_stack([t["factor"] for t in tables], rows),
@@ -102,7 +102,7 @@ class KernelSums(Layout):
 
     def in_parallel(self, n: int) -> bool:
         """Whether ``n`` states are enough work for more than one thread; a function of the work alone."""
-        return bool(n * self.head.size * self.charge.shape[1] >= _PARALLEL_WORK)
+        return bool(n * self.head.size * self.weight.shape[1] >= _PARALLEL_WORK)
 
     def moments(self, x: F64, order: int, mean: F64, variance: F64) -> int:
         """Conditional mean (``order`` 1) and variance (2) of every query's targets, for each state x (n, d).
@@ -149,7 +149,7 @@ class KernelSums(Layout):
     def log_row_sums(self, log_v: F64) -> F64:
         """Log (T v)_j for every sample j of the first sample set (M,), with the weights given, for any kernel."""
         weighted = self._replace(
-            **{"offset": log_v[None] / np.log(2.0)} if self.kind == DOT_PRODUCT else {"charge": np.exp(log_v)[None]}
+            **{"offset": log_v[None] / np.log(2.0)} if self.kind == DOT_PRODUCT else {"weight": np.exp(log_v)[None]}
         )
         out = np.empty(log_v.size)
         shared(_row_sums.log_row_sums, out.size, weighted, 0, out)
@@ -167,22 +167,22 @@ class KernelSums(Layout):
         It is asked of states as the sampler meets them: samples, evenly spaced in order, moved by the noise
         sqrt(2 epsilon), which is sqrt(log2(e) / 2) in kernel units.
         """
-        samples, size = self.charge.shape[1], self.size[0]
+        samples, size = self.weight.shape[1], self.size[0]
         some = np.linspace(0, samples - 1, _TRIALS).astype(np.intp)
         noise = np.sqrt(0.5 * math.log2(math.e)) * np.random.default_rng(0).standard_normal((_TRIALS, size))
         x = (self.table[0, :size, some] + noise) / self.factor[0, :size] + self.centre[0, :size]
         return bool(self.moments_given(x, 0, order=1)[2] < 0.5 * samples * _TRIALS)
 
 
-def _groups_of(table: dict[str, Any], charge: F64, kernel: Kernel) -> Groups:
+def _groups_of(table: dict[str, Any], weight: F64, kernel: Kernel) -> Groups:
     """Lay the samples out for the sums in single precision, with a tolerance where leaving some out may pay."""
     rows, squares, size, values = table["table"], table["squares"], table["size"], table["value_rows"]
     if kernel.kind != DISTANCE:  # these are summed in double precision
-        return _groups.group(rows[:, :0], squares[:, :0], charge[:0], size, values)
-    many = charge.size >= _TREE_SAMPLES if kernel.sums == "auto" else kernel.sums == "tree"
+        return _groups.group(rows[:, :0], squares[:, :0], weight[:0], size, values)
+    many = weight.size >= _TREE_SAMPLES if kernel.sums == "auto" else kernel.sums == "tree"
     if many and values.size and size:
-        return _groups.group(rows, squares, charge, size, values, kernel.rtol, recombine=table["spread"] is None)
-    return _groups.group(rows, squares, charge, size, values)
+        return _groups.group(rows, squares, weight, size, values, kernel.rtol, recombine=table["spread"] is None)
+    return _groups.group(rows, squares, weight, size, values)
 
 
 def _table(samples: WeightedSamples, kernel: Kernel) -> dict[str, Any]:
