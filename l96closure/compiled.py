@@ -4,19 +4,26 @@ Numba keys what it caches by the file of the function that Python calls, and so 
 that this one only calls into. Here the key is the content of every source that compiled code comes from. Where nothing
 can be written, functions are compiled anew in every process.
 
-Threads do not survive a fork: a child of a process that had some waits for them for ever, or is killed. A forked child
-therefore computes serially, which gives the same bits. Of numba's threading layers the last resort, ``workqueue``,
-aborts the process when two threads of Python enter it at a time; there they take turns.
+Threads are plain ones of Python, which run compiled code at the same time because it does not hold the interpreter's
+lock. They sleep while there is nothing to do, where numba's own threading layers spin, and they take small parts of the
+work as they become free, so that a busy neighbour on the machine costs its share and no more. They do not survive a
+fork: a forked child computes serially, which gives the same bits.
+
+Of numba and llvmlite the package uses parts that they do not promise to keep, so that pyproject.toml bounds numba to
+the versions it was tested with: here, the classes of the cache and of the compiler's passes; in
+:mod:`l96closure.vector` and :mod:`l96closure.lanes`, ``cgutils``, the templates of operators and LLVM's intrinsics by
+name; in :mod:`l96closure.kernel`, the fields ``meminfo`` and ``parent`` of arrays.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import os
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -26,13 +33,14 @@ from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
 from numba.core.typed_passes import NativeLowering
 
-__all__ = ["cached", "in_turn", "part", "threaded", "threads"]
+__all__ = ["cached", "part", "shared", "threads"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _PACKAGE = Path(__file__).parent
 _PROCESS = os.getpid()
-_TURN = threading.RLock()
+_PARTS = 8  # of the work for each thread: the last to finish keeps the others waiting for a part at most
+_WHOLE = 16  # parts of many tasks are a multiple of this, as many as are summed side by side in a vector
 
 
 @functools.cache
@@ -41,30 +49,24 @@ def _sources() -> str:
     digest = hashlib.sha256()
     for path in sorted(_PACKAGE.rglob("*.py")):
         text = path.read_bytes()
-        if path.parent.name == "bridge" or b"numba" in text or b"compiled" in text:
+        if path.parent.name in ("bridge", "kernel") or b"numba" in text or b"compiled" in text:
             digest.update(b"%d %s\n" % (len(text), path.relative_to(_PACKAGE).as_posix().encode()))
             digest.update(text)
     return digest.hexdigest()
 
 
 class _Place(CompileResultCacheImpl):  # type: ignore[misc]
-    """Where numba keeps a function, with our stamp of its sources, and threads and none kept apart."""
+    """Where numba keeps a function, with our stamp of its sources."""
 
-    def __init__(self, parallel: bool, function: Callable[..., Any]) -> None:
-        self._ending = "-parallel" if parallel else ""
+    def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
         self.locator.get_source_stamp = _sources
-
-    def get_filename_base(self, fullname: str, abiflags: str) -> str:
-        return cast(str, super().get_filename_base(fullname, abiflags)) + self._ending
 
 
 class _Cache(FunctionCache):  # type: ignore[misc]
     """The cache of one function. What cannot be read or written is compiled anew."""
 
-    def __init__(self, function: Callable[..., Any], parallel: bool) -> None:
-        self._impl_class = functools.partial(_Place, parallel)
-        super().__init__(function)
+    _impl_class = _Place
 
     def load_overload(self, signature: Any, context: Any) -> Any:
         try:
@@ -81,13 +83,14 @@ class _Cache(FunctionCache):  # type: ignore[misc]
             self.disable()
 
 
-def cached(function: _Function | None = None, *, parallel: bool = False, **options: Any) -> Any:
+def cached(function: _Function | None = None, **options: Any) -> Any:
     """Compile a function that Python calls, and keep it on disk where that is possible.
+
+    It does not hold the interpreter's lock while it runs.
 
     Parameters
     ----------
     function : a function, compiled or not; None makes a decorator.
-    parallel : share its ``prange`` loops out among threads. Such a function is called through :func:`threaded` only.
     options : for ``numba.njit``.
 
     Returns
@@ -96,13 +99,13 @@ def cached(function: _Function | None = None, *, parallel: bool = False, **optio
     of instructions that only a compiler can make.
     """
     if function is None:
-        return functools.partial(cached, parallel=parallel, **options)
+        return functools.partial(cached, **options)
     plain = getattr(function, "py_func", function)
     if numba.config.DISABLE_JIT:
         return _interpreted(plain)
-    compiled = numba.njit(parallel=parallel, **options)(plain)
+    compiled = numba.njit(nogil=True, **options)(plain)
     with suppress(OSError, RuntimeError):  # nowhere to write, or no sources to read
-        compiled._cache = _Cache(plain, parallel)
+        compiled._cache = _Cache(plain)
     return compiled
 
 
@@ -141,34 +144,49 @@ def part(function: _Function) -> _Function:
     return cast(_Function, numba.njit(forceinline=True, pipeline_class=_CompilerOfParts, **how)(function))
 
 
-def threaded(function: _Function) -> _Function:
-    """Compile a function whose ``prange`` loops threads share; a forked child runs it serially."""
-    shared, alone = cached(function, parallel=True), cached(function)
+def shared(function: Callable[..., Any], tasks: int, *arguments: Any) -> list[Any]:
+    """Share the tasks of a compiled function out among threads.
 
-    @functools.wraps(getattr(function, "py_func", function))
-    def call(*arguments: Any) -> Any:
-        if _forked():
-            return alone(*arguments)
-        with in_turn():
-            return shared(*arguments)
+    Parameters
+    ----------
+    function : called as ``function(*arguments, start, stop)`` for the tasks ``start`` to ``stop``, which depend on no
+        others.
+    tasks : how many there are.
+    arguments : of all calls.
 
-    return cast(_Function, call)
+    Returns
+    -------
+    What the calls return, in the order of the tasks.
+    """
+    workers = threads()
+    length = max(1, -(-tasks // (_PARTS * workers if workers > 1 else 1)))
+    if length > _WHOLE:
+        length += -length % _WHOLE
+    starts = range(0, tasks, length)
+    results: list[Any] = [None] * len(starts)
+    turn = itertools.count()
+
+    def work() -> None:
+        while (i := next(turn)) < len(starts):
+            results[i] = function(*arguments, starts[i], min(starts[i] + length, tasks))
+
+    helpers = [_pool().submit(work) for _ in range(min(workers, len(starts)) - 1)]
+    try:
+        work()
+    finally:
+        for helper in [helper for helper in helpers if not helper.cancel()]:  # one that has not begun is not needed
+            helper.result()
+    return results
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(numba.config.NUMBA_NUM_THREADS, "l96closure")  # which start as they are needed
 
 
 def threads() -> int:
     """Return how many threads compiled functions may use: numba's number, and one in a forked child."""
     return 1 if _forked() else int(numba.get_num_threads())
-
-
-@contextmanager
-def in_turn() -> Iterator[None]:
-    """Keep other threads of Python out of numba's parallel loops for as long, where it cannot have two in them."""
-    numba.get_num_threads()  # starts the threading layer, whose name is unknown before
-    if numba.threading_layer() == "workqueue":
-        with _TURN:
-            yield
-    else:
-        yield
 
 
 def _forked() -> bool:

@@ -364,7 +364,7 @@ def _record(block: Block, kept: F64, number: int, begin: int, records: _Records,
                     out[np.uintp(begin + m), np.uintp(first + record), np.uintp(k)] = kept[np.uintp(at + k * M)]
 
 
-@cached(nogil=True)  # type: ignore[untyped-decorator]
+@cached
 def _advance(
     tables: Tables, model: _Model, ensemble: _Ensemble, records: _Records, first: int, last: int, at_once: int,
     steps: int,

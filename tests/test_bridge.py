@@ -12,8 +12,8 @@ import pytest
 from scipy.stats import norm
 
 import l96closure
-from l96closure import bridge
-from l96closure.bridge import kernel_sums, row_sums
+from l96closure import bridge, compiled
+from l96closure.kernel import _row_sums as row_sums
 
 
 def gaussian(rng, M, d):
@@ -132,14 +132,16 @@ def test_lemma_1_the_mean_stays_in_the_training_range(data):
     assert (mean <= x.max(axis=0) + slack).all()
 
 
-def test_serial_and_parallel_sums_agree():
+def test_serial_and_parallel_sums_agree(monkeypatch):
     x = gaussian(np.random.default_rng(9), 3000, 6)
     for shared in (False, True):
         fitted = bridge.fit(x, 0.1, bridge.periodic(6, 1), shared=shared, centres=2000)
         serial, parallel = np.empty((2, 40, 6)), np.empty((2, 40, 6))
-        kernel_sums.moments(x[:40].copy(), fitted.plan, 2, *serial)
+        for state, mean, variance in zip(x, *serial, strict=False):
+            fitted.kernel_sums.moments(state[None], 2, mean[None], variance[None])
         for parts in (1, 3, 64):
-            kernel_sums.moments(x[:40].copy(), fitted.plan, 2, *parallel, parts)
+            monkeypatch.setattr(compiled, "_PARTS", parts)
+            fitted.kernel_sums.moments(x[:40].copy(), 2, *parallel)
             np.testing.assert_array_equal(parallel, serial)
 
 
@@ -331,7 +333,7 @@ def test_a_seed_and_a_generator_made_of_it_fit_the_same_bridge(epsilon):
 )
 def test_what_is_derived_follows_what_is_replaced(change, like):
     old, new = fitted(), like()
-    old.plan, old.full_conditionals  # noqa: B018 laid out before
+    old.kernel_sums, old.full_conditionals  # noqa: B018 laid out before
     if "components" in change:
         change |= {name: getattr(new, name) for name in ("neighbourhoods", "dictionaries", "dictionary_of")}
     else:
@@ -353,6 +355,6 @@ def test_what_holds_arrays_is_equal_to_itself_alone():
                 if any(kind in kinds for kind in ("F64", "F32", "NDArray", "Index", "Array", "Dataset")):
                     found.append(cls.__name__)
                     assert cls.__eq__ is object.__eq__, cls
-    assert {"Bridge", "Dictionary", "ConditionalQuantiles", "Pattern", "PolynomialTrend", "Analog"} <= set(found)
+    assert {"Bridge", "WeightedSamples", "ConditionalQuantiles", "Pattern", "PolynomialTrend", "Analog"} <= set(found)
     assert (fitted() == replace(fitted())) is False
     assert fitted() == fitted()

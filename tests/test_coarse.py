@@ -306,7 +306,6 @@ THREADS = """
 import hashlib
 import numpy as np
 import l96closure as lc
-from l96closure.bridge import kernel_sums
 
 model = lc.TwoScaleLorenz96(K=8, J=4)
 truth = model.simulate(samples=1500, spinup=1.0, every=3, subgrid="fine")
@@ -319,7 +318,7 @@ moments = fit(truth, lc.Fields(radius=1, lags=(0.03,)), law=law.Moments(centres=
 recommended = fit(truth, lc.Fields(radius=1, lags=(0.03,)), dt=6e-3)
 sequential = fit(truth, one_site, law=law.Chain("sequential", centres=500))
 z0 = truth["z"].values[::40]
-assert kernel_sums.runs_in_parallel(literal.law.fitted.plan, len(z0))
+assert literal.law.fitted.kernel_sums.in_parallel(len(z0))
 result = hashlib.sha256(truth["z"].values.tobytes() + truth["psi"].values.tobytes())
 for name, table in recommended.tables().items():
     result.update(table.tobytes())

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import l96closure
-from l96closure import TwoScaleLorenz96
+from l96closure import TwoScaleLorenz96, compiled
 
 pytestmark = pytest.mark.slow  # whole runs, or many of them
 
@@ -51,12 +51,11 @@ def test_a_process_forked_after_a_fit_computes_what_its_parent_does():
 import multiprocessing, warnings
 import numpy as np
 from l96closure import bridge
-from l96closure.bridge import kernel_sums
 warnings.simplefilter("ignore", DeprecationWarning)  # Python's own about forks beside threads
 x = np.random.default_rng(0).standard_normal((1500, 4))
 def work(_):
     fitted = bridge.fit(x, bridge.Kernel(epsilon=0.1, sums="brute"), bridge.periodic(4, 1), tolerance=1e-3)
-    assert kernel_sums.runs_in_parallel(fitted.plan, 100)
+    assert fitted.kernel_sums.in_parallel(100)
     return np.stack(fitted.weights), fitted.conditional_mean(x[:100])
 here = work(0)
 with multiprocessing.get_context("fork").Pool(2) as pool:
@@ -68,8 +67,7 @@ print("done")
     assert python(script) == "done\n"
 
 
-@pytest.mark.parametrize("layer", ["workqueue", "default"])
-def test_threads_of_python_may_ask_one_bridge_at_a_time(layer):
+def test_threads_of_python_may_ask_one_bridge_at_a_time():
     script = """
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
@@ -82,7 +80,27 @@ with ThreadPoolExecutor(4) as pool:
         np.testing.assert_array_equal(found, expected)
 print("done")
 """
-    assert python(script, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS="2") == "done\n"
+    assert python(script, NUMBA_NUM_THREADS="2") == "done\n"
+
+
+def test_tasks_are_each_done_once_and_an_error_of_any_is_told(monkeypatch):
+    monkeypatch.setattr(compiled, "threads", lambda: 3)
+    done = []
+
+    def work(number, start, stop):
+        if number in range(start, stop):
+            raise ValueError(str(number))
+        done.extend(range(start, stop))
+        return start
+
+    for tasks in (0, 1, 5, 100, 1001):
+        done.clear()
+        starts = compiled.shared(work, tasks, -1)
+        assert starts == sorted(starts)
+        assert sorted(done) == [*range(tasks)]
+    for number in (0, 17, 999):
+        with pytest.raises(ValueError, match=str(number)):
+            compiled.shared(work, 1001, number)
 
 
 CACHED = """
@@ -98,7 +116,7 @@ def test_a_change_in_any_source_of_compiled_code_drops_all_of_its_cache(copy):
     first, again = python(CACHED, copy), python(CACHED, copy)
     assert first.endswith(" 0\n")
     assert again.endswith(" 1\n")
-    with open(copy / "l96closure" / "bridge" / "vector.py", "a", encoding="utf-8") as source:
+    with open(copy / "l96closure" / "vector.py", "a", encoding="utf-8") as source:
         source.write("\nCHANGED = True\n")
     assert python(CACHED, copy) == first
     assert python(CACHED, copy) == again

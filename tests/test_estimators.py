@@ -8,8 +8,9 @@ import pytest
 from scipy.spatial.distance import cdist
 from scipy.special import logsumexp, softmax
 
-from l96closure import bridge
-from l96closure.bridge import full_conditionals, shifted_sums
+from l96closure import bridge, compiled
+from l96closure.bridge import full_conditionals
+from l96closure.kernel import _shifted_sums as shifted_sums
 
 
 def two_clusters(rng, M, d):
@@ -203,8 +204,8 @@ def test_sweeps_do_not_depend_on_the_number_of_threads():
     conditionals = bridge.fit(x, 0.1, bridge.periodic(4, 1)).full_conditionals
     uniforms = np.random.default_rng(13).random((3, 50, 4))
     serial, parallel = x[:50].copy(), x[:50].copy()
-    full_conditionals.sweep(serial, uniforms, *conditionals)
-    full_conditionals.sweep_parallel(parallel, uniforms, *conditionals)
+    full_conditionals.sweep(serial, uniforms, *conditionals, 0, 50)
+    compiled.shared(full_conditionals.sweep, 50, parallel, uniforms, *conditionals)
     np.testing.assert_array_equal(serial, parallel)
 
 

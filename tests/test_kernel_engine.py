@@ -9,9 +9,12 @@ import numba
 import numpy as np
 import pytest
 
-from l96closure import TwoScaleLorenz96, bridge
-from l96closure.bridge import groups, kernel_sums, recombination, sinkhorn, tolerant_sums
-from l96closure.bridge.row_sums import RowSums
+from l96closure import TwoScaleLorenz96, bridge, compiled
+from l96closure.bridge import sinkhorn
+from l96closure.kernel import _groups as groups
+from l96closure.kernel import _recombination as recombination
+from l96closure.kernel import _tolerant_sums as tolerant_sums
+from l96closure.kernel._row_sums import RowSums
 
 pytestmark = pytest.mark.slow  # every path of the kernel sums against dense ones; test_bridge has some of each
 
@@ -63,7 +66,7 @@ def with_sums(fitted, sums, rtol=1e-4):
 def evaluations(fitted, states):
     """Kernel evaluations that the mean at each state takes."""
     out = np.zeros((2, 1, fitted.d))
-    return np.array([kernel_sums.moments(state[None], fitted.plan, 1, *out) for state in states])
+    return np.array([fitted.kernel_sums.moments(state[None], 1, *out) for state in states])
 
 
 @pytest.mark.parametrize(("sums", "rtol"), [("brute", 1e-5), ("tree", 1e-2), ("tree", 1e-3), ("tree", 1e-4)])
@@ -133,8 +136,8 @@ def test_work_is_saved_on_a_trajectory_and_never_more_than_repeated():
     fitted = bridge.fit(x, EPSILON, bridge.stacked(2, SITES, 1), components=[SITES], tolerance=1e-3)
     rng = np.random.default_rng(5)
     states = x[rng.integers(0, len(x), 100)] + np.sqrt(2 * EPSILON) * rng.standard_normal((100, 2 * SITES))
-    assert fitted.plan.rtol[0] == fitted.kernel.rtol  # the tree was chosen
-    assert fitted.plan.number[0, 0] < fitted.plan.number[0, 1] / 2
+    assert fitted.kernel_sums.rtol[0] == fitted.kernel.rtol  # the tree was chosen
+    assert fitted.kernel_sums.number[0, 0] < fitted.kernel_sums.number[0, 1] / 2
     work = evaluations(fitted, states)
     assert work.mean() < len(x) / 3
     assert work.max() < 2.3 * len(x)  # both levels, and then all samples
@@ -145,26 +148,29 @@ def test_work_is_saved_on_a_trajectory_and_never_more_than_repeated():
 
 def test_scattered_samples_are_not_recombined_and_few_are_summed_by_brute_force():
     fitted = bridge.fit(gaussian(M), EPSILON, bridge.stacked(2, SITES, 1), components=[SITES], tolerance=1e-3)
-    assert with_sums(fitted, "tree").plan.number[0, 0] == 0
+    assert with_sums(fitted, "tree").kernel_sums.number[0, 0] == 0
     few = bridge.fit(gaussian(500), EPSILON, tolerance=1e-3)
-    assert few.plan.rtol[0] == 0.0
+    assert few.kernel_sums.rtol[0] == 0.0
 
 
-def test_results_depend_neither_on_threads_nor_on_the_company(problem):
+def test_results_depend_neither_on_threads_nor_on_the_company(problem, monkeypatch):
     _, fitted, states, _, _ = problem
-    plan = with_sums(fitted, "tree").plan
+    sums = with_sums(fitted, "tree").kernel_sums
     serial = np.zeros((2, *states.shape))
-    kernel_sums.moments(states, plan, 2, *serial)
+    for state, mean, variance in zip(states, *serial, strict=True):
+        sums.moments(state[None], 2, mean[None], variance[None])
+    assert sums.in_parallel(len(states))
     threads = numba.get_num_threads()
     for count in {1, threads}:
         numba.set_num_threads(count)
-        for parts in (1, 2, 7, 1000):
+        for parts in (1, 7, 1000):
+            monkeypatch.setattr(compiled, "_PARTS", parts)
             parallel = np.zeros_like(serial)
-            kernel_sums.moments(states, plan, 2, *parallel, parts)
+            sums.moments(states, 2, *parallel)
             np.testing.assert_array_equal(parallel, serial)
     numba.set_num_threads(threads)
     backwards = np.zeros_like(serial)
-    kernel_sums.moments(states[::-1].copy(), plan, 2, *backwards)
+    sums.moments(states[::-1].copy(), 2, *backwards)
     np.testing.assert_array_equal(backwards[:, ::-1], serial)
 
 

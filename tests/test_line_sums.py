@@ -7,7 +7,7 @@ import pytest
 from scipy.special import logsumexp
 
 from l96closure import bridge
-from l96closure.bridge.line_sums import LineSums
+from l96closure.kernel._line_sums import LineSums
 
 pytestmark = pytest.mark.slow  # dense sums of thousands of samples
 

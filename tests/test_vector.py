@@ -6,8 +6,8 @@ import numba
 import numpy as np
 
 from l96closure import vector
-from l96closure.bridge.borrowed import borrowed, keep_alive
-from l96closure.bridge.exp2 import exp2_double
+from l96closure.kernel._exp2 import exp2_double
+from l96closure.kernel._unmanaged import keep_alive, unmanaged
 
 
 @numba.njit
@@ -88,11 +88,11 @@ def test_whole_lines_start_where_cache_lines_do():
         np.testing.assert_array_equal(a, np.zeros(n))
 
 
-def test_borrowed_arrays_are_the_arrays_as_long_as_these_are_kept():
+def test_unmanaged_arrays_are_the_arrays_as_long_as_these_are_kept():
     @numba.njit
     def fill(n):
         memory = (np.empty(n), np.empty(n, np.intp), n)
-        numbers, indices, size = borrowed(memory)
+        numbers, indices, size = unmanaged(memory)
         others = np.empty(n)
         for i in range(size):
             numbers[i], indices[i], others[i] = 0.5 * i, i, -1.0

@@ -12,12 +12,12 @@ from l96closure.bridge.bandwidth import (
 )
 from l96closure.bridge.compression import compress, compress_within
 from l96closure.bridge.conditional import Bridge, Compression, fit
-from l96closure.bridge.dictionary import Kernel
 from l96closure.bridge.neighbourhoods import everywhere, grid, in_every_field, markov, periodic, stacked
 from l96closure.bridge.quantile_table import ConditionalQuantiles
 from l96closure.bridge.quantiles import tabulate
 from l96closure.bridge.sampler import Chain, sample
 from l96closure.bridge.sinkhorn import SinkhornWarning
+from l96closure.kernel import Kernel
 
 __all__ = [
     "FEWEST_EFFECTIVE",

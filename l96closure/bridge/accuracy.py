@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from l96closure.bridge import row_sums
 from l96closure.bridge.conditional import Bridge
 
 __all__ = ["FEWEST_EFFECTIVE", "AccuracyWarning", "median_effective_samples"]
@@ -38,6 +37,5 @@ def median_effective_samples(bridge: Bridge) -> float:
     found = []
     for h, one in enumerate(bridge.dictionaries):
         some = np.unique(np.linspace(0, len(one.coordinates) - 1, each).round().astype(int))
-        concentration = row_sums.weight_concentration(one.coordinates[some], bridge.plan.of_one(h))
-        found.append(1.0 / concentration[:, 0])
+        found.append(1.0 / bridge.kernel_sums.concentration_given(one.coordinates[some], h))
     return float(np.median(np.concatenate(found)))

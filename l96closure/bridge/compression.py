@@ -9,9 +9,8 @@ import numpy.typing as npt
 import scipy
 
 from l96closure import checks
-from l96closure.bridge import kernel_sums
 from l96closure.bridge.conditional import Bridge, Compression
-from l96closure.bridge.dictionary import Dictionary
+from l96closure.kernel import WeightedSamples
 
 __all__ = ["compress", "compress_within"]
 
@@ -92,7 +91,7 @@ def compress_within(bridge: Bridge, centres: int, error: float, rng: np.random.G
     return bridge
 
 
-def _clustered(source: Dictionary, epsilon: float, centres: int, rng: np.random.Generator) -> Dictionary:
+def _clustered(source: WeightedSamples, epsilon: float, centres: int, rng: np.random.Generator) -> WeightedSamples:
     x, v = source.coordinates / source.coordinate_scale, source.v
     size = max(centres, min(len(x) // 2, _MOST_CLUSTERED))
     places = np.unique(x[rng.choice(len(x), size, replace=False, p=v / v.sum())], axis=0)
@@ -109,7 +108,7 @@ def _clustered(source: Dictionary, epsilon: float, centres: int, rng: np.random.
     coordinates, values = mean(source.coordinates), mean(source.values)
     within = mean((source.coordinates - coordinates[label]) ** 2) / source.coordinate_scale**2
     widened = np.sqrt(1.0 + (weight @ within) / weight.sum() / (2.0 * epsilon))
-    return Dictionary(
+    return WeightedSamples(
         coordinates,
         values,
         source.coordinate_scale * widened,
@@ -131,8 +130,8 @@ def _errors(bridge: Bridge, small: Bridge, rng: np.random.Generator) -> tuple[fl
     for h, one in enumerate(bridge.dictionaries):
         samples = len(one.coordinates)
         x = one.coordinates[rng.choice(samples, min(samples, each), replace=False)]
-        mean, variance, _ = kernel_sums.moments_given(x, bridge.plan, h)
-        few_mean, few_variance, _ = kernel_sums.moments_given(x, small.plan, h)
+        mean, variance, _ = bridge.kernel_sums.moments_given(x, h)
+        few_mean, few_variance, _ = small.kernel_sums.moments_given(x, h)
         squares[:, h] = (
             np.mean(((few_mean - mean) / one.value_scale) ** 2),
             np.mean(((few_variance - variance) / one.value_scale**2) ** 2),

@@ -12,10 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from l96closure import checks, compute
-from l96closure.bridge import bandwidth, kernel_sums, row_sums
-from l96closure.bridge.dictionary import ESTIMATORS, Dictionary, Kernel, plan, weigh
+from l96closure.bridge import bandwidth
 from l96closure.bridge.full_conditionals import FullConditionals, full_conditionals
-from l96closure.bridge.kernel_plan import KernelPlan
 from l96closure.bridge.neighbourhoods import (
     Neighbourhoods,
     checked,
@@ -24,14 +22,15 @@ from l96closure.bridge.neighbourhoods import (
     checked_scale,
     padded,
 )
-from l96closure.compiled import threads
+from l96closure.bridge.sinkhorn import weighted
+from l96closure.kernel import Kernel, KernelSums, WeightedSamples
 from l96closure.restart import Evaluations, Restart
 
-__all__ = ["ESTIMATORS", "Bridge", "Compression", "fit"]
+__all__ = ["Bridge", "Compression", "fit"]
 
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
-_Problem = tuple[Dictionary, str]  # samples without their weights, and whose they are
+_Problem = tuple[WeightedSamples, str]  # samples without their weights, and whose they are
 
 
 class Compression(NamedTuple):
@@ -76,7 +75,7 @@ class Bridge:
     scale: F64
     components: Index
     neighbourhoods: Neighbourhoods
-    dictionaries: tuple[Dictionary, ...]
+    dictionaries: tuple[WeightedSamples, ...]
     dictionary_of: Index
     tolerance: float = 1e-6
     compression: Compression | None = None
@@ -158,11 +157,11 @@ class Bridge:
         ValueError
             ``x`` is not (n, d) or not finite.
         """
-        concentration = row_sums.weight_concentration(self._checked(x), self.plan)
+        concentration = self.kernel_sums.concentration(self._checked(x))
         return np.broadcast_to(1.0 / concentration, (len(concentration), self.components.size)).copy()
 
     @cached_property
-    def plan(self) -> KernelPlan:
+    def kernel_sums(self) -> KernelSums:
         """Dictionaries and queries as the compiled loops read them; laid out on first use.
 
         Raises ``ValueError`` when there are fewer samples than ``kernel.nearest`` asks for.
@@ -171,7 +170,7 @@ class Bridge:
         targets = self.components[None, :] if one_for_all else self.components[:, None]
         sets = self.neighbourhoods[:1] if one_for_all else self.neighbourhoods
         head = np.zeros(1, np.intp) if one_for_all else self.dictionary_of
-        return plan(self.dictionaries, self.kernel, head, padded(sets), targets)
+        return KernelSums.of(self.dictionaries, self.kernel, head, padded(sets), targets)
 
     @cached_property
     def full_conditionals(self) -> FullConditionals:
@@ -208,8 +207,7 @@ class Bridge:
         """
         x = self._checked(x)
         mean, variance = np.empty_like(x), np.empty_like(x)
-        parts = threads() if kernel_sums.runs_in_parallel(self.plan, x.shape[0]) else 1
-        kernel_sums.moments(x, self.plan, order, mean, variance, parts)
+        self.kernel_sums.moments(x, order, mean, variance)
         return mean[:, self.components], variance[:, self.components]
 
 
@@ -292,8 +290,8 @@ def fit(
     pools = np.zeros(1, np.intp) if one_set else checked_pools(shared, wanted_sets)
     problems = _problems(samples, scales, wanted_sets, wanted, pools, one_set, _checked_centres(centres, M, pools), rng)
     with nullcontext() if restart is None else Evaluations(restart):
-        weighed = partial(_weighed, kernel=kernel, tolerance=tolerance)
-        dictionaries = tuple(compute.each(weighed, problems))
+        weigh = partial(_weighted, kernel=kernel, tolerance=tolerance)
+        dictionaries = tuple(compute.each(weigh, problems))
     return Bridge(d, kernel, scales, wanted, wanted_sets, dictionaries, np.broadcast_to(pools, wanted.shape), tolerance)
 
 
@@ -330,12 +328,12 @@ def _problems(
             coordinates = samples[row[:, None], np.stack([sets[i] for i in of_pool])[which]]
             values = samples[row, wanted[of_pool][which]][:, None]
         label = f"of component {targets[0]}" if pools.max() > 0 else ""
-        yield Dictionary.unweighted(coordinates, values, scales[members], scales[targets]), label
+        yield WeightedSamples.unweighted(coordinates, values, scales[members], scales[targets]), label
 
 
-def _weighed(problem: _Problem, kernel: Kernel, tolerance: float) -> Dictionary:
+def _weighted(problem: _Problem, kernel: Kernel, tolerance: float) -> WeightedSamples:
     samples, label = problem
-    return weigh(samples, kernel, tolerance, label)
+    return weighted(samples, kernel, tolerance, label)
 
 
 def _kept(samples: int, centres: int, rng: np.random.Generator) -> Index | slice:

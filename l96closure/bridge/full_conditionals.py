@@ -21,29 +21,22 @@ import numba
 import numpy as np
 import numpy.typing as npt
 import scipy
-from numba import prange
 
 from l96closure import checks
-from l96closure.bridge.dictionary import Dictionary, plan, weigh
-from l96closure.bridge.exp2 import FAST
-from l96closure.bridge.group_sums import FAR, group_weights
-from l96closure.bridge.groups import GROUP
-from l96closure.bridge.kernel_plan import DISTANCE, KernelPlan
 from l96closure.bridge.neighbourhoods import padded
-from l96closure.bridge.shifted_sums import query_coordinates, weights
-from l96closure.compiled import cached, threaded
-from l96closure.vector import store, total
+from l96closure.bridge.sinkhorn import weighted
+from l96closure.compiled import cached
+from l96closure.kernel import KernelSums, WeightedSamples, draw, room_for_draws
 
 if TYPE_CHECKING:
     from l96closure.bridge.conditional import Bridge
 
-__all__ = ["FullConditionals", "check_sweeps", "full_conditionals", "sweep", "sweep_parallel"]
+__all__ = ["FullConditionals", "check_sweeps", "full_conditionals", "sweep"]
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 
-_SEARCH_BLOCK = 32  # weights per block of the search behind a draw
 _TRIALS, _TRIAL_SWEEPS = 256, 300
 _LARGEST_GROWTH = 1.5  # of the samples' standard deviation; sampling error alone makes some percent
 
@@ -53,21 +46,20 @@ class FullConditionals(NamedTuple):
 
     Attributes
     ----------
-    plan : the weights w(x_n) of every component; its ``targets`` (P, 1) are the components in the order of the sweep.
+    sums : the weights w(x_n) of every component; its ``targets`` (P, 1) are the components in the order of the sweep.
     intercept, slope : a (H,) and b (H, R) of each dictionary, in physical units.
     residual : r of each dictionary (H, M).
     """
 
-    plan: KernelPlan
+    sums: KernelSums
     intercept: F64
     slope: F64
     residual: F64
 
     def without(self, fixed: Index) -> FullConditionals:
         """Leave out the components that are held fixed."""
-        free = ~np.isin(self.plan.targets[:, 0], fixed)
-        kept = {name: getattr(self.plan, name)[free] for name in ("head", "gather", "targets")}
-        return self._replace(plan=self.plan._replace(**kept))
+        free = ~np.isin(self.sums.targets[:, 0], fixed)
+        return self._replace(sums=self.sums.of_queries(free))
 
 
 def full_conditionals(bridge: Bridge, causal: bool) -> FullConditionals:
@@ -102,8 +94,8 @@ def full_conditionals(bridge: Bridge, causal: bool) -> FullConditionals:
         fitted.append(
             _Conditional(
                 *_linear_part(coordinates, source.values[:, i if one_set else 0]),
-                weigh(
-                    Dictionary.unweighted(
+                weighted(
+                    WeightedSamples.unweighted(
                         coordinates, np.empty((len(coordinates), 0)), source.coordinate_scale[place], np.empty(0)
                     ),
                     bridge.kernel,
@@ -117,7 +109,7 @@ def full_conditionals(bridge: Bridge, causal: bool) -> FullConditionals:
     for row, one in zip(slope, fitted, strict=True):
         row[: one.slope.size] = one.slope
     return FullConditionals(
-        plan([one.dictionary for one in fitted], bridge.kernel, head, gather, bridge.components[:, None]),
+        KernelSums.of([one.dictionary for one in fitted], bridge.kernel, head, gather, bridge.components[:, None]),
         np.array([one.intercept for one in fitted]),
         slope,
         np.stack([one.residual for one in fitted]),
@@ -137,11 +129,11 @@ def check_sweeps(bridge: Bridge, conditionals: FullConditionals) -> None:
     spread = np.concatenate([one.values.std(axis=0) for one in bridge.dictionaries])
     of_component = np.zeros(bridge.d)
     of_component[bridge.components] = spread if one_set else spread[bridge.dictionary_of]
-    drawn = conditionals.plan.targets[:, 0]
+    drawn = conditionals.sums.targets[:, 0]
     if drawn.size == 0:
         return
     before, after = _linear_sweep(conditionals, bridge.d)
-    noise = conditionals.residual.std(axis=1)[conditionals.plan.head][:, None]
+    noise = conditionals.residual.std(axis=1)[conditionals.sums.head][:, None]
     unit, rng = of_component[drawn][:, None], np.random.default_rng(0)
     x = np.zeros((drawn.size, _TRIALS))
     for _ in range(_TRIAL_SWEEPS):
@@ -158,12 +150,12 @@ def check_sweeps(bridge: Bridge, conditionals: FullConditionals) -> None:
 
 def _linear_sweep(conditionals: FullConditionals, d: int) -> tuple[Any, Any]:
     """Factored I - L and U of a sweep x <- L x_new + U x + noise of the drawn components, in their order."""
-    plan, slope = conditionals.plan, conditionals.slope
-    P = plan.head.size
+    sums, slope = conditionals.sums, conditionals.slope
+    P = sums.head.size
     place = np.full(d, -1)
-    place[plan.targets[:, 0]] = np.arange(P)
-    b = np.where(np.arange(plan.gather.shape[1]) < plan.size[plan.head][:, None], slope[plan.head], 0.0)
-    row, column = np.repeat(np.arange(P), plan.gather.shape[1]), place[plan.gather].ravel()
+    place[sums.targets[:, 0]] = np.arange(P)
+    b = np.where(np.arange(sums.gather.shape[1]) < sums.size[sums.head][:, None], slope[sums.head], 0.0)
+    row, column = np.repeat(np.arange(P), sums.gather.shape[1]), place[sums.gather].ravel()
     kept = column >= 0  # components that are held fixed add the same to every state
     whole = scipy.sparse.csc_array((b.ravel()[kept], (row[kept], column[kept])), shape=(P, P))
     lower = scipy.sparse.eye_array(P, format="csc") - scipy.sparse.tril(whole, format="csc")
@@ -174,7 +166,7 @@ class _Conditional(NamedTuple):
     intercept: float
     slope: F64
     residual: F64
-    dictionary: Dictionary
+    dictionary: WeightedSamples
 
 
 def _linear_part(coordinates: F64, values: F64) -> tuple[float, F64, F64]:
@@ -192,74 +184,22 @@ def _linear_part(coordinates: F64, values: F64) -> tuple[float, F64, F64]:
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def _weights_single(query: F32, h: int, plan: KernelPlan, out: F32) -> float:
-    """Write v^(j) t^(j) of every node into ``out`` (nodes,), in single precision; return their sum."""
-    result, n, last = 0.0, plan.number[h, 1], plan.nodes.shape[0] - 1
-    for g in range(0, n, 2):
-        one = plan.first[h, 1] + g
-        low, high = group_weights(query, query.size, plan.nodes, one, one + 1 if g + 1 < n else last)
-        store(low, out, g * GROUP)
-        store(high, out, (g + 1) * GROUP)
-        result += total(low + high)
-    return result
-
-
-@numba.njit(fastmath=FAST, forceinline=True)  # type: ignore[untyped-decorator]
-def _search(w: Any, aim: float) -> Any:
-    """First j at which the running sum of the weights exceeds ``aim``: block by block, then within one."""
-    below = 0.0
-    for start in range(0, w.size, _SEARCH_BLOCK):
-        block = w[start : start + _SEARCH_BLOCK]
-        total = w.dtype.type(0)
-        for i in range(block.size):
-            total += block[i]
-        if below + total > aim:
-            for i in range(block.size):
-                below += block[i]
-                if below > aim:
-                    return start + i
-            return start + block.size - 1  # the running sum fell short by rounding
-        below += total
-    return w.argmax()
-
-
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def _draw(x: F64, p: int, plan: KernelPlan, uniform: float, w32: F32) -> Any:
-    """Draw a sample index from the probability vector of query ``p``, by inversion of ``uniform`` in [0, 1)."""
-    h = plan.head[p]
-    query = query_coordinates(x, p, plan, np.empty(plan.size[h]))
-    if plan.kind == DISTANCE:
-        mass = _weights_single(query.astype(np.float32), h, plan, w32)
-        if mass > FAR:
-            node = _search(w32[: plan.number[h, 1] * GROUP], uniform * mass)
-            return plan.sample[plan.first[h, 1] + node // GROUP, node % GROUP]
-    w = np.empty(plan.charge.shape[1])
-    mass = weights(query, h, plan, w)
-    return _search(w, uniform * mass)
-
-
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def _sweep_one(x: F64, uniforms: F64, plan: KernelPlan, intercept: F64, slope: F64, residual: F64) -> None:
+def _sweep_one(x: F64, uniforms: F64, sums: KernelSums, intercept: F64, slope: F64, residual: F64) -> None:
     """Make one sweep of the state ``x`` (d,) in place for every row of ``uniforms`` (steps, P)."""
-    w32 = np.empty((plan.number[:, 1].max() + 1) * GROUP, np.float32)
+    memory = room_for_draws(sums)
     for step in range(uniforms.shape[0]):
-        for p in range(plan.head.size):
-            h = plan.head[p]
-            value = intercept[h] + residual[h, _draw(x, p, plan, uniforms[step, p], w32)]
-            for a in range(plan.size[h]):
-                value += slope[h, a] * x[plan.gather[p, a]]
-            x[plan.targets[p, 0]] = value
+        for p in range(sums.head.size):
+            h = sums.head[p]
+            value = intercept[h] + residual[h, draw(x, p, sums, uniforms[step, p], memory)]
+            for a in range(sums.size[h]):
+                value += slope[h, a] * x[sums.gather[p, a]]
+            x[sums.targets[p, 0]] = value
 
 
 @cached
-def sweep(x: F64, uniforms: F64, plan: KernelPlan, intercept: F64, slope: F64, residual: F64) -> None:
-    """Make ``uniforms.shape[0]`` sweeps in place, serially; x (n, d), uniforms (steps, n, P) in [0, 1)."""
-    for n in range(x.shape[0]):
-        _sweep_one(x[n], uniforms[:, n], plan, intercept, slope, residual)
-
-
-@threaded
-def sweep_parallel(x: F64, uniforms: F64, plan: KernelPlan, intercept: F64, slope: F64, residual: F64) -> None:
-    """Do so on all cores. Each state is one thread's own: the bits do not depend on their number."""
-    for n in prange(x.shape[0]):
-        _sweep_one(x[n], uniforms[:, n], plan, intercept, slope, residual)
+def sweep(
+    x: F64, uniforms: F64, sums: KernelSums, intercept: F64, slope: F64, residual: F64, start: int, stop: int
+) -> None:
+    """Make ``len(uniforms)`` sweeps of the states ``start`` to ``stop``; x (n, d), uniforms (steps, n, P) in [0, 1)."""
+    for n in range(start, stop):
+        _sweep_one(x[n], uniforms[:, n], sums, intercept, slope, residual)

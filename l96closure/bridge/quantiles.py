@@ -24,10 +24,9 @@ import scipy
 from l96closure import checks
 from l96closure.bridge.accuracy import AccuracyWarning
 from l96closure.bridge.conditional import Bridge
-from l96closure.bridge.dictionary import ESTIMATORS, Dictionary, Kernel
-from l96closure.bridge.kernel_plan import DISTANCE
 from l96closure.bridge.look_up import FARTHEST
 from l96closure.bridge.quantile_table import ConditionalQuantiles, Table
+from l96closure.kernel import DISTANCE, Kernel, WeightedSamples
 
 __all__ = ["tabulate"]
 
@@ -77,7 +76,7 @@ def tabulate(bridge: Bridge, nodes: F64 | None = None) -> ConditionalQuantiles:
     >>> bool(0.8 < median[0, 0] < 1.2)
     True
     """
-    if ESTIMATORS[bridge.kernel.estimator] != DISTANCE:
+    if bridge.kernel.kind != DISTANCE:
         checks.reject("estimator", bridge.kernel.estimator, "bridge or kde, for a table of quantiles")
     for alpha, members in zip(bridge.components, bridge.neighbourhoods, strict=True):
         if members.size != 1:
@@ -107,7 +106,7 @@ class _Sorted(NamedTuple):
     factor: float
 
     @classmethod
-    def of(cls, dictionary: Dictionary, kernel: Kernel) -> _Sorted:
+    def of(cls, dictionary: WeightedSamples, kernel: Kernel) -> _Sorted:
         order = np.argsort(dictionary.values[:, 0], kind="stable")
         log_weight, factor = dictionary.log_v[order] / np.log(2.0), kernel.factor(dictionary.coordinate_scale)[0]
         return cls(dictionary.coordinates[order, 0], dictionary.values[order, 0], log_weight, factor)

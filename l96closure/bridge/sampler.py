@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numba
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from numba import prange
 
 from l96closure import checks, loop
-from l96closure.bridge import kernel_sums
 from l96closure.bridge.conditional import Bridge
-from l96closure.bridge.full_conditionals import FullConditionals, check_sweeps, sweep, sweep_parallel
-from l96closure.bridge.kernel_plan import DISTANCE, KernelPlan
-from l96closure.compiled import cached, in_turn, threaded, threads
+from l96closure.bridge.full_conditionals import FullConditionals, check_sweeps, sweep
+from l96closure.compiled import cached, shared
+from l96closure.kernel import DISTANCE, KernelSums, moments_of
 from l96closure.loop import Records
 from l96closure.restart import generator_state, restore_generator
 
@@ -39,6 +36,46 @@ _MANY_STATES = 8  # from here on threads share out the states, for all steps at 
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def _noised(x: F64, normals: F64, noisy: Index, amplitude: F64, scheme: int, query: F64) -> None:
+    """Write what the denoiser is asked at, of states x (n, d) and normals (n, noisy), into ``query`` (n, d)."""
+    for i in range(x.shape[0]):
+        for a in range(x.shape[1]):
+            query[i, a] = x[i, a]
+        if scheme == _SPLIT:
+            for a in range(noisy.size):
+                query[i, noisy[a]] += amplitude[noisy[a]] * normals[i, a]
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def _moved(
+    x: F64,
+    normals: F64,
+    noisy: Index,
+    fixed: Index,
+    amplitude: F64,
+    drift: F64,
+    scheme: int,
+    targets: Index,
+    mean: F64,
+    variance: F64,
+) -> None:
+    """Make a step of x (n, d) in place, given its moments; ``mean`` is overwritten."""
+    for i in range(x.shape[0]):
+        for p in range(targets.shape[0]):
+            for target in targets[p]:
+                mean[i, target] += drift[i, target]
+        for a in range(fixed.size):
+            mean[i, fixed[a]] = x[i, fixed[a]]
+        if scheme != _SPLIT:
+            for a in range(noisy.size):
+                b = noisy[a]
+                spread = np.sqrt(variance[i, b]) if scheme == _VARIANCE else amplitude[b]
+                mean[i, b] += spread * normals[i, a]
+        for a in range(x.shape[1]):
+            x[i, a] = mean[i, a]
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
 def _steps(
     x: F64,
     normals: F64,
@@ -47,51 +84,29 @@ def _steps(
     amplitude: F64,
     drift: F64,
     scheme: int,
-    plan: KernelPlan,
+    sums: KernelSums,
     double: bool | None,
-    parts: int | None,
 ) -> int:
     """Make ``normals.shape[0]`` steps in place; x (n, d), normals (steps, n, noisy), drift (n, d).
 
     Returns the number of steps made, fewer where ``double`` is None and single precision is not enough for the next.
     """
-    steps, n, noisy_size = normals.shape
     query, mean, variance = np.empty_like(x), np.empty_like(x), np.empty_like(x)
-    order = 2 if scheme == _VARIANCE else 1
-    for step in range(steps):
-        for i in range(n):
-            for a in range(x.shape[1]):
-                query[i, a] = x[i, a]
-            if scheme == _SPLIT:
-                for a in range(noisy_size):
-                    query[i, noisy[a]] += amplitude[noisy[a]] * normals[step, i, a]
-        if parts is None:  # its type decides, so that only one of the two is compiled
-            _, left = kernel_sums.compiled_moments(query, plan, order, mean, variance, double)
-        else:
-            _, left = kernel_sums.compiled_moments_parallel(query, plan, order, mean, variance, double, parts)
+    order, tasks = 2 if scheme == _VARIANCE else 1, x.shape[0] * sums.head.size
+    for step in range(normals.shape[0]):
+        _noised(x, normals[step], noisy, amplitude, scheme, query)
+        left = moments_of(query, sums, order, mean, variance, double, np.intp(0), tasks)[1]
         if left > 0:
             return step
-        for i in range(n):
-            for p in range(plan.targets.shape[0]):
-                for target in plan.targets[p]:
-                    mean[i, target] += drift[i, target]
-            for a in range(fixed.size):
-                mean[i, fixed[a]] = x[i, fixed[a]]
-            if scheme != _SPLIT:
-                for a in range(noisy_size):
-                    b = noisy[a]
-                    spread = np.sqrt(variance[i, b]) if scheme == _VARIANCE else amplitude[b]
-                    mean[i, b] += spread * normals[step, i, a]
-            for a in range(x.shape[1]):
-                x[i, a] = mean[i, a]
-    return steps  # type: ignore[no-any-return]
+        _moved(x, normals[step], noisy, fixed, amplitude, drift, scheme, sums.targets, mean, variance)
+    return normals.shape[0]  # type: ignore[no-any-return]
 
 
-_advance = cached(_steps)
+_advance, _noise_some, _move_some = cached(_steps), cached(_noised), cached(_moved)
 
 
-@threaded
-def _advance_parallel(
+@cached
+def _advance_each(
     x: F64,
     normals: F64,
     noisy: Index,
@@ -99,17 +114,19 @@ def _advance_parallel(
     amplitude: F64,
     drift: F64,
     scheme: int,
-    plan: KernelPlan,
+    sums: KernelSums,
     double: bool | None,
     made: Index,
+    start: int,
+    stop: int,
 ) -> None:
-    """Do so on all cores, each state one thread's own for all its steps: the bits do not depend on their number.
+    """Make all steps of one state after the other, of those from ``start`` to ``stop``.
 
     State i starts from step ``made[i]`` (n,), which is then the number of its steps made.
     """
-    for i in prange(x.shape[0]):
+    for i in range(start, stop):
         state, noise, pull = x[i : i + 1], normals[made[i] :, i : i + 1], drift[i : i + 1]
-        made[i] += _steps(state, noise, noisy, fixed, amplitude, pull, scheme, plan, double, None)
+        made[i] += _steps(state, noise, noisy, fixed, amplitude, pull, scheme, sums, double)
 
 
 class Chain:
@@ -171,17 +188,13 @@ class Chain:
             if free.size and fixed.size and fixed.max() > free.min():
                 checks.reject("given", fixed.tolist(), f"components before {free.min()}, the first that is drawn")
             self._conditionals = bridge.causal_conditionals.without(fixed)
-        needed = np.isin(bridge.plan.targets, free).any(axis=1)
-        self._plan = bridge.plan._replace(
-            head=bridge.plan.head[needed],
-            gather=bridge.plan.gather[needed],
-            targets=bridge.plan.targets[needed],
-        )
+        needed = np.asarray(np.isin(bridge.kernel_sums.targets, free).any(axis=1))
+        self._sums = bridge.kernel_sums.of_queries(needed)
 
     @property
     def numbers(self) -> int:
         """How many random numbers a step of one state takes."""
-        return int(self._noisy.size if self._conditionals is None else self._conditionals.plan.head.size)
+        return int(self._noisy.size if self._conditionals is None else self._conditionals.sums.head.size)
 
     @property
     def normal(self) -> bool:
@@ -229,31 +242,46 @@ class Chain:
             return
         if drift is None:
             drift = np.zeros_like(x)
-        parallel = kernel_sums.runs_in_parallel(self._plan, x.shape[0])
+        parallel = self._sums.in_parallel(x.shape[0])
         block = max(1, _NUMBERS_PER_CALL // max(1, x.shape[0] * self._noisy.size))
-        arguments = self._noisy, self._fixed, self._amplitude, drift, self._scheme
         for start in range(0, steps, block):
             normals = noise(start, min(block, steps - start))
-            made = np.zeros(x.shape[0], np.intp)
-            for double in (None, True) if self._plan.kind == DISTANCE else (True,):
-                if parallel and x.shape[0] >= _MANY_STATES:
-                    _advance_parallel(x, normals, *arguments, self._plan, double, made)
-                else:
-                    parts = threads() if parallel else 1
-                    with in_turn() if parts > 1 else nullcontext():
-                        made += _advance(
-                            x, normals[made[0] :], *arguments, self._plan, double, parts if parts > 1 else None
-                        )
-                if made.min() == len(normals):
-                    break
+            if parallel and x.shape[0] < _MANY_STATES:
+                self._advance_together(x, normals, drift)
+            else:
+                self._advance_apart(x, normals, drift, parallel)
+
+    def _advance_together(self, x: F64, normals: F64, drift: F64) -> None:
+        """Make one step after the other, the queries of each shared out among threads."""
+        query, mean, variance = np.empty_like(x), np.empty_like(x), np.empty_like(x)
+        noisy, fixed, amplitude, scheme = self._noisy, self._fixed, self._amplitude, self._scheme
+        for each in normals:
+            _noise_some(x, each, noisy, amplitude, scheme, query)
+            self._sums.moments(query, 2 if scheme == _VARIANCE else 1, mean, variance)
+            _move_some(x, each, noisy, fixed, amplitude, drift, scheme, self._sums.targets, mean, variance)
+
+    def _advance_apart(self, x: F64, normals: F64, drift: F64, parallel: bool) -> None:
+        """Make all steps in one call, or in one for some of the states each."""
+        made = np.zeros(len(x), np.intp)
+        arguments = self._noisy, self._fixed, self._amplitude, drift, self._scheme, self._sums
+        for double in (None, True) if self._sums.kind == DISTANCE else (True,):
+            if parallel:
+                shared(_advance_each, len(x), x, normals, *arguments, double, made)
+            else:
+                made += _advance(x, normals[made[0] :], *arguments, double)
+            if made.min() == len(normals):
+                break
 
     def _sweep(self, x: F64, steps: int, noise: Noise, conditionals: FullConditionals) -> None:
-        parallel = kernel_sums.runs_in_parallel(conditionals.plan, x.shape[0])
-        size = conditionals.plan.head.size
+        parallel = conditionals.sums.in_parallel(x.shape[0])
+        size = conditionals.sums.head.size
         block = max(1, _NUMBERS_PER_CALL // max(1, x.shape[0] * size))
         for start in range(0, steps, block):
             uniforms = noise(start, min(block, steps - start))
-            (sweep_parallel if parallel else sweep)(x, uniforms, *conditionals)
+            if parallel:
+                shared(sweep, len(x), x, uniforms, *conditionals)
+            else:
+                sweep(x, uniforms, *conditionals, 0, len(x))
 
 
 @dataclass(eq=False)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from l96closure.bridge import recombination
-from l96closure.bridge.groups import GROUP
-from l96closure.bridge.line_sums import LineSums
-from l96closure.bridge.row_sums import RowSums
+from l96closure.kernel import Kernel, KernelSums, LineSums, RowSums, WeightedSamples, representatives, row_sums
 from l96closure.progress import bar as progress_bar
 from l96closure.restart import evaluated
 
-__all__ = ["Scaling", "SinkhornWarning", "solve", "solve_samples"]
+__all__ = ["Scaling", "SinkhornWarning", "solve", "solve_samples", "weighted"]
 
 F64 = npt.NDArray[np.float64]
 
@@ -27,7 +25,6 @@ _SHARE = 0.05  # part of the residual, or of the tolerance, that an evaluation m
 _DIRECT = 20_000  # samples up to which the iteration runs on all of them from the beginning
 _THINNING = 8  # beyond, so many are represented by one
 _FIRST = 1e-2  # accuracy of a first guess from scattered samples
-_RULE_SHARE = 2e-2  # part of the tolerance that a rule may use up where its run's share is its whole weight
 
 
 class SinkhornWarning(UserWarning):
@@ -120,13 +117,13 @@ def solve_samples(samples: F64, tolerance: float = 1e-6, label: str = "") -> Sca
 
     1 / v is the value at the samples of a smooth function, the sum of kernels over them, and far fewer points than
     there are samples tell it nearly as well. The problem is solved for these first, and one sum over them starts the
-    iteration for all. Along a trajectory they are Gauss rules (:mod:`l96closure.bridge.recombination`), which tell it
-    to the tolerance. Scattered samples are represented by every n-th, which tells it but for their scatter: with u
+    iteration for all. Along a trajectory they are Gauss rules (:func:`l96closure.kernel.representatives`), which tell
+    it to the tolerance. Scattered samples are represented by every n-th, which tells it but for their scatter: with u
     their weights times n^(1/2),
 
         v_j (v_j + sum_(k != j) T_jk u_k) = 1.
 
-    Samples of one coordinate need none of this, see :mod:`l96closure.bridge.line_sums`.
+    Samples of one coordinate need none of this, see :class:`l96closure.kernel.LineSums`.
 
     Memory is proportional to M.
 
@@ -136,30 +133,18 @@ def solve_samples(samples: F64, tolerance: float = 1e-6, label: str = "") -> Sca
     tolerance, label : see :func:`solve`.
     """
     M = samples.shape[1]
-    if len(samples) == 1 and LineSums.suit(samples[0]):
-        line = LineSums(samples[0])
+    product = row_sums(samples)
 
-        def along(u: F64, share: float, double: bool) -> F64:
-            return evaluated(lambda: line.log(u))
-
-        return solve(along, M, tolerance, label)
-    product = RowSums(samples)
-
-    def over(sums: RowSums, shift: F64 | float = 0.0) -> Callable[..., F64]:
+    def over(sums: RowSums | LineSums, shift: F64 | float = 0.0) -> Callable[..., F64]:
         return lambda u, share, double=False, at=None: evaluated(lambda: sums.log(u + shift, share, double, at))
 
-    if M <= _DIRECT:
+    if isinstance(product, LineSums) or M <= _DIRECT:
         return solve(over(product), M, tolerance, label)
-    rules = recombination.recombine(
-        samples, np.ones(M), samples.shape[0], np.empty(0, np.intp), GROUP, _RULE_SHARE * max(tolerance, _DOUBLE)
-    )
-    if 2 * (rules.weights.size + rules.rest.size) <= M:
-        points = np.concatenate(
-            [rules.nodes.transpose(1, 0, 2).reshape(len(samples), -1), samples[:, rules.rest]], axis=1
-        )
-        log_mass = np.log(np.concatenate([rules.weights.ravel(), np.ones(rules.rest.size)]))
-        among = over(RowSums(points), log_mass)
-        u = solve(among, log_mass.size, max(0.3 * tolerance, _DOUBLE), label).log_v
+    points, weights = representatives(samples, max(tolerance, _DOUBLE))
+    if 2 * weights.size <= M:
+        log_weights = np.log(weights)
+        among = over(RowSums(points), log_weights)
+        u = solve(among, log_weights.size, max(0.3 * tolerance, _DOUBLE), label).log_v
         start = -among(u, _SHARE * tolerance, at=product)
         return solve(over(product), M, tolerance, label, start, _SHARE * tolerance)
     kept = np.ascontiguousarray(samples[:, ::_THINNING])
@@ -168,3 +153,25 @@ def solve_samples(samples: F64, tolerance: float = 1e-6, label: str = "") -> Sca
     others[::_THINNING] = np.maximum(others[::_THINNING] - np.exp(u), 0.0)
     start = np.log(2.0) - np.log(others + np.sqrt(others**2 + 4.0))
     return solve(over(product), M, tolerance, label, start)
+
+
+def weighted(samples: WeightedSamples, kernel: Kernel, tolerance: float, label: str = "") -> WeightedSamples:
+    """Find the weights of a set of samples; ``tolerance`` and ``label`` as for :func:`solve_samples`.
+
+    Raises ``ValueError`` when there are fewer samples than ``kernel.nearest`` asks for.
+    """
+    coordinates = samples.coordinates
+    M, size = coordinates.shape
+    if kernel.estimator == "kde":
+        return samples
+    if size == 0:  # every sample is as near as any other: T = 1, v = M^(-1/2)
+        scaling = Scaling(np.full(M, -0.5 * np.log(M)), 0.0, 0)
+    elif kernel.estimator == "bridge":
+        factor = kernel.factor(samples.coordinate_scale)
+        table = np.ascontiguousarray(((coordinates - coordinates.mean(axis=0)) * factor).T)
+        scaling = solve_samples(table, tolerance, label)
+    else:
+        nothing = np.zeros((1, 0), np.intp)
+        sums = KernelSums.of([samples], kernel, np.zeros(1, np.intp), nothing, nothing)
+        scaling = solve(lambda u, share, double: evaluated(lambda: sums.log_row_sums(u)), M, tolerance, label)
+    return replace(samples, **scaling._asdict())

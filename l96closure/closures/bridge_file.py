@@ -11,10 +11,10 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import bridge, checks
-from l96closure.bridge.dictionary import Dictionary, Kernel
 from l96closure.bridge.neighbourhoods import around_sites, checked_pools
 from l96closure.closures.parts import Parts
 from l96closure.fields import Fields
+from l96closure.kernel import Kernel, WeightedSamples
 
 __all__ = ["bridge_from", "bridge_variables", "field_variables", "fields_from", "with_units"]
 
@@ -170,7 +170,7 @@ def _grid_coordinates(dataset: xr.Dataset, dim: tuple[str, ...], shape: tuple[in
     return xr.Dataset(coords=found)
 
 
-def _dictionary(one: Parts, members: npt.NDArray[np.intp], alpha: int, scale: F64, compressed: bool) -> Dictionary:
+def _dictionary(one: Parts, members: npt.NDArray[np.intp], alpha: int, scale: F64, compressed: bool) -> WeightedSamples:
     """Return a dictionary, whose coordinates are the first of the stored ones."""
     size = members.size
     coordinates = one.array("coordinates", "sample", "coordinate", gaps=True)[:, :size]
@@ -191,7 +191,7 @@ def _dictionary(one: Parts, members: npt.NDArray[np.intp], alpha: int, scale: F6
     spread = one.array("value_spread", "sample")[:, None] if compressed else None
     if spread is not None and (spread < 0.0).any():
         checks.reject("value_spread", float(spread.min()), ">= 0")
-    return Dictionary(
+    return WeightedSamples(
         coordinates=coordinates,
         values=values,
         coordinate_scale=coordinate_scale,

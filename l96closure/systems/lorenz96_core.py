@@ -23,7 +23,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from l96closure.compiled import cached, threaded
+from l96closure.compiled import cached, shared
 from l96closure.lanes import LANES, fma, lines, load, splat, store
 from l96closure.systems.lorenz96_columns import ABOVE, Columns, Places, columns_of, laid_out, taken
 
@@ -284,6 +284,7 @@ def _advance_columns(
     return steps
 
 
+@cached
 def _advance(
     y: F64,
     z: F64,
@@ -296,6 +297,8 @@ def _advance(
     z_out: F64,
     psi_out: F64,
     made: npt.NDArray[np.intp],
+    start: int,
+    stop: int,
 ) -> None:
     """Advance members in place, and write records of the states before each step.
 
@@ -309,16 +312,14 @@ def _advance(
     first : number of the first step.
     z_out, psi_out : records (member, sample, K).
     made : steps made by each group.
+    start, stop : which groups.
     """
     members = columns.slow_places.shape[0]
-    for group in numba.prange(made.size):
+    for group in range(start, stop):
         mine = slice(group * members, (group + 1) * members)
         made[group] = _advance_columns(
             y[group], z[group], steps, first, every, lead, columns, scheme, z_out[mine], psi_out[mine]
         )
-
-
-_advance_alone, _advance_together = cached(_advance), threaded(_advance)
 
 
 @numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
@@ -338,13 +339,11 @@ def _drive_columns(path: F64, site: Places, y: F64, columns: Columns, scheme: Sc
         _close(y, columns.fast_ends)
 
 
-def _drive_all(path: F64, site: Places, y: F64, columns: Columns, scheme: Scheme) -> None:
+@cached
+def _drive_groups(path: F64, site: Places, y: F64, columns: Columns, scheme: Scheme, start: int, stop: int) -> None:
     """Advance the fast variables (group, place) of groups of members that share columns, in place, along ``path``."""
-    for group in numba.prange(y.shape[0]):
+    for group in range(start, stop):
         _drive_columns(path, site, y[group], columns, scheme)
-
-
-_drive_alone, _drive_together = cached(_drive_all), threaded(_drive_all)
 
 
 class Ensemble:
@@ -392,8 +391,8 @@ class Ensemble:
             made; what ``psi`` holds, when step s * every + lead is: z again, or the coupling term where ``lead`` is 0.
         """
         made = np.empty(len(self._y), np.intp)
-        advance = _advance_alone if len(made) == 1 else _advance_together
-        advance(self._y, self._z, steps, first, every, lead, self._columns, self._scheme, z, psi, made)
+        arguments = self._y, self._z, steps, first, every, lead, self._columns, self._scheme, z, psi, made
+        shared(_advance, len(made), *arguments)
         return int(made.min())
 
 
@@ -413,6 +412,5 @@ def driven(scheme: Scheme, path: F64, Y: F64) -> F64:
     members, K, J = Y.shape
     columns = columns_of(K, J, members)
     y = laid_out(Y.reshape(members, K * J), columns.fast, len(columns.slow_places))
-    drive = _drive_alone if len(y) == 1 else _drive_together
-    drive(path, columns.slow.ravel() % np.uintp(K), y, columns, scheme)
+    shared(_drive_groups, len(y), path, columns.slow.ravel() % np.uintp(K), y, columns, scheme)
     return taken(y, columns.fast_places)[:members].reshape(Y.shape)

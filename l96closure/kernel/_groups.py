@@ -2,7 +2,7 @@
 
 There are two levels. In the second, every sample stands for itself: a k-d order puts ``GROUP`` near ones into a group
 with a bounding box. In the first, which only dense trajectories have, runs of consecutive samples are replaced by
-Gauss rules (:mod:`l96closure.bridge.recombination`), one rule to a group.
+Gauss rules (:mod:`l96closure.kernel._recombination`), one rule to a group.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from l96closure.bridge import recombination
+from l96closure.kernel import _recombination as recombination
 from l96closure.vector import LANES
 
 __all__ = ["GROUP", "Groups", "group", "joined"]
@@ -39,9 +39,9 @@ class Groups(NamedTuple):
     node_squares : mean squares of their values (G + 1, C, GROUP).
     sample : which sample a node of the second level is (G, GROUP).
     lower, upper : boxes in all rows of the table (R, G).
-    mass : weight of each group (G,).
-    error : bounds on what a rule adds to the checks of order 1 and 2 of :mod:`l96closure.bridge.tolerant_sums`, and two
-        that are to be multiplied by the square root of the bound on its share of S_0 (4, G).
+    group_weight : weight of each group (G,).
+    error : bounds on what a rule adds to the checks of order 1 and 2 of :mod:`l96closure.kernel._tolerant_sums`, and
+        two that are to be multiplied by the square root of the bound on its share of S_0 (4, G).
     span : r and r^2, the range of the values in units of their standard deviation (H, 2).
     deviation : standard deviation of the values in kernel units (H, C).
     rtol : tolerance of the sums; 0 is none, all samples are summed (H,).
@@ -54,7 +54,7 @@ class Groups(NamedTuple):
     sample: Index
     lower: F32
     upper: F32
-    mass: F32
+    group_weight: F32
     error: F32
     span: F64
     deviation: F64
@@ -81,7 +81,7 @@ class _Level(NamedTuple):
 
 
 def group(
-    table: F64, squares: F64, charge: F64, size: int, value_rows: Index, rtol: float = 0.0, recombine: bool = False
+    table: F64, squares: F64, weight: F64, size: int, value_rows: Index, rtol: float = 0.0, recombine: bool = False
 ) -> Groups:
     """Lay out one dictionary.
 
@@ -89,7 +89,7 @@ def group(
     ----------
     table : rows of samples (R, M) in kernel units, coordinates first, in the order of the trajectory if they are one.
     squares : mean squares of the values (C, M).
-    charge : the weights v (M,), positive.
+    weight : the weights v (M,), positive.
     size : number of coordinates.
     value_rows : which rows are averaged (C,).
     rtol : tolerance of the sums.
@@ -99,12 +99,12 @@ def group(
     -------
     Groups with H = 1.
     """
-    everything = np.arange(charge.size)
-    samples = _samples(table, charge, size, everything, value_rows)
-    rules = _samples(table, charge, size, everything[:0], value_rows)
+    everything = np.arange(weight.size)
+    samples = _samples(table, weight, size, everything, value_rows)
+    rules = _samples(table, weight, size, everything[:0], value_rows)
     if recombine:
-        found = recombination.recombine(table, charge, size, value_rows, GROUP, _RULE_SHARE * rtol)
-        rest = _samples(table, charge, size, found.rest, value_rows)
+        found = recombination.recombine(table, weight, size, value_rows, GROUP, _RULE_SHARE * rtol)
+        rest = _samples(table, weight, size, found.rest, value_rows)
         together = _Level(*found[:5], np.full(found.weights.shape, -1)).followed_by(rest)
         if 2 * len(together.weights) <= len(samples.weights):
             order = _compact(0.5 * (together.lower + together.upper).T[:size], LANES)
@@ -112,13 +112,13 @@ def group(
     # a node's square is that of its value, and what one sample of a compressed dictionary has beyond it
     beyond = squares - table[value_rows] ** 2
     deviation, span = np.ones(value_rows.size), np.zeros(1)
-    if value_rows.size and charge.size:
+    if value_rows.size and weight.size:
         deviation = np.maximum(table[value_rows].std(axis=1), np.finfo(float).tiny)
         span = np.ptp(table[value_rows], axis=1) / deviation
     parts = [_laid_out(level, beyond, value_rows, deviation, span) for level in (rules, samples)]
     arrays = {name: np.concatenate([part[name] for part in parts], _AXIS.get(name, 0)) for name in parts[0]}
     return Groups(
-        first=np.array([[0, parts[0]["mass"].size]]),
+        first=np.array([[0, parts[0]["group_weight"].size]]),
         number=np.array([[len(rules.weights), len(samples.weights)]]),
         span=np.array([[span.max(), span.max() ** 2]]),
         deviation=deviation[None],
@@ -132,7 +132,7 @@ _AXIS = {"lower": 1, "upper": 1, "error": 1}
 
 def joined(several: Sequence[Groups], rows: int) -> Groups:
     """Join the groups of several dictionaries, padded to ``rows`` rows of the table."""
-    starts = np.cumsum([0] + [groups.mass.size for groups in several[:-1]])
+    starts = np.cumsum([0] + [groups.group_weight.size for groups in several[:-1]])
     arrays: dict[str, Any] = {}
     for name in Groups._fields:
         parts: list[Any] = [getattr(groups, name) for groups in several]
@@ -166,7 +166,7 @@ def _compact(points: F64, leaf: int) -> Index:
     return np.concatenate(done)
 
 
-def _samples(table: F64, charge: F64, size: int, members: Index, value_rows: Index) -> _Level:
+def _samples(table: F64, weight: F64, size: int, members: Index, value_rows: Index) -> _Level:
     """Make groups in which samples stand for themselves; the last is filled up with its first sample, at weight 0."""
     order = members[_compact(table[:size, members], GROUP)] if members.size else members
     count = -(-members.size // GROUP)
@@ -175,7 +175,7 @@ def _samples(table: F64, charge: F64, size: int, members: Index, value_rows: Ind
     slots = slots.reshape(count, GROUP)
     rows = table[:, slots].transpose(1, 0, 2)
     error = np.zeros((count, 2, 1 + 2 * value_rows.size))
-    return _Level(rows, np.where(used, charge[slots], 0.0), error, rows.min(axis=2), rows.max(axis=2), slots)
+    return _Level(rows, np.where(used, weight[slots], 0.0), error, rows.min(axis=2), rows.max(axis=2), slots)
 
 
 def _laid_out(level: _Level, beyond: F64, value_rows: Index, deviation: F64, span: F64) -> dict[str, Any]:
@@ -185,11 +185,11 @@ def _laid_out(level: _Level, beyond: F64, value_rows: Index, deviation: F64, spa
         log_weight = np.maximum(np.log2(level.weights), _NOTHING)
     values = level.rows[:, value_rows]
     squares = values**2 + np.where(level.sample[:, None] >= 0, beyond[:, level.sample].transpose(1, 0, 2), 0.0)
-    mass = level.weights.sum(axis=1)
+    group_weight = level.weights.sum(axis=1)
     e0, e1, e2 = level.error[:, :, :1], level.error[:, :, 1 : 1 + C], level.error[:, :, 1 + C :]
     checks = [e1 / deviation + span * e0, e2 / deviation**2 + 2.0 * span * e1 / deviation + span**2 * e0]
     bounds = np.stack(checks).max(axis=3, initial=0.0)  # (order, group, kind)
-    bounds[:, :, 1] /= np.sqrt(mass)
+    bounds[:, :, 1] /= np.sqrt(group_weight)
     nodes = np.concatenate([log_weight[:, None], level.rows], axis=1)
     padding = [(0, empty), (0, 0), (0, 0)]
     return {
@@ -198,7 +198,7 @@ def _laid_out(level: _Level, beyond: F64, value_rows: Index, deviation: F64, spa
         "sample": np.pad(level.sample, padding[:2]),
         "lower": np.pad(level.lower.T.astype(np.float32), padding[1::-1]),
         "upper": np.pad(level.upper.T.astype(np.float32), padding[1::-1]),
-        "mass": np.pad(mass.astype(np.float32), (0, empty)),
+        "group_weight": np.pad(group_weight.astype(np.float32), (0, empty)),
         "error": np.pad(bounds.transpose(2, 0, 1).reshape(4, -1).astype(np.float32), padding[1::-1]),
     }
 

@@ -2,7 +2,7 @@
 
 Numba counts references of every array at every function it is passed to, also in a tuple, and even if the function is
 inlined: tens of atomic additions for a query that takes a microsecond, and threads that share the arrays wait for each
-other at each of them. A borrowed array has no count; whoever borrows sees to it that the owner lives on.
+other at each of them. An unmanaged array has no count; whoever makes one sees to it that the owner lives on.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["borrowed", "keep_alive"]
+__all__ = ["keep_alive", "unmanaged"]
 
 
 def _without_count(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
@@ -24,7 +24,7 @@ def _without_count(context: Any, builder: Any, array_type: Any, array: Any) -> A
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def borrowed(context: Any, value: Any) -> Any:
+def unmanaged(context: Any, value: Any) -> Any:
     """Return an array, or a tuple of arrays and numbers, whose arrays are not counted."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from l96closure.vector import LANES, whole_lines
 
-__all__ = ["DISTANCE", "DOT_PRODUCT", "VARIABLE", "KernelPlan", "Scratch", "scratch_of"]
+__all__ = ["DISTANCE", "DOT_PRODUCT", "VARIABLE", "Layout", "Scratch", "scratch_of"]
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -22,7 +22,7 @@ DISTANCE, VARIABLE, DOT_PRODUCT = 0, 1, 2  # kinds of kernel
 _APART = 64  # numbers at the end of each thread's memory, so that no two threads write to the same cache line
 
 
-class KernelPlan(NamedTuple):
+class Layout(NamedTuple):
     """Dictionaries and queries of a bridge as plain arrays, the form the compiled loops take.
 
     A *dictionary* h is a table of sample rows (coordinates first, then value rows that are no coordinate), centred
@@ -33,10 +33,10 @@ class KernelPlan(NamedTuple):
     ----------
     table : (H, R, M).
     squares : mean square of the values behind each sample (H, C, M), of the rows ``value_rows``.
-    charge : the weights v (H, M).
-    first, number, nodes, node_squares, sample, lower, upper, mass, error, span, deviation, rtol : the same in single
-        precision, for kernels of the kind ``DISTANCE``: the fields of :class:`l96closure.bridge.groups.Groups`, one by
-        one, as numba's parallel loops take no tuple within a tuple.
+    weight : the weights v (H, M).
+    first, number, nodes, node_squares, sample, lower, upper, group_weight, error, span, deviation, rtol : the same in
+        single precision, for kernels of the kind ``DISTANCE``: the fields of
+        :class:`l96closure.kernel._groups.Groups`, one by one.
     centre, factor : row r of the table is (x_r - centre[h, r]) * factor[h, r]; both (H, R).
     size : number of coordinates of each dictionary (H,).
     value_rows : which table row holds the values of target c (H, C).
@@ -53,7 +53,7 @@ class KernelPlan(NamedTuple):
 
     table: F64
     squares: F64
-    charge: F64
+    weight: F64
     first: Index
     number: Index
     nodes: F32
@@ -61,7 +61,7 @@ class KernelPlan(NamedTuple):
     sample: Index
     lower: F32
     upper: F32
-    mass: F32
+    group_weight: F32
     error: F32
     span: F64
     deviation: F64
@@ -78,12 +78,6 @@ class KernelPlan(NamedTuple):
     rho: F64
     rho_unit: F64
     nearest: int
-
-    def of_one(self, h: int) -> KernelPlan:
-        """Return the plan with one query of dictionary ``h``, of states made of its coordinates and then its values."""
-        here = np.arange(self.gather.shape[1])[None]
-        values = np.intp(self.size[h]) + np.arange(self.targets.shape[1])[None]
-        return self._replace(head=np.full(1, h, np.intp), gather=here, targets=values)
 
 
 class Scratch(NamedTuple):
@@ -102,11 +96,11 @@ class Scratch(NamedTuple):
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def scratch_of(plan: KernelPlan) -> Scratch:
+def scratch_of(layout: Layout) -> Scratch:
     """Make the memory that the queries of one thread need."""
-    C, D, groups = plan.value_rows.shape[1], plan.gather.shape[1], 0
-    for h in range(plan.number.shape[0]):
-        groups = max(groups, plan.number[h, 0], plan.number[h, 1])
+    C, D, groups = layout.value_rows.shape[1], layout.gather.shape[1], 0
+    for h in range(layout.number.shape[0]):
+        groups = max(groups, layout.number[h, 0], layout.number[h, 1])
     return Scratch(
         np.empty(D + _APART),
         np.empty(D + _APART, np.float32),

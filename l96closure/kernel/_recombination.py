@@ -33,12 +33,11 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import prange
 
-from l96closure.bridge.exp2 import exp2_double
-from l96closure.compiled import threaded
+from l96closure.compiled import cached, shared
+from l96closure.kernel._exp2 import exp2_double
 
-__all__ = ["Rules", "gauss_nodes", "recombine", "run_edges"]
+__all__ = ["Rules", "gauss_nodes", "recombine", "representatives", "run_edges"]
 
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
@@ -46,6 +45,8 @@ Index = npt.NDArray[np.intp]
 LONGEST = 256  # samples in a run; more would not make it longer than its bound allows at the finest steps
 _ARCS = tuple(4.0 * 0.75**k for k in range(8))  # path lengths tried, in kernel units: 4 down to 0.5
 _RUNS = 512  # runs treated at a time
+_NODES = 16  # nodes of a rule that stands for samples of equal weights
+_RULE_SHARE = 2e-2  # part of the tolerance that such a rule may use up where its run's share is its whole weight
 
 
 class Rules(NamedTuple):
@@ -106,10 +107,10 @@ def gauss_nodes(rows: F64, v: F64, t: F64, count: int) -> tuple[F64, F64]:
     -------
     nodes (B, R, count) and their weights (B, count).
     """
-    mass = v.sum(axis=1)
+    run_weight = v.sum(axis=1)
     root = np.sqrt(v)
     basis = np.empty((count, *v.shape))
-    basis[0] = root / np.sqrt(mass)[:, None]
+    basis[0] = root / np.sqrt(run_weight)[:, None]
     jacobi = np.zeros((v.shape[0], count, count))
     for k in range(count):
         image = t * basis[k]
@@ -122,20 +123,20 @@ def gauss_nodes(rows: F64, v: F64, t: F64, count: int) -> tuple[F64, F64]:
         jacobi[:, k + 1, k] = jacobi[:, k, k + 1] = norm
         basis[k + 1] = image / norm[:, None]
     vectors = np.linalg.eigh(jacobi)[1]
-    weights = mass[:, None] * vectors[:, 0] ** 2
+    weights = run_weight[:, None] * vectors[:, 0] ** 2
     coefficients = np.einsum("kbl,brl->brk", basis, rows * root[:, None])
-    return coefficients @ (vectors / (np.sqrt(mass)[:, None] * vectors[:, 0])[:, None]), weights
+    return coefficients @ (vectors / (np.sqrt(run_weight)[:, None] * vectors[:, 0])[:, None]), weights
 
 
-@threaded
-def _forms(points: F64, size: int, charges: F64, sharpness: float, out: F64) -> None:
-    """Write c' K c of B sets of points (B, R, L) for each of their charges (B, K, L) into ``out`` (B, K).
+@cached
+def _forms(points: F64, size: int, signed: F64, sharpness: float, out: F64, start: int, stop: int) -> None:
+    """Write c' K c of sets ``start`` to ``stop`` of points (B, R, L) for their signed (B, K, L) into ``out`` (B, K).
 
     K = 2^(-``sharpness`` |x - y|^2).
     """
-    K, L = charges.shape[1], points.shape[2]
-    for b in prange(points.shape[0]):
-        kernel = np.empty(L)
+    K, L = signed.shape[1], points.shape[2]
+    kernel = np.empty(L)
+    for b in range(start, stop):
         for i in range(L):
             row = kernel[:i]
             for a in range(size):
@@ -146,17 +147,17 @@ def _forms(points: F64, size: int, charges: F64, sharpness: float, out: F64) -> 
             for j in range(i):
                 row[j] = exp2_double(-sharpness * row[j])
             for k in range(K):
-                c, total = charges[b, k], 0.0
+                c, total = signed[b, k], 0.0
                 for j in range(i):
                     total += row[j] * c[j]
                 out[b, k] += c[i] * (c[i] + 2.0 * total)
 
 
-def _bounds(points: F64, size: int, charges: F64, sharpness: float = 1.0) -> F64:
+def _bounds(points: F64, size: int, signed: F64, sharpness: float = 1.0) -> F64:
     """sqrt(c' K c) and what rounding may have taken from it, (B, K)."""
-    forms = np.zeros(charges.shape[:2])
-    _forms(points, size, charges, sharpness, forms)
-    rounding = 2.0 * np.finfo(float).eps * np.abs(charges).sum(axis=2) ** 2
+    forms = np.zeros(signed.shape[:2])
+    shared(_forms, len(points), points, size, signed, sharpness, forms)
+    rounding = 2.0 * np.finfo(float).eps * np.abs(signed).sum(axis=2) ** 2
     return np.sqrt(np.maximum(forms, 0.0) + rounding)  # type: ignore[no-any-return]
 
 
@@ -168,16 +169,16 @@ def _rules(
     inside = slot < length[:, None]
     samples = np.where(inside, first[:, None] + slot, first[:, None])
     rows = np.ascontiguousarray(table[:, samples].transpose(1, 0, 2))
-    charges = np.where(inside, v[samples], 0.0)
+    run_weights = np.where(inside, v[samples], 0.0)
     t = np.where(inside, 2.0 * slot / (length - 1)[:, None] - 1.0, 0.0)
-    nodes, weights = gauss_nodes(rows, charges, t, count)
+    nodes, weights = gauss_nodes(rows, run_weights, t, count)
     points = np.concatenate([rows, nodes], axis=2)
-    mass = charges.sum(axis=1)
-    y = points[:, values] - ((rows[:, values] * charges[:, None]).sum(axis=2) / mass[:, None])[:, :, None]
-    signed = np.concatenate([charges, -weights], axis=1)[:, None]
+    run_weight = run_weights.sum(axis=1)
+    y = points[:, values] - ((rows[:, values] * run_weights[:, None]).sum(axis=2) / run_weight[:, None])[:, :, None]
+    signed = np.concatenate([run_weights, -weights], axis=1)[:, None]
     powers = np.concatenate([signed, signed * y, signed * y * y], axis=1)
     spread = np.concatenate([[1.0], np.maximum(table[values].std(axis=1), np.finfo(float).tiny)])
-    allowed = tolerance * mass[:, None] * spread
+    allowed = tolerance * run_weight[:, None] * spread
     error = _bounds(points, size, powers)
     good = (error[:, : spread.size] <= allowed).all(axis=1)
     nodes, weights, points = nodes[good], weights[good], points[good]
@@ -227,6 +228,25 @@ def recombine(table: F64, v: F64, size: int, values: Index, count: int, toleranc
     )
     nodes, weights, error, lower, upper, _ = (np.concatenate(fields) for fields in zip(*taken, strict=True))
     return Rules(nodes, weights, error, lower, upper, rest)
+
+
+def representatives(samples: F64, tolerance: float) -> tuple[F64, F64]:
+    """Replace samples of equal weights by fewer points, where they come along a trajectory.
+
+    Parameters
+    ----------
+    samples : (D, M) in kernel units, trajectories one after the other.
+    tolerance : the relative error of the kernel's sums over them that is wanted.
+
+    Returns
+    -------
+    points (D, N), and how many samples each stands for (N,).
+    """
+    size, M = samples.shape
+    rules = recombine(samples, np.ones(M), size, np.empty(0, np.intp), _NODES, _RULE_SHARE * tolerance)
+    nodes = rules.nodes.transpose(1, 0, 2).reshape(size, -1)
+    weights = np.concatenate([rules.weights.ravel(), np.ones(rules.rest.size)])
+    return np.concatenate([nodes, samples[:, rules.rest]], axis=1), weights
 
 
 def _counting(lengths: Index) -> Index:

@@ -1,7 +1,7 @@
 """Sums over groups of samples under a tolerance: near groups are summed and far ones left out.
 
 First with Gauss rules in place of runs of samples, then with the samples themselves
-(:mod:`l96closure.bridge.groups`).
+(:mod:`l96closure.kernel._groups`).
 
 Bound. Let D denote approximate minus exact. With m = S_1 / S_0 the exact and m' the approximate mean,
 since sum v t (y - m) = 0,
@@ -29,9 +29,9 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from l96closure.bridge.group_sums import FAR, add_groups
-from l96closure.bridge.groups import GROUP
-from l96closure.bridge.kernel_plan import KernelPlan, Scratch
+from l96closure.kernel._group_sums import FAR, add_groups
+from l96closure.kernel._groups import GROUP
+from l96closure.kernel._layout import Layout, Scratch
 from l96closure.vector import (
     LANES,
     append_within,
@@ -60,25 +60,25 @@ _CROWDING = 1.0 / 10.0  # a guess at S_0 over the sum of the groups' bounds; whe
 
 
 @numba.njit(inline="always")  # type: ignore[untyped-decorator]
-def _reach(plan: KernelPlan, h: int, c: int, g: int, mean: Any, unit: Any) -> Any:
+def _reach(layout: Layout, h: int, c: int, g: int, mean: Any, unit: Any) -> Any:
     """Return max |y - mean| of value ``c`` in the boxes of the groups from ``g``, times ``unit``."""
-    at = plan.value_rows[h, c] * plan.mass.size + g
-    return larger(load(plan.upper, at) - mean, mean - load(plan.lower, at)) * unit
+    at = layout.value_rows[h, c] * layout.group_weight.size + g
+    return larger(load(layout.upper, at) - mean, mean - load(layout.lower, at)) * unit
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def _parts(h: int, plan: KernelPlan, start: int, n: int, check: int, about: F64, scratch: Scratch) -> Any:
+def _parts(h: int, layout: Layout, start: int, n: int, check: int, about: F64, scratch: Scratch) -> Any:
     """Write to ``part`` what the groups would add to the check if they were left out; return the sum."""
     # For the variance that is r^2 U_g; for the mean, U_g times the largest |y - about| / s.
-    least = splat(np.float32(plan.span[h, 1] if check == 1 else 0.0))
-    values = 0 if check == 1 else plan.value_rows.shape[1]
-    mean, unit = splat(np.float32(about[0])), splat(np.float32((1 - check) / plan.deviation[h, 0]))
+    least = splat(np.float32(layout.span[h, 1] if check == 1 else 0.0))
+    values = 0 if check == 1 else layout.value_rows.shape[1]
+    mean, unit = splat(np.float32(about[0])), splat(np.float32((1 - check) / layout.deviation[h, 0]))
     whole = splat(np.float32(0.0))
     for g in range(0, n, LANES):
-        reach = larger(least, _reach(plan, h, 0, start + g, mean, unit))
+        reach = larger(least, _reach(layout, h, 0, start + g, mean, unit))
         for c in range(1, values):
-            another, scale = splat(np.float32(about[c])), splat(np.float32(1.0 / plan.deviation[h, c]))
-            reach = larger(reach, _reach(plan, h, c, start + g, another, scale))
+            another, scale = splat(np.float32(about[c])), splat(np.float32(1.0 / layout.deviation[h, c]))
+            reach = larger(reach, _reach(layout, h, c, start + g, another, scale))
         part = load(scratch.bound, g) * reach
         store(part, scratch.part, g)
         whole = whole + part
@@ -86,20 +86,20 @@ def _parts(h: int, plan: KernelPlan, start: int, n: int, check: int, about: F64,
 
 
 @numba.njit  # type: ignore[untyped-decorator]
-def _bounds(h: int, plan: KernelPlan, start: int, n: int, scratch: Scratch) -> Any:
-    """Write U_g = mass 2^(-d_g^2) of the ``n`` groups from ``start`` into ``bound``; return their sum.
+def _bounds(h: int, layout: Layout, start: int, n: int, scratch: Scratch) -> Any:
+    """Write U_g = group_weight 2^(-d_g^2) of the ``n`` groups from ``start`` into ``bound``; return their sum.
 
     They are zero up to a whole vector.
     """
-    zero, G, size, query = splat(np.float32(0.0)), plan.mass.size, plan.size[h], scratch.single
+    zero, G, size, query = splat(np.float32(0.0)), layout.group_weight.size, layout.size[h], scratch.single
     whole = zero
     for g in range(0, n, LANES):
         exponent = zero
         for a in range(size):
             q, at = splat(query[a]), a * G + start + g
-            away = q - smaller(larger(q, load(plan.lower, at)), load(plan.upper, at))
+            away = q - smaller(larger(q, load(layout.lower, at)), load(layout.upper, at))
             exponent = fnma(away, away, exponent)
-        bound = exp2(exponent) * load(plan.mass, start + g)
+        bound = exp2(exponent) * load(layout.group_weight, start + g)
         store(bound, scratch.bound, g)
         whole = whole + bound
     return total(whole)
@@ -154,19 +154,19 @@ def list_near(parts: F32, start: int, n: int, threshold: Any, ceiling: Any, near
 
 @numba.njit  # type: ignore[untyped-decorator]
 def _settle(
-    h: int, plan: KernelPlan, start: int, n: int, check: int, threshold: Any, scratch: Scratch
+    h: int, layout: Layout, start: int, n: int, check: int, threshold: Any, scratch: Scratch
 ) -> tuple[Any, Any]:
     """Take account of the groups that were just summed, those whose part is not below the threshold.
 
     Returns what their rules may add to the check, and the largest share of S_0 that the others have. The bounds of
     what is summed become zero.
     """
-    limit, twice, zero = splat(threshold), splat(np.float32(2.0 * plan.span[h, check])), splat(np.float32(0.0))
-    rules, share, G = zero, zero, plan.mass.size
+    limit, twice, zero = splat(threshold), splat(np.float32(2.0 * layout.span[h, check])), splat(np.float32(0.0))
+    rules, share, G = zero, zero, layout.group_weight.size
     for g in range(0, n, LANES):
         bound, part, at = load(scratch.bound, g), load(scratch.part, g), check * G + start + g
-        falling = load(plan.error, at + 2 * G) * root(bound)
-        rule = smaller(smaller(load(plan.error, at), falling), twice * bound)
+        falling = load(layout.error, at + 2 * G) * root(bound)
+        rule = smaller(smaller(load(layout.error, at), falling), twice * bound)
         rules = rules + (rule - where_below(part, limit, rule))
         bound = where_below(part, limit, bound)
         store(bound, scratch.bound, g)
@@ -175,35 +175,35 @@ def _settle(
 
 
 @numba.njit  # type: ignore[untyped-decorator]
-def tolerant(h: int, plan: KernelPlan, order: int, scratch: Scratch) -> int:
+def tolerant(h: int, layout: Layout, order: int, scratch: Scratch) -> int:
     """Sum under the tolerance; return the number of kernel evaluations, negative where the bound is not met."""
-    rows, work = plan.value_rows[h], 0
+    rows, work = layout.value_rows[h], 0
     check = 0 if order < 2 else 1
-    rtol = plan.rtol[h] - ROUNDING
+    rtol = layout.rtol[h] - ROUNDING
     sums, mean = scratch.sums, scratch.guess
     for level in range(2):
-        start, n = plan.first[h, level], plan.number[h, level]
-        everything = _bounds(h, plan, start, n, scratch)
+        start, n = layout.first[h, level], layout.number[h, level]
+        everything = _bounds(h, layout, start, n, scratch)
         if not everything > FAR:
             continue
         sums[:] = 0.0
         for c in range(rows.size):  # the query's own value where it has one, else the centre of all
-            mean[c] = scratch.single[rows[c]] if rows[c] < plan.size[h] else 0.0
-        _parts(h, plan, start, n, check, mean, scratch)
+            mean[c] = scratch.single[rows[c]] if rows[c] < layout.size[h] else 0.0
+        _parts(h, layout, start, n, check, mean, scratch)
         rules, budget = 0.0, np.float32(_CROWDING * rtol) * everything
         for _ in range(3):  # the first round tells S_0 and the mean, and so what the second may leave out
             threshold = share_below(scratch.part, n, budget)[0]
             found = list_near(scratch.part, start, n, threshold, HUGE, scratch.near)
-            add_groups(found, plan.size[h], rows, plan.nodes, plan.node_squares, order, scratch)
+            add_groups(found, layout.size[h], rows, layout.nodes, layout.node_squares, order, scratch)
             work += found * GROUP
             if not sums[0, 0] > FAR:
                 break
             for c in range(rows.size):
                 mean[c] = sums[1, c] / sums[0, 0]
-            more, share = _settle(h, plan, start, n, check, threshold, scratch)
+            more, share = _settle(h, layout, start, n, check, threshold, scratch)
             rules += more
             left = rtol * (sums[0, 0] - share) - rules
-            if _parts(h, plan, start, n, check, mean, scratch) <= left:
+            if _parts(h, layout, start, n, check, mean, scratch) <= left:
                 return work  # type: ignore[no-any-return]
             if not left > FAR * rtol * sums[0, 0]:  # and so no group is listed again, for whose part zero stands now
                 break

@@ -45,12 +45,15 @@ class LineSums:
         """Tell whether the grid of samples (M,) is small enough: no far outlier among them."""
         return bool(np.ptp(x) * _PER_UNIT < _MOST_NODES)
 
-    def log(self, u: F64) -> F64:
-        """log(T e^u) (M,) for u (M,), each sum to a relative error of 1e-7."""
+    def log(self, u: F64, share: float = 0.0, double: bool = False, at: None = None) -> F64:
+        """log(T e^u) (M,) for u (M,), each sum to a relative error of 1e-7, whatever may be left out.
+
+        The arguments are those of :meth:`l96closure.kernel.RowSums.log`.
+        """
         v = np.exp(u)
-        mass = np.bincount(self._left, v * (1.0 - self._share), self._nodes)
-        mass += np.bincount(self._left + 1, v * self._share, self._nodes)
-        sums = scipy.signal.oaconvolve(mass, self._kernel, mode="same")
+        binned = np.bincount(self._left, v * (1.0 - self._share), self._nodes)
+        binned += np.bincount(self._left + 1, v * self._share, self._nodes)
+        sums = scipy.signal.oaconvolve(binned, self._kernel, mode="same")
         found = sums[self._left] + self._share * (sums[self._left + 1] - sums[self._left])
         # T_jj = 1 bounds each sum from below; where nothing else is near, the transform's round-off is all there is.
         log_sums: F64 = np.maximum(np.log(np.maximum(found, math.ulp(0.0))), u)

@@ -8,8 +8,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from l96closure.bridge.groups import GROUP
-from l96closure.bridge.kernel_plan import KernelPlan, Scratch
+from l96closure.kernel._groups import GROUP
+from l96closure.kernel._layout import Layout, Scratch
 from l96closure.vector import LANES, exp2, fma, fnma, load, splat, store, total
 
 __all__ = ["FAR", "FLUSH", "add_groups", "group_weights", "over_all", "side_by_side"]
@@ -76,13 +76,13 @@ def add_groups(found: int, size: int, rows: Index, nodes: F32, squares: F32, ord
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def over_all(h: int, plan: KernelPlan, order: int, scratch: Scratch) -> None:
+def over_all(h: int, layout: Layout, order: int, scratch: Scratch) -> None:
     """Sum over all samples of dictionary ``h``."""
-    n = plan.number[h, 1]
+    n = layout.number[h, 1]
     for g in range(n):
-        scratch.near[g] = plan.first[h, 1] + g
+        scratch.near[g] = layout.first[h, 1] + g
     scratch.sums[:] = 0.0
-    add_groups(n, plan.size[h], plan.value_rows[h], plan.nodes, plan.node_squares, order, scratch)
+    add_groups(n, layout.size[h], layout.value_rows[h], layout.nodes, layout.node_squares, order, scratch)
 
 
 @numba.njit  # type: ignore[untyped-decorator]
@@ -98,7 +98,7 @@ def side_by_side(
     ----------
     queries : coordinates of the queries in kernel units (size * LANES,), those of one after the other's.
     size, row : number of coordinates, and which row of the table is averaged.
-    nodes, squares : ``nodes`` and ``node_squares`` of :class:`l96closure.bridge.groups.Groups`.
+    nodes, squares : ``nodes`` and ``node_squares`` of :class:`l96closure.kernel._groups.Groups`.
     start, stop, order : which groups, and up to which order sums are needed.
     work : (3 * LANES,).
     sums : S_0, S_1 and S_2 (3, LANES).

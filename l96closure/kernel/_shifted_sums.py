@@ -10,8 +10,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from l96closure.bridge.exp2 import FAST, exp2_double
-from l96closure.bridge.kernel_plan import DOT_PRODUCT, VARIABLE, KernelPlan
+from l96closure.kernel._exp2 import FAST, exp2_double
+from l96closure.kernel._layout import DOT_PRODUCT, VARIABLE, Layout
 
 __all__ = [
     "exponents",
@@ -58,25 +58,25 @@ def nth_smallest(values: F64, n: int) -> float:
 
 
 @numba.njit(fastmath=FAST, forceinline=True)  # type: ignore[untyped-decorator]
-def exponents(query: F64, h: int, plan: KernelPlan, own: float, out: F64) -> None:
+def exponents(query: F64, h: int, layout: Layout, own: float, out: F64) -> None:
     """Write log2 of the kernel between ``query`` and every sample into ``out`` (M,).
 
     ``own`` is rho of the query, needed by ``VARIABLE`` alone; a negative number means that it is yet to be found.
     """
-    table, M = plan.table[h], out.size
-    if plan.kind == DOT_PRODUCT:
+    table, M = layout.table[h], out.size
+    if layout.kind == DOT_PRODUCT:
         for j in range(M):
-            out[j] = plan.offset[h, j]
+            out[j] = layout.offset[h, j]
         for a in range(query.size):
             x, q = table[a], 2.0 * query[a]
             for j in range(M):
                 out[j] += q * x[j]
         return
     squared_distances(query, table, out)
-    if plan.kind == VARIABLE:
+    if layout.kind == VARIABLE:
         if own < 0.0:
-            own = nth_smallest(out, plan.nearest) / plan.rho_unit[h]
-        rho = plan.rho[h]
+            own = nth_smallest(out, layout.nearest) / layout.rho_unit[h]
+        rho = layout.rho[h]
         for j in range(M):
             out[j] *= -2.0 / (own + rho[j])
     else:
@@ -85,12 +85,12 @@ def exponents(query: F64, h: int, plan: KernelPlan, own: float, out: F64) -> Non
 
 
 @numba.njit(fastmath=FAST, forceinline=True)  # type: ignore[untyped-decorator]
-def shifted(h: int, plan: KernelPlan, out: F64) -> tuple[float, float]:
+def shifted(h: int, layout: Layout, out: F64) -> tuple[float, float]:
     """Turn exponents into v^(j) t^(j) with the largest t made one; return the largest exponent and the sum."""
     largest = out.max()
-    charge = plan.charge[h]
+    weight = layout.weight[h]
     for j in range(out.size):
-        out[j] = exp2_double(out[j] - largest) * charge[j]
+        out[j] = exp2_double(out[j] - largest) * weight[j]
     total = 0.0
     for j in range(out.size):
         total += out[j]
@@ -98,19 +98,19 @@ def shifted(h: int, plan: KernelPlan, out: F64) -> tuple[float, float]:
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def weights(query: F64, h: int, plan: KernelPlan, out: F64) -> float:
+def weights(query: F64, h: int, layout: Layout, out: F64) -> float:
     """Write v^(j) t^(j), up to a common factor that makes the largest t one, into ``out`` (M,); return their sum."""
-    exponents(query, h, plan, -1.0, out)
-    return shifted(h, plan, out)[1]  # type: ignore[no-any-return]
+    exponents(query, h, layout, -1.0, out)
+    return shifted(h, layout, out)[1]  # type: ignore[no-any-return]
 
 
 @numba.njit(fastmath=FAST, forceinline=True)  # type: ignore[untyped-decorator]
-def sums_shifted(query: F64, h: int, plan: KernelPlan, out: F64) -> None:
+def sums_shifted(query: F64, h: int, layout: Layout, out: F64) -> None:
     """Write S_0, S_1 and S_2 (3, C) in double precision for any kernel, with shifted exponents."""
-    w = np.empty(plan.charge.shape[1])
-    out[0, 0] = weights(query, h, plan, w)
-    for c in range(plan.value_rows.shape[1]):
-        x, square = plan.table[h, plan.value_rows[h, c]], plan.squares[h, c]
+    w = np.empty(layout.weight.shape[1])
+    out[0, 0] = weights(query, h, layout, w)
+    for c in range(layout.value_rows.shape[1]):
+        x, square = layout.table[h, layout.value_rows[h, c]], layout.squares[h, c]
         first, second = 0.0, 0.0
         for j in range(w.size):
             first += w[j] * x[j]
@@ -119,9 +119,9 @@ def sums_shifted(query: F64, h: int, plan: KernelPlan, out: F64) -> None:
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def query_coordinates(x: F64, p: int, plan: KernelPlan, out: F64) -> F64:
+def query_coordinates(x: F64, p: int, layout: Layout, out: F64) -> F64:
     """Write the coordinates of query ``p`` of the state ``x`` (d,) into ``out``, in kernel units; return them."""
-    h = plan.head[p]
-    for a in range(plan.size[h]):
-        out[a] = (x[plan.gather[p, a]] - plan.centre[h, a]) * plan.factor[h, a]
-    return out[: plan.size[h]]
+    h = layout.head[p]
+    for a in range(layout.size[h]):
+        out[a] = (x[layout.gather[p, a]] - layout.centre[h, a]) * layout.factor[h, a]
+    return out[: layout.size[h]]

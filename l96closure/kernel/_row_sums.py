@@ -7,13 +7,14 @@ import math
 import numba
 import numpy as np
 import numpy.typing as npt
-from numba import prange
 
-from l96closure.bridge import groups
-from l96closure.bridge.group_sums import FLUSH, group_weights
-from l96closure.bridge.groups import GROUP, Groups
-from l96closure.bridge.kernel_plan import VARIABLE, KernelPlan
-from l96closure.bridge.shifted_sums import (
+from l96closure.compiled import cached, shared
+from l96closure.kernel import _groups as groups
+from l96closure.kernel._group_sums import FLUSH, group_weights
+from l96closure.kernel._groups import GROUP, Groups
+from l96closure.kernel._layout import VARIABLE, Layout
+from l96closure.kernel._line_sums import LineSums
+from l96closure.kernel._shifted_sums import (
     exponents,
     nth_smallest,
     query_coordinates,
@@ -21,11 +22,10 @@ from l96closure.bridge.shifted_sums import (
     squared_distances,
     weights,
 )
-from l96closure.bridge.tolerant_sums import HUGE, list_near, share_below
-from l96closure.compiled import threaded
+from l96closure.kernel._tolerant_sums import HUGE, list_near, share_below
 from l96closure.vector import LANES, exp2, fma, fnma, larger, load, splat, store, total, whole_lines
 
-__all__ = ["RowSums", "log_row_sums", "nearest_squared", "weight_concentration"]
+__all__ = ["RowSums", "log_row_sums", "nearest_squared", "row_sums", "weight_concentration"]
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -69,12 +69,19 @@ class RowSums:
         """
         v = np.where(self._used, np.exp(u)[self._sample], 0.0)
         self._groups.nodes[: len(v), 0][self._used] = (u * math.log2(math.e))[self._sample[self._used]]
-        self._groups.mass[: len(v)] = v.sum(axis=1)
+        self._groups.group_weight[: len(v)] = v.sum(axis=1)
         target = self if at is None else at
-        sums = np.empty(target._size)
-        work = _row_sums(self._groups, self._wide, v, target._groups, target._wide, double, share, sums)
-        self.evaluations += int(work.sum())
+        sums, tiles = np.empty(target._size), target._groups.number[0, 1]
+        arguments = self._groups, self._wide, v, target._groups, target._wide, double, share, sums
+        self.evaluations += sum(shared(_row_sums, tiles, *arguments))
         return np.log(sums)
+
+
+def row_sums(samples: F64) -> RowSums | LineSums:
+    """Prepare the products T v of samples (D, M) in kernel units, in the way that suits them."""
+    if len(samples) == 1 and LineSums.suit(samples[0]):
+        return LineSums(samples[0])
+    return RowSums(samples)
 
 
 def _laid_out(points: F64) -> tuple[Groups, F64]:
@@ -87,8 +94,8 @@ def _laid_out(points: F64) -> tuple[Groups, F64]:
 
 @numba.njit  # type: ignore[untyped-decorator]
 def _box_bounds(source: Groups, target: Groups, tile: int, size: int, bound: F32) -> None:
-    """Write mass 2^(-d^2) of every group of ``source`` into ``bound``, d the distance of its box from the tile's."""
-    zero, G = splat(np.float32(0.0)), source.mass.size
+    """Write its weight times 2^(-d^2) of every group of ``source``, d the distance of its box from the tile's."""
+    zero, G = splat(np.float32(0.0)), source.group_weight.size
     for g in range(0, source.number[0, 1], LANES):
         exponent = zero
         for a in range(size):
@@ -96,7 +103,7 @@ def _box_bounds(source: Groups, target: Groups, tile: int, size: int, bound: F32
             lower, upper = splat(target.lower[a, tile]), splat(target.upper[a, tile])
             away = larger(larger(load(source.lower, at) - upper, lower - load(source.upper, at)), zero)
             exponent = fnma(away, away, exponent)
-        store(exp2(exponent) * load(source.mass, g), bound, g)
+        store(exp2(exponent) * load(source.group_weight, g), bound, g)
 
 
 @numba.njit  # type: ignore[untyped-decorator]
@@ -116,8 +123,8 @@ def _add_single(near: Index, found: int, source: Groups, queries: F32, partial: 
 
 
 @numba.njit  # type: ignore[untyped-decorator]
-def _add_double(near: Index, found: int, wide: F64, charge: F64, queries: F64, totals: F64) -> None:
-    """Do so in double precision; coordinates ``wide`` (G, D, GROUP), ``charge`` (G, GROUP), ``queries`` (D, GROUP)."""
+def _add_double(near: Index, found: int, wide: F64, weight: F64, queries: F64, totals: F64) -> None:
+    """Add the same sums in double precision: wide (G, D, GROUP), weight (G, GROUP), queries (D, GROUP)."""
     size = queries.shape[0]
     for begin in range(0, found, FLUSH):
         for i in range(GROUP):
@@ -127,37 +134,45 @@ def _add_double(near: Index, found: int, wide: F64, charge: F64, queries: F64, t
                 for a in range(size):
                     away = splat(queries[a, i]) - load(wide, (near[k] * size + a) * LANES)
                     exponent = fnma(away, away, exponent)
-                sums = fma(exp2(exponent), load(charge, near[k] * LANES), sums)
+                sums = fma(exp2(exponent), load(weight, near[k] * LANES), sums)
             totals[i] += total(sums)
 
 
-@threaded
+@cached
 def _row_sums(
-    source: Groups, wide: F64, charge: F64, target: Groups, wide_target: F64, double: bool, share: float, out: F64
-) -> Index:
-    """Write T v (N,) into ``out``; return the kernel evaluations of each group of targets.
+    source: Groups,
+    wide: F64,
+    weight: F64,
+    target: Groups,
+    wide_target: F64,
+    double: bool,
+    share: float,
+    out: F64,
+    start: int,
+    stop: int,
+) -> int:
+    """Write T v of the groups ``start`` to ``stop`` of targets into ``out`` (N,); return the kernel evaluations.
 
-    Coordinates in double precision are ``wide`` and ``wide_target`` (G, D, GROUP), weights ``charge`` (G, GROUP).
+    Coordinates in double precision are ``wide`` and ``wide_target`` (G, D, GROUP), weights ``weight`` (G, GROUP).
     """
-    n, tiles, size = source.number[0, 1], target.number[0, 1], wide.shape[1]
-    work = np.zeros(tiles, np.intp)
-    for tile in prange(tiles):
+    n, size, work = source.number[0, 1], wide.shape[1], 0
+    for tile in range(start, stop):
         bound, near, totals = np.empty(n + LANES, np.float32), np.empty(n + LANES, np.int32), np.zeros(GROUP)
         partial, queries = whole_lines(GROUP * LANES), np.empty((GROUP, size), np.float32)
         for i in range(GROUP):
             for a in range(size):
                 queries[i, a] = target.nodes[tile, 1 + a, i]
-        _box_bounds(source, target, np.intp(tile), size, bound)
+        _box_bounds(source, target, tile, size, bound)
         ceiling = HUGE
         budget = np.float32(share * _CROWDING) * share_below(bound, n, HUGE)[1]
         for _ in range(2):  # the first round tells the sums, and so what the second may leave out
             threshold, left_out = share_below(bound, n, budget)
             found = list_near(bound, 0, n, threshold, ceiling, near)
             if double:
-                _add_double(near, found, wide, charge, wide_target[tile], totals)
+                _add_double(near, found, wide, weight, wide_target[tile], totals)
             else:
                 _add_single(near, found, source, queries, partial, totals)
-            work[tile] += found * GROUP * GROUP
+            work += found * GROUP * GROUP
             least = totals[0]
             for i in range(GROUP):
                 least = min(least, totals[i])
@@ -169,42 +184,40 @@ def _row_sums(
     return work
 
 
-@threaded
-def log_row_sums(plan: KernelPlan, h: int) -> F64:
-    """log2 (T v)_j for every sample j of dictionary ``h`` (M,), for any kernel, with shifted exponents."""
-    size, M = plan.size[h], plan.charge.shape[1]
-    out = np.empty(M)
-    for j in prange(M):
-        query, w = plan.table[h, :size, j].copy(), np.empty(M)
-        exponents(query, h, plan, plan.rho[h, j] if plan.kind == VARIABLE else 0.0, w)
-        largest, total = shifted(h, plan, w)
+@cached
+def log_row_sums(layout: Layout, h: int, out: F64, start: int, stop: int) -> None:
+    """Write log2 (T v)_j of samples ``start`` to ``stop`` of set ``h``, for any kernel, with shifted exponents."""
+    size, w = layout.size[h], np.empty(out.size)
+    for j in range(start, stop):
+        query = layout.table[h, :size, j].copy()
+        exponents(query, h, layout, layout.rho[h, j] if layout.kind == VARIABLE else 0.0, w)
+        largest, total = shifted(h, layout, w)
         out[j] = largest + np.log2(total)
-    return out
 
 
-@threaded
 def nearest_squared(table: F64, nearest: int) -> F64:
     """Squared distance of every sample (D, M) to its ``nearest``-th sample, itself being the first; (M,)."""
-    M = table.shape[1]
-    out = np.empty(M)
-    for j in prange(M):
-        distances = np.empty(M)
-        squared_distances(table[:, j].copy(), table, distances)
-        out[j] = nth_smallest(distances, nearest)
+    out = np.empty(table.shape[1])
+    shared(_nearest_squared, out.size, table, nearest, out)
     return out
 
 
-@threaded
-def weight_concentration(x: F64, plan: KernelPlan) -> F64:
-    """sum_j (w^(j))^2 of the probability vector behind every query; x (n, d), result (n, P)."""
-    P = plan.head.size
-    out = np.empty((x.shape[0], P))
-    for task in prange(x.shape[0] * P):
+@cached
+def _nearest_squared(table: F64, nearest: int, out: F64, start: int, stop: int) -> None:
+    distances = np.empty(out.size)
+    for j in range(start, stop):
+        squared_distances(table[:, j].copy(), table, distances)
+        out[j] = nth_smallest(distances, nearest)
+
+
+@cached
+def weight_concentration(x: F64, layout: Layout, out: F64, start: int, stop: int) -> None:
+    """Write sum_j (w^(j))^2 of the probability vector behind the tasks ``start`` to ``stop`` into ``out`` (n, P)."""
+    P, w = layout.head.size, np.empty(layout.weight.shape[1])
+    for task in range(start, stop):
         n, p = task // P, task % P
-        w = np.empty(plan.charge.shape[1])
-        total = weights(query_coordinates(x[n], p, plan, np.empty(plan.gather.shape[1])), plan.head[p], plan, w)
+        total = weights(query_coordinates(x[n], p, layout, np.empty(layout.gather.shape[1])), layout.head[p], layout, w)
         squares = 0.0
         for j in range(w.size):
             squares += w[j] * w[j]
         out[n, p] = squares / (total * total)
-    return out

@@ -1,0 +1,79 @@
+"""Draws of a sample with the probabilities that a kernel gives it, inside compiled loops."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from l96closure.kernel._exp2 import FAST
+from l96closure.kernel._group_sums import FAR, group_weights
+from l96closure.kernel._groups import GROUP
+from l96closure.kernel._layout import DISTANCE, Layout
+from l96closure.kernel._shifted_sums import query_coordinates, weights
+from l96closure.vector import store, total
+
+__all__ = ["draw", "room_for_draws"]
+
+F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
+
+_SEARCH_BLOCK = 32  # weights per block of the search behind a draw
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def room_for_draws(layout: Layout) -> F32:
+    """Make the memory that the draws of one thread need."""
+    return np.empty((layout.number[:, 1].max() + 1) * GROUP, np.float32)
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def _weights_single(query: F32, h: int, layout: Layout, out: F32) -> float:
+    """Write v^(j) t^(j) of every node into ``out`` (nodes,), in single precision; return their sum."""
+    result, n, last = 0.0, layout.number[h, 1], layout.nodes.shape[0] - 1
+    for g in range(0, n, 2):
+        one = layout.first[h, 1] + g
+        low, high = group_weights(query, query.size, layout.nodes, one, one + 1 if g + 1 < n else last)
+        store(low, out, g * GROUP)
+        store(high, out, (g + 1) * GROUP)
+        result += total(low + high)
+    return result
+
+
+@numba.njit(fastmath=FAST, forceinline=True)  # type: ignore[untyped-decorator]
+def _search(w: Any, aim: float) -> Any:
+    """First j at which the running sum of the weights exceeds ``aim``: block by block, then within one."""
+    below = 0.0
+    for start in range(0, w.size, _SEARCH_BLOCK):
+        block = w[start : start + _SEARCH_BLOCK]
+        total = w.dtype.type(0)
+        for i in range(block.size):
+            total += block[i]
+        if below + total > aim:
+            for i in range(block.size):
+                below += block[i]
+                if below > aim:
+                    return start + i
+            return start + block.size - 1  # the running sum fell short by rounding
+        below += total
+    return w.argmax()
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def draw(x: F64, p: int, layout: Layout, uniform: float, w32: F32) -> Any:
+    """Draw a sample index from the probability vector of query ``p``, by inversion of ``uniform`` in [0, 1).
+
+    ``w32`` is the memory that :func:`room_for_draws` makes.
+    """
+    h = layout.head[p]
+    query = query_coordinates(x, p, layout, np.empty(layout.size[h]))
+    if layout.kind == DISTANCE:
+        whole = _weights_single(query.astype(np.float32), h, layout, w32)
+        if whole > FAR:
+            node = _search(w32[: layout.number[h, 1] * GROUP], uniform * whole)
+            return layout.sample[layout.first[h, 1] + node // GROUP, node % GROUP]
+    w = np.empty(layout.weight.shape[1])
+    whole = weights(query, h, layout, w)
+    return _search(w, uniform * whole)

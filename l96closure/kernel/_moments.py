@@ -1,0 +1,128 @@
+"""Conditional moments: which sums a query is tried with, and many queries side by side."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from l96closure.compiled import cached
+from l96closure.kernel._group_sums import FAR, over_all, side_by_side
+from l96closure.kernel._groups import GROUP
+from l96closure.kernel._layout import DISTANCE, Layout, Scratch, scratch_of
+from l96closure.kernel._shifted_sums import query_coordinates, sums_shifted
+from l96closure.kernel._tolerant_sums import tolerant
+from l96closure.kernel._unmanaged import keep_alive, unmanaged
+from l96closure.vector import LANES
+
+__all__ = ["moments_of", "moments_of_all"]
+
+F64 = npt.NDArray[np.float64]
+
+_FEWEST_SIDE_BY_SIDE = LANES // 2  # queries of a state, from which on a vector beats one after another
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def _one_query(
+    x: F64, p: int, layout: Layout, order: int, mean: F64, variance: F64, scratch: Scratch, double: bool | None
+) -> tuple[int, int]:
+    """Conditional moments of the targets of query ``p`` for the state ``x`` (d,).
+
+    Returns the number of kernel evaluations, and of queries that are left (one, or none) for want of double precision.
+    """
+    h = layout.head[p]
+    query = query_coordinates(x, p, layout, scratch.query)
+    rows, sums = layout.value_rows[h], scratch.sums
+    work, done = 0, False
+    if layout.kind == DISTANCE:
+        for a in range(query.size):
+            scratch.single[a] = query[a]
+        if layout.rtol[h] > 0.0:
+            work = tolerant(h, layout, order, scratch)
+            done = work >= 0
+            work = max(work, -1 - work)
+        if not done:
+            over_all(h, layout, order, scratch)
+            work += layout.number[h, 1] * GROUP
+            done = sums[0, 0] > FAR
+    if not done:
+        if double is None:  # its type decides, so that what few runs need is compiled for few
+            return work, 1
+        sums_shifted(query, h, layout, sums)
+        work += layout.weight.shape[1]
+    for c in range(rows.size):
+        first = sums[1, c] / sums[0, 0]
+        target, row = layout.targets[p, c], rows[c]
+        mean[target] = layout.centre[h, row] + first / layout.factor[h, row]
+        if order > 1:
+            spread = max(sums[2, c] / sums[0, 0] - first * first, 0.0)
+            variance[target] = spread / layout.factor[h, row] ** 2
+    return work, 0
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def _several_queries(
+    x: F64,
+    start: int,
+    stop: int,
+    layout: Layout,
+    order: int,
+    mean: F64,
+    variance: F64,
+    scratch: Scratch,
+    double: bool | None,
+) -> tuple[int, int]:
+    """Conditional moments of the tasks ``start`` to ``stop``, task n P + p being query p of state n."""
+    P, work, left = layout.head.size, 0, 0
+    lanes = LANES if _suits_lanes(layout) else 1
+    size, row, groups = layout.size[0], layout.value_rows[0, 0], layout.first[0, 1]
+    centre, factor, sums = layout.centre[0, row], layout.factor[0, row], scratch.lane_sums
+    for begin in range(start, stop, lanes):
+        some = min(lanes, stop - begin)
+        if lanes > 1:
+            for a in range(size):
+                for i in range(LANES):
+                    task = begin + min(i, some - 1)
+                    n, p = task // P, task % P
+                    q = (x[n, layout.gather[p, a]] - layout.centre[0, a]) * layout.factor[0, a]
+                    scratch.queries[a * LANES + i] = q
+            last = groups + layout.number[0, 1]
+            tables, out = (layout.nodes, layout.node_squares), (scratch.partial, scratch.lane_sums)
+            side_by_side(scratch.queries, size, row, *tables, groups, last, order, *out)
+            work += some * layout.number[0, 1] * GROUP
+        for i in range(some):
+            n, p = (begin + i) // P, (begin + i) % P
+            if lanes > 1 and sums[0, i] > FAR:
+                value, target = sums[1, i] / sums[0, i], layout.targets[p, 0]
+                mean[n, target] = centre + value / factor
+                variance[n, target] = max(sums[2, i] / sums[0, i] - value * value, 0.0) / factor**2
+            else:
+                done = _one_query(x[n], p, layout, order, mean[n], variance[n], scratch, double)
+                work, left = work + done[0], left + done[1]
+    return work, left
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def _suits_lanes(layout: Layout) -> bool:
+    """Whether queries are summed side by side; not a function of how many states there are, each has its own bits."""
+    one = layout.weight.shape[0] == 1 and layout.value_rows.shape[1] == 1 and layout.size[0] > 0
+    return one and layout.kind == DISTANCE and layout.rtol[0] == 0.0 and layout.head.size >= _FEWEST_SIDE_BY_SIDE
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def moments_of(
+    x: F64, layout: Layout, order: int, mean: F64, variance: F64, double: bool | None, start: int, stop: int
+) -> tuple[int, int]:
+    """Conditional mean (``order`` 1) and variance (2) of the targets of the tasks ``start`` to ``stop``.
+
+    Task n P + p is query p of P for state n of x (n, d). Returns the number of kernel evaluations, and of queries that
+    are left because ``double`` is None: those that single precision cannot answer.
+    """
+    memory = scratch_of(layout)
+    out = unmanaged(mean), unmanaged(variance)
+    done = _several_queries(unmanaged(x), start, stop, unmanaged(layout), order, *out, unmanaged(memory), double)
+    keep_alive(memory)
+    return done  # type: ignore[no-any-return]
+
+
+moments_of_all = cached(moments_of)
