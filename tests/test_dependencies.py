@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 import xarray as xr
 import yaml
-from command_line import FINISHED, TINY, Call, composed
-from test_sampling_experiments import BISTABLE, GAUSSIAN
+from command_line import BISTABLE, FINISHED, GAUSSIAN, TINY, Call, composed
 
 from l96closure import store
 from l96closure.closures import PolynomialAR1

@@ -24,7 +24,7 @@ from l96closure.closures import Chain, Closure, NoClosure, Noise, Quantiles, Sch
 F64 = npt.NDArray[np.float64]
 K, F, STEPS, SEED = 6, 8.0, 200, 4
 DT = 2.0**-6  # a whole number of microseconds for sympl, and exact in differences of times, as DAPPER takes them
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 MODEL = lc.TwoScaleLorenz96(K, 4, F)
 tendency = MODEL.resolved_tendency
 pytestmark = pytest.mark.filterwarnings("ignore::l96closure.SchemeWarning")  # every scheme is compared, fitting or not

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-from command_line import TINY, Call
-from test_resume import content
+from command_line import TINY, Call, content
 
 import l96closure as lc
 from l96closure import compute
@@ -191,7 +190,7 @@ def test_a_sweep_through_another_launcher(call: Call, tmp_path: Path, plugin: st
 
 def test_the_settings_for_slurm_compose(call: Call) -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason='needs pip install "l96closure[slurm]"')
-    folder = Path(__file__).resolve().parents[1] / "examples" / "cluster" / "conf"
+    folder = Path(__file__).resolve().parents[2] / "examples" / "cluster" / "conf"
     outcome = call("--config-dir", str(folder), "+cluster=slurm", "--cfg=hydra")
     assert outcome.status == 0, outcome.err
     assert "SlurmLauncher" in outcome.out

@@ -74,7 +74,7 @@ def composed() -> Iterator[Callable[..., dict[str, Any]]]:
 
 
 def test_the_clone_uses_its_own_configuration() -> None:
-    assert config_folder() == Path(__file__).resolve().parents[1] / "conf"
+    assert config_folder() == Path(__file__).resolve().parents[2] / "conf"
 
 
 @pytest.mark.parametrize("experiment", options("experiment"))

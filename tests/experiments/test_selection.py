@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-from command_line import Call
-from test_cli import TINY
+from command_line import TINY, Call
 
 import l96closure as lc
 from l96closure import closures

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 import xarray as xr
 import yaml
+from cf_checker import cf_check
 from command_line import TINY, Outcome
 from hydra import compose, initialize_config_dir
 from matplotlib.cbook import is_math_text
 from omegaconf import OmegaConf
-from test_store import _check
 
 from l96closure import compare, store
 from l96closure.cli import config_folder
@@ -165,7 +165,7 @@ def test_the_file_holds_what_the_diagnostics_hold(runs: list[finished.Run], tmp_
 def test_the_file_passes_the_cf_checker(call, sweep: Path) -> None:
     (sweep / "2" / "diagnostics.nc").unlink()
     call(sweep)
-    done = _check(sweep / "comparison.nc")
+    done = cf_check(sweep / "comparison.nc")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "exceptions occurred" not in done.stdout + done.stderr
     data = store.read(sweep / "comparison.nc", kind="comparison")

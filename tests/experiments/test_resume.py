@@ -16,7 +16,7 @@ import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
-from command_line import FILES, FINISHED, TINY, Call
+from command_line import FILES, FINISHED, TINY, Call, content
 
 from l96closure import store
 from l96closure.experiments.run_folder import LOCK, locked
@@ -28,14 +28,6 @@ NO_REPORT = "stages=[simulate,fit,integrate,forecast,diagnose]"
 
 def stamps(folder: Path) -> dict[str, int]:
     return {name: (folder / name).stat().st_mtime_ns for name in FILES if (folder / name).exists()}
-
-
-def content(path: Path) -> xr.Dataset:
-    """Everything in a file but when and for how long it was made."""
-    data = xr.load_dataset(path, decode_times=False)
-    for name in ("history", "wall_time_seconds", "config"):
-        data.attrs.pop(name)
-    return data
 
 
 def test_what_is_up_to_date_is_not_made_again(call: Call) -> None:

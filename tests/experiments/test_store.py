@@ -8,13 +8,13 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
+from cf_checker import cf_check
 
 import l96closure as lc
 from l96closure import store
@@ -384,22 +384,6 @@ def test_file_is_closed_after_reading(tmp_path: Path) -> None:
 
 # The CF checker
 
-_CHECKER = str(Path(sys.executable).with_name("compliance-checker"))
-
-
-@cache
-def _newest_cf() -> str:
-    """Name the newest CF test up to 1.11 that the installed checker has."""
-    listed = subprocess.run([_CHECKER, "--list-tests"], check=True, capture_output=True, text=True).stdout
-    minor = max(int(m) for m in re.findall(r"cf:1\.(\d+)", listed) if int(m) <= 11)
-    return f"cf:1.{minor}"
-
-
-def _check(path: Path) -> subprocess.CompletedProcess[str]:
-    """Run the checker on one file (of several, its return code hides some); 0 means that there are no errors."""
-    command = [_CHECKER, f"--test={_newest_cf()}", "--criteria=lenient", str(path)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
 
 def test_every_kind_of_file_passes_the_cf_checker(tmp_path: Path) -> None:
     model = lc.TwoScaleLorenz96(K=5, J=4)
@@ -425,7 +409,7 @@ def test_every_kind_of_file_passes_the_cf_checker(tmp_path: Path) -> None:
     for closure in (lc.closures.NoClosure, lc.closures.Polynomial, lc.closures.PolynomialAR1, lc.closures.Analog):
         closure.fit(truth).save(tmp_path / f"{closure.name}.nc")
     for path in sorted(tmp_path.glob("*.nc")):
-        done = _check(path)
+        done = cf_check(path)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "exceptions occurred" not in done.stdout + done.stderr
 
@@ -455,7 +439,7 @@ def test_every_file_of_a_sampling_experiment_passes_the_cf_checker(tmp_path: Pat
     paths = sorted(tmp_path.glob("*.nc"))
     assert [path.stem for path in paths] == ["diagnostics", "generated", "training"]
     for path in paths:
-        done = _check(path)
+        done = cf_check(path)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "exceptions occurred" not in done.stdout + done.stderr
         with netCDF4.Dataset(path) as file:
@@ -467,6 +451,6 @@ def test_cf_checker_would_notice(tmp_path: Path) -> None:
     dataset["time"].attrs = {"units": "parsecs"}
     dataset["z"].attrs = {"standard_name": "no_such_name"}
     _write(dataset, tmp_path / "wrong.nc")
-    done = _check(tmp_path / "wrong.nc")
+    done = cf_check(tmp_path / "wrong.nc")
     assert done.returncode != 0
     assert "no_such_name" in done.stdout

@@ -8,32 +8,14 @@ import numpy as np
 import pytest
 import xarray as xr
 import yaml
-from command_line import Call
+from command_line import BISTABLE, GAUSSIAN, Call
 
 from l96closure import targets
 
 pytestmark = pytest.mark.slow  # whole runs, or many of them
 
 FILES = {"training.nc", "generated.nc", "diagnostics.nc"}
-GAUSSIAN = (
-    "experiment=gaussian",
-    "target.d=7",
-    "target.samples=60",
-    "target.realisations=2",
-    "sampling.chains=6",
-    "sampling.records=5",
-    "sampling.schemes.split={burn_in: 20, thin: 2}",
-    "sampling.schemes.sequential={burn_in: 3, thin: 1}",
-)
 GLOBAL = ("experiment=gaussian_global", *GAUSSIAN[1:])
-BISTABLE = (
-    "experiment=bistable",
-    "target.samples=60",
-    "target.intervals=6",
-    "sampling.chains=6",
-    "sampling.records=5",
-    "sampling.schemes.split={burn_in: 20, thin: 2}",
-)
 NO_REPORT = "stages=[simulate,sample,diagnose]"
 PICTURES = {
     GAUSSIAN: {"rows_and_histograms.png", "convergence.png", "bandwidth.png"},
