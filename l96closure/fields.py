@@ -140,6 +140,14 @@ class Fields:
         """Whether the sites are those of one ring, all alike."""
         return len(self.dim) == 1 and self.periodic in (True, (True,), [True]) and self.neighbourhoods is None
 
+    @property
+    def homogeneous(self) -> tuple[bool, ...]:
+        """Along which dims the grid is periodic and its sites are taken for alike."""
+        dims = len(self.dim)
+        if self.neighbourhoods is not None or self.pool != "auto":
+            return dims * (False,)
+        return dims * (self.periodic,) if isinstance(self.periodic, bool) else tuple(self.periodic)
+
     def around(self, radius: int) -> Neighbourhoods:
         """Return the sites that each site sees within a radius, or its ``neighbourhoods``.
 

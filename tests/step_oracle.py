@@ -81,7 +81,8 @@ def step(tables: Tables, z: F64, kept: Kept, source: Noise) -> tuple[F64, Kept]:
         psi = trend(tables, f)
     memory = kept.memory
     if "noise_fresh" in tables:
-        xi = around_the_ring(tables["noise_fresh"], source.normals(0, z.shape[-1]))
+        white = source.normals(0, z.shape[-1]) @ tables.get("noise_factor", np.eye(z.shape[-1])).T
+        xi = around_the_ring(tables["noise_fresh"], white)
         for lag, taps in enumerate(tables["noise_earlier"]):
             xi = xi + around_the_ring(taps, memory[:, lag])
         if memory.size:

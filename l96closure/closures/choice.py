@@ -51,6 +51,7 @@ _MOST_BINS, _PER_BIN = 12, 1000  # of a second coordinate, and samples in each
 _MOST_TABLES, _NODES = 120, 129  # of all pools of sites together, and of the first coordinate in each
 _TAIL, _BEYOND = 1e-3, 0.5  # share of a predictor on either side, and how far beyond the rest it may lie, in ranges
 _FEWEST = 100  # values that tell an outlier
+_ALONE = np.zeros(1, np.intp)  # labels of one site
 _LEVELS = (np.arange(20) + 0.5) / 20
 
 
@@ -199,25 +200,30 @@ def quantiles(
     """Tabulate the quantiles of residuals (time, K) given :func:`given`, both of each segment; ``labels`` of pools."""
     values, along = np.concatenate(left), np.concatenate(x)
     if along.ndim == 2:
-        return _tabulated(along, values, labels, centres, kernel, rng)
+        return _tabulated(along, values, labels, centres, kernel, rng, float(along.std()))
     tables, levels = [], []
+    number = _bins(min(int(np.bincount(labels).min()) * len(values), centres))
     for pool in range(int(labels.max()) + 1):
         own = labels == pool
         first, second, of = along[:, 0, own].ravel(), along[:, 1, own].ravel(), values[:, own].ravel()
-        bins, medians = _binned(second)
+        bins, medians = _binned(second, number)
         nodes = np.linspace(*_range(first), _NODES)
         if (np.diff(medians) <= 0.0).any() or (np.diff(nodes) <= 0.0).any():
             checks.reject("law.coordinates", "two, one of them of few values", "two that vary, or one alone")
         levels.append(medians)
         for one in bins:
-            some = centres // len(bins)
-            tables.append(_tabulated(first[one, None], of[one, None], np.zeros(1, np.intp), some, kernel, rng, nodes))
+            pairs, spread = (first[one, None], of[one, None]), float(first.std())  # one bandwidth for all bins
+            tables.append(_tabulated(*pairs, _ALONE, centres // len(bins), kernel, rng, spread, nodes))
     return bridge.ConditionalQuantiles.joined(tables, labels, np.array(levels))
 
 
-def _binned(second: F64) -> tuple[list[Index], F64]:
+def _bins(samples: int) -> int:
+    """Return into how many bins of a second coordinate so many samples are sorted."""
+    return min(max(samples // _PER_BIN, 2), _MOST_BINS)
+
+
+def _binned(second: F64, number: int) -> tuple[list[Index], F64]:
     """Sort samples into bins of a second coordinate (n,); return the samples of each, and the medians."""
-    number = min(max(second.size // _PER_BIN, 2), _MOST_BINS)
     bins = np.array_split(np.argsort(second, kind="stable"), number)
     return bins, np.array([np.median(second[one]) for one in bins])
 
@@ -229,15 +235,16 @@ def _tabulated(
     centres: int,
     kernel: bridge.Kernel,
     rng: np.random.Generator | int,
+    spread: float,
     nodes: F64 | None = None,
 ) -> bridge.ConditionalQuantiles:
-    """Tabulate the quantiles of values (n, K) given one coordinate (n, K)."""
+    """Tabulate the quantiles of values (n, K) given one coordinate (n, K), the bandwidth being in units of a spread."""
     K = labels.size
     fitted = bridge.fit(
         np.concatenate([x, values], axis=1),
         kernel,
         [[k] for k in range(K)] * 2,
-        np.repeat([x.std(), values.std()], K),
+        np.repeat([spread, values.std()], K),
         components=range(K, 2 * K),
         shared=labels.tolist(),
         centres=min(max(centres, 2), len(x) * int(np.bincount(labels).min())),
@@ -285,7 +292,7 @@ def _can_be_second(record: Record, name: str) -> bool:
     pools = [values[:, labels == pool].ravel() for pool in range(int(labels.max()) + 1)]
     if min(one.size for one in pools) < 2 * _PER_BIN or _MOST_BINS * len(pools) > _MOST_TABLES:
         return False
-    return all(bool((np.diff(_binned(one)[1]) > 0.0).all()) for one in pools)
+    return all(bool((np.diff(_binned(one, _MOST_BINS)[1]) > 0.0).all()) for one in pools)
 
 
 def _held_out(x: F64, left: F64, kernel: bridge.Kernel, rng: np.random.Generator | int) -> float:
@@ -294,7 +301,7 @@ def _held_out(x: F64, left: F64, kernel: bridge.Kernel, rng: np.random.Generator
     learned, judged = stretch % 2 == 0, stretch % 2 == 1
     with warnings.catch_warnings():  # the law that is taken in the end warns for itself
         warnings.simplefilter("ignore", bridge.AccuracyWarning)
-        law = [_pooled(x[learned])], [_pooled(left[learned])], np.zeros(1, np.intp)
+        law = [_pooled(x[learned])], [_pooled(left[learned])], _ALONE
         of = quantiles(*law, _TRIALS, kernel, rng)
     every = max(1, judged.sum() * left.shape[1] // _TRIALS)
     where, wanted = (np.ascontiguousarray(_pooled(values[judged])[::every]) for values in (x, left))

@@ -155,7 +155,16 @@ def _law_variables(law: DrivenLaw, sites: int) -> xr.Dataset:
 
 def _noise_variables(pattern: Pattern) -> dict[str, Any]:
     parts = np.stack([pattern.reflection.real, pattern.reflection.imag], axis=-1)
-    return {
+    factor = (
+        {}
+        if pattern.factor is None
+        else {
+            "noise_factor": _named(
+                ("noise_site", "white_site"), pattern.factor, "what makes white noise correlated in space"
+            )
+        }
+    )
+    return factor | {
         "reflection": _named(
             ("mode", "order", "complex_part"), parts, "reflection coefficients of the noise at a wavenumber"
         ),
@@ -279,7 +288,10 @@ def _pattern(parts: Parts, sites: int) -> Pattern:
         checks.reject("reflection.shape, noise_power.size", (both.shape, power.size), f"of 1 or {modes} wavenumbers")
     if (power < 0.0).any() or not np.isclose(power.sum(), 1.0):
         checks.reject("noise_power", power.tolist(), ">= 0 and a sum of 1")
-    return Pattern(both[..., 0] + 1j * both[..., 1], power, sites)
+    factor = parts.array("noise_factor", "noise_site", "white_site") if "noise_factor" in parts else None
+    if factor is not None and (factor.shape != (sites, sites) or np.triu(factor, 1).any() or power.size > 1):
+        checks.reject("noise_factor.shape", factor.shape, f"({sites}, {sites}), lower triangular, beside a power of 1")
+    return Pattern(both[..., 0] + 1j * both[..., 1], power, sites, factor)
 
 
 def _past(parts: Parts, features: Features, sites: int) -> Past | None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from l96closure import checks
 from l96closure.bridge.look_up import LookUp
 from l96closure.closures.features import Scale
 from l96closure.closures.trend import Terms
@@ -88,7 +89,14 @@ class Tables(NamedTuple):
         Returns
         -------
         Tables
+
+        Raises
+        ------
+        ValueError
+            The noise has correlations that compiled code cannot make: of pairs of sites on a grid that is no ring.
         """
+        if "noise_factor" in tables:
+            checks.reject("noise_factor", tables["noise_factor"].shape, "none, for compiled code")
         none, numbers = np.empty(0), np.arange(sites, dtype=np.intp)
         neighbour = np.ascontiguousarray(tables.get("neighbour", numbers[:, None]), np.intp)
         ranges = tables.get("range", np.empty((0, 2)))

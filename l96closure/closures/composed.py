@@ -275,8 +275,9 @@ class Composed:
         belongs to level b of group g, linear between levels and held at their ends, the sites then being of groups; or
         ``log_variance`` (degree + 1,) on ``log_variance_range`` (2,) of the coordinate. Of the noise ``noise_earlier``
         (p, T), circular kernels in space of its last values, the last first, and ``noise_fresh``, of white noise, whose
-        taps belong to the sites ``noise_earlier_offset`` and ``noise_fresh_offset`` to the left. ``conserve`` (),
-        whether the mean over the sites is taken off; ``coarse_dt`` () with memory.
+        taps belong to the sites ``noise_earlier_offset`` and ``noise_fresh_offset`` to the left; perhaps
+        ``noise_factor`` (K, K), which white noise is multiplied by before. ``conserve`` (), whether the mean over the
+        sites is taken off; ``coarse_dt`` () with memory.
 
         Raises
         ------

@@ -74,7 +74,7 @@ def without_trend(
 
 def _is_filtered(record: Record, options: Trend | Regressor) -> bool:
     fields = record.fields
-    alike = fields.ring and fields.pool == "auto" and 2 < fields.sites <= LARGEST_RING
+    alike = fields.homogeneous == (True,) and 2 < fields.sites <= LARGEST_RING
     return alike and (not isinstance(options, Trend) or options.filtered)
 
 
@@ -132,7 +132,8 @@ def driven(of: Distribution, x: list[F64], residual: Residual, noise: Noise, rec
         parts = [zip(found, times, strict=True) for times in blocks(record.series, first)]
         found = [one[:, times - first] for part in parts for one, times in part if times.size]
     series, spread = zip(*found, strict=True)
-    return DrivenLaw(of, fit_pattern(series, noise, record.fields.ring and record.fields.pool == "auto", spread))
+    fields = record.fields
+    return DrivenLaw(of, fit_pattern(series, noise, fields.homogeneous, fields.shape, spread))
 
 
 def _bridge(

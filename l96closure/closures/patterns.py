@@ -7,9 +7,9 @@ On a ring the noise x_k(n) is autoregressive in each wavenumber m,
 with the transform W_m of white noise; so any covariance in space and any autocorrelation of p steps can be met. The
 coefficients are found by Burg's method (1967; see Kay & Marple 1981, Proc. IEEE 69, 1380-1419), whose reflection
 coefficients are less than 1 in size whatever the data: every mode is stable. The variances of all modes are scaled
-together so that a site's is 1. The memory is that of the noise times the spread it is given, hence of the residual it
-makes: where a residual is large it forgets faster than where it is small, and one memory of all the noise would be too
-long for what counts. A step is made in space, as circular convolutions with the transforms of a_m,l and
+together so that a site's is 1. Errors count by the spread that the noise is given, hence as they do in the residual it
+makes: where a residual is large it forgets faster than where it is small, and a memory of all the noise alike would be
+too long for what counts. A step is made in space, as circular convolutions with the transforms of a_m,l and
 sqrt(e_m). Where nothing is won by coefficients for each wavenumber, and on large rings, a_l are those of all sites
 together, and the colour alone differs by wavenumber, on large rings by a kernel that is cut off; on other grids the
 sites are independent.
@@ -17,6 +17,7 @@ sites are independent.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,16 +29,21 @@ from l96closure import checks
 from l96closure.closures.state import State
 from l96closure.compiled import cached
 
-__all__ = ["LARGEST_RING", "Noise", "Pattern", "fit_pattern"]
+__all__ = ["LARGEST_GRID", "LARGEST_RING", "Noise", "Pattern", "fit_pattern"]
 
 F64 = npt.NDArray[np.float64]
 C128 = npt.NDArray[np.complex128]
 Index = npt.NDArray[np.intp]
 
+LARGEST_GRID = 1024
+"""Sites of a grid other than a ring on which the noise may be correlated; on larger ones they are independent."""
+
 LARGEST_RING = 64
 """Sites of a ring on which every wavenumber has coefficients of its own; larger ones have kernels that are cut off."""
 
 _WORTHWHILE = 0.005  # log-likelihood per value that coefficients for each wavenumber must win
+_BLOCKS = 20  # of time, whose differences tell the error of a correlation
+_LEAST_SHRUNK = 1e-9  # so that a matrix of correlations has a factor
 _REACH = 24  # sites on either side to which the colour of larger rings reaches
 
 
@@ -48,7 +54,9 @@ class Noise:
     Parameters
     ----------
     order : of the autoregression in time, >= 0; 0 is fresh noise at every step.
-    coloured : whether the noise is correlated in space, where the sites are those of a ring; else they are independent.
+    coloured : whether the noise is correlated in space: by wavenumber on a ring, by the correlations of all pairs of
+        sites on other grids of up to :data:`~l96closure.closures.patterns.LARGEST_GRID` sites. Else the sites are
+        independent.
 
     Raises
     ------
@@ -73,13 +81,16 @@ class Pattern:
     reflection : coefficients of each order (M, p), complex and less than 1 in size: for each of the wavenumbers
         0, ... K // 2 of a ring, or (1, p) for all together.
     power : part of each wavenumber in the variance of a site (K // 2 + 1,), both signs together; (1,) for independent
-        sites. They add up to 1.
+        sites, and on grids that are no ring. They add up to 1.
     sites : K.
+    factor : lower triangular (K, K), which times white noise is as correlated as the sites are; None on rings, and for
+        independent sites.
     """
 
     reflection: C128
     power: F64
     sites: int
+    factor: F64 | None = None
     _earlier: tuple[F64, Index] = field(init=False, repr=False)
     _fresh: tuple[F64, Index] = field(init=False, repr=False)
 
@@ -111,15 +122,25 @@ class Pattern:
         Returns
         -------
         ``noise_earlier`` (p, T) and ``noise_fresh`` (T',), whose taps belong to the sites that lie
-        ``noise_earlier_offset`` (T,) and ``noise_fresh_offset`` (T',) to the left.
+        ``noise_earlier_offset`` (T,) and ``noise_fresh_offset`` (T',) to the left; perhaps ``noise_factor`` (K, K), by
+        which white noise is multiplied before.
         """
         (earlier, offsets), (fresh, of_fresh) = self._earlier, self._fresh
-        return {
+        tables = {
             "noise_earlier": earlier,
             "noise_earlier_offset": offsets,
             "noise_fresh": fresh,
             "noise_fresh_offset": of_fresh,
         }
+        return tables if self.factor is None else tables | {"noise_factor": self.factor}
+
+    def _correlated(self, white: F64) -> F64:
+        """Return white noise (draw, member, K) as correlated as the sites are."""
+        if self.factor is None:
+            return white
+        out = np.empty_like(white)
+        _multiply(self.factor, white.reshape(-1, self.sites), out.reshape(-1, self.sites))
+        return out
 
     def initial(self, state: State) -> F64:
         """Draw the last p values from their stationary distribution.
@@ -132,7 +153,7 @@ class Pattern:
         -------
         (member, p, K), the last first.
         """
-        normals = state.normals(max(self.order, 1), self.sites)
+        normals = self._correlated(state.normals(max(self.order, 1), self.sites))
         coefficients, innovation = _coefficients(self.reflection)
         spread = np.sqrt(innovation * self._variance()[:, None])
         coloured = self.power.size > 1
@@ -158,7 +179,7 @@ class Pattern:
         -------
         The noise (member, K), and the last p values (member, p, K) to remember next.
         """
-        fresh = state.normals(1, self.sites)[0]
+        fresh = self._correlated(state.normals(1, self.sites))[0]
         value = np.empty_like(fresh)
         _advance(state.memory, fresh, *self._earlier, *self._fresh, value)
         if not self.order:
@@ -177,6 +198,16 @@ def _advance(memory: F64, fresh: F64, earlier: F64, of_earlier: Index, kernel: F
             for lag in range(earlier.shape[0]):
                 for i in range(earlier.shape[1]):
                     total += earlier[lag, i] * memory[n, lag, k - of_earlier[i]]
+            out[n, k] = total
+
+
+@cached
+def _multiply(factor: F64, white: F64, out: F64) -> None:
+    for n in range(white.shape[0]):  # not by BLAS, whose bits depend on how many members there are
+        for k in range(factor.shape[0]):
+            total = 0.0
+            for j in range(k + 1):
+                total += factor[k, j] * white[n, j]
             out[n, k] = total
 
 
@@ -214,14 +245,21 @@ def _coefficients(reflection: C128) -> tuple[list[C128], F64]:
     return found, innovation
 
 
-def fit_pattern(series: Sequence[F64], options: Noise, ring: bool, spread: Sequence[F64] | None = None) -> Pattern:
+def fit_pattern(
+    series: Sequence[F64],
+    options: Noise,
+    alike: tuple[bool, ...],
+    shape: tuple[int, ...] | None = None,
+    spread: Sequence[F64] | None = None,
+) -> Pattern:
     """Fit the autoregression to series of the noise.
 
     Parameters
     ----------
     series : of each segment (time, K), of variance 1 or nearly so; its mean is taken off.
     options : order and colour.
-    ring : whether the sites are those of a ring, all alike.
+    alike : along which axes of the grid it is periodic and all sites are alike; of a ring the only one.
+    shape : of the grid, whose K sites are numbered with the last axis first; None is (K,).
     spread : what the noise is multiplied by at each time and site, in series like those; None is 1 everywhere.
 
     Returns
@@ -234,39 +272,103 @@ def fit_pattern(series: Sequence[F64], options: Noise, ring: bool, spread: Seque
         The segments are too short for the order.
     """
     sites = series[0].shape[1]
+    shape = (sites,) if shape is None else shape
     spread = [np.ones_like(one) for one in series] if spread is None else spread
     usable = [(one - one.mean(), of) for one, of in zip(series, spread, strict=True) if len(one) > options.order]
     if sum(len(one) - options.order for one, _ in usable) < 10 * (options.order + 1):
         checks.reject("noise.order", options.order, "at most a tenth of the times of the training data")
-    made = [one * of for one, of in usable]
-    together = _burg([one.astype(np.complex128) for one in made], options.order, True)
-    if not (options.coloured and ring and sites > 2):
+    noise = [one for one, _ in usable]
+    together = _burg_of_all(noise, [of for _, of in usable], options.order)
+    ring = alike == (True,)
+    if not options.coloured or sites < (3 if ring else 2) or (not ring and sites > LARGEST_GRID):
         return Pattern(together, np.ones(1), sites)
-    power = sum((np.abs(np.fft.rfft(one, axis=1)) ** 2).sum(axis=0) for one, _ in usable)
+    if not ring:
+        factor: F64 = np.linalg.cholesky(_correlations(np.concatenate(noise), shape, alike)).astype(np.float64)
+        return Pattern(together, np.ones(1), sites, factor)
+    modes = [np.fft.rfft(one, axis=1) for one in noise]
+    power = sum((np.abs(one) ** 2).sum(axis=0) for one in modes)
     power = power * np.where(_real(sites), 1.0, 2.0)
     share = np.asarray(power / power.sum())
     if sites > LARGEST_RING:
         return Pattern(together, share, sites)
-    reflection = _burg([np.fft.rfft(one, axis=1) for one in made], options.order, False)
+    reflection = _burg_of_modes(modes, options.order)
     reflection[_real(sites)] = reflection[_real(sites)].real
-    unexplained = [_coefficients(one)[1][:, -1] for one in (together, reflection)]
+    plain = _burg_of_all(noise, [np.ones_like(one) for one in noise], options.order)
+    unexplained = [_coefficients(one)[1][:, -1] for one in (plain, reflection)]
     won = 0.5 * np.log(unexplained[0] / unexplained[1]) @ np.where(_real(sites), 1.0, 2.0) / sites
     return Pattern(reflection if won > _WORTHWHILE else together, share, sites)
 
 
-def _burg(series: Sequence[C128], order: int, together: bool) -> C128:
-    """Reflection coefficients (M, order) of the columns of series (time, M); one row for all if ``together``."""
+def _correlations(noise: F64, shape: tuple[int, ...], alike: tuple[bool, ...]) -> F64:
+    """Estimate the correlations of all pairs of sites (K, K) of a grid from noise (time, K).
+
+    They are shrunk towards 0 by the part of their squares, summed, that is estimated to be their errors': what the
+    differences among blocks of time leave in their mean.
+    """
+    found = [_covariances(part, shape, alike) for part in np.array_split(noise, min(_BLOCKS, len(noise) // 2))]
+    blocks = np.stack(found)
+    mean = blocks.mean(axis=0)
+    spread = np.sqrt(np.diag(mean))
+    scale = np.outer(spread, spread)
+    correlation, error = mean / scale, (blocks / scale).var(axis=0, ddof=1) / len(blocks)
+    off = ~np.eye(len(mean), dtype=bool)
+    squares = float((correlation[off] ** 2).sum())
+    shrunk = min(max(float(error[off].sum()) / squares, _LEAST_SHRUNK), 1.0) if squares > 0.0 else 1.0
+    result: F64 = np.where(off, (1.0 - shrunk) * correlation, 1.0)
+    return result
+
+
+def _covariances(noise: F64, shape: tuple[int, ...], alike: tuple[bool, ...]) -> F64:
+    """Return the mean products of all pairs of sites (K, K), over time and over the axes on which sites are alike."""
+    field = noise.reshape(-1, *shape)
+    axes = [axis + 1 for axis, same in enumerate(alike) if same]
+    others = [axis for axis in range(1, field.ndim) if axis not in axes]
+    moved = np.transpose(field, (0, *axes, *others))
+    lengths = moved.shape[1 : 1 + len(axes)]
+    periods, rest = math.prod(lengths), math.prod(moved.shape[1 + len(axes) :])
+    if not axes:
+        products: F64 = noise.T @ noise / len(noise)
+        return products
+    modes = np.fft.fftn(moved, axes=tuple(range(1, 1 + len(axes)))).reshape(-1, periods, rest)
+    power = np.einsum("tpa,tpb->pab", modes.conj(), modes, optimize=True) / (len(noise) * periods)
+    apart = np.fft.ifftn(power.reshape(*lengths, rest, rest), axes=tuple(range(len(axes)))).real
+    # Of sites p and q along these axes the one has the offset q - p of the other.
+    place = np.stack(np.unravel_index(np.arange(periods), lengths), axis=-1)
+    offset = (place[None] - place[:, None]) % np.array(lengths)
+    pairs = apart[tuple(np.moveaxis(offset, -1, 0))]  # (p, q, a, b)
+    number = np.arange(noise.shape[1]).reshape(shape)
+    number = np.transpose(number, [axis - 1 for axis in (*axes, *others)]).reshape(periods, rest)
+    out = np.empty((noise.shape[1], noise.shape[1]))
+    out[number[:, None, :, None], number[None, :, None, :]] = pairs
+    return out
+
+
+def _burg_of_all(series: Sequence[F64], spread: Sequence[F64], order: int) -> C128:
+    """Reflection coefficients (1, order) of all columns of series (time, K) together.
+
+    Errors of a prediction count by the spread at the time it is made for, and at the one that it is made from.
+    """
+    forward, backward, found = list(series), list(series), np.empty((1, order), np.complex128)
+    for i in range(order):
+        ahead, behind = [one[1:] for one in forward], [one[:-1] for one in backward]
+        weight = [one[i + 1 :] * one[: -i - 1] for one in spread]
+        product = sum(float((w * f * b).sum()) for w, f, b in zip(weight, ahead, behind, strict=True))
+        size = sum(float((w * (f**2 + b**2)).sum()) for w, f, b in zip(weight, ahead, behind, strict=True))
+        k = found[0, i] = 2.0 * product / max(size, np.finfo(np.float64).tiny)
+        forward = [f - k.real * b for f, b in zip(ahead, behind, strict=True)]
+        backward = [b - k.real * f for f, b in zip(ahead, behind, strict=True)]
+    return found
+
+
+def _burg_of_modes(series: Sequence[C128], order: int) -> C128:
+    """Reflection coefficients (M, order) of each column of series (time, M)."""
     forward, backward = list(series), list(series)
-    found = []
-    for _ in range(order):
+    found = np.empty((series[0].shape[1], order), np.complex128)
+    for i in range(order):
         ahead, behind = [one[1:] for one in forward], [one[:-1] for one in backward]
         product = sum((f * b.conj()).sum(axis=0) for f, b in zip(ahead, behind, strict=True))
         size = sum((np.abs(f) ** 2 + np.abs(b) ** 2).sum(axis=0) for f, b in zip(ahead, behind, strict=True))
-        size = np.maximum(size, np.finfo(np.float64).tiny)  # a wavenumber in which there is nothing has no memory
-        k = 2.0 * np.sum(product) / np.sum(size) if together else 2.0 * product / size
-        k = np.broadcast_to(k.real if together else k, series[0].shape[1:])
-        found.append(k)
+        k = found[:, i] = 2.0 * product / np.maximum(size, np.finfo(np.float64).tiny)  # of nothing there is no memory
         forward = [f - k * b for f, b in zip(ahead, behind, strict=True)]
         backward = [b - k.conj() * f for f, b in zip(ahead, behind, strict=True)]
-    reflection = np.stack(found, axis=1) if found else np.empty((series[0].shape[1], 0), np.complex128)
-    return reflection[:1] if together else reflection
+    return found

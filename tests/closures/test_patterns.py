@@ -152,7 +152,7 @@ def test_the_fit_finds_the_process_again(order: int, coloured: bool, K: int) -> 
     """From two segments of a long series: power and reflection coefficients, each in standard errors."""
     pattern, times = known(order, coloured, K), 8000
     x = np.concatenate([drawn(pattern, 1, times, seed=seed)[:, 0] for seed in (2, 3)])
-    found = fit_pattern([x[:times], x[times:]], Noise(order, coloured), ring=True)
+    found = fit_pattern([x[:times], x[times:]], Noise(order, coloured), alike=(True,))
     assert found.reflection.shape == (pattern.reflection.shape if order else (1, 0))  # nothing to tell apart
     assert found.power.shape == pattern.power.shape
     # Of an autoregression's reflection coefficients the last has variance (1 - |k|^2) / n, those before it no less
@@ -174,7 +174,7 @@ def test_wavenumbers_that_remember_alike_share_their_coefficients() -> None:
     """The colour is theirs alone; the step is cheaper by as many taps as there are sites."""
     of_each = known(3, True, 8)
     alike = Pattern(np.repeat(of_each.reflection[:1], 5, axis=0), of_each.power, 8)
-    found = fit_pattern([drawn(alike, 1, 8000, seed=4)[:, 0]], Noise(3), ring=True)
+    found = fit_pattern([drawn(alike, 1, 8000, seed=4)[:, 0]], Noise(3), alike=(True,))
     assert found.reflection.shape == (1, 3)
     assert found.power.size == 5
     memory = np.abs(tables_covariance(alike)[:, 0]).sum() * 2.0
@@ -187,7 +187,7 @@ def tables_covariance(pattern: Pattern) -> F64:
     return np.fft.irfft2(np.abs(transform) ** 2, (2 * LONG, pattern.sites))[:LAGS]
 
 
-def test_the_memory_is_that_of_the_noise_times_its_spread() -> None:
+def test_errors_of_the_memory_count_by_the_spread() -> None:
     """Noise that forgets fast where it counts: what it is multiplied by there decides."""
     rng, times = np.random.default_rng(5), 20_000
     active = (np.arange(times) // 500 % 2 == 1)[:, None]
@@ -195,18 +195,20 @@ def test_the_memory_is_that_of_the_noise_times_its_spread() -> None:
     x = rng.standard_normal((times, 4))
     for t in range(1, times):
         x[t] = kept[t] * x[t - 1] + np.sqrt(1.0 - kept[t] ** 2) * x[t]
-    memories = [fit_pattern([x], Noise(1), True, of).reflection.real for of in (None, [spread], [7.0 * spread])]
-    product = x * np.broadcast_to(spread, x.shape)
-    expected = (product[1:] * product[:-1]).sum() / (product**2).sum()
-    np.testing.assert_allclose(memories[1], expected, rtol=2e-3)
+    memories = [
+        fit_pattern([x], Noise(1), (True,), spread=of).reflection.real for of in (None, [spread], [7.0 * spread])
+    ]
+    weight = spread[1:] * spread[:-1]
+    expected = 2.0 * (weight * x[1:] * x[:-1]).sum() / (weight * (x[1:] ** 2 + x[:-1] ** 2)).sum()
+    np.testing.assert_allclose(memories[1], expected, rtol=1e-3)  # but for the mean, which is taken off
     np.testing.assert_allclose(memories[2], memories[1], rtol=1e-12)
     assert abs(expected - 0.5) < 0.02 < memories[0].min() - 0.6
 
 
 def test_what_is_not_coloured_takes_the_sites_for_independent_and_a_line_is_never_coloured() -> None:
     x = drawn(known(3, True, 8), 1, 3000)[:, 0]
-    for options, ring in ((Noise(3, False), True), (Noise(3, True), False)):
-        found = fit_pattern([x], options, ring)
+    for options, alike in ((Noise(3, False), (True,)), (Noise(3, False), (False,))):
+        found = fit_pattern([x], options, alike)
         assert found.power.size == 1
         assert found.tables()["noise_fresh"].shape == (1,)
 
@@ -226,7 +228,7 @@ def test_what_is_not_coloured_takes_the_sites_for_independent_and_a_line_is_neve
 def test_any_data_make_a_stable_process_of_variance_one(case: tuple[int, bool, F64]) -> None:
     order, coloured, x = case
     x = x + 1e-3 * np.random.default_rng(0).standard_normal(x.shape)  # a constant has no memory to speak of
-    pattern = fit_pattern([x], Noise(order, coloured), ring=True)
+    pattern = fit_pattern([x], Noise(order, coloured), alike=(True,))
     assert (np.abs(pattern.reflection) < 1.0).all()
     assert pattern.power.sum() == pytest.approx(1.0)
     earlier = pattern.tables()["noise_earlier"]
@@ -252,7 +254,7 @@ def test_burg_finds_an_autoregression_from_few_values(order: int) -> None:
         for t in range(order, x.size):
             x[t] = coefficients @ x[t - order : t][::-1] + noise[t]
         x = x[500:, None]
-        found = fit_pattern([x], Noise(order), ring=True).tables()["noise_earlier"][:, 0]
+        found = fit_pattern([x], Noise(order), alike=(True,)).tables()["noise_earlier"][:, 0]
         # error of one-step predictions over a long new record, less that of the truth, in parts of the noise's variance
         y = np.zeros(4000)
         fresh = rng.standard_normal(y.size)
@@ -326,7 +328,7 @@ def test_bad_options_are_named(arguments: dict[str, Any], message: str) -> None:
 
 def test_a_record_too_short_for_the_order_and_unstable_noise_are_refused() -> None:
     with pytest.raises(ValueError, match=r"^noise\.order = 8 .* a tenth of the times"):
-        fit_pattern([np.random.default_rng(0).standard_normal((97, 3))], Noise(8), ring=True)
+        fit_pattern([np.random.default_rng(0).standard_normal((97, 3))], Noise(8), alike=(True,))
     with pytest.raises(ValueError, match=r"^reflection = 1\.0 .* less than 1"):
         Pattern(np.ones((1, 1), np.complex128), np.ones(1), 3)
 
@@ -334,7 +336,7 @@ def test_a_record_too_short_for_the_order_and_unstable_noise_are_refused() -> No
 def test_segments_are_not_tied_to_each_other() -> None:
     """Two segments with nothing in common at their joint: the same as either alone, where they are the same."""
     x = drawn(known(3, True, 5), 1, 400)[:, 0]
-    once, twice = (fit_pattern([x] * n, Noise(3), ring=True) for n in (1, 2))
+    once, twice = (fit_pattern([x] * n, Noise(3), alike=(True,)) for n in (1, 2))
     np.testing.assert_allclose(once.reflection, twice.reflection, rtol=0, atol=1e-12)
     np.testing.assert_allclose(once.power, twice.power, rtol=0, atol=1e-12)
 
@@ -350,3 +352,74 @@ def test_a_closure_fitted_to_its_own_draws_has_the_same_noise() -> None:
     closure = lc.closures.PolynomialAR1.fit(truth, noise=Noise(1, True))
     limit = largest_of(2 * pattern.reflection.size) * np.sqrt(4.0 / 3000)
     assert np.abs(closure.law.pattern.reflection - pattern.reflection).max() < limit
+
+
+def of_a_grid(shape: tuple[int, ...], alike: tuple[bool, ...]) -> F64:
+    """Return correlations (K, K) of sites of a grid that are alike along some axes: of sums of shifted white noise."""
+    rng = np.random.default_rng([*shape, *alike])
+    K = int(np.prod(shape))
+    axes = [axis for axis, same in enumerate(alike) if same]
+    response = np.zeros((K, *shape, K))
+    varying = [range(1) if same else range(size) for same, size in zip(alike, shape, strict=True)]
+    shifts = [range(size) if same else range(1) for same, size in zip(alike, shape, strict=True)]
+    for n, first in enumerate(np.ndindex(*(len(one) for one in varying))):
+        kernel = rng.standard_normal(shape) * np.exp(-np.arange(K).reshape(shape) / 4.0)
+        for m, shift in enumerate(np.ndindex(*(len(one) for one in shifts))):
+            response[n, ..., m] = np.roll(kernel, [shift[axis] for axis in axes], axes)
+        assert len(first) == len(shape)
+    flat = np.moveaxis(response, 0, -1).reshape(K, -1) + 0.0
+    covariance = flat @ flat.T + 0.05 * np.eye(K)
+    spread = np.sqrt(np.diag(covariance))
+    return covariance / np.outer(spread, spread)
+
+
+GRIDS = {
+    "levels": ((6,), (False,)),
+    "a plane that is a ring in both": ((4, 5), (True, True)),
+    "levels of a ring": ((3, 6), (False, True)),
+    "a ring of levels": ((6, 3), (True, False)),
+    "a plane with edges": ((3, 4), (False, False)),
+}
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_on_any_grid_the_correlations_of_sites_are_found_and_drawn(name: str) -> None:
+    shape, alike = GRIDS[name]
+    expected, K, members = of_a_grid(shape, alike), int(np.prod(shape)), 24
+    pattern = Pattern(np.array([[0.6 + 0j]]), np.ones(1), K, np.linalg.cholesky(expected))
+    series = drawn(pattern, members, 3000, seed=1)
+    found = []
+    for member in range(members):
+        of = fit_pattern([series[:, member]], Noise(1), alike, shape).factor
+        assert of is not None
+        found.append(of @ of.T)
+    off = np.triu_indices(K, 1)
+    estimates = np.array(found)[:, *off]
+    error = estimates.std(axis=0, ddof=1) / members**0.5
+    distinct = np.unique(expected[off].round(10)).size  # of sites that are alike, the same correlation many times over
+    limit = float(stats.t.isf(0.5 * (1.0 - 0.99 ** (1.0 / distinct)), members - 1))
+    assert (np.abs(estimates.mean(axis=0) - expected[off]) / error).max() < limit
+    # And what is drawn: at one time and from one to the next, over many members.
+    x = drawn(pattern, 4000, 3, seed=2)
+    for lag, kept in ((0, 1.0), (1, 0.6), (2, 0.36)):
+        products = x[0].T @ x[lag] / 4000
+        error = np.sqrt((1.0 + (kept * expected) ** 2) / 4000)
+        assert (np.abs(products - kept * expected) / error).max() < largest_of(K * (K + 1) // 2)
+
+
+def test_few_times_leave_sites_nearly_independent_and_large_grids_quite() -> None:
+    white = np.random.default_rng(6).standard_normal((60, 40))
+    factor = fit_pattern([white], Noise(0), (False,)).factor
+    assert factor is not None
+    assert np.abs(np.triu((factor @ factor.T), 1)).max() < 0.05  # the largest of the sample's is 0.5
+    assert fit_pattern([np.ones((30, 1100)) * white[:30, :1]], Noise(0), (False,)).factor is None
+
+
+def test_bits_on_a_grid_do_not_depend_on_the_other_members() -> None:
+    pattern = Pattern(np.array([[0.5 + 0j]]), np.ones(1), 6, np.linalg.cholesky(of_a_grid((6,), (False,))))
+    together, alone = drawn(pattern, 5, 4), begin(1, 0, member=3)
+    alone = alone._replace(memory=pattern.initial(alone))
+    for n in range(4):
+        x = alone.memory[:, 0]
+        np.testing.assert_array_equal(x[0], together[n, 3])
+        _, alone = step(pattern, alone)

@@ -98,7 +98,9 @@ def _law(law: FittedLaw, coordinates: tuple[str, ...]) -> str:
 
 
 def _noise(pattern: Pattern) -> str:
-    colour = "correlated in space" if pattern.power.size > 1 else "independent at every site"
+    colour = (
+        "correlated in space" if pattern.power.size > 1 or pattern.factor is not None else "independent at every site"
+    )
     return f"autoregressive of order {pattern.order}, {colour}" if pattern.order else f"fresh at every step, {colour}"
 
 
