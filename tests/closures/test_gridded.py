@@ -593,3 +593,35 @@ def test_dates_count_in_seconds(closure: str, calendar: str) -> None:
     )
     assert of_dates.coarse_dt == 1200.0
     assert same(draw(of_dates, z[:3]), draw(of_numbers, z[:3]))
+
+
+@pytest.mark.parametrize("name", ["normal", "lognormal"])
+def test_what_is_left_at_two_levels_is_drawn_as_correlated_as_it_was(name: str, tmp_path: Path) -> None:
+    """A column, whose residuals have memory, and correlations as the data have."""
+    rng, times, levels = np.random.default_rng(11), 6000, 5
+    white = rng.standard_normal((times, levels))
+    distance = np.abs(np.subtract.outer(np.arange(levels), np.arange(levels)))
+    noise_of = white @ np.linalg.cholesky(np.exp(-distance / 4.0)).T
+    for t in range(1, times):
+        noise_of[t] = 0.5 * noise_of[t - 1] + np.sqrt(0.75) * noise_of[t]
+    z = rng.standard_normal((times, levels))
+    left = noise_of if name == "normal" else np.exp(0.5 * noise_of)
+    data = xr.Dataset(
+        {"z": (("time", "lev"), z), "psi": (("time", "lev"), z**2 + left * np.linspace(1.0, 1.5, levels))},
+        coords={"time": 600.0 * np.arange(times)},
+    )
+    fields = lc.Fields(dim=("lev",), radius=0, lags=(), periodic=False, pool=())
+    SchrodingerBridge.fit(data, fields, trend=Trend(2, 1), noise=Noise(1)).save(tmp_path / "column.nc")
+    closure: Any = lc.closures.load(tmp_path / "column.nc")
+    members = 4000
+    state, drawn = closure.init(z[:members], rng=5), np.empty((2, members, levels))
+    for n in range(2):
+        psi, state = closure.step(z[:members], state)
+        drawn[n] = psi - z[:members] ** 2
+    found, expected = np.corrcoef(drawn[0], rowvar=False), np.corrcoef(left, rowvar=False)
+    # both estimated: 4000 members, and 6000 times of which 0.75 / 1.25 are independent; twice that for skewed values
+    error = (1.0 - expected**2) * np.sqrt(1.0 / members + 1.25 / 0.75 / times) * (1.0 if name == "normal" else 2.0)
+    off = ~np.eye(levels, dtype=bool)
+    assert (np.abs(found - expected)[off] / error[off]).max() < 4.0
+    memory = [np.corrcoef(drawn[0][:, k], drawn[1][:, k])[0, 1] for k in range(levels)]
+    np.testing.assert_allclose(memory, 0.5 if name == "normal" else np.expm1(0.125) / np.expm1(0.25), atol=0.05)
