@@ -154,6 +154,7 @@ class TestTrend:
             found = closure.trend.of_series(one[:, None], np.arange(1, 200))
             np.testing.assert_allclose(found, psi[1:], rtol=0, atol=1e-5)
 
+    @pytest.mark.filterwarnings("ignore:the table of conditional quantiles")  # of 28 samples
     @pytest.mark.parametrize("times", [2, 3, 4, 5, 7, 9, 12, 19])
     @pytest.mark.parametrize("lags", [(), (1, 3)])
     def test_few_times_are_refused_or_learned_from(self, times: int, lags: tuple[int, ...]) -> None:

@@ -236,7 +236,7 @@ def test_the_settings_of_a_closure_are_what_fit_does_without_arguments(composed:
     settings = Settings.from_config(composed(f"closure={name}")).closure_arguments
     assert set(defaults) - set(settings) <= set(NO_SETTINGS["fit"])
     for key, value in settings.items():
-        default = {"noise": defaults.get("noise") or Noise(), "kernel": Kernel(epsilon=0.005)}.get(key, defaults[key])
+        default = {"noise": defaults.get("noise") or Noise(), "kernel": Kernel(epsilon=0.01)}.get(key, defaults[key])
         assert as_plain(value) == as_plain(default), key
 
 
