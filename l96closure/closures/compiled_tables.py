@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from l96closure import checks
 from l96closure.bridge.look_up import LookUp
 from l96closure.closures.features import Scale
 from l96closure.closures.trend import Terms
@@ -44,6 +43,7 @@ class Tables(NamedTuple):
     log_deviation, log_deviation_scale : Chebyshev coefficients of log2 of the standard deviation, the highest first,
         and how its coordinate is scaled.
     look_up, dictionary : table of quantiles, and the dictionary of each site, or group of dictionaries (K,).
+    factor : lower triangular, which makes white noise correlated in space (K, K); (0, 0) where nothing does.
     order : of the autoregression of the noise, p.
     fresh, fresh_offset : weights of white noise in the noise of a step, and how far to the left of a site they are, to
         the right if negative.
@@ -69,6 +69,7 @@ class Tables(NamedTuple):
     log_deviation_scale: Scale
     look_up: LookUp
     dictionary: Index
+    factor: F64
     order: int
     fresh: F64
     fresh_offset: Index
@@ -89,14 +90,7 @@ class Tables(NamedTuple):
         Returns
         -------
         Tables
-
-        Raises
-        ------
-        ValueError
-            The noise has correlations that compiled code cannot make: of pairs of sites on a grid that is no ring.
         """
-        if "noise_factor" in tables:
-            checks.reject("noise_factor", tables["noise_factor"].shape, "none, for compiled code")
         none, numbers = np.empty(0), np.arange(sites, dtype=np.intp)
         neighbour = np.ascontiguousarray(tables.get("neighbour", numbers[:, None]), np.intp)
         ranges = tables.get("range", np.empty((0, 2)))
@@ -129,6 +123,7 @@ class Tables(NamedTuple):
             log_deviation_scale=Scale.of(*tables.get("log_variance_range", np.array([0.0, 1.0]))[:, None]),
             look_up=look_up,
             dictionary=dictionary,
+            factor=np.ascontiguousarray(tables.get("noise_factor", np.empty((0, 0)))),
             order=order,
             fresh=_in_fours(fresh),
             fresh_offset=_in_fours(_signed(tables.get("noise_fresh_offset", none), sites)),

@@ -86,10 +86,23 @@ def _draw_fresh(tables: Tables, block: Block, key: Any, step: Any) -> None:
         first = s * row.stride + row.first
         for e in range(0, N, LANES):
             store(load(block.normal, s * block.normal_stride + e), row.values, first + e)
+        if tables.factor.size:
+            _correlate(tables.factor, block.members, row.values, first)
         close(row, first, N)
     for s in range(at_once):
         place = s * tables.fresh.size
         weigh(tables.fresh, row.values, block.fresh_place, place, 0.0, N, block.fresh, s * block.stride)
+
+
+@part
+def _correlate(factor: F64, M: int, white: F64, first: int) -> None:
+    """Multiply white noise of all sites, which begins at a place, by a lower triangular matrix: the last site first."""
+    for k in range(factor.shape[0] - 1, -1, -1):
+        for m in range(M):
+            total = 0.0
+            for j in range(k + 1):
+                total += factor[k, np.uintp(j)] * white[np.uintp(first + j * M + m)]
+            white[np.uintp(first + k * M + m)] = total
 
 
 @part
