@@ -62,6 +62,25 @@ bench: $(VENV)/.installed-bench ## Measure speed
 	$(BIN)/python benchmarks/closed_loop.py $(ARGS)
 	$(BIN)/python benchmarks/coarse_step.py $(ARGS)
 
+.PHONY: bench-smoke
+bench-smoke: $(VENV)/.installed-bench ## Run every benchmark in small: none is broken (minutes; its figures mean nothing)
+	$(BIN)/python benchmarks/simulator.py --repeats 1
+	$(BIN)/python benchmarks/closure.py --repeats 1
+	$(BIN)/python benchmarks/kernel_sums.py --repeats 1 --queries 200
+	$(BIN)/python benchmarks/closed_loop.py --repeats 1
+	$(BIN)/python benchmarks/coarse_step.py --repeats 1
+	$(BIN)/python benchmarks/fit.py --samples 10000
+	$(BIN)/python benchmarks/linear_gaussian.py --starts 10 --members 4
+	$(BIN)/python benchmarks/regimes.py --training 40 --starts 20 --climate 200
+	$(BIN)/python benchmarks/hard_regime.py runs/hard_regime.png --starts 20 --climate 200
+	$(BIN)/python benchmarks/checkpoints.py --steps 2000 --repeats 2
+	$(BIN)/python benchmarks/soak.py --models paper --steps 200 --members 2
+	$(BIN)/python benchmarks/survival.py --kills 1 closure=polynomial_ar1 training.samples=3000 reference.duration=100 \
+	  coarse.steps=2000 forecast.starts=20 diagnostics.max_lag=2
+
+.PHONY: check-all
+check-all: lint test notebooks examples bench-smoke test-oldest ## Check all that can be checked: before a release
+
 .PHONY: bench-fit
 bench-fit: $(VENV)/.installed ## Measure fits of up to a million samples (minutes)
 	$(BIN)/python benchmarks/fit.py $(ARGS)
