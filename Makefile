@@ -10,7 +10,12 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 VENV := .venv
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+EXE := .exe
+else
 BIN := $(VENV)/bin
+endif
 PYTHON ?=
 ARGS ?=
 
@@ -102,7 +107,7 @@ clean: ## Remove the environment and the caches; runs/ stays
 	find l96closure tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Each candidate is tried, not looked up: a version manager puts launchers of versions it does not have on the path.
-$(BIN)/python:
+$(BIN)/python$(EXE):
 	@for candidate in $(if $(PYTHON),"$(PYTHON)",python3.13 python3.12 python3.11 python3); do \
 	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
 	    echo "making $(VENV) with $$("$$candidate" --version)"; \
@@ -115,16 +120,16 @@ $(BIN)/python:
 	echo "l96closure needs Python 3.11 or newer; none was found. Install one, or give it: make run PYTHON=/path/to/python3" >&2; \
 	exit 1
 
-$(VENV)/.installed: pyproject.toml | $(BIN)/python
+$(VENV)/.installed: pyproject.toml | $(BIN)/python$(EXE)
 	$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
-$(VENV)/.installed-%: pyproject.toml | $(BIN)/python
+$(VENV)/.installed-%: pyproject.toml | $(BIN)/python$(EXE)
 	$(BIN)/python -m pip install --quiet --editable '.[$*]'
 	@touch $@
 
 # pip always takes the newest; uv can resolve to the oldest.
-.venv-oldest/.installed: pyproject.toml | $(BIN)/python
+.venv-oldest/.installed: pyproject.toml | $(BIN)/python$(EXE)
 	$(BIN)/python -m venv .venv-oldest
 	.venv-oldest/bin/python -m pip install --quiet uv
 	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest/bin/python --resolution lowest-direct --editable '.[test]'

@@ -1,4 +1,4 @@
-"""README and the pages of the documentation: their snippets run as printed, their commands compose, their links lead."""
+"""README and the pages of the documentation: snippets run as printed, commands compose, links lead."""
 
 from __future__ import annotations
 
