@@ -10,7 +10,12 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 VENV := .venv
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+EXE := .exe
+else
 BIN := $(VENV)/bin
+endif
 PYTHON ?=
 ARGS ?=
 
@@ -62,6 +67,25 @@ bench: $(VENV)/.installed-bench ## Measure speed
 	$(BIN)/python benchmarks/closed_loop.py $(ARGS)
 	$(BIN)/python benchmarks/coarse_step.py $(ARGS)
 
+.PHONY: bench-smoke
+bench-smoke: $(VENV)/.installed-bench ## Run every benchmark in small: none is broken (minutes; its figures mean nothing)
+	$(BIN)/python benchmarks/simulator.py --repeats 1
+	$(BIN)/python benchmarks/closure.py --repeats 1
+	$(BIN)/python benchmarks/kernel_sums.py --repeats 1 --queries 200
+	$(BIN)/python benchmarks/closed_loop.py --repeats 1
+	$(BIN)/python benchmarks/coarse_step.py --repeats 1
+	$(BIN)/python benchmarks/fit.py --samples 10000
+	$(BIN)/python benchmarks/linear_gaussian.py --starts 10 --members 4
+	$(BIN)/python benchmarks/regimes.py --training 40 --starts 20 --climate 200
+	$(BIN)/python benchmarks/hard_regime.py runs/hard_regime.png --starts 20 --climate 200
+	$(BIN)/python benchmarks/checkpoints.py --steps 2000 --repeats 2
+	$(BIN)/python benchmarks/soak.py --models paper --steps 200 --members 2
+	$(BIN)/python benchmarks/survival.py --kills 1 closure=polynomial_ar1 training.samples=3000 reference.duration=100 \
+	  coarse.steps=2000 forecast.starts=20 diagnostics.max_lag=2
+
+.PHONY: check-all
+check-all: lint test notebooks examples bench-smoke test-oldest ## Check all that can be checked: before a release
+
 .PHONY: bench-fit
 bench-fit: $(VENV)/.installed ## Measure fits of up to a million samples (minutes)
 	$(BIN)/python benchmarks/fit.py $(ARGS)
@@ -83,7 +107,7 @@ clean: ## Remove the environment and the caches; runs/ stays
 	find l96closure tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Each candidate is tried, not looked up: a version manager puts launchers of versions it does not have on the path.
-$(BIN)/python:
+$(BIN)/python$(EXE):
 	@for candidate in $(if $(PYTHON),"$(PYTHON)",python3.13 python3.12 python3.11 python3); do \
 	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
 	    echo "making $(VENV) with $$("$$candidate" --version)"; \
@@ -96,16 +120,16 @@ $(BIN)/python:
 	echo "l96closure needs Python 3.11 or newer; none was found. Install one, or give it: make run PYTHON=/path/to/python3" >&2; \
 	exit 1
 
-$(VENV)/.installed: pyproject.toml | $(BIN)/python
+$(VENV)/.installed: pyproject.toml | $(BIN)/python$(EXE)
 	$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
-$(VENV)/.installed-%: pyproject.toml | $(BIN)/python
+$(VENV)/.installed-%: pyproject.toml | $(BIN)/python$(EXE)
 	$(BIN)/python -m pip install --quiet --editable '.[$*]'
 	@touch $@
 
 # pip always takes the newest; uv can resolve to the oldest.
-.venv-oldest/.installed: pyproject.toml | $(BIN)/python
+.venv-oldest/.installed: pyproject.toml | $(BIN)/python$(EXE)
 	$(BIN)/python -m venv .venv-oldest
 	.venv-oldest/bin/python -m pip install --quiet uv
 	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest/bin/python --resolution lowest-direct --editable '.[test]'
