@@ -36,7 +36,8 @@ class Fields:
         data lack are not looked for. Memory is computed within each entry.
     periodic : whether the grid is a ring; one answer, or one for each of ``dim``. Unused with ``neighbourhoods``.
     radius : a site sees so many neighbours on either side, along every axis of the grid; 2 ``radius`` + 1 <= the size
-        of every periodic axis. None is chosen on held-out data. Unused with ``neighbourhoods``.
+        of every periodic axis. None is chosen on held-out data on a ring, and 0 elsewhere. Unused with
+        ``neighbourhoods``.
     lags : times before now at which the predictors are seen too, > 0 in the unit of the data's time (seconds where
         times are dates); () sees the present alone. None is chosen on held-out data.
     pool : ``auto``, sites that look the same learn together: all on a periodic grid; those whose neighbourhoods are cut
