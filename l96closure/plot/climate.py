@@ -8,6 +8,7 @@ import xarray as xr
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from l96closure.attributes import bin_edges
 from l96closure.plot import style
 from l96closure.plot.style import COLOURS, LABELS, PSI_LABEL, Z_LABEL
 
@@ -54,7 +55,7 @@ def histograms(diagnostics: xr.Dataset) -> Figure:
     figure, panels = style.row(2)
     for axes, name, label in zip(panels, ("z", "psi"), (Z_LABEL, PSI_LABEL), strict=True):
         density, centre = diagnostics[f"density_{name}"], diagnostics[f"{name}_bin"].values
-        edges = style.edges(centre)
+        edges = bin_edges(centre)
         truth, coarse = density.sel(source="truth").values, density.sel(source="coarse").values
         axes.stairs(truth, edges, fill=True, color=COLOURS["truth"], alpha=0.35, label=LABELS["truth"])
         axes.stairs(truth, edges, color=COLOURS["truth"], linewidth=0.8)
@@ -100,7 +101,7 @@ def psi_against_z(truth: xr.Dataset, coarse: xr.Dataset, diagnostics: xr.Dataset
     diagnostics : result of :func:`l96closure.diagnostics.diagnose`.
     """
     figure, panels = style.row(2, sharey=True, height=3.9)
-    edges = [style.edges(diagnostics[f"{name}_bin"].values) for name in ("z", "psi")]
+    edges = [bin_edges(diagnostics[f"{name}_bin"].values) for name in ("z", "psi")]
     z = diagnostics["z_bin"].values
     for axes, source, run in zip(panels, ("truth", "coarse"), (truth, coarse), strict=True):
         points = [_thinned(run[name].values.ravel(), _MOST_POINTS) for name in ("z", "psi")]

@@ -7,6 +7,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from l96closure.attributes import bin_edges
 from l96closure.diagnostics.forecast import headline_leads
 from l96closure.plot import style
 from l96closure.plot.style import COLOURS, LABELS
@@ -72,7 +73,7 @@ def rank_histograms(scores: xr.Dataset) -> Figure:
     figure, panels = style.row(len(leads), width=max(4.0, 3.2 * len(leads)), height=3.2, sharey=True)
     for axes, lead in zip(panels, leads, strict=True):
         value, low, high = (scores[f"rank_histogram{part}"].sel(lead=lead).to_numpy() for part in ("", "_low", "_high"))
-        axes.stairs(value, style.edges(rank), fill=True, color=COLOURS["coarse"], alpha=0.35)
+        axes.stairs(value, bin_edges(rank), fill=True, color=COLOURS["coarse"], alpha=0.35)
         # The bounds meet at the estimate, up to round-off, where a rank was met by none or by all.
         bars = np.maximum([value - low, high - value], 0.0)
         axes.errorbar(rank, value, bars, fmt="none", ecolor=COLOURS["coarse"], elinewidth=1.0)

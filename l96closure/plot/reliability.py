@@ -5,6 +5,7 @@ from __future__ import annotations
 import xarray as xr
 from matplotlib.figure import Figure
 
+from l96closure.attributes import bin_edges
 from l96closure.diagnostics import intervals
 from l96closure.plot import style
 from l96closure.plot.style import COLOURS
@@ -23,7 +24,7 @@ def reliability(diagnostics: xr.Dataset) -> Figure:
     figure, (histogram, errors, memory) = style.row(3, width=10.5)
     colour = COLOURS["coarse"]
     value, low, high = (diagnostics[f"pit_density{part}"].to_numpy() for part in ("", "_low", "_high"))
-    edges = style.edges(diagnostics["pit_bin"].to_numpy())
+    edges = bin_edges(diagnostics["pit_bin"].to_numpy())
     histogram.stairs(value, edges, color=colour, linewidth=1.6, label="law on held-out data")
     histogram.stairs(high, edges, baseline=low, fill=True, color=colour, alpha=0.25, label="95 % interval")
     histogram.axhline(1.0, color=style.INK, linewidth=0.8, linestyle=(0, (1, 2)), label="reliable")

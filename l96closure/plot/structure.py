@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from l96closure.attributes import bin_edges
 from l96closure.diagnostics import intervals
 from l96closure.plot import style
 from l96closure.plot.style import COLOURS, LABELS, PSI_LABEL, Z_LABEL
@@ -31,7 +32,7 @@ def joint_density(diagnostics: xr.Dataset) -> Figure:
     diagnostics : result of :func:`l96closure.diagnostics.diagnose`.
     """
     figure, panels = style.row(3, width=10.5, height=4.2, sharey=True)
-    edges = [style.edges(diagnostics[f"joint_{name}_bin"].values) for name in ("z", "psi")]
+    edges = [bin_edges(diagnostics[f"joint_{name}_bin"].values) for name in ("z", "psi")]
     density = {source: diagnostics["density_joint"].sel(source=source).values for source in COLOURS}
     hit = {source: np.where(x > 0, x, np.nan).T for source, x in density.items()}
     smallest, largest = (extreme([x[x > 0] for x in density.values() if x.any()]) for extreme in (_least, _most))
@@ -99,8 +100,8 @@ def space_time(diagnostics: xr.Dataset) -> Figure:
     diagnostics : result of :func:`l96closure.diagnostics.diagnose`.
     """
     figure, rows = style.grid(2, 3, width=10.5, height=6.6, sharey="row")
-    offset = style.edges(diagnostics["offset"].values.astype(np.float64))
-    lag = style.edges(diagnostics["time_lag"].values)
+    offset = bin_edges(diagnostics["offset"].values.astype(np.float64))
+    lag = bin_edges(diagnostics["time_lag"].values)
     for row, (name, label) in zip(rows, {"psi": r"$\psi$", "residual": r"$\psi$ about its trend"}.items(), strict=True):
         both, errors = (
             [diagnostics[f"space_time_correlation_{name}{part}"].sel(source=source).transpose("time_lag", ...).values

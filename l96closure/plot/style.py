@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import matplotlib.style
-import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -25,7 +23,6 @@ __all__ = [
     "PSI_LABEL",
     "Z_LABEL",
     "Picture",
-    "edges",
     "grid",
     "legend_above",
     "line_style",
@@ -124,12 +121,6 @@ def line_style(number: int) -> dict[str, Any]:
         "color": _COLOURS[number % len(_COLOURS)],
         "linestyle": _DASHES[number // len(_COLOURS) % len(_DASHES)],
     }
-
-
-def edges(centre: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the edges of evenly spaced bins from their centres; a single one is of unit width."""
-    half = (centre[1] - centre[0]) / 2 if centre.size > 1 else 0.5
-    return np.append(centre - half, centre[-1] + half)
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> Path:

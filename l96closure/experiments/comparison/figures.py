@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from l96closure.attributes import bin_edges
 from l96closure.diagnostics.scorecard import DISTANCES, FORECASTS
 from l96closure.plot import style
 from l96closure.plot.style import COLOURS, LABELS, PSI_LABEL, Z_LABEL
@@ -75,7 +76,7 @@ def densities(comparison: xr.Dataset) -> Figure:
     for line, run in zip(panels, finished["run"].to_numpy(), strict=True):
         for axes, name in zip(line, shown, strict=True):
             density = finished[f"density_{name}"].sel(run=run)
-            edges, truth = style.edges(finished[f"{name}_bin"].to_numpy()), density.sel(source="truth").to_numpy()
+            edges, truth = bin_edges(finished[f"{name}_bin"].to_numpy()), density.sel(source="truth").to_numpy()
             axes.stairs(truth, edges, fill=True, color=COLOURS["truth"], alpha=0.35, label=LABELS["truth"])
             axes.stairs(density.sel(source="coarse"), edges, color=COLOURS["coarse"], linewidth=1.4,
                         label=LABELS["coarse"])  # fmt: skip
