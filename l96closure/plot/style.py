@@ -57,7 +57,7 @@ PSI_LABEL = r"subgrid tendency $\psi$ (dimensionless)"
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)))
 _DPI = 200
-_MOST_NAMES = 4  # in a line of the legend
+_MOST_NAMES = 5  # in a line of the legend
 _FREE_LINES = 2  # of the legend, which every figure has the height for
 _LINE = 0.21  # inches that any further one takes
 _LETTERS = 11  # of the legend in an inch
@@ -157,8 +157,14 @@ def legend_above(figure: Figure, *panels: Axes) -> None:
     if not isinstance(figure, _Sheet):
         panels[0].legend(named.values(), named.keys(), frameon=False)
         return
-    room = int(figure.get_figwidth() * _LETTERS / (_HANDLE + max(map(len, named))))
-    columns = max(1, min(_MOST_NAMES, len(named), room))
+    lengths = [_HANDLE + len(name) for name in named]
+
+    def letters(columns: int) -> int:
+        rows = -(-len(lengths) // columns)  # matplotlib fills column by column, each as wide as its longest name
+        return sum(max(lengths[first : first + rows]) for first in range(0, len(lengths), rows))
+
+    room = figure.get_figwidth() * _LETTERS
+    columns = next((n for n in range(min(_MOST_NAMES, len(named)), 1, -1) if letters(n) <= room), 1)
     lines = -(-len(named) // columns)
     figure.set_figheight(figure.get_figheight() + _LINE * max(0, lines - _FREE_LINES))  # at no cost to the panels
     figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=columns, frameon=False)

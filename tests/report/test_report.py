@@ -357,6 +357,10 @@ def test_no_text_of_a_figure_lies_upon_another(runs, name: str) -> None:
     taken = {key: given[key] for key in inspect.signature(function).parameters if key in given}
     figure = style.figure_of(function(**taken))
     assert overlapping(figure) == []
+    for legend in figure.legends:
+        box = legend.get_window_extent()
+        assert figure.bbox.x0 <= box.x0
+        assert box.x1 <= figure.bbox.x1
     for number, axes in enumerate(figure.axes[:2]):
         axes.set_xlabel(f"label {number} " + 80 * "n")
     assert len(overlapping(figure)) >= (len(figure.axes) > 1)
@@ -396,7 +400,8 @@ def test_headline_judges_against_chance(numbers: tuple[float, ...], phrases: lis
 def test_score_table_lines_up_and_holds_the_numbers() -> None:
     table = climate.score_table(_known(0.02, 0.016, 0.0031, 1.1, 0.02))
     blocks = [block.splitlines() for block in table.split("\n\n")]
-    assert [len(block) for block in blocks] == [6, 5, 1]
+    assert [len(block) for block in blocks[:2]] == [6, 5]
+    assert len(blocks) == 3
     assert len({len(line) for block in blocks[:2] for line in block}) == 1
     assert blocks[0][1].split() == [
         "hellinger_z", "0.0200", "0.0190", "to", "0.0210", "0.0160", "±", "0.0031", "1.25",
@@ -404,7 +409,18 @@ def test_score_table_lines_up_and_holds_the_numbers() -> None:
     assert "5.500 ± 0.020" in blocks[1][2]
     assert "+0.500 ± 0.028" in blocks[1][2]
     assert blocks[1][2].split()[-1] == "+17.7"
-    assert "40 blocks of 2.5 time units" in blocks[2][0]
+    assert "40 blocks of 2.5 time units" in " ".join(blocks[2])
+
+
+def test_columns_without_room_on_the_terminal_follow_below() -> None:
+    columns = ("run", *(f"column {number}" for number in range(9)))
+    rows = tuple(report.Row(label, tuple(f"{number}.0 (0.1 to 0.9)" for number in range(9))) for label in ("a", "bb"))
+    lines = report.as_text([report.Table("", columns, rows, "")]).splitlines()
+    assert max(map(len, lines)) <= report.WIDTH
+    assert [line[:3].strip() for line in lines] == ["run", "a", "bb", "", "run", "a", "bb"]
+    assert sum(line.count("(") for line in lines) == 18
+    assert " ".join(lines[0].split() + lines[4].split()[1:]) == " ".join(columns)
+    assert max(map(len, report.paragraph("word " * 100).splitlines())) <= report.WIDTH
 
 
 def test_scores_without_interval_say_so() -> None:
@@ -449,7 +465,7 @@ def test_structure_along_the_ring_is_compared() -> None:
 
 def test_memory_and_extremes_are_compared() -> None:
     *_, memory, extremes = climate.tables(_known(0.02, 0.016, 0.0031, 1.1, 0.02))
-    assert [row.label for row in memory.rows] == ["lag 0.02, 1 step", "lag 0.2, 10 steps", "lag 1, 50 steps"]
+    assert [row.label for row in memory.rows] == ["lag 0.02, 1 record", "lag 0.2, 10 records", "lag 1, 50 records"]
     assert memory.rows[0].cells == ("0.810 ± 0.010", "0.900 ± 0.010", "-0.090 ± 0.014", "-6.4")
     assert "0.02 time units" in memory.note
     assert [(row.label, row.cells) for row in extremes.rows] == [
