@@ -56,6 +56,7 @@ MODULES = (
     "l96closure.forecasts",
     "l96closure.histories",
     "l96closure.noise",
+    "l96closure.plot",
     "l96closure.progress",
     "l96closure.restart",
     "l96closure.schemes",

@@ -7,9 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
-__all__ = ["ATTRIBUTES", "ERROR", "INTERVAL", "labelled"]
+__all__ = ["ATTRIBUTES", "BIN", "ERROR", "INTERVAL", "bin_edges", "labelled"]
+
+BIN = "_bin"
+"""Ending of the name of a coordinate that is the centres of evenly spaced bins."""
 
 ERROR = "_se"
 INTERVAL = ("_low", "_high")
@@ -52,19 +57,25 @@ def labelled(dataset: xr.Dataset, names: Mapping[str, str]) -> xr.Dataset:
     return dataset
 
 
-# Model time is dimensionless, but CF (section 4.4) and its checker accept no time axis without a unit of
-# time and a reference date. The unit is the one Lorenz (1996) gives a model time unit; the date means
-# nothing. UDUNITS reads SINCE in either case, xarray only in lower case: written like this, it leaves the
-# numbers as they are.
-_MODEL_TIME = {
-    "long_name": "model time",
-    "standard_name": "time",
+def bin_edges(centre: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the edges of evenly spaced bins from their centres; a single one is of unit width."""
+    half = (centre[1] - centre[0]) / 2 if centre.size > 1 else 0.5
+    return np.append(centre - half, centre[-1] + half)
+
+
+# Model time is dimensionless, but CF (section 4.4) accepts no time axis without a unit of time and a reference date,
+# and CDO counts records in its place. CDO knows no "5 days", which Lorenz (1996) gives a model time unit, and rounds
+# to milliseconds: of seconds it keeps every multiple of 0.001, of days not even 0.002. Our readers count dates in
+# seconds, so that a file some tool has decoded has the same steps. UDUNITS, CDO and NCO read SINCE in either case,
+# xarray only in lower case: written like this, it leaves the numbers as they are.
+_TIME_AXIS = {
     "axis": "T",
-    "units": "5 days SINCE 0001-01-01",
-    "calendar": "none",
-    "comment": "the values are dimensionless model time; five days to the unit is the convention "
-    "of Lorenz (1996), and the reference date is arbitrary",
+    "units": "seconds SINCE 2000-01-01",
+    "calendar": "standard",
+    "comment": "the values are dimensionless model time; a second to the unit and the date are there for programs that "
+    "know no other time",
 }
+_MODEL_TIME = {"long_name": "model time", "standard_name": "time", **_TIME_AXIS}
 
 ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     # dimensions
@@ -73,7 +84,11 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     "j": _quantity("fast variable within a site"),
     "member": _quantity("ensemble member", standard_name="realization"),
     "sample": _quantity("training sample"),
-    "start": _quantity("time of the reference at which a forecast starts, in model time units"),
+    "start": {
+        "long_name": "model time of the reference at which a forecast starts",
+        "standard_name": "forecast_reference_time",
+        **_TIME_AXIS,
+    },
     "lead": _quantity("lead time of a forecast in model time units"),
     # states
     "z": _quantity("slow variable"),

@@ -1,5 +1,8 @@
 """netCDF in and out: attributes, provenance, and files that are whole or not there.
 
+In files time comes first and is unlimited, for the programs that go through records one by one, and bins have their
+bounds; in memory members come first, and bounds follow from the centres. A path that ends in ``.zarr`` is a Zarr store.
+
 Variables carry netCDF's own checksums, by which every program sees damage. Closures and restart files, which nobody
 edits, besides end in a seal, the SHA-256 of all bytes before it: HDF5 ignores what follows its own data, and
 :func:`read` opens none whose seal is missing or wrong.
@@ -19,6 +22,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +31,7 @@ import numpy as np
 import xarray as xr
 
 from l96closure import checks
-from l96closure.attributes import ATTRIBUTES
+from l96closure.attributes import ATTRIBUTES, BIN, bin_edges
 
 __all__ = [
     "FORMAT_VERSION",
@@ -56,6 +60,9 @@ SEALED = ("closure", "restart")
 
 _MOST_COMPRESSED = 1032  # bytes that one byte of a file can stand for: the limit of deflate, netCDF's compression
 _POINTER = 8  # bytes that a text takes in memory, at least
+_RECORDS = ("time", "start")  # dimensions along which records follow one another
+_CHUNK = 2**20  # bytes of a chunk of records, about: netCDF's own choice would be one record
+_ZARR = ".zarr"
 
 
 @contextmanager
@@ -95,6 +102,25 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def _atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` for a folder that takes its place when the block ends well."""
+    if not path.parent.is_dir() or (path.exists() and kind_of(path) is None):
+        checks.reject("path", str(path), "the name of a Zarr store in an existing folder")
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp{path.suffix}")  # see TEMPORARY
+    try:
+        yield temporary
+        if path.exists():  # no system replaces a folder that is not empty
+            earlier = temporary.with_suffix(".old")
+            os.replace(path, earlier)
+            os.replace(temporary, path)
+            shutil.rmtree(earlier)
+        else:
+            os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def _destination(path: Path) -> Path:
     """Return where the symbolic links lead that ``path`` may be."""
     if not path.is_symlink():
@@ -115,16 +141,16 @@ def write(
     config_yaml: str | None = None,
     seeds: Mapping[str, int] | None = None,
 ) -> None:
-    """Write a netCDF-4 file that follows CF-1.11 and says where it came from.
+    """Write a netCDF-4 file, or a Zarr store, that follows CF-1.11 and says where it came from.
 
     Variables and coordinates get their attributes from :mod:`l96closure.attributes`; attributes that the dataset
     carries itself take precedence, None for one that does not apply. The file appears under its name only when it is
-    complete.
+    complete. Of data, time (of forecasts, their start) comes first and is unlimited.
 
     Parameters
     ----------
     dataset : what to write; its own global attributes are kept.
-    path : file name in an existing folder.
+    path : file name in an existing folder; where it ends in ``.zarr``, of a Zarr store (version 2), which needs zarr.
     kind : what :func:`read` will ask for, e.g. ``"truth"``; stored as ``l96closure_kind``.
     title : one line for the reader.
     history : the command that made the data; a UTC time stamp is put before it, earlier history after it.
@@ -139,7 +165,7 @@ def write(
     OSError
         The file could not be written, as on a full disk; an earlier file of that name is as it was.
     """
-    prepared = dataset.drop_encoding()
+    prepared = dataset.drop_encoding() if kind in SEALED else _for_tools(dataset.drop_encoding())
     for name, variable in prepared.variables.items():
         named = {**ATTRIBUTES.get(str(name), {}), **variable.attrs}
         variable.attrs = {key: value for key, value in named.items() if value is not None}
@@ -163,14 +189,57 @@ def write(
         attributes["config"] = config_yaml
     attributes |= {f"seed_{name}": seed for name, seed in (seeds or {}).items()}
     prepared.attrs = {name: _storable(value) for name, value in {**dataset.attrs, **attributes}.items()}
+    if Path(path).suffix == _ZARR:
+        if kind in SEALED:
+            checks.reject("path", str(path), f"a netCDF file: a {kind} is one file with a seal")
+        with _atomic_folder(Path(path)) as temporary:
+            chunked = {name: {"chunks": shape} for name, shape in _chunks(prepared).items()}
+            prepared.to_zarr(temporary, mode="w-", encoding=chunked, zarr_format=2, consolidated=True)
+        return
+    chunks = _chunks(prepared) if kind not in SEALED else {}
     with atomic_path(path) as temporary:
         try:
-            prepared.to_netcdf(temporary, engine="netcdf4", format="NETCDF4", encoding=_encoding(prepared))
+            prepared.to_netcdf(
+                temporary, engine="netcdf4", format="NETCDF4", encoding=_encoding(prepared, chunks),
+                unlimited_dims=[*_records(prepared)] if chunks else [],
+            )  # fmt: skip
             if kind in SEALED:
                 seal(temporary)
         except (OSError, RuntimeError) as error:  # HDF5 tells of no reason
             free = shutil.disk_usage(temporary.parent).free
             raise OSError(f"cannot write {path}: {error} ({free / 1e6:.1f} MB are free on its disk)") from error
+
+
+def _records(dataset: xr.Dataset) -> tuple[str, ...]:
+    """Return the one dimension along which records follow one another, or none: members alone come before it."""
+    dims = [list(map(str, variable.dims)) for variable in dataset.variables.values()]
+    return tuple(
+        name
+        for name in _RECORDS
+        if name in dataset.dims and all({*one[: one.index(name)]} <= {"member"} for one in dims if name in one)
+    )[:1]
+
+
+def _for_tools(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a dataset with its records first and the bounds of its bins."""
+    along = _records(dataset)
+    arranged = dataset.transpose(*along, ...).copy()  # its attributes are its own
+    for name, centre in dataset.coords.items():
+        if str(name).endswith(BIN) and centre.dims == (name,) and centre.size:
+            edge, bounds = bin_edges(centre.to_numpy()), f"{name}_bounds"
+            arranged[bounds] = ((name, "bounds"), np.stack([edge[:-1], edge[1:]], axis=1))
+            arranged[bounds].attrs["long_name"] = f"bounds of {name}"
+            arranged[name].attrs["bounds"] = bounds
+    return arranged
+
+
+def _for_us(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a dataset as it was before :func:`_for_tools`: members first, and no bounds."""
+    bounds = {name: dataset[name].attrs.get("bounds") for name in dataset.coords}
+    plain = dataset.drop_vars([name for name in bounds.values() if name in dataset])
+    for name in [name for name, known in bounds.items() if known is not None and known not in plain]:
+        plain[name].attrs.pop("bounds")
+    return plain.transpose("member", "time", ...) if {"member", "time"} <= set(plain.dims) else plain
 
 
 def checksum(path: str | os.PathLike[str]) -> str:
@@ -204,6 +273,12 @@ def attributes(path: str | os.PathLike[str], *, kind: str) -> dict[str, Any]:
 
 def kind_of(path: str | os.PathLike[str]) -> str | None:
     """Return the kind of a file of :func:`write`, of any format version; None for any other file."""
+    if Path(path).suffix == _ZARR:
+        try:
+            kind = xr.open_dataset(path, engine="zarr", decode_times=False).attrs.get("l96closure_kind")
+        except Exception:
+            return None
+        return kind if isinstance(kind, str) else None
     try:
         with netCDF4.Dataset(path) as dataset:
             kind = dataset.getncattr("l96closure_kind")
@@ -217,13 +292,13 @@ def read(path: str | os.PathLike[str], *, kind: str, foreign: bool = False) -> x
 
     Parameters
     ----------
-    path : the file.
+    path : the file, or a Zarr store where it ends in ``.zarr``.
     kind : the kind it must be of.
     foreign : whether a file that says nothing of its kind, a user's own, will do.
 
     Returns
     -------
-    The dataset, with every attribute of the file.
+    The dataset, with every attribute of the file; members come before time, and bounds of bins are left out.
 
     Raises
     ------
@@ -237,6 +312,8 @@ def read(path: str | os.PathLike[str], *, kind: str, foreign: bool = False) -> x
 def _open(path: str | os.PathLike[str], kind: str, how: Callable[..., xr.Dataset], foreign: bool = False) -> xr.Dataset:
     """Open a file and close it; errors as for :func:`read`."""
     shown = str(path)
+    if Path(path).suffix == _ZARR:
+        return _checked(_open_zarr(Path(path), kind, how), shown, kind, foreign)
     if not Path(path).is_file():
         checks.reject("path", shown, f"an existing {kind} file")
     if kind in SEALED and not is_sealed(path):
@@ -252,13 +329,30 @@ def _open(path: str | os.PathLike[str], kind: str, how: Callable[..., xr.Dataset
             pass
     except Exception:
         checks.reject("path", shown, unreadable)
+    return _checked(dataset if kind in SEALED else _for_us(dataset), shown, kind, foreign)
+
+
+def _open_zarr(path: Path, kind: str, how: Callable[..., xr.Dataset]) -> xr.Dataset:
+    """Open a Zarr store and close it; errors as for :func:`read`."""
+    if not path.exists():
+        checks.reject("path", str(path), f"an existing Zarr store of kind {kind!r}")
+    try:
+        with how(path, engine="zarr", decode_times=False) as dataset:
+            return _for_us(dataset)
+    except Exception as error:
+        why = "zarr is not installed" if find_spec("zarr") is None else str(error).partition("\n")[0]
+        checks.reject("path", str(path), f"a Zarr store of kind {kind!r} (this one cannot be read: {why})")
+
+
+def _checked(dataset: xr.Dataset, shown: str, kind: str, foreign: bool) -> xr.Dataset:
+    """Raise ``ValueError`` unless a file is of a kind, of our version; or says nothing of its kind, where it may."""
     found = dataset.attrs.get("l96closure_kind")
     if found is None and foreign:
         return dataset
     if not isinstance(found, str) or found != kind:
         checks.reject("path", shown, f"a file of kind {kind!r} (this one is of kind {found!r})")
     found_version = dataset.attrs.get("l96closure_format_version")
-    if not isinstance(found_version, np.integer) or found_version != FORMAT_VERSION:
+    if not isinstance(found_version, (int, np.integer)) or found_version != FORMAT_VERSION:
         checks.reject("path", shown, f"a file of format version {FORMAT_VERSION} (this one has {found_version})")
     return dataset
 
@@ -301,8 +395,18 @@ def _memory() -> float:
         return math.inf
 
 
-def _encoding(dataset: xr.Dataset) -> dict[Hashable, dict[str, Any]]:
-    """Encode the coordinates as CF wants them, and ask for checksums of all numbers.
+def _chunks(dataset: xr.Dataset) -> dict[Hashable, tuple[int, ...]]:
+    """Return the shape of the chunks of variables with records: many of these, each of them whole."""
+    shapes = {}
+    for name, variable in dataset.variables.items():
+        if set(_records(dataset)) & set(variable.dims) and variable.size:
+            records, *rest = variable.shape
+            shapes[name] = (min(records, max(1, _CHUNK // (math.prod(rest) * variable.dtype.itemsize))), *rest)
+    return shapes
+
+
+def _encoding(dataset: xr.Dataset, chunks: Mapping[Hashable, tuple[int, ...]]) -> dict[Hashable, dict[str, Any]]:
+    """Encode the coordinates as CF wants them, ask for checksums of all numbers, and for these chunks.
 
     Coordinates have no missing values, so they must not announce a fill value; and a label along its own
     dimension is a character array, because a coordinate variable must be numeric.
@@ -313,6 +417,8 @@ def _encoding(dataset: xr.Dataset) -> dict[Hashable, dict[str, Any]]:
     for name, coordinate in dataset.coords.items():
         label = {"dtype": "S1"} if coordinate.dtype.kind in "OTU" else {}
         encoding[name] = {**encoding.get(name, {}), "_FillValue": None, **label}
+    for name, shape in chunks.items():
+        encoding[name] = {**encoding.get(name, {}), "chunksizes": shape}
     return encoding
 
 

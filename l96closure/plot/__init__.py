@@ -1,4 +1,7 @@
-"""Pictures of runs: functions from datasets to matplotlib Figures, which the pages of the reports show too."""
+"""Pictures of runs, which the pages of the reports show too: functions from datasets to matplotlib Axes.
+
+Each draws into the Axes that it is given, ``ax``, or makes a figure, which has room for its legend.
+"""
 
 from l96closure.plot.climate import autocorrelations, covariance, histograms, hovmoeller, psi_against_z
 from l96closure.plot.forecast import plumes, rank_histograms, skill

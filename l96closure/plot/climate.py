@@ -1,15 +1,18 @@
-"""The pictures of a coarse run beside the truth: functions from datasets to matplotlib Figures."""
+"""The pictures of a coarse run beside the truth: functions from datasets to matplotlib Axes."""
 
 from __future__ import annotations
+
+from math import ceil, log10
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
 
+from l96closure.attributes import bin_edges
 from l96closure.plot import style
-from l96closure.plot.style import COLOURS, LABELS, PSI_LABEL, Z_LABEL
+from l96closure.plot.style import COLOURS, LABELS, PSI_LABEL, Z_LABEL, Panels
 
 __all__ = ["autocorrelations", "covariance", "histograms", "hovmoeller", "psi_against_z"]
 
@@ -18,14 +21,19 @@ _MOST_ROWS = 500  # of a run in the Hovmöller picture
 
 
 @style.settings()
-def covariance(diagnostics: xr.Dataset) -> Figure:
+def covariance(diagnostics: xr.Dataset, ax: Axes | None = None) -> Axes:
     """Draw the centred rows of the covariance matrix of z, Figure 4 (left) of Gottwald & Reich (2024).
 
     Parameters
     ----------
     diagnostics : result of :func:`l96closure.diagnostics.diagnose`.
+    ax : where to draw; None makes a figure.
+
+    Returns
+    -------
+    The Axes.
     """
-    figure, (axes,) = style.row(1, width=6.4, height=4.0)
+    _, (axes,) = style.row(1, ax=ax, width=6.4, height=4.0)
     offset = diagnostics["offset"].values
     rows = diagnostics["covariance_rows"].sel(source="coarse").values
     for number, row in enumerate(rows):
@@ -40,21 +48,26 @@ def covariance(diagnostics: xr.Dataset) -> Figure:
     axes.set_xlabel("distance along the ring (sites)")
     axes.set_ylabel("covariance of $z$ (dimensionless)")
     axes.legend(frameon=False)
-    return figure
+    return axes
 
 
 @style.settings()
-def histograms(diagnostics: xr.Dataset) -> Figure:
+def histograms(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
     """Draw the densities of z and psi, Figure 4 (right) of Gottwald & Reich (2024).
 
     Parameters
     ----------
     diagnostics : result of :func:`l96closure.diagnostics.diagnose`.
+    ax : where to draw, as many Axes as are returned; None makes a figure.
+
+    Returns
+    -------
+    Axes (2,).
     """
-    figure, panels = style.row(2)
+    figure, panels = style.row(2, ax=ax)
     for axes, name, label in zip(panels, ("z", "psi"), (Z_LABEL, PSI_LABEL), strict=True):
         density, centre = diagnostics[f"density_{name}"], diagnostics[f"{name}_bin"].values
-        edges = style.edges(centre)
+        edges = bin_edges(centre)
         truth, coarse = density.sel(source="truth").values, density.sel(source="coarse").values
         axes.stairs(truth, edges, fill=True, color=COLOURS["truth"], alpha=0.35, label=LABELS["truth"])
         axes.stairs(truth, edges, color=COLOURS["truth"], linewidth=0.8)
@@ -64,18 +77,23 @@ def histograms(diagnostics: xr.Dataset) -> Figure:
         axes.set_xlabel(label)
     panels[0].set_ylabel("probability density")
     style.legend_above(figure, panels[0])
-    return figure
+    return np.array(panels)
 
 
 @style.settings()
-def autocorrelations(diagnostics: xr.Dataset) -> Figure:
+def autocorrelations(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
     """Draw the autocorrelations of z and psi against lag.
 
     Parameters
     ----------
     diagnostics : result of :func:`l96closure.diagnostics.diagnose`.
+    ax : where to draw, as many Axes as are returned; None makes a figure.
+
+    Returns
+    -------
+    Axes (2,).
     """
-    figure, panels = style.row(2, sharey=True)
+    _, panels = style.row(2, ax=ax, sharey=True)
     lag = diagnostics["lag"].values
     for axes, name, symbol in zip(panels, ("z", "psi"), ("z", r"\psi"), strict=True):
         for source, width, alpha in (("truth", 3.2, 0.55), ("coarse", 1.5, 1.0)):
@@ -87,42 +105,55 @@ def autocorrelations(diagnostics: xr.Dataset) -> Figure:
         axes.set_xlabel("lag (model time units)")
     panels[0].set_ylabel("autocorrelation")
     panels[1].legend(frameon=False)
-    return figure
+    return np.array(panels)
 
 
 @style.settings()
-def psi_against_z(truth: xr.Dataset, coarse: xr.Dataset, diagnostics: xr.Dataset) -> Figure:
+def psi_against_z(truth: xr.Dataset, coarse: xr.Dataset, diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
     """Draw the density of (z, psi) of truth and coarse run, with mean and spread of psi given z.
 
     Parameters
     ----------
     truth, coarse : runs with ``z`` and ``psi`` of the same dims.
     diagnostics : result of :func:`l96closure.diagnostics.diagnose`.
+    ax : where to draw, as many Axes as are returned; None makes a figure.
+
+    Returns
+    -------
+    Axes (2,).
     """
-    figure, panels = style.row(2, sharey=True, height=3.9)
-    edges = [style.edges(diagnostics[f"{name}_bin"].values) for name in ("z", "psi")]
+    figure, panels = style.row(2, ax=ax, sharey=True, height=3.9)
+    edges = [bin_edges(diagnostics[f"{name}_bin"].values) for name in ("z", "psi")]
     z = diagnostics["z_bin"].values
-    for axes, source, run in zip(panels, ("truth", "coarse"), (truth, coarse), strict=True):
-        points = [_thinned(run[name].values.ravel(), _MOST_POINTS) for name in ("z", "psi")]
-        counts, *_ = np.histogram2d(points[0], points[1], bins=edges)
-        if counts.any():
-            axes.pcolormesh(*edges, np.where(counts > 0, counts, np.nan).T, cmap="Greys", rasterized=True,
-                            norm=LogNorm(1, 100 * counts.max()))  # fmt: skip
+    densities = [_density(run, edges) for run in (truth, coarse)]
+    met = np.concatenate([density[density > 0] for density in densities])
+    norm = LogNorm(met.min(), 100 * met.max()) if met.size else None  # no darker than lines can be seen upon
+    for axes, source, density in zip(panels, ("truth", "coarse"), densities, strict=True):
+        picture = axes.pcolormesh(
+            *edges, np.where(density > 0, density, np.nan).T, cmap="Greys", rasterized=True, norm=norm
+        )
         for shown in dict.fromkeys(("truth", source)):
             statistics = diagnostics.sel(source=shown)
             mean, std = statistics["psi_given_z_mean"], statistics["psi_given_z_std"]
-            axes.plot(z, mean, color=COLOURS[shown], linewidth=2.0, label=f"{LABELS[shown]}: mean ± std")
-            for bound in (mean - std, mean + std):
-                axes.plot(z, bound, color=COLOURS[shown], linewidth=1.1, linestyle=(0, (3, 2)))
+            dashes = "-" if shown == "truth" else (0, (5, 2))
+            axes.plot(z, mean, color=COLOURS[shown], linewidth=2.0, linestyle=dashes, label=f"{LABELS[shown]}: mean")
+            axes.fill_between(z, mean - std, mean + std, color=COLOURS[shown], alpha=0.12, linewidth=0)
+            for bound, label in ((mean - std, f"{LABELS[shown]}: mean ± std"), (mean + std, None)):
+                axes.plot(z, bound, color=COLOURS[shown], linewidth=1.1, linestyle=(0, (1, 1.5)), label=label)
         axes.set_title(LABELS[source])
         axes.set_xlabel(Z_LABEL)
-        axes.legend(frameon=False, loc="lower left")
     panels[0].set_ylabel(PSI_LABEL)
-    return figure
+    if norm is not None:
+        top = ceil(log10(met.max()))
+        bar = figure.colorbar(picture, ax=panels, fraction=0.05, pad=0.02)
+        bar.ax.set_ylim(met.min(), 10.0**top)
+        bar.set_label("probability density")
+    style.legend_above(figure, panels[1])
+    return np.array(panels)
 
 
 @style.settings()
-def hovmoeller(truth: xr.Dataset, coarse: xr.Dataset, duration: float = 10.0) -> Figure:
+def hovmoeller(truth: xr.Dataset, coarse: xr.Dataset, duration: float = 10.0, ax: Panels | None = None) -> Panels:
     """Draw z over site and time for the truth and the first member of the coarse run, on one colour scale.
 
     Parameters
@@ -130,8 +161,13 @@ def hovmoeller(truth: xr.Dataset, coarse: xr.Dataset, duration: float = 10.0) ->
     truth : ``z`` (time, k).
     coarse : ``z`` (member, time, k).
     duration : model time shown, from the start of each run; less when the shorter run is shorter.
+    ax : where to draw, as many Axes as are returned; None makes a figure.
+
+    Returns
+    -------
+    Axes (2,).
     """
-    figure, panels = style.row(2, sharey=True, height=4.8)
+    figure, panels = style.row(2, ax=ax, sharey=True, height=4.8)
     runs = [truth["z"].transpose("time", "k"), coarse["z"].isel(member=0).transpose("time", "k")]
     duration = min(duration, *(float(run["time"][-1] - run["time"][0]) for run in runs))
     runs = [run.isel(time=(run["time"] - run["time"][0]).values <= duration * (1 + 1e-9)) for run in runs]
@@ -147,7 +183,16 @@ def hovmoeller(truth: xr.Dataset, coarse: xr.Dataset, duration: float = 10.0) ->
     bar = figure.colorbar(picture, ax=panels, extend="both", fraction=0.05, pad=0.02)
     bar.set_label(Z_LABEL)
     bar.outline.set_visible(False)
-    return figure
+    return np.array(panels)
+
+
+def _density(run: xr.Dataset, edges: list[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+    """Return the joint density of z and psi of a run, in cells; zero where it has no value in any."""
+    z, psi = (_thinned(run[name].to_numpy().ravel(), _MOST_POINTS) for name in ("z", "psi"))
+    counts, *_ = np.histogram2d(z, psi, bins=edges)
+    area = np.outer(*map(np.diff, edges))
+    density: npt.NDArray[np.float64] = counts / (max(1.0, counts.sum()) * area)
+    return density
 
 
 def _thinned(values: npt.NDArray[np.float64], most: int) -> npt.NDArray[np.float64]:

@@ -1,15 +1,15 @@
-"""The pictures of ensemble forecasts: functions from datasets to matplotlib Figures."""
+"""The pictures of ensemble forecasts: functions from datasets to matplotlib Axes."""
 
 from __future__ import annotations
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from l96closure.attributes import bin_edges
 from l96closure.diagnostics.forecast import headline_leads
 from l96closure.plot import style
-from l96closure.plot.style import COLOURS, LABELS
+from l96closure.plot.style import COLOURS, LABELS, Panels
 
 __all__ = ["plumes", "rank_histograms", "skill"]
 
@@ -20,7 +20,7 @@ _MARK = "#009e73"
 
 
 @style.settings()
-def skill(scores: xr.Dataset) -> Figure:
+def skill(scores: xr.Dataset, ax: Panels | None = None) -> Panels:
     """Draw all scores against lead, with 95 % intervals and the level of no skill.
 
     Error and spread, their ratio, and the CRPS; below, the energy and the variogram score of whole fields.
@@ -28,9 +28,14 @@ def skill(scores: xr.Dataset) -> Figure:
     Parameters
     ----------
     scores : result of :func:`l96closure.diagnostics.forecast.verify`.
+    ax : where to draw, as many Axes as are returned; None makes a figure.
+
+    Returns
+    -------
+    Axes (2, 3); the last is empty.
     """
-    figure, ((errors, ratio, crps), (energy, variogram, empty)) = style.grid(2, 3, width=10.5, height=6.4)
-    figure.delaxes(empty)
+    figure, ((errors, ratio, crps), (energy, variogram, empty)) = style.grid(2, 3, ax=ax, width=10.5, height=6.4)
+    empty.set_axis_off()
     proper = {"crps": crps, "energy_score": energy, "variogram_score": variogram}
     _curve(errors, scores, "rmse", COLOURS["coarse"], "error of the mean (RMSE)")
     _curve(errors, scores, "ensemble_spread", style.INK, "spread", linestyle=(0, (4, 2)))
@@ -56,23 +61,28 @@ def skill(scores: xr.Dataset) -> Figure:
         axes.set_xlabel(_LEAD_LABEL)
         axes.set_ylabel(label)
     style.legend_above(figure, errors, ratio)
-    return figure
+    return np.array([[errors, ratio, crps], [energy, variogram, empty]])
 
 
 @style.settings()
-def rank_histograms(scores: xr.Dataset) -> Figure:
+def rank_histograms(scores: xr.Dataset, ax: Panels | None = None) -> Panels:
     """Draw the rank histogram at a few leads, with 95 % intervals, beside the flat one of a reliable ensemble.
 
     Parameters
     ----------
     scores : result of :func:`l96closure.diagnostics.forecast.verify`.
+    ax : where to draw, as many Axes as are returned; None makes a figure.
+
+    Returns
+    -------
+    Axes (lead,), one for each of a few leads.
     """
     leads = headline_leads(scores)
     rank = scores["rank"].to_numpy().astype(np.float64)
-    figure, panels = style.row(len(leads), width=max(4.0, 3.2 * len(leads)), height=3.2, sharey=True)
+    figure, panels = style.row(len(leads), ax=ax, width=max(4.0, 3.2 * len(leads)), height=3.2, sharey=True)
     for axes, lead in zip(panels, leads, strict=True):
         value, low, high = (scores[f"rank_histogram{part}"].sel(lead=lead).to_numpy() for part in ("", "_low", "_high"))
-        axes.stairs(value, style.edges(rank), fill=True, color=COLOURS["coarse"], alpha=0.35)
+        axes.stairs(value, bin_edges(rank), fill=True, color=COLOURS["coarse"], alpha=0.35)
         # The bounds meet at the estimate, up to round-off, where a rank was met by none or by all.
         bars = np.maximum([value - low, high - value], 0.0)
         axes.errorbar(rank, value, bars, fmt="none", ecolor=COLOURS["coarse"], elinewidth=1.0)
@@ -83,19 +93,24 @@ def rank_histograms(scores: xr.Dataset) -> Figure:
         axes.set_xlabel("members below the truth")
     panels[0].set_ylabel("relative frequency")
     style.legend_above(figure, panels[0])
-    return figure
+    return np.array(panels)
 
 
 @style.settings()
-def plumes(forecast: xr.Dataset) -> Figure:
+def plumes(forecast: xr.Dataset, ax: Panels | None = None) -> Panels:
     """Draw all members and the truth at one site, for a few starts spread evenly over the reference.
 
     Parameters
     ----------
     forecast : result of :func:`l96closure.forecast`.
+    ax : where to draw, as many Axes as are returned; None makes a figure.
+
+    Returns
+    -------
+    Axes (start,), one for each start that is shown, at most three.
     """
     shown = np.linspace(0, forecast.sizes["start"] - 1, min(_EXAMPLES, forecast.sizes["start"])).round().astype(int)
-    figure, panels = style.row(len(shown), width=3.5 * len(shown), sharey=True)
+    figure, panels = style.row(len(shown), ax=ax, width=3.5 * len(shown), sharey=True)
     lead = forecast["lead"].to_numpy()
     for axes, start in zip(panels, shown, strict=True):
         one = forecast.isel(start=start, k=_SITE)
@@ -110,7 +125,7 @@ def plumes(forecast: xr.Dataset) -> Figure:
         axes.set_xlabel(_LEAD_LABEL)
     panels[0].set_ylabel(f"slow variable $z_{_SITE}$ (dimensionless)")
     style.legend_above(figure, panels[0])
-    return figure
+    return np.array(panels)
 
 
 def _curve(axes: Axes, scores: xr.Dataset, name: str, colour: str, label: str | None = None, **more: object) -> None:

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import numpy as np
 import xarray as xr
-from matplotlib.figure import Figure
 
+from l96closure.attributes import bin_edges
 from l96closure.diagnostics import intervals
 from l96closure.plot import style
-from l96closure.plot.style import COLOURS
+from l96closure.plot.style import COLOURS, Panels
 
 __all__ = ["reliability"]
 
 
 @style.settings()
-def reliability(diagnostics: xr.Dataset) -> Figure:
+def reliability(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
     """Draw the histogram of the probabilities, their departure from uniform, and their autocorrelation.
 
     Parameters
     ----------
     diagnostics : result of :func:`l96closure.diagnostics.reliability.pit`, or a Dataset that holds it.
+    ax : where to draw, as many Axes as are returned; None makes a figure.
+
+    Returns
+    -------
+    Axes (3,).
     """
-    figure, (histogram, errors, memory) = style.row(3, width=10.5)
+    figure, (histogram, errors, memory) = style.row(3, ax=ax, width=10.5)
     colour = COLOURS["coarse"]
     value, low, high = (diagnostics[f"pit_density{part}"].to_numpy() for part in ("", "_low", "_high"))
-    edges = style.edges(diagnostics["pit_bin"].to_numpy())
+    edges = bin_edges(diagnostics["pit_bin"].to_numpy())
     histogram.stairs(value, edges, color=colour, linewidth=1.6, label="law on held-out data")
     histogram.stairs(high, edges, baseline=low, fill=True, color=colour, alpha=0.25, label="95 % interval")
     histogram.axhline(1.0, color=style.INK, linewidth=0.8, linestyle=(0, (1, 2)), label="reliable")
@@ -49,4 +55,4 @@ def reliability(diagnostics: xr.Dataset) -> Figure:
     for axes in (errors, memory):
         axes.axhline(0.0, color=style.INK, linewidth=0.8, linestyle=(0, (1, 2)))
     style.legend_above(figure, histogram)
-    return figure
+    return np.array([histogram, errors, memory])

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
-from matplotlib.figure import Figure
 
 from l96closure.plot import style
-from l96closure.plot.style import COLOURS
+from l96closure.plot.style import COLOURS, Panels
 
 __all__ = ["candidate_names", "choice"]
 
@@ -29,16 +28,23 @@ def candidate_names(selection: xr.Dataset) -> list[str]:
 
 
 @style.settings()
-def choice(selection: xr.Dataset) -> Figure:
+def choice(selection: xr.Dataset, ax: Panels | None = None) -> Panels:
     """Draw every number by which candidates were compared, and mark the one that was chosen.
 
     Parameters
     ----------
     selection : of a closure.
+    ax : where to draw, as many Axes as are returned; None makes a figure.
+
+    Returns
+    -------
+    Axes (number,), one for each number by which candidates were compared, at most two.
     """
     drawn = [name for name in _NUMBERS if np.isfinite(selection[name]).any()]
     at, chosen = np.arange(selection.sizes["candidate"]), selection["chosen"].to_numpy().astype(bool)
-    figure, panels = style.row(len(drawn), width=3.4 + 3.6 * len(drawn), height=1.4 + 0.32 * at.size, sharey=True)
+    figure, panels = style.row(
+        len(drawn), ax=ax, width=3.4 + 3.6 * len(drawn), height=1.4 + 0.32 * at.size, sharey=True
+    )
     for axes, name in zip(panels, drawn, strict=True):
         values = selection[name].to_numpy()
         axes.grid(axis="y", color=style.INK, alpha=0.15)
@@ -49,4 +55,4 @@ def choice(selection: xr.Dataset) -> Figure:
     panels[0].set_yticks(at, candidate_names(selection))
     panels[0].set_ylim(at.size - 0.5, -0.5)
     style.legend_above(figure, panels[0])
-    return figure
+    return np.array(panels)

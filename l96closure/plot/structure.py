@@ -7,31 +7,37 @@ import numpy.typing as npt
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
+from l96closure.attributes import bin_edges
 from l96closure.diagnostics import intervals
 from l96closure.plot import style
-from l96closure.plot.style import COLOURS, LABELS, PSI_LABEL, Z_LABEL
+from l96closure.plot.style import COLOURS, LABELS, PSI_LABEL, Z_LABEL, Panels
 
 __all__ = ["joint_density", "residual_autocorrelation", "space_time", "spectra", "tails"]
 
 _FULL, _LEFT = 0.5, 0.1  # correlations of the darkest colour, and below which nothing is left
 _FEWEST_LAGS = 10  # that are shown
-_ZOOM = 50  # time steps in the magnified part of the autocorrelation
+_ZOOM = 50  # records in the magnified part of the autocorrelation
 _MARKERS = {"truth": "o", "coarse": "s"}
 _SYMBOLS = {"z": "z", "psi": r"\psi"}
 
 
 @style.settings()
-def joint_density(diagnostics: xr.Dataset) -> Figure:
+def joint_density(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
     """Draw the joint density of (z, psi) of truth and coarse run on one colour scale, and their difference.
 
     Parameters
     ----------
     diagnostics : result of :func:`l96closure.diagnostics.diagnose`.
+    ax : where to draw, as many Axes as are returned; None makes a figure.
+
+    Returns
+    -------
+    Axes (3,).
     """
-    figure, panels = style.row(3, width=10.5, height=4.2, sharey=True)
-    edges = [style.edges(diagnostics[f"joint_{name}_bin"].values) for name in ("z", "psi")]
+    figure, panels = style.row(3, ax=ax, width=10.5, height=4.2, sharey=True)
+    edges = [bin_edges(diagnostics[f"joint_{name}_bin"].values) for name in ("z", "psi")]
     density = {source: diagnostics["density_joint"].sel(source=source).values for source in COLOURS}
     hit = {source: np.where(x > 0, x, np.nan).T for source, x in density.items()}
     smallest, largest = (extreme([x[x > 0] for x in density.values() if x.any()]) for extreme in (_least, _most))
@@ -39,29 +45,33 @@ def joint_density(diagnostics: xr.Dataset) -> Figure:
         picture = axes.pcolormesh(*edges, hit[source], cmap="viridis", norm=LogNorm(smallest, largest), rasterized=True)
         axes.set_title(LABELS[source])
     bar = figure.colorbar(picture, ax=panels[:2], location="bottom", fraction=0.05)
-    bar.set_label("probability density (dimensionless)")
+    bar.set_label("probability density")
     difference = (density["coarse"] - density["truth"]).T
     limit = float(np.abs(difference).max()) or 1.0
     picture = panels[2].pcolormesh(*edges, difference, cmap="PuOr_r", vmin=-limit, vmax=limit, rasterized=True)
     panels[2].set_title("coarse run less truth")
-    figure.colorbar(picture, ax=panels[2], location="bottom", fraction=0.05).set_label(
-        "difference of density (dimensionless)"
-    )
+    ticks = MaxNLocator(4, symmetric=True)  # more run into each other
+    figure.colorbar(picture, ax=panels[2], location="bottom", fraction=0.05, ticks=ticks).set_label("difference")
     for axes in panels:
         axes.set_xlabel(Z_LABEL)
     panels[0].set_ylabel(PSI_LABEL)
-    return figure
+    return np.array(panels)
 
 
 @style.settings()
-def residual_autocorrelation(diagnostics: xr.Dataset) -> Figure:
-    """Draw the autocorrelation of psi about its trend in z: the first fifty steps, and all lags.
+def residual_autocorrelation(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
+    """Draw the autocorrelation of psi about its trend in z: the first fifty records, and all lags.
 
     Parameters
     ----------
     diagnostics : result of :func:`l96closure.diagnostics.diagnose`.
+    ax : where to draw, as many Axes as are returned; None makes a figure.
+
+    Returns
+    -------
+    Axes (2,).
     """
-    figure, panels = style.row(2, sharey=True)
+    figure, panels = style.row(2, ax=ax, sharey=True)
     lag = diagnostics["lag"].values
     for axes, end in zip(panels, (lag[: _ZOOM + 1][-1], lag[-1]), strict=True):
         for source, colour in COLOURS.items():
@@ -81,15 +91,15 @@ def residual_autocorrelation(diagnostics: xr.Dataset) -> Figure:
         axes.axhline(0.0, color=style.INK, linewidth=0.6, zorder=0)
         axes.set_xlim(0.0, end or 1.0)
         axes.set_xlabel("lag (model time units)")
-    panels[0].set_title(f"first {min(_ZOOM, len(lag) - 1)} steps")
+    panels[0].set_title(f"first {min(_ZOOM, len(lag) - 1)} records")
     panels[1].set_title("all lags")
     panels[0].set_ylabel(r"autocorrelation of $\psi$ about its trend")
     style.legend_above(figure, panels[0])
-    return figure
+    return np.array(panels)
 
 
 @style.settings()
-def space_time(diagnostics: xr.Dataset) -> Figure:
+def space_time(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
     """Draw the correlation of psi, and of psi about its trend, in space and time: truth, coarse run, difference.
 
     The lags end where nothing is left of either; differences that may be chance are left white.
@@ -97,10 +107,15 @@ def space_time(diagnostics: xr.Dataset) -> Figure:
     Parameters
     ----------
     diagnostics : result of :func:`l96closure.diagnostics.diagnose`.
+    ax : where to draw, as many Axes as are returned; None makes a figure.
+
+    Returns
+    -------
+    Axes (2, 3).
     """
-    figure, rows = style.grid(2, 3, width=10.5, height=6.6, sharey="row")
-    offset = style.edges(diagnostics["offset"].values.astype(np.float64))
-    lag = style.edges(diagnostics["time_lag"].values)
+    figure, rows = style.grid(2, 3, ax=ax, width=10.5, height=6.6, sharey="row")
+    offset = bin_edges(diagnostics["offset"].values.astype(np.float64))
+    lag = bin_edges(diagnostics["time_lag"].values)
     for row, (name, label) in zip(rows, {"psi": r"$\psi$", "residual": r"$\psi$ about its trend"}.items(), strict=True):
         both, errors = (
             [diagnostics[f"space_time_correlation_{name}{part}"].sel(source=source).transpose("time_lag", ...).values
@@ -121,18 +136,23 @@ def space_time(diagnostics: xr.Dataset) -> Figure:
         row[0].set_ylabel("lag (model time units)")
     for axes in rows[-1]:
         axes.set_xlabel("distance along the ring (sites)")
-    return figure
+    return np.array(rows)
 
 
 @style.settings()
-def spectra(diagnostics: xr.Dataset) -> Figure:
+def spectra(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
     """Draw the wavenumber and the frequency spectra of z and psi.
 
     Parameters
     ----------
     diagnostics : result of :func:`l96closure.diagnostics.diagnose`.
+    ax : where to draw, as many Axes as are returned; None makes a figure.
+
+    Returns
+    -------
+    Axes (2, 2).
     """
-    figure, ((*rings,), (*times,)) = style.grid(2, 2, width=8.4, height=6.6)
+    figure, ((*rings,), (*times,)) = style.grid(2, 2, ax=ax, width=8.4, height=6.6)
     wavenumber, frequency = diagnostics["wavenumber"].values, diagnostics["frequency"].values
     inside = slice(1, -1)  # no logarithm of zero, and half of the last frequency's power would be its alias
     for ring, time, (name, symbol) in zip(rings, times, _SYMBOLS.items(), strict=True):
@@ -152,18 +172,23 @@ def spectra(diagnostics: xr.Dataset) -> Figure:
     rings[0].set_ylabel("variance (dimensionless)")
     times[0].set_ylabel("power spectral density (model time units)")
     style.legend_above(figure, rings[0])
-    return figure
+    return np.array([rings, times])
 
 
 @style.settings()
-def tails(diagnostics: xr.Dataset) -> Figure:
+def tails(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
     """Draw how the quantiles of z and psi differ from the truth's, and the return periods of high levels of z.
 
     Parameters
     ----------
     diagnostics : result of :func:`l96closure.diagnostics.diagnose`.
+    ax : where to draw, as many Axes as are returned; None makes a figure.
+
+    Returns
+    -------
+    Axes (3,).
     """
-    figure, panels = style.row(3, width=10.5, height=3.8)
+    _, panels = style.row(3, ax=ax, width=10.5, height=3.8)
     for axes, (name, symbol) in zip(panels, _SYMBOLS.items(), strict=False):
         _quantile_differences(axes, diagnostics, name)
         axes.set_title(f"quantiles of ${symbol}$")
@@ -182,7 +207,7 @@ def tails(diagnostics: xr.Dataset) -> Figure:
     axes.set_xlabel(r"level of $z$ (dimensionless)")
     axes.set_ylabel("return period (model time units)")
     axes.legend(frameon=False)
-    return figure
+    return np.array(panels)
 
 
 def _quantile_differences(axes: Axes, diagnostics: xr.Dataset, name: str) -> None:

@@ -6,6 +6,7 @@ import base64
 import math
 import os
 import re
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,10 +21,25 @@ from markupsafe import Markup
 from l96closure.plot.style import Picture
 from l96closure.store import atomic_path, package_version
 
-__all__ = ["NONE", "Origin", "Row", "Table", "as_text", "interval", "with_error", "with_interval", "write_page"]
+__all__ = [
+    "NONE",
+    "WIDTH",
+    "Origin",
+    "Row",
+    "Table",
+    "as_text",
+    "interval",
+    "paragraph",
+    "with_error",
+    "with_interval",
+    "write_page",
+]
 
 NONE = "–"
 """Stands for a number that is not there."""
+
+WIDTH = 120
+"""Letters in a line of the terminal."""
 
 
 @dataclass(frozen=True)
@@ -147,15 +163,27 @@ def _size(path: Path) -> str:
 
 
 def as_text(tables: Sequence[Table]) -> str:
-    """Return tables, which have equally many columns, as plain text with columns that line up."""
+    """Return tables, which have equally many columns, as plain text with columns that line up.
+
+    Columns that find no room in :data:`WIDTH` letters follow below, beside the labels again.
+    """
     blocks = [[table.columns, *((row.short or row.label, *row.cells) for row in table.rows)] for table in tables]
     widths = [max(map(len, column)) for column in zip(*(line for block in blocks for line in block), strict=True)]
+    groups: list[list[int]] = [[]]
+    for number, width in enumerate(widths[1:], start=1):
+        if groups[-1] and widths[0] + sum(2 + widths[other] for other in groups[-1]) + 2 + width > WIDTH:
+            groups.append([])
+        groups[-1].append(number)
 
-    def text(line: tuple[str, ...]) -> str:
-        first, *rest = zip(line, widths, strict=True)
-        return "  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in rest)])
+    def text(line: tuple[str, ...], group: list[int]) -> str:
+        return "  ".join([line[0].ljust(widths[0]), *(line[number].rjust(widths[number]) for number in group)])
 
-    return "\n\n".join("\n".join(map(text, block)) for block in blocks)
+    return "\n\n".join("\n".join(text(line, group) for line in block) for block in blocks for group in groups)
+
+
+def paragraph(text: str) -> str:
+    """Return a text in lines of at most :data:`WIDTH` letters."""
+    return textwrap.fill(text, WIDTH)
 
 
 def with_error(value: float, error: float, *, signed: bool = False) -> str:

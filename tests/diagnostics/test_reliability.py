@@ -127,7 +127,7 @@ def test_table_and_picture_show_the_numbers(tmp_path: Path) -> None:
     first = float(result["pit_error"][0])
     assert table.rows[0].cells[:2] == (f"{first + 0.1:.4f}", f"{first:+.4f}")
     assert table.rows[-1].cells[1] == f"{float(result['pit_largest_error']):.4f}"
-    histogram, errors, memory = plot.reliability(result).axes
+    histogram, errors, memory = plot.reliability(result)
     np.testing.assert_array_equal(histogram.patches[0].get_data().values, result["pit_density"])
     np.testing.assert_array_equal(errors.lines[0].get_ydata(), result["pit_error"])
     np.testing.assert_array_equal(memory.lines[0].get_ydata(), result["pit_autocorrelation"])

@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 
 from l96closure import compare, store
 from l96closure.cli import config_folder
-from l96closure.diagnostics import ranking
+from l96closure.diagnostics import intervals, ranking
 from l96closure.diagnostics.scorecard import DISTANCES, PARTS
 from l96closure.experiments import WORKFLOWS
 from l96closure.experiments.climate.stages import BLOW_UP
@@ -195,7 +195,7 @@ def test_the_page_needs_no_other_file_and_leads_to_those_of_the_runs(call, sweep
     text = call(sweep).folder.read_text(encoding="utf-8")
     page = _Page(text)
     assert page.links == ["comparison.nc", "10/report.html"]
-    assert len(page.sources) == 3
+    assert len(page.sources) == 4
     assert all(str(source).startswith("data:image/png;base64,") for source in page.sources)
     assert not re.search(r"https?://|url\(|@import", text)
     data = store.read(sweep / "comparison.nc", kind="comparison")
@@ -227,7 +227,8 @@ def test_a_run_of_a_sweep_that_blew_up_is_a_row(call, sweep: Path) -> None:
     store.write(last, sweep / "10" / f"{BLOW_UP}.nc", kind=BLOW_UP, title="Last good state", history="l96closure")
     outcome = call(sweep)
     assert outcome.status == 0, outcome.err
-    row = next(line for line in outcome.out.splitlines() if line.startswith("closure=polynomial,"))
+    lines = [line for line in outcome.out.splitlines() if line.startswith("closure=polynomial,")]
+    row = lines[0] + "".join(line.removeprefix("closure=polynomial, did not finish") for line in lines[1:])
     assert row.split()[:4] == ["closure=polynomial,", "did", "not", "finish"]
     seconds = store.attributes(sweep / "10" / "closure.nc", kind="closure")["wall_time_seconds"]
     assert row.split()[4:] == [*["–"] * 7, f"{seconds:.1f}", "s", "–"]
@@ -363,7 +364,7 @@ def test_forecasts_are_compared_at_the_leads_all_runs_have(runs, tmp_path: Path,
         assert "no lead in common" in notes[0]
         assert "crps" not in data
         assert "CRPS" not in report.text(data) + report.headline(data)
-        assert [picture.name for picture in style.save_all(tmp_path, figures.pictures(data))] == ["scores", "densities"]
+        assert list(figures.pictures(data)) == ["scores", "densities", "space_time"]
 
 
 @pytest.mark.parametrize("name", ["cost $5 and $6", "$x_{$", "_hidden", "a^b & c%", "µψ"])
@@ -615,6 +616,32 @@ def test_figures_show_every_run(runs, tmp_path: Path, number: int) -> None:
     for i in range(number):
         line = next(line for line in crps.lines if line.get_label() == f"run={i}")
         np.testing.assert_array_equal(line.get_ydata(), many["crps"][i])
+
+
+def test_correlations_in_space_and_time_are_drawn_for_every_run_that_has_them(runs, tmp_path: Path) -> None:
+    name = "space_time_correlation_psi"
+    data, _ = lay_side_by_side([run for run in runs if run.scores[name].sel(source="coarse").notnull().any()], tmp_path)
+    assert data.sizes["run"] == 2
+    data[f"{name}_se"][:] = 0.01
+    left, right = (
+        [axes.collections[0].get_array() for axes in column]
+        for column in zip(*(figures.space_time(data).axes[first : first + 2] for first in (2, 4)), strict=True)
+    )
+    correlation = data[name].transpose("run", "source", "time_lag", "offset")
+    off = (correlation.sel(source="coarse") - correlation.sel(source="truth")).to_numpy()
+    off[np.abs(off) <= intervals.SIDE * np.hypot(0.01, 0.01)] = 0.0
+    np.testing.assert_array_equal(left, correlation.sel(source="coarse"))
+    np.testing.assert_array_equal([values.filled(0.0) for values in right], off)
+    every, _ = lay_side_by_side(runs, tmp_path)  # with that of a closure whose psi is zero
+    assert sum(axes.get_title("left") == "less truth" for axes in figures.space_time(every).axes) == 2
+    assert "space_time" not in figures.pictures(data.drop_vars(name))
+
+
+def test_correlations_at_other_lags_are_left_out(runs, tmp_path: Path) -> None:
+    other = replace(runs[1], scores=runs[1].scores.assign_coords(time_lag=2.0 * runs[1].scores["time_lag"]))
+    data, notes = lay_side_by_side([runs[0], other], tmp_path)
+    assert "Correlations in space and time are left out" in " ".join(notes)
+    assert not [name for name in data.variables if "space_time" in str(name)]
 
 
 def test_a_long_legend_takes_nothing_from_the_panels(runs, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -151,6 +152,108 @@ def test_plain_xarray_sees_numbers_as_time_and_labels_as_source(tmp_path: Path) 
     _write(labelled, tmp_path / "diagnostics.nc", kind="diagnostics")
     with xr.open_dataset(tmp_path / "diagnostics.nc") as plain:
         assert plain["mean"].sel(source="coarse").item() == 2.0
+
+
+def test_in_files_time_comes_first_and_is_unlimited(tmp_path: Path) -> None:
+    _write(_coarse(), tmp_path / "coarse.nc")
+    rng = np.random.default_rng(1)
+    forecast = xr.Dataset(
+        {"z": (("start", "member", "lead", "k"), rng.standard_normal((4, 2, 3, 5)))},
+        coords={"start": np.arange(4.0), "member": [0, 1], "lead": 0.1 * np.arange(3), "k": np.arange(5)},
+    )
+    _write(forecast, tmp_path / "forecast.nc", kind="forecast")
+    for name, first in {"coarse": "time", "forecast": "start"}.items():
+        with netCDF4.Dataset(tmp_path / f"{name}.nc") as file:
+            assert file["z"].dimensions[:2] == (first, "member")
+            assert [dim for dim, about in file.dimensions.items() if about.isunlimited()] == [first]
+            assert file["z"].chunking() == list(file["z"].shape)  # not a record each, netCDF's own choice
+    assert store.read(tmp_path / "coarse.nc", kind="coarse")["z"].dims == ("member", "time", "k")
+    again = store.read(tmp_path / "forecast.nc", kind="forecast")
+    xr.testing.assert_equal(again, forecast)
+    assert again["z"].dims == forecast["z"].dims
+
+
+def test_files_from_before_time_came_first_are_read(tmp_path: Path) -> None:
+    """Members first, time in units that only UDUNITS knows."""
+    _write(_coarse(), tmp_path / "coarse.nc")
+    with xr.load_dataset(tmp_path / "coarse.nc", decode_times=False) as new:
+        old = new.transpose("member", "time", "k")
+    old["time"].attrs |= {"units": "5 days SINCE 0001-01-01", "calendar": "none"}
+    old.to_netcdf(tmp_path / "old.nc")
+    xr.testing.assert_equal(store.read(tmp_path / "old.nc", kind="coarse"), _coarse())
+
+
+def test_bins_have_bounds_in_files_alone(tmp_path: Path) -> None:
+    attributes = {"long_name": "centre of the bin", "units": "1"}
+    dataset = xr.Dataset(
+        {"density": ("z_bin", [0.25, 0.75], {"long_name": "density"})}, {"z_bin": ("z_bin", [0.5, 1.5], attributes)}
+    )
+    _write(dataset, tmp_path / "diagnostics.nc", kind="diagnostics")
+    with xr.open_dataset(tmp_path / "diagnostics.nc") as file:
+        np.testing.assert_array_equal(file[file["z_bin"].attrs["bounds"]], [[0.0, 1.0], [1.0, 2.0]])
+    assert cf_check(tmp_path / "diagnostics.nc").returncode == 0
+    again = store.read(tmp_path / "diagnostics.nc", kind="diagnostics")
+    xr.testing.assert_equal(again, dataset)
+    assert again["z_bin"].attrs == attributes
+    assert dataset["z_bin"].attrs == attributes
+
+
+def _of_a_tool(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True, text=True)
+
+
+@pytest.mark.skipif(shutil.which("cdo") is None, reason="CDO is not installed")
+def test_cdo_keeps_times_and_means(tmp_path: Path) -> None:
+    run, path = _coarse(), tmp_path / "coarse.nc"
+    run["time"] = 5000.0 + 0.001 * run["time"] / 0.05
+    _write(run, path)
+    for operator in ("seltimestep,3/5", "timmean", "fldmean"):
+        _of_a_tool("cdo", "-s", operator, str(path), str(tmp_path / f"{operator[:3]}.nc"))
+    some, mean, ring = (store.read(tmp_path / f"{name}.nc", kind="coarse") for name in ("sel", "tim", "fld"))
+    np.testing.assert_allclose(some["time"], run["time"][2:5], rtol=0, atol=1e-9)
+    xr.testing.assert_equal(some["z"].drop_vars("time"), run["z"][:, 2:5].drop_vars("time"))
+    np.testing.assert_allclose(mean["z"].squeeze("time"), run["z"].mean("time"), rtol=1e-12)
+    np.testing.assert_allclose(ring["z"].to_numpy().ravel(), run["z"].mean(("member", "k")), rtol=1e-12)
+    np.testing.assert_allclose(ring["time"], run["time"], rtol=0, atol=1e-9)
+    with xr.open_dataset(tmp_path / "sel.nc") as plain:  # numbers still, no dates
+        assert plain["time"].dtype == np.float64
+
+
+@pytest.mark.skipif(shutil.which("ncra") is None, reason="NCO is not installed")
+def test_nco_keeps_times_and_means(tmp_path: Path) -> None:
+    run, path = _coarse(), tmp_path / "coarse.nc"
+    _write(run, path)
+    _of_a_tool("ncra", str(path), str(tmp_path / "mean.nc"))
+    _of_a_tool("ncks", "-d", "time,2,4", str(path), str(tmp_path / "some.nc"))
+    mean, some = (store.read(tmp_path / f"{name}.nc", kind="coarse") for name in ("mean", "some"))
+    np.testing.assert_allclose(mean["z"].squeeze("time"), run["z"].mean("time"), rtol=1e-12)
+    xr.testing.assert_equal(some, run.isel(time=slice(2, 5)))
+
+
+def test_a_zarr_store_holds_what_a_file_does(tmp_path: Path) -> None:
+    pytest.importorskip("zarr")
+    path = tmp_path / "coarse.zarr"
+    for run in (_coarse(), 2.0 * _coarse()):  # the second in place of the first
+        _write(run, path)
+        xr.testing.assert_equal(store.read(path, kind="coarse"), run)
+    assert store.kind_of(path) == "coarse"
+    assert [file.name for file in tmp_path.iterdir()] == ["coarse.zarr"]
+    with pytest.raises(ValueError, match="of kind 'coarse'"):
+        store.read(path, kind="truth")
+    (tmp_path / "mine.zarr").mkdir()
+    for name in ("mine.zarr", "nowhere/coarse.zarr"):
+        with pytest.raises(ValueError, match="the name of a Zarr store"):
+            _write(_coarse(), tmp_path / name)
+    with pytest.raises(ValueError, match="a netCDF file"):
+        _write(_coarse(), tmp_path / "closure.zarr", kind="closure")
+
+
+def test_a_zarr_store_that_cannot_be_read_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "empty.zarr").mkdir()
+    for name, message in {"none.zarr": "an existing Zarr store", "empty.zarr": "cannot be read"}.items():
+        with pytest.raises(ValueError, match=message) as caught:
+            store.read(tmp_path / name, kind="truth")
+        assert "\n" not in str(caught.value)
 
 
 def test_every_variable_has_its_attributes_and_coordinates_no_fill_value(tmp_path: Path) -> None:

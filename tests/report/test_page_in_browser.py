@@ -178,6 +178,29 @@ def test_nothing_is_missing_and_nothing_overflows(browser: Any, page: Path, widt
     assert scrolls[1]  # the wide table scrolls in its box
 
 
+@pytest.mark.parametrize("name", ["report", "comparison"])
+def test_the_contents_of_a_wide_page_are_all_in_sight(browser: Any, written: dict[str, Path], name: str) -> None:
+    opened(browser, written[name], 1400)
+    wide, room = browser.execute_script(
+        "const list = document.querySelector('nav ul'); return [list.scrollWidth, list.clientWidth]"
+    )
+    assert wide <= room
+
+
+def test_nothing_is_cut_off_on_paper_and_it_is_light(browser: Any, page: Path, written: dict[str, Path]) -> None:
+    """A4 less margins; screens that are dark print dark on light all the same."""
+    for path in (page, *written.values()):
+        opened(browser, path, 688, "dark")
+        scheme = [{"name": "prefers-color-scheme", "value": "dark"}]
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": scheme})
+        cut = browser.execute_script(
+            "return [...document.querySelectorAll('.scroll, pre')].map(box => box.scrollWidth - box.clientWidth)"
+        )
+        assert max(cut) <= 1, path
+        assert luminance(browser.execute_script("return getComputedStyle(document.body).color")) < 0.1
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+
+
 def luminance(color: str) -> float:
     parts = [float(part) / 255 for part in color[color.index("(") + 1 : -1].split(",")[:3]]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 import xarray as xr
 from cycler import cycler
-from matplotlib.colors import to_hex
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 import l96closure as lc
 from l96closure import diagnose, report
@@ -117,7 +119,7 @@ def _line(figure, axes: int, label: str):
 
 def test_covariance_figure_shows_rows_mean_and_truth(runs) -> None:
     *_, diagnostics = runs
-    figure = figures.covariance(diagnostics)
+    figure = style.figure_of(figures.covariance(diagnostics))
     truth = _line(figure, 0, "truth")
     np.testing.assert_array_equal(truth.get_ydata(), diagnostics["covariance"].sel(source="truth"))
     assert truth.get_linestyle() == "None"
@@ -130,7 +132,7 @@ def test_covariance_figure_shows_rows_mean_and_truth(runs) -> None:
 
 def test_histograms_show_the_densities(runs) -> None:
     *_, diagnostics = runs
-    figure = figures.histograms(diagnostics)
+    figure = style.figure_of(figures.histograms(diagnostics))
     for axes, name in zip(figure.axes, ("z", "psi"), strict=True):
         values, edges, _ = axes.patches[-1].get_data()
         np.testing.assert_array_equal(values, diagnostics[f"density_{name}"].sel(source="coarse"))
@@ -139,7 +141,7 @@ def test_histograms_show_the_densities(runs) -> None:
 
 def test_autocorrelations_are_drawn_for_both_sources(runs) -> None:
     *_, diagnostics = runs
-    figure = figures.autocorrelations(diagnostics)
+    figure = style.figure_of(figures.autocorrelations(diagnostics))
     for axes, name in enumerate(("z", "psi")):
         for source, label in style.LABELS.items():
             line = _line(figure, axes, label)
@@ -149,7 +151,7 @@ def test_autocorrelations_are_drawn_for_both_sources(runs) -> None:
 
 def test_joint_density_shows_both_and_their_difference(runs) -> None:
     *_, diagnostics = runs
-    truth, coarse, difference = (axes.collections[0] for axes in structure.joint_density(diagnostics).axes[:3])
+    truth, coarse, difference = (axes.collections[0] for axes in structure.joint_density(diagnostics))
     for mesh, source in ((truth, "truth"), (coarse, "coarse")):
         density = diagnostics["density_joint"].sel(source=source).values.T
         np.testing.assert_array_equal(mesh.get_array().filled(0.0), density)
@@ -161,7 +163,7 @@ def test_joint_density_shows_both_and_their_difference(runs) -> None:
 
 def test_residual_autocorrelation_is_drawn_twice_with_its_band(runs) -> None:
     *_, diagnostics = runs
-    figure = structure.residual_autocorrelation(diagnostics)
+    figure = style.figure_of(structure.residual_autocorrelation(diagnostics))
     for axes in (0, 1):
         for source, label in style.LABELS.items():
             line = _line(figure, axes, label)
@@ -172,7 +174,7 @@ def test_residual_autocorrelation_is_drawn_twice_with_its_band(runs) -> None:
 
 def test_spectra_are_drawn_for_both_sources(runs) -> None:
     *_, diagnostics = runs
-    figure = structure.spectra(diagnostics)
+    figure = style.figure_of(structure.spectra(diagnostics))
     for axes, name in zip(figure.axes[2:], ("z", "psi"), strict=True):
         shown = [line.get_ydata() for line in axes.lines]
         np.testing.assert_array_equal(shown, diagnostics[f"power_{name}"].isel(frequency=slice(1, -1)))
@@ -186,8 +188,7 @@ def test_correlations_in_space_and_time_are_drawn_with_what_differs_by_more_than
     diagnostics = runs[2].copy(deep=True)
     for name in ("psi", "residual"):
         diagnostics[f"space_time_correlation_{name}_se"][:] = error
-    axes = [axes for axes in structure.space_time(diagnostics).axes if axes.get_label() != "<colorbar>"]
-    for row, name in zip((axes[:3], axes[3:]), ("psi", "residual"), strict=True):
+    for row, name in zip(structure.space_time(diagnostics), ("psi", "residual"), strict=True):
         correlation = diagnostics[f"space_time_correlation_{name}"].transpose("source", "time_lag", "offset").values
         shown = [panel.collections[0].get_array() for panel in row]
         np.testing.assert_array_equal(shown[:2], correlation)
@@ -201,7 +202,7 @@ def test_tails_show_differences_of_quantiles_and_finite_return_periods(runs) -> 
     diagnostics = diagnostics.copy(deep=True)
     for part, factor in (("", 1.0), ("_low", 0.5), ("_high", 2.0)):
         diagnostics[f"return_period_z{part}"][1] = factor * np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, np.inf])
-    figure = structure.tails(diagnostics)
+    figure = style.figure_of(structure.tails(diagnostics))
     for axes, name in zip(figure.axes[:2], ("z", "psi"), strict=True):
         quantile = diagnostics[f"quantile_{name}"]
         np.testing.assert_array_equal(
@@ -214,7 +215,7 @@ def test_tails_show_differences_of_quantiles_and_finite_return_periods(runs) -> 
 
 def test_hovmoeller_panels_share_scale_and_time(runs) -> None:
     truth, coarse, _ = runs
-    left, right = (axes.images[0] for axes in figures.hovmoeller(truth, coarse).axes[:2])
+    left, right = (axes.images[0] for axes in figures.hovmoeller(truth, coarse))
     assert left.get_clim() == right.get_clim()
     assert left.get_extent() == pytest.approx(right.get_extent())
     assert left.get_extent()[3] == pytest.approx(199 * 0.02)
@@ -222,9 +223,35 @@ def test_hovmoeller_panels_share_scale_and_time(runs) -> None:
 
 
 def test_psi_against_z_repeats_the_truth_beside_the_coarse_run(runs) -> None:
-    left, right = figures.psi_against_z(*runs).axes
-    assert len(left.get_legend().get_texts()) == 1
-    assert len(right.get_legend().get_texts()) == 2
+    left, right = figures.psi_against_z(*runs)
+    assert left.get_legend_handles_labels()[1] == ["truth: mean", "truth: mean ± std"]
+    assert right.get_legend_handles_labels()[1] == [*left.get_legend_handles_labels()[1], "coarse run: mean",
+                                                    "coarse run: mean ± std"]  # fmt: skip
+    (legend,) = left.figure.legends
+    assert len(legend.get_texts()) == 4
+    assert [axes.get_ylabel() for axes in left.figure.axes[2:]] == ["probability density"]  # the colour bar
+
+
+def overlapping(figure: Figure) -> list[tuple[str, str]]:
+    """Return the pairs of texts that overlap, of all that are shown."""
+    with style.settings():
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        renderer = canvas.get_renderer()
+    hidden = set()
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        drawn = axis._update_ticks()  # what is beyond the limits is not
+        for tick in {*axis.majorTicks, *axis.minorTicks} - {*drawn} if axis.axes.axison else axis.majorTicks:
+            hidden |= {tick.label1, tick.label2}
+    shown = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+    shown = [text for text in shown if text not in hidden]
+    boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in shown]
+    return [
+        (a, b)
+        for number, (a, box) in enumerate(boxes)
+        for b, other in boxes[:number]
+        if min(box.x1, other.x1) - max(box.x0, other.x0) > 1 and min(box.y1, other.y1) - max(box.y0, other.y0) > 1
+    ]
 
 
 def of_climate(truth: xr.Dataset, coarse: xr.Dataset, diagnostics: xr.Dataset) -> Mapping[str, tuple[Figure, str]]:
@@ -284,12 +311,59 @@ def test_pictures_do_not_depend_on_the_settings_of_the_user(
         assert dict(matplotlib.rcParams) == before
 
 
-@pytest.mark.parametrize("module", sorted(path.stem for path in Path(package.__file__).parent.glob("[!_]*.py")))
-def test_every_function_that_makes_a_figure_has_our_settings(module: str) -> None:
-    for name, function in vars(importlib.import_module(f"l96closure.plot.{module}")).items():
-        returned = getattr(function, "__annotations__", {}).get("return") if callable(function) else None
-        if returned == "Figure" and function.__module__.endswith(f".{module}"):
-            assert hasattr(function, "__wrapped__"), name
+@pytest.mark.parametrize("name", package.__all__)
+def test_every_plotting_function_has_our_settings_and_takes_axes(name: str) -> None:
+    function = getattr(package, name)
+    assert hasattr(function, "__wrapped__")
+    *_, last = inspect.signature(function).parameters.values()
+    assert (last.name, last.default) == ("ax", None)
+    assert function.__annotations__["return"] in ("Axes", "Panels")
+
+
+def test_what_is_drawn_into_given_axes_is_drawn_there_alone(runs) -> None:
+    *_, diagnostics = runs
+    mine = Figure()
+    alone, *pair = mine.subplots(1, 3)
+    assert figures.covariance(diagnostics, ax=alone) is alone
+    drawn = figures.histograms(diagnostics, ax=np.array(pair))
+    assert list(drawn) == pair
+    assert mine.legends == []  # there may be no room above
+    assert [text.get_text() for text in pair[0].get_legend().get_texts()] == ["truth", "coarse run"]
+    ours = figures.histograms(diagnostics)
+    for axes, other in zip(drawn, ours, strict=True):
+        np.testing.assert_array_equal(axes.patches[-1].get_data().values, other.patches[-1].get_data().values)
+    for wrong in (alone, pair[:1], [1, 2]):
+        with pytest.raises(ValueError, match="2 of them"):
+            figures.histograms(diagnostics, ax=wrong)
+
+
+def test_truth_and_coarse_run_differ_in_grey() -> None:
+    """By the relative luminance of WCAG 2."""
+    light, dark = (
+        float(np.array([0.2126, 0.7152, 0.0722]) @ [((c + 0.055) / 1.055) ** 2.4 if c > 0.04045 else c / 12.92
+                                                    for c in to_rgb(colour)]) + 0.05
+        for colour in (style.GIVEN, style.GENERATED)
+    )  # fmt: skip
+    assert light / dark > 2.0
+    assert 1.05 / light > 3.0  # of both against the paper
+
+
+@pytest.mark.parametrize(
+    "name", sorted({*package.__all__} - {"choice", "plumes", "rank_histograms", "reliability", "skill"})
+)
+def test_no_text_of_a_figure_lies_upon_another(runs, name: str) -> None:
+    given = dict(zip(("truth", "coarse", "diagnostics"), runs, strict=True))
+    function = getattr(package, name)
+    taken = {key: given[key] for key in inspect.signature(function).parameters if key in given}
+    figure = style.figure_of(function(**taken))
+    assert overlapping(figure) == []
+    for legend in figure.legends:
+        box = legend.get_window_extent()
+        assert figure.bbox.x0 <= box.x0
+        assert box.x1 <= figure.bbox.x1
+    for number, axes in enumerate(figure.axes[:2]):
+        axes.set_xlabel(f"label {number} " + 80 * "n")
+    assert len(overlapping(figure)) >= (len(figure.axes) > 1)
 
 
 def test_package_import_pulls_no_graphics() -> None:
@@ -326,7 +400,8 @@ def test_headline_judges_against_chance(numbers: tuple[float, ...], phrases: lis
 def test_score_table_lines_up_and_holds_the_numbers() -> None:
     table = climate.score_table(_known(0.02, 0.016, 0.0031, 1.1, 0.02))
     blocks = [block.splitlines() for block in table.split("\n\n")]
-    assert [len(block) for block in blocks] == [6, 5, 1]
+    assert [len(block) for block in blocks[:2]] == [6, 5]
+    assert len(blocks) == 3
     assert len({len(line) for block in blocks[:2] for line in block}) == 1
     assert blocks[0][1].split() == [
         "hellinger_z", "0.0200", "0.0190", "to", "0.0210", "0.0160", "±", "0.0031", "1.25",
@@ -334,7 +409,18 @@ def test_score_table_lines_up_and_holds_the_numbers() -> None:
     assert "5.500 ± 0.020" in blocks[1][2]
     assert "+0.500 ± 0.028" in blocks[1][2]
     assert blocks[1][2].split()[-1] == "+17.7"
-    assert "40 blocks of 2.5 time units" in blocks[2][0]
+    assert "40 blocks of 2.5 time units" in " ".join(blocks[2])
+
+
+def test_columns_without_room_on_the_terminal_follow_below() -> None:
+    columns = ("run", *(f"column {number}" for number in range(9)))
+    rows = tuple(report.Row(label, tuple(f"{number}.0 (0.1 to 0.9)" for number in range(9))) for label in ("a", "bb"))
+    lines = report.as_text([report.Table("", columns, rows, "")]).splitlines()
+    assert max(map(len, lines)) <= report.WIDTH
+    assert [line[:3].strip() for line in lines] == ["run", "a", "bb", "", "run", "a", "bb"]
+    assert sum(line.count("(") for line in lines) == 18
+    assert " ".join(lines[0].split() + lines[4].split()[1:]) == " ".join(columns)
+    assert max(map(len, report.paragraph("word " * 100).splitlines())) <= report.WIDTH
 
 
 def test_scores_without_interval_say_so() -> None:
@@ -379,7 +465,7 @@ def test_structure_along_the_ring_is_compared() -> None:
 
 def test_memory_and_extremes_are_compared() -> None:
     *_, memory, extremes = climate.tables(_known(0.02, 0.016, 0.0031, 1.1, 0.02))
-    assert [row.label for row in memory.rows] == ["lag 0.02, 1 step", "lag 0.2, 10 steps", "lag 1, 50 steps"]
+    assert [row.label for row in memory.rows] == ["lag 0.02, 1 record", "lag 0.2, 10 records", "lag 1, 50 records"]
     assert memory.rows[0].cells == ("0.810 ± 0.010", "0.900 ± 0.010", "-0.090 ± 0.014", "-6.4")
     assert "0.02 time units" in memory.note
     assert [(row.label, row.cells) for row in extremes.rows] == [

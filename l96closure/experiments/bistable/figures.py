@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import xarray as xr
 from matplotlib.figure import Figure
 
+from l96closure.attributes import bin_edges
 from l96closure.experiments.sampling import figures as chains
 from l96closure.plot import style
 
@@ -33,7 +34,7 @@ def trajectories(diagnostics: xr.Dataset) -> Figure:
 def histograms(diagnostics: xr.Dataset) -> Figure:
     """Draw the normalised histograms of training and generated data, a panel for each scheme, Figure 3 of the paper."""
     schemes = [str(source) for source in diagnostics["source"].values if source != "training"]
-    edges, density = style.edges(diagnostics["x_bin"].values), diagnostics["density_x"]
+    edges, density = bin_edges(diagnostics["x_bin"].values), diagnostics["density_x"]
     figure, panels = style.row(len(schemes), width=max(4.8, 4.2 * len(schemes)), height=3.6, sharey=True)
     for axes, scheme in zip(panels, schemes, strict=True):
         axes.stairs(density.sel(source="training"), edges, fill=True, color=style.GIVEN, alpha=0.35, label="training")

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from l96closure import plot
+from l96closure.plot.style import Panels, figure_of
 
 __all__ = ["pictures"]
 
@@ -19,7 +21,7 @@ _CAPTIONS = {
     "histograms": "Distribution of the resolved variable z and of the subgrid tendency ψ.",
     "autocorrelations": "Autocorrelation of z and of ψ, averaged over sites and members.",
     "psi_against_z": "Subgrid tendency against resolved variable. Grey: density of the pairs, on a logarithmic scale; "
-    "solid lines: mean of ψ given z; dashed lines: one standard deviation to either side. The truth's lines are "
+    "thick lines: mean of ψ given z; dotted lines: one standard deviation to either side. The truth's lines are "
     "repeated in the right panel.",
     "joint_density": "Joint density of z and ψ on a logarithmic colour scale, white where it was never met, and the "
     "difference on a linear one. The Hellinger distance of both together compares these cells.",
@@ -81,7 +83,7 @@ def pictures(
     ensemble : ``z`` (start, member, lead, k) and ``observation`` (start, lead, k); for those of the forecasts.
     closure : may have a ``selection``.
     """
-    drawn: dict[str, Figure] = {}
+    drawn: dict[str, Axes | Panels] = {}
     told = {"step": "", "mark": _MARK if "crps_mark" in diagnostics else "", "chosen": ""}
     if truth is not None and coarse is not None:
         told["step"] = f"{diagnostics.attrs['common_time_step']:g}"
@@ -97,10 +99,10 @@ def pictures(
     if (selection := getattr(closure, "selection", None)) is not None:
         drawn["choice"] = plot.choice(selection)
         told["chosen"] = _BY_FORECASTS if np.isfinite(selection["score"]).any() else _BY_RESIDUAL
-    return {name: (figure, _CAPTIONS[name].format(**told)) for name, figure in drawn.items()}
+    return {name: (figure_of(axes), _CAPTIONS[name].format(**told)) for name, axes in drawn.items()}
 
 
-def _of_climate(diagnostics: xr.Dataset, truth: xr.Dataset, coarse: xr.Dataset) -> dict[str, Figure]:
+def _of_climate(diagnostics: xr.Dataset, truth: xr.Dataset, coarse: xr.Dataset) -> dict[str, Axes | Panels]:
     longest = 2.0 * float(diagnostics["lag"][-1])
     ring = "spectrum_z" in diagnostics
     return {

@@ -8,7 +8,7 @@ import xarray as xr
 
 from l96closure.diagnostics.forecast import headline_leads
 from l96closure.diagnostics.scorecard import FORECASTS, scalars
-from l96closure.report import NONE, Row, Table, as_text, with_interval
+from l96closure.report import NONE, Row, Table, as_text, paragraph, with_interval
 
 __all__ = ["headline", "score_table", "table", "tables"]
 
@@ -101,7 +101,7 @@ def _interval_note(scores: xr.Dataset) -> str:
 def score_table(scores: xr.Dataset) -> str:
     """Return the table as plain text."""
     forecasts = table(scores)
-    return f"{as_text([forecasts])}\n\n{forecasts.note}"
+    return f"{as_text([forecasts])}\n\n{paragraph(forecasts.note)}"
 
 
 def _with_interval(at: xr.Dataset, name: str) -> str:

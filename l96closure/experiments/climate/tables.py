@@ -21,11 +21,11 @@ from l96closure.diagnostics.scorecard import (
     difference,
     scalars,
 )
-from l96closure.report import NONE, Row, Table, as_text, interval, with_error, with_interval
+from l96closure.report import NONE, Row, Table, as_text, interval, paragraph, with_error, with_interval
 
 __all__ = ["headline", "law", "score_table", "tables"]
 
-_STEPS = (1, 10, 50)  # lags of the residual's autocorrelation, in steps between records
+_RECORDS = (1, 10, 50)  # lags of the residual's autocorrelation
 _MOST_ROWS = 16  # of a table of wavenumbers
 
 
@@ -66,7 +66,7 @@ def tables(diagnostics: xr.Dataset) -> list[Table]:
 def score_table(diagnostics: xr.Dataset) -> str:
     """Return scores and moments as plain text."""
     scores, moments = _scores_and_moments(diagnostics)
-    return f"{as_text([scores, moments])}\n\n{scores.note}"
+    return f"{as_text([scores, moments])}\n\n{paragraph(scores.note)}"
 
 
 def law(diagnostics: xr.Dataset) -> list[Table]:
@@ -206,15 +206,15 @@ def _memory_table(diagnostics: xr.Dataset) -> Table:
     step = float(diagnostics.attrs["common_time_step"])
     rows = tuple(
         Row(
-            f"lag {steps * step:g}, {steps} step{'s' if steps > 1 else ''}",
-            _compared(diagnostics.isel(lag=steps), MEMORY.name),
+            f"lag {records * step:g}, {records} record{'s' if records > 1 else ''}",
+            _compared(diagnostics.isel(lag=records), MEMORY.name),
         )
-        for steps in _STEPS
-        if steps < diagnostics.sizes["lag"]
+        for records in _RECORDS
+        if records < diagnostics.sizes["lag"]
     )
     note = (
-        "Autocorrelation of ψ less its mean given z, a polynomial of degree eight fitted to the truth. One step "
-        f"between records is {step:g} time units; after ± stands the standard error, by batches of time."
+        "Autocorrelation of ψ less its mean given z, a polynomial of degree eight fitted to the truth. Records "
+        f"are {step:g} time units apart; after ± stands the standard error, by batches of time."
         f"{_unless_known(diagnostics, [f'{MEMORY.name}_se'])}"
     )
     return Table("Memory of the residual of ψ", ("lag", "coarse run", "truth", "difference", "in errors"), rows, note)

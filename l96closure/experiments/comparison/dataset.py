@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from l96closure.attributes import labelled
+from l96closure.attributes import ERROR, labelled
 from l96closure.diagnostics.scorecard import (
     BOUNDED,
     DISTANCES,
@@ -20,6 +20,7 @@ from l96closure.diagnostics.scorecard import (
     MEMORY,
     MOMENTS,
     NEIGHBOURS,
+    RESIDUAL,
     SPECTRA,
 )
 from l96closure.experiments.comparison.finished import FINISHED, Run
@@ -38,6 +39,7 @@ _ALWAYS = [
 ]
 _RATIOS = [f"spectrum_ratio_{name}{part}" for name in FIELDS for part in BOUNDED]
 _DENSITIES = [f"density_{name}" for name in FIELDS]
+_SPACE_TIME = [f"space_time_correlation_{name}{part}" for name in (*FIELDS, *RESIDUAL) for part in ("", ERROR)]
 _NAMES = {
     "run": "run, named by the settings that tell it from the others",
     "folder": "folder of the run",
@@ -65,8 +67,9 @@ def compare(runs: Sequence[Run], folder: Path) -> tuple[xr.Dataset, list[str]]:
     -------
     - Dataset with the dimension ``run``, whose coordinate holds the labels. The variables have the names they have
       in ``diagnostics.nc``: distances with floor and interval, moments, densities, ratios and largest relative errors
-      of the spectra along the ring, correlations between neighbours, the largest error of the law (NaN where a
-      closure states none), scores of forecasts by ``lead``, and the autocorrelation of the residual at 1, 10 and 50
+      of the spectra along the ring, correlations between neighbours and in space and time (where all runs have them),
+      the largest error of the law (NaN where a closure states none), scores of forecasts by ``lead``, and the
+      autocorrelation of the residual at 1, 10 and 50
       coarse steps, where stored; further ``fit_time`` and ``step_time`` in seconds, ``folder``, ``status`` and the
       ``parts`` of the closure. A run that did not finish has NaN. The attribute ``unranked`` names the distances that
       are not measured alike, ``coarse_dt`` is the coarse step behind the lags.
@@ -118,7 +121,7 @@ def _common(runs: Sequence[Run]) -> tuple[list[float], list[str], list[str], lis
         notes.append(f"The runs are judged by different stretches of truth ({found}): each has a floor of its own.")
     if found := _values(runs, _definition_of_psi):
         of_psi = ("psi", "joint", "residual", "pit")
-        every = (*_ALWAYS, *_RATIOS, *_DENSITIES, *MEMORY.variables, *LAW.variables)
+        every = (*_ALWAYS, *_RATIOS, *_DENSITIES, *_SPACE_TIME, *MEMORY.variables, *LAW.variables)
         left_out += [name for name in every if any(part in name for part in of_psi)]
         notes.append(f"Scores of ψ are left out: the runs define it differently ({found}).")
     if found := _values(runs, _length):
@@ -135,6 +138,11 @@ def _common(runs: Sequence[Run]) -> tuple[list[float], list[str], list[str], lis
         if name not in left_out and not all(np.array_equal(each, bins[0]) for each in bins):
             left_out.append(name)
             notes.append(f"Densities of {name.removeprefix('density_')} are left out: the runs have different bins.")
+    left_out += (apart := _not_alike(scores))
+    if apart:
+        notes.append(
+            "Correlations in space and time are left out: not all runs have them at the same distances and lags."
+        )
     leads = [
         float(lead)
         for lead in scores[0]["lead"].to_numpy()
@@ -149,17 +157,27 @@ def _common(runs: Sequence[Run]) -> tuple[list[float], list[str], list[str], lis
     return leads, left_out, unranked, notes
 
 
+def _not_alike(scores: Sequence[xr.Dataset]) -> list[str]:
+    """Return the names of the correlations in space and time unless all runs have them on one grid."""
+    grids = [data[_SPACE_TIME] if {*_SPACE_TIME} <= {*data.data_vars} else xr.Dataset() for data in scores]
+    same = all(
+        "time_lag" in grid and all(np.array_equal(grid[name], grids[0][name]) for name in ("offset", "time_lag"))
+        for grid in grids
+    )
+    return [] if same else _SPACE_TIME
+
+
 def _column(scores: xr.Dataset, leads: list[float], left_out: list[str], dt: float) -> xr.Dataset:
     """Take from the diagnostics of a run what stands in the comparison."""
     lags = dt * np.array(_LAGS)
     parts = [
-        scores[[*_ALWAYS, *_RATIOS, *_DENSITIES]],
+        scores[[*_ALWAYS, *_RATIOS, *_DENSITIES, *(name for name in _SPACE_TIME if name not in left_out)]],
         scores[MEMORY.variables].reindex(lag=lags, method="nearest", tolerance=1e-6 * dt),
     ]
     if leads:
         parts.append(scores[_FORECASTS].sel(lead=leads, method="nearest").assign_coords(lead=leads))
     taken = xr.merge(parts, combine_attrs="drop_conflicts").drop_vars(
-        [name for name in left_out if name not in LAW.variables]
+        [name for name in left_out if name not in (*LAW.variables, *_SPACE_TIME)]
     )
     law = {name: scores[name] if name in scores else xr.DataArray(np.nan) for name in LAW.variables}
     taken = taken.assign({name: value for name, value in law.items() if name not in left_out})

@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from l96closure.attributes import ERROR, bin_edges
+from l96closure.diagnostics import intervals
 from l96closure.diagnostics.scorecard import DISTANCES, FORECASTS
 from l96closure.plot import style
 from l96closure.plot.style import COLOURS, LABELS, PSI_LABEL, Z_LABEL
 
-__all__ = ["densities", "forecasts", "pictures", "scores"]
+__all__ = ["densities", "forecasts", "pictures", "scores", "space_time"]
 
 _BINNED = {"z": Z_LABEL, "psi": PSI_LABEL}
 _FORECASTS = ("crps", "spread_skill")
 _COLUMNS = 3
+_FULL, _LEFT = 0.5, 0.1  # correlations of the darkest colour, and below which nothing is left
 _DECADE = 10.0  # from the least to the greatest: beyond, the axis is logarithmic
 
 
@@ -75,7 +79,7 @@ def densities(comparison: xr.Dataset) -> Figure:
     for line, run in zip(panels, finished["run"].to_numpy(), strict=True):
         for axes, name in zip(line, shown, strict=True):
             density = finished[f"density_{name}"].sel(run=run)
-            edges, truth = style.edges(finished[f"{name}_bin"].to_numpy()), density.sel(source="truth").to_numpy()
+            edges, truth = bin_edges(finished[f"{name}_bin"].to_numpy()), density.sel(source="truth").to_numpy()
             axes.stairs(truth, edges, fill=True, color=COLOURS["truth"], alpha=0.35, label=LABELS["truth"])
             axes.stairs(density.sel(source="coarse"), edges, color=COLOURS["coarse"], linewidth=1.4,
                         label=LABELS["coarse"])  # fmt: skip
@@ -106,6 +110,60 @@ def forecasts(comparison: xr.Dataset) -> Figure:
     return figure
 
 
+@style.settings()
+def space_time(comparison: xr.Dataset) -> Figure:
+    """Draw the correlation of psi in space and time: the truth's, and beside every run's how that differs.
+
+    Differences that may be chance are left white; all runs share a scale.
+    """
+    drawn = _with_memory(comparison)
+    truth, coarse = (_space_time(drawn, source) for source in ("truth", "coarse"))
+    chance = intervals.SIDE * np.hypot(*(_space_time(drawn, source, ERROR) for source in ("truth", "coarse")))
+    difference = np.where(np.abs(coarse - truth) > chance, coarse - truth, np.nan)
+    limit = float(np.abs(np.nan_to_num(difference)).max()) or 1.0
+    at = [bin_edges(drawn[name].to_numpy().astype(np.float64)) for name in ("offset", "time_lag")]
+    rows = 1 + drawn.sizes["run"]
+    figure, panels = style.grid(rows, 2, width=8.4, height=1.4 + 1.9 * rows, sharey=True)
+    panels[0][1].set_axis_off()
+    whole = panels[0][0].pcolormesh(*at, truth[0], rasterized=True, cmap="RdBu_r", vmin=-_FULL, vmax=_FULL)
+    panels[0][0].set_title(LABELS["truth"], loc="left", fontsize="medium", color=style.INK)
+    for (left, right), run, values, off in zip(panels[1:], drawn["run"].to_numpy(), coarse, difference, strict=True):
+        left.pcolormesh(*at, values, rasterized=True, cmap="RdBu_r", vmin=-_FULL, vmax=_FULL)
+        less = right.pcolormesh(*at, off, rasterized=True, cmap="PuOr_r", vmin=-limit, vmax=limit)
+        left.set_title(style.literal(str(run)), loc="left", fontsize="medium", color=style.INK)
+        right.set_title("less truth", loc="left", fontsize="medium", color=style.INK)
+    left_over = np.flatnonzero((np.abs(np.nan_to_num([truth, coarse])) > _LEFT).any(axis=(0, 1, 3)))
+    panels[0][0].set_ylim(at[1][0], at[1][min(at[1].size - 1, 1 + int(left_over.max(initial=0)))])
+    for left, _ in panels:
+        left.set_ylabel("lag")
+    for axes in panels[-1]:
+        axes.set_xlabel("distance along the ring (sites)")
+    for picture, column, label in ((whole, 0, r"correlation of $\psi$"), (less, 1, "difference")):
+        where = [line[column] for line in panels]
+        bar = figure.colorbar(picture, ax=where, location="top", aspect=40, ticks=MaxNLocator(4, symmetric=True))
+        bar.set_label(label)
+    return figure
+
+
+def _with_memory(comparison: xr.Dataset) -> xr.Dataset:
+    """Return the runs whose psi has a correlation in space and time; it has none where it is zero."""
+    if "space_time_correlation_psi" not in comparison:
+        return comparison.isel(run=slice(0))
+    known = comparison["space_time_correlation_psi"].sel(source="coarse").notnull().any(("offset", "time_lag"))
+    return comparison.isel(run=np.flatnonzero(known))
+
+
+def _space_time(comparison: xr.Dataset, source: str, part: str = "") -> npt.NDArray[np.float64]:
+    """Return the correlations of psi (run, time_lag, offset)."""
+    values: npt.NDArray[np.float64] = (
+        comparison[f"space_time_correlation_psi{part}"]
+        .sel(source=source)
+        .transpose("run", "time_lag", "offset")
+        .to_numpy()
+    )
+    return values
+
+
 def pictures(comparison: xr.Dataset) -> Mapping[str, tuple[Figure, str]]:
     """Draw every picture that the comparison has the variables for, by name, each with its caption."""
     found = {
@@ -123,6 +181,13 @@ def pictures(comparison: xr.Dataset) -> Mapping[str, tuple[Figure, str]]:
             densities(comparison),
             "Distributions of z and ψ of every run over the truth's. A peak that leaves its panel is higher than the "
             "truth's by more than a third.",
+        )
+    if _with_memory(comparison).sizes["run"]:
+        found["space_time"] = (
+            space_time(comparison),
+            "Left: correlation of ψ at a site with itself at another site (distance along the ring) and a later time "
+            "(lag, in model time units), up to the last above 0.1. Right: the run's less the truth's, white where that "
+            "may be chance, by 95 % intervals.",
         )
     if "crps" in comparison:
         found["forecasts"] = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
@@ -15,12 +14,11 @@ from l96closure.diagnostics.scorecard import FORECASTS
 from l96closure.experiments.climate import closure_tables as closure
 from l96closure.experiments.comparison import columns
 from l96closure.experiments.comparison.columns import MARK, Column
-from l96closure.report import NONE, Row, Table, as_text
+from l96closure.report import NONE, Row, Table, as_text, paragraph
 
 __all__ = ["headline", "tables", "text"]
 
 _MIDDLE = 1  # of the leads and of the lags, for the terminal
-_WIDTH = 120  # of what is said below the table on the terminal
 _MARKS = (
     f"{MARK} best, or not told from the best: the 95 % interval overlaps with that of the best, while those of runs "
     f"without {MARK} do not. No {MARK} in a column: the intervals do not tell who is best, or are missing."
@@ -162,7 +160,7 @@ def text(comparison: xr.Dataset) -> str:
             f"Without intervals of all runs, and so without {MARK}: {', '.join(untold)}. They are {intervals.REASON}; "
             f"those of forecasts are {_FEW_STARTS}."
         )
-    return "\n".join([*lines, "", *(textwrap.fill(words, _WIDTH) for words in said)])
+    return "\n".join([*lines, "", *map(paragraph, said)])
 
 
 def _table(comparison: xr.Dataset, heading: str, shown: Sequence[Column], note: str, truth: str | None) -> Table:

@@ -9,6 +9,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from l96closure.attributes import bin_edges
 from l96closure.experiments.sampling import figures as chains
 from l96closure.plot import style
 
@@ -22,7 +23,7 @@ def rows_and_histograms(diagnostics: xr.Dataset) -> Figure:
     """Draw the centred covariance rows above the histograms, a column for each scheme, Figure 1 of the paper."""
     schemes = [str(source) for source in diagnostics["source"].values if source not in ("exact", "training")]
     shown = diagnostics.sel(offset=np.abs(diagnostics["offset"]) <= _REACH)
-    offset, edges = shown["offset"].values, style.edges(diagnostics["x_bin"].values)
+    offset, edges = shown["offset"].values, bin_edges(diagnostics["x_bin"].values)
     figure, (top, bottom) = style.grid(2, len(schemes), width=max(4.8, 4.2 * len(schemes)), height=6.4, sharey="row")
     for column, scheme in enumerate(schemes):
         axes = top[column]

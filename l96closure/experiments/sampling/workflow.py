@@ -43,7 +43,9 @@ class Page:
         """Return tables, their notes and warnings as plain text."""
         tables = (self.table(diagnostics), chain_table(diagnostics))
         warned = (f"warning: {sentence}" for sentence in warnings(diagnostics, self.scored))
-        return "\n\n".join([*(f"{report.as_text([table])}\n\n{table.note}" for table in tables), *warned])
+        return "\n\n".join(
+            [*(f"{report.as_text([table])}\n\n{report.paragraph(table.note)}" for table in tables), *warned]
+        )
 
     def write(self, folder: RunFolder) -> None:
         """Draw the figures of a run and write its page."""
