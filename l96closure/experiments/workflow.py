@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -17,10 +18,13 @@ from l96closure.experiments.run_folder import File, RunFolder, locked
 from l96closure.restart import Restart
 from l96closure.terminal import tell
 
-__all__ = ["REPORT", "Seeded", "Stage", "Workflow"]
+__all__ = ["REPORT", "Objective", "Seeded", "Stage", "Workflow"]
 
 REPORT = "report"
 """Name of the last stage of every experiment: it reads all files and writes figures and page instead of netCDF."""
+
+Objective = Callable[[xr.Dataset], float]
+"""Takes a score out of diagnostics; raises ``KeyError`` where they have none."""
 
 _log = logging.getLogger(__name__)
 
@@ -62,6 +66,7 @@ class Workflow(Generic[_S]):
     files : what each file is, by name, in the order they are made; one of them is ``diagnostics``.
     table : the scores in diagnostics as text for the terminal.
     write_report : draws the figures and writes the page of a finished run.
+    objectives : the scores that a search over settings may ask for, each the lower the better, by name.
     """
 
     settings: Callable[[Mapping[str, Any]], _S]
@@ -69,6 +74,7 @@ class Workflow(Generic[_S]):
     files: Mapping[str, File]
     table: Callable[[xr.Dataset], str]
     write_report: Callable[[RunFolder], None]
+    objectives: Mapping[str, Objective] = field(default_factory=dict)
 
     def run(
         self,
@@ -78,7 +84,7 @@ class Workflow(Generic[_S]):
         *,
         command: str = "l96closure.experiments",
         once_checked: Callable[[], None] | None = None,
-    ) -> None:
+    ) -> float | None:
         """Run stages of the experiment in a folder; print the scores once the run has been diagnosed.
 
         A stage whose files are there, made with the same settings from the same files, is not run again, and one that
@@ -94,6 +100,11 @@ class Workflow(Generic[_S]):
         command : the command that the files are to name as their origin.
         once_checked : called after all that can be checked has been, and before anything is written or removed.
 
+        Returns
+        -------
+        The score named by ``objective``, NaN where the run has none; None where none is named, or no stage has looked
+        at the scores.
+
         Raises
         ------
         ValueError
@@ -105,7 +116,9 @@ class Workflow(Generic[_S]):
         settings = self.settings(config)
         checks.number("checkpoint_every", config.get("checkpoint_every", 60.0), minimum=0.0)
         force, resume = (checks.boolean(name, config.get(name, False)) for name in ("force", "resume"))
-        chosen = self._chosen(stages)
+        chosen, objective = self._chosen(stages), config.get("objective")
+        if objective is not None:
+            checks.one_of("objective", objective, self.objectives)
         folder = RunFolder(Path(run_dir), self.files, self.needs, config, command, settings.seeds)
         folder.check_inputs(chosen)
         with locked(folder.path):
@@ -116,8 +129,21 @@ class Workflow(Generic[_S]):
             folder.note(sorted(read.difference(folder.made_by(*chosen))))
             for name in chosen:
                 self._run_stage(name, settings, folder, force)
-            if REPORT in chosen or self.files["diagnostics"].made_by in chosen:
-                tell(self.table(folder.read("diagnostics")))
+            if REPORT not in chosen and self.files["diagnostics"].made_by not in chosen:
+                return None
+            diagnostics = folder.read("diagnostics")
+        tell(self.table(diagnostics))
+        return None if objective is None else self._score(objective, diagnostics)
+
+    def _score(self, objective: str, diagnostics: xr.Dataset) -> float:
+        """Return the score that a search is to make small; NaN, with a note, where the diagnostics lack it."""
+        try:
+            score = self.objectives[objective](diagnostics)
+        except KeyError:
+            score = math.nan
+        if math.isnan(score):
+            _log.warning("note: this run has no %s, the objective", objective)
+        return score
 
     def _run_stage(self, name: str, settings: _S, folder: RunFolder, force: bool) -> None:
         """Run a stage unless its files are up to date, and say so."""

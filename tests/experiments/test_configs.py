@@ -217,7 +217,7 @@ def test_the_bistable_case_is_taken_literally(composed: Any) -> None:
 @pytest.mark.parametrize("experiment", [name for name in options("experiment") if workflow(name) != "closure"])
 def test_sampling_experiments_have_no_settings_of_the_closure(composed: Any, experiment: str) -> None:
     assert set(composed(f"experiment={experiment}")) == {
-        "experiment_name", "seed", "workflow", "stages", "run_dir", "resume", "force", "checkpoint_every",
+        "experiment_name", "seed", "workflow", "stages", "run_dir", "resume", "force", "checkpoint_every", "objective",
         "target", "bridge", "sampling"
     }  # fmt: skip
 

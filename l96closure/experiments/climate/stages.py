@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import inspect
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,15 +19,16 @@ import xarray as xr
 from l96closure import checks, closures
 from l96closure.coarse import BlowUpError
 from l96closure.diagnostics import diagnose
-from l96closure.diagnostics.forecast import verify
+from l96closure.diagnostics.forecast import headline_leads, verify
 from l96closure.diagnostics.marks import beside_mark
 from l96closure.diagnostics.reliability import pit
+from l96closure.diagnostics.scorecard import DISTANCES, FORECASTS, LAW, SPECTRA, scalars
 from l96closure.experiments.climate import closure_tables, failures, forecast_tables, tables
 from l96closure.experiments.climate.batches import chosen_scheme, run_batches
 from l96closure.experiments.climate.figures import pictures
 from l96closure.experiments.climate.settings import Settings
 from l96closure.experiments.run_folder import File, RunFolder
-from l96closure.experiments.workflow import Stage, Workflow
+from l96closure.experiments.workflow import Objective, Stage, Workflow
 from l96closure.forecasts import forecast as forecast_coarse
 from l96closure.forecasts import mark as forecast_full
 from l96closure.pairing import mismatch
@@ -33,6 +36,7 @@ from l96closure.restart import Restart
 
 __all__ = [
     "BLOW_UP",
+    "OBJECTIVES",
     "WORKFLOW",
     "fit",
     "forecast",
@@ -298,6 +302,21 @@ def _blow_up_notes(coarse: xr.Dataset) -> list[str]:
     ]
 
 
+def _alone(name: str, diagnostics: xr.Dataset) -> float:
+    return scalars(diagnostics, name)[0]
+
+
+def _at_middle_lead(name: str, diagnostics: xr.Dataset) -> float:
+    leads = headline_leads(diagnostics)
+    return _alone(name, diagnostics.sel(lead=leads[len(leads) // 2]))
+
+
+OBJECTIVES: Mapping[str, Objective] = {
+    **{name: partial(_alone, name) for name in (*DISTANCES, *SPECTRA, LAW.name)},
+    **{name: partial(_at_middle_lead, name) for name, score in FORECASTS.items() if "_climatology" in score.parts},
+}
+"""Distances of the climate, largest errors of spectra and law, and scores of forecasts at the lead of the headline."""
+
 _FORECASTS = ("forecast.starts", "forecast.lead", "forecast.every")  # alike for a closure and for its mark
 
 
@@ -351,4 +370,5 @@ WORKFLOW = Workflow(
     },
     table=score_table,
     write_report=write_report,
+    objectives=OBJECTIVES,
 )
