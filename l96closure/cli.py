@@ -37,6 +37,8 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from l96closure import checks, progress
 from l96closure.experiments import WORKFLOWS
 from l96closure.experiments.climate import schema
+from l96closure.experiments.data.sources import SUFFIXES
+from l96closure.experiments.own import TARGET
 from l96closure.experiments.run_folder import leaves, locked
 from l96closure.experiments.sections import nearest
 from l96closure.experiments.stored import read_settings, to_yaml
@@ -74,6 +76,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: _leave("terminated", 143))
     made: list[Path] = []
     OmegaConf.register_new_resolver("run_folder", partial(_run_folder, made), replace=True, use_cache=True)
+    sys.argv[1:] = _spelt_out(sys.argv[1:])
     decorate = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")
     if os.environ.get(_FULL_ERROR) == "1":
         decorate(_job)()
@@ -90,6 +93,27 @@ def main() -> None:
         with suppress(OSError):  # what holds something stays
             for folder in made:
                 folder.rmdir()
+
+
+def _spelt_out(arguments: Iterable[str]) -> list[str]:
+    """Return arguments as Hydra takes them: a path is no option of a group, and code of one's own has its own settings.
+
+    ``truth=PATH`` and ``reference=PATH`` are settings of the section ``data``; where a ``_target_`` is given, the
+    section is the user's, whatever it has in the configuration.
+    """
+    given = list(arguments)
+    for section in ("model", "tendency", "closure"):
+        if any(each.lstrip("+").startswith(f"{section}.{TARGET}=") for each in given):
+            chosen = any(each.startswith(f"{section}=") for each in given)
+            given = [f"++{each}" if each.startswith(f"{section}.") else each for each in given]
+            given += [f"~{section}"] if section == "closure" and not chosen else []
+    of_data = "experiment=data" in given
+    return [
+        f"data.{each}"
+        if each.startswith(("truth=", "reference=")) and (of_data or Path(each).suffix in SUFFIXES)
+        else each
+        for each in given
+    ]
 
 
 def _run_folder(made: list[Path], chosen: Any, usual: str) -> Any:
@@ -162,6 +186,9 @@ def _resumed(now: Mapping[str, Any], notes: Path, overrides: Iterable[str]) -> d
     if not notes.is_file():
         checks.reject("run_dir", str(now["run_dir"]), "the folder of an earlier run, to resume it")
     stored = read_settings(notes)
+    for key, code in {key: leaf for name in stored for key, leaf in leaves(stored, name).items()}.items():
+        if key.endswith(f".{TARGET}") and leaves(now, key) != {key: code}:
+            raise ValueError(f"{notes.parents[1]} runs code of your own: give {key}={code} on this command too")
     asked = [re.split(r"[=@/]", override.lstrip("+~"))[0] for override in overrides]
     for name in asked:
         if name.partition(".")[0] in _CHANGING:

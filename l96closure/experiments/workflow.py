@@ -49,10 +49,12 @@ class Stage(Generic[_S]):
     needs : names of the files it reads.
     run : makes datasets, by name of file, from the settings, the folder with those files, and where to keep what it has
         done until it is finished.
+    asked_for : whether it runs only where it is asked for.
     """
 
     needs: tuple[str, ...]
     run: Callable[[_S, RunFolder, Restart], dict[str, xr.Dataset]]
+    asked_for: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Workflow(Generic[_S]):
     table : the scores in diagnostics as text for the terminal.
     write_report : draws the figures and writes the page of a finished run.
     objectives : the scores that a search over settings may ask for, each the lower the better, by name.
+    sources : takes from the settings the paths of the user's own files, by the name of the file that is made of each.
     """
 
     settings: Callable[[Mapping[str, Any]], _S]
@@ -75,6 +78,7 @@ class Workflow(Generic[_S]):
     table: Callable[[xr.Dataset], str]
     write_report: Callable[[RunFolder], None]
     objectives: Mapping[str, Objective] = field(default_factory=dict)
+    sources: Callable[[_S], Mapping[str, Path]] = lambda _: {}
 
     def run(
         self,
@@ -96,7 +100,7 @@ class Workflow(Generic[_S]):
             ``resume``, it is the one that the folder was last at work with, so that files made with another were about
             to be replaced, and are.
         run_dir : the run folder, made when missing; a stage reads there what a stage left out has made earlier.
-        stages : names of stages, run in the order the experiment has; None is all but those of optional files.
+        stages : names of stages, run in the order the experiment has; None is all but those that have to be asked for.
         command : the command that the files are to name as their origin.
         once_checked : called after all that can be checked has been, and before anything is written or removed.
 
@@ -119,7 +123,9 @@ class Workflow(Generic[_S]):
         chosen, objective = self._chosen(stages), config.get("objective")
         if objective is not None:
             checks.one_of("objective", objective, self.objectives)
-        folder = RunFolder(Path(run_dir), self.files, self.needs, config, command, settings.seeds)
+        folder = RunFolder(
+            Path(run_dir), self.files, self.needs, config, command, settings.seeds, self.sources(settings)
+        )
         folder.check_inputs(chosen)
         with locked(folder.path):
             folder.check_settings(chosen, force=force, resume=resume)
@@ -177,8 +183,7 @@ class Workflow(Generic[_S]):
     def _chosen(self, stages: Sequence[str] | None) -> list[str]:
         """Return the stages that are asked for, in the order they run."""
         if stages is None:
-            left_out = {file.made_by for file in self.files.values() if file.optional}
-            return [name for name in self.needs if name not in left_out]
+            return [name for name in self.needs if name == REPORT or not self.stages[name].asked_for]
         if isinstance(stages, str) or not isinstance(stages, Sequence) or not stages:
             checks.reject("stages", stages, f"a list of some of {', '.join(self.needs)}")
         for name in stages:

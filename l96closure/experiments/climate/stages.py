@@ -327,7 +327,7 @@ WORKFLOW = Workflow(
         "fit": Stage(("truth",), _fit_stage),
         "integrate": Stage(("truth", "closure"), _integrate_stage),
         "forecast": Stage(("reference", "closure"), _forecast_stage),
-        "mark": Stage(("reference",), _mark_stage),
+        "mark": Stage(("reference",), _mark_stage, asked_for=True),
         "diagnose": Stage(("reference", "closure", "coarse", "forecast", "mark"), _diagnose_stage),
     },
     files={
