@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable
 from dataclasses import replace
 from pathlib import Path
@@ -107,7 +108,9 @@ def _opened(path: Path) -> xr.Dataset:
     """Open a file by its suffix, decoded as CF has it."""
     engine = SUFFIXES[path.suffix]
     try:
-        return xr.open_dataset(path, engine=engine, decode_timedelta=False)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Failed to open Zarr store with consolidated metadata")  # it is a hint
+            return xr.open_dataset(path, engine=engine, decode_timedelta=False)
     except Exception as error:  # what is damaged leads the libraries into all kinds of errors
         why = " ".join(str(error).split()) or type(error).__name__
         if engine == "zarr" and "zarr" not in xr.backends.list_engines():
