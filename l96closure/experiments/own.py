@@ -11,7 +11,9 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +23,7 @@ import xarray as xr
 from l96closure import checks, closures
 from l96closure.experiments import sections
 
-__all__ = ["ENTRY_POINTS", "TARGET", "ChosenClosure", "Stepped", "imported", "made"]
+__all__ = ["ENTRY_POINTS", "TARGET", "ChosenClosure", "Stepped", "code_of", "imported", "made"]
 
 F64 = npt.NDArray[np.float64]
 
@@ -83,7 +85,17 @@ def made(name: str, section: Mapping[str, Any]) -> Any:
     if not given:
         return target
     _check_arguments(name, target, given, 1)
-    return lambda *state: target(*state, **given)
+    return partial(target, **given)
+
+
+def code_of(what: Any) -> tuple[Path, ...]:
+    """Return the file that holds the code of a function, class or object; none where it is not Python's."""
+    what = getattr(what, "func", what)  # of a partial function
+    try:
+        found = inspect.getsourcefile(what if inspect.isroutine(what) or inspect.isclass(what) else type(what))
+    except TypeError:
+        return ()
+    return () if found is None else (Path(found).absolute(),)
 
 
 def _check_arguments(name: str, code: Callable[..., Any], given: Mapping[str, Any], first: int = 0) -> None:

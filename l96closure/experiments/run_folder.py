@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,7 +67,7 @@ class RunFolder:
     config : the full configuration.
     command : the command that the files name as their origin.
     seeds : seed of every use of chance.
-    sources : files or folders of the user's own, by the name of the file that is made of each.
+    sources : files or folders of the user's own, by the name of the file that is made of them.
     """
 
     path: Path
@@ -76,7 +76,7 @@ class RunFolder:
     config: Mapping[str, Any]
     command: str
     seeds: Mapping[str, int]
-    sources: Mapping[str, Path] = field(default_factory=dict)
+    sources: Mapping[str, Sequence[Path]] = field(default_factory=dict)
 
     @property
     def config_yaml(self) -> str:
@@ -241,7 +241,7 @@ class RunFolder:
     def _inputs(self, stage: str) -> dict[str, str]:
         """Return the checksums of the files that a stage reads, as they are."""
         there = [self.file(name) for name in self.needs[stage] if self.file(name).is_file()]
-        own = [self.sources[name] for name in self.made_by(stage) if name in self.sources]
+        own = [path for name in self.made_by(stage) for path in self.sources.get(name, ())]
         return {path.name: store.checksum(path) for path in there} | {str(path): _checksum(path) for path in own}
 
     def write_page(self, title: str, figures: Mapping[str, tuple[Figure, str]], **said: Any) -> None:

@@ -69,7 +69,8 @@ class Workflow(Generic[_S]):
     table : the scores in diagnostics as text for the terminal.
     write_report : draws the figures and writes the page of a finished run.
     objectives : the scores that a search over settings may ask for, each the lower the better, by name.
-    sources : takes from the settings the paths of the user's own files, by the name of the file that is made of each.
+    sources : takes from the settings the paths of the user's own files, data and code, by the name of the file of the
+        run that is made of them.
     """
 
     settings: Callable[[Mapping[str, Any]], _S]
@@ -78,7 +79,7 @@ class Workflow(Generic[_S]):
     table: Callable[[xr.Dataset], str]
     write_report: Callable[[RunFolder], None]
     objectives: Mapping[str, Objective] = field(default_factory=dict)
-    sources: Callable[[_S], Mapping[str, Path]] = lambda _: {}
+    sources: Callable[[_S], Mapping[str, Sequence[Path]]] = lambda _: {}
 
     def run(
         self,

@@ -236,6 +236,21 @@ def test_a_file_that_has_changed_is_read_again(call: Call, files: Path) -> None:
     assert set(inputs) == {str(files / "truth.nc"), str(files / "reference.nc")}
 
 
+def test_code_that_has_changed_is_run_again(call: Call, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    module = files / "mended.py"
+    module.write_text(f"from {HERE} import Line\nclass Mine(Line):\n    pass\n")
+    own = [each for each in DATA if not each.startswith("closure=")] + ["closure._target_=mended.Mine"]
+    assert call(*own, "stages=[read,fit,diagnose]").status == 0
+    before = scores(files / "mine")
+    assert "fit       is up to date" in call(*own, "stages=[read,fit,diagnose]").err
+    module.write_text(module.read_text().replace("pass", "def step(self, z, state):\n        return 0 * z, state"))
+    monkeypatch.delitem(sys.modules, "mended")
+    assert call(*own, "stages=[read,fit,diagnose]").status == 0
+    assert before["offline_spread"] > 0.5
+    assert scores(files / "mine")["offline_spread"] == 0.0
+
+
 def broken(name: str, data: xr.Dataset) -> xr.Dataset:
     if name == "missing":
         data["psi"][5, 2] = np.nan

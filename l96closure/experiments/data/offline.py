@@ -132,10 +132,10 @@ def scores(drawn: Drawn, units: str, max_lag: float) -> xr.Dataset:
         data[f"offline_{name}"] = "offline_source", [float(statistic(run)) for run in runs], {"units": units}
     lags = max(2, min(round(max_lag / drawn.step) + 1, drawn.target.shape[1] // 4))
     every = -(-lags // _MOST_LAGS)
-    correlations = [[part[::every] for part in climate.autocorrelation(run, lags)] for run in runs]
-    for ending, part in (("", 0), (ERROR, 1)):
-        values = [each[part] for each in correlations]
-        data[f"offline_autocorrelation{ending}"] = ("offline_source", "offline_lag"), values
+    values, errors = zip(*(climate.autocorrelation(run, lags) for run in runs), strict=True)
+    alone = climate.autocorrelation(drawn.psi[:, 0], lags)[1]  # the members share their predictors
+    for ending, each in (("", values), (ERROR, (errors[0], alone))):
+        data[f"offline_autocorrelation{ending}"] = ("offline_source", "offline_lag"), np.array(each)[:, ::every]
     data = data.assign_coords(offline_source=_SOURCES, offline_lag=drawn.step * np.arange(lags)[::every])
     if drawn.target.shape[2] <= _MOST_SITES:
         data = data.assign(_covariances(*runs))

@@ -70,12 +70,15 @@ def _same(diagnostics: xr.Dataset) -> Table:
         value, error = (at[f"offline_autocorrelation{part}"].values.tolist() for part in ("", "_se"))
         cells = (with_error(value[source], error[source]) for source in (1, 0))
         rows.append(Row(f"autocorrelation, lag {lag * step:.4g}", tuple(cells)))
-    note = f"After ± stands the standard error, by batches of time; {intervals.SIDE:.1f} of them may be chance."
+    note = (
+        "After ± stands the standard error, by batches of time (of the closure that of one draw alone), not given "
+        f"where it would not cover; {intervals.SIDE:.1f} of them may be chance."
+    )
     if "offline_covariance_error" in diagnostics:
         error, floor = scalars(diagnostics, "offline_covariance_error", ("", "_floor"))
         rows.append(Row("distance of the covariance matrices", (f"{error:.3f}", f"{floor:.3f}")))
         note += (
             " Distance: Frobenius norm of the difference over that of the reference's matrix; below the reference "
-            "stands the same between its halves, what chance allows."
+            "stands the same between its halves."
         )
     return Table("Offline: climate of the draws", ("statistic", "closure", "reference"), tuple(rows), note)

@@ -10,6 +10,7 @@ import logging
 import math
 from fractions import Fraction
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,15 +21,16 @@ from l96closure.coarse import integrate
 from l96closure.diagnostics import diagnose
 from l96closure.diagnostics.forecast import verify
 from l96closure.experiments.climate import closure_tables, failures, forecast_tables, tables
+from l96closure.experiments.climate.batches import chosen_scheme
 from l96closure.experiments.climate.figures import pictures
 from l96closure.experiments.climate.stages import OBJECTIVES
 from l96closure.experiments.data import figures, offline, report, sources
 from l96closure.experiments.data.settings import Settings
-from l96closure.experiments.own import Stepped
+from l96closure.experiments.own import Stepped, code_of
 from l96closure.experiments.run_folder import File, RunFolder
 from l96closure.experiments.workflow import Stage, Workflow
 from l96closure.forecasts import forecast
-from l96closure.pairing import step_of
+from l96closure.pairing import mismatch, scheme_of, step_of
 from l96closure.restart import Restart
 from l96closure.series import time_step
 
@@ -104,7 +106,10 @@ def _integrate_stage(settings: Settings, folder: RunFolder, restart: Restart) ->
     every = coarse.save_every or max(1, round(interval / dt))
     steps = coarse.steps or max(2 * every, usual)
     how: dict[str, Any] = {"dt": dt, "scheme": coarse.scheme, "rng": settings.seeds["coarse"], "restart": restart}
-    run = integrate(settings.model, closure, states[starts], steps=steps, save_every=min(every, steps), **how)
+    if (why := mismatch(closure, coarse.scheme or scheme_of(closure))) is not None:
+        _log.warning("note: %s", why)
+    with chosen_scheme():
+        run = integrate(settings.model, closure, states[starts], steps=steps, save_every=min(every, steps), **how)
     for ours, theirs in (("z", settings.known.predictors[0]), ("psi", settings.known.target), ("time", "time")):
         run[ours].attrs.update(truth[theirs].attrs)
     return {"coarse": run}
@@ -125,15 +130,9 @@ def _forecast_stage(settings: Settings, folder: RunFolder, restart: Restart) -> 
         _log.warning("note: the reference is too short for forecasts of lead %g", records * every)
         return _without(folder, "forecast")
     how: dict[str, Any] = {"rng": settings.seeds["forecast"], "scheme": settings.coarse.scheme, "restart": restart}
-    made = forecast(
-        settings.model,
-        closure,
-        reference,
-        starts=given.starts or min(_STARTS, most),
-        members=given.members,
-        leads=every * np.arange(records + 1),
-        **how,
-    )
+    how |= {"starts": given.starts or min(_STARTS, most), "members": given.members}
+    with chosen_scheme():
+        made = forecast(settings.model, closure, reference, leads=every * np.arange(records + 1), **how)
     return {"forecast": made.astype(np.float32)}
 
 
@@ -204,6 +203,14 @@ def write_report(folder: RunFolder) -> None:
     )
 
 
+def _sources(settings: Settings) -> dict[str, tuple[Path, ...]]:
+    """Return the user's files, data and code, that the files of the run are made of."""
+    closure = code_of(settings.closure.kind) if settings.closure.own else ()
+    coupled = (*closure, *code_of(settings.model)) if settings.model is not None else ()
+    data = {"truth": (settings.truth,), "reference": (settings.reference,)}
+    return data | {"closure": closure, "coarse": coupled, "forecast": coupled, "diagnostics": closure}
+
+
 def _score(name: str, diagnostics: xr.Dataset) -> float:
     return float(diagnostics[name])
 
@@ -237,5 +244,5 @@ WORKFLOW = Workflow(
         **OBJECTIVES,
         **{name: partial(_score, name) for name in ("offline_crps", "offline_rmse", "offline_covariance_error")},
     },
-    sources=lambda settings: {"truth": settings.truth, "reference": settings.reference},
+    sources=_sources,
 )
