@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import xarray as xr
-from command_line import Call
+from command_line import TINY, Call
 
 from l96closure import cli, noise
+from l96closure.experiments.comparison import finished
 from l96closure.experiments.data import offline
 from l96closure.fields import Fields
 
@@ -214,6 +215,23 @@ def test_a_closure_of_ones_own_is_fitted_kept_and_run(call: Call, files: Path, k
     assert run["z"].equals(xr.load_dataset(first.folder / "coarse.nc", decode_times=False)["z"])
     wider = call(*line, *own, "closure.wider=3.0", "run_dir=other")
     assert scores(wider.folder)["offline_spread"] == pytest.approx(3 * float(data["offline_spread"]), rel=0.02)
+
+
+@pytest.mark.parametrize("kind", ["Line", "Kept"])
+def test_a_closure_of_ones_own_stands_in_every_experiment(call: Call, kind: str) -> None:
+    line = (*TINY, f"closure._target_={HERE}.{kind}", "run_dir=mine")
+    outcome = call(*line)
+    assert outcome.status == 0, outcome.err
+    data = scores(outcome.folder)
+    assert {"hellinger_joint", "crps"} <= set(data)
+    truth, run = (xr.load_dataset(f"mine/{name}.nc", decode_times=False) for name in ("truth", "coarse"))
+    slope = float((truth["z"] * truth["psi"]).sum() / (truth["z"] ** 2).sum())
+    spread, drawn = (float((each["psi"] - slope * each["z"]).std()) for each in (truth, run))
+    assert drawn == pytest.approx(spread, rel=4 / math.sqrt(2 * run["psi"].size))
+    assert finished.read(outcome.folder).status == "finished"
+    again = call(*line, "resume=true")
+    assert again.status == 0, again.err
+    assert again.err.count("is up to date") == 5
 
 
 def test_a_run_that_was_stopped_never_names_the_code_to_be_run(call: Call, files: Path) -> None:
