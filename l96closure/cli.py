@@ -1,6 +1,7 @@
 """The command line, ``l96closure [overrides]``: composes the settings with Hydra and runs an experiment.
 
-Standard output carries the scores and, as its last line, the run folder; all else goes to standard error.
+Standard output carries the scores and, as its last line, the run folder; all else goes to standard error. Hydra's
+sweepers get the score that the setting ``objective`` names.
 Whatever the user has to change ends in one line and exit status 2; ``HYDRA_FULL_ERROR=1`` shows its origin. A run that
 is interrupted or terminated keeps what it has done and exits with 130 or 143; ``resume=true`` goes on with it.
 """
@@ -36,16 +37,21 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from l96closure import checks, progress
 from l96closure.experiments import WORKFLOWS
 from l96closure.experiments.climate import schema
+from l96closure.experiments.data.sources import SUFFIXES
+from l96closure.experiments.own import TARGET
 from l96closure.experiments.run_folder import leaves, locked
+from l96closure.experiments.sections import nearest
 from l96closure.experiments.stored import read_settings, to_yaml
-from l96closure.store import atomic_path
+from l96closure.store import atomic_path, package_version
 from l96closure.terminal import tell
 
 __all__ = ["config_folder", "main"]
 
+_log = logging.getLogger(__name__)
+
 _USER_ERRORS = (ValueError, FloatingPointError, MemoryError, OSError, HydraException, OmegaConfBaseException)
 _FULL_ERROR = "HYDRA_FULL_ERROR"
-_OF_A_RUN = ("stages", "checkpoint_every")  # settings that a resumed run may change
+_OF_A_RUN = ("stages", "checkpoint_every", "objective")  # settings that a resumed run may change
 _CHANGING = (*_OF_A_RUN, "run_dir", "resume", "force", "compute")  # and those that belong to a command, not to a run
 _EXPERIMENT = {"experiment": "experiment_name"}  # a group whose options are no section
 
@@ -64,9 +70,13 @@ def config_folder() -> Path:
 
 def main() -> None:
     """Run the command line; exits with 2 when the user has to change something, 130 or 143 when stopped by a signal."""
+    if "--version" in sys.argv[1:]:  # which would tell Hydra's
+        tell(f"l96closure {package_version()}")
+        return
     signal.signal(signal.SIGTERM, lambda *_: _leave("terminated", 143))
     made: list[Path] = []
     OmegaConf.register_new_resolver("run_folder", partial(_run_folder, made), replace=True, use_cache=True)
+    sys.argv[1:] = _spelt_out(sys.argv[1:])
     decorate = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")
     if os.environ.get(_FULL_ERROR) == "1":
         decorate(_job)()
@@ -83,6 +93,27 @@ def main() -> None:
         with suppress(OSError):  # what holds something stays
             for folder in made:
                 folder.rmdir()
+
+
+def _spelt_out(arguments: Iterable[str]) -> list[str]:
+    """Return arguments as Hydra takes them: a path is no option of a group, and code of one's own has its own settings.
+
+    ``truth=PATH`` and ``reference=PATH`` are settings of the section ``data``; where a ``_target_`` is given, the
+    section is the user's, whatever it has in the configuration.
+    """
+    given = list(arguments)
+    for section in ("model", "tendency", "closure"):
+        if any(each.lstrip("+").startswith(f"{section}.{TARGET}=") for each in given):
+            chosen = any(each.startswith(f"{section}=") for each in given)
+            given = [f"++{each}" if each.startswith(f"{section}.") else each for each in given]
+            given += [f"~{section}"] if section == "closure" and not chosen else []
+    of_data = "experiment=data" in given
+    return [
+        f"data.{each}"
+        if each.startswith(("truth=", "reference=")) and (of_data or Path(each).suffix in SUFFIXES)
+        else each
+        for each in given
+    ]
 
 
 def _run_folder(made: list[Path], chosen: Any, usual: str) -> Any:
@@ -105,25 +136,27 @@ def _run_folder(made: list[Path], chosen: Any, usual: str) -> Any:
         return name
 
 
-def _job_in_one_line(config: DictConfig) -> None:
+def _job_in_one_line(config: DictConfig) -> float | None:
     """Run one experiment; leave where the user has to change something, but in a sweep, whose other jobs come first."""
     try:
-        _job(config)
+        return _job(config)
     except _USER_ERRORS as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise
         _leave(_one_line(error), 2)
 
 
-def _job(config: DictConfig) -> None:
-    """Run one experiment in the folder that Hydra has made for it."""
+def _job(config: DictConfig) -> float | None:
+    """Run one experiment in the folder that Hydra has made for it; return the score that a sweeper is to make small."""
     now = HydraConfig.get()
     folder = Path(now.runtime.output_dir)
     notes = folder / ".hydra"
     with locked(folder):
         settings: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         resume = checks.boolean("resume", settings["resume"])
-        if resume and now.mode == RunMode.MULTIRUN and not notes.exists():  # the sweep had not come so far
+        given = settings["run_dir"] is not None or now.mode == RunMode.MULTIRUN
+        if resume and given and not notes.exists():  # it, or the sweep, had not come so far
+            _log.info("nothing to resume in %s: the run starts", folder)
             settings["resume"] = resume = False
         if resume:
             settings = _resumed(settings, notes / "config.yaml", now.overrides.task)
@@ -131,8 +164,9 @@ def _job(config: DictConfig) -> None:
         command = shlex.join(["l96closure", *sys.argv[1:]])
         write_notes = None if resume else partial(_write_notes, notes, settings)
         with progress.shown():
-            workflow.run(settings, folder, settings.get("stages"), command=command, once_checked=write_notes)
+            score = workflow.run(settings, folder, settings.get("stages"), command=command, once_checked=write_notes)
     tell(str(folder))
+    return score
 
 
 def _resumed(now: Mapping[str, Any], notes: Path, overrides: Iterable[str]) -> dict[str, Any]:
@@ -152,6 +186,9 @@ def _resumed(now: Mapping[str, Any], notes: Path, overrides: Iterable[str]) -> d
     if not notes.is_file():
         checks.reject("run_dir", str(now["run_dir"]), "the folder of an earlier run, to resume it")
     stored = read_settings(notes)
+    for key, code in {key: leaf for name in stored for key, leaf in leaves(stored, name).items()}.items():
+        if key.endswith(f".{TARGET}") and leaves(now, key) != {key: code}:
+            raise ValueError(f"{notes.parents[1]} runs code of your own: give {key}={code} on this command too")
     asked = [re.split(r"[=@/]", override.lstrip("+~"))[0] for override in overrides]
     for name in asked:
         if name.partition(".")[0] in _CHANGING:
@@ -185,10 +222,16 @@ def _one_line(error: BaseException | None) -> str:
     """Say in one line what was wrong, in the user's terms rather than Hydra's."""
     cause = error.__cause__ if isinstance(error, ConfigCompositionException) else None
     if isinstance(cause, (ConfigAttributeError, ConfigKeyError)):
+        given, _, _ = str(cause.full_key).rpartition(".")
+        known = _names_below(cause.parent_node, f"{given}." if given else "")
         siblings = sorted(str(key) for key in cause.parent_node or () if key != "hydra")
-        return f"there is no setting {cause.full_key}" + (f"; there is {', '.join(siblings)}" if siblings else "")
+        there = f"; there is {', '.join(siblings)}" if siblings else ""
+        return f"there is no setting {cause.full_key}{there}{nearest(str(cause.full_key), known)}"
     if isinstance(error, MissingConfigException) and error.options:
-        return f"there is no {error.missing_cfg_file}; there is {', '.join(sorted(error.options))}"
+        missing = str(error.missing_cfg_file)
+        options = sorted(error.options)
+        there = f"there is no {missing}; there is {', '.join(options)}"
+        return there + nearest(missing.rpartition("/")[2], options)
     message = str(error)
     if isinstance(error, OverrideParseException):
         message = f"{error.override!r} is not of the form key=value: {message}"
@@ -198,6 +241,15 @@ def _one_line(error: BaseException | None) -> str:
         groups = [given for given in sys.argv[1:] if _is_group(given.partition("=")[0])]
         message += f" ({' '.join(groups)})"
     return " ".join(line.strip() for line in message.splitlines() if line.strip() and not line.startswith("See http"))
+
+
+def _names_below(node: Any, above: str) -> list[str]:
+    """Return the full names of all settings in a section and in those inside, what is nearest first."""
+    if not isinstance(node, DictConfig) or node._is_none() or node._is_missing():
+        return []
+    names = {str(key): node._get_node(key) for key in node if key != "hydra"}
+    inside = [name for key, inner in names.items() for name in _names_below(inner, f"{above}{key}.")]
+    return [*(f"{above}{key}" for key in names), *inside]
 
 
 def _is_group(name: str) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 
 from l96closure.experiments.bistable import stages as bistable
 from l96closure.experiments.climate import stages as closure
+from l96closure.experiments.data import stages as data
 from l96closure.experiments.gaussian import stages as gaussian
 from l96closure.experiments.workflow import Workflow
 
@@ -12,6 +13,7 @@ __all__ = ["WORKFLOWS", "Workflow"]
 
 WORKFLOWS: Mapping[str, Workflow[Any]] = {
     "closure": closure.WORKFLOW,
+    "data": data.WORKFLOW,
     "gaussian": gaussian.WORKFLOW,
     "bistable": bistable.WORKFLOW,
 }

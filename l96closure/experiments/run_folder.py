@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,7 @@ class File:
     made_by : the stage that makes it.
     sections : the settings, single ones or sections, that decide what it holds besides what the files before it do.
     title : one line for its reader.
-    optional : whether the stages that read it do without where it is missing; the stage that makes it runs only where
-        it is asked for.
+    optional : whether the stages that read it do without where it is missing.
     """
 
     kind: str
@@ -68,6 +67,7 @@ class RunFolder:
     config : the full configuration.
     command : the command that the files name as their origin.
     seeds : seed of every use of chance.
+    sources : files or folders of the user's own, by the name of the file that is made of them.
     """
 
     path: Path
@@ -76,6 +76,7 @@ class RunFolder:
     config: Mapping[str, Any]
     command: str
     seeds: Mapping[str, int]
+    sources: Mapping[str, Sequence[Path]] = field(default_factory=dict)
 
     @property
     def config_yaml(self) -> str:
@@ -240,7 +241,8 @@ class RunFolder:
     def _inputs(self, stage: str) -> dict[str, str]:
         """Return the checksums of the files that a stage reads, as they are."""
         there = [self.file(name) for name in self.needs[stage] if self.file(name).is_file()]
-        return {path.name: store.checksum(path) for path in there}
+        own = [path for name in self.made_by(stage) for path in self.sources.get(name, ())]
+        return {path.name: store.checksum(path) for path in there} | {str(path): _checksum(path) for path in own}
 
     def write_page(self, title: str, figures: Mapping[str, tuple[Figure, str]], **said: Any) -> None:
         """Save figures, and write the page of the run with them, with links to all files and what they came from.
@@ -300,6 +302,15 @@ def locked(folder: Path) -> Iterator[None]:
         if lock.lock_counter == 1:
             (folder / LOCK).unlink()  # while it is held: who waits for this file sees that it is gone
         lock.release()
+
+
+def _checksum(path: Path) -> str:
+    """Return the checksum of a file, or of all files of a folder and their names; empty where there is nothing."""
+    if path.is_file():
+        return store.checksum(path)
+    inside = sorted(each for each in path.rglob("*") if each.is_file())
+    listed = "\n".join(f"{store.checksum(each)} {each.relative_to(path).as_posix()}" for each in inside)
+    return hashlib.sha256(listed.encode()).hexdigest() if inside else ""
 
 
 def flat(config: Mapping[str, Any], sections: Iterable[str]) -> dict[str, Any]:

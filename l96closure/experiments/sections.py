@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import is_dataclass
@@ -13,7 +14,17 @@ import numpy as np
 from l96closure import checks
 from l96closure.fields import Fields
 
-__all__ = ["Value", "arguments", "build", "check_keys", "check_sections", "seeds", "settings_of", "values"]
+__all__ = [
+    "Value",
+    "arguments",
+    "build",
+    "check_keys",
+    "check_sections",
+    "nearest",
+    "seeds",
+    "settings_of",
+    "values",
+]
 
 _T = TypeVar("_T")
 
@@ -26,6 +37,7 @@ _COMMON = (
     "resume",
     "force",
     "checkpoint_every",
+    "objective",
 )  # keys of every experiment beside its sections
 _OF_FIELDS = ("radius", "lags", "pool", "conserve")  # its other fields are about other data than the experiment's
 
@@ -35,7 +47,20 @@ def check_keys(owner: str, given: Iterable[str], allowed: Iterable[str]) -> None
     allowed = list(allowed)
     for key in given:
         if key not in allowed:
-            raise ValueError(f"{owner} has no setting {key!r}; it has {', '.join(allowed)}")
+            raise ValueError(f"{owner} has no setting {key!r}; it has {', '.join(allowed)}{nearest(key, allowed)}")
+
+
+def nearest(given: str, known: Iterable[str]) -> str:
+    """Return the question that a message about a misspelt name ends in; nothing where no known name is like it.
+
+    A name that stands below others, ``steps`` for ``coarse.steps``, is known by its last part too.
+    """
+    by_part: dict[str, str] = {}
+    for name in known:
+        by_part.setdefault(name.rpartition(".")[2], name)
+        by_part.setdefault(name, name)
+    found = difflib.get_close_matches(given, by_part, n=1)
+    return f"; did you mean {by_part[found[0]]}?" if found else ""
 
 
 def check_sections(config: Mapping[str, Any], sections: Iterable[str]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -17,10 +18,13 @@ from l96closure.experiments.run_folder import File, RunFolder, locked
 from l96closure.restart import Restart
 from l96closure.terminal import tell
 
-__all__ = ["REPORT", "Seeded", "Stage", "Workflow"]
+__all__ = ["REPORT", "Objective", "Seeded", "Stage", "Workflow"]
 
 REPORT = "report"
 """Name of the last stage of every experiment: it reads all files and writes figures and page instead of netCDF."""
+
+Objective = Callable[[xr.Dataset], float]
+"""Takes a score out of diagnostics; raises ``KeyError`` where they have none."""
 
 _log = logging.getLogger(__name__)
 
@@ -45,10 +49,12 @@ class Stage(Generic[_S]):
     needs : names of the files it reads.
     run : makes datasets, by name of file, from the settings, the folder with those files, and where to keep what it has
         done until it is finished.
+    asked_for : whether it runs only where it is asked for.
     """
 
     needs: tuple[str, ...]
     run: Callable[[_S, RunFolder, Restart], dict[str, xr.Dataset]]
+    asked_for: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,9 @@ class Workflow(Generic[_S]):
     files : what each file is, by name, in the order they are made; one of them is ``diagnostics``.
     table : the scores in diagnostics as text for the terminal.
     write_report : draws the figures and writes the page of a finished run.
+    objectives : the scores that a search over settings may ask for, each the lower the better, by name.
+    sources : takes from the settings the paths of the user's own files, data and code, by the name of the file of the
+        run that is made of them.
     """
 
     settings: Callable[[Mapping[str, Any]], _S]
@@ -69,6 +78,8 @@ class Workflow(Generic[_S]):
     files: Mapping[str, File]
     table: Callable[[xr.Dataset], str]
     write_report: Callable[[RunFolder], None]
+    objectives: Mapping[str, Objective] = field(default_factory=dict)
+    sources: Callable[[_S], Mapping[str, Sequence[Path]]] = lambda _: {}
 
     def run(
         self,
@@ -78,7 +89,7 @@ class Workflow(Generic[_S]):
         *,
         command: str = "l96closure.experiments",
         once_checked: Callable[[], None] | None = None,
-    ) -> None:
+    ) -> float | None:
         """Run stages of the experiment in a folder; print the scores once the run has been diagnosed.
 
         A stage whose files are there, made with the same settings from the same files, is not run again, and one that
@@ -90,9 +101,14 @@ class Workflow(Generic[_S]):
             ``resume``, it is the one that the folder was last at work with, so that files made with another were about
             to be replaced, and are.
         run_dir : the run folder, made when missing; a stage reads there what a stage left out has made earlier.
-        stages : names of stages, run in the order the experiment has; None is all but those of optional files.
+        stages : names of stages, run in the order the experiment has; None is all but those that have to be asked for.
         command : the command that the files are to name as their origin.
         once_checked : called after all that can be checked has been, and before anything is written or removed.
+
+        Returns
+        -------
+        The score named by ``objective``, NaN where the run has none; None where none is named, or no stage has looked
+        at the scores.
 
         Raises
         ------
@@ -105,8 +121,12 @@ class Workflow(Generic[_S]):
         settings = self.settings(config)
         checks.number("checkpoint_every", config.get("checkpoint_every", 60.0), minimum=0.0)
         force, resume = (checks.boolean(name, config.get(name, False)) for name in ("force", "resume"))
-        chosen = self._chosen(stages)
-        folder = RunFolder(Path(run_dir), self.files, self.needs, config, command, settings.seeds)
+        chosen, objective = self._chosen(stages), config.get("objective")
+        if objective is not None:
+            checks.one_of("objective", objective, self.objectives)
+        folder = RunFolder(
+            Path(run_dir), self.files, self.needs, config, command, settings.seeds, self.sources(settings)
+        )
         folder.check_inputs(chosen)
         with locked(folder.path):
             folder.check_settings(chosen, force=force, resume=resume)
@@ -116,8 +136,21 @@ class Workflow(Generic[_S]):
             folder.note(sorted(read.difference(folder.made_by(*chosen))))
             for name in chosen:
                 self._run_stage(name, settings, folder, force)
-            if REPORT in chosen or self.files["diagnostics"].made_by in chosen:
-                tell(self.table(folder.read("diagnostics")))
+            if REPORT not in chosen and self.files["diagnostics"].made_by not in chosen:
+                return None
+            diagnostics = folder.read("diagnostics")
+        tell(self.table(diagnostics))
+        return None if objective is None else self._score(objective, diagnostics)
+
+    def _score(self, objective: str, diagnostics: xr.Dataset) -> float:
+        """Return the score that a search is to make small; NaN, with a note, where the diagnostics lack it."""
+        try:
+            score = self.objectives[objective](diagnostics)
+        except KeyError:
+            score = math.nan
+        if math.isnan(score):
+            _log.warning("note: this run has no %s, the objective", objective)
+        return score
 
     def _run_stage(self, name: str, settings: _S, folder: RunFolder, force: bool) -> None:
         """Run a stage unless its files are up to date, and say so."""
@@ -151,8 +184,7 @@ class Workflow(Generic[_S]):
     def _chosen(self, stages: Sequence[str] | None) -> list[str]:
         """Return the stages that are asked for, in the order they run."""
         if stages is None:
-            left_out = {file.made_by for file in self.files.values() if file.optional}
-            return [name for name in self.needs if name not in left_out]
+            return [name for name in self.needs if name == REPORT or not self.stages[name].asked_for]
         if isinstance(stages, str) or not isinstance(stages, Sequence) or not stages:
             checks.reject("stages", stages, f"a list of some of {', '.join(self.needs)}")
         for name in stages:

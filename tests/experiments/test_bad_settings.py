@@ -21,7 +21,15 @@ from l96closure.experiments import WORKFLOWS
 pytestmark = pytest.mark.slow  # whole runs, or many of them
 
 VALUES = ["text", "", None, [], [1], {}, {"a": 1}, math.nan, math.inf, -1, 0, 2.5, 1e300, 10**30, True]
-OF_A_RUN = {"workflow", "stages", "run_dir", "resume", "force", "checkpoint_every"}  # tested on the command line below
+OF_A_RUN = {
+    "workflow",
+    "stages",
+    "run_dir",
+    "resume",
+    "force",
+    "checkpoint_every",
+    "objective",
+}  # tested on the command line below
 EXPERIMENTS = ["l96", "forcing_shift", "ks", "gaussian", "bistable"]
 
 

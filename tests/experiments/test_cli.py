@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import subprocess
 import sys
@@ -14,8 +15,10 @@ import pytest
 import xarray as xr
 import yaml
 from command_line import FILES, TINY, Call
+from omegaconf import DictConfig
 
-from l96closure import closures
+import l96closure as lc
+from l96closure import cli, closures
 from l96closure.experiments import WORKFLOWS
 from l96closure.experiments.workflow import Stage
 
@@ -234,6 +237,76 @@ def test_full_error_shows_the_traceback(tmp_path: Path) -> None:
     )
     assert done.returncode != 0
     assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("override", "meant"),
+    [
+        ("coarse.stepz=3", "coarse.steps"),
+        ("sede=3", "seed"),
+        ("epsilon=0.1", "closure.kernel.epsilon"),
+        ("closure.noise.ordre=2", "closure.noise.order"),
+        ("+coarse.membres=3", "members"),
+        ("coarse=rk5", "rk4"),
+        ("experiment=l96_papr", "l96_paper"),
+    ],
+)
+def test_a_misspelt_name_is_answered_by_the_nearest(call: Call, override: str, meant: str) -> None:
+    outcome = call(*TINY, override)
+    assert outcome.status == 2
+    assert outcome.err.splitlines()[-1].endswith(f"; did you mean {meant}?")
+
+
+def test_a_name_like_no_other_is_answered_by_none(call: Call) -> None:
+    assert "did you mean" not in call("xylophone=3").err
+
+
+def test_the_version_is_that_of_the_package_and_the_module_is_the_command(call: Call) -> None:
+    told = call("--version")
+    assert (told.status, told.out) == (0, f"l96closure {lc.__version__}\n")
+    program = [sys.executable, "-m", "l96closure", "--version"]
+    assert subprocess.run(program, capture_output=True, text=True, check=True).stdout == told.out
+
+
+def scores_told(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
+    """Return a list that what a sweeper is told of each run is put down in."""
+    told: list[float | None] = []
+    job = cli._job
+
+    def recorded(config: DictConfig) -> float | None:
+        told.append(job(config))
+        return told[-1]
+
+    monkeypatch.setattr(cli, "_job", recorded)
+    return told
+
+
+def test_a_sweeper_is_told_the_score_that_is_the_objective(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    told, quick = scores_told(monkeypatch), (*TINY, "closure=none", "run_dir=mine")
+    assert call(*quick).status == 0
+    for name in ("crps", "wasserstein_z", "spectrum_error_z", "pit_largest_error", "null"):
+        outcome = call(*quick, "stages=[diagnose]", f"objective={name}")
+        assert outcome.status == 0, outcome.err
+    assert "note: this run has no pit_largest_error, the objective" in call(
+        *quick, "stages=[diagnose]", "objective=pit_largest_error"
+    ).err  # fmt: skip
+    call(*quick, "stages=[simulate]")
+    with xr.open_dataset("mine/diagnostics.nc") as data:
+        expected = [float(data["hellinger_joint"]), float(data["crps"].sel(lead=0.25)), float(data["wasserstein_z"])]
+        expected.append(float(data["spectrum_error_z"]))
+    assert told[:4] == expected
+    assert math.isnan(told[4])  # type: ignore[arg-type]
+    assert told[5] is None
+    assert told[7] is None
+
+
+def test_an_unknown_objective_is_refused_before_anything_runs(call: Call, tmp_path: Path) -> None:
+    outcome = call(*TINY, "objective=hellinger")
+    assert outcome.status == 2
+    assert (
+        "objective = 'hellinger' is not allowed; it must be one of crps, energy_score, hellinger_joint, " in outcome.err
+    )
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("flag", ["--help", "--cfg=job"])

@@ -107,12 +107,24 @@ def test_a_resumed_run_has_the_settings_it_had(call: Call, override: str, messag
     assert (folder / ".hydra" / "config.yaml").read_text() == notes
 
 
-@pytest.mark.parametrize("overrides", [["resume=true"], ["resume=true", "run_dir=nowhere"], ["resume=perhaps"]])
+@pytest.mark.parametrize("overrides", [["resume=true"], ["resume=perhaps"]])
 def test_there_must_be_a_run_to_resume(call: Call, tmp_path: Path, overrides: list[str]) -> None:
     outcome = call(*overrides)
     assert outcome.status == 2
     assert len(outcome.err.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_is_not_there_yet_is_started_by_the_line_that_resumes_it(call: Call) -> None:
+    line = (*TINY, "closure=none", "stages=[simulate]", "run_dir=mine", "resume=true")
+    outcome = call(*line)
+    assert outcome.status == 0, outcome.err
+    assert "nothing to resume" in outcome.err
+    made = Path("mine/truth.nc").stat().st_mtime_ns
+    again = call(*line)
+    assert again.status == 0, again.err
+    assert "nothing to resume" not in again.err
+    assert Path("mine/truth.nc").stat().st_mtime_ns == made
 
 
 def test_a_sweep_is_resumed_job_by_job(call: Call) -> None:

@@ -15,6 +15,7 @@ from l96closure import checks, closures
 from l96closure.coarse import SCHEMES
 from l96closure.compute import Compute
 from l96closure.experiments import sections
+from l96closure.experiments.own import TARGET, ChosenClosure, imported
 from l96closure.selection import Selection
 from l96closure.subgrid import HELD
 from l96closure.systems import SYSTEMS
@@ -157,7 +158,7 @@ class Settings:
     model : the system, both truth and coarse model.
     training : arguments of its ``simulate`` for the training truth.
     reference : the truth that judges.
-    closure : name of the closure, a key of :data:`l96closure.closures.CLOSURES`.
+    closure : name of the closure, a key of :data:`l96closure.closures.CLOSURES`; or the ``_target_`` of one's own.
     closure_arguments : arguments of its ``fit``, values such as Fields among them.
     selection : arguments of :class:`l96closure.Selection`, where coupled runs choose what the closure sees; else None.
     coarse : the coarse run.
@@ -253,16 +254,14 @@ class Settings:
         system = SYSTEMS[checks.one_of("model.name", model.pop("name", next(iter(SYSTEMS))), SYSTEMS)]
         arguments = dict(config["closure"])
         selection = arguments.pop("selection", None)
-        closure = checks.one_of("closure.name", arguments.pop("name", None), closures.CLOSURES)
+        closure = ChosenClosure.of(arguments, *NO_SETTINGS["fit"][1:])
         coarse = sections.build("coarse", Coarse, config["coarse"])  # first: settings of other sections follow from it
         return cls(
             model=sections.build("model", system, model),
             training=sections.arguments("training", system.simulate, config["training"], *NO_SETTINGS["simulate"]),
             reference=sections.build("reference", Reference, config["reference"]),
-            closure=closure,
-            closure_arguments=sections.arguments(
-                "closure", closures.CLOSURES[closure].fit, arguments, *NO_SETTINGS["fit"]
-            ),
+            closure=closure.label,
+            closure_arguments=closure.arguments,
             selection=None if selection is None else _selection(closure, selection),
             coarse=coarse,
             forecast=sections.build("forecast", Forecast, config["forecast"]),
@@ -274,6 +273,13 @@ class Settings:
     def _training(self, name: str) -> Any:
         """Return a setting of the training truth, or what its function takes without it."""
         return self.training.get(name, inspect.signature(type(self.model).simulate).parameters[name].default)
+
+    @property
+    def chosen(self) -> ChosenClosure:
+        """The closure of the run."""
+        ours = closures.CLOSURES.get(self.closure)
+        kind = imported(f"closure.{TARGET}", self.closure) if ours is None else ours
+        return ChosenClosure(self.closure, kind, self.closure_arguments, own=ours is None)
 
     @property
     def judged(self) -> Any:
@@ -309,10 +315,10 @@ class Settings:
         return Selection(self.model, **self.selection, rng=self.seeds["selection"])
 
 
-def _selection(closure: str, given: Any) -> dict[str, Any]:
+def _selection(closure: ChosenClosure, given: Any) -> dict[str, Any]:
     """Return the arguments of a selection; raises ``ValueError`` where one is wrong or the closure takes none."""
-    if "selection" not in inspect.signature(closures.CLOSURES[closure].fit).parameters:
-        raise ValueError(f"closure has no setting 'selection' with closure = {closure}")
+    if closure.own or "selection" not in inspect.signature(closure.kind.fit).parameters:
+        raise ValueError(f"closure has no setting 'selection' with closure = {closure.label}")
     if not isinstance(given, Mapping):
         checks.reject("closure.selection", given, "a section of settings, chosen by closure/selection=coupled, or null")
     try:

@@ -6,9 +6,11 @@ results through the files of a run folder, so that any stage can be repeated alo
 
 from __future__ import annotations
 
-import inspect
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,15 +19,17 @@ import xarray as xr
 from l96closure import checks, closures
 from l96closure.coarse import BlowUpError
 from l96closure.diagnostics import diagnose
-from l96closure.diagnostics.forecast import verify
+from l96closure.diagnostics.forecast import headline_leads, verify
 from l96closure.diagnostics.marks import beside_mark
 from l96closure.diagnostics.reliability import pit
+from l96closure.diagnostics.scorecard import DISTANCES, FORECASTS, LAW, SPECTRA, scalars
 from l96closure.experiments.climate import closure_tables, failures, forecast_tables, tables
 from l96closure.experiments.climate.batches import chosen_scheme, run_batches
 from l96closure.experiments.climate.figures import pictures
 from l96closure.experiments.climate.settings import Settings
+from l96closure.experiments.own import Stepped, code_of
 from l96closure.experiments.run_folder import File, RunFolder
-from l96closure.experiments.workflow import Stage, Workflow
+from l96closure.experiments.workflow import Objective, Stage, Workflow
 from l96closure.forecasts import forecast as forecast_coarse
 from l96closure.forecasts import mark as forecast_full
 from l96closure.pairing import mismatch
@@ -33,6 +37,7 @@ from l96closure.restart import Restart
 
 __all__ = [
     "BLOW_UP",
+    "OBJECTIVES",
     "WORKFLOW",
     "fit",
     "forecast",
@@ -75,17 +80,19 @@ def fit(settings: Settings, truth: xr.Dataset, restart: Restart | None = None) -
 
     Returns
     -------
-    An instance of the class of :data:`l96closure.closures.CLOSURES` that the settings name.
+    An instance of the class that the settings name.
     """
-    method = closures.CLOSURES[settings.closure].fit
-    ours = {
-        "dt": settings.coarse.dt,
-        "rng": settings.seeds["fit"],
-        "selection": settings.judge,
-        "restart": restart,
-    }
-    taken = {name: value for name, value in ours.items() if name in inspect.signature(method).parameters}
-    return method(truth, **settings.closure_arguments, **taken)
+    ours = {"rng": settings.seeds["fit"], "selection": settings.judge, "restart": restart}
+    return settings.chosen.fit(truth, dt=settings.coarse.dt, **ours)
+
+
+def _closure(settings: Settings, folder: RunFolder) -> Any:
+    """Return the closure of a run, which states its step."""
+    closure = settings.chosen.from_file(
+        folder.file("closure"), folder.read("closure"), lambda: fit(settings, folder.read("truth"))
+    )
+    known = any(getattr(closure, name, None) is not None for name in ("dt", "coarse_dt"))
+    return closure if known or not settings.chosen.own else Stepped(closure, settings.coarse.dt)
 
 
 def integrate(
@@ -182,7 +189,7 @@ def _fit_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[
     with settings.compute.engaged():
         kept = restart if settings.compute.engine == "local" else None  # a cluster does a piece again that it has lost
         closure = fit(settings, folder.read("truth"), kept)
-    fitted = closure.to_dataset()
+    fitted = settings.chosen.to_dataset(closure)
     if chosen := closure_tables.text(closure):
         _log.info("closure: %s", chosen)
     if "sinkhorn_residual" in fitted:
@@ -196,7 +203,7 @@ def _fit_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[
 
 
 def _integrate_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
-    truth, closure = folder.read("truth"), closures.load(folder.file("closure"))
+    truth, closure = folder.read("truth"), _closure(settings, folder)
     folder.file(BLOW_UP).unlink(missing_ok=True)
     if (why := mismatch(closure, settings.coarse.scheme)) is not None:
         _log.warning("note: %s", why)
@@ -216,7 +223,7 @@ def _integrate_stage(settings: Settings, folder: RunFolder, restart: Restart) ->
 
 
 def _forecast_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
-    reference, closure = folder.read("reference"), closures.load(folder.file("closure"))
+    reference, closure = folder.read("reference"), _closure(settings, folder)
     return {"forecast": forecast(settings, reference, closure, restart)}
 
 
@@ -232,7 +239,7 @@ def _diagnose_stage(settings: Settings, folder: RunFolder, restart: Restart) -> 
     scores = [diagnose(reference, coarse, **asdict(settings.diagnostics)), verify(ensemble, reference, rng=rng)]
     if not folder.lacks("mark"):
         scores.append(beside_mark(ensemble, folder.read("mark"), reference, rng=rng))
-    law = reliability(settings, whole, closures.load(folder.file("closure")))
+    law = reliability(settings, whole, _closure(settings, folder))
     return {"diagnostics": xr.merge([*scores, *([law] if law is not None else [])], combine_attrs="no_conflicts")}
 
 
@@ -270,7 +277,7 @@ def score_table(diagnostics: xr.Dataset) -> str:
 
 def write_report(folder: RunFolder) -> None:
     """Draw the figures of a finished run and write its page."""
-    closure = closures.load(folder.file("closure"))
+    closure = _closure(Settings.from_config(folder.config), folder)
     coarse, ensemble, diagnostics = (folder.read(name) for name in ("coarse", "forecast", "diagnostics"))
     reference = _as_often(folder.read("reference"), coarse)
     folder.write_page(
@@ -298,6 +305,28 @@ def _blow_up_notes(coarse: xr.Dataset) -> list[str]:
     ]
 
 
+def _alone(name: str, diagnostics: xr.Dataset) -> float:
+    return scalars(diagnostics, name)[0]
+
+
+def _at_middle_lead(name: str, diagnostics: xr.Dataset) -> float:
+    leads = headline_leads(diagnostics)
+    return _alone(name, diagnostics.sel(lead=leads[len(leads) // 2]))
+
+
+OBJECTIVES: Mapping[str, Objective] = {
+    **{name: partial(_alone, name) for name in (*DISTANCES, *SPECTRA, LAW.name)},
+    **{name: partial(_at_middle_lead, name) for name, score in FORECASTS.items() if "_climatology" in score.parts},
+}
+"""Distances of the climate, largest errors of spectra and law, and scores of forecasts at the lead of the headline."""
+
+
+def _sources(settings: Settings) -> dict[str, tuple[Path, ...]]:
+    """Return the user's code that files of the run are made of."""
+    code = code_of(settings.chosen.kind) if settings.chosen.own else ()
+    return dict.fromkeys(("closure", "coarse", "forecast", "diagnostics"), code)
+
+
 _FORECASTS = ("forecast.starts", "forecast.lead", "forecast.every")  # alike for a closure and for its mark
 
 
@@ -308,7 +337,7 @@ WORKFLOW = Workflow(
         "fit": Stage(("truth",), _fit_stage),
         "integrate": Stage(("truth", "closure"), _integrate_stage),
         "forecast": Stage(("reference", "closure"), _forecast_stage),
-        "mark": Stage(("reference",), _mark_stage),
+        "mark": Stage(("reference",), _mark_stage, asked_for=True),
         "diagnose": Stage(("reference", "closure", "coarse", "forecast", "mark"), _diagnose_stage),
     },
     files={
@@ -351,4 +380,6 @@ WORKFLOW = Workflow(
     },
     table=score_table,
     write_report=write_report,
+    objectives=OBJECTIVES,
+    sources=_sources,
 )

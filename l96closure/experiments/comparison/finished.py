@@ -116,11 +116,16 @@ def _read(path: Path) -> Run:
         status=_status(path, coarse, scores is not None),
         fit_time=number(closure, "wall_time_seconds"),
         step_time=number(coarse, "wall_time_seconds") / (steps * members) if steps * members > 0 else math.nan,
-        parts=closure_report.text(closures.load(path / "closure.nc")) if closure else "",
+        parts=closure_report.text(closures.load(path / "closure.nc")) if _is_ours(closure) else "",
     )
     if scores is not None:
         _check_settings(run)
     return run
+
+
+def _is_ours(closure: Mapping[str, Any]) -> bool:
+    """Tell from the attributes of a closure file whether it is to be read: one of the user's own is code of theirs."""
+    return bool(closure) and "." not in str(closure.get("closure"))
 
 
 def _check_settings(run: Run) -> None:

@@ -1,0 +1,70 @@
+"""The pictures of what a closure draws along a reference: functions from diagnostics to matplotlib Figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from l96closure.diagnostics import intervals
+from l96closure.plot import style
+
+__all__ = ["autocorrelation", "covariances", "pictures"]
+
+_LOOKS = {"reference": style.GIVEN, "closure": style.GENERATED}
+
+
+@style.settings()
+def covariances(diagnostics: xr.Dataset) -> Figure:
+    """Draw the covariance matrices of target and draws, and their difference."""
+    given, drawn = (diagnostics["offline_covariance"].sel(offline_source=source).to_numpy() for source in _LOOKS)
+    figure, panels = style.row(3, width=10.5)
+    shared = float(np.abs(given).max()) or 1.0
+    for axes, matrix, title in zip(panels, (given, drawn, drawn - given), (*_LOOKS, "difference"), strict=True):
+        most = shared if title in _LOOKS else float(np.abs(matrix).max()) or 1.0
+        image = axes.imshow(matrix, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
+        axes.set_title(title)
+        axes.set_xlabel("site")
+        figure.colorbar(image, ax=axes, shrink=0.8)
+    panels[0].set_ylabel("site")
+    return figure
+
+
+@style.settings()
+def autocorrelation(diagnostics: xr.Dataset) -> Figure:
+    """Draw the autocorrelation in time of target and draws."""
+    figure, (axes,) = style.row(1, width=5.6)
+    lag = diagnostics["offline_lag"].to_numpy()
+    for source, colour in _LOOKS.items():
+        value, error = (
+            diagnostics[f"offline_autocorrelation{part}"].sel(offline_source=source).to_numpy() for part in ("", "_se")
+        )
+        axes.fill_between(lag, value - intervals.SIDE * error, value + intervals.SIDE * error, color=colour, alpha=0.2,
+                          linewidth=0)  # fmt: skip
+        axes.plot(lag, value, color=colour, linewidth=1.6, label=source)
+    axes.axhline(0.0, color=style.INK, linewidth=0.8, linestyle=(0, (1, 2)))
+    axes.set_xlim(0.0, float(lag[-1]) or 1.0)
+    axes.set_xlabel("lag (unit of the data's time)")
+    axes.set_ylabel("autocorrelation of the target")
+    style.legend_above(figure, axes)
+    return figure
+
+
+def pictures(diagnostics: xr.Dataset) -> Mapping[str, tuple[Figure, str]]:
+    """Draw every picture there are data for, by name, each with its caption."""
+    drawn: dict[str, tuple[Figure, str]] = {}
+    if "offline_autocorrelation" in diagnostics:
+        drawn["offline_autocorrelation"] = (
+            autocorrelation(diagnostics),
+            "Autocorrelation in time of the target in the reference, and of the closure's draws along it. Bands: 95 %, "
+            "by batches of time.",
+        )
+    if "offline_covariance" in diagnostics:
+        drawn["offline_covariance"] = (
+            covariances(diagnostics),
+            "Covariance of the target between sites at one time, in the reference and in the closure's draws along it; "
+            "the difference has a colour scale of its own.",
+        )
+    return drawn

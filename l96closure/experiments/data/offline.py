@@ -1,0 +1,184 @@
+"""Offline verification: the closure driven by the recorded predictors of data that it was not fitted to."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from l96closure import training
+from l96closure.attributes import ERROR, labelled
+from l96closure.coarse import first_state, take_step
+from l96closure.diagnostics import climate, intervals
+from l96closure.diagnostics.forecast import fair_crps
+from l96closure.diagnostics.reliability import pit
+from l96closure.fields import Fields
+
+__all__ = ["Drawn", "draw", "law", "scores"]
+
+F64 = npt.NDArray[np.float64]
+
+_log = logging.getLogger(__name__)
+
+_CLIMATOLOGY = 1000  # values of the reference that stand for its distribution
+_AT_ONCE = 4_000_000  # numbers
+_MOST_SITES = 400  # of which all covariances are kept
+_MOST_LAGS = 101
+_SOURCES = ["reference", "closure"]
+_NAMES = {
+    "offline_crps": "fair continuous ranked probability score of the target given the recorded predictors",
+    "offline_rmse": "root mean square error of the mean of the draws",
+    "offline_spread": "root mean variance of the draws",
+    "offline_spread_skill": "spread of the draws over the error of their mean, corrected for their number",
+    "offline_mean": "mean of the target",
+    "offline_std": "standard deviation of the target",
+    "offline_covariance": "covariance of the target between two sites at one time",
+    "offline_covariance_error": "distance of the covariance matrices over the size of the reference's",
+    "offline_autocorrelation": "autocorrelation of the target in time",
+    "offline_source": "reference or closure",
+    "offline_lag": "time lag",
+}
+
+
+class Drawn(NamedTuple):
+    """What a closure draws along a record, and what happened.
+
+    Attributes
+    ----------
+    psi : (segment, member, time, K).
+    target : (segment, time, K).
+    step : time between two values.
+    """
+
+    psi: F64
+    target: F64
+    step: float
+
+
+def draw(
+    closure: Any, reference: xr.Dataset, fields: Fields, *, dt: float | None, members: int, steps: int, seed: int
+) -> Drawn:
+    """Drive a closure by the predictors of a reference.
+
+    Parameters
+    ----------
+    closure : has ``init`` and ``step``.
+    reference : predictors and target.
+    fields : which variables are what.
+    dt : the closure's step; None is the reference's interval.
+    members : draws for each segment.
+    steps : at most, from the first time on.
+    seed : of the draws.
+
+    Raises
+    ------
+    ValueError
+        The closure remembers, and the reference was not recorded at its steps.
+    """
+    remembers = getattr(closure, "coarse_dt", None) is not None
+    record = training.read(reference, fields, dt, ordered=remembers)
+    series, target = np.stack(record.series), np.stack(record.target)
+    first = int(getattr(closure, "past_steps", 0))  # before, a past is drawn that does not go with the predictors
+    last = min(series.shape[1], first + steps)
+    z = np.repeat(series[:, :last], members, axis=0)
+    z = z[:, :, 0] if z.shape[2] == 1 else z
+    state = first_state(closure, z[:, 0].copy(), np.random.default_rng(seed))
+    out = np.empty((len(z), last, target.shape[2]))
+    for time in range(last):
+        psi, state = (closure.step if time else lambda *now: take_step(closure, *now))(z[:, time].copy(), state)
+        out[:, time] = psi
+    psi = out.reshape(len(series), members, last, -1)[:, :, first:]
+    step = record.steps.dt if remembers and record.steps.dt is not None else float(np.diff(reference["time"][:2])[0])
+    return Drawn(psi, target[:, first:last], step)
+
+
+def scores(drawn: Drawn, units: str, max_lag: float) -> xr.Dataset:
+    """Score what a closure has drawn.
+
+    Parameters
+    ----------
+    drawn : from :func:`draw`.
+    units : of the target.
+    max_lag : longest lag of the autocorrelations, cut to a quarter of the record.
+
+    Returns
+    -------
+    Dataset with ``offline_crps`` (with its 95 % interval by batch means, NaN where that would not cover, and what the
+    distribution of the target in the reference scores, ``_climatology``), ``offline_rmse``, ``offline_spread``,
+    ``offline_spread_skill``; by ``offline_source`` mean and standard deviation of the target, their autocorrelation at
+    ``offline_lag`` and, on few sites, ``offline_covariance`` with ``offline_covariance_error`` and its floor, the same
+    between the halves of the reference.
+    """
+    ensemble = np.moveaxis(drawn.psi, 1, -1)  # (segment, time, K, member)
+    crps = fair_crps(ensemble, drawn.target)
+    error = intervals.SIDE * float(intervals.batched_standard_error(crps.mean(axis=2)))
+    mse = float(((ensemble.mean(axis=-1) - drawn.target) ** 2).mean())
+    spread, members = float(ensemble.var(axis=-1, ddof=1).mean()), ensemble.shape[-1]
+    found: dict[str, Any] = {
+        "offline_crps": crps.mean(),
+        "offline_crps_low": crps.mean() - error,
+        "offline_crps_high": crps.mean() + error,
+        "offline_crps_climatology": _climatology(drawn.target),
+        "offline_rmse": np.sqrt(mse),
+        "offline_spread": np.sqrt(spread),
+    }
+    data = xr.Dataset({name: ((), float(value), {"units": units}) for name, value in found.items()})
+    data["offline_spread_skill"] = np.sqrt((1 + 1 / members) * spread / mse)
+    runs = [drawn.target, drawn.psi.reshape(-1, *drawn.psi.shape[2:])]
+    for name, statistic in (("mean", np.mean), ("std", np.std)):
+        data[f"offline_{name}"] = "offline_source", [float(statistic(run)) for run in runs], {"units": units}
+    lags = max(2, min(round(max_lag / drawn.step) + 1, drawn.target.shape[1] // 4))
+    every = -(-lags // _MOST_LAGS)
+    values, errors = zip(*(climate.autocorrelation(run, lags) for run in runs), strict=True)
+    alone = climate.autocorrelation(drawn.psi[:, 0], lags)[1]  # the members share their predictors
+    for ending, each in (("", values), (ERROR, (errors[0], alone))):
+        data[f"offline_autocorrelation{ending}"] = ("offline_source", "offline_lag"), np.array(each)[:, ::every]
+    data = data.assign_coords(offline_source=_SOURCES, offline_lag=drawn.step * np.arange(lags)[::every])
+    if drawn.target.shape[2] <= _MOST_SITES:
+        data = data.assign(_covariances(*runs))
+    attributes = {"offline_values": drawn.target.size, "offline_members": members}
+    return labelled(data, _NAMES).assign_attrs(attributes)
+
+
+def _climatology(target: F64) -> float:
+    """Return what the distribution of the target scores as a forecast of it."""
+    values = np.sort(target.ravel())
+    some = values[np.linspace(0, values.size - 1, min(_CLIMATOLOGY, values.size)).round().astype(int)]
+    looked_at = values[:: -(-values.size * some.size // _AT_ONCE)]
+    return float(fair_crps(np.broadcast_to(some, (looked_at.size, some.size)), looked_at).mean())
+
+
+def _covariances(reference: F64, drawn: F64) -> dict[str, Any]:
+    """Return the covariance matrices of both runs (n, time, K), and how far they are apart."""
+    matrices = [_covariance(run) for run in (reference, drawn)]
+    size, half = float(np.linalg.norm(matrices[0])), reference.shape[1] // 2
+    halves = [_covariance(part) for part in (reference[:, :half], reference[:, half:])]
+    off, floor = (float(np.linalg.norm(a - b)) / size for a, b in (matrices, halves))
+    dims = ("offline_source", "site", "other_site")
+    sites = {name: (name, np.arange(reference.shape[2]), {"long_name": "site"}) for name in dims[1:]}
+    return sites | {
+        "offline_covariance": (dims, matrices),
+        "offline_covariance_error": off,
+        "offline_covariance_error_floor": floor,
+    }
+
+
+def _covariance(run: F64) -> F64:
+    return np.atleast_2d(np.cov(run.reshape(-1, run.shape[-1]), rowvar=False))
+
+
+def law(closure: Any, reference: xr.Dataset, fields: Fields, max_lag: float) -> xr.Dataset | None:
+    """Hold the law that a closure states against a reference; None, with a note, where it states none for it."""
+    if not hasattr(closure, "probability"):
+        return None
+    try:
+        found: xr.DataArray = closure.probability(reference)
+        grid = [name for name in fields.dim if name in found.dims]
+        found = found.reset_coords(drop=True).stack(sites=grid).drop_vars(["sites", *grid]).rename(sites="k")
+        return pit(found.rename(segment="member") if "segment" in found.dims else found, max_lag=max_lag)
+    except ValueError as error:
+        _log.warning("note: the law of the closure is not held against the reference: %s", error)
+        return None

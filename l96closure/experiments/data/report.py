@@ -1,0 +1,84 @@
+"""How the report of the data experiment says what the closure draws along the reference."""
+
+from __future__ import annotations
+
+import xarray as xr
+
+from l96closure.diagnostics import intervals
+from l96closure.diagnostics.scorecard import scalars
+from l96closure.report import NONE, Row, Table, as_text, with_error
+
+__all__ = ["headline", "score_table", "tables"]
+
+_LAGS = (1, 2, 5, 10, 20, 50)
+
+
+def headline(diagnostics: xr.Dataset) -> str:
+    """Say how well the closure knows the target of the reference; or that it was not driven by it."""
+    if "offline_crps" not in diagnostics:
+        return "The closure was not driven by the reference, which was not recorded at its steps."
+    crps, climatology = scalars(diagnostics, "offline_crps", ("", "_climatology"))
+    return (
+        f"Given the predictors of the reference, which the closure was not fitted to, its draws have a CRPS of "
+        f"{crps:.4g}, {crps / climatology:.2f} times that of climatology; their spread is "
+        f"{float(diagnostics['offline_spread_skill']):.2f} times what their errors ask for."
+    )
+
+
+def tables(diagnostics: xr.Dataset) -> list[Table]:
+    """Return the scores of the draws, and what is to be the same in draws and reference."""
+    if "offline_crps" not in diagnostics:
+        return []
+    return [_skill(diagnostics), _same(diagnostics)]
+
+
+def score_table(diagnostics: xr.Dataset) -> str:
+    """Return the tables as plain text."""
+    return "\n\n".join(f"{as_text([table])}\n\n{table.note}" for table in tables(diagnostics))
+
+
+def _skill(diagnostics: xr.Dataset) -> Table:
+    crps, low, high, climatology = scalars(diagnostics, "offline_crps", ("", "_low", "_high", "_climatology"))
+    bounds = NONE if low != low else f"{low:.4g} to {high:.4g}"
+    rows = [
+        Row("CRPS", (f"{crps:.4g}", bounds), short="offline_crps"),
+        Row("CRPS of climatology", (f"{climatology:.4g}", "")),
+    ]
+    for name, label in (
+        ("offline_rmse", "RMSE of the mean"),
+        ("offline_spread", "spread"),
+        ("offline_spread_skill", "spread over error"),
+    ):
+        rows.append(Row(label, (f"{float(diagnostics[name]):.4g}", ""), short=name))
+    units = diagnostics["offline_crps"].attrs.get("units", "1")
+    note = (
+        f"The target of the reference, {int(diagnostics.attrs['offline_values']):,} values, in the units of the data "
+        f"({units}), and {int(diagnostics.attrs['offline_members'])} draws of each given the recorded predictors. "
+        "CRPS: fair continuous ranked probability score, the lower the better; interval: 95 %, by batch means, not "
+        "given where it would not cover. Spread over error is 1 where the draws are as wide as their errors ask for."
+    )
+    return Table("Offline: draws along the reference", ("score", "closure", "95 % interval"), tuple(rows), note)
+
+
+def _same(diagnostics: xr.Dataset) -> Table:
+    rows = []
+    for name, label in (("offline_mean", "mean"), ("offline_std", "standard deviation")):
+        rows.append(Row(label, tuple(f"{float(value):.4g}" for value in diagnostics[name].values[::-1])))
+    step = float(diagnostics["offline_lag"][1])
+    for lag in (lag for lag in _LAGS if lag < diagnostics.sizes["offline_lag"]):
+        at = diagnostics.isel(offline_lag=lag)
+        value, error = (at[f"offline_autocorrelation{part}"].values.tolist() for part in ("", "_se"))
+        cells = (with_error(value[source], error[source]) for source in (1, 0))
+        rows.append(Row(f"autocorrelation, lag {lag * step:.4g}", tuple(cells)))
+    note = (
+        "After ± stands the standard error, by batches of time (of the closure that of one draw alone), not given "
+        f"where it would not cover; {intervals.SIDE:.1f} of them may be chance."
+    )
+    if "offline_covariance_error" in diagnostics:
+        error, floor = scalars(diagnostics, "offline_covariance_error", ("", "_floor"))
+        rows.append(Row("distance of the covariance matrices", (f"{error:.3f}", f"{floor:.3f}")))
+        note += (
+            " Distance: Frobenius norm of the difference over that of the reference's matrix; below the reference "
+            "stands the same between its halves."
+        )
+    return Table("Offline: climate of the draws", ("statistic", "closure", "reference"), tuple(rows), note)

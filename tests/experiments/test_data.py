@@ -1,0 +1,369 @@
+"""The data experiment: a closure for files of a user's own, with code of theirs."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import xarray as xr
+from command_line import TINY, Call
+
+from l96closure import cli, noise
+from l96closure.experiments.comparison import finished
+from l96closure.experiments.data import offline
+from l96closure.fields import Fields
+
+pytestmark = pytest.mark.slow  # whole runs
+
+F64 = npt.NDArray[np.float64]
+
+DATA = ("experiment=data", "truth=truth.nc", "reference=reference.nc", "closure=polynomial_ar1", "run_dir=mine")
+SLOPE, MEMORY, SPREAD = 0.5, 0.8, 0.7  # of psi = SLOPE z + r, and the memory and standard deviation of r
+
+
+def red(rng: np.random.Generator, shape: tuple[int, ...], memory: float) -> F64:
+    """Red noise of unit variance along the first axis."""
+    x = rng.standard_normal(shape)
+    x[1:] *= math.sqrt(1 - memory**2)
+    for t in range(1, shape[0]):
+        x[t] += memory * x[t - 1]
+    return x
+
+
+def record(times: int, seed: int, **names: str) -> xr.Dataset:
+    """A truth whose closure is known: linear in z, with red residuals."""
+    rng = np.random.default_rng(seed)
+    z = red(rng, (times, 6), 0.9)
+    psi = SLOPE * z + SPREAD * red(rng, (times, 6), MEMORY)
+    data = xr.Dataset({"z": (("time", "k"), z), "psi": (("time", "k"), psi)}, {"time": 0.5 * np.arange(times)})
+    return data.rename(names)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    record(2000, 1).to_netcdf(tmp_path / "truth.nc")
+    record(1000, 2).to_netcdf(tmp_path / "reference.nc")
+    return tmp_path
+
+
+def scores(folder: Path) -> xr.Dataset:
+    return xr.load_dataset(folder / "diagnostics.nc", decode_times=False)
+
+
+# Code of the user's own, as it might stand beside their files
+
+
+def relaxation(z: F64, rate: float = 1.0) -> F64:
+    return -rate * z
+
+
+class Relaxation:
+    def __init__(self, rate: float = 1.0) -> None:
+        self.rate = rate
+
+    def resolved_tendency(self, z: F64) -> F64:
+        return -self.rate * z
+
+
+class White(NamedTuple):
+    key: int
+    member: F64
+    step: int
+
+
+class Line:
+    """A line with white noise; no file holds it."""
+
+    def __init__(self, slope: float, spread: float) -> None:
+        self.slope, self.spread = slope, spread
+
+    @classmethod
+    def fit(cls, truth: xr.Dataset, wider: float = 1.0) -> Line:
+        z, psi = truth["z"].values.ravel(), truth["psi"].values.ravel()
+        slope = float(z @ psi / (z @ z))
+        return cls(slope, wider * float((psi - slope * z).std()))
+
+    def init(self, z: F64, rng: Any, member: Any = 0) -> White:
+        return White(noise.key_of(rng), np.arange(len(z)) + member, 0)
+
+    def step(self, z: F64, state: White) -> tuple[F64, White]:
+        fresh = noise.normals(state.key, state.member[:, None], state.step, site=np.arange(z.shape[1]))
+        return self.slope * z + self.spread * fresh, state._replace(step=state.step + 1)
+
+
+class Kept(Line):
+    """The same, which a file holds."""
+
+    def to_dataset(self) -> xr.Dataset:
+        return xr.Dataset({"slope": self.slope, "spread": self.spread})
+
+    @classmethod
+    def from_dataset(cls, dataset: xr.Dataset) -> Kept:
+        return cls(float(dataset["slope"]), float(dataset["spread"]))
+
+
+HERE = __name__
+
+
+@pytest.mark.pictures
+def test_a_file_alone_gives_a_closure_that_is_held_against_the_reference(call: Call, files: Path) -> None:
+    outcome = call(*DATA)
+    assert outcome.status == 0, outcome.err
+    assert outcome.folder == files / "mine"
+    made = {path.name for path in outcome.folder.iterdir() if path.suffix == ".nc"}
+    assert made == {"truth.nc", "reference.nc", "closure.nc", "diagnostics.nc"}
+    page = (outcome.folder / "report.html").read_text(encoding="utf-8")
+    assert "Offline: draws along the reference" in page
+    assert "Reliability of the law on held-out data" in page
+    data = scores(outcome.folder)
+    # A Gaussian law of standard deviation s has on average the CRPS s / sqrt(pi), Gneiting & Raftery (2007).
+    independent = data.attrs["offline_values"] * (1 - MEMORY) / (1 + MEMORY)
+    error = SPREAD / math.sqrt(independent)
+    assert data["offline_crps"] == pytest.approx(SPREAD / math.sqrt(math.pi), abs=4 * error)
+    assert data["offline_spread_skill"] == pytest.approx(1.0, abs=4 / math.sqrt(independent))
+    whole = math.hypot(SLOPE, SPREAD)
+    assert data["offline_crps_climatology"] == pytest.approx(whole / math.sqrt(math.pi), rel=0.1)
+    assert data["pit_largest_error"] < 0.05
+    np.testing.assert_allclose(data["offline_lag"], 0.5 * np.arange(data.sizes["offline_lag"]))
+    assert data["offline_covariance_error"] < data["offline_covariance_error_floor"] + 0.2
+
+
+def test_names_units_dates_and_packing_are_read_as_they_are_meant(call: Call, files: Path) -> None:
+    plain = call(*DATA).folder
+    for name, seed, times in (("truth", 1, 2000), ("reference", 2, 1000)):
+        given = record(times, seed, z="T", psi="Q", k="x")
+        given = given.assign_coords(time=np.datetime64("2001-01-01") + (500 * np.arange(times)).astype("m8[ms]"))
+        given = given.expand_dims(height=[2.0], axis=1)
+        packed = {each: {"dtype": "i2", "scale_factor": 2e-4, "_FillValue": -32768} for each in ("T", "Q")}
+        given.to_netcdf(f"packed_{name}.nc", encoding=packed)
+    named = ("fields.predictors=T", "fields.targets=Q", "fields.dim=x")
+    outcome = call(*DATA, "truth=packed_truth.nc", "reference=packed_reference.nc", "run_dir=other", *named)
+    assert outcome.status == 0, outcome.err
+    ours, theirs = scores(plain), scores(outcome.folder)
+    for name in ("offline_crps", "offline_rmse", "offline_std", "pit_error", "offline_lag"):
+        np.testing.assert_allclose(ours[name], theirs[name], atol=2e-3)
+
+
+def test_a_zarr_folder_is_as_good_as_a_file(call: Call, files: Path) -> None:
+    pytest.importorskip("zarr", reason='needs pip install "l96closure[zarr]"')
+    for name in ("truth", "reference"):
+        xr.load_dataset(f"{name}.nc").to_zarr(f"{name}.zarr", consolidated=False)
+    ours = scores(call(*DATA).folder)
+    theirs = scores(call(*DATA, "truth=truth.zarr", "reference=reference.zarr", "run_dir=other").folder)
+    assert ours["offline_crps"] == theirs["offline_crps"]
+
+
+def test_runs_of_an_ensemble_are_independent_samples(call: Call, files: Path) -> None:
+    xr.concat([record(500, seed) for seed in (3, 4, 5)], "run").to_netcdf("truth.nc")
+    xr.concat([record(300, seed) for seed in (6, 7)], "run").to_netcdf("reference.nc")
+    outcome = call(*DATA, "fields.sample_dim=run")
+    assert outcome.status == 0, outcome.err
+    assert scores(outcome.folder).attrs["offline_values"] == pytest.approx(2 * 300 * 6, abs=2 * 6 * 5)
+    assert scores(outcome.folder)["pit_largest_error"] < 0.08
+
+
+def test_a_coarser_reference_serves_for_what_it_can(call: Call, files: Path) -> None:
+    record(1000, 2).isel(time=slice(None, None, 2)).to_netcdf("reference.nc")
+    outcome = call(*DATA, f"tendency._target_={HERE}.relaxation")
+    assert outcome.status == 0, outcome.err
+    assert "note: the closure is not driven by the reference" in outcome.err
+    data = scores(outcome.folder)
+    assert "offline_crps" not in data
+    assert data.attrs["common_time_step"] == 1.0
+    memoryless = call(*DATA, "closure=polynomial", "run_dir=other")
+    assert "offline_crps" in scores(memoryless.folder), memoryless.err
+
+
+@pytest.mark.parametrize("model", ["tendency._target_={}.relaxation", "model._target_={}.Relaxation"])
+def test_a_model_of_ones_own_is_run_with_the_closure(call: Call, files: Path, model: str) -> None:
+    section = model.partition(".")[0]
+    brief = ("coarse.steps=400", "forecast.lead=20", "forecast.every=5")
+    outcome = call(*DATA, model.format(HERE), f"{section}.rate=2.0", *brief)
+    assert outcome.status == 0, outcome.err
+    data = scores(outcome.folder)
+    assert {"hellinger_joint", "crps", "offline_crps", "spectrum_z"} <= set(data)
+    with xr.open_dataset(outcome.folder / "coarse.nc", decode_times=False) as run:
+        z, psi = run["z"].values, run["psi"].values
+    step = 1 - 1.0 + 0.5 - 1 / 6 + 1 / 24  # RK4 of dz/dt = -2 z + psi over half a time unit, psi held
+    np.testing.assert_allclose(z[:, 1:], step * z[:, :-1] + (1 - step) / 2 * psi[:, :-1], atol=1e-12)
+    without = call(*DATA, "force=true")
+    assert without.status == 0, without.err
+    assert not (outcome.folder / "coarse.nc").exists()
+    assert "hellinger_joint" not in scores(outcome.folder)
+
+
+@pytest.mark.parametrize("kind", ["Line", "Kept"])
+def test_a_closure_of_ones_own_is_fitted_kept_and_run(call: Call, files: Path, kind: str) -> None:
+    line = [each for each in DATA if not each.startswith("closure=")]
+    own = (f"closure._target_={HERE}.{kind}", f"tendency._target_={HERE}.relaxation", "coarse.steps=400")
+    first = call(*line, *own)
+    assert first.status == 0, first.err
+    data = scores(first.folder)
+    assert data["offline_crps"] == pytest.approx(SPREAD / math.sqrt(math.pi), rel=0.1)
+    run = xr.load_dataset(first.folder / "coarse.nc", decode_times=False)
+    again = call(*line, *own, "stages=[integrate]", "force=true")
+    assert again.status == 0, again.err
+    assert run["z"].equals(xr.load_dataset(first.folder / "coarse.nc", decode_times=False)["z"])
+    wider = call(*line, *own, "closure.wider=3.0", "run_dir=other")
+    assert scores(wider.folder)["offline_spread"] == pytest.approx(3 * float(data["offline_spread"]), rel=0.02)
+
+
+@pytest.mark.parametrize("kind", ["Line", "Kept"])
+def test_a_closure_of_ones_own_stands_in_every_experiment(call: Call, kind: str) -> None:
+    line = (*TINY, f"closure._target_={HERE}.{kind}", "run_dir=mine")
+    outcome = call(*line)
+    assert outcome.status == 0, outcome.err
+    data = scores(outcome.folder)
+    assert {"hellinger_joint", "crps"} <= set(data)
+    truth, run = (xr.load_dataset(f"mine/{name}.nc", decode_times=False) for name in ("truth", "coarse"))
+    slope = float((truth["z"] * truth["psi"]).sum() / (truth["z"] ** 2).sum())
+    spread, drawn = (float((each["psi"] - slope * each["z"]).std()) for each in (truth, run))
+    assert drawn == pytest.approx(spread, rel=4 / math.sqrt(2 * run["psi"].size))
+    assert finished.read(outcome.folder).status == "finished"
+    again = call(*line, "resume=true")
+    assert again.status == 0, again.err
+    assert again.err.count("is up to date") == 5
+
+
+def test_a_run_that_was_stopped_never_names_the_code_to_be_run(call: Call, files: Path) -> None:
+    own = f"tendency._target_={HERE}.relaxation"
+    assert call(*DATA, own, "stages=[read]").status == 0
+    refused = call("run_dir=mine", "resume=true")
+    assert refused.status == 2
+    assert f"runs code of your own: give tendency._target_={HERE}.relaxation on this command too" in refused.err
+    assert call(*DATA, own, "resume=true", "stages=[read]").status == 0
+
+
+def test_a_file_that_has_changed_is_read_again(call: Call, files: Path) -> None:
+    assert call(*DATA).status == 0
+    before = scores(files / "mine")
+    assert "read      is up to date" in call(*DATA).err
+    record(1000, 8).to_netcdf("reference.nc")
+    assert call(*DATA).status == 0
+    assert scores(files / "mine")["offline_crps"] != before["offline_crps"]
+    inputs = json.loads((files / "mine" / "manifest.json").read_text())["reference.nc"]["inputs"]
+    assert set(inputs) == {str(files / "truth.nc"), str(files / "reference.nc")}
+
+
+def test_code_that_has_changed_is_run_again(call: Call, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    module = files / "mended.py"
+    module.write_text(f"from {HERE} import Line\nclass Mine(Line):\n    pass\n")
+    own = [each for each in DATA if not each.startswith("closure=")] + ["closure._target_=mended.Mine"]
+    assert call(*own, "stages=[read,fit,diagnose]").status == 0
+    before = scores(files / "mine")
+    assert "fit       is up to date" in call(*own, "stages=[read,fit,diagnose]").err
+    module.write_text(module.read_text().replace("pass", "def step(self, z, state):\n        return 0 * z, state"))
+    monkeypatch.delitem(sys.modules, "mended")
+    assert call(*own, "stages=[read,fit,diagnose]").status == 0
+    assert before["offline_spread"] > 0.5
+    assert scores(files / "mine")["offline_spread"] == 0.0
+
+
+def broken(name: str, data: xr.Dataset) -> xr.Dataset:
+    if name == "missing":
+        data["psi"][5, 2] = np.nan
+    if name == "units":
+        data["z"].attrs["units"] = "m"
+    if name == "times":
+        data = data.assign_coords(time=data["time"].where(data["time"] != 3.0, 3.1))
+    return {"variable": data.drop_vars("psi"), "sites": data.isel(k=slice(4)), "untimed": data.drop_vars("time")}.get(
+        name, data
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("missing", "reference.nc: psi[5, 2] = nan is not allowed; it must be finite"),
+        ("units", "reference.nc: units of z = 'm' is not allowed; it must be '1', as in "),
+        ("times", "reference.nc['time'][6] = 3.1 is not allowed"),
+        ("variable", "reference.nc = 'psi' is not allowed; it must be one of z"),
+        ("sites", "reference.nc: sites along k = (4,) is not allowed; it must be (6,), as in "),
+        ("untimed", "reference.nc: coordinates = [] is not allowed; it must be such that time is one of them"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_told_in_one_line(call: Call, files: Path, name: str, message: str) -> None:
+    broken(name, xr.load_dataset("reference.nc")).to_netcdf("reference.nc")
+    outcome = call(*DATA)
+    assert outcome.status == 2
+    assert outcome.err.splitlines()[-1].startswith("l96closure: error: ")
+    assert message in outcome.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("reference=nowhere.nc", "reference = 'nowhere.nc' is not allowed; it must be there; nothing is at /"),
+        ("reference=data.txt", "reference = 'data.txt' is not allowed; it must be the path of a file or folder that"),
+        ("data.reference=null", "reference = None is not allowed; it must be the path of a file or folder that ends"),
+        ("tendency._target_=nowhere.f", "tendency._target_ = 'nowhere.f' is not allowed; it must be module.name of"),
+        (f"tendency._target_={HERE}.nothing", "has no attribute 'nothing'"),
+        (f"tendency._target_={HERE}.SLOPE", "it must be a function z -> dz/dt"),
+        (f"model._target_={HERE}.Line", "model: Line does not take these settings: missing a required argument"),
+        (f"closure._target_={HERE}.Relaxation", "it must be a class with init and step; it has no init"),
+        ("closure._target_=nothing", "module.name, or the name of an entry point of the group l96closure.closures"),
+        ("fields.dim=[k,l]", "z.dims = ('time', 'k') is not allowed; it must be ('time', 'k', 'l')"),
+        ("fields.periodic=perhaps", "fields.periodic = 'perhaps' is not allowed"),
+        ("offline.members=1", "offline.members = 1 is not allowed; it must be an integer >= 2"),
+        ("coarse.scheme=heun", "coarse.scheme = 'heun' is not allowed; it must be one of euler, rk4"),
+    ],
+)
+def test_a_wrong_setting_is_told_in_one_line(call: Call, files: Path, override: str, message: str) -> None:
+    outcome = call(*DATA, override)
+    assert outcome.status == 2, outcome.err
+    assert outcome.err.splitlines()[-1].startswith("l96closure: error: ")
+    assert message in outcome.err.splitlines()[-1]
+
+
+def test_the_command_line_tells_a_path_from_an_option_and_own_code_from_ours() -> None:
+    spelt = cli._spelt_out
+    assert spelt(["reference=crommelin"]) == ["reference=crommelin"]
+    assert spelt(["experiment=data", "truth=a/b", "reference=c"]) == [
+        "experiment=data",
+        "data.truth=a/b",
+        "data.reference=c",
+    ]
+    assert spelt(["truth=a.nc", "reference=b.zarr"]) == ["data.truth=a.nc", "data.reference=b.zarr"]
+    assert spelt(["closure._target_=a.B", "closure.c=1"]) == ["++closure._target_=a.B", "++closure.c=1", "~closure"]
+    assert spelt(["closure.noise.order=1"]) == ["closure.noise.order=1"]
+
+
+def test_draws_do_not_depend_on_how_many_there_are() -> None:
+    data, closure = record(60, 1), Line(SLOPE, SPREAD)
+    how: dict[str, Any] = {"dt": None, "steps": 30, "seed": 3}
+    few, many = (offline.draw(closure, data, Fields().of(data), members=n, **how) for n in (2, 5))
+    np.testing.assert_array_equal(few.psi[0], many.psi[0, :2])
+    np.testing.assert_array_equal(few.target[0], data["psi"].values[:30])
+    assert few.step == 0.5
+
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "own_model"
+
+
+def test_the_example_to_copy_runs(tmp_path: Path) -> None:
+    """With shorter data; in a process of its own, as its modules have everyday names."""
+    mine = shutil.copytree(EXAMPLE, tmp_path / "mine")
+    script = (mine / "make_data.py").read_text().replace("20_000", "1_500").replace("40_000", "2_000")
+    (mine / "make_data.py").write_text(script)
+    lines = [line for line in (mine / "README.md").read_text().splitlines() if line.startswith("    ")]
+    commands = [line.split() for line in lines if "closure._target_" in line or "make_data" in line]
+    assert len(commands) == 2
+    for command in commands:
+        program = ["-m", "l96closure"] if command[0] == "l96closure" else command[1:2]
+        rest = command[1:] if command[0] == "l96closure" else []
+        done = subprocess.run([sys.executable, *program, *rest], cwd=mine, capture_output=True, text=True, check=False,
+                              env={**os.environ, "MPLBACKEND": "agg"})  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    folder = Path(done.stdout.splitlines()[-1])
+    assert (folder / "report.html").is_file()
+    assert {"crps", "hellinger_joint", "offline_crps"} <= set(scores(folder))
