@@ -67,19 +67,19 @@ for name, result in (("closure", scores), ("none", without)):
 # lie on the thick line (coarse run); the thin lines, one for each site, show how far chance alone moves it.
 
 # %%
-climate.covariance(scores)
+climate.covariance(scores).figure
 
 # %% [markdown]
 # Then the histograms of `z` and `psi`, the right panel of Figure 4 and what lies behind it.
 
 # %%
-climate.histograms(scores)
+climate.histograms(scores)[0].figure
 
 # %% [markdown]
 # Last, `psi` against `z`. A deterministic closure would be a curve here; what the sampler adds is the spread about it.
 
 # %%
-climate.psi_against_z(judge, coarse, scores)
+climate.psi_against_z(judge, coarse, scores)[0].figure
 
 # %% [markdown]
 # **What to conclude.** With the closure the standard deviation of `z` agrees with the truth within a few standard

@@ -99,19 +99,19 @@ figure
 # The covariance along the ring and the histogram for the paper's combination, `fine` with forward Euler ...
 
 # %%
-climate.covariance(scores["fine", "euler"])
+climate.covariance(scores["fine", "euler"]).figure
 
 # %%
-climate.histograms(scores["fine", "euler"])
+climate.histograms(scores["fine", "euler"])[0].figure
 
 # %% [markdown]
 # ... and for the recommended one, `step` with RK4.
 
 # %%
-climate.covariance(scores["step", "rk4"])
+climate.covariance(scores["step", "rk4"]).figure
 
 # %%
-climate.histograms(scores["step", "rk4"])
+climate.histograms(scores["step", "rk4"])[0].figure
 
 # %% [markdown]
 # **What to conclude.** Whether the definition of ψ matters depends on the integrator.

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from command_line import composed
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
 
 CLONE = Path(__file__).resolve().parents[1]
 DOCS = sorted((CLONE / "docs").glob("*.md"))
@@ -29,18 +30,23 @@ def blocks(page: Path, language: str) -> list[tuple[int, str]]:
 
 
 def commands(page: Path) -> list[str]:
-    lines = [line for _, block in blocks(page, "sh") for line in block.splitlines()]
+    lines = [line for _, block in blocks(page, "sh") for line in block.replace("\\\n", "").splitlines()]
     return [line for line in lines if line.split()[:1] == ["l96closure"]]
 
 
 def overrides(command: str) -> list[str]:
-    """Return the overrides of a command; of a sweep those of its first run."""
+    """Return the overrides of a command, but Hydra's own, whose plugins may be missing; of a sweep those of a run."""
     given = [word for word in shlex.split(command, comments=True)[1:] if word not in FLAGS]
     parsed = OverridesParser.create().parse_overrides(given)
-    return [
-        f"{one.get_key_element()}={next(one.sweep_string_iterator())}" if one.is_sweep_override() else one.input_line
-        for one in parsed
-    ]
+    return [of_a_run(one) for one in parsed if not one.key_or_group.startswith("hydra")]
+
+
+def of_a_run(override: Override) -> str | None:
+    if not override.is_sweep_override():
+        return override.input_line
+    value = override.value()
+    first = value.start if isinstance(value, IntervalSweep) else next(override.sweep_string_iterator())
+    return f"{override.get_key_element()}={first}"
 
 
 def headings(page: Path) -> list[str]:
