@@ -10,6 +10,7 @@ edits, besides end in a seal, the SHA-256 of all bytes before it: HDF5 ignores w
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import math
 import os
@@ -83,6 +84,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     ValueError
         The folder of ``path`` does not exist, or ``path`` is itself a folder or a link that leads nowhere else than
         to itself.
+    OSError
+        The disk is full, or the file cannot be written for another reason.
     """
     final = _destination(Path(path))
     if not final.parent.is_dir() or final.is_dir():
@@ -98,8 +101,17 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         if mode is not None:
             temporary.chmod(mode)
         os.replace(temporary, final)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise OSError(_no_room(final, error)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _no_room(path: Path, error: Exception) -> str:
+    free = shutil.disk_usage(path.parent).free
+    return f"cannot write {path}: {error} ({free / 1e6:.1f} MB are free on its disk)"
 
 
 @contextmanager
@@ -206,8 +218,7 @@ def write(
             if kind in SEALED:
                 seal(temporary)
         except (OSError, RuntimeError) as error:  # HDF5 tells of no reason
-            free = shutil.disk_usage(temporary.parent).free
-            raise OSError(f"cannot write {path}: {error} ({free / 1e6:.1f} MB are free on its disk)") from error
+            raise OSError(_no_room(Path(path), error)) from error
 
 
 def _records(dataset: xr.Dataset) -> tuple[str, ...]:

@@ -192,7 +192,7 @@ def test_a_model_of_ones_own_is_run_with_the_closure(call: Call, files: Path, mo
     data = scores(outcome.folder)
     assert {"hellinger_joint", "crps", "offline_crps", "spectrum_z"} <= set(data)
     with xr.open_dataset(outcome.folder / "coarse.nc", decode_times=False) as run:
-        z, psi = run["z"].values, run["psi"].values
+        z, psi = (run[name].transpose("member", "time", "k").values for name in ("z", "psi"))
     step = 1 - 1.0 + 0.5 - 1 / 6 + 1 / 24  # RK4 of dz/dt = -2 z + psi over half a time unit, psi held
     np.testing.assert_allclose(z[:, 1:], step * z[:, :-1] + (1 - step) / 2 * psi[:, :-1], atol=1e-12)
     without = call(*DATA, "force=true")

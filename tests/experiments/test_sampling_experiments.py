@@ -123,7 +123,7 @@ WRONG = [
     (
         GAUSSIAN,
         "workflow=cooking",
-        "workflow = 'cooking' is not allowed; it must be one of bistable, closure, gaussian",
+        "workflow = 'cooking' is not allowed; it must be one of bistable, closure, data, gaussian",
     ),
     (GAUSSIAN, "workflow=closure", "the configuration has no setting 'target'"),
     (GAUSSIAN, "closure=none", "the configuration has no setting 'closure'"),
