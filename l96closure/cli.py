@@ -51,7 +51,7 @@ _log = logging.getLogger(__name__)
 
 _USER_ERRORS = (ValueError, FloatingPointError, MemoryError, OSError, HydraException, OmegaConfBaseException)
 _FULL_ERROR = "HYDRA_FULL_ERROR"
-_OF_A_RUN = ("stages", "checkpoint_every", "objective")  # settings that a resumed run may change
+_OF_A_RUN = ("stages", "checkpoint_every", "objective", "figures")  # settings that a resumed run may change
 _CHANGING = (*_OF_A_RUN, "run_dir", "resume", "force", "compute")  # and those that belong to a command, not to a run
 _EXPERIMENT = {"experiment": "experiment_name"}  # a group whose options are no section
 
@@ -200,7 +200,8 @@ def _resumed(now: Mapping[str, Any], notes: Path, overrides: Iterable[str]) -> d
                     f"{notes.parents[1]} was made with {key} = {then.get(key)}, not {wanted.get(key)}; resume=true "
                     "changes no setting"
                 )
-    changed = [name for name in _CHANGING if name in now and (name not in _OF_A_RUN or name in asked)]
+    sections = {name.partition(".")[0] for name in asked}
+    changed = [name for name in _CHANGING if name in now and (name not in _OF_A_RUN or name in sections)]
     return {**stored, **{name: now[name] for name in changed}}
 
 

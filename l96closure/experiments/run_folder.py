@@ -18,13 +18,13 @@ import xarray as xr
 from filelock import FileLock, Timeout
 from matplotlib.figure import Figure
 
-from l96closure import report, store
+from l96closure import checks, report, store
 from l96closure.experiments import manifest
 from l96closure.experiments.stored import to_yaml
 from l96closure.plot import style
 from l96closure.restart import Restart
 
-__all__ = ["LOCK", "File", "RunFolder", "flat", "leaves", "locked"]
+__all__ = ["LOCK", "File", "RunFolder", "figure_format", "flat", "leaves", "locked"]
 
 _log = logging.getLogger(__name__)
 
@@ -256,7 +256,7 @@ class RunFolder:
         report.write_page(
             self.path / "report.html",
             title=f"{self.config['experiment_name']}: {title}",
-            figures=style.save_all(self.path / "figures", figures),
+            figures=style.save_all(self.path / "figures", figures, figure_format(self.config)),
             downloads={self.file(name).name: file.title for name, file in self.files.items() if not self.lacks(name)},
             origin=report.Origin(self.config_yaml, self._provenance()),
             **said,
@@ -311,6 +311,14 @@ def _checksum(path: Path) -> str:
     inside = sorted(each for each in path.rglob("*") if each.is_file())
     listed = "\n".join(f"{store.checksum(each)} {each.relative_to(path).as_posix()}" for each in inside)
     return hashlib.sha256(listed.encode()).hexdigest() if inside else ""
+
+
+def figure_format(config: Mapping[str, Any]) -> str:
+    """Return the setting ``figures.format``; raises ``ValueError`` where it is none of :data:`style.FORMATS`."""
+    section = config.get("figures", {})
+    if not isinstance(section, Mapping) or set(section) - {"format"}:
+        checks.reject("figures", section, "a section with the setting format")
+    return checks.one_of("figures.format", section.get("format", "png"), style.FORMATS)
 
 
 def flat(config: Mapping[str, Any], sections: Iterable[str]) -> dict[str, Any]:

@@ -38,6 +38,7 @@ _COMMON = (
     "force",
     "checkpoint_every",
     "objective",
+    "figures",
 )  # keys of every experiment beside its sections
 _OF_FIELDS = ("radius", "lags", "pool", "conserve")  # its other fields are about other data than the experiment's
 

@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import xarray as xr
 
 from l96closure import checks
-from l96closure.experiments.run_folder import File, RunFolder, locked
+from l96closure.experiments.run_folder import File, RunFolder, figure_format, locked
 from l96closure.restart import Restart
 from l96closure.terminal import tell
 
@@ -120,6 +120,7 @@ class Workflow(Generic[_S]):
         """
         settings = self.settings(config)
         checks.number("checkpoint_every", config.get("checkpoint_every", 60.0), minimum=0.0)
+        figure_format(config)
         force, resume = (checks.boolean(name, config.get(name, False)) for name in ("force", "resume"))
         chosen, objective = self._chosen(stages), config.get("objective")
         if objective is not None:

@@ -19,6 +19,7 @@ from l96closure.store import atomic_path
 
 __all__ = [
     "COLOURS",
+    "FORMATS",
     "GENERATED",
     "GIVEN",
     "INK",
@@ -56,6 +57,9 @@ PSI_LABEL = r"subgrid tendency $\psi$ (dimensionless)"
 # white swallows; the dashes tell apart what comes after the sixth.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)))
+FORMATS = ("png", "svg", "pdf")
+"""Of files of figures."""
+
 _DPI = 200
 _MOST_NAMES = 5  # in a line of the legend
 _FREE_LINES = 2  # of the legend, which every figure has the height for
@@ -179,31 +183,41 @@ def line_style(number: int) -> dict[str, Any]:
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write a figure as PNG; the file appears under its name only when it is complete.
+    """Write a figure in the format of the suffix; the file appears under its name only when it is complete.
+
+    The same figure makes the same bytes.
 
     Raises
     ------
     ValueError
         The folder of ``path`` does not exist.
     """
-    with atomic_path(path) as temporary, settings():
-        figure.savefig(temporary, format="png", dpi=_DPI)
+    kind = Path(path).suffix.removeprefix(".")
+    undated: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})
+    with atomic_path(path) as temporary, settings(), matplotlib.rc_context({"svg.hashsalt": "l96closure"}):
+        figure.savefig(temporary, format=kind, dpi=_DPI, metadata=undated)
     return Path(path)
 
 
-def save_all(folder: str | os.PathLike[str], figures: Mapping[str, tuple[Figure, str]]) -> list[Picture]:
-    """Save figures as ``<folder>/<name>.png``.
+def save_all(
+    folder: str | os.PathLike[str], figures: Mapping[str, tuple[Figure, str]], also: str = "png"
+) -> list[Picture]:
+    """Save figures as ``<folder>/<name>.png``, and in another format beside.
 
     Parameters
     ----------
     folder : where the files go; made when missing.
     figures : each figure with its caption, by name.
+    also : the other format, of :data:`FORMATS`.
 
     Returns
     -------
-    Name, path and caption of each picture, in the same order.
+    Name, path of the PNG file and caption of each picture, in the same order.
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
+    if also != "png":
+        for name, (figure, _) in figures.items():
+            save(figure, Path(folder, f"{name}.{also}"))
     return [
         Picture(name, save(figure, Path(folder, f"{name}.png")), caption) for name, (figure, caption) in figures.items()
     ]

@@ -21,15 +21,8 @@ from l96closure.experiments import WORKFLOWS
 pytestmark = pytest.mark.slow  # whole runs, or many of them
 
 VALUES = ["text", "", None, [], [1], {}, {"a": 1}, math.nan, math.inf, -1, 0, 2.5, 1e300, 10**30, True]
-OF_A_RUN = {
-    "workflow",
-    "stages",
-    "run_dir",
-    "resume",
-    "force",
-    "checkpoint_every",
-    "objective",
-}  # tested on the command line below
+# tested on the command line below
+OF_A_RUN = {"workflow", "stages", "run_dir", "resume", "force", "checkpoint_every", "objective", "figures"}
 EXPERIMENTS = ["l96", "forcing_shift", "ks", "gaussian", "bistable"]
 
 
@@ -169,6 +162,7 @@ COMMANDS = [
     *((f"training.{key}={value}", f"training.{key}") for key in ("samples", "dt") for value in ("0", "few")),
     *((f"seed={value}", "seed") for value in ("1.5", "null", "true")),
     *((f"checkpoint_every={value}", "checkpoint_every") for value in ("-1", "nan", "[]")),
+    *((f"figures.format={value}", "figures.format") for value in ("jpeg", "[]")),
     *((f"{key}={value}", key) for key in ("resume", "force") for value in ("1", "[true]")),
     *((f"workflow={value}", "workflow") for value in ("cook", "[closure]")),
     *((f"stages={value}", "stages") for value in ("fit", "[cook]", "{a: 1}", "[1]")),

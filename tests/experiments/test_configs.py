@@ -220,6 +220,7 @@ def test_the_bistable_case_is_taken_literally(composed: Any) -> None:
 def test_sampling_experiments_have_no_settings_of_the_closure(composed: Any, experiment: str) -> None:
     assert set(composed(f"experiment={experiment}")) == {
         "experiment_name", "seed", "workflow", "stages", "run_dir", "resume", "force", "checkpoint_every", "objective",
+        "figures",
         "target", "bridge", "sampling"
     }  # fmt: skip
 

@@ -271,6 +271,18 @@ def test_all_pictures_are_written(runs, tmp_path: Path) -> None:
         assert picture.caption.endswith(".")
 
 
+@pytest.mark.parametrize("kind", ["svg", "pdf"])
+def test_pictures_are_vectors_too_where_asked_for(runs, tmp_path: Path, kind: str) -> None:
+    made = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        figure = style.figure_of(figures.histograms(runs[2]))
+        (picture,) = style.save_all(folder, {"histograms": (figure, "A caption.")}, kind)
+        assert picture.path.name == "histograms.png"
+        made.append((folder / f"histograms.{kind}").read_bytes())
+    assert made[0].startswith({"svg": b"<?xml", "pdf": b"%PDF"}[kind])
+    assert made[0] == made[1]
+
+
 def test_pictures_of_a_closure_without_tendency(runs, tmp_path: Path) -> None:
     truth, coarse, _ = runs
     coarse = coarse.assign(psi=xr.zeros_like(coarse["psi"]))
