@@ -328,7 +328,7 @@ def _open(path: str | os.PathLike[str], kind: str, how: Callable[..., xr.Dataset
     if not Path(path).is_file():
         checks.reject("path", shown, f"an existing {kind} file")
     if kind in SEALED and not is_sealed(path):
-        checks.reject("path", shown, f"a complete file of kind {kind!r} ({_why_not_sealed(Path(path))})")
+        checks.reject("path", shown, f"a complete file of kind {kind!r} (its checksum is missing or wrong)")
     unreadable = f"a netCDF file of kind {kind!r} (this one cannot be read)"
     try:  # damage leads the libraries into all kinds of errors
         declared = _declared(Path(path))
@@ -366,15 +366,6 @@ def _checked(dataset: xr.Dataset, shown: str, kind: str, foreign: bool) -> xr.Da
     if not isinstance(found_version, (int, np.integer)) or found_version != FORMAT_VERSION:
         checks.reject("path", shown, f"a file of format version {FORMAT_VERSION} (this one has {found_version})")
     return dataset
-
-
-def _why_not_sealed(path: Path) -> str:
-    """Say what a file is that lacks the checksum of its content, as far as it can be read."""
-    try:
-        with netCDF4.Dataset(path) as file:
-            return f"its checksum is missing or wrong; it says that it is of kind {file.l96closure_kind!r}"
-    except Exception:  # damage leads the library into all kinds of errors
-        return "its checksum is missing or wrong"
 
 
 def _declared(path: Path) -> int:

@@ -230,7 +230,7 @@ class TestFiles:
         store.write(truth, tmp_path / "truth.nc", kind="truth", title="A truth", history="a test")
         truth.to_netcdf(tmp_path / "foreign.nc")
         (tmp_path / "tale.nc").write_text("once upon a time")
-        assert "'truth'" in self.refusal(tmp_path / "truth.nc")
+        assert "of kind 'closure'" in self.refusal(tmp_path / "truth.nc")  # others have no seal: none is opened
         assert "of kind 'closure'" in self.refusal(tmp_path / "foreign.nc")
         assert "complete file" in self.refusal(tmp_path / "tale.nc")
         assert "existing closure file" in self.refusal(tmp_path / "nowhere.nc")
