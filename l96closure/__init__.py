@@ -46,7 +46,7 @@ _MODULES = {
     **dict.fromkeys(("forecast", "mark"), "forecasts"),
     **dict.fromkeys(("history", "replay"), "histories"),
     **{"Fields": "fields", "Restart": "restart", "Selection": "selection", "TemporalProcess": "temporal"},
-    **{"diagnose": "diagnostics", "verify": "diagnostics.forecast", "package_version": "store"},
+    **{"diagnose": "diagnostics", "verify": "diagnostics.forecast", "package_version": "provenance"},
 }
 
 

@@ -35,6 +35,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from l96closure import checks, progress
+from l96closure.atomic import atomic_path
 from l96closure.experiments import WORKFLOWS
 from l96closure.experiments.climate import schema
 from l96closure.experiments.data.sources import SUFFIXES
@@ -42,7 +43,7 @@ from l96closure.experiments.own import TARGET
 from l96closure.experiments.run_folder import leaves, locked
 from l96closure.experiments.sections import nearest
 from l96closure.experiments.stored import read_settings, to_yaml
-from l96closure.store import atomic_path, package_version
+from l96closure.provenance import package_version
 from l96closure.terminal import tell
 
 __all__ = ["config_folder", "main"]

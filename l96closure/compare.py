@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from l96closure import report, store
+from l96closure import provenance, report, store
 from l96closure.experiments.comparison import figures, finished, tables
 from l96closure.experiments.comparison.dataset import compare
 from l96closure.experiments.comparison.labels import shared
@@ -104,8 +104,8 @@ def _compare(paths: Sequence[Path], output: Path | None, command: str) -> Path:
             common,
             {
                 "command": command,
-                "package version": store.package_version(),
-                "git commit": store.git_commit(),
+                "package version": provenance.package_version(),
+                "git commit": provenance.git_commit(),
             },
         ),
     )

@@ -28,7 +28,7 @@ F64 = npt.NDArray[np.float64]
 
 _KIND = "restart"
 _PART = re.compile(r"\d{6,}\.nc")
-_TEMPORARY = re.compile(r"\.\d{6,}\.[0-9a-f]{8}\.tmp\.nc")  # of store.atomic_path, for a part
+_TEMPORARY = re.compile(r"\.\d{6,}\.[0-9a-f]{8}\.tmp\.nc")  # of atomic_path, for a part
 _PIECE = re.compile(r"piece(0|[1-9]\d*)")
 
 

@@ -1,4 +1,4 @@
-"""netCDF in and out: attributes, provenance, and files that are whole or not there.
+"""netCDF in and out: attributes, and files that are whole or not there.
 
 In files time comes first and is unlimited, for the programs that go through records one by one, and bins have their
 bounds; in memory members come first, and bounds follow from the centres. A path that ends in ``.zarr`` is a Zarr store.
@@ -10,19 +10,14 @@ edits, besides end in a seal, the SHA-256 of all bytes before it: HDF5 ignores w
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import math
 import os
 import secrets
 import shutil
-import stat
-import subprocess
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -32,19 +27,17 @@ import numpy as np
 import xarray as xr
 
 from l96closure import checks
+from l96closure.atomic import atomic_path, no_room
 from l96closure.attributes import ATTRIBUTES, BIN, bin_edges
+from l96closure.provenance import git_commit, package_version
 
 __all__ = [
     "FORMAT_VERSION",
     "SEALED",
-    "TEMPORARY",
-    "atomic_path",
     "attributes",
     "checksum",
-    "git_commit",
     "is_sealed",
     "kind_of",
-    "package_version",
     "read",
     "seal",
     "write",
@@ -52,9 +45,6 @@ __all__ = [
 
 FORMAT_VERSION = 5
 """Version of the file layout; raised when a reader of the old layout would misread the new one."""
-
-TEMPORARY = ".*.????????.tmp*"
-"""Pattern of the temporary names of :func:`atomic_path`."""
 
 SEALED = ("closure", "restart")
 """Kinds of files that end in a seal."""
@@ -64,54 +54,6 @@ _POINTER = 8  # bytes that a text takes in memory, at least
 _RECORDS = ("time", "start")  # dimensions along which records follow one another
 _CHUNK = 2**20  # bytes of a chunk of records, about: netCDF's own choice would be one record
 _ZARR = ".zarr"
-
-
-@contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that becomes ``path`` when the block ends well.
-
-    The temporary name keeps the suffix. Whatever ends the block early, an interrupt included, removes
-    the temporary file and leaves an earlier ``path`` untouched. What was written is on the disk, not only in the
-    system's memory, before it takes the name. It may be read and written by whom an earlier ``path`` could be; where
-    that is a symbolic link, the file it leads to is replaced, not the link.
-
-    Parameters
-    ----------
-    path : the final file name, in an existing folder.
-
-    Raises
-    ------
-    ValueError
-        The folder of ``path`` does not exist, or ``path`` is itself a folder or a link that leads nowhere else than
-        to itself.
-    OSError
-        The disk is full, or the file cannot be written for another reason.
-    """
-    final = _destination(Path(path))
-    if not final.parent.is_dir() or final.is_dir():
-        checks.reject("path", str(path), "a file name in an existing folder")
-    temporary = final.with_name(f".{final.stem}.{secrets.token_hex(4)}.tmp{final.suffix}")  # see TEMPORARY
-    mode = stat.S_IMODE(final.stat().st_mode) if final.exists() else None
-    try:
-        if mode is not None:  # from the first byte, nobody else may read what they could not read before
-            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR))
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        if mode is not None:
-            temporary.chmod(mode)
-        os.replace(temporary, final)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        raise OSError(_no_room(final, error)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _no_room(path: Path, error: Exception) -> str:
-    free = shutil.disk_usage(path.parent).free
-    return f"cannot write {path}: {error} ({free / 1e6:.1f} MB are free on its disk)"
 
 
 @contextmanager
@@ -131,16 +73,6 @@ def _atomic_folder(path: Path) -> Iterator[Path]:
             os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _destination(path: Path) -> Path:
-    """Return where the symbolic links lead that ``path`` may be."""
-    if not path.is_symlink():
-        return path
-    try:
-        return path.resolve()
-    except (OSError, RuntimeError):  # round in a circle
-        checks.reject("path", str(path), "a file name, or a link to one")
 
 
 def write(
@@ -218,7 +150,7 @@ def write(
             if kind in SEALED:
                 seal(temporary)
         except (OSError, RuntimeError) as error:  # HDF5 tells of no reason
-            raise OSError(_no_room(Path(path), error)) from error
+            raise OSError(no_room(Path(path), error)) from error
 
 
 def _records(dataset: xr.Dataset) -> tuple[str, ...]:
@@ -435,30 +367,3 @@ def _storable(value: Any) -> Any:
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         return str(value)
     return value
-
-
-@cache
-def package_version() -> str:
-    """Version of the installed package, ``"unknown"`` when it is used without having been installed."""
-    try:
-        return version("l96closure")
-    except PackageNotFoundError:
-        return "unknown"
-
-
-@cache
-def git_commit() -> str:
-    """Return the commit the package runs from (``-dirty``: files changed); ``"unknown"`` outside a clone."""
-    root = Path(__file__).resolve().parents[1]
-    if not (root / ".git").exists():  # installed; a repository further up would be somebody else's
-        return "unknown"
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    # Git sets GIT_DIR, GIT_INDEX_FILE and the like for its hooks: of the repository these run for, not of this one.
-    foreign = {name for name in os.environ if name.startswith("GIT_") and not name.startswith("GIT_CONFIG")}
-    environment = {name: value for name, value in os.environ.items() if name not in foreign}
-    environment["GIT_CEILING_DIRECTORIES"] = str(root.parent)
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True, env=environment)
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return done.stdout.strip()

@@ -15,7 +15,7 @@ import xarray as xr
 from command_line import TINY, Call
 
 import l96closure as lc
-from l96closure import store, subgrid
+from l96closure import provenance, store, subgrid
 from l96closure.closures import (
     CLOSURES,
     Chain,
@@ -298,7 +298,7 @@ def test_the_examples_of_docstrings(module: str) -> None:
 
 
 def test_the_version_is_that_of_the_package() -> None:
-    assert lc.__version__ == store.package_version()
+    assert lc.__version__ == provenance.package_version()
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         lc.nothing  # noqa: B018
     assert (Path(lc.__file__).parent / "py.typed").is_file()

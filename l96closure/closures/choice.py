@@ -211,9 +211,10 @@ def quantiles(
         if (np.diff(medians) <= 0.0).any() or (np.diff(nodes) <= 0.0).any():
             checks.reject("law.coordinates", "two, one of them of few values", "two that vary, or one alone")
         levels.append(medians)
+        spread = float(first.std())  # one bandwidth for all bins
         for one in bins:
-            pairs, spread = (first[one, None], of[one, None]), float(first.std())  # one bandwidth for all bins
-            tables.append(_tabulated(*pairs, _ALONE, centres // len(bins), kernel, rng, spread, nodes))
+            pair = first[one, None], of[one, None]
+            tables.append(_tabulated(*pair, _ALONE, centres // len(bins), kernel, rng, spread, nodes))
     return bridge.ConditionalQuantiles.joined(tables, labels, np.array(levels))
 
 

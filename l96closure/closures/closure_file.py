@@ -266,7 +266,9 @@ def _quantiles(parts: Parts, sites: int) -> bridge.ConditionalQuantiles:
     rising[ends[:-1, 1]] = True
     if not rising.all() or (np.diff(table, axis=1) < 0.0).any():
         checks.reject("quantile_node, quantile", "not ascending", "ascending in each dictionary, and with the noise")
-    return bridge.ConditionalQuantiles(table, nodes, ends, of, error, level)
+    made = bridge.ConditionalQuantiles(table, nodes, ends, of, error, level)
+    _ = made.look_up  # refuses levels whose nodes differ: now, not at the first step
+    return made
 
 
 def _log_variance(parts: Parts) -> PolynomialTrend:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -273,12 +274,11 @@ def fit_pattern(
     """
     sites = series[0].shape[1]
     shape = (sites,) if shape is None else shape
-    spread = [np.ones_like(one) for one in series] if spread is None else spread
-    usable = [(one - one.mean(), of) for one, of in zip(series, spread, strict=True) if len(one) > options.order]
-    if sum(len(one) - options.order for one, _ in usable) < 10 * (options.order + 1):
+    long_enough = [len(one) > options.order for one in series]
+    noise = [one - one.mean() for one in compress(series, long_enough)]
+    if sum(len(one) - options.order for one in noise) < 10 * (options.order + 1):
         checks.reject("noise.order", options.order, "at most a tenth of the times of the training data")
-    noise = [one for one, _ in usable]
-    together = _burg_of_all(noise, [of for _, of in usable], options.order)
+    together = _burg(noise, options.order, True, None if spread is None else [*compress(spread, long_enough)])
     ring = alike == (True,)
     if not options.coloured or sites < (3 if ring else 2) or (not ring and sites > LARGEST_GRID):
         return Pattern(together, np.ones(1), sites)
@@ -291,9 +291,9 @@ def fit_pattern(
     share = np.asarray(power / power.sum())
     if sites > LARGEST_RING:
         return Pattern(together, share, sites)
-    reflection = _burg_of_modes(modes, options.order)
+    reflection = _burg(modes, options.order, False)
     reflection[_real(sites)] = reflection[_real(sites)].real
-    plain = _burg_of_all(noise, [np.ones_like(one) for one in noise], options.order)
+    plain = _burg(noise, options.order, True)
     unexplained = [_coefficients(one)[1][:, -1] for one in (plain, reflection)]
     won = 0.5 * np.log(unexplained[0] / unexplained[1]) @ np.where(_real(sites), 1.0, 2.0) / sites
     return Pattern(reflection if won > _WORTHWHILE else together, share, sites)
@@ -309,6 +309,7 @@ def _correlations(noise: F64, shape: tuple[int, ...], alike: tuple[bool, ...]) -
     blocks = np.stack(found)
     mean = blocks.mean(axis=0)
     spread = np.sqrt(np.diag(mean))
+    spread[spread == 0.0] = 1.0  # where there is no noise, it is correlated with nothing
     scale = np.outer(spread, spread)
     correlation, error = mean / scale, (blocks / scale).var(axis=0, ddof=1) / len(blocks)
     off = ~np.eye(len(mean), dtype=bool)
@@ -343,32 +344,23 @@ def _covariances(noise: F64, shape: tuple[int, ...], alike: tuple[bool, ...]) ->
     return out
 
 
-def _burg_of_all(series: Sequence[F64], spread: Sequence[F64], order: int) -> C128:
-    """Reflection coefficients (1, order) of all columns of series (time, K) together.
+def _burg(series: Sequence[Any], order: int, together: bool, spread: Sequence[F64] | None = None) -> C128:
+    """Reflection coefficients (M, order) of the columns of series (time, M); one row for all if ``together``.
 
     Errors of a prediction count by the spread at the time it is made for, and at the one that it is made from.
     """
-    forward, backward, found = list(series), list(series), np.empty((1, order), np.complex128)
+    forward, backward, found = list(series), list(series), []
     for i in range(order):
         ahead, behind = [one[1:] for one in forward], [one[:-1] for one in backward]
-        weight = [one[i + 1 :] * one[: -i - 1] for one in spread]
-        product = sum(float((w * f * b).sum()) for w, f, b in zip(weight, ahead, behind, strict=True))
-        size = sum(float((w * (f**2 + b**2)).sum()) for w, f, b in zip(weight, ahead, behind, strict=True))
-        k = found[0, i] = 2.0 * product / max(size, np.finfo(np.float64).tiny)
-        forward = [f - k.real * b for f, b in zip(ahead, behind, strict=True)]
-        backward = [b - k.real * f for f, b in zip(ahead, behind, strict=True)]
-    return found
-
-
-def _burg_of_modes(series: Sequence[C128], order: int) -> C128:
-    """Reflection coefficients (M, order) of each column of series (time, M)."""
-    forward, backward = list(series), list(series)
-    found = np.empty((series[0].shape[1], order), np.complex128)
-    for i in range(order):
-        ahead, behind = [one[1:] for one in forward], [one[:-1] for one in backward]
-        product = sum((f * b.conj()).sum(axis=0) for f, b in zip(ahead, behind, strict=True))
-        size = sum((np.abs(f) ** 2 + np.abs(b) ** 2).sum(axis=0) for f, b in zip(ahead, behind, strict=True))
-        k = found[:, i] = 2.0 * product / np.maximum(size, np.finfo(np.float64).tiny)  # of nothing there is no memory
+        weight: list[Any] = len(ahead) * [1.0] if spread is None else [one[i + 1 :] * one[: -i - 1] for one in spread]
+        triples = [*zip(weight, ahead, behind, strict=True)]
+        product = sum((w * f * b.conj()).sum(axis=0) for w, f, b in triples)
+        size = sum((w * (np.abs(f) ** 2 + np.abs(b) ** 2)).sum(axis=0) for w, f, b in triples)
+        if together:
+            product, size = np.sum(product, keepdims=True), np.sum(size, keepdims=True)
+        k = 2.0 * product / np.maximum(size, np.finfo(np.float64).tiny)  # of nothing there is no memory
+        found.append(k)
         forward = [f - k * b for f, b in zip(ahead, behind, strict=True)]
         backward = [b - k.conj() * f for f, b in zip(ahead, behind, strict=True)]
-    return found
+    rows = 1 if together else series[0].shape[1]
+    return np.stack(found, axis=1).astype(np.complex128) if found else np.empty((rows, 0), np.complex128)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from l96closure import checks
-from l96closure.store import atomic_path
+from l96closure.atomic import atomic_path
 
 __all__ = ["NAME", "Record", "plain", "read", "write"]
 

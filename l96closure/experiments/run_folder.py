@@ -18,7 +18,8 @@ import xarray as xr
 from filelock import FileLock, Timeout
 from matplotlib.figure import Figure
 
-from l96closure import checks, report, store
+from l96closure import checks, provenance, report, store
+from l96closure.atomic import TEMPORARY
 from l96closure.experiments import manifest
 from l96closure.experiments.stored import to_yaml
 from l96closure.plot import style
@@ -268,8 +269,8 @@ class RunFolder:
         seconds = {file.made_by: records.get(self.file(name).name) for name, file in self.files.items()}
         return {
             "command": self.command,
-            "package version": store.package_version(),
-            "git commit": store.git_commit(),
+            "package version": provenance.package_version(),
+            "git commit": provenance.git_commit(),
             **{f"seed of the {use}": str(seed) for use, seed in self.seeds.items()},
             **{f"wall time of {stage}": f"{each.seconds:.1f} s" for stage, each in seconds.items() if each is not None},
         }
@@ -295,7 +296,7 @@ def locked(folder: Path) -> Iterator[None]:
         raise ValueError(f"another process works in {folder}; wait for it, or give a run_dir of its own") from None
     try:
         for place in (folder, *(folder / name for name in _PLACES)):
-            for left in place.glob(store.TEMPORARY.replace("?", "[0-9a-f]")):
+            for left in place.glob(TEMPORARY.replace("?", "[0-9a-f]")):
                 left.unlink()
         yield
     finally:

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from l96closure import checks
-from l96closure.store import atomic_path
+from l96closure.atomic import atomic_path
 
 __all__ = [
     "COLOURS",

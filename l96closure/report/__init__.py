@@ -18,8 +18,9 @@ from urllib.parse import quote
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from l96closure.atomic import atomic_path
 from l96closure.plot.style import Picture
-from l96closure.store import atomic_path, package_version
+from l96closure.provenance import package_version
 
 __all__ = [
     "NONE",

@@ -241,6 +241,23 @@ class TestFiles:
         store.seal(saved)
         assert f"this one has {store.FORMAT_VERSION + 1}" in self.refusal(saved)
 
+    @pytest.mark.parametrize("name", ["quantile_node", "quantile_level", "noise_factor"])
+    def test_with_tables_of_two_coordinates_that_do_not_belong_together(
+        self, truth: xr.Dataset, tmp_path: Path, name: str
+    ) -> None:
+        path, fields = tmp_path / "closure.nc", lc.Fields(radius=1, lags=(), periodic=False, pool=())
+        SchrodingerBridge.fit(truth, fields, Trend(2, 1), Quantiles(("trend", "z"))).save(path)
+        load(path)
+        with netCDF4.Dataset(path, "a") as file:
+            values = file[name][:]
+            values[{"quantile_node": 1, "quantile_level": (0, 0), "noise_factor": (0, 1)}[name]] += (
+                3.0 * np.abs(values).max()
+            )
+            file[name][:] = values
+        store.seal(path)
+        refused = self.refusal(path)
+        assert any(said in refused for said in (name, "nodes"))
+
     def test_with_an_unknown_closure(self, saved: Path) -> None:
         with netCDF4.Dataset(saved, "a") as file:
             file.closure = "oracle"

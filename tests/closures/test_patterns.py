@@ -415,6 +415,16 @@ def test_few_times_leave_sites_nearly_independent_and_large_grids_quite() -> Non
     assert fit_pattern([np.ones((30, 1100)) * white[:30, :1]], Noise(0), (False,)).factor is None
 
 
+def test_a_site_without_noise_has_a_factor_and_no_correlations() -> None:
+    noise = np.random.default_rng(3).standard_normal((400, 3)) @ np.array([[1.0, 0.8, 0.0], [0.0, 0.6, 0.0], [0, 0, 0]])
+    factor = fit_pattern([noise], Noise(1), (False,)).factor
+    assert factor is not None
+    correlation = factor @ factor.T
+    np.testing.assert_allclose(np.diag(correlation), 1.0, rtol=1e-12)
+    assert np.abs(correlation[2, :2]).max() < 4.0 / np.sqrt(400)
+    assert correlation[0, 1] > 0.7
+
+
 def test_bits_on_a_grid_do_not_depend_on_the_other_members() -> None:
     pattern = Pattern(np.array([[0.5 + 0j]]), np.ones(1), 6, np.linalg.cholesky(of_a_grid((6,), (False,))))
     together, alone = drawn(pattern, 5, 4), begin(1, 0, member=3)

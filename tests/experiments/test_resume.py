@@ -19,6 +19,7 @@ import xarray as xr
 from command_line import FILES, FINISHED, TINY, Call, content
 
 from l96closure import store
+from l96closure.atomic import atomic_path
 from l96closure.experiments.run_folder import LOCK, locked
 
 pytestmark = pytest.mark.slow  # whole runs, or many of them
@@ -178,7 +179,7 @@ def test_temporary_files_of_the_killed_are_removed(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
     ours = [tmp_path / "truth.nc", tmp_path / "figures" / "a.png", tmp_path / ".hydra" / "config.yaml"]
     with ExitStack() as stack:
-        *left, theirs = (stack.enter_context(store.atomic_path(path)) for path in (*ours, inside / "truth.nc"))
+        *left, theirs = (stack.enter_context(atomic_path(path)) for path in (*ours, inside / "truth.nc"))
         for path in (*left, theirs):
             path.touch()
         others = [tmp_path / name for name in (".hidden", "my.tmp", ".my.workfile.tmp")]

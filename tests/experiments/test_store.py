@@ -18,7 +18,8 @@ import xarray as xr
 from cf_checker import cf_check
 
 import l96closure as lc
-from l96closure import store
+from l96closure import provenance, store
+from l96closure.atomic import atomic_path
 from l96closure.attributes import ATTRIBUTES
 from l96closure.experiments import WORKFLOWS
 
@@ -67,8 +68,8 @@ def test_file_says_where_it_came_from(tmp_path: Path) -> None:
     assert attributes["seed_coarse"] == str(2**70)
     assert attributes["l96closure_kind"] == "coarse"
     assert attributes["l96closure_format_version"] == store.FORMAT_VERSION == 5
-    assert attributes["l96closure_version"] == store.package_version()
-    assert attributes["l96closure_git_commit"] == store.git_commit()
+    assert attributes["l96closure_version"] == provenance.package_version()
+    assert attributes["l96closure_git_commit"] == provenance.git_commit()
 
 
 def test_history_grows_newest_first(tmp_path: Path) -> None:
@@ -82,8 +83,8 @@ def test_history_grows_newest_first(tmp_path: Path) -> None:
 
 
 def test_commit_is_unknown_outside_a_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "__file__", str(tmp_path / "site-packages" / "l96closure" / "store.py"))
-    assert store.git_commit.__wrapped__() == "unknown"
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "site-packages" / "l96closure" / "store.py"))
+    assert provenance.git_commit.__wrapped__() == "unknown"
 
 
 def _clone(folder: Path, text: str) -> tuple[Path, str]:
@@ -106,10 +107,10 @@ def _clone(folder: Path, text: str) -> tuple[Path, str]:
 
 def test_commit_of_a_clone_tells_changed_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, commit = _clone(tmp_path, "1")
-    monkeypatch.setattr(store, "__file__", str(source))
-    assert store.git_commit.__wrapped__() == commit
+    monkeypatch.setattr(provenance, "__file__", str(source))
+    assert provenance.git_commit.__wrapped__() == commit
     source.write_text("2\n")
-    assert store.git_commit.__wrapped__() == f"{commit}-dirty"
+    assert provenance.git_commit.__wrapped__() == f"{commit}-dirty"
 
 
 _OF_ANOTHER = {
@@ -123,11 +124,11 @@ def test_commit_is_of_no_other_repository(tmp_path: Path, monkeypatch: pytest.Mo
     """As in the hook of one, where git sets these."""
     source, commit = _clone(tmp_path / "ours", "1")
     _clone(tmp_path / "theirs", "2")
-    monkeypatch.setattr(store, "__file__", str(source))
+    monkeypatch.setattr(provenance, "__file__", str(source))
     monkeypatch.chdir(tmp_path / "theirs")
     for name in names:
         monkeypatch.setenv(name, str(tmp_path / "theirs" / _OF_ANOTHER[name]))
-    assert store.git_commit.__wrapped__() == commit
+    assert provenance.git_commit.__wrapped__() == commit
 
 
 def test_a_broken_clone_has_no_commit_of_the_repository_around_it(
@@ -136,8 +137,8 @@ def test_a_broken_clone_has_no_commit_of_the_repository_around_it(
     source, _ = _clone(tmp_path, "1")
     inner = source.parent / "l96closure" / "store.py"
     (source.parent / ".git").mkdir()
-    monkeypatch.setattr(store, "__file__", str(inner))
-    assert store.git_commit.__wrapped__() == "unknown"
+    monkeypatch.setattr(provenance, "__file__", str(inner))
+    assert provenance.git_commit.__wrapped__() == "unknown"
 
 
 def test_plain_xarray_sees_numbers_as_time_and_labels_as_source(tmp_path: Path) -> None:
@@ -287,7 +288,7 @@ def test_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, 
     path.write_text("old")
 
     def interrupted() -> None:
-        with store.atomic_path(path) as temporary:
+        with atomic_path(path) as temporary:
             temporary.write_text("half of the ne")
             raise error
 
@@ -334,7 +335,7 @@ def test_who_could_not_read_a_file_cannot_when_it_is_written_anew(tmp_path: Path
     path = tmp_path / "coarse.nc"
     _write(_coarse(), path)
     path.chmod(mode)
-    with store.atomic_path(path) as temporary:
+    with atomic_path(path) as temporary:
         _coarse().drop_attrs().to_netcdf(temporary, engine="netcdf4")
         assert stat.S_IMODE(temporary.stat().st_mode) & ~mode & 0o077 == 0
     assert stat.S_IMODE(path.stat().st_mode) == mode
