@@ -20,7 +20,7 @@ F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 
 _ROUNDING = 4 * float(np.finfo(np.float32).eps)  # of coordinates that went through single precision
-_POOLS = ("auto", ())
+_AUTO = "auto"
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class Fields:
     Parameters
     ----------
     predictors : names of the variables that the target is drawn given; one name or several, (P,).
-    targets : name of the variable that is drawn.
+    targets : names of the variables that are drawn together; one name or several, (Q,).
     dim : dimensions of the grid; its K sites are counted in C order.
     sample_dim : dimensions whose entries are independent samples, such as the members of an ensemble; those that the
         data lack are not looked for. Memory is computed within each entry.
@@ -40,29 +40,31 @@ class Fields:
         ``neighbourhoods``.
     lags : times before now at which the predictors are seen too, > 0 in the unit of the data's time (seconds where
         times are dates); () sees the present alone. None is chosen on held-out data.
-    pool : ``auto``, sites that look the same learn together: all on a periodic grid; those whose neighbourhoods are cut
-        by an edge with those at the same distances from the same edges alone. (): each site for itself.
+    pool : dimensions along which the sites learn together; ``auto`` is those that are periodic, and those of
+        ``neighbourhoods``. Where a neighbourhood is cut by an edge of such a dimension, the law of the residual is
+        learned with sites at the same distances from the same edges alone. () is each site for itself. Along other
+        dimensions every site has a trend, a law and a scale of its own.
     neighbourhoods : a set of sites for each site, itself among them, for any other grid (masked, unstructured, on a
         sphere: stack it into one ``dim`` of its sites); in place of ``radius``. Sites pool where their sets have one
         size and the site itself stands at one place in them: list them so that one place means one relative neighbour.
     conserve : take the mean over the sites, which stand for equal volumes, off every psi: for a quantity that the
         unresolved scales move about but do not make. Else its mean drifts by the errors of all sites. None is true
         where that mean is zero, up to rounding, at all times of the data.
-    shape, units, coordinates : sites along each of ``dim``; units of the predictors and then of the target, "1" where a
-        variable had none, as CF reads it; and numbers and texts along ``dim``. These are the data's own: leave them.
+    shape, units, coordinates : sites along each of ``dim``; units of the predictors and then of the targets, "1" where
+        a variable had none, as CF reads it; and numbers and texts along ``dim``. These are the data's own: leave them.
 
     Raises
     ------
     ValueError
-        A field is out of its range, or something that is not supported yet: several targets.
+        A field is out of its range.
 
     Examples
     --------
     A field of temperatures on a plane that is a ring in ``x`` alone, of which the heating is to be drawn:
 
     >>> fields = lc.Fields(predictors="T", targets="heating", dim=("y", "x"), periodic=(False, True), radius=1)
-    >>> fields.predictors, fields.target, fields.ring
-    (('T',), 'heating', False)
+    >>> fields.predictors, fields.targets, fields.ring
+    (('T',), ('heating',), False)
     >>> import numpy as np, xarray as xr
     >>> values = xr.DataArray(np.zeros((9, 4, 6)), dims=("time", "y", "x"), attrs={"units": "K"})
     >>> known = fields.of(xr.Dataset({"T": values, "heating": values.assign_attrs(units="K s-1")}))
@@ -87,18 +89,17 @@ class Fields:
     def __post_init__(self) -> None:
         for name in ("predictors", "targets", "dim", "sample_dim"):
             object.__setattr__(self, name, _several(name, getattr(self, name), empty=name == "sample_dim"))
-        if len(self.targets) > 1:
-            checks.reject("targets", self.targets, "one name; several targets are not supported yet, fit one by one")
-        if self.target in self.predictors:
-            checks.reject("targets", self.target, f"none of the predictors {', '.join(self.predictors)}")
+        for target in self.targets:
+            if target in self.predictors:
+                checks.reject("targets", target, f"none of the predictors {', '.join(self.predictors)}")
         if self.radius is not None:
             checks.integer("radius", self.radius, 0)
         if self.lags is not None:
             object.__setattr__(self, "lags", _checked_lags(self.lags))
-        pool = () if isinstance(self.pool, (list, tuple)) and not self.pool else self.pool
-        if pool not in _POOLS:
-            checks.reject("pool", self.pool, "'auto' or ()")
-        object.__setattr__(self, "pool", pool)
+        pool = (self.pool,) if isinstance(self.pool, str) else self.pool
+        if not isinstance(pool, (list, tuple)) or (pool != (_AUTO,) and not set(pool) <= set(self.dim)):
+            checks.reject("pool", self.pool, f"{_AUTO!r}, or some of the dimensions {', '.join(self.dim)}, or ()")
+        object.__setattr__(self, "pool", _AUTO if pool == (_AUTO,) else tuple(pool))
         if self.conserve is not None:
             checks.boolean("conserve", self.conserve)
 
@@ -107,7 +108,8 @@ class Fields:
 
         Parameters
         ----------
-        truth : Dataset in which each variable has the dims time and ``dim``, and perhaps those of ``sample_dim``.
+        truth : Dataset in which each variable has the dims time and ``dim``, and perhaps those of ``sample_dim``;
+            predictors may lack some of them.
 
         Returns
         -------
@@ -119,22 +121,23 @@ class Fields:
             A variable is missing or has other dims.
         """
         checks.xarray_dataset("truth", truth)
-        for name in (*self.predictors, self.target):
+        for name in self.names:
             if name not in truth:
                 checks.reject("truth", sorted(map(str, truth.data_vars)), f"a Dataset with the variable {name}")
-        first = truth[self.target].dims
+        first = truth[self.targets[0]].dims
         wanted = (*(name for name in self.sample_dim if name in first), "time", *self.dim)
-        for name in (*self.predictors, self.target):
-            if set(truth[name].dims) != set(wanted):
+        for name in self.names:
+            dims = set(truth[name].dims)
+            if not (dims == set(wanted) or (name in self.predictors and dims < set(wanted))):
                 checks.reject(f"truth.{name}.dims", truth[name].dims, repr(wanted))
-        units = tuple(_units(truth[name]) for name in (*self.predictors, self.target))
+        units = tuple(_units(truth[name]) for name in self.names)
         shape = tuple(truth.sizes[name] for name in self.dim)
         return replace(self, shape=shape, units=units, coordinates=_coordinates(truth, tuple(self.dim)))
 
     @property
-    def target(self) -> str:
-        """Name of the variable that is drawn."""
-        return self.targets[0]
+    def names(self) -> tuple[str, ...]:
+        """Names of the predictors, and then of the targets."""
+        return (*self.predictors, *self.targets)
 
     @property
     def ring(self) -> bool:
@@ -144,10 +147,22 @@ class Fields:
     @property
     def homogeneous(self) -> tuple[bool, ...]:
         """Along which dims the grid is periodic and its sites are taken for alike."""
-        dims = len(self.dim)
-        if self.neighbourhoods is not None or self.pool != "auto":
-            return dims * (False,)
-        return dims * (self.periodic,) if isinstance(self.periodic, bool) else tuple(self.periodic)
+        if self.neighbourhoods is not None:
+            return len(self.dim) * (False,)
+        return tuple(ring and pooled for ring, pooled in zip(self._rings, self._pooled, strict=True))
+
+    @property
+    def _rings(self) -> tuple[bool, ...]:
+        """Which dims are periodic."""
+        given = self.periodic
+        return len(self.dim) * (given,) if isinstance(given, bool) else tuple(given)
+
+    @property
+    def _pooled(self) -> tuple[bool, ...]:
+        """Along which dims the sites learn together."""
+        if self.pool == _AUTO:
+            return len(self.dim) * (True,) if self.neighbourhoods is not None else self._rings
+        return tuple(name in self.pool for name in self.dim)
 
     def around(self, radius: int) -> Neighbourhoods:
         """Return the sites that each site sees within a radius, or its ``neighbourhoods``.
@@ -168,9 +183,17 @@ class Fields:
         return around_sites(self.neighbourhoods, self.shape, radius, self.periodic)
 
     @property
+    def groups(self) -> Index:
+        """Label of each site (K,), the same for those that share a trend: at one place of the dims that do not pool."""
+        places = np.indices(self.shape).reshape(len(self.shape), -1)
+        kept = places[[not pooled for pooled in self._pooled]]
+        return np.unique(kept, axis=1, return_inverse=True)[1].reshape(-1) if len(kept) else np.zeros(self.sites, int)
+
+    @property
     def pools(self) -> Index:
-        """Label of each site (K,), the same for those that learn together."""
-        return np.arange(self.sites) if self.pool != "auto" else alike(self.around(self.radius or 0))
+        """Label of each site (K,), the same for those that share a law too, as they look the same."""
+        both = np.stack([self.groups, alike(self.around(self.radius or 0))])
+        return np.unique(both, axis=1, return_inverse=True)[1].reshape(-1)
 
     @property
     def sites(self) -> int:
@@ -182,13 +205,19 @@ class Fields:
         """Shape of one member's predictors: (K,) for one predictor, (P, K) for several."""
         return (self.sites,) if len(self.predictors) == 1 else (len(self.predictors), self.sites)
 
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of one member's psi: (K,) for one target, (Q, K) for several."""
+        return (self.sites,) if len(self.targets) == 1 else (len(self.targets), self.sites)
+
     def inputs(self, dataset: xr.Dataset) -> F64:
         """Take the predictors out of a Dataset, as a closure wants them.
 
         Parameters
         ----------
-        dataset : has the predictors, each with the dims of the grid and perhaps ``member``, in any order. Where it has
-            coordinates of the grid, its sites are put into the order of the training data.
+        dataset : has the predictors, each with the dims of the grid and perhaps ``member``, in any order; along those
+            that it lacks it is the same. Where it has coordinates of the grid, its sites are put into the order of the
+            training data.
 
         Returns
         -------
@@ -197,21 +226,21 @@ class Fields:
         Raises
         ------
         ValueError
-            A predictor is missing, is not finite or not decoded, or has other dims, sizes, units or coordinates than in
-            the training data.
+            A predictor is missing, is not finite or not decoded, or has further dims, or other sizes, units or
+            coordinates than in the training data.
         """
         dataset = self.in_order(checks.xarray_dataset("dataset", dataset))
         arrays = []
-        for name, units in zip(self.predictors, self.units[:-1], strict=True):
+        for name, units in zip(self.predictors, self.units, strict=False):
             if name not in dataset:
                 checks.reject("dataset", sorted(map(str, dataset.data_vars)), f"a Dataset with the variable {name}")
             variable = dataset[name]
-            if set(variable.dims) - {"member"} != set(self.dim):
+            if not set(variable.dims) <= {"member", *self.dim}:
                 checks.reject(f"dataset.{name}.dims", variable.dims, repr(("member", *self.dim)))
             if _units(variable) != units:
                 checks.reject(f"dataset.{name}.units", _units(variable), f"{units!r}, the units of the training data")
-            if "member" not in variable.dims:
-                variable = variable.expand_dims("member")
+            lacking = {d: n for d, n in zip(self.dim, self.shape, strict=True) if d not in variable.dims}
+            variable = variable.expand_dims(lacking if "member" in variable.dims else {"member": 1} | lacking)
             variable = variable.transpose("member", *self.dim)
             if variable.shape[1:] != self.shape:
                 checks.reject(f"dataset.{name}.shape", variable.shape, f"(member, {', '.join(map(str, self.shape))})")
@@ -219,22 +248,26 @@ class Fields:
             array = checks.decoded(shown, variable, checks.real_array(shown, variable))
             array = checks.finite_array(shown, array, variable.ndim)
             arrays.append(array.reshape(len(array), -1))
-        return arrays[0] if len(arrays) == 1 else np.stack(arrays, axis=1)
+        return arrays[0] if len(arrays) == 1 else np.stack(np.broadcast_arrays(*arrays), axis=1)
 
-    def output(self, psi: F64) -> xr.DataArray:
-        """Give a closure's psi its name, its dims, its coordinates and its units.
+    def output(self, psi: F64) -> xr.DataArray | xr.Dataset:
+        """Give a closure's psi its names, its dims, its coordinates and its units.
 
         Parameters
         ----------
-        psi : target of each member (member, K).
+        psi : of each member, (member, K) for one target, (member, Q, K) for several.
 
         Returns
         -------
-        DataArray of dims (member, *``dim``).
+        DataArray of dims (member, *``dim``); of several targets a Dataset of such.
         """
         shape, dims = (len(psi), *self.shape), ("member", *self.dim)
-        attrs = {"units": self.units[-1]}
-        return xr.DataArray(psi.reshape(shape), self.coordinates.coords, dims, self.target, attrs)
+        units, fields = self.units[len(self.predictors) :], np.moveaxis(psi.reshape(len(psi), -1, self.sites), 1, 0)
+        arrays = {
+            name: xr.DataArray(one.reshape(shape), self.coordinates.coords, dims, name, {"units": unit})
+            for name, unit, one in zip(self.targets, units, fields, strict=True)
+        }
+        return xr.Dataset(arrays) if len(arrays) > 1 else arrays[self.targets[0]]
 
     def in_order(self, dataset: xr.Dataset) -> xr.Dataset:
         """Return a Dataset with its sites in the order of those of the training data.

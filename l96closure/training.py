@@ -16,9 +16,10 @@ from l96closure.fields import Fields
 from l96closure.series import no_joint, time_step
 from l96closure.subgrid import HELD, definition_of
 
-__all__ = ["Record", "Steps", "read", "steps_of"]
+__all__ = ["Group", "Record", "Scaling", "Steps", "read", "steps_of"]
 
 F64 = npt.NDArray[np.float64]
+Index = npt.NDArray[np.intp]
 
 _BLOCK = 2**21  # values before thinning that are read at a time
 _BLOCKS, _CLEAR = (
@@ -28,6 +29,7 @@ _BLOCKS, _CLEAR = (
 _FEWEST_CROSSINGS = 3  # of the mean by the means of blocks, on average over the sites; independent ones make 4.5
 _MOST_TIMES = 4000  # at which they are looked at
 _NORMAL_RANGE = 3.29  # standard deviations between the 5 % and the 95 % quantile of a normal distribution
+_CONSTANT = 1e-12  # spread of a predictor at a site beside its size, that is rounding
 _CONSERVED = 1e-6  # sum over the sites in parts of the sum of sizes, single precision included
 _MOST_UNEQUAL = 10.0  # largest over smallest standard deviation of sites that share a scale
 
@@ -47,6 +49,68 @@ class Steps(NamedTuple):
     subgrid: str | None
 
 
+class Group(NamedTuple):
+    """Cells that learn together: one target at some sites.
+
+    Attributes
+    ----------
+    target : its number, q.
+    sites : at which (n,).
+    cells : their numbers among the cells of all targets (n,), q K + k.
+    """
+
+    target: int
+    sites: Index
+    cells: Index
+
+
+class Scaling(NamedTuple):
+    """Scales of sites that are not alike: a closure sees (z - ``centre``) / ``spread``.
+
+    Attributes
+    ----------
+    centre, spread : mean and standard deviation of each predictor at each site (P, K), > 0, the same for sites that
+        learn together.
+    """
+
+    centre: F64
+    spread: F64
+
+    @classmethod
+    def of(cls, series: Sequence[F64], labels: Index) -> Scaling:
+        """Take them from data.
+
+        Parameters
+        ----------
+        series : predictors of each segment (time, P, K).
+        labels : of each site (K,), the same for those that learn together.
+
+        Returns
+        -------
+        Scaling
+        """
+        centre, spread = np.empty((2, *series[0].shape[1:]))
+        for label in range(int(labels.max()) + 1):
+            values = np.concatenate([one[:, :, labels == label] for one in series])
+            centre[:, labels == label] = values.mean(axis=(0, 2))[:, None]
+            spread[:, labels == label] = values.std(axis=(0, 2))[:, None]
+        return cls(centre, np.where(spread > _CONSTANT * np.abs(centre), spread, 1.0))
+
+    def __call__(self, z: F64) -> F64:
+        """Scale predictors.
+
+        Parameters
+        ----------
+        z : (..., P, K).
+
+        Returns
+        -------
+        (..., P, K)
+        """
+        scaled: F64 = (z - self.centre) / self.spread
+        return scaled
+
+
 @dataclass(frozen=True, eq=False)
 class Record:
     """Training data as arrays, at the steps of the closure.
@@ -55,14 +119,18 @@ class Record:
     ----------
     fields : names, units and grid.
     series : predictors of each segment (time, P, K).
-    target : of each segment (time, K).
+    target : of each segment (time, K), or (time, Q, K) of several targets.
     steps : time between two values, and the definition of psi.
+    group : the target and the sites that ``target`` (time, sites) is of; None is all of them.
+    scaling : what the predictors have been scaled by already; None where all sites have one scale.
     """
 
     fields: Fields
     series: list[F64]
     target: list[F64]
     steps: Steps
+    group: Group | None = None
+    scaling: Scaling | None = None
 
     def scales(self) -> F64:
         """Climatological standard deviation of each predictor (P,), one for all sites (Section 5.1)."""
@@ -72,6 +140,46 @@ class Record:
     def predictors(self) -> int:
         """Number of predictors, P."""
         return len(self.fields.predictors)
+
+    @property
+    def groups(self) -> list[Group]:
+        """What learns together: each target at the sites that pool."""
+        labels = self.fields.groups
+        sites = [np.flatnonzero(labels == label) for label in range(int(labels.max()) + 1)]
+        return [Group(q, one, q * labels.size + one) for q in range(len(self.fields.targets)) for one in sites]
+
+    def scaled(self) -> Record:
+        """Return the record with a scale for each group of sites, if there are several."""
+        labels = self.fields.groups
+        if not labels.any():
+            return self
+        scaling = Scaling.of(self.series, labels)
+        return replace(self, series=[scaling(one) for one in self.series], scaling=scaling)
+
+    def of(self, group: Group) -> Record:
+        """Return the record of the cells of a group."""
+        cells = [one.reshape(len(one), -1)[:, group.cells] for one in self.target]
+        return replace(self, target=cells, group=group)
+
+    @property
+    def sites(self) -> Index:
+        """Sites that ``target`` is of."""
+        return np.arange(self.fields.sites) if self.group is None else self.group.sites
+
+    @property
+    def target_name(self) -> str:
+        """Name of the target."""
+        return self.fields.targets[0 if self.group is None else self.group.target]
+
+    @property
+    def pools(self) -> Index:
+        """Label of each of the sites, the same for those that share a law."""
+        return np.unique(self.fields.pools[self.sites], return_inverse=True)[1].reshape(-1)
+
+    def own(self, predictor: int) -> list[F64]:
+        """Return a predictor at the sites, of each segment (time, sites)."""
+        whole = self.group is None or self.group.sites.size == self.fields.sites
+        return [one[:, predictor] if whole else one[:, predictor, self.sites] for one in self.series]
 
     @property
     def unit(self) -> float:
@@ -87,39 +195,44 @@ class Record:
         longest = max(range(len(self.series)), key=lambda number: len(self.series[number]))
         end = 3 * len(self.series[longest]) // 4
         series, target = list(self.series), list(self.target)
-        dims, shape = ("time", *self.fields.dim), (-1, *self.fields.shape)
+        predictors = series[longest][end:]
+        if self.scaling is not None:
+            predictors = predictors * self.scaling.spread + self.scaling.centre
+        targets = target[longest][end:].reshape(len(predictors), -1, self.fields.sites)
         late = {
-            name: (dims, values.reshape(shape))
+            name: (("time", *self.fields.dim), values.reshape(-1, *self.fields.shape))
             for name, values in zip(
-                (*self.fields.predictors, self.fields.target),
-                (*np.moveaxis(series[longest][end:], 1, 0), target[longest][end:]),
-                strict=True,
+                self.fields.names, np.moveaxis(np.concatenate([predictors, targets], axis=1), 1, 0), strict=True
             )
         }
-        times = np.arange(len(target[longest]) - end) * self.unit
+        times = np.arange(len(predictors)) * self.unit
         series[longest], target[longest] = series[longest][:end], target[longest][:end]
         return replace(self, series=series, target=target), xr.Dataset(late, {"time": times})
 
     def one_run_each(self) -> None:
         """Refuse segments in which one run seems to follow another, see :func:`l96closure.series.no_joint`."""
         for one, of in zip(self.series, self.target, strict=True):
-            for p, name in enumerate(self.fields.predictors):
-                no_joint(f"truth.{name}", one[:, p])
-            no_joint(f"truth.{self.fields.target}", of)
+            fields = [*np.moveaxis(one, 1, 0), *np.moveaxis(of.reshape(len(of), -1, one.shape[2]), 1, 0)]
+            for name, values in zip(self.fields.names, fields, strict=True):
+                no_joint(f"truth.{name}", values)
 
 
-def read(truth: xr.Dataset, fields: Fields, dt: float | None = None, *, ordered: bool = False) -> Record:
-    """Read and check predictors and target.
+def read(
+    truth: xr.Dataset, fields: Fields, dt: float | None = None, *, ordered: bool = False, grouped: bool = False
+) -> Record:
+    """Read and check predictors and targets.
 
     Lazy data (dask or a file) are read in blocks: memory holds what is used of them, and one block.
 
     Parameters
     ----------
-    truth : Dataset with predictors and target of dims time and ``fields.dim``, as a system's ``simulate`` gives it,
-        perhaps with ``fields.sample_dim``; of any order.
+    truth : Dataset with predictors and targets of dims time and ``fields.dim``, as a system's ``simulate`` gives it,
+        perhaps with ``fields.sample_dim``; of any order. A predictor that lacks some of them is the same along them.
     fields : which variables are what.
     dt : step of the closure in the unit of ``truth``'s time; None is the interval of ``truth``.
     ordered : the closure remembers: the times have to be uniform, of one run in each segment, and divide ``dt``.
+    grouped : the closure can learn from each of the record's groups: there may be several targets, and sites that do
+        not pool may differ in scale. Else there is one target, and one scale.
 
     Raises
     ------
@@ -129,11 +242,15 @@ def read(truth: xr.Dataset, fields: Fields, dt: float | None = None, *, ordered:
         ``ordered``, the times do not fit.
     """
     fields = fields.of(truth)
+    if not grouped and len(fields.targets) > 1:
+        checks.reject("targets", fields.targets, "one name for this closure and law")
     steps = steps_of(truth, dt, ordered)
-    samples = [name for name in fields.sample_dim if name in truth[fields.target].dims]
+    like = truth[fields.targets[0]]
+    samples = [name for name in fields.sample_dim if name in like.dims]
+    labels = fields.groups if grouped else np.zeros(fields.sites, np.intp)
     arrays = []
-    for name in (*fields.predictors, fields.target):
-        variable = truth[name].transpose(*samples, "time", *fields.dim)
+    for name in fields.names:
+        variable = truth[name].broadcast_like(like).transpose(*samples, "time", *fields.dim)
         label = f"truth.{name}"
         if samples:
             flat = variable.stack(segment_of_data=samples) if len(samples) > 1 else variable
@@ -144,12 +261,15 @@ def read(truth: xr.Dataset, fields: Fields, dt: float | None = None, *, ordered:
         together = np.concatenate(values)
         if np.ptp(together) == 0.0:
             checks.reject(label, float(together.flat[0]), "an array of at least two distinct values")
-        _check_sites(label, together)
+        for number in range(int(labels.max()) + 1):
+            _check_sites(label, together[:, labels == number])
         arrays.append(values)
-    series = [np.stack(parts, axis=1) for parts in zip(*arrays[:-1], strict=True)]
+    P = len(fields.predictors)
+    series = [np.stack(parts, axis=1) for parts in zip(*arrays[:P], strict=True)]
+    target = arrays[P] if len(fields.targets) == 1 else [np.stack(p, axis=1) for p in zip(*arrays[P:], strict=True)]
     if fields.conserve is None:
-        fields = replace(fields, conserve=all(_conserved(one) for one in arrays[-1]))
-    record = Record(fields, series, arrays[-1], steps)
+        fields = replace(fields, conserve=all(_conserved(one) for of in arrays[P:] for one in of))
+    record = Record(fields, series, target, steps)
     if ordered:
         record.one_run_each()
     return record

@@ -89,7 +89,7 @@ class Analog:
         object.__setattr__(self, "_trees", self._trees_of(seen))
 
     def __repr__(self) -> str:
-        return f"<Analog: {self.fields.target} of one of the {self.neighbours} nearest of {self.psi.size} samples>"
+        return f"<Analog: {self.fields.targets[0]} of one of the {self.neighbours} nearest of {self.psi.size} samples>"
 
     @property
     def coarse_dt(self) -> float | None:
@@ -153,7 +153,7 @@ class Analog:
             if memory:
                 for p in range(z.shape[1]):
                     one_run(f"truth.{record.fields.predictors[p]}", z[:, p])
-                one_run(f"truth.{record.fields.target}", psi)
+                one_run(f"truth.{record.target_name}", psi)
                 coordinates += [np.moveaxis(z[1:] - z[:-1], 1, 2), psi[:-1, :, None]]
             seen.append(np.concatenate(coordinates, axis=2).reshape(-1, sum(one.shape[2] for one in coordinates)))
         samples, drawn = np.concatenate(seen), np.concatenate([psi[first:].ravel() for psi in record.target])

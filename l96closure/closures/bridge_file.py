@@ -41,11 +41,11 @@ def field_variables(fields: Fields) -> xr.Dataset:
             ),
         },
         coords={
-            "field": [*fields.predictors, fields.target],
+            "field": list(fields.names),
             "field_units": ("field", list(fields.units)),
             "dim": list(fields.dim),
         },
-        attrs={"conserve": np.int8(bool(fields.conserve))},
+        attrs={"conserve": np.int8(bool(fields.conserve)), "targets": np.int32(len(fields.targets))},
     )
     for key, coordinate in fields.coordinates.variables.items():
         dims = [f"grid_{dim}" for dim in coordinate.dims]
@@ -79,9 +79,10 @@ def fields_from(parts: Parts) -> Fields:
         checks.reject("field, dim", (names, dim), "a predictor, a target and dimensions, each named once")
     if math.prod(shape) > parts.size("site"):
         checks.reject("grid_size", shape, f"a grid of {parts.size('site')} sites")
+    predictors = len(names) - parts.integer("targets", 1, below=len(names))
     return Fields(
-        names[:-1],
-        names[-1],
+        names[:predictors],
+        names[predictors:],
         dim,
         periodic=rings,
         conserve=bool(parts.integer("conserve", 0, below=2)),

@@ -28,6 +28,7 @@ from l96closure.training import Record
 __all__ = [
     "Candidate",
     "candidates",
+    "chosen",
     "chosen_coordinates",
     "coordinates",
     "given",
@@ -36,6 +37,7 @@ __all__ = [
     "report",
     "settled",
     "simplest",
+    "tabulated",
 ]
 
 F64 = npt.NDArray[np.float64]
@@ -43,7 +45,7 @@ Index = npt.NDArray[np.intp]
 
 _STRETCHES = 10  # of time, every other of which judges a law fitted to the rest
 _TRIALS = 20_000  # samples of such a law
-_ROWS, _ORDER = 30_000, 2  # of the regressions that compare features
+_ROWS, _FEWEST_ROWS, _ORDER = 30_000, 2000, 2  # of the regressions that compare features
 _BETTER = 0.985  # part of the held-out std that more features must come below
 _SHORTEST = 2  # steps
 _SHARPER = 0.99, 0.997  # part of the best quantile score that another coordinate, or a second one, must come below
@@ -69,10 +71,10 @@ def candidates(
 ) -> list[Candidate]:
     """Return the features that ``asked`` leaves to choose among, the simplest first.
 
-    These are radii of 0 and 1, and lags of none or of once, twice and four times the time in which the residual of a
-    one-site trend forgets (its autocorrelation falls to 1/e). Wider stencils and shorter lags are not tried: with both,
-    the past of the predictors holds their time derivative, hence psi itself, and a coarse model that is told its own
-    psi runs away.
+    These are radii of 0 and 1, on levels that do not pool also the whole column, and lags of none or of once, twice and
+    four times the time in which the residual of a one-site trend forgets (its autocorrelation falls to 1/e). Wider
+    stencils of rings and shorter lags are not tried: with both, the past of the predictors holds their time derivative,
+    hence psi itself, and a coarse model that is told its own psi runs away.
 
     Parameters
     ----------
@@ -82,8 +84,7 @@ def candidates(
     compared : the error is wanted even of one candidate.
     """
     fields = record.fields
-    wide = fields.ring and fields.sites >= 3 and options is not None
-    radii = (0, 1) if asked.radius is None and wide else (asked.radius or 0,)
+    radii = _radii(fields) if asked.radius is None and options is not None else (asked.radius or 0,)
     if asked.lags is not None:
         lags = [record.in_steps(asked.lags)]
     else:
@@ -93,10 +94,33 @@ def candidates(
         for radius in radii:
             seen, left = of(record, radius, before), np.nan
             if options is not None and (compared or len(lags) * len(radii) > 1):
-                few = replace(options, order=_ORDER, hidden=0) if isinstance(options, Trend) else options
-                left = math.sqrt(fit_trend(record.series, record.target, seen, few, _ROWS).held_out)
+                left = _left(record, seen, options)
             found.append(Candidate(seen, radius, tuple(before), left))
     return found
+
+
+def _radii(fields: Fields) -> tuple[int, ...]:
+    """Return the radii to choose among."""
+    if fields.ring and fields.sites >= 3:
+        return 0, 1
+    if fields.neighbourhoods is None and len(fields.dim) == 1 and int(fields.groups.max()) == fields.sites - 1 > 0:
+        return (0, 1, fields.sites - 1) if fields.sites > 2 else (0, 1)
+    return (0,)
+
+
+def _left(record: Record, seen: Features, options: Trend | Regressor) -> float:
+    """Return the held-out std of what a trend leaves; of several groups relative to what there is, over all cells."""
+    few = replace(options, order=_ORDER, hidden=0) if isinstance(options, Trend) else options
+    groups = record.groups
+    if len(groups) == 1:
+        return math.sqrt(fit_trend(record.series, record.target, seen, few, _ROWS).held_out)
+    total, cells = 0.0, 0
+    for group in groups:
+        target, own = record.of(group).target, seen.of_sites(group.sites)
+        left = fit_trend(record.series, target, own, few, max(_ROWS // len(groups), _FEWEST_ROWS)).held_out
+        total += group.cells.size * left / float(np.concatenate(target).var())
+        cells += group.cells.size
+    return math.sqrt(total / cells)
 
 
 def simplest(found: Sequence[Candidate]) -> int:
@@ -108,13 +132,23 @@ def simplest(found: Sequence[Candidate]) -> int:
     return best
 
 
-def settled(record: Record, chosen: Candidate) -> Record:
+def chosen(
+    record: Record, asked: Fields, options: Trend | Regressor | None
+) -> tuple[Record, Features, xr.Dataset | None]:
+    """Choose features among :func:`candidates`; return the record that says which, they, and the :func:`report`."""
+    found = candidates(record, asked, options)
+    number = simplest(found)
+    table = report(record, found, number) if len(found) > 1 else None
+    return settled(record, found[number]), found[number].features, table
+
+
+def settled(record: Record, one: Candidate) -> Record:
     """Return a record whose fields say what was chosen."""
-    lags = tuple(lag * record.unit for lag in chosen.lags)
-    return replace(record, fields=replace(record.fields, radius=chosen.radius, lags=lags))
+    lags = tuple(lag * record.unit for lag in one.lags)
+    return replace(record, fields=replace(record.fields, radius=one.radius, lags=lags))
 
 
-def report(record: Record, found: Sequence[Candidate], chosen: int, scores: Sequence[float] = ()) -> xr.Dataset:
+def report(record: Record, found: Sequence[Candidate], best: int, scores: Sequence[float] = ()) -> xr.Dataset:
     """Return what was chosen among which candidates, and why, as a table."""
     lags = [", ".join(f"{lag * record.unit:.4g}" for lag in one.lags) or "none" for one in found]
     named = {
@@ -123,17 +157,24 @@ def report(record: Record, found: Sequence[Candidate], chosen: int, scores: Sequ
         "features": ([one.features.size for one in found], {"long_name": "features of a site", "units": "1"}),
         "left": ([one.left for one in found], {"long_name": "std of the held-out residual", "units": "1"}),
         "score": (list(scores) or [np.nan] * len(found), {"long_name": "score of coupled runs", "units": "1"}),
-        "chosen": (np.arange(len(found)) == chosen, {"long_name": "whether it was chosen", "units": "1"}),
+        "chosen": (np.arange(len(found)) == best, {"long_name": "whether it was chosen", "units": "1"}),
     }
     return xr.Dataset({name: ("candidate", *value) for name, value in named.items()})
 
 
 def _candidate_lags(record: Record, options: Trend | Regressor) -> list[list[int]]:
     """Return no lags, and those that follow from the memory of the residual, where there is one."""
-    local = of(record, 0, ())
-    trend = fit_trend(record.series, record.target, local, options, _ROWS).trend
-    longest, target = max(zip(record.series, record.target, strict=True), key=lambda pair: len(pair[0]))
-    left = target - trend.of_series(longest, np.arange(len(longest)))
+    local, groups = of(record, 0, ()), record.groups
+    number = int(np.argmax([len(one) for one in record.series]))
+    longest, parts = record.series[number], []
+    for group in groups:
+        own, seen = record.of(group) if len(groups) > 1 else record, local.of_sites(group.sites)
+        rows = max(_ROWS // len(groups), _FEWEST_ROWS)
+        trend = fit_trend(record.series, own.target, seen, options, rows).trend
+        target = own.target[number]
+        left = target - trend.of_series(longest, np.arange(len(longest)))
+        parts.append(left if len(groups) == 1 else (left - left.mean()) / target.std())
+    left = np.concatenate(parts, axis=1)
     correlation = autocorrelation(left, max(2, len(left) // 20))
     below = np.flatnonzero(correlation < math.exp(-1.0))
     if not below.size or below[0] < _SHORTEST:
@@ -185,11 +226,11 @@ def _stencils(fields: Fields, radius: int) -> Index:
 
 def given(record: Record, residual: Residual, names: Sequence[str]) -> list[F64]:
     """Return what a law is given for each segment: one coordinate (time, K), or two (time, 2, K)."""
-    seen = [record.fields.predictors.index(name) if name != TREND else None for name in names]
+    own = {name: record.own(record.fields.predictors.index(name)) for name in names if name != TREND}
     first = residual.features.longest
     found = []
-    for one, mean in zip(record.series, residual.mean, strict=True):
-        both = [mean if p is None else one[first:, p] for p in seen]
+    for number, mean in enumerate(residual.mean):
+        both = [mean if name == TREND else own[name][number][first:] for name in names]
         found.append(np.stack(both, axis=1) if len(both) > 1 else np.ascontiguousarray(both[0]))
     return found
 
@@ -286,10 +327,19 @@ def chosen_coordinates(
     return best
 
 
+def tabulated(
+    record: Record, residual: Residual, options: Quantiles, kernel: bridge.Kernel, rng: np.random.Generator | int
+) -> tuple[bridge.ConditionalQuantiles, tuple[str, ...]]:
+    """Return the law of quantiles of a residual, and the names of what it is given."""
+    names = chosen_coordinates(record, residual, options, kernel, rng)
+    x = given(record, residual, names)
+    return quantiles(x, residual.values, record.pools, options.centres, kernel, rng), names
+
+
 def _can_be_second(record: Record, name: str) -> bool:
     """Tell whether every pool of sites has samples and values enough for bins of a predictor, and pools are few."""
-    values = np.concatenate([one[:, record.fields.predictors.index(name)] for one in record.series])
-    labels = record.fields.pools
+    values = np.concatenate(record.own(record.fields.predictors.index(name)))
+    labels = record.pools
     pools = [values[:, labels == pool].ravel() for pool in range(int(labels.max()) + 1)]
     if min(one.size for one in pools) < 2 * _PER_BIN or _MOST_BINS * len(pools) > _MOST_TABLES:
         return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,18 +14,22 @@ from l96closure import bridge, checks
 from l96closure.closures import past
 from l96closure.closures.bridge_file import bridge_from, bridge_variables, field_variables, fields_from, with_units
 from l96closure.closures.features import Features
-from l96closure.closures.filtered_trend import AnyTrend, FilteredTrend
-from l96closure.closures.fitted_laws import ChainLaw, Distribution, DrivenLaw, FittedLaw
+from l96closure.closures.filtered_trend import AnyTrend, FilteredTrend, GroupedTrend
+from l96closure.closures.fitted_laws import ChainLaw, Distribution, DrivenLaw, FittedLaw, Grouped
 from l96closure.closures.laws import Chain
 from l96closure.closures.parts import Parts
 from l96closure.closures.past import Past
-from l96closure.closures.patterns import Pattern
-from l96closure.closures.trend import FittedTrend
+from l96closure.closures.patterns import AnyPattern, Pattern
+from l96closure.closures.trend import FittedTrend, RegressorTrend
+from l96closure.closures.vector_pattern import Grid, VectorPattern
+from l96closure.fields import Fields
+from l96closure.training import Scaling
 from l96closure.trends import PolynomialTrend
 
 __all__ = ["from_dataset", "tables", "to_dataset"]
 
 F64 = npt.NDArray[np.float64]
+Index = npt.NDArray[np.intp]
 
 _LARGEST_LOG = 600.0  # of a variance that a double can hold
 _QUANTILES, _MOMENTS, _GAUSSIAN, _CHAIN, _NONE = "quantiles", "moments", "gaussian", "chain", "none"
@@ -39,9 +45,10 @@ def _named(dims: Any, values: Any, long_name: str) -> tuple[Any, Any, dict[str, 
 
 def _kind(law: FittedLaw | None) -> str:
     if isinstance(law, DrivenLaw):
-        if isinstance(law.of, bridge.ConditionalQuantiles):
+        one = law.of.of[0] if isinstance(law.of, Grouped) else law.of
+        if isinstance(one, bridge.ConditionalQuantiles):
             return _QUANTILES
-        return _GAUSSIAN if isinstance(law.of, PolynomialTrend) else _MOMENTS
+        return _GAUSSIAN if isinstance(one, PolynomialTrend) else _MOMENTS
     return _NONE if law is None else _CHAIN
 
 
@@ -57,12 +64,19 @@ def to_dataset(closure: Any) -> xr.Dataset:
             "range of a predictor in the training data, mapped to [-1, 1]",
         ),
     )
-    dataset = dataset.assign_attrs(law=kind, **dict(zip(_COORDINATES, closure.coordinates, strict=False)))
-    if closure.trend is not None:
+    dataset = dataset.assign_attrs(law=kind)
+    if closure.grouped:
+        dataset = _put_groups(dataset, closure)
+    elif isinstance(law, DrivenLaw):
+        dataset.attrs |= dict(zip(_COORDINATES, closure.coordinates, strict=False))
+        dataset = dataset.merge(_law_variables(law.of, closure.fields.sites), combine_attrs="no_conflicts")
+    if closure.trend is not None and not closure.grouped:
         dataset = dataset.assign(_trend_variables(closure.trend))
         dataset.attrs |= {"lowest": closure.bounds[0], "highest": closure.bounds[1]}
+    if closure.scaling is not None:
+        for name, values in closure.scaling._asdict().items():
+            dataset[f"scaling_{name}"] = _named(("predictor", "site"), values, f"{name} of a predictor at a site")
     if isinstance(law, DrivenLaw):
-        dataset = dataset.merge(_law_variables(law, closure.fields.sites), combine_attrs="no_conflicts")
         dataset = dataset.assign(_noise_variables(law.pattern))
     elif isinstance(law, ChainLaw):
         options = {f"chain_{name}": getattr(law.options, name) for name in _OF_CHAIN}
@@ -71,21 +85,56 @@ def to_dataset(closure: Any) -> xr.Dataset:
     if closure.selection is not None:
         dataset = dataset.assign({f"selection_{name}": one for name, one in closure.selection.data_vars.items()})
     if closure.past is not None:
-        dataset = dataset.assign(
-            past_field=_named(
-                ("past_time", "predictor", "site"), closure.past.fields, "scaled predictors of training states"
-            ),
-            past_first=_named("segment", closure.past.first.astype(np.int32), "first time of a segment"),
-            past_window=_named(
-                ("site", "window_place"),
-                closure.past.window.astype(np.int32),
-                "sites that the regression backwards sees",
-            ),
-            past_backwards=_named(
-                ("term", "step_before", "predictor"), closure.past.backwards, "coefficients of the regression backwards"
-            ),
-        ).assign_attrs(past_rotations=np.int8(closure.past.rotations))
+        dataset = dataset.assign(_past_variables(closure.past))
+        dataset.attrs["past_rotations"] = np.int8(closure.past.rotations)
     return with_units(dataset, closure.fields)
+
+
+def _past_variables(of: Past) -> dict[str, Any]:
+    return {
+        "past_field": _named(("past_time", "predictor", "site"), of.fields, "scaled predictors of training states"),
+        "past_first": _named("segment", of.first.astype(np.int32), "first time of a segment"),
+        "past_window": _named(
+            ("site", "window_place"), of.window.astype(np.int32), "sites that the regression backwards sees"
+        ),
+        "past_backwards": _named(
+            ("term", "step_before", "predictor"), of.backwards, "coefficients of the regression backwards"
+        ),
+    }
+
+
+def _group_name(number: int) -> str:
+    """Return what stands before the names of variables and dims of a group."""
+    return f"group{number}_"
+
+
+def _groups_of(closure: Any) -> Iterator[tuple[str, Index, tuple[Any, Any, tuple[str, ...]]]]:
+    """Return name, cells, trend, distribution and coordinates of each group of a closure."""
+    trend, law = closure.trend, closure.law
+    cells = law.of.cells if trend is None else trend.cells
+    trends = len(cells) * [None] if trend is None else trend.of
+    laws = len(cells) * [None] if law is None else law.of.of
+    names = closure.coordinates or len(cells) * [()]
+    for number, (where, *drawn) in enumerate(zip(cells, trends, laws, names, strict=True)):
+        yield _group_name(number), where, tuple(drawn)
+
+
+def _put_groups(dataset: xr.Dataset, closure: Any) -> xr.Dataset:
+    """Add trends and laws of groups, each with names of its own."""
+    shape = len(closure.fields.targets), closure.fields.sites
+    group_of = np.empty(math.prod(shape), np.int32)
+    for number, (name, cells, (trend, of, coordinates)) in enumerate(_groups_of(closure)):
+        group_of[cells] = number
+        part = xr.Dataset({} if trend is None else _trend_variables(trend))
+        part = part if of is None else part.merge(_law_variables(of, cells.size))
+        part = part.rename({one: f"{name}{one}" for one in (*part.data_vars, *part.dims)})
+        dataset = dataset.assign(part.variables)
+        dataset.attrs |= {f"{name}{key}": one for key, one in zip(_COORDINATES, coordinates, strict=False)}
+    dataset["group_of_cell"] = _named(("target", "site"), group_of.reshape(shape), "what learned together")
+    if closure.trend is not None:
+        for name, bound in zip(("lowest", "highest"), closure.bounds, strict=True):
+            dataset[name] = _named(("target", "site"), bound.reshape(shape), f"{name} psi")
+    return dataset
 
 
 def _trend_variables(trend: AnyTrend) -> dict[str, Any]:
@@ -94,10 +143,11 @@ def _trend_variables(trend: AnyTrend) -> dict[str, Any]:
             "trend_filter": _named("site_to_the_left", trend.kernel, "filter of the trend in space"),
             "trend_level": _named((), np.array(trend.level), "mean of the trend"),
         }
-    if not isinstance(trend, FittedTrend):
+    if isinstance(trend, RegressorTrend):
         checks.reject(
             "trend", type(trend.model).__qualname__, "a polynomial: somebody's regressor cannot be written as arrays"
         )
+    assert isinstance(trend, FittedTrend)
     return {
         "chebyshev": _named(
             ("own_feature", "degree"), trend.chebyshev, "trend: coefficients in Chebyshev polynomials of a predictor"
@@ -118,16 +168,16 @@ def _trend_variables(trend: AnyTrend) -> dict[str, Any]:
     }
 
 
-def _coordinates(law: FittedLaw | None) -> int:
-    """Return how many coordinates a law is given; none is given all features."""
-    if not isinstance(law, DrivenLaw) or isinstance(law.of, bridge.Bridge):
-        return 0
-    return law.of.coordinates if isinstance(law.of, bridge.ConditionalQuantiles) else 1
+def _coordinates(parts: Parts, of: Distribution | None, predictors: Sequence[str], prefix: str = "") -> Any:
+    """Return the names of the coordinates that a law is given; none is given all features."""
+    if of is None or isinstance(of, bridge.Bridge):
+        return ()
+    number = of.coordinates if isinstance(of, bridge.ConditionalQuantiles) else 1
+    return tuple(parts.text(f"{prefix}{name}", ("trend", *predictors)) for name in _COORDINATES[:number])
 
 
-def _law_variables(law: DrivenLaw, sites: int) -> xr.Dataset:
-    if isinstance(law.of, bridge.ConditionalQuantiles):
-        of = law.of
+def _law_variables(of: Distribution, sites: int) -> xr.Dataset:
+    if isinstance(of, bridge.ConditionalQuantiles):
         levels = {"quantile_level": _named(("group", "level_of_second"), of.level, "second coordinate")}
         return xr.Dataset(
             (levels if of.coordinates > 1 else {})
@@ -141,19 +191,28 @@ def _law_variables(law: DrivenLaw, sites: int) -> xr.Dataset:
                 "dictionary_of_site": ("site", of.of.astype(np.int32)),
             }
         )
-    if isinstance(law.of, PolynomialTrend):
+    if isinstance(of, PolynomialTrend):
         return xr.Dataset(
             {
-                "log_variance": ("log_variance_degree", law.of.coefficients),
+                "log_variance": ("log_variance_degree", of.coefficients),
                 "log_variance_range": _named(
-                    "bound", np.array([law.of.lower, law.of.upper]), "range of the coordinate of log_variance"
+                    "bound", np.array([of.lower, of.upper]), "range of the coordinate of log_variance"
                 ),
             }
         )
-    return bridge_variables(law.of, sites)
+    assert isinstance(of, bridge.Bridge)
+    return bridge_variables(of, sites)
 
 
-def _noise_variables(pattern: Pattern) -> dict[str, Any]:
+def _noise_variables(pattern: AnyPattern) -> dict[str, Any]:
+    if isinstance(pattern, VectorPattern):
+        dims = ("wavevector", "noise_lag", "component", "other_component", "complex_part")
+        values = np.stack([pattern.covariance.real, pattern.covariance.imag], axis=-1)
+        return {
+            "noise_covariance": _named(dims, values, "covariances of vectors of the noise with earlier ones"),
+            "noise_shape": _named("noise_axis", np.array(pattern.grid.shape, np.int32), "cells along an axis"),
+            "noise_alike": _named("noise_axis", np.array(pattern.grid.alike, np.int8), "whether sites are alike"),
+        }
     parts = np.stack([pattern.reflection.real, pattern.reflection.imag], axis=-1)
     factor = (
         {}
@@ -178,20 +237,75 @@ def from_dataset(dataset: xr.Dataset) -> dict[str, Any]:
     fields = fields_from(parts)
     features = _features(parts, len(fields.predictors), fields.sites)
     kind = parts.text("law", _LAWS)
-    trend = _trend(parts, features, fields.sites) if any(name in parts for name in _OF_TREND) else None
-    bounds = (parts.number("lowest"), parts.number("highest")) if trend is not None else (-np.inf, np.inf)
-    law = _law(parts, kind, features, fields.sites)
-    names = tuple(parts.text(name, ("trend", *fields.predictors)) for name in _COORDINATES[: _coordinates(law)])
-    return {
+    if "group_of_cell" in parts:
+        drawn = _groups(parts, kind, features, fields)
+    elif len(fields.targets) > 1:
+        checks.reject("targets", fields.targets, "one name, or groups of cells")
+    else:
+        trend = _trend(parts, features, fields.sites) if any(name in parts for name in _OF_TREND) else None
+        law = _law(parts, kind, features, fields.sites)
+        drawn = {
+            "trend": trend,
+            "law": law,
+            "coordinates": _coordinates(parts, law.of if isinstance(law, DrivenLaw) else None, fields.predictors),
+            "bounds": (parts.number("lowest"), parts.number("highest")) if trend is not None else (-np.inf, np.inf),
+        }
+    return drawn | {
         "fields": fields,
         "features": features,
-        "trend": trend,
-        "law": law,
-        "coordinates": names,
-        "bounds": bounds,
+        "scaling": _scaling(parts, len(fields.predictors), fields.sites),
         "past": _past(parts, features, fields.sites),
         "selection": _selection(dataset),
     }
+
+
+def _groups(parts: Parts, kind: str, features: Features, fields: Fields) -> dict[str, Any]:
+    """Return trends, laws, coordinates and bounds of groups."""
+    shape = len(fields.targets), fields.sites
+    group_of = parts.indices("group_of_cell", "target", "site", low=0, high=math.prod(shape) - 1)
+    number = int(group_of.max()) + 1
+    cells = tuple(np.flatnonzero(group_of.ravel() == one) for one in range(number))
+    if group_of.shape != shape or any(one.size == 0 or np.ptp(one // fields.sites) for one in cells):
+        checks.reject("group_of_cell", group_of.shape, f"{shape}, each group of one target, none empty")
+    trends, laws, names = [], [], []
+    for one, where in enumerate(cells):
+        prefix = _group_name(one)
+        part = Parts(_of_group(parts.dataset, prefix))
+        seen = features.of_sites(where % fields.sites)
+        trends.append(_trend(part, seen, where.size) if any(name in part for name in _OF_TREND) else None)
+        if kind in (_QUANTILES, _GAUSSIAN):
+            of = _quantiles(part, where.size) if kind == _QUANTILES else _log_variance(part)
+            laws.append(of)
+            names.append(_coordinates(parts, of, fields.predictors, prefix))
+        elif kind != _NONE:
+            checks.reject("law", kind, f"{_QUANTILES}, {_GAUSSIAN} or {_NONE}, of groups")
+    known = [one for one in trends if one is not None]
+    if len(known) not in (0, number):
+        checks.reject("group_of_cell", f"{len(known)} of {number} groups with a trend", "all or none")
+    ends = [parts.array(name, "target", "site").ravel() for name in ("lowest", "highest")] if known else []
+    law = DrivenLaw(Grouped(tuple(laws), cells), _pattern(parts, math.prod(shape))) if laws else None
+    return {
+        "trend": GroupedTrend(tuple(known), cells) if known else None,
+        "law": law,
+        "coordinates": tuple(names),
+        "bounds": np.stack(ends) if known else (-np.inf, np.inf),
+    }
+
+
+def _of_group(dataset: xr.Dataset, prefix: str) -> xr.Dataset:
+    """Return the variables of a group, without what stands before their names."""
+    own = dataset[[name for name in dataset.data_vars if str(name).startswith(prefix)]]
+    return own.rename({name: str(name).removeprefix(prefix) for name in (*own.data_vars, *own.dims)})
+
+
+def _scaling(parts: Parts, predictors: int, sites: int) -> Scaling | None:
+    if "scaling_spread" not in parts:
+        return None
+    spread = parts.array("scaling_spread", "predictor", "site", positive=True)
+    centre = parts.array("scaling_centre", "predictor", "site")
+    if not spread.shape == centre.shape == (predictors, sites):
+        checks.reject("scaling_spread.shape", spread.shape, repr((predictors, sites)))
+    return Scaling(centre, spread)
 
 
 def _features(parts: Parts, predictors: int, sites: int) -> Features:
@@ -282,7 +396,9 @@ def _log_variance(parts: Parts) -> PolynomialTrend:
     return log_variance
 
 
-def _pattern(parts: Parts, sites: int) -> Pattern:
+def _pattern(parts: Parts, sites: int) -> AnyPattern:
+    if "noise_covariance" in parts:
+        return _vector_pattern(parts, sites)
     both = parts.array("reflection", "mode", "order", "complex_part")
     power = parts.array("noise_power", "noise_wavenumber")
     modes = sites // 2 + 1
@@ -294,6 +410,18 @@ def _pattern(parts: Parts, sites: int) -> Pattern:
     if factor is not None and (factor.shape != (sites, sites) or np.triu(factor, 1).any() or power.size > 1):
         checks.reject("noise_factor.shape", factor.shape, f"({sites}, {sites}), lower triangular, beside a power of 1")
     return Pattern(both[..., 0] + 1j * both[..., 1], power, sites, factor)
+
+
+def _vector_pattern(parts: Parts, cells: int) -> VectorPattern:
+    shape = parts.indices("noise_shape", "noise_axis", low=1, high=2**31 - 1).tolist()
+    alike = parts.indices("noise_alike", "noise_axis", low=0, high=1).astype(bool).tolist()
+    grid = Grid(tuple(shape), tuple(alike))
+    dims = ("wavevector", "noise_lag", "component", "other_component", "complex_part")
+    values = parts.array("noise_covariance", *dims)
+    square = (grid.components, grid.components)
+    if grid.cells != cells or values.shape != (grid.waves, values.shape[1], *square, 2) or not values.shape[1]:
+        checks.reject("noise_covariance.shape", values.shape, f"of vectors on a grid {tuple(shape)} of {cells} cells")
+    return VectorPattern(values[..., 0] + 1j * values[..., 1], grid)
 
 
 def _past(parts: Parts, features: Features, sites: int) -> Past | None:
@@ -335,16 +463,32 @@ def tables(closure: Any) -> dict[str, npt.NDArray[Any]]:
         "range": np.stack([features.lower, features.upper], axis=1),
         "conserve": np.array(bool(closure.fields.conserve)),
     }
+    if closure.scaling is not None:
+        found |= {f"scaling_{name}": values for name, values in closure.scaling._asdict().items()}
     if closure.trend is not None:
-        found |= {name: variable[1] for name, variable in _trend_variables(closure.trend).items()}
         found["bounds"] = np.array(closure.bounds)
+    predictors = closure.fields.predictors
+    if closure.grouped:
+        for name, cells, drawn in _groups_of(closure):
+            own = _tables_of(*drawn, predictors) | {"cells": cells}
+            found |= {f"{name}{key}": values for key, values in own.items()}
+    else:
+        of = law.of if isinstance(law, DrivenLaw) else None
+        found |= _tables_of(closure.trend, of, closure.coordinates, predictors)
     if isinstance(law, DrivenLaw):
-        names = closure.fields.predictors
-        found["coordinates"] = np.array([-1 if one == "trend" else names.index(one) for one in closure.coordinates])
-        if isinstance(law.of, bridge.ConditionalQuantiles):
-            found |= law.of.tables()
-        else:
-            assert isinstance(law.of, PolynomialTrend)
-            found |= {"log_variance": law.of.coefficients, "log_variance_range": np.array([law.of.lower, law.of.upper])}
         found |= law.pattern.tables()
     return found if closure.coarse_dt is None else found | {"coarse_dt": np.array(closure.coarse_dt)}
+
+
+def _tables_of(
+    trend: AnyTrend | None, of: Distribution | None, coordinates: tuple[str, ...], predictors: Sequence[str]
+) -> dict[str, npt.NDArray[Any]]:
+    """Return the tables of a trend and a law of its rest."""
+    found = {} if trend is None else {name: variable[1] for name, variable in _trend_variables(trend).items()}
+    if of is None:
+        return found
+    found["coordinates"] = np.array([-1 if one == "trend" else predictors.index(one) for one in coordinates])
+    if isinstance(of, bridge.ConditionalQuantiles):
+        return found | of.tables()
+    assert isinstance(of, PolynomialTrend)
+    return found | {"log_variance": of.coefficients, "log_variance_range": np.array([of.lower, of.upper])}

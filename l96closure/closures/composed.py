@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
@@ -16,19 +17,21 @@ from l96closure.closures import closure_file, origin, stepping
 from l96closure.closures.compiled_tables import Tables
 from l96closure.closures.features import Features
 from l96closure.closures.files import save
-from l96closure.closures.filtered_trend import AnyTrend
-from l96closure.closures.fitted_laws import ChainLaw, DrivenLaw, FittedLaw
+from l96closure.closures.filtered_trend import AnyTrend, GroupedTrend
+from l96closure.closures.fitted_laws import ChainLaw, DrivenLaw, FittedLaw, Grouped
 from l96closure.closures.inputs import slow_variables
 from l96closure.closures.parts import Parts
 from l96closure.closures.past import Past, known
 from l96closure.closures.state import State, begin, following
+from l96closure.closures.vector_pattern import VectorPattern
 from l96closure.fields import Fields
 from l96closure.subgrid import HELD
-from l96closure.training import read
+from l96closure.training import Scaling, read
 
 __all__ = ["TREND", "Composed"]
 
 F64 = npt.NDArray[np.float64]
+Index = npt.NDArray[np.intp]
 
 TREND = "trend"
 """What a law is given where it is the value of the trend, not a predictor."""
@@ -43,20 +46,22 @@ class Composed:
     What the fitted closures have in common: :class:`~l96closure.closures.Polynomial` has no law,
     :class:`~l96closure.closures.PolynomialAR1` a Gaussian one, :class:`~l96closure.closures.SchrodingerBridge` that of
     the bridge. Each is made by its ``fit`` or read from a file. Here z stands for the predictors and psi for the
-    target, whatever their names: ``fields`` has them.
+    targets, whatever their names: ``fields`` has them. Of several targets, and where sites do not pool, every group of
+    cells (a target at some sites) has a trend and a law of its own, and one noise drives them all.
 
     Attributes
     ----------
-    fields : names and units of predictors and target, and their grid of K sites; makes z from a Dataset
+    fields : names and units of predictors and targets, and their grid of K sites; makes z from a Dataset
         (:meth:`~l96closure.fields.Fields.inputs`) and a DataArray from psi (:meth:`~l96closure.fields.Fields.output`).
     features : what a site sees, now and at lags.
     trend : what of psi is a function of the features, or None.
     law : of the residual; None where there is no residual.
     coordinates : what quantiles or a Gaussian are given, ``trend`` or the name of a predictor, or two of these; none
-        for other laws.
-    bounds : smallest and largest psi of the training data, within which psi is held.
+        for other laws. Of groups such names of each.
+    bounds : smallest and largest psi of the training data, within which psi is held; of groups arrays of all cells.
     past : training states from which an unknown history is drawn; None where the closure sees the present alone.
     selection : candidates for the features, with the scores that one was chosen by; None where none were compared.
+    scaling : what sites that do not pool divide the predictors by; None where all have one scale.
     subgrid : definition of psi in the training data, see :data:`l96closure.subgrid.DEFINITIONS`; None if unknown.
     dt : step it was fitted for; None where the training data had no times.
     """
@@ -65,10 +70,11 @@ class Composed:
     features: Features
     trend: AnyTrend | None
     law: FittedLaw | None
-    coordinates: tuple[str, ...] = ()
-    bounds: tuple[float, float] = (-np.inf, np.inf)
+    coordinates: tuple[Any, ...] = ()
+    bounds: Any = (-np.inf, np.inf)
     past: Past | None = None
     selection: xr.Dataset | None = None
+    scaling: Scaling | None = None
     subgrid: str | None = None
     dt: float | None = None
 
@@ -78,7 +84,8 @@ class Composed:
 
     def __repr__(self) -> str:
         seen = f"{self.features.size} features of {', '.join(self.fields.predictors)}"
-        return f"<{type(self).__name__}: {self.fields.target} = trend + residual, given {seen}; dt = {self.dt}>"
+        drawn = ", ".join(self.fields.targets)
+        return f"<{type(self).__name__}: {drawn} = trend + residual, given {seen}; dt = {self.dt}>"
 
     @property
     def coarse_dt(self) -> float | None:
@@ -115,7 +122,7 @@ class Composed:
         """
         z = slow_variables(z, self.fields.input_shape)
         state = begin(len(z), rng, member)
-        now = z.reshape(len(z), len(self.fields.predictors), -1)
+        now = self._scaled(z.reshape(len(z), len(self.fields.predictors), -1))
         if history is not None and self.past_steps:
             return self._from_past(state, *known(history, self, len(z), self.past_steps))
         if self.law is not None:
@@ -123,8 +130,8 @@ class Composed:
         return state if self.past is None else state._replace(history=self.past.drawn(now, self.features, state))
 
     def _from_past(self, state: State, values: F64, psi: F64) -> State:
-        """Return the state of known predictors (n, lag, P, K) and psi (n, lag, K), now being lag 0."""
-        H = self.features.longest
+        """Return the state of known predictors (n, lag, P, K) and psi (n, lag, C), now being lag 0."""
+        H, values = self.features.longest, self._scaled(values)
         if self.subgrid not in HELD:  # of one instant: between the steps before and after it
             psi = np.concatenate([psi[:, :1], 0.5 * (psi[:, 1:-1] + psi[:, 2:])], axis=1)
         remembered = []
@@ -153,7 +160,8 @@ class Composed:
 
         Returns
         -------
-        psi (member, K) in the units of the training data (``fields.units``), and the new state.
+        psi (member, K), or (member, Q, K) of several targets, in the units of the training data (``fields.units``), and
+        the new state.
 
         Raises
         ------
@@ -164,7 +172,7 @@ class Composed:
         H, shape = self.features.longest, (len(self.fields.predictors), z.shape[-1])
         remembers = (0,) if self.law is None else self.law.remembers
         state = following(state, len(z), *remembers, history=(H, *shape) if H else (0,))
-        now = z.reshape(len(z), *shape)
+        now = self._scaled(z.reshape(len(z), *shape))
         history = state.history if H else np.empty((len(z), 0, *shape))
         if self.compiled is not None:
             return stepping.take(self.compiled, now, state, history)
@@ -174,7 +182,8 @@ class Composed:
             psi, state = psi + residual, state._replace(memory=memory)
         if self.trend is not None:
             psi = np.minimum(np.maximum(psi, self.bounds[0]), self.bounds[1])
-        psi = psi - psi.mean(axis=1, keepdims=True) if self.fields.conserve else psi
+        psi = psi.reshape(len(z), *self.fields.output_shape)
+        psi = psi - psi.mean(axis=-1, keepdims=True) if self.fields.conserve else psi
         if H:
             state = state._replace(history=np.concatenate([now[:, None], history[:, :-1]], axis=1))
         return psi, state._replace(outside=state.outside + outside)
@@ -182,25 +191,49 @@ class Composed:
     @cached_property
     def compiled(self) -> Tables | None:
         """The tables of a step for compiled code; None where it has none."""
+        if self.grouped or (isinstance(self.law, DrivenLaw) and isinstance(self.law.pattern, VectorPattern)):
+            return None
         try:
             return Tables.of(self.tables(), self.fields.sites)
         except ValueError:
             return None
 
     def _mean(self, now: F64, history: F64) -> tuple[F64, F64, Any]:
-        """Return the trend (n, K), what the law is given, and how many features were outside of their range (n,)."""
+        """Return the trend (n, C), what the law is given, and how many features were outside of their range (n,)."""
         if self.trend is None:
-            mean, outside = np.zeros((len(now), now.shape[2])), np.zeros(len(now), np.intp)
+            cells = len(self.fields.targets) * now.shape[2]
+            mean, outside = np.zeros((len(now), cells)), np.zeros(len(now), np.intp)
         else:
             mean, outside = self.trend(now, history)
         if self.law is None:
             return mean, mean, outside
         if not self.coordinates:
             return mean, self.features.by_field(now, history), outside
+        if isinstance(self.law, DrivenLaw) and isinstance(self.law.of, Grouped):
+            return mean, self._given(mean, now, self.law.of.cells), outside
         given = [mean if name == TREND else now[:, self.fields.predictors.index(name)] for name in self.coordinates]
         return mean, np.stack(given, axis=1) if len(given) > 1 else np.ascontiguousarray(given[0]), outside
 
-    def probability(self, dataset: xr.Dataset) -> xr.DataArray:
+    def _given(self, mean: F64, now: F64, groups: Sequence[Index]) -> F64:
+        """Return the coordinates of the laws of groups (n, 2, C), those of one coordinate first."""
+        x = np.zeros((len(mean), 2, mean.shape[1]))
+        for names, cells in zip(self.coordinates, groups, strict=True):
+            for place, name in enumerate(names):
+                of = None if name == TREND else now[:, self.fields.predictors.index(name)]
+                x[:, place, cells] = mean[:, cells] if of is None else of[:, cells % self.fields.sites]
+        return x
+
+    def _scaled(self, z: F64) -> F64:
+        """Return predictors (..., P, K) as the closure sees them."""
+        return z if self.scaling is None else self.scaling(z)
+
+    @property
+    def grouped(self) -> bool:
+        """Whether there are groups of cells, each with a trend and a law of its own."""
+        of = self.law.of if isinstance(self.law, DrivenLaw) else None
+        return isinstance(self.trend, GroupedTrend) or isinstance(of, Grouped)
+
+    def probability(self, dataset: xr.Dataset) -> xr.DataArray | xr.Dataset:
         """Probability that the law gives to residuals below the one that occurred, F(psi | what the site sees).
 
         Uniform on (0, 1) where the law is right, on data that the closure was not fitted to; the noise's memory is not
@@ -213,7 +246,7 @@ class Composed:
         Returns
         -------
         DataArray of the dims of the target at the steps of the closure, with their times where ``dataset`` has times;
-        NaN before the longest lag.
+        NaN before the longest lag. Of several targets a Dataset of such.
 
         Raises
         ------
@@ -233,28 +266,33 @@ class Composed:
         if not isinstance(self.law, DrivenLaw):
             checks.reject("law", type(self.law).__name__, "one that noise drives: quantiles, moments or Gaussian")
         dataset = self.fields.in_order(checks.xarray_dataset("dataset", dataset))
-        record = read(dataset, self.fields, self.dt, ordered=self.past_steps > 0)
-        if record.fields.units != self.fields.units:
-            checks.reject("units of dataset", record.fields.units, f"{self.fields.units}, those of the training data")
-        any_one = {name: 0 for name in ("time", *self.fields.sample_dim) if name in dataset.dims}
-        self.fields.inputs(dataset.isel(any_one))  # units, sizes and coordinates are those of the training data
+        fields = self.fields
+        # Whether sites that pool are alike has been looked at in the training data.
+        record = read(dataset, replace(fields, pool=()), self.dt, ordered=self.past_steps > 0, grouped=True)
+        if record.fields.units != fields.units:
+            checks.reject("units of dataset", record.fields.units, f"{fields.units}, those of the training data")
+        any_one = {name: 0 for name in ("time", *fields.sample_dim) if name in dataset.dims}
+        fields.inputs(dataset.isel(any_one))  # units, sizes and coordinates are those of the training data
         first, found = self.features.longest, []
-        for series, target in zip(record.series, record.target, strict=True):
-            out = np.full_like(target, np.nan)
+        for series, target in zip(map(self._scaled, record.series), record.target, strict=True):
+            wanted = target.reshape(len(target), -1)
+            out = np.full_like(wanted, np.nan)
             lags = np.arange(1, first + 1)
             for some in np.array_split(np.arange(first, len(series)), -(-len(series) // _AT_ONCE)):
                 mean, x, _ = self._mean(series[some], series[some[:, None] - lags])
-                out[some] = scipy.special.ndtr(self.law.recalled(x, target[some] - mean))
-            found.append(out.reshape(len(out), *self.fields.shape))
-        dims = ("time", *self.fields.dim)
-        attrs = {"long_name": f"probability of less than {self.fields.target}", "units": "1"}
-        several = len(found) > 1
-        made = xr.DataArray(
-            np.stack(found) if several else found[0], dims=("segment", *dims) if several else dims, attrs=attrs
-        ).rename("probability")
-        if "time" not in dataset.coords:
-            return made
-        return made.assign_coords(time=dataset["time"][:: record.steps.every])
+                out[some] = scipy.special.ndtr(self.law.recalled(x, wanted[some] - mean))
+            found.append(np.moveaxis(out.reshape(len(out), -1, *fields.shape), 1, 0))
+        dims, several = ("time", *fields.dim), len(found) > 1
+        values = np.stack(found, axis=1) if several else found[0]
+        made = {
+            name: (("segment", *dims) if several else dims, one, {"long_name": f"probability of less than {name}"})
+            for name, one in zip(fields.targets, values, strict=True)
+        }
+        times = {} if "time" not in dataset.coords else {"time": dataset["time"][:: record.steps.every]}
+        probabilities = xr.Dataset(made).assign_coords(times)
+        if len(fields.targets) > 1:
+            return probabilities
+        return probabilities[fields.targets[0]].assign_attrs(units="1").rename("probability")
 
     def tables(self) -> dict[str, npt.NDArray[Any]]:
         """Everything a step needs, as plain arrays by name: what a step in another language is made of.
@@ -277,7 +315,10 @@ class Composed:
         (p, T), circular kernels in space of its last values, the last first, and ``noise_fresh``, of white noise, whose
         taps belong to the sites ``noise_earlier_offset`` and ``noise_fresh_offset`` to the left; perhaps
         ``noise_factor`` (K, K), which white noise is multiplied by before. ``conserve`` (), whether the mean over the
-        sites is taken off; ``coarse_dt`` () with memory.
+        sites is taken off; ``coarse_dt`` () with memory. Of groups of cells the names of the trend and the law of group
+        number g begin with ``group{g}_``, its cells, q K + k of target q at site k, are ``group{g}_cells``, and K in
+        what is said of ``bounds`` and the noise is the number of all cells; predictors are less ``scaling_centre`` (P,
+        K) and divided by ``scaling_spread`` (P, K) before all, where these are there.
 
         Raises
         ------

@@ -7,7 +7,7 @@ stencil (the site itself first). Each predictor is mapped from its range in the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -28,7 +28,8 @@ class Features:
 
     Attributes
     ----------
-    neighbour : sites at the places of the stencil of each of K sites (K, W), the site itself first.
+    neighbour : sites at the places of the stencil of each of K sites (K, W), the site itself first; of a part of the
+        grid, after :meth:`of_sites`, of its sites alone.
     lags : in steps, ascending from 0 (L,).
     lower, upper : range of each predictor in the training data, but for outliers (P,).
     """
@@ -48,6 +49,19 @@ class Features:
     def scale(self) -> Scale:
         """How predictors are scaled, as compiled code takes it."""
         return Scale.of(self.lower, self.upper)
+
+    def of_sites(self, sites: Index) -> Features:
+        """Return the features of some sites.
+
+        Parameters
+        ----------
+        sites : their numbers (n,).
+
+        Returns
+        -------
+        Features
+        """
+        return replace(self, neighbour=np.ascontiguousarray(self.neighbour[sites]))
 
     @property
     def longest(self) -> int:

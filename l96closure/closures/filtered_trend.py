@@ -17,7 +17,7 @@ import numpy.typing as npt
 from l96closure.closures.trend import FittedTrend, RegressorTrend
 from l96closure.compiled import cached
 
-__all__ = ["AnyTrend", "FilteredTrend", "fit_filter"]
+__all__ = ["AnyTrend", "FilteredTrend", "GroupedTrend", "fit_filter", "put"]
 
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
@@ -54,7 +54,38 @@ class FilteredTrend:
         return out
 
 
-AnyTrend = FittedTrend | RegressorTrend | FilteredTrend
+@dataclass(frozen=True, eq=False)
+class GroupedTrend:
+    """Trends of groups of cells, which learned apart: of several targets, or of sites that are not alike.
+
+    Attributes
+    ----------
+    of : trend of each group.
+    cells : numbers of its cells, of all targets at all sites.
+    """
+
+    of: tuple[AnyTrend, ...]
+    cells: tuple[Index, ...]
+
+    def __call__(self, z: F64, history: F64) -> tuple[F64, Index]:
+        """Evaluate all as :class:`FittedTrend` does, for all cells (n, C)."""
+        found = [trend(z, history) for trend in self.of]
+        return put([mean for mean, _ in found], self.cells), np.sum([outside for _, outside in found], axis=0)
+
+    def of_series(self, series: F64, times: Index) -> F64:
+        """Evaluate all as :class:`FittedTrend` does, for all cells (n, C)."""
+        return put([trend.of_series(series, times) for trend in self.of], self.cells)
+
+
+AnyTrend = FittedTrend | RegressorTrend | FilteredTrend | GroupedTrend
+
+
+def put(values: Sequence[F64], cells: Sequence[Index]) -> F64:
+    """Put values (..., n) of groups of cells in their places (..., C)."""
+    out = np.empty((*values[0].shape[:-1], sum(one.size for one in cells)))
+    for one, where in zip(values, cells, strict=True):
+        out[..., where] = one
+    return out
 
 
 def fit_filter(trend: FittedTrend | RegressorTrend, mean: Sequence[F64], target: Sequence[F64]) -> FilteredTrend:

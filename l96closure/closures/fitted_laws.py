@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -10,18 +11,55 @@ import numpy as np
 import numpy.typing as npt
 
 from l96closure import bridge, noise
+from l96closure.closures.filtered_trend import put
 from l96closure.closures.laws import Chain
-from l96closure.closures.patterns import Pattern
+from l96closure.closures.patterns import AnyPattern
 from l96closure.closures.state import State
 from l96closure.trends import PolynomialTrend
 
-__all__ = ["ChainLaw", "Distribution", "DrivenLaw", "FittedLaw", "deviation", "scores"]
+__all__ = ["ChainLaw", "Distribution", "DrivenLaw", "FittedLaw", "Grouped", "deviation", "scores"]
 
 F64 = npt.NDArray[np.float64]
-
-Distribution = bridge.ConditionalQuantiles | bridge.Bridge | PolynomialTrend
+Index = npt.NDArray[np.intp]
 
 _NODES = 5  # of the quadrature over the noise
+
+
+@dataclass(frozen=True, eq=False)
+class Grouped:
+    """Distributions of groups of cells, which learned apart: of several targets, or of sites that are not alike.
+
+    Attributes
+    ----------
+    of : distribution of each group, given one coordinate or two.
+    cells : numbers of its cells, of all targets at all sites.
+    """
+
+    of: tuple[Distribution, ...]
+    cells: tuple[Index, ...]
+
+    def each(self, function: Callable[..., F64], x: F64, *values: F64) -> F64:
+        """Return what a function of a distribution, coordinates and values makes of each group.
+
+        Parameters
+        ----------
+        function : of a distribution, the coordinates that it is given, and the values of its cells.
+        x : coordinates (n, 2, C), of which a group that is given one has the first.
+        *values : (n, C).
+
+        Returns
+        -------
+        (n, C)
+        """
+        found = []
+        for of, cells in zip(self.of, self.cells, strict=True):
+            two = isinstance(of, bridge.ConditionalQuantiles) and of.coordinates > 1
+            given = np.ascontiguousarray(x[:, :, cells] if two else x[:, 0, cells])
+            found.append(function(of, given, *(np.ascontiguousarray(one[:, cells]) for one in values)))
+        return put(found, self.cells)
+
+
+Distribution = bridge.ConditionalQuantiles | bridge.Bridge | PolynomialTrend | Grouped
 
 
 class FittedLaw(Protocol):
@@ -48,8 +86,8 @@ class FittedLaw(Protocol):
 
         Parameters
         ----------
-        x : the coordinate (member, K) of quantiles and Gaussians, or two of them (member, 2, K); all features field by
-            field (member, L P K) of the others.
+        x : the coordinate (member, K) of quantiles and Gaussians, or two of them (member, 2, K), as of groups of C
+            cells; all features field by field (member, L P K) of the others.
         state : gives the noise of the step and what is remembered.
 
         Returns
@@ -83,7 +121,7 @@ class DrivenLaw:
     """
 
     of: Distribution
-    pattern: Pattern
+    pattern: AnyPattern
 
     @property
     def remembers(self) -> tuple[int, ...]:
@@ -130,10 +168,7 @@ class DrivenLaw:
         -------
         (n, K)
         """
-        if isinstance(self.of, bridge.ConditionalQuantiles):
-            return self.of(x, xi)
-        mean, variance = _moments(self.of, x, xi)
-        return np.asarray(mean + np.sqrt(variance) * xi)
+        return _made_of(self.of, x, xi)
 
     def recalled(self, x: F64, residual: F64) -> F64:
         """Return the noise that makes a residual.
@@ -148,6 +183,16 @@ class DrivenLaw:
         Standard normal noise (n, K).
         """
         return scores(self.of, x, residual)
+
+
+def _made_of(of: Distribution, x: F64, xi: F64) -> F64:
+    """Return the residual that noise makes of a distribution."""
+    if isinstance(of, Grouped):
+        return of.each(_made_of, x, xi)
+    if isinstance(of, bridge.ConditionalQuantiles):
+        return of(x, xi)
+    mean, variance = _moments(of, x, xi)
+    return np.asarray(mean + np.sqrt(variance) * xi)
 
 
 def _moments(of: bridge.Bridge | PolynomialTrend, x: F64, like: F64) -> tuple[F64 | float, F64]:
@@ -170,6 +215,8 @@ def scores(of: Distribution, x: F64, residual: F64) -> F64:
     -------
     (n, K)
     """
+    if isinstance(of, Grouped):
+        return of.each(scores, x, residual)
     if isinstance(of, bridge.ConditionalQuantiles):
         return of.scores(x, residual)
     mean, variance = _moments(of, x, residual)
@@ -188,6 +235,8 @@ def deviation(of: Distribution, x: F64) -> F64:
     -------
     (n, K)
     """
+    if isinstance(of, Grouped):
+        return of.each(deviation, x)
     if not isinstance(of, bridge.ConditionalQuantiles):
         return np.asarray(np.sqrt(_moments(of, x, x)[1]))
     nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)

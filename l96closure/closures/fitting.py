@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import xarray as xr
 
 from l96closure import bridge, checks
 from l96closure.bridge.sampler import SEQUENTIAL
 from l96closure.closures import choice
 from l96closure.closures.features import Features
-from l96closure.closures.filtered_trend import AnyTrend, fit_filter
-from l96closure.closures.fitted_laws import ChainLaw, Distribution, DrivenLaw, FittedLaw, deviation, scores
-from l96closure.closures.laws import Chain, Law, Moments, Quantiles
+from l96closure.closures.filtered_trend import AnyTrend, GroupedTrend, fit_filter, put
+from l96closure.closures.fitted_laws import (
+    ChainLaw,
+    Distribution,
+    DrivenLaw,
+    FittedLaw,
+    Grouped,
+    deviation,
+    scores,
+)
+from l96closure.closures.laws import Chain, Moments
 from l96closure.closures.past import Past
-from l96closure.closures.patterns import LARGEST_RING, Noise, fit_pattern
+from l96closure.closures.patterns import LARGEST_RING, AnyPattern, Noise, fit_pattern
 from l96closure.closures.regression import blocks, fit_trend
 from l96closure.closures.residual import Residual
 from l96closure.closures.trend import Regressor, Trend
+from l96closure.fields import Fields
 from l96closure.restart import Restart
 from l96closure.series import one_run
-from l96closure.training import Record
+from l96closure.training import Group, Record
 from l96closure.trends import PolynomialTrend
 
-__all__ = ["composed_of", "driven", "fit_law", "without_trend"]
+__all__ = ["composed", "composed_of", "fit_law", "without_trend"]
 
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
@@ -34,6 +43,7 @@ Index = npt.NDArray[np.intp]
 _CHECKED = 200_000  # values of the residual that are looked at for joints
 _LARGEST_ERROR = 0.1  # of a compressed bridge's conditional mean, in standard deviations
 _CALLER = 7  # whoever called SchrodingerBridge.fit, counted from a warning of the bridge
+_MOST_GROUPS = 400  # each with a trend and a law of its own
 _WORSE = 1.05  # residual over target, beyond which a trend is broken
 
 
@@ -80,7 +90,7 @@ def _is_filtered(record: Record, options: Trend | Regressor) -> bool:
 
 def _check(record: Record, target: list[F64], residual: Residual, options: Any, ordered: bool) -> None:
     """Refuse a trend that leaves nothing, or more than there was, and what looks like several runs."""
-    first, name = residual.features.longest, record.fields.target
+    first, name = residual.features.longest, record.target_name
     spread = float(np.concatenate(residual.values).std())
     if not spread > 1e-12 * float(np.concatenate(target).std()):
         checks.reject(f"std of {name} about its trend", spread, "> 0; there is nothing left to learn")
@@ -98,42 +108,44 @@ def _check(record: Record, target: list[F64], residual: Residual, options: Any, 
 def fit_law(
     record: Record,
     residual: Residual,
-    options: Law,
+    options: Moments | Chain,
     noise: Noise,
-    kernel: bridge.Kernel | None,
+    kernel: bridge.Kernel,
     rng: np.random.Generator | int,
     restart: Restart | None,
-) -> tuple[FittedLaw, tuple[str, ...]]:
-    """Fit the law of a residual; return it and the names of its coordinates."""
-    kernel = bridge.Kernel(epsilon=options.epsilon) if kernel is None else kernel
-    if isinstance(options, Quantiles):
-        names = choice.chosen_coordinates(record, residual, options, kernel, rng)
-        x = choice.given(record, residual, names)
-        of = choice.quantiles(x, residual.values, record.fields.pools, options.centres, kernel, rng)
-        return driven(of, x, residual, noise, record), names
+) -> FittedLaw:
+    """Fit the law of a residual given all that is seen."""
     fitted = _bridge(record, residual, options, kernel, rng, restart)
     if isinstance(options, Chain):
-        return ChainLaw.made(fitted, options), ()
+        return ChainLaw.made(fitted, options)
     # The conditional moments at every time would cost more than the fit: one scale serves for the noise.
     spread = float(np.concatenate(residual.values).std())
     constant = PolynomialTrend(np.array([2.0 * np.log(spread)]), 0.0, 1.0)
-    zeros = [np.zeros_like(one) for one in residual.values]
-    return DrivenLaw(fitted, driven(constant, zeros, residual, noise, record).pattern), ()
+    found = _scores(constant, [np.zeros_like(one) for one in residual.values], residual)
+    return DrivenLaw(fitted, _pattern(record, residual, found, noise))
 
 
-def driven(of: Distribution, x: list[F64], residual: Residual, noise: Noise, record: Record) -> DrivenLaw:
-    """Let noise drive a distribution: such as makes the residuals, given ``x`` of each segment (time, K).
+def _scores(of: Distribution, x: list[F64], residual: Residual) -> list[F64]:
+    """Return the normal scores of a residual and its standard deviation, in each segment (2, time, K)."""
+    return [np.stack([scores(of, *pair), deviation(of, pair[0])]) for pair in zip(x, residual.values, strict=True)]
+
+
+def _pattern(record: Record, residual: Residual, found: list[F64], noise: Noise) -> AnyPattern:
+    """Fit noise to scores and deviations (2, time, C) of each segment.
 
     The blocks of time, each about a trend of its own, are segments of the noise: between them the residual jumps.
     """
-    found = [np.stack([scores(of, *pair), deviation(of, pair[0])]) for pair in zip(x, residual.values, strict=True)]
     if residual.trend is not None:
         first = residual.features.longest
         parts = [zip(found, times, strict=True) for times in blocks(record.series, first)]
         found = [one[:, times - first] for part in parts for one, times in part if times.size]
     series, spread = zip(*found, strict=True)
     fields = record.fields
-    return DrivenLaw(of, fit_pattern(series, noise, fields.homogeneous, fields.shape, spread))
+    targets = len(fields.targets)
+    shape, alike = (fields.shape, fields.homogeneous)
+    if targets > 1:
+        shape, alike = (targets, *shape), (False, *alike)
+    return fit_pattern(series, noise, alike, shape, spread)
 
 
 def _bridge(
@@ -196,12 +208,64 @@ def _sets(record: Record, fields: int, chain: bool) -> list[Index]:
     return bridge.in_every_field(fields + chain, around)[: len(around)] * (fields + 1)
 
 
-def composed_of(
+def composed(
     record: Record,
-    residual: Residual,
-    law: FittedLaw | None,
-    coordinates: tuple[str, ...],
-    selection: xr.Dataset | None = None,
+    features: Features,
+    trend: Trend | Regressor | None,
+    noise: Noise | None = None,
+    distribution: Callable[[Record, Residual], tuple[Distribution, tuple[str, ...]]] | None = None,
+) -> dict[str, Any]:
+    """Learn trend and law from each group of a record, and the noise of all; return the parts by name.
+
+    Parameters
+    ----------
+    record : training data.
+    features : what the sites see.
+    trend : its options.
+    noise : drives the distributions.
+    distribution : fits that of a group's residual, and names what it is given; None has no residual drawn.
+    """
+    groups, ordered = record.groups, noise is not None and noise.order > 0
+    _check_groups(record.fields, groups)
+    learned, of, names, found = [], [], [], []
+    for group in groups:
+        part, seen = (record, features) if len(groups) == 1 else (record.of(group), features.of_sites(group.sites))
+        residual = without_trend(part, seen, trend, ordered)
+        learned.append(residual)
+        if distribution is not None:
+            fitted, given = distribution(part, residual)
+            of.append(fitted)
+            names.append(given)
+            found.append(_scores(fitted, choice.given(part, residual, given), residual))
+    cells = tuple(group.cells for group in groups)
+    law: DrivenLaw | None = None
+    if noise is not None and distribution is not None:
+        together = [put(parts, cells) for parts in zip(*found, strict=True)]
+        pattern = _pattern(record, learned[0], together, noise)
+        law = DrivenLaw(of[0] if len(groups) == 1 else Grouped(tuple(of), cells), pattern)
+    if len(groups) == 1:
+        return composed_of(record, learned[0], law, names[0] if names else ())
+    made = composed_of(record, learned[0], law, tuple(names))
+    if trend is None:
+        return made | {"features": features}
+    ends = [(min(map(np.min, one)), max(map(np.max, one))) for one in (record.of(g).target for g in groups)]
+    bounds = put([np.repeat([pair], g.cells.size, 0).T for pair, g in zip(ends, groups, strict=True)], cells)
+    return made | {
+        "features": features,
+        "trend": GroupedTrend(tuple(r.trend for r in learned if r.trend is not None), cells),
+        "bounds": bounds,
+    }
+
+
+def _check_groups(fields: Fields, groups: Sequence[Group]) -> None:
+    """Refuse more groups than a closure can learn from one by one."""
+    if len(groups) > _MOST_GROUPS:
+        allowed = f"dimensions along which sites learn together; {len(groups)} groups are more than {_MOST_GROUPS}"
+        checks.reject("pool", fields.pool, allowed)
+
+
+def composed_of(
+    record: Record, residual: Residual, law: FittedLaw | None, coordinates: tuple[Any, ...] = ()
 ) -> dict[str, Any]:
     """Return the parts of a composed closure by name."""
     target = np.concatenate(record.target)
@@ -213,8 +277,8 @@ def composed_of(
         "law": law,
         "coordinates": coordinates,
         "bounds": (float(target.min()), float(target.max())) if residual.trend is not None else (-np.inf, np.inf),
-        "past": Past.of(record.series, features, record.fields.ring) if features.longest else None,
-        "selection": selection,
+        "past": Past.of(record.series, features, record.fields.homogeneous == (True,)) if features.longest else None,
+        "scaling": record.scaling,
         "subgrid": record.steps.subgrid,
         "dt": record.steps.dt,
     }

@@ -195,7 +195,7 @@ def terms(size: int) -> int:
 
 
 def known(history: xr.Dataset, closure: Any, members: int, steps: int) -> tuple[F64, F64]:
-    """Take predictors (member, lag, P, K) and psi (member, lag, K) out of a history, from now to ``steps`` before.
+    """Take predictors (member, lag, P, K) and psi (member, lag, C) out of a history, from now to ``steps`` before.
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ def known(history: xr.Dataset, closure: Any, members: int, steps: int) -> tuple[
 
     Returns
     -------
-    Predictors (member, 1 + steps, P, K) and psi (member, 1 + steps, K), that of now being unknown.
+    Predictors (member, 1 + steps, P, K) and psi of all targets (member, 1 + steps, Q K), that of now being unknown.
 
     Raises
     ------
@@ -229,13 +229,14 @@ def known(history: xr.Dataset, closure: Any, members: int, steps: int) -> tuple[
     if dt is not None and not all(math.isclose(value, n * dt, rel_tol=1e-6) for n, value in enumerate(lag)):
         checks.reject("history['lag']", lag[:3].tolist(), f"0 and the multiples of {dt:g}, the closure's step")
     near, arrays = history.isel(lag=slice(steps + 1)), []
-    for name in (*fields.predictors, fields.target):
+    for name in fields.names:
         if name not in near or set(near[name].dims) != {"member", "lag", *fields.dim}:
             checks.reject("history", {str(key): one.dims for key, one in near.items()}, f"{name} (member, lag, sites)")
         values = checks.real_array(f"history.{name}", near[name].transpose("member", "lag", *fields.dim))
         if values.shape != (members, steps + 1, *fields.shape):
             checks.reject(f"history.{name}.shape", values.shape, repr((members, steps + 1, *fields.shape)))
-        needed = values[:, 1:] if name == fields.target else values
+        needed = values[:, 1:] if name in fields.targets else values
         checks.finite_array(f"history.{name}", checks.decoded(f"history.{name}", near[name], needed), needed.ndim)
         arrays.append(values.reshape(members, steps + 1, fields.sites))
-    return np.stack(arrays[:-1], axis=2), arrays[-1]
+    predictors = len(fields.predictors)
+    return np.stack(arrays[:predictors], axis=2), np.concatenate(arrays[predictors:], axis=2)

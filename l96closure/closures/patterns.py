@@ -11,8 +11,10 @@ together so that a site's is 1. Errors count by the spread that the noise is giv
 makes: where a residual is large it forgets faster than where it is small, and a memory of all the noise alike would be
 too long for what counts. A step is made in space, as circular convolutions with the transforms of a_m,l and
 sqrt(e_m). Where nothing is won by coefficients for each wavenumber, and on large rings, a_l are those of all sites
-together, and the colour alone differs by wavenumber, on large rings by a kernel that is cut off; on other grids the
-sites are independent.
+together, and the colour alone differs by wavenumber, on large rings by a kernel that is cut off. On other grids a_l are
+those of all sites together too, and white noise is correlated among all pairs of sites; or the noise is that of
+:class:`~l96closure.closures.vector_pattern.VectorPattern`, where it foresees held-out times better, as of several
+targets, levels of different memory, and wavevectors of a plane.
 """
 
 from __future__ import annotations
@@ -20,17 +22,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import compress
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 
 from l96closure import checks
 from l96closure.closures.state import State
+from l96closure.closures.vector_pattern import LARGEST_VECTOR, Grid, VectorPattern, fit_vector_pattern
 from l96closure.compiled import cached
 
-__all__ = ["LARGEST_GRID", "LARGEST_RING", "Noise", "Pattern", "fit_pattern"]
+__all__ = ["LARGEST_GRID", "LARGEST_RING", "AnyPattern", "Noise", "Pattern", "fit_pattern"]
 
 F64 = npt.NDArray[np.float64]
 C128 = npt.NDArray[np.complex128]
@@ -55,9 +60,10 @@ class Noise:
     Parameters
     ----------
     order : of the autoregression in time, >= 0; 0 is fresh noise at every step.
-    coloured : whether the noise is correlated in space: by wavenumber on a ring, by the correlations of all pairs of
-        sites on other grids of up to :data:`~l96closure.closures.patterns.LARGEST_GRID` sites. Else the sites are
-        independent.
+    coloured : whether the noise is correlated in space and among targets: by wavenumber on a ring; on other grids by
+        the correlations of all pairs of up to :data:`~l96closure.closures.patterns.LARGEST_GRID` cells, or by vectors
+        of up to :data:`~l96closure.closures.vector_pattern.LARGEST_VECTOR` components for each wavevector. Else, and
+        where cells are more, they are independent.
 
     Raises
     ------
@@ -246,20 +252,24 @@ def _coefficients(reflection: C128) -> tuple[list[C128], F64]:
     return found, innovation
 
 
+AnyPattern = Pattern | VectorPattern
+
+
 def fit_pattern(
     series: Sequence[F64],
     options: Noise,
     alike: tuple[bool, ...],
     shape: tuple[int, ...] | None = None,
     spread: Sequence[F64] | None = None,
-) -> Pattern:
+) -> AnyPattern:
     """Fit the autoregression to series of the noise.
 
     Parameters
     ----------
     series : of each segment (time, K), of variance 1 or nearly so; its mean is taken off.
     options : order and colour.
-    alike : along which axes of the grid it is periodic and all sites are alike; of a ring the only one.
+    alike : along which axes of the grid it is periodic and all sites are alike; of a ring the only one. Targets are an
+        axis of their own, the first.
     shape : of the grid, whose K sites are numbered with the last axis first; None is (K,).
     spread : what the noise is multiplied by at each time and site, in series like those; None is 1 everywhere.
 
@@ -280,11 +290,10 @@ def fit_pattern(
         checks.reject("noise.order", options.order, "at most a tenth of the times of the training data")
     together = _burg(noise, options.order, True, None if spread is None else [*compress(spread, long_enough)])
     ring = alike == (True,)
-    if not options.coloured or sites < (3 if ring else 2) or (not ring and sites > LARGEST_GRID):
+    if not options.coloured or sites < (3 if ring else 2):
         return Pattern(together, np.ones(1), sites)
     if not ring:
-        factor: F64 = np.linalg.cholesky(_correlations(np.concatenate(noise), shape, alike)).astype(np.float64)
-        return Pattern(together, np.ones(1), sites, factor)
+        return _on_grid(noise, together, options, Grid(shape, alike))
     modes = [np.fft.rfft(one, axis=1) for one in noise]
     power = sum((np.abs(one) ** 2).sum(axis=0) for one in modes)
     power = power * np.where(_real(sites), 1.0, 2.0)
@@ -297,6 +306,55 @@ def fit_pattern(
     unexplained = [_coefficients(one)[1][:, -1] for one in (plain, reflection)]
     won = 0.5 * np.log(unexplained[0] / unexplained[1]) @ np.where(_real(sites), 1.0, 2.0) / sites
     return Pattern(reflection if won > _WORTHWHILE else together, share, sites)
+
+
+def _on_grid(noise: Sequence[F64], together: C128, options: Noise, grid: Grid) -> AnyPattern:
+    """Fit noise on a grid that is no ring, or of several targets.
+
+    One memory for all and the correlations of all pairs of cells is what is simplest; vectors, each component of which
+    remembers all others, are taken where they foresee held-out times better.
+    """
+    one_memory = partial(_factored, together=together, grid=grid)
+    scalar = grid.cells <= LARGEST_GRID
+    vector = grid.components <= LARGEST_VECTOR
+    if scalar and vector:
+        cuts = [4 * len(one) // 5 for one in noise]
+        early, late = ([one[part(cut)] for one, cut in zip(noise, cuts, strict=True)] for part in (_before, _after))
+        vectors = fit_vector_pattern(early, options.order, grid)
+        judged = [one for one in late if len(one) > options.order]
+        scalar = not judged or vectors.surprise(judged) > _surprise(one_memory(early), judged) - _WORTHWHILE
+    if scalar:
+        return one_memory(noise)
+    return fit_vector_pattern(noise, options.order, grid) if vector else Pattern(together, np.ones(1), grid.cells)
+
+
+def _before(cut: int) -> slice:
+    return slice(cut)
+
+
+def _after(cut: int) -> slice:
+    return slice(cut, None)
+
+
+def _factored(noise: Sequence[F64], together: C128, grid: Grid) -> Pattern:
+    """Return noise of one memory, as correlated as the cells are."""
+    factor: F64 = np.linalg.cholesky(_correlations(np.concatenate(noise), *grid)).astype(np.float64)
+    return Pattern(together, np.ones(1), grid.cells, factor)
+
+
+def _surprise(pattern: Pattern, series: Sequence[F64]) -> float:
+    """Return the same as :meth:`VectorPattern.surprise` of noise of one memory with a factor."""
+    assert pattern.factor is not None
+    coefficients, innovation = _coefficients(pattern.reflection)
+    total, times, p, variance = 0.0, 0, pattern.order, float(innovation[0, -1])
+    for one in series:
+        error = one[p:] - sum(
+            (a * one[p - lag : len(one) - lag] for lag, a in enumerate(coefficients[-1][0].real, 1)), 0.0
+        )
+        total += float((scipy.linalg.solve_triangular(pattern.factor, error.T, lower=True) ** 2).sum())
+        times += len(error)
+    log_size = float(np.log(np.diag(pattern.factor)).mean()) + 0.5 * math.log(variance)
+    return 0.5 * total / (variance * times * pattern.sites) + log_size
 
 
 def _correlations(noise: F64, shape: tuple[int, ...], alike: tuple[bool, ...]) -> F64:

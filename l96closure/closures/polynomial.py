@@ -40,7 +40,7 @@ class Polynomial(Composed):
         trend: Trend = Trend(degree=4, order=1, ridge=0.0, filtered=False),  # noqa: B008
         dt: float | None = None,
     ) -> Polynomial:
-        """Fit the polynomial by least squares, all sites pooled.
+        """Fit the polynomial by least squares, all sites that pool together.
 
         Parameters
         ----------
@@ -63,10 +63,6 @@ class Polynomial(Composed):
         >>> closure.step(z, closure.init(z, rng=0))[0].shape
         (2, 8)
         """
-        record = read(truth, fields, dt, ordered=fields.lags != ())
-        found = choice.candidates(record, fields, trend)
-        number = choice.simplest(found)
-        record = choice.settled(record, found[number])
-        residual = fitting.without_trend(record, found[number].features, trend)
-        selection = choice.report(record, found, number) if len(found) > 1 else None
-        return cls(**fitting.composed_of(record, residual, None, (), selection))
+        record = read(truth, fields, dt, ordered=fields.lags != (), grouped=True).scaled()
+        record, features, selection = choice.chosen(record, fields, trend)
+        return cls(**fitting.composed(record, features, trend), selection=selection)

@@ -13,9 +13,10 @@ from l96closure import checks
 from l96closure.closures import choice, fitting
 from l96closure.closures.composed import Composed
 from l96closure.closures.patterns import Noise
+from l96closure.closures.residual import Residual
 from l96closure.closures.trend import Trend
 from l96closure.fields import Fields
-from l96closure.training import read
+from l96closure.training import Record, read
 from l96closure.trends import PolynomialTrend, on_unit_interval
 
 __all__ = ["PolynomialAR1"]
@@ -56,7 +57,7 @@ class PolynomialAR1(Composed):
         residual_degree: int = 0,
         dt: float | None = None,
     ) -> PolynomialAR1:
-        """Fit the polynomial, then the residual's variance, then its autocorrelation, all sites pooled.
+        """Fit the polynomial, then the residual's variance, then its autocorrelation, all sites that pool together.
 
         Parameters
         ----------
@@ -75,18 +76,16 @@ class PolynomialAR1(Composed):
             An argument is out of its range, ``truth`` is no usable training data, its time is not uniform, or it looks
             like several runs (:func:`l96closure.series.one_run`).
         """
-        record = read(truth, fields, dt, ordered=True)
-        found = choice.candidates(record, fields, trend)
-        number = choice.simplest(found)
-        record = choice.settled(record, found[number])
-        residual = fitting.without_trend(record, found[number].features, trend, noise.order > 0)
-        selection = choice.report(record, found, number) if len(found) > 1 else None
+        record = read(truth, fields, dt, ordered=True, grouped=True).scaled()
+        record, features, selection = choice.chosen(record, fields, trend)
         names = (record.fields.predictors[0],)
-        x = choice.given(record, residual, names)
-        bounds = float(residual.features.lower[0]), float(residual.features.upper[0])
-        log_variance = _fit_log_variance(np.concatenate(x), np.concatenate(residual.values), residual_degree, bounds)
-        law = fitting.driven(log_variance, x, residual, noise, record)
-        return cls(**fitting.composed_of(record, residual, law, names, selection))
+
+        def gaussian(part: Record, residual: Residual) -> tuple[PolynomialTrend, tuple[str, ...]]:
+            x, left = np.concatenate(choice.given(part, residual, names)), np.concatenate(residual.values)
+            bounds = float(features.lower[0]), float(features.upper[0])
+            return _fit_log_variance(x, left, residual_degree, bounds), names
+
+        return cls(**fitting.composed(record, features, trend, noise, gaussian), selection=selection)
 
 
 def _fit_log_variance(z: F64, residual: F64, degree: int, bounds: tuple[float, float]) -> PolynomialTrend:

@@ -35,6 +35,7 @@ _BLOCKS = 5  # of time, held out in turn
 _SINGULAR = 1e-13  # beside 1, of a correlation matrix whose columns may depend on each other
 _RIDGES = tuple(10.0**power for power in range(-7, 1))  # per row and standardised column
 _HIGHEST = 3  # order of products
+_MOST_PRODUCTS = 2000  # where the order is open
 _STEP = 4  # group of columns that are smooth steps
 _USUAL_HIDDEN = 32
 _CANDIDATES = MOST_HIDDEN  # random steps to choose from
@@ -56,8 +57,11 @@ class Columns(NamedTuple):
     @classmethod
     def of(cls, features: Features, options: Trend) -> Columns:
         """Leave out the powers of own predictors that the polynomials have already."""
-        products, more = [], features.size > features.lower.size
+        products, more, number = [], features.size > features.lower.size, 0
         for power in range(1, (options.order or _HIGHEST) + 1):
+            number += math.comb(features.size + power - 1, power)
+            if options.order is None and power > 1 and number > _MOST_PRODUCTS:
+                break
             rows = combinations_with_replacement(range(features.size), power)
             some = np.array(list(rows), np.intp).reshape(-1, power)
             same = (some == some[:, :1]).all(axis=1) & np.isin(some[:, 0], features.own) & (power <= options.degree)
@@ -161,7 +165,7 @@ def fit_trend(
     options : its form, or a regressor that has not been fitted.
     most_rows : times and sites, beyond which times are drawn.
     """
-    total = sum(len(one) * one.shape[2] for one in series)
+    total = sum(one.size for one in target)
     share = min(1.0, most_rows / total)
     held_out = [_rows(series, target, features, parts, share) for parts in blocks(series, features.longest)]
     if not isinstance(options, Trend):

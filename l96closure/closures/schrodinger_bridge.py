@@ -106,20 +106,25 @@ class SchrodingerBridge(Composed):
         >>> psi.shape
         (3, 8)
         """
-        several: list[Any] = list(fields) if isinstance(fields, (list, tuple)) else [fields]
-        if not several or not all(isinstance(one, Fields) for one in several):
-            checks.reject("fields", fields, "made by Fields, or several of them")
+        several = _several(fields)
         _check_law(law, several[0], trend, noise)
         noise = Noise() if noise is None else noise
         remembers = not isinstance(law, Chain) and noise.order > 0
-        record = read(truth, several[0], dt, ordered=remembers or any(one.lags != () for one in several))
+        ordered = remembers or any(one.lags != () for one in several)
+        record = read(truth, several[0], dt, ordered=ordered, grouped=isinstance(law, Quantiles))
+        record = record.scaled() if isinstance(law, Quantiles) else record
         found = [one for these in several for one in choice.candidates(record, these, trend, len(several) > 1)]
+        kernel = bridge.Kernel(epsilon=law.epsilon) if kernel is None else kernel
 
         def learned(record: Record, number: int, kept: Restart | None) -> SchrodingerBridge:
+            features = found[number].features
             record = choice.settled(record, found[number])
-            residual = fitting.without_trend(record, found[number].features, trend, remembers)
-            fitted, coordinates = fitting.fit_law(record, residual, law, noise, kernel, rng, kept)
-            return cls(**fitting.composed_of(record, residual, fitted, coordinates))
+            if isinstance(law, Quantiles):
+                tabulated = partial(choice.tabulated, options=law, kernel=kernel, rng=rng)
+                return cls(**fitting.composed(record, features, trend, noise, tabulated))
+            residual = fitting.without_trend(record, features, trend, remembers)
+            fitted = fitting.fit_law(record, residual, law, noise, kernel, rng, kept)
+            return cls(**fitting.composed_of(record, residual, fitted))
 
         number, scores = choice.simplest(found), []
         if selection is not None and len(found) > 1:
@@ -128,6 +133,14 @@ class SchrodingerBridge(Composed):
             number = int(np.argmin(scores))
         table = choice.report(record, found, number, scores) if len(found) > 1 else None
         return replace(learned(record, number, restart), selection=table)
+
+
+def _several(fields: Any) -> list[Fields]:
+    """Return fields, one or several, as a list."""
+    several = list(fields) if isinstance(fields, (list, tuple)) else [fields]
+    if not several or not all(isinstance(one, Fields) for one in several):
+        checks.reject("fields", fields, "made by Fields, or several of them")
+    return several
 
 
 def _check_law(law: Law, fields: Fields, trend: Any, noise: Noise | None) -> None:

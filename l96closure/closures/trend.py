@@ -116,8 +116,8 @@ class FittedTrend:
         return self._at(series, times, -1)[0]
 
     def _at(self, values: F64, row: Index, sign: int) -> tuple[F64, Index]:
-        out, outside = np.empty((row.size, values.shape[2])), np.zeros(row.size, np.intp)
         features = self.features
+        out, outside = np.empty((row.size, len(features.neighbour))), np.zeros(row.size, np.intp)
         _evaluate(values, row, sign, features.neighbour, features.lags, features.scale, self.terms, out, outside)
         return out, outside
 
@@ -312,7 +312,7 @@ def _evaluate(
     out: F64, outside: Index,
 ) -> None:  # fmt: skip
     places = np.maximum(np.arange(terms.linear.size) - terms.padding, 0) * _AT_ONCE
-    f, total, K = np.empty(terms.linear.size * _AT_ONCE), np.empty(_AT_ONCE), values.shape[2]
+    f, total, K = np.empty(terms.linear.size * _AT_ONCE), np.empty(_AT_ONCE), neighbour.shape[0]
     for first in range(0, out.size, _AT_ONCE):
         some = min(_AT_ONCE, out.size - first)
         for i in range(some):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,9 @@ import xarray as xr
 from l96closure.bridge import ConditionalQuantiles
 from l96closure.closures import Analog
 from l96closure.closures.composed import Composed
-from l96closure.closures.filtered_trend import AnyTrend, FilteredTrend
-from l96closure.closures.fitted_laws import ChainLaw, DrivenLaw, FittedLaw
-from l96closure.closures.patterns import Pattern
+from l96closure.closures.filtered_trend import AnyTrend, FilteredTrend, GroupedTrend
+from l96closure.closures.fitted_laws import ChainLaw, DrivenLaw, FittedLaw, Grouped
+from l96closure.closures.patterns import AnyPattern, Pattern
 from l96closure.closures.trend import RegressorTrend
 from l96closure.plot.selection import candidate_names
 from l96closure.report import Row, Table
@@ -82,25 +83,29 @@ def _trend(trend: AnyTrend) -> str:
         return f"{_trend(trend.of)}, filtered in space"
     if isinstance(trend, RegressorTrend):
         return type(trend.model).__name__
+    if isinstance(trend, GroupedTrend):
+        return f"{_trend(trend.of[0])}; of {len(trend.of)} groups"
     order = 3 if trend.cubic.size else 2 if trend.quadratic.any() else 1
     hidden = f", {trend.output.size} smooth steps" if trend.output.size else ""
     return f"degree {trend.chebyshev.shape[1] - 1} at the site, products of order {order}{hidden}"
 
 
-def _law(law: FittedLaw, coordinates: tuple[str, ...]) -> str:
+def _law(law: FittedLaw, coordinates: tuple[Any, ...]) -> str:
     if isinstance(law, ChainLaw):
         steps = law.options.steps
         return f"chain, scheme {law.options.scheme}, {steps} step{'s' if steps > 1 else ''}"
-    of = law.of if isinstance(law, DrivenLaw) else None
+    assert isinstance(law, DrivenLaw)
+    of = law.of
     if isinstance(of, ConditionalQuantiles):
         return f"quantiles given {' and '.join(coordinates)}"
+    if isinstance(of, Grouped):
+        return f"{_law(replace(law, of=of.of[0]), coordinates[0])}; of {len(of.of)} groups"
     return f"Gaussian given {coordinates[0]}" if isinstance(of, PolynomialTrend) else "moments given all that is seen"
 
 
-def _noise(pattern: Pattern) -> str:
-    colour = (
-        "correlated in space" if pattern.power.size > 1 or pattern.factor is not None else "independent at every site"
-    )
+def _noise(pattern: AnyPattern) -> str:
+    white = isinstance(pattern, Pattern) and pattern.power.size == 1 and pattern.factor is None
+    colour = "independent at every site" if white else "correlated in space"
     return f"autoregressive of order {pattern.order}, {colour}" if pattern.order else f"fresh at every step, {colour}"
 
 

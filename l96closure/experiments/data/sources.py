@@ -72,7 +72,7 @@ def pair(truth: Path, reference: Path, fields: Fields) -> tuple[xr.Dataset, xr.D
     """
     first, second = (_used(path, fields) for path in (truth, reference))
     known = replace(fields, sample_dim=SAMPLES).of(first)
-    for name, units in zip((*known.predictors, known.target), known.units, strict=True):
+    for name, units in zip(known.names, known.units, strict=True):
         theirs = str(second[name].attrs.get("units", "1"))
         if theirs != units:
             checks.reject(f"{reference}: units of {name}", theirs, f"{units!r}, as in {truth}")
@@ -89,10 +89,10 @@ def _used(path: Path, fields: Fields) -> xr.Dataset:
     """Read what is used of a file."""
     with _opened(path) as source:
         found = {}
-        for name in (*fields.predictors, fields.target):
+        for name in fields.names:
             if name not in source.data_vars:
                 allowed = f"one of {', '.join(sorted(map(str, source.data_vars)))}"
-                where = "fields.targets" if name == fields.target else "fields.predictors"
+                where = "fields.targets" if name in fields.targets else "fields.predictors"
                 checks.reject(f"{where} for {path}", name, allowed)
             found[name] = _values(path, source[name], fields)
         kept: dict[Hashable, Any] = {"time": _time(path, source)}

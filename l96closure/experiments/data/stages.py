@@ -87,7 +87,7 @@ def _as_lorenz(settings: Settings, run: xr.Dataset) -> xr.Dataset:
     (z,), (dim,) = settings.known.predictors, settings.known.dim
     if set(run[z].dims) != {"time", dim}:
         checks.reject(f"{z}.dims of the reference", run[z].dims, f"('time', '{dim}'), one run, for a coarse run")
-    named = run[[z, settings.known.target]].rename({z: "z", settings.known.target: "psi"})
+    named = run[[z, settings.known.targets[0]]].rename({z: "z", settings.known.targets[0]: "psi"})
     return named.drop_vars([name for name in named.coords if name != "time"]).rename({dim: "k"})
 
 
@@ -110,7 +110,7 @@ def _integrate_stage(settings: Settings, folder: RunFolder, restart: Restart) ->
         _log.warning("note: %s", why)
     with chosen_scheme():
         run = integrate(settings.model, closure, states[starts], steps=steps, save_every=min(every, steps), **how)
-    for ours, theirs in (("z", settings.known.predictors[0]), ("psi", settings.known.target), ("time", "time")):
+    for ours, theirs in (("z", settings.known.predictors[0]), ("psi", settings.known.targets[0]), ("time", "time")):
         run[ours].attrs.update(truth[theirs].attrs)
     return {"coarse": run}
 
