@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from l96closure.closures import Closure
 from l96closure.closures import state as states
 from l96closure.compiled_loop import CompiledLoop
 from l96closure.histories import starts_from
+from l96closure.layout import Layout
 from l96closure.loop import Records
 from l96closure.pairing import SchemeWarning, Tendency, mismatch, scheme_of, step_of, tendency_of
 from l96closure.restart import Restart
@@ -39,8 +41,8 @@ class BlowUpError(FloatingPointError):
 
     Parameters
     ----------
-    last : Dataset with z and psi (member, k) of the step that led to it, and the attributes member (its number) and
-        step, of the first state that is not finite; an attribute of the error.
+    last : Dataset with z and psi (member, k), or predictors and targets, of the step that led to it, and the attributes
+        member (its number) and step, of the first state that is not finite; an attribute of the error.
     run : Dataset of :func:`integrate` with all records before that; an attribute of the error.
     """
 
@@ -59,13 +61,17 @@ class BlowUpError(FloatingPointError):
     def good(self) -> xr.Dataset:
         """The part of ``run`` before it ran away.
 
-        That is before the largest slow variable was more than ten times what it usually is, the median over the
+        That is before the largest of a slow variable was more than ten times what it usually is, the median over the
         records.
         """
         if self.run.sizes["time"] == 0:
             return self.run
-        largest = np.abs(self.run["z"].to_numpy()).max(axis=(0, 2))
-        wild = largest > 10.0 * np.median(largest)
+        wild = np.zeros(self.run.sizes["time"], bool)
+        for name, variable in self.run.data_vars.items():
+            if "time" not in variable.dims or name == "psi":
+                continue
+            largest = np.abs(variable.transpose("time", ...).to_numpy()).reshape(wild.size, -1).max(axis=1)
+            wild |= largest > 10.0 * np.median(largest)
         return self.run.isel(time=slice(int(wild.argmax()) if wild.any() else None))
 
 
@@ -93,9 +99,11 @@ def integrate(
     model : a system, an object with ``resolved_tendency``, or any function z (member, K) -> dz/dt (member, K), which
         :func:`check_tendency` tries. Where it is the two-scale model or a function compiled by ``numba.njit``, and the
         closure is one of ours that has tables, the whole loop is compiled: of the same bits, and many times faster.
-    closure : obeys :class:`l96closure.closures.Closure`.
-    z0 : initial slow variables (member, K); or, where more is known of their past, what :func:`l96closure.history`
-        returns: the closure then starts from it, else from a past that it draws.
+    closure : obeys :class:`l96closure.closures.Closure`. Where it has several predictors or targets, the state is the P
+        predictors (member, P, K), and so is the model's tendency; target i is the subgrid tendency of predictor i, and
+        predictors without one are moved by the model alone.
+    z0 : initial slow variables (member, K), or (member, P, K); or, where more is known of their past, what
+        :func:`l96closure.history` returns: the closure then starts from it, else from a past that it draws.
     steps : number of coarse steps, >= 1.
     rng : seed or generator, which give the key of the closure's noise.
     dt : coarse step in model time units, > 0; None is the step that the closure was fitted for.
@@ -108,10 +116,11 @@ def integrate(
 
     Returns
     -------
-    Dataset with z and psi of dims (member, time, k): the state at step 0, save_every, ... < steps, and the subgrid
-    tendency it was advanced with; the coordinate ``member`` is the numbers of the members. Of our closures,
-    ``features_outside`` (member) is how many of the values that all sites see lay outside of the range of the training
-    data, a mean over the steps. Memory holds the saved steps alone.
+    Dataset with z and psi of dims (member, time, k), or with several predictors and targets of dims (member, time,
+    *dim): the state at step 0, save_every, ... < steps, and the subgrid tendency it was advanced with; the coordinate
+    ``member`` is the numbers of the members. Of our closures, ``features_outside`` (member) is how many of the values
+    that all sites see lay outside of the range of the training data, a mean over the steps. Memory holds the saved
+    steps alone.
 
     Raises
     ------
@@ -136,7 +145,8 @@ def integrate(
     >>> dict(run.sizes), run.attrs["dt"], run.attrs["scheme"]
     ({'member': 3, 'time': 100, 'k': 8}, 0.005, 'rk4')
     """
-    z, past = starts_from(z0)
+    z, past = starts_from(z0, Layout.of(closure))
+    layout = Layout.of(closure, z.shape[-1])
     steps, save_every = checks.integer("steps", steps, 1), checks.integer("save_every", save_every, 1)
     tendency, dt = tendency_of(model), step_of(closure, dt)
     scheme = scheme_of(closure) if scheme is None else checks.one_of("scheme", scheme, SCHEMES)
@@ -145,8 +155,8 @@ def integrate(
     numbers = states.member_numbers(member, len(z)).astype(np.int64)
     check_tendency(tendency, z)
     state = first_state(closure, z.copy(), checks.generator("rng", rng), member, past)
-    compiled = CompiledLoop.of(tendency, closure, scheme, dt, z.shape[1])
-    run = _Run(tendency, closure, scheme, dt, steps, save_every, numbers, (z, state), compiled)
+    compiled = CompiledLoop.of(tendency, closure, scheme, dt, z.shape[1]) if z.ndim == 2 else None
+    run = _Run(tendency, closure, scheme, dt, steps, save_every, numbers, (z, state), layout, compiled)
     depends = ("coarse model", model, closure, z, steps, dt, scheme, save_every, state)
     loop.run(run, restart and restart.of(*depends))
     return run.dataset(steps)
@@ -167,6 +177,7 @@ class _Run:
     save_every: int
     numbers: npt.NDArray[np.int64]
     start: tuple[F64, Any]
+    layout: Layout
     compiled: CompiledLoop | None
 
     def __post_init__(self) -> None:
@@ -175,10 +186,13 @@ class _Run:
         self.label = f"coarse model ({self.scheme})"
         self._tried = False
         self._outside: npt.NDArray[np.int64] | None = None
-        members, K = self.start[0].shape
-        self._z, self._psi = np.empty((2, members, (self.steps - 1) // self.save_every + 1, K))
-        dims = ("time", "member", "k")
-        self.records = Records(z=(dims, self._z.swapaxes(0, 1)), psi=(dims, self._psi.swapaxes(0, 1)))
+        records = (self.steps - 1) // self.save_every + 1
+        shapes = self.layout.state, self.layout.psi
+        self._z, self._psi = (np.empty((members, records, *shape)) for shape in shapes)
+        self.records = Records(
+            z=(_dims("time", "member", of=shapes[0]), self._z.swapaxes(0, 1)),
+            psi=(_dims("time", "member", of=shapes[1], several="q"), self._psi.swapaxes(0, 1)),
+        )
 
     def begin(self) -> tuple[F64, Any]:
         """Return the initial state."""
@@ -207,8 +221,9 @@ class _Run:
         """Make a step in Python."""
         z, state = now
         with np.errstate(over="ignore", invalid="ignore"):  # a blow-up ends in the error below, not in warnings
-            psi, state = self.closure.step(z, state) if self._tried else take_step(self.closure, z, state)
-            following = SCHEMES[self.scheme](self.tendency, z, psi, self.dt)
+            take = self.closure.step if self._tried else partial(take_step, self.closure, shape=self.layout.psi)
+            psi, state = take(z, state)
+            following = SCHEMES[self.scheme](self.tendency, z, self.layout.added(psi), self.dt)
         self._tried, self._outside = True, getattr(state, "outside", None)
         self.records.count = -(-step // self.save_every)
         if step % self.save_every == 0:
@@ -220,7 +235,7 @@ class _Run:
     def kept(self, now: tuple[F64, Any]) -> xr.Dataset:
         """Return both parts of the state."""
         z, state = now
-        return xr.Dataset({"z_now": (("member", "k"), z), **states.variables(state)})
+        return xr.Dataset({"z_now": (_dims("member", of=self.layout.state), z), **states.variables(state)})
 
     def restored(self, part: xr.Dataset, step: int) -> tuple[F64, Any]:
         """Return the state that :meth:`kept` has returned."""
@@ -230,24 +245,29 @@ class _Run:
 
     def dataset(self, steps: int) -> xr.Dataset:
         """Return the records, those of the first ``steps`` steps, as :func:`integrate` does."""
-        dims, n = ("member", "time", "k"), self.records.count
+        n = self.records.count
         counted: dict[str, Any] = (
             {} if self._outside is None else {"features_outside": ("member", self._outside / steps)}
         )
         return xr.Dataset(
-            {"z": (dims, self._z[:, :n]), "psi": (dims, self._psi[:, :n]), **counted},
+            {**self.layout.variables(self._z[:, :n], self._psi[:, :n], "member", "time"), **counted},
             coords={
                 "member": self.numbers,
                 "time": np.arange(n) * (self.save_every * self.dt),
-                "k": np.arange(self._z.shape[2]),
+                **self.layout.coordinates,
             },
             attrs={"scheme": self.scheme, "dt": self.dt, "steps": steps, "save_every": self.save_every},
         )
 
     def _blow_up(self, z: F64, psi: F64, following: F64, step: int) -> BlowUpError:
         wild = int(self.numbers[np.argwhere(~np.isfinite(following))[0, 0]])
-        last = xr.Dataset({"z": (("member", "k"), z), "psi": (("member", "k"), psi)}, {"member": self.numbers})
+        last = xr.Dataset(self.layout.variables(z, psi, "member"), {"member": self.numbers})
         return BlowUpError(last.assign_attrs(member=wild, step=step), self.dataset(step))
+
+
+def _dims(*before: str, of: tuple[int, ...], several: str = "p") -> tuple[str, ...]:
+    """Name the axes of plain arrays of a shape ``of`` for each of what is ``before``, as restart files have them."""
+    return (*before, *((several,) if len(of) > 1 else ()), "k")
 
 
 def check_tendency(tendency: Tendency, z: F64) -> None:
@@ -255,7 +275,7 @@ def check_tendency(tendency: Tendency, z: F64) -> None:
 
     Parameters
     ----------
-    tendency : resolved tendency, z (member, K) -> dz/dt (member, K).
+    tendency : resolved tendency, z (member, ...) -> dz/dt (member, ...).
     z : slow variables to try it with.
 
     Raises
@@ -311,14 +331,15 @@ def first_state(
     return closure.init(z, rng, member=member, **known)
 
 
-def take_step(closure: Closure, z: F64, state: Any) -> tuple[F64, Any]:
+def take_step(closure: Closure, z: F64, state: Any, shape: tuple[int, ...] | None = None) -> tuple[F64, Any]:
     """Take the first step of a closure in a run: what ``closure.step`` gives, checked.
 
     Parameters
     ----------
     closure : obeys :class:`l96closure.closures.Closure`.
-    z : slow variables (member, K).
+    z : slow variables (member, K), or (member, P, K).
     state : from the closure's ``init``.
+    shape : of a member's psi; None is that of its z.
 
     Returns
     -------
@@ -327,11 +348,11 @@ def take_step(closure: Closure, z: F64, state: Any) -> tuple[F64, Any]:
     Raises
     ------
     ValueError
-        psi is no array of numbers of the shape of z, or the step writes into ``z`` or ``state``.
+        psi is no array of numbers of that shape, or the step writes into ``z`` or ``state``.
     """
     before, state_before = z.copy(), deepcopy(state)
     psi, following = closure.step(z, state)
-    _field("psi of the closure", psi, z)
+    _field("psi of the closure", psi, z if shape is None else np.empty((len(z), *shape)))
     _unchanged("z", z, before, "closure.step(z, state)")
     for name, part in states.parts(state).items():
         _unchanged(name, part, states.parts(state_before)[name], "closure.step(z, state)")
@@ -348,5 +369,5 @@ def _field(name: str, values: npt.ArrayLike, z: F64) -> F64:
     """Return ``values`` as an array; raise ``ValueError`` unless they are numbers, one for each of z."""
     array = checks.real_array(name, values)
     if array.shape != z.shape:
-        checks.reject(f"{name}.shape", array.shape, f"that of z, {z.shape}")
+        checks.reject(f"{name}.shape", array.shape, f"{z.shape}, as z asks for")
     return array

@@ -21,6 +21,7 @@ Index = npt.NDArray[np.intp]
 
 _ROUNDING = 4 * float(np.finfo(np.float32).eps)  # of coordinates that went through single precision
 _AUTO = "auto"
+_BEFORE = " before"  # after the name of a target of the step before
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,9 @@ class Fields:
         ``neighbourhoods``.
     lags : times before now at which the predictors are seen too, > 0 in the unit of the data's time (seconds where
         times are dates); () sees the present alone. None is chosen on held-out data.
+    previous : whether the targets of the step before are seen too, as further predictors. Without them the noise is
+        taken for independent of the predictors; where these follow what psi was, as damped variables that psi drives
+        do, that counts its past twice, and the coarse model varies too much. Of Lorenz-96 it is nearly independent.
     pool : dimensions along which the sites learn together; ``auto`` is those that are periodic, and those of
         ``neighbourhoods``. Where a neighbourhood is cut by an edge of such a dimension, the law of the residual is
         learned with sites at the same distances from the same edges alone. () is each site for itself. Along other
@@ -79,6 +83,7 @@ class Fields:
     periodic: bool | Sequence[bool] = True
     radius: int | None = None
     lags: Sequence[float] | None = None
+    previous: bool = False
     pool: str | Sequence[str] = "auto"
     neighbourhoods: Sequence[Iterable[int]] | None = None
     conserve: bool | None = None
@@ -100,6 +105,7 @@ class Fields:
         if not isinstance(pool, (list, tuple)) or (pool != (_AUTO,) and not set(pool) <= set(self.dim)):
             checks.reject("pool", self.pool, f"{_AUTO!r}, or some of the dimensions {', '.join(self.dim)}, or ()")
         object.__setattr__(self, "pool", _AUTO if pool == (_AUTO,) else tuple(pool))
+        checks.boolean("previous", self.previous)
         if self.conserve is not None:
             checks.boolean("conserve", self.conserve)
 
@@ -138,6 +144,11 @@ class Fields:
     def names(self) -> tuple[str, ...]:
         """Names of the predictors, and then of the targets."""
         return (*self.predictors, *self.targets)
+
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """Names of all that a site sees: the predictors, and perhaps the targets of the step before."""
+        return (*self.predictors, *(f"{name}{_BEFORE}" for name in self.targets if self.previous))
 
     @property
     def ring(self) -> bool:

@@ -15,6 +15,7 @@ from l96closure import checks, progress
 from l96closure.closures import Closure
 from l96closure.coarse import integrate
 from l96closure.histories import of_states
+from l96closure.layout import Layout
 from l96closure.pairing import scheme_of, step_of
 from l96closure.restart import Restart
 from l96closure.series import one_run, time_step
@@ -133,7 +134,7 @@ def _past(
     if not needed or every < 1 or not math.isclose(every * interval, dt, rel_tol=1e-6) or first[0] < needed * every:
         return None
     backwards = truth[first[:, None] - every * np.arange(needed + 1)]
-    return of_states(model, backwards, dt, scheme_of(closure))
+    return of_states(model, backwards, dt, scheme_of(closure), Layout(None, truth.shape[1]))
 
 
 def _checked_leads(leads: npt.ArrayLike | None, dt: float, interval: float) -> tuple[F64, int, int]:

@@ -9,6 +9,8 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks
+from l96closure.fields import Fields
+from l96closure.layout import Layout
 from l96closure.pairing import tendency_of
 from l96closure.schemes import SCHEMES, held
 from l96closure.series import time_step
@@ -19,7 +21,9 @@ __all__ = ["history", "of_states", "replay", "starts_from"]
 F64 = npt.NDArray[np.float64]
 
 
-def history(model: Any, record: xr.Dataset, dt: float | None = None, scheme: str = "rk4") -> xr.Dataset:
+def history(
+    model: Any, record: xr.Dataset, dt: float | None = None, scheme: str = "rk4", fields: Fields | None = None
+) -> xr.Dataset:
     """Return what a record tells of the past of its last state, for a closure to start from.
 
     The subgrid tendency of a past step is the one that, held over the step, takes the coarse model from the state
@@ -32,12 +36,13 @@ def history(model: Any, record: xr.Dataset, dt: float | None = None, scheme: str
     record : Dataset with z of dims (time, k) or (member, time, k), whose last time is now.
     dt : step of the closure, a multiple of the record's; None is that of the record.
     scheme : of the coarse model, ``rk4`` or ``euler``.
+    fields : of a closure with several predictors or targets (``closure.fields``), for which the record has those.
 
     Returns
     -------
-    Dataset with z and psi of dims (member, lag, k). The coordinate ``lag`` counts time backwards from 0, now, where psi
-    is not known yet (NaN). :func:`l96closure.integrate` takes it in the place of the initial state, and a closure's
-    ``init`` as ``history=``.
+    Dataset with z and psi, or predictors and targets, of dims (member, lag, *dim). The coordinate ``lag`` counts time
+    backwards from 0, now, where psi is not known yet (NaN). :func:`l96closure.integrate` takes it in the place of the
+    initial state, and a closure's ``init`` as ``history=``.
 
     Raises
     ------
@@ -57,21 +62,23 @@ def history(model: Any, record: xr.Dataset, dt: float | None = None, scheme: str
     checks.one_of("scheme", scheme, SCHEMES)
     interval = time_step("record", record)
     every = 1 if dt is None else checks.multiple("dt", dt, "the record's time step", interval)
-    several = "member" in record["z"].dims if "z" in record else False
-    z = checks.variable("record", record, "z", ("member", "time", "k") if several else ("time", "k"))
+    known = Layout(fields, 0)
+    several = "member" in record.dims
+    z = known.states("record", record, *(("member", "time") if several else ("time",)))
     backwards = (z if several else z[None])[:, ::-1][:, ::every]
-    return of_states(model, backwards, interval if dt is None else float(dt), scheme)
+    return of_states(model, backwards, interval if dt is None else float(dt), scheme, Layout(fields, z.shape[-1]))
 
 
-def of_states(model: Any, backwards: F64, dt: float, scheme: str) -> xr.Dataset:
+def of_states(model: Any, backwards: F64, dt: float, scheme: str, layout: Layout) -> xr.Dataset:
     """Return the same as :func:`history` of plain arrays, for many starts at once.
 
     Parameters
     ----------
     model : as for :func:`history`.
-    backwards : states (member, lag, K) that go back from now in steps of ``dt``.
+    backwards : states (member, lag, ...) that go back from now in steps of ``dt``.
     dt : step of the closure, > 0.
     scheme : of the coarse model, ``rk4`` or ``euler``.
+    layout : of the states.
 
     Returns
     -------
@@ -82,29 +89,33 @@ def of_states(model: Any, backwards: F64, dt: float, scheme: str) -> xr.Dataset:
     FloatingPointError
         No psi takes the coarse model from one state to the next: the step is too long for the scheme.
     """
-    members, lags, K = backwards.shape
+    members, lags, *core = backwards.shape
     psi = np.full(backwards.shape, np.nan)
     if lags > 1:
-        before, after = (np.ascontiguousarray(part).reshape(-1, K) for part in (backwards[:, 1:], backwards[:, :-1]))
-        psi[:, 1:] = held(tendency_of(model), before, after, dt, scheme).reshape(members, lags - 1, K)
-    dims = ("member", "lag", "k")
+        before, after = (
+            np.ascontiguousarray(part).reshape(-1, *core) for part in (backwards[:, 1:], backwards[:, :-1])
+        )
+        psi[:, 1:] = held(tendency_of(model), before, after, dt, scheme).reshape(members, lags - 1, *core)
+    if layout.fields is not None:
+        psi = psi[:, :, : len(layout.fields.targets)]
     return xr.Dataset(
-        {"z": (dims, backwards), "psi": (dims, psi)},
-        coords={"member": np.arange(members), "lag": np.arange(lags) * dt, "k": np.arange(K)},
+        layout.variables(backwards, psi, "member", "lag"),
+        coords={"member": np.arange(members), "lag": np.arange(lags) * dt, **layout.coordinates},
         attrs={"dt": dt, "scheme": scheme},
     )
 
 
-def starts_from(z0: npt.ArrayLike | xr.Dataset) -> tuple[F64, xr.Dataset | None]:
+def starts_from(z0: npt.ArrayLike | xr.Dataset, layout: Layout) -> tuple[F64, xr.Dataset | None]:
     """Take initial states apart from what is known of their past.
 
     Parameters
     ----------
-    z0 : initial states (member, K), or their past as :func:`history` returns it.
+    z0 : initial states (member, ...), or their past as :func:`history` returns it.
+    layout : of the coarse run.
 
     Returns
     -------
-    A copy of the initial states (member, K), and ``z0`` where it is a past, else None.
+    A copy of the initial states (member, ...), and ``z0`` where it is a past, else None.
 
     Raises
     ------
@@ -112,12 +123,14 @@ def starts_from(z0: npt.ArrayLike | xr.Dataset) -> tuple[F64, xr.Dataset | None]
         ``z0`` is neither, or not finite.
     """
     if not isinstance(z0, xr.Dataset):
-        return checks.finite_array("z0", z0, 2).copy(), None
-    z = checks.variable("z0", z0, "z", ("member", "lag", "k"))
-    return z[:, 0].copy(), z0
+        z = checks.finite_array("z0", z0, 2 if layout.fields is None else 3).copy()
+        if layout.fields is not None and z.shape[1:] != layout.state:
+            checks.reject("z0.shape", z.shape, f"(member, {', '.join(map(str, layout.state))})")
+        return z, None
+    return layout.states("z0", z0, "member", "lag")[:, 0].copy(), z0
 
 
-def replay(model: Any, record: xr.Dataset, scheme: str | None = None) -> xr.Dataset:
+def replay(model: Any, record: xr.Dataset, scheme: str | None = None, fields: Fields | None = None) -> xr.Dataset:
     """Run the coarse model with the recorded psi in a closure's place, beside the record.
 
     Where the coarse run leaves the record at once, psi is not what the coarse model needs: no closure learned from it
@@ -128,11 +141,13 @@ def replay(model: Any, record: xr.Dataset, scheme: str | None = None) -> xr.Data
     model : a system, or any function z -> dz/dt, see :func:`l96closure.integrate`.
     record : Dataset with z and psi of dims (time, k), at the steps of the coarse model.
     scheme : ``rk4`` or ``euler``; None is the one that fits the record's definition of psi.
+    fields : which variables of the record are predictors and targets in the place of z and psi, and their grid.
 
     Returns
     -------
     Dataset with z (the replayed run) and ``recorded`` of dims (time, k), and their root mean square difference in
-    standard deviations of the record, ``error`` (time).
+    standard deviations of the record, ``error`` (time). With ``fields`` each predictor, replayed, and
+    ``<name>_recorded``; the error is that of all of them.
 
     Raises
     ------
@@ -147,15 +162,18 @@ def replay(model: Any, record: xr.Dataset, scheme: str | None = None) -> xr.Data
     True
     """
     dt = time_step("record", record)
-    z, psi = (checks.variable("record", record, name, ("time", "k")) for name in ("z", "psi"))
+    layout = Layout(None if fields is None else fields.of(record), record.sizes.get("k", 0))
+    z, psi = layout.states("record", record, "time"), layout.added(layout.tendencies("record", record, "time"))
     scheme = FITTING_SCHEME.get(definition_of(record) or "", "rk4") if scheme is None else scheme
     checks.one_of("scheme", scheme, SCHEMES)
     advance, tendency = SCHEMES[scheme], tendency_of(model)
     replayed = z.copy()
     for n in range(len(z) - 1):
         replayed[n + 1] = advance(tendency, replayed[n : n + 1], psi[n : n + 1], dt)[0]
-    error = np.sqrt(((replayed - z) ** 2).mean(axis=1)) / z.std()
-    dims = ("time", "k")
-    return xr.Dataset(
-        {"z": (dims, replayed), "recorded": (dims, z), "error": ("time", error)}, {"time": record["time"]}
-    )
+    squares = ((replayed - z) ** 2).mean(axis=-1) / z.std(axis=(0, -1)) ** 2
+    error = np.sqrt(squares.reshape(len(z), -1).mean(axis=1))
+    names = ("z",) if fields is None else fields.predictors
+    both = layout.variables(replayed, psi, "time"), layout.variables(z, psi, "time")
+    found = {name: both[0][name] for name in names}
+    found |= {"recorded" if fields is None else f"{name}_recorded": both[1][name] for name in names}
+    return xr.Dataset({**found, "error": ("time", error)}, {"time": record["time"]})

@@ -68,7 +68,7 @@ def held(tendency: Tendency, z: F64, following: F64, dt: float, scheme: str = "r
     Parameters
     ----------
     tendency : resolved tendency G, (..., K) -> (..., K).
-    z, following : states a step apart (..., K).
+    z, following : states a step apart (n, ..., K).
     dt : the step.
     scheme : ``rk4`` or ``euler``.
 
@@ -90,8 +90,7 @@ def held(tendency: Tendency, z: F64, following: F64, dt: float, scheme: str = "r
     >>> held(np.negative, np.ones(3), np.ones(3), dt=0.1).round(12)
     array([1., 1., 1.])
     """
-    size = z.shape[-1]
-    states, ends = z.reshape(-1, size), following.reshape(-1, size)
+    states, ends = np.atleast_2d(z), np.atleast_2d(following)
     psi = np.empty_like(ends)
     for first in range(0, len(states), _AT_ONCE):
         some = slice(first, first + _AT_ONCE)

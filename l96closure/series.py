@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, NoReturn
 
 import numpy as np
@@ -11,7 +12,7 @@ import xarray as xr
 
 from l96closure import checks
 
-__all__ = ["autocorrelation", "dated", "lagged_products", "no_joint", "one_run", "time_step"]
+__all__ = ["autocorrelation", "dated", "lagged_products", "no_joint", "one_run", "stretches", "time_step"]
 
 F64 = npt.NDArray[np.float64]
 
@@ -32,6 +33,7 @@ _REVIVED, _FALLEN = 0.75, 0.4  # least autocorrelation of stacked columns at the
 # sites), of one run that revives 0.28 (cycles, near a whole number of steps) and more.
 _BETWEEN = 0.25
 _FEWEST_CYCLES = 10
+_MOST_GAPS = 0.1  # of all steps
 
 
 def time_step(name: str, dataset: xr.Dataset) -> float:
@@ -75,6 +77,31 @@ def time_step(name: str, dataset: xr.Dataset) -> float:
         if _uniform(time, step, spacing):
             return _shortest(step, 2 * spacing / (len(time) - 1))
     _name_the_break(f"{name}['time']", shown, time, spacing)
+
+
+def stretches(dataset: xr.Dataset) -> list[slice]:
+    """Cut the times of a Dataset at gaps: where there are a few steps longer than all others.
+
+    Parameters
+    ----------
+    dataset : perhaps has the coordinate ``time``.
+
+    Returns
+    -------
+    The times between gaps; one slice where there are no gaps, no times, or others than such as step on uniformly.
+    """
+    whole = [slice(0, dataset.sizes.get("time"))]
+    if "time" not in dataset.coords or dataset["time"].ndim != 1 or dataset["time"].size < _FEWEST_TIMES:
+        return whole
+    values = dataset["time"].values
+    if values.dtype.kind not in "iufMmO" or len(getattr(dataset.indexes.get("time"), "names", [None])) > 1:
+        return whole
+    increments = np.diff(_elapsed("truth", values).astype(np.float64))
+    longer = increments > 1.5 * np.median(increments)
+    if not longer.any() or longer.mean() > _MOST_GAPS or not (increments > 0.0).all():
+        return whole
+    ends = [0, *(1 + np.flatnonzero(longer)).tolist(), values.size]
+    return [slice(first, last) for first, last in pairwise(ends)]
 
 
 _UNSTACKED = "the times of one run: unstack them, and give the columns as sites (`dim`) or one of them alone"

@@ -13,7 +13,7 @@ import xarray as xr
 
 from l96closure import checks
 from l96closure.fields import Fields
-from l96closure.series import no_joint, time_step
+from l96closure.series import no_joint, stretches, time_step
 from l96closure.subgrid import HELD, definition_of
 
 __all__ = ["Group", "Record", "Scaling", "Steps", "read", "steps_of"]
@@ -118,7 +118,7 @@ class Record:
     Attributes
     ----------
     fields : names, units and grid.
-    series : predictors of each segment (time, P, K).
+    series : predictors of each segment (time, P, K), with the targets of the step before after them, if they are seen.
     target : of each segment (time, K), or (time, Q, K) of several targets.
     steps : time between two values, and the definition of psi.
     group : the target and the sites that ``target`` (time, sites) is of; None is all of them.
@@ -138,8 +138,8 @@ class Record:
 
     @property
     def predictors(self) -> int:
-        """Number of predictors, P."""
-        return len(self.fields.predictors)
+        """Number of all that a site sees, P."""
+        return len(self.fields.seen)
 
     @property
     def groups(self) -> list[Group]:
@@ -147,6 +147,17 @@ class Record:
         labels = self.fields.groups
         sites = [np.flatnonzero(labels == label) for label in range(int(labels.max()) + 1)]
         return [Group(q, one, q * labels.size + one) for q in range(len(self.fields.targets)) for one in sites]
+
+    def with_previous(self) -> Record:
+        """Return the record with the targets of the step before among the predictors, where these are seen."""
+        if not self.fields.previous:
+            return self
+        series, target = [], []
+        for one, of in zip(self.series, self.target, strict=True):
+            before = of.reshape(len(of), -1, one.shape[2])[:-1]
+            series.append(np.concatenate([one[1:], before], axis=1))
+            target.append(of[1:])
+        return replace(self, series=series, target=target)
 
     def scaled(self) -> Record:
         """Return the record with a scale for each group of sites, if there are several."""
@@ -198,6 +209,7 @@ class Record:
         predictors = series[longest][end:]
         if self.scaling is not None:
             predictors = predictors * self.scaling.spread + self.scaling.centre
+        predictors = predictors[:, : len(self.fields.predictors)]
         targets = target[longest][end:].reshape(len(predictors), -1, self.fields.sites)
         late = {
             name: (("time", *self.fields.dim), values.reshape(-1, *self.fields.shape))
@@ -228,6 +240,7 @@ def read(
     ----------
     truth : Dataset with predictors and targets of dims time and ``fields.dim``, as a system's ``simulate`` gives it,
         perhaps with ``fields.sample_dim``; of any order. A predictor that lacks some of them is the same along them.
+        Memory ends at gaps of its times.
     fields : which variables are what.
     dt : step of the closure in the unit of ``truth``'s time; None is the interval of ``truth``.
     ordered : the closure remembers: the times have to be uniform, of one run in each segment, and divide ``dt``.
@@ -244,7 +257,10 @@ def read(
     fields = fields.of(truth)
     if not grouped and len(fields.targets) > 1:
         checks.reject("targets", fields.targets, "one name for this closure and law")
-    steps = steps_of(truth, dt, ordered)
+    if not grouped and fields.previous:
+        checks.reject("previous", fields.previous, "False for this closure and law")
+    ordered = ordered or fields.previous
+    steps, parts = steps_of(truth, dt, ordered), stretches(truth) if ordered else [slice(None)]
     like = truth[fields.targets[0]]
     samples = [name for name in fields.sample_dim if name in like.dims]
     labels = fields.groups if grouped else np.zeros(fields.sites, np.intp)
@@ -252,12 +268,9 @@ def read(
     for name in fields.names:
         variable = truth[name].broadcast_like(like).transpose(*samples, "time", *fields.dim)
         label = f"truth.{name}"
-        if samples:
-            flat = variable.stack(segment_of_data=samples) if len(samples) > 1 else variable
-            along = "segment_of_data" if len(samples) > 1 else samples[0]
-            values = [_read(label, flat.isel({along: i}), steps.every) for i in range(flat.sizes[along])]
-        else:
-            values = [_read(label, variable, steps.every)]
+        flat = variable.stack(segment_of_data=samples) if samples else variable.expand_dims("segment_of_data")
+        runs = [flat.isel(segment_of_data=number) for number in range(flat.sizes["segment_of_data"])]
+        values = [_read(label, run.isel(time=part), steps.every) for run in runs for part in parts]
         together = np.concatenate(values)
         if np.ptp(together) == 0.0:
             checks.reject(label, float(together.flat[0]), "an array of at least two distinct values")
@@ -265,7 +278,7 @@ def read(
             _check_sites(label, together[:, labels == number])
         arrays.append(values)
     P = len(fields.predictors)
-    series = [np.stack(parts, axis=1) for parts in zip(*arrays[:P], strict=True)]
+    series = [np.stack(one, axis=1) for one in zip(*arrays[:P], strict=True)]
     target = arrays[P] if len(fields.targets) == 1 else [np.stack(p, axis=1) for p in zip(*arrays[P:], strict=True)]
     if fields.conserve is None:
         fields = replace(fields, conserve=all(_conserved(one) for of in arrays[P:] for one in of))
@@ -314,7 +327,8 @@ def _multiple(truth: xr.Dataset, dt: float | None) -> tuple[int, float | None]:
     """Return how many intervals of ``truth`` make a step of the closure, and that step."""
     if dt is None and "time" not in truth.coords:
         return 1, None
-    interval = time_step("truth", truth)
+    longest = max(stretches(truth), key=lambda part: part.stop - part.start)
+    interval = time_step("truth", truth.isel(time=longest))
     if dt is None:
         return 1, interval
     every = round(dt / interval)

@@ -72,31 +72,80 @@ def around_the_ring(taps: F64, values: F64) -> F64:
 
 
 def step(tables: Tables, z: F64, kept: Kept, source: Noise) -> tuple[F64, Kept]:
-    """Return psi (member, K) for z (member, P, K), and what to keep."""
+    """Return psi (member, K) for z (member, P, K), or (member, Q, K) of several targets, and what to keep."""
     if not tables:
         return np.zeros_like(z[:, 0]), kept
-    psi, outside = np.zeros_like(z[:, 0]), 0
-    if "linear" in tables:
-        f, outside = features(tables, z, kept.history)
-        psi = trend(tables, f)
-    memory = kept.memory
-    if "noise_fresh" in tables:
-        white = source.normals(0, z.shape[-1]) @ tables.get("noise_factor", np.eye(z.shape[-1])).T
-        xi = around_the_ring(tables["noise_fresh"], white)
-        for lag, taps in enumerate(tables["noise_earlier"]):
-            xi = xi + around_the_ring(taps, memory[:, lag])
-        if memory.size:
-            memory = np.concatenate([xi[:, None], memory[:, :-1]], axis=1)
-        given = [psi if one < 0 else z[:, one] for one in tables["coordinates"]]
-        psi = psi + (quantiles(tables, *given, xi=xi) if "quantile" in tables else spread(tables, *given) * xi)
+    K, history = z.shape[-1], kept.history
+    if "scaling_spread" in tables:
+        z = (z - tables["scaling_centre"]) / tables["scaling_spread"]
+    groups = [of_group(tables, g) for g in range(sum(name.endswith("_cells") for name in tables))]
+    groups = groups or [tables | {"cells": np.arange(K)}]
+    psi, outside = np.zeros((len(z), sum(group["cells"].size for group in groups))), 0
+    xi, memory = noise_of(tables, kept.memory, source, psi.shape[1])
+    for group in groups:
+        cells = group["cells"]
+        now, mean = z[..., cells % K], psi[:, cells]
+        if "linear" in group:
+            f, beyond = features(group, z, history)
+            mean, outside = trend(group, f), outside + beyond
+        if "coordinates" in group:
+            given = [mean if one < 0 else now[:, one] for one in group["coordinates"]]
+            own = xi[:, cells]
+            mean = mean + (quantiles(group, *given, xi=own) if "quantile" in group else spread(group, *given) * own)
+        psi[:, cells] = mean
     if "bounds" in tables:
         psi = psi.clip(*tables["bounds"])
+    psi = psi.reshape(len(z), -1, K)
     if tables["conserve"]:
-        psi = psi - psi.mean(axis=1, keepdims=True)
-    history = kept.history
+        psi = psi - psi.mean(axis=2, keepdims=True)
     if history.size:
         history = np.concatenate([z[:, None], history[:, :-1]], axis=1)
-    return psi, Kept(memory, history, kept.outside + outside)
+    return psi[:, 0] if psi.shape[1] == 1 else psi, Kept(memory, history, kept.outside + outside)
+
+
+def of_group(tables: Tables, number: int) -> Tables:
+    """Return the tables of a group of cells, with what it sees."""
+    start = f"group{number}_"
+    own = {name.removeprefix(start): table for name, table in tables.items() if name.startswith(start)}
+    sites = own["cells"] % len(tables["neighbour"])
+    return {**own, "range": tables["range"], "lag": tables["lag"], "neighbour": tables["neighbour"][sites]}
+
+
+def noise_of(tables: Tables, memory: F64, source: Noise, cells: int) -> tuple[F64, F64]:
+    """Return the noise of a step (member, C), and the last p values to keep."""
+    white = source.normals(0, cells)
+    if "noise_fresh" in tables:
+        xi = around_the_ring(tables["noise_fresh"], white @ tables.get("noise_factor", np.eye(cells)).T)
+        for lag, taps in enumerate(tables["noise_earlier"]):
+            xi = xi + around_the_ring(taps, memory[:, lag])
+    elif "noise_of_white" in tables:
+        shape, alike = tables["noise_shape"], tables["noise_alike"].astype(bool)
+        axes = np.flatnonzero(alike) + 1
+
+        def vectors(field: F64) -> npt.NDArray[Any]:
+            whole = np.fft.fftn(field.reshape(-1, *shape), axes=axes)
+            return np.moveaxis(whole, axes, range(1, len(axes) + 1)).reshape(len(field), shape[alike].prod(), -1)
+
+        made = np.einsum("mij,nmj->nmi", whole_of(tables["noise_of_white"], shape[alike]), vectors(white))
+        for lag, of_earlier in enumerate(np.moveaxis(tables["noise_of_earlier"], 1, 0)):
+            made = made + np.einsum("mij,nmj->nmi", whole_of(of_earlier, shape[alike]), vectors(memory[:, lag]))
+        made = np.moveaxis(made.reshape(-1, *shape[alike], *shape[~alike]), range(1, len(axes) + 1), axes)
+        xi = np.fft.ifftn(made, axes=axes).real.reshape(len(white), cells)
+    else:
+        return np.zeros_like(white), memory
+    return xi, np.concatenate([xi[:, None], memory[:, :-1]], axis=1) if memory.size else memory
+
+
+def whole_of(half: npt.NDArray[Any], periods: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return matrices (M, B, B) of half of all wavevectors for all of them: those of -k are the conjugates."""
+    if not periods.size:
+        return half
+    stored = half.reshape(*periods[:-1], periods[-1] // 2 + 1, *half.shape[1:])
+    out = np.empty((*periods, *half.shape[1:]), complex)
+    for k in np.ndindex(*periods):
+        other = tuple(-np.array(k) % periods)
+        out[k] = stored[k] if k[-1] < stored.shape[len(periods) - 1] else stored[other].conj()
+    return out.reshape(-1, *half.shape[1:])
 
 
 def spread(tables: Tables, x: F64) -> F64:

@@ -45,7 +45,11 @@ def field_variables(fields: Fields) -> xr.Dataset:
             "field_units": ("field", list(fields.units)),
             "dim": list(fields.dim),
         },
-        attrs={"conserve": np.int8(bool(fields.conserve)), "targets": np.int32(len(fields.targets))},
+        attrs={
+            "conserve": np.int8(bool(fields.conserve)),
+            "targets": np.int32(len(fields.targets)),
+            "previous": np.int8(fields.previous),
+        },
     )
     for key, coordinate in fields.coordinates.variables.items():
         dims = [f"grid_{dim}" for dim in coordinate.dims]
@@ -85,6 +89,7 @@ def fields_from(parts: Parts) -> Fields:
         names[predictors:],
         dim,
         periodic=rings,
+        previous=bool(parts.integer("previous", 0, below=2)),
         conserve=bool(parts.integer("conserve", 0, below=2)),
         shape=shape,
         units=units,

@@ -187,6 +187,7 @@ def of(record: Record, radius: int, lags: Sequence[int]) -> Features:
     """Return the features of a radius and lags in steps."""
     ranges = [_range(np.concatenate([one[:, p] for one in record.series]).ravel()) for p in range(record.predictors)]
     lower, upper = np.array(ranges).T.copy()
+    upper[upper == lower] += 1.0  # of what never changes, once sites have scales of their own
     return Features(_stencils(record.fields, radius), np.array([0, *lags]), lower, upper)
 
 
@@ -226,7 +227,7 @@ def _stencils(fields: Fields, radius: int) -> Index:
 
 def given(record: Record, residual: Residual, names: Sequence[str]) -> list[F64]:
     """Return what a law is given for each segment: one coordinate (time, K), or two (time, 2, K)."""
-    own = {name: record.own(record.fields.predictors.index(name)) for name in names if name != TREND}
+    own = {name: record.own(record.fields.seen.index(name)) for name in names if name != TREND}
     first = residual.features.longest
     found = []
     for number, mean in enumerate(residual.mean):
@@ -297,48 +298,63 @@ def _tabulated(
 
 def coordinates(fields: Fields, trend: Any) -> list[str]:
     """Return the names of all that a law of one coordinate may be given: the trend, if there is one, and predictors."""
-    return [*([TREND] if trend is not None else []), *fields.predictors]
+    return [*([TREND] if trend is not None else []), *fields.seen]
 
 
 def chosen_coordinates(
-    record: Record, residual: Residual, options: Quantiles, kernel: bridge.Kernel, rng: np.random.Generator | int
+    pairs: Sequence[tuple[Record, Residual]],
+    options: Quantiles,
+    kernel: bridge.Kernel,
+    rng: np.random.Generator | int,
 ) -> tuple[str, ...]:
     """Return the names of what a law of quantiles is given: as told, or what makes its held-out quantile score least.
 
     Where the trend sees more than the site at one instant, there is a choice: the trend, a predictor, or the trend and
-    a predictor together. What is simpler is taken where it is nearly as good.
+    a predictor together. What is simpler is taken where it is nearly as good. Groups of one target choose together.
+
+    Parameters
+    ----------
+    pairs : records and residuals of groups, some of which stand for all.
+    options : of the law.
+    kernel : of the bridge.
+    rng : of the samples that make a law.
     """
     if options.coordinates is not None:
         return tuple(options.coordinates)
+    some = [pairs[number] for number in sorted({0, len(pairs) // 2, len(pairs) - 1})]
+    record, residual = some[0]
     names = coordinates(record.fields, residual.trend)
     if len(names) == 1 or residual.features.size == 1:
         return (record.fields.predictors[0],)
     if sum(map(len, residual.values)) < 2 * _STRETCHES:  # too few times to tell
         return (names[0],)
     tried: list[tuple[str, ...]] = [(name,) for name in names]
-    if names[0] == TREND and np.ptp(np.concatenate(residual.mean)) > 0.0:
-        tried += [(TREND, name) for name in names[1:] if _can_be_second(record, name)]
+    if names[0] == TREND and all(np.ptp(np.concatenate(left.mean)) > 0.0 for _, left in some):
+        tried += [(TREND, name) for name in names[1:] if all(_can_be_second(one, name) for one, _ in some)]
     best, least = tried[0], np.inf
     for one in tried:
-        x = np.concatenate(given(record, residual, one))
-        score = _held_out(x, np.concatenate(residual.values), kernel, rng)
+        score = sum(_held_out(*pair, one, kernel, rng) for pair in some)
         if score < (_SHARPER[len(one) - 1] if np.isfinite(least) else 1.0) * least:
             best, least = one, score
     return best
 
 
 def tabulated(
-    record: Record, residual: Residual, options: Quantiles, kernel: bridge.Kernel, rng: np.random.Generator | int
-) -> tuple[bridge.ConditionalQuantiles, tuple[str, ...]]:
-    """Return the law of quantiles of a residual, and the names of what it is given."""
-    names = chosen_coordinates(record, residual, options, kernel, rng)
+    record: Record,
+    residual: Residual,
+    names: tuple[str, ...],
+    options: Quantiles,
+    kernel: bridge.Kernel,
+    rng: np.random.Generator | int,
+) -> bridge.ConditionalQuantiles:
+    """Return the law of quantiles of a residual given what names say."""
     x = given(record, residual, names)
-    return quantiles(x, residual.values, record.pools, options.centres, kernel, rng), names
+    return quantiles(x, residual.values, record.pools, options.centres, kernel, rng)
 
 
 def _can_be_second(record: Record, name: str) -> bool:
     """Tell whether every pool of sites has samples and values enough for bins of a predictor, and pools are few."""
-    values = np.concatenate(record.own(record.fields.predictors.index(name)))
+    values = np.concatenate(record.own(record.fields.seen.index(name)))
     labels = record.pools
     pools = [values[:, labels == pool].ravel() for pool in range(int(labels.max()) + 1)]
     if min(one.size for one in pools) < 2 * _PER_BIN or _MOST_BINS * len(pools) > _MOST_TABLES:
@@ -346,8 +362,15 @@ def _can_be_second(record: Record, name: str) -> bool:
     return all(bool((np.diff(_binned(one, _MOST_BINS)[1]) > 0.0).all()) for one in pools)
 
 
-def _held_out(x: F64, left: F64, kernel: bridge.Kernel, rng: np.random.Generator | int) -> float:
+def _held_out(
+    record: Record,
+    residual: Residual,
+    names: tuple[str, ...],
+    kernel: bridge.Kernel,
+    rng: np.random.Generator | int,
+) -> float:
     """Mean quantile score of every other stretch of time under the law of the rest, of all sites together."""
+    x, left = np.concatenate(given(record, residual, names)), np.concatenate(residual.values)
     stretch = np.arange(len(x)) * _STRETCHES // len(x)
     learned, judged = stretch % 2 == 0, stretch % 2 == 1
     with warnings.catch_warnings():  # the law that is taken in the end warns for itself
@@ -360,7 +383,7 @@ def _held_out(x: F64, left: F64, kernel: bridge.Kernel, rng: np.random.Generator
     for level in _LEVELS:
         error = wanted - of(where, np.full_like(wanted, scipy.special.ndtri(level)))
         total += float(np.maximum(level * error, (level - 1.0) * error).mean())
-    return total / _LEVELS.size
+    return total / (_LEVELS.size * float(left.std()))
 
 
 def _pooled(values: F64) -> F64:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import bridge, checks
+from l96closure.attributes import ATTRIBUTES
 from l96closure.closures import past
 from l96closure.closures.bridge_file import bridge_from, bridge_variables, field_variables, fields_from, with_units
 from l96closure.closures.features import Features
@@ -128,6 +129,8 @@ def _put_groups(dataset: xr.Dataset, closure: Any) -> xr.Dataset:
         part = xr.Dataset({} if trend is None else _trend_variables(trend))
         part = part if of is None else part.merge(_law_variables(of, cells.size))
         part = part.rename({one: f"{name}{one}" for one in (*part.data_vars, *part.dims)})
+        for one, variable in part.data_vars.items():
+            variable.attrs = {**ATTRIBUTES.get(str(one).removeprefix(name), {}), **variable.attrs}
         dataset = dataset.assign(part.variables)
         dataset.attrs |= {f"{name}{key}": one for key, one in zip(_COORDINATES, coordinates, strict=False)}
     dataset["group_of_cell"] = _named(("target", "site"), group_of.reshape(shape), "what learned together")
@@ -235,7 +238,7 @@ def from_dataset(dataset: xr.Dataset) -> dict[str, Any]:
     """Inverse of :func:`to_dataset`: the parts by name; raises ``ValueError`` when something is missing or wrong."""
     parts = Parts(dataset)
     fields = fields_from(parts)
-    features = _features(parts, len(fields.predictors), fields.sites)
+    features = _features(parts, len(fields.seen), fields.sites)
     kind = parts.text("law", _LAWS)
     if "group_of_cell" in parts:
         drawn = _groups(parts, kind, features, fields)
@@ -247,14 +250,14 @@ def from_dataset(dataset: xr.Dataset) -> dict[str, Any]:
         drawn = {
             "trend": trend,
             "law": law,
-            "coordinates": _coordinates(parts, law.of if isinstance(law, DrivenLaw) else None, fields.predictors),
+            "coordinates": _coordinates(parts, law.of if isinstance(law, DrivenLaw) else None, fields.seen),
             "bounds": (parts.number("lowest"), parts.number("highest")) if trend is not None else (-np.inf, np.inf),
         }
     return drawn | {
         "fields": fields,
         "features": features,
-        "scaling": _scaling(parts, len(fields.predictors), fields.sites),
-        "past": _past(parts, features, fields.sites),
+        "scaling": _scaling(parts, len(fields.seen), fields.sites),
+        "past": _past(parts, features, fields),
         "selection": _selection(dataset),
     }
 
@@ -276,7 +279,7 @@ def _groups(parts: Parts, kind: str, features: Features, fields: Fields) -> dict
         if kind in (_QUANTILES, _GAUSSIAN):
             of = _quantiles(part, where.size) if kind == _QUANTILES else _log_variance(part)
             laws.append(of)
-            names.append(_coordinates(parts, of, fields.predictors, prefix))
+            names.append(_coordinates(parts, of, fields.seen, prefix))
         elif kind != _NONE:
             checks.reject("law", kind, f"{_QUANTILES}, {_GAUSSIAN} or {_NONE}, of groups")
     known = [one for one in trends if one is not None]
@@ -424,22 +427,24 @@ def _vector_pattern(parts: Parts, cells: int) -> VectorPattern:
     return VectorPattern(values[..., 0] + 1j * values[..., 1], grid)
 
 
-def _past(parts: Parts, features: Features, sites: int) -> Past | None:
-    if not features.longest:
+def _past(parts: Parts, features: Features, of: Fields) -> Past | None:
+    steps, P, sites, known = features.longest + of.previous, features.lower.size, of.sites, len(of.predictors)
+    if not steps:
         return None
     fields = parts.array("past_field", "past_time", "predictor", "site")
     first = parts.indices("past_first", "segment", low=0, high=max(len(fields) - 1, 0))
-    if fields.shape[1:] != (features.lower.size, sites) or first.size == 0 or first[0] != 0 or len(fields) < 1:
-        checks.reject("past_field.shape", fields.shape, f"(times, {features.lower.size}, {sites})")
-    if (np.diff(np.append(first, len(fields))) <= features.longest).any():
-        checks.reject("past_first", first.tolist(), f"segments of more than {features.longest} times")
+    if fields.shape[1:] != (P, sites) or first.size == 0 or first[0] != 0 or len(fields) < 1:
+        checks.reject("past_field.shape", fields.shape, f"(times, {P}, {sites})")
+    if (np.diff(np.append(first, len(fields))) <= steps).any():
+        checks.reject("past_first", first.tolist(), f"segments of more than {steps} times")
     window = parts.indices("past_window", "site", "window_place", low=0, high=sites - 1)
     backwards = parts.array("past_backwards", "term", "step_before", "predictor")
-    if window.shape[0] != sites or backwards.shape[1:] != (features.longest, features.lower.size):
-        checks.reject("past_backwards.shape", backwards.shape, f"(terms, {features.longest}, {features.lower.size})")
-    if len(backwards) != past.terms(features.lower.size * window.shape[1]):
+    if window.shape[0] != sites or backwards.shape[1:] != (steps, P):
+        checks.reject("past_backwards.shape", backwards.shape, f"(terms, {steps}, {P})")
+    if len(backwards) != past.terms(known * window.shape[1]):
         checks.reject("past_backwards.shape", backwards.shape, f"the terms of {window.shape[1]} places")
-    return Past(fields.astype(np.float32), first, window, backwards, bool(parts.integer("past_rotations", 0, below=2)))
+    rotations = bool(parts.integer("past_rotations", 0, below=2))
+    return Past(fields.astype(np.float32), first, window, backwards, rotations, known)
 
 
 def _selection(dataset: xr.Dataset) -> xr.Dataset | None:
@@ -462,12 +467,13 @@ def tables(closure: Any) -> dict[str, npt.NDArray[Any]]:
         "lag": features.lags,
         "range": np.stack([features.lower, features.upper], axis=1),
         "conserve": np.array(bool(closure.fields.conserve)),
+        "previous": np.array(closure.fields.previous),
     }
     if closure.scaling is not None:
         found |= {f"scaling_{name}": values for name, values in closure.scaling._asdict().items()}
     if closure.trend is not None:
         found["bounds"] = np.array(closure.bounds)
-    predictors = closure.fields.predictors
+    predictors = closure.fields.seen
     if closure.grouped:
         for name, cells, drawn in _groups_of(closure):
             own = _tables_of(*drawn, predictors) | {"cells": cells}

@@ -25,6 +25,7 @@ from l96closure.closures.past import Past, known
 from l96closure.closures.state import State, begin, following
 from l96closure.closures.vector_pattern import VectorPattern
 from l96closure.fields import Fields
+from l96closure.series import stretches
 from l96closure.subgrid import HELD
 from l96closure.training import Scaling, read
 
@@ -91,13 +92,18 @@ class Composed:
     def coarse_dt(self) -> float | None:
         """The one step it is right for; None without memory, or where the training data had no times."""
         driven = isinstance(self.law, DrivenLaw) and self.law.pattern.order > 0
-        return self.dt if driven or self.features.longest else None
+        return self.dt if driven or self._rows else None
 
     @property
     def past_steps(self) -> int:
         """Steps before now that a history has to have: the longest lag and what the law remembers; 0 if nothing is."""
         order = 0 if self.law is None else self._kept[0]
-        return self.features.longest + order + (self.subgrid not in HELD) if order or self.features.longest else 0
+        return self._rows + order + (self.subgrid not in HELD) if order or self._rows else 0
+
+    @property
+    def _rows(self) -> int:
+        """Steps before now whose predictors, and perhaps targets, are remembered."""
+        return self.features.longest + self.fields.previous
 
     def init(
         self, z: F64, rng: np.random.Generator | int, member: npt.ArrayLike = 0, history: xr.Dataset | None = None
@@ -131,17 +137,37 @@ class Composed:
 
     def _from_past(self, state: State, values: F64, psi: F64) -> State:
         """Return the state of known predictors (n, lag, P, K) and psi (n, lag, C), now being lag 0."""
-        H, values = self.features.longest, self._scaled(values)
+        H, P = self._rows, len(self.fields.predictors)
+        values = self._scaled(values)
         if self.subgrid not in HELD:  # of one instant: between the steps before and after it
             psi = np.concatenate([psi[:, :1], 0.5 * (psi[:, 1:-1] + psi[:, 2:])], axis=1)
+        pairs = self._beside(values[:, : psi.shape[1]], psi)
         remembered = []
         for lag in range(1, self._kept[0] + 1) if self.law is not None else ():
-            mean, x = self._mean(values[:, lag], values[:, lag + 1 : lag + 1 + H])[:2]
+            mean, x = self._mean(*self._seen(pairs[:, lag, :P], pairs[:, lag + 1 : lag + 1 + H]))[:2]
             remembered.append(self.law.recalled(x, psi[:, lag] - mean))  # type: ignore[union-attr]
         none = state.memory if self.law is None else self.law.initial(state)
         memory = np.stack(remembered, axis=1) if remembered else none
         memory = memory[:, 0] if isinstance(self.law, ChainLaw) else memory
-        return state._replace(memory=memory, history=values[:, 1 : H + 1].copy() if H else state.history)
+        return state._replace(memory=memory, history=pairs[:, 1 : H + 1].copy() if H else state.history)
+
+    def _beside(self, z: F64, psi: F64) -> F64:
+        """Put scaled psi (..., C) beside scaled predictors (..., P, K) of the same time, where psi is seen later."""
+        if not self.fields.previous:
+            return z
+        of = psi.reshape(*z.shape[:-2], -1, z.shape[-1])
+        if self.scaling is not None:
+            P = z.shape[-2]
+            of = (of - self.scaling.centre[P:]) / self.scaling.spread[P:]
+        return np.concatenate([z, of], axis=-2)
+
+    def _seen(self, now: F64, history: F64) -> tuple[F64, F64]:
+        """Return what is seen now and at lags, of predictors now (n, P, K) and what is remembered (n, rows, ..., K)."""
+        if not self.fields.previous:
+            return now, history
+        P = now.shape[1]
+        earlier = np.concatenate([history[:, :-1, :P], history[:, 1:, P:]], axis=2)
+        return np.concatenate([now, history[:, 0, P:]], axis=1), earlier
 
     @property
     def _kept(self) -> tuple[int, ...]:
@@ -169,14 +195,14 @@ class Composed:
             ``z`` is not of that shape for the P and K the closure was fitted for, or ``state`` does not fit it.
         """
         z = slow_variables(z, self.fields.input_shape)
-        H, shape = self.features.longest, (len(self.fields.predictors), z.shape[-1])
+        H, shape = self._rows, (len(self.fields.seen), z.shape[-1])
         remembers = (0,) if self.law is None else self.law.remembers
         state = following(state, len(z), *remembers, history=(H, *shape) if H else (0,))
-        now = self._scaled(z.reshape(len(z), *shape))
+        now = self._scaled(z.reshape(len(z), -1, z.shape[-1]))
         history = state.history if H else np.empty((len(z), 0, *shape))
         if self.compiled is not None:
             return stepping.take(self.compiled, now, state, history)
-        psi, x, outside = self._mean(now, history)
+        psi, x, outside = self._mean(*self._seen(now, history))
         if self.law is not None:
             residual, memory = self.law(x, state)
             psi, state = psi + residual, state._replace(memory=memory)
@@ -185,13 +211,18 @@ class Composed:
         psi = psi.reshape(len(z), *self.fields.output_shape)
         psi = psi - psi.mean(axis=-1, keepdims=True) if self.fields.conserve else psi
         if H:
-            state = state._replace(history=np.concatenate([now[:, None], history[:, :-1]], axis=1))
+            last = self._beside(now, psi)
+            state = state._replace(history=np.concatenate([last[:, None], history[:, :-1]], axis=1))
         return psi, state._replace(outside=state.outside + outside)
 
     @cached_property
     def compiled(self) -> Tables | None:
         """The tables of a step for compiled code; None where it has none."""
-        if self.grouped or (isinstance(self.law, DrivenLaw) and isinstance(self.law.pattern, VectorPattern)):
+        if (
+            self.grouped
+            or self.fields.previous
+            or (isinstance(self.law, DrivenLaw) and isinstance(self.law.pattern, VectorPattern))
+        ):
             return None
         try:
             return Tables.of(self.tables(), self.fields.sites)
@@ -211,7 +242,7 @@ class Composed:
             return mean, self.features.by_field(now, history), outside
         if isinstance(self.law, DrivenLaw) and isinstance(self.law.of, Grouped):
             return mean, self._given(mean, now, self.law.of.cells), outside
-        given = [mean if name == TREND else now[:, self.fields.predictors.index(name)] for name in self.coordinates]
+        given = [mean if name == TREND else now[:, self.fields.seen.index(name)] for name in self.coordinates]
         return mean, np.stack(given, axis=1) if len(given) > 1 else np.ascontiguousarray(given[0]), outside
 
     def _given(self, mean: F64, now: F64, groups: Sequence[Index]) -> F64:
@@ -219,13 +250,17 @@ class Composed:
         x = np.zeros((len(mean), 2, mean.shape[1]))
         for names, cells in zip(self.coordinates, groups, strict=True):
             for place, name in enumerate(names):
-                of = None if name == TREND else now[:, self.fields.predictors.index(name)]
+                of = None if name == TREND else now[:, self.fields.seen.index(name)]
                 x[:, place, cells] = mean[:, cells] if of is None else of[:, cells % self.fields.sites]
         return x
 
     def _scaled(self, z: F64) -> F64:
-        """Return predictors (..., P, K) as the closure sees them."""
-        return z if self.scaling is None else self.scaling(z)
+        """Return predictors (..., P, K), perhaps with targets of the step before, as the closure sees them."""
+        if self.scaling is None:
+            return z
+        P = z.shape[-2]
+        scaled: F64 = (z - self.scaling.centre[:P]) / self.scaling.spread[:P]
+        return scaled
 
     @property
     def grouped(self) -> bool:
@@ -269,6 +304,7 @@ class Composed:
         fields = self.fields
         # Whether sites that pool are alike has been looked at in the training data.
         record = read(dataset, replace(fields, pool=()), self.dt, ordered=self.past_steps > 0, grouped=True)
+        record = record.with_previous()
         if record.fields.units != fields.units:
             checks.reject("units of dataset", record.fields.units, f"{fields.units}, those of the training data")
         any_one = {name: 0 for name in ("time", *fields.sample_dim) if name in dataset.dims}
@@ -282,13 +318,19 @@ class Composed:
                 mean, x, _ = self._mean(series[some], series[some[:, None] - lags])
                 out[some] = scipy.special.ndtr(self.law.recalled(x, wanted[some] - mean))
             found.append(np.moveaxis(out.reshape(len(out), -1, *fields.shape), 1, 0))
-        dims, several = ("time", *fields.dim), len(found) > 1
-        values = np.stack(found, axis=1) if several else found[0]
+        dims, several = ("time", *fields.dim), any(name in dataset.dims for name in fields.sample_dim)
+        if several and len({len(one) for one in record.target}) > 1:
+            checks.reject("time", "gaps", "without gaps, of several runs; or one run")
+        values = np.stack(found, axis=1) if several else np.concatenate(found, axis=1)
         made = {
             name: (("segment", *dims) if several else dims, one, {"long_name": f"probability of less than {name}"})
             for name, one in zip(fields.targets, values, strict=True)
         }
-        times = {} if "time" not in dataset.coords else {"time": dataset["time"][:: record.steps.every]}
+        times = {}
+        if "time" in dataset.coords:
+            cuts = stretches(dataset) if self.past_steps else [slice(None)]
+            parts = [dataset["time"][part][:: record.steps.every] for part in cuts]
+            times = {"time": xr.concat([part[int(fields.previous) :] for part in parts], "time")}
         probabilities = xr.Dataset(made).assign_coords(times)
         if len(fields.targets) > 1:
             return probabilities

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +35,7 @@ from l96closure.series import one_run
 from l96closure.training import Group, Record
 from l96closure.trends import PolynomialTrend
 
-__all__ = ["composed", "composed_of", "fit_law", "without_trend"]
+__all__ = ["Distributions", "composed", "composed_of", "fit_law", "without_trend"]
 
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
@@ -208,12 +208,25 @@ def _sets(record: Record, fields: int, chain: bool) -> list[Index]:
     return bridge.in_every_field(fields + chain, around)[: len(around)] * (fields + 1)
 
 
+class Distributions(NamedTuple):
+    """How distributions of residuals are fitted.
+
+    Attributes
+    ----------
+    names : returns what those of a target are given, from records and residuals of its groups.
+    fitted : fits one to the residual of a record, given what names say.
+    """
+
+    names: Callable[[Sequence[tuple[Record, Residual]]], tuple[str, ...]]
+    fitted: Callable[[Record, Residual, tuple[str, ...]], Distribution]
+
+
 def composed(
     record: Record,
     features: Features,
     trend: Trend | Regressor | None,
     noise: Noise | None = None,
-    distribution: Callable[[Record, Residual], tuple[Distribution, tuple[str, ...]]] | None = None,
+    distributions: Distributions | None = None,
 ) -> dict[str, Any]:
     """Learn trend and law from each group of a record, and the noise of all; return the parts by name.
 
@@ -223,38 +236,49 @@ def composed(
     features : what the sites see.
     trend : its options.
     noise : drives the distributions.
-    distribution : fits that of a group's residual, and names what it is given; None has no residual drawn.
+    distributions : fits them; None has no residual drawn.
     """
     groups, ordered = record.groups, noise is not None and noise.order > 0
     _check_groups(record.fields, groups)
-    learned, of, names, found = [], [], [], []
-    for group in groups:
-        part, seen = (record, features) if len(groups) == 1 else (record.of(group), features.of_sites(group.sites))
-        residual = without_trend(part, seen, trend, ordered)
-        learned.append(residual)
-        if distribution is not None:
-            fitted, given = distribution(part, residual)
-            of.append(fitted)
-            names.append(given)
-            found.append(_scores(fitted, choice.given(part, residual, given), residual))
-    cells = tuple(group.cells for group in groups)
+    parts = [record] if len(groups) == 1 else [record.of(group) for group in groups]
+    learned = [without_trend(part, features.of_sites(part.sites), trend, ordered) for part in parts]
     law: DrivenLaw | None = None
-    if noise is not None and distribution is not None:
-        together = [put(parts, cells) for parts in zip(*found, strict=True)]
-        pattern = _pattern(record, learned[0], together, noise)
-        law = DrivenLaw(of[0] if len(groups) == 1 else Grouped(tuple(of), cells), pattern)
+    names: list[tuple[str, ...]] = []
+    if noise is not None and distributions is not None:
+        law, names = _driven(record, parts, learned, noise, distributions)
     if len(groups) == 1:
         return composed_of(record, learned[0], law, names[0] if names else ())
-    made = composed_of(record, learned[0], law, tuple(names))
+    made = composed_of(record, learned[0]._replace(features=features), law, tuple(names))
     if trend is None:
-        return made | {"features": features}
-    ends = [(min(map(np.min, one)), max(map(np.max, one))) for one in (record.of(g).target for g in groups)]
-    bounds = put([np.repeat([pair], g.cells.size, 0).T for pair, g in zip(ends, groups, strict=True)], cells)
-    return made | {
-        "features": features,
-        "trend": GroupedTrend(tuple(r.trend for r in learned if r.trend is not None), cells),
-        "bounds": bounds,
-    }
+        return made
+    cells = tuple(group.cells for group in groups)
+    ends = [(min(map(np.min, part.target)), max(map(np.max, part.target))) for part in parts]
+    bounds = put([np.repeat([pair], one.size, 0).T for pair, one in zip(ends, cells, strict=True)], cells)
+    trends = tuple(residual.trend for residual in learned if residual.trend is not None)
+    return made | {"trend": GroupedTrend(trends, cells), "bounds": bounds}
+
+
+def _driven(
+    record: Record, parts: list[Record], learned: list[Residual], noise: Noise, distributions: Distributions
+) -> tuple[DrivenLaw, list[tuple[str, ...]]]:
+    """Fit distributions of the residuals of groups, and the noise that drives all of them."""
+    groups = record.groups
+    of_target = [
+        distributions.names(
+            [(part, left) for part, left, group in zip(parts, learned, groups, strict=True) if group.target == q]
+        )
+        for q in range(len(record.fields.targets))
+    ]
+    names = [of_target[group.target] for group in groups]
+    of = [distributions.fitted(*three) for three in zip(parts, learned, names, strict=True)]
+    found = [
+        _scores(one, choice.given(part, left, given), left)
+        for one, part, left, given in zip(of, parts, learned, names, strict=True)
+    ]
+    cells = tuple(group.cells for group in groups)
+    together = [put(segment, cells) for segment in zip(*found, strict=True)]
+    pattern = _pattern(record, learned[0], together, noise)
+    return DrivenLaw(of[0] if len(groups) == 1 else Grouped(tuple(of), cells), pattern), names
 
 
 def _check_groups(fields: Fields, groups: Sequence[Group]) -> None:
@@ -277,7 +301,7 @@ def composed_of(
         "law": law,
         "coordinates": coordinates,
         "bounds": (float(target.min()), float(target.max())) if residual.trend is not None else (-np.inf, np.inf),
-        "past": Past.of(record.series, features, record.fields.homogeneous == (True,)) if features.longest else None,
+        "past": Past.of(record, features) if features.longest or record.fields.previous else None,
         "scaling": record.scaling,
         "subgrid": record.steps.subgrid,
         "dt": record.steps.dt,

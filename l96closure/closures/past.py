@@ -22,6 +22,7 @@ from l96closure import checks, noise
 from l96closure.closures.features import Features
 from l96closure.closures.state import State
 from l96closure.subgrid import FITTING_SCHEME
+from l96closure.training import Record
 
 __all__ = ["Past", "known", "terms"]
 
@@ -51,6 +52,7 @@ class Past:
     window : sites that the regression sees from each site, itself first (K, W).
     backwards : coefficients of its terms (C, H, P), for each step before now.
     rotations : whether rotated fields are as likely.
+    known : how many of the P are known now, the first ones: states are compared in these, and regressed on these.
     """
 
     fields: F32
@@ -58,22 +60,27 @@ class Past:
     window: Index
     backwards: F64
     rotations: bool
+    known: int
 
     @classmethod
-    def of(cls, series: list[F64], features: Features, rotations: bool) -> Past:
+    def of(cls, record: Record, features: Features) -> Past:
         """Keep the first times of every segment, as many as memory is meant for, and fit the regression.
 
         Parameters
         ----------
-        series : predictors of each segment (time, P, K).
+        record : training data.
         features : of the closure, for their scales and longest lag, and the neighbourhood where there is no ring.
-        rotations : whether the sites are those of a ring, all alike.
 
         Returns
         -------
         Past
         """
-        H, (P, K) = features.longest, series[0].shape[1:]
+        known, rotations = len(record.fields.predictors), record.fields.homogeneous == (True,)
+        H, series = features.longest, record.series
+        if record.fields.previous:  # targets beside the predictors of their own time
+            H += 1
+            series = [np.concatenate([one[:-1, :known], one[1:, known:]], axis=1) for one in series]
+        P, K = series[0].shape[1:]
         share = max(4 * (H + 1), _MOST_VALUES // (P * K * len(series)))
         kept = [one[:share] for one in series if len(one) > H]
         scaled = np.concatenate(kept) - features.middle[:, None]
@@ -86,18 +93,18 @@ class Past:
         ends = np.append(first[1:], len(fields))
         times = np.concatenate([np.arange(a + H, b) for a, b in zip(first, ends, strict=True)])
         times = times[:: -(-times.size * K // _ROWS)]
-        design = _terms(fields[times].astype(np.float64), window)
+        design = _terms(fields[times, :known].astype(np.float64), window)
         before = fields[times[:, None] - np.arange(1, H + 1)].transpose(0, 3, 1, 2).reshape(len(design), -1)
         gram = design.T @ design + _RIDGE * len(design) * np.eye(design.shape[1])
         coefficients: F64 = np.asarray(np.linalg.solve(gram, design.T @ before)).reshape(-1, H, P)
-        return cls(fields, first, window, coefficients, rotations)
+        return cls(fields, first, window, coefficients, rotations, known)
 
     def drawn(self, z: F64, features: Features, state: State) -> F64:
         """Draw the history of states from the training data.
 
         Parameters
         ----------
-        z : predictors now (n, P, K).
+        z : what is known now (n, :attr:`known`, K).
         features : of the closure, for their scales.
         state : gives the uniform numbers that choose among the nearest.
 
@@ -105,7 +112,8 @@ class Past:
         -------
         (n, H, P, K), the last step first, in the units of the training data.
         """
-        wanted = ((z - features.middle[:, None]) / features.half[:, None]).astype(np.float32)
+        middle, half = features.middle[: self.known, None], features.half[: self.known, None]
+        wanted = ((z - middle) / half).astype(np.float32)
         wanted = np.nan_to_num(wanted, posinf=1e3, neginf=-1e3).clip(-1e3, 1e3)
         unique, where = np.unique(wanted, axis=0, return_inverse=True)  # members of one forecast start alike
         time, turn = self._nearest(unique)
@@ -115,14 +123,14 @@ class Past:
         site = ((np.arange(z.shape[2]) + turn[:, None]) % z.shape[2])[:, None, None, :]
         lags = np.arange(self.backwards.shape[1] + 1)
         analog = np.take_along_axis(self.fields[time[:, None] - lags], site, axis=3).astype(np.float64)
-        change = self._before(wanted.astype(np.float64)) - self._before(analog[:, 0])
+        change = self._before(wanted.astype(np.float64)) - self._before(analog[:, 0, : self.known])
         history: F64 = (analog[:, 1:] + change) * features.half[:, None] + features.middle[:, None]
         return history
 
     def _before(self, scaled: F64) -> F64:
         """Regression of the steps before (n, H, P, K) on scaled predictors (n, P, K)."""
-        n, P, K = scaled.shape
-        C, H, _ = self.backwards.shape
+        n, _, K = scaled.shape
+        C, H, P = self.backwards.shape
         # A product for each member: the rounding of one for all would depend on how many there are.
         found = _terms(scaled, self.window).reshape(n, K, C) @ self.backwards.reshape(C, -1)
         return found.reshape(n, K, H, P).transpose(0, 2, 3, 1)
@@ -133,7 +141,7 @@ class Past:
         times = np.concatenate([np.arange(a + H, b) for a, b in zip(self.first, ends, strict=True)])
         turns = np.arange(wanted.shape[2] if self.rotations else 1)
         times = times[:: -(-times.size * turns.size // _MOST_STATES)]
-        states = self.fields[times].reshape(times.size, -1)
+        states = self.fields[times, : self.known].reshape(times.size, -1)
         squares, most = (states**2).sum(axis=1), min(2 * _NEAREST, times.size)
         found_times, found_turns = [], []
         for some in np.array_split(wanted, -(-len(wanted) * times.size // _AT_ONCE)):
@@ -159,7 +167,7 @@ class Past:
         distance = np.empty(time.shape)
         for i, one in enumerate(wanted.astype(np.float64)):
             site = ((np.arange(one.shape[1]) + turn[i, :, None]) % one.shape[1])[:, None]
-            there = np.take_along_axis(self.fields[time[i]], site, axis=2)
+            there = np.take_along_axis(self.fields[time[i], : self.known], site, axis=2)
             distance[i] = ((there - one) ** 2).sum(axis=(1, 2))
         best = np.argsort(distance, axis=1, kind="stable")[:, :_NEAREST]
         return np.take_along_axis(time, best, axis=1), np.take_along_axis(turn, best, axis=1)

@@ -76,16 +76,16 @@ class PolynomialAR1(Composed):
             An argument is out of its range, ``truth`` is no usable training data, its time is not uniform, or it looks
             like several runs (:func:`l96closure.series.one_run`).
         """
-        record = read(truth, fields, dt, ordered=True, grouped=True).scaled()
+        record = read(truth, fields, dt, ordered=True, grouped=True).with_previous().scaled()
         record, features, selection = choice.chosen(record, fields, trend)
-        names = (record.fields.predictors[0],)
 
-        def gaussian(part: Record, residual: Residual) -> tuple[PolynomialTrend, tuple[str, ...]]:
+        def gaussian(part: Record, residual: Residual, names: tuple[str, ...]) -> PolynomialTrend:
             x, left = np.concatenate(choice.given(part, residual, names)), np.concatenate(residual.values)
             bounds = float(features.lower[0]), float(features.upper[0])
-            return _fit_log_variance(x, left, residual_degree, bounds), names
+            return _fit_log_variance(x, left, residual_degree, bounds)
 
-        return cls(**fitting.composed(record, features, trend, noise, gaussian), selection=selection)
+        laws = fitting.Distributions(lambda _: (record.fields.predictors[0],), gaussian)
+        return cls(**fitting.composed(record, features, trend, noise, laws), selection=selection)
 
 
 def _fit_log_variance(z: F64, residual: F64, degree: int, bounds: tuple[float, float]) -> PolynomialTrend:

@@ -112,7 +112,7 @@ class SchrodingerBridge(Composed):
         remembers = not isinstance(law, Chain) and noise.order > 0
         ordered = remembers or any(one.lags != () for one in several)
         record = read(truth, several[0], dt, ordered=ordered, grouped=isinstance(law, Quantiles))
-        record = record.scaled() if isinstance(law, Quantiles) else record
+        record = record.with_previous().scaled() if isinstance(law, Quantiles) else record
         found = [one for these in several for one in choice.candidates(record, these, trend, len(several) > 1)]
         kernel = bridge.Kernel(epsilon=law.epsilon) if kernel is None else kernel
 
@@ -120,8 +120,10 @@ class SchrodingerBridge(Composed):
             features = found[number].features
             record = choice.settled(record, found[number])
             if isinstance(law, Quantiles):
+                given = partial(choice.chosen_coordinates, options=law, kernel=kernel, rng=rng)
                 tabulated = partial(choice.tabulated, options=law, kernel=kernel, rng=rng)
-                return cls(**fitting.composed(record, features, trend, noise, tabulated))
+                laws = fitting.Distributions(given, tabulated)
+                return cls(**fitting.composed(record, features, trend, noise, laws))
             residual = fitting.without_trend(record, features, trend, remembers)
             fitted = fitting.fit_law(record, residual, law, noise, kernel, rng, kept)
             return cls(**fitting.composed_of(record, residual, fitted))

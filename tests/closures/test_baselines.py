@@ -329,10 +329,10 @@ def test_bad_settings(truth: xr.Dataset, of: Any, settings: dict[str, Any], mess
         (lambda: Noise(coloured=1), r"^noise\.coloured = 1 .* true or false"),  # type: ignore[arg-type]
         (lambda: lc.Fields(radius=-1), r"^radius = -1 .* >= 0"),
         (lambda: lc.Fields(lags=0.1), r"^lags = 0\.1 .* in a sequence"),  # type: ignore[arg-type]
-        (lambda: lc.Fields(pool=None), r"^pool = None .* 'auto' or \(\)"),  # type: ignore[arg-type]
+        (lambda: lc.Fields(pool=None), r"^pool = None .* 'auto', or some of the dimensions k, or \(\)"),  # type: ignore[arg-type]
         (lambda: lc.Fields(lags=(0.0,)), r"^lags = 0\.0 .* > 0"),
         (lambda: lc.Fields(lags=(0.1, 0.1)), r"^lags = \(0\.1, 0\.1\) .* different"),
-        (lambda: lc.Fields(pool="none"), r"^pool = 'none' .* 'auto' or \(\)"),
+        (lambda: lc.Fields(pool="none"), r"^pool = 'none' .* 'auto', or some of the dimensions k, or \(\)"),
         (lambda: lc.Fields(conserve=1), r"^conserve = 1 .* true or false"),  # type: ignore[arg-type]
     ],
 )

@@ -34,12 +34,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "quantiles": ("schrodinger_bridge", {"fields": HERE}),
     "quantiles without trend": ("schrodinger_bridge", {"fields": HERE, "trend": None, "noise": Noise(2, False)}),
     "quantiles, fresh noise": ("schrodinger_bridge", {"fields": HERE, "noise": Noise(0)}),
-    "quantiles, per site": (
-        "schrodinger_bridge",
-        {"fields": lc.Fields(radius=0, lags=(), pool=()), "law": Quantiles(centres=300)},
-    ),
     "conserving": ("schrodinger_bridge", {"fields": lc.Fields(radius=0, lags=(), conserve=True)}),
-    "edges": ("schrodinger_bridge", {"fields": lc.Fields(radius=1, lags=(DT,), periodic=False)}),
+    "edges": ("schrodinger_bridge", {"fields": lc.Fields(radius=1, lags=(DT,), periodic=False, pool="k")}),
     "space and time": (
         "schrodinger_bridge",
         {"fields": AROUND, "trend": Trend(5, 3, ridge=RIDGE), "law": Quantiles("z"), "noise": Noise(3)},
