@@ -266,10 +266,13 @@ def read(
     labels = fields.groups if grouped else np.zeros(fields.sites, np.intp)
     arrays = []
     for name in fields.names:
-        variable = truth[name].broadcast_like(like).transpose(*samples, "time", *fields.dim)
+        variable = truth[name] if set(truth[name].dims) == set(like.dims) else truth[name].broadcast_like(like)
+        variable = variable.transpose(*samples, "time", *fields.dim)
         label = f"truth.{name}"
-        flat = variable.stack(segment_of_data=samples) if samples else variable.expand_dims("segment_of_data")
-        runs = [flat.isel(segment_of_data=number) for number in range(flat.sizes["segment_of_data"])]
+        runs = [variable]
+        if samples:
+            flat = variable.stack(segment_of_data=samples)
+            runs = [flat.isel(segment_of_data=number) for number in range(flat.sizes["segment_of_data"])]
         values = [_read(label, run.isel(time=part), steps.every) for run in runs for part in parts]
         together = np.concatenate(values)
         if np.ptp(together) == 0.0:

@@ -107,8 +107,7 @@ def of_group(tables: Tables, number: int) -> Tables:
     """Return the tables of a group of cells, with what it sees."""
     start = f"group{number}_"
     own = {name.removeprefix(start): table for name, table in tables.items() if name.startswith(start)}
-    sites = own["cells"] % len(tables["neighbour"])
-    return {**own, "range": tables["range"], "lag": tables["lag"], "neighbour": tables["neighbour"][sites]}
+    return {**own, "range": tables["range"], "lag": tables["lag"]}
 
 
 def noise_of(tables: Tables, memory: F64, source: Noise, cells: int) -> tuple[F64, F64]:
@@ -137,7 +136,8 @@ def noise_of(tables: Tables, memory: F64, source: Noise, cells: int) -> tuple[F6
 
 
 def whole_of(half: npt.NDArray[Any], periods: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return matrices (M, B, B) of half of all wavevectors for all of them: those of -k are the conjugates."""
+    """Return matrices (M, B, B) of all wavevectors, from those of half of them (M, B, B, 2): of -k the conjugates."""
+    half = half[..., 0] + 1j * half[..., 1]
     if not periods.size:
         return half
     stored = half.reshape(*periods[:-1], periods[-1] // 2 + 1, *half.shape[1:])

@@ -18,7 +18,7 @@ from l96closure import bridge, checks
 from l96closure.closures.composed import TREND
 from l96closure.closures.features import Features
 from l96closure.closures.laws import Quantiles
-from l96closure.closures.regression import fit_trend
+from l96closure.closures.regression import fit_trend, highest_order
 from l96closure.closures.residual import Residual
 from l96closure.closures.trend import Regressor, Trend
 from l96closure.fields import Fields
@@ -110,15 +110,16 @@ def _radii(fields: Fields) -> tuple[int, ...]:
 
 def _left(record: Record, seen: Features, options: Trend | Regressor) -> float:
     """Return the held-out std of what a trend leaves; of several groups relative to what there is, over all cells."""
-    few = replace(options, order=_ORDER, hidden=0) if isinstance(options, Trend) else options
-    groups = record.groups
-    if len(groups) == 1:
-        return math.sqrt(fit_trend(record.series, record.target, seen, few, _ROWS).held_out)
-    total, cells = 0.0, 0
+    groups, total, cells = record.groups, 0.0, 0
     for group in groups:
-        target, own = record.of(group).target, seen.of_sites(group.sites)
-        left = fit_trend(record.series, target, own, few, max(_ROWS // len(groups), _FEWEST_ROWS)).held_out
-        total += group.cells.size * left / float(np.concatenate(target).var())
+        part, own = record if len(groups) == 1 else record.of(group), seen.of_sites(group.sites)
+        few = options
+        if isinstance(options, Trend):
+            few = replace(options, order=highest_order(own.size, _ORDER), hidden=0)
+        left = fit_trend(record.series, part.target, own, few, max(_ROWS // len(groups), _FEWEST_ROWS)).held_out
+        if len(groups) == 1:
+            return math.sqrt(left)
+        total += group.cells.size * left / float(np.concatenate(part.target).var())
         cells += group.cells.size
     return math.sqrt(total / cells)
 

@@ -476,7 +476,8 @@ def tables(closure: Any) -> dict[str, npt.NDArray[Any]]:
     predictors = closure.fields.seen
     if closure.grouped:
         for name, cells, drawn in _groups_of(closure):
-            own = _tables_of(*drawn, predictors) | {"cells": cells}
+            seen = features.of_sites(cells % closure.fields.sites).neighbour
+            own = _tables_of(*drawn, predictors) | {"cells": cells, "neighbour": seen}
             found |= {f"{name}{key}": values for key, values in own.items()}
     else:
         of = law.of if isinstance(law, DrivenLaw) else None

@@ -357,10 +357,11 @@ class Composed:
         (p, T), circular kernels in space of its last values, the last first, and ``noise_fresh``, of white noise, whose
         taps belong to the sites ``noise_earlier_offset`` and ``noise_fresh_offset`` to the left; perhaps
         ``noise_factor`` (K, K), which white noise is multiplied by before. ``conserve`` (), whether the mean over the
-        sites is taken off; ``coarse_dt`` () with memory. Of groups of cells the names of the trend and the law of group
-        number g begin with ``group{g}_``, its cells, q K + k of target q at site k, are ``group{g}_cells``, and K in
-        what is said of ``bounds`` and the noise is the number of all cells; predictors are less ``scaling_centre`` (P,
-        K) and divided by ``scaling_spread`` (P, K) before all, where these are there.
+        sites is taken off; ``previous`` (), whether targets of the step before are predictors too, after the others;
+        ``coarse_dt`` () with memory. Of groups of cells the names of the trend and the law of group number g begin with
+        ``group{g}_``; its cells, q K + k of target q at site k, are ``group{g}_cells`` and see ``group{g}_neighbour``,
+        and K in what is said of ``bounds`` and the noise is the number of all cells; predictors are less
+        ``scaling_centre`` (P, K) and divided by ``scaling_spread`` (P, K) before all, where these are there.
 
         Raises
         ------

@@ -51,7 +51,7 @@ class Features:
         return Scale.of(self.lower, self.upper)
 
     def of_sites(self, sites: Index) -> Features:
-        """Return the features of some sites.
+        """Return the features of some sites, without places that are the same as others at all of them.
 
         Parameters
         ----------
@@ -61,7 +61,9 @@ class Features:
         -------
         Features
         """
-        return replace(self, neighbour=np.ascontiguousarray(self.neighbour[sites]))
+        seen = self.neighbour[sites]
+        first = np.sort(np.unique(seen, axis=1, return_index=True)[1])
+        return replace(self, neighbour=np.ascontiguousarray(seen[:, first]))
 
     @property
     def longest(self) -> int:

@@ -26,7 +26,7 @@ from l96closure.closures.fitted_laws import (
 from l96closure.closures.laws import Chain, Moments
 from l96closure.closures.past import Past
 from l96closure.closures.patterns import LARGEST_RING, AnyPattern, Noise, fit_pattern
-from l96closure.closures.regression import blocks, fit_trend
+from l96closure.closures.regression import MOST_ROWS, blocks, fit_trend
 from l96closure.closures.residual import Residual
 from l96closure.closures.trend import Regressor, Trend
 from l96closure.fields import Fields
@@ -43,6 +43,7 @@ Index = npt.NDArray[np.intp]
 _CHECKED = 200_000  # values of the residual that are looked at for joints
 _LARGEST_ERROR = 0.1  # of a compressed bridge's conditional mean, in standard deviations
 _CALLER = 7  # whoever called SchrodingerBridge.fit, counted from a warning of the bridge
+_ROWS_OF_A_GROUP = 10_000  # that its trend is fitted to, at least
 _MOST_GROUPS = 400  # each with a trend and a law of its own
 _WORSE = 1.05  # residual over target, beyond which a trend is broken
 
@@ -65,7 +66,8 @@ def without_trend(
     if options is None:
         residual = Residual(features, None, [np.zeros_like(one) for one in target], target)
     else:
-        fitted = fit_trend(record.series, record.target, features, options)
+        rows = MOST_ROWS if record.group is None else max(MOST_ROWS // len(record.groups), _ROWS_OF_A_GROUP)
+        fitted = fit_trend(record.series, record.target, features, options, rows)
         mean = [np.empty_like(one) for one in target]
         bounds = min(one.min() for one in target), max(one.max() for one in target)  # as for psi: an outlier is far out
         for trend, parts in zip(fitted.without, blocks(record.series, first), strict=True):

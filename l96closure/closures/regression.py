@@ -25,12 +25,14 @@ from l96closure import noise
 from l96closure.closures.features import Features
 from l96closure.closures.trend import MOST_HIDDEN, FittedTrend, Regressor, RegressorTrend, Trend
 
-__all__ = ["Columns", "Fit", "blocks", "fit_trend"]
+__all__ = ["MOST_ROWS", "Columns", "Fit", "blocks", "fit_trend", "highest_order"]
 
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 
-_MOST_ROWS = 60_000  # times and sites that a trend is fitted to
+MOST_ROWS = 60_000
+"""Times and sites that a trend is fitted to, at most."""
+
 _BLOCKS = 5  # of time, held out in turn
 _SINGULAR = 1e-13  # beside 1, of a correlation matrix whose columns may depend on each other
 _RIDGES = tuple(10.0**power for power in range(-7, 1))  # per row and standardised column
@@ -57,11 +59,8 @@ class Columns(NamedTuple):
     @classmethod
     def of(cls, features: Features, options: Trend) -> Columns:
         """Leave out the powers of own predictors that the polynomials have already."""
-        products, more, number = [], features.size > features.lower.size, 0
-        for power in range(1, (options.order or _HIGHEST) + 1):
-            number += math.comb(features.size + power - 1, power)
-            if options.order is None and power > 1 and number > _MOST_PRODUCTS:
-                break
+        products, more = [], features.size > features.lower.size
+        for power in range(1, (options.order or highest_order(features.size)) + 1):
             rows = combinations_with_replacement(range(features.size), power)
             some = np.array(list(rows), np.intp).reshape(-1, power)
             same = (some == some[:, :1]).all(axis=1) & np.isin(some[:, 0], features.own) & (power <= options.degree)
@@ -81,7 +80,7 @@ class Columns(NamedTuple):
         steps = [_STEP] if self.hidden.size else []
         if options.order is not None:
             return [orders[-1] + steps]
-        return [*orders[:2], orders[1] + steps, *orders[2:]] if steps else orders
+        return [*orders[:2], orders[:2][-1] + steps, *orders[2:]] if steps else orders
 
     def design(self, f: F64) -> F64:
         """Return the columns (rows, C) of features (rows, F); the first is 1."""
@@ -102,6 +101,12 @@ class Columns(NamedTuple):
             arrays[power - 1][tuple(self.products[power - 1].T)] = b[group == power]
         hidden = self.hidden[:, used[group == _STEP] - (self.group.size - self.hidden.shape[1])]
         return chebyshev, *arrays, hidden, b[group == _STEP]
+
+
+def highest_order(size: int, at_most: int = _HIGHEST) -> int:
+    """Return the highest order, one at least, of which products of so many features are few enough."""
+    allowed = [order for order in range(1, at_most + 1) if math.comb(size + order, order) <= _MOST_PRODUCTS]
+    return max(allowed, default=1)
 
 
 def _number(options: Trend) -> int:
@@ -153,7 +158,7 @@ def fit_trend(
     target: Sequence[F64],
     features: Features,
     options: Trend | Regressor,
-    most_rows: int = _MOST_ROWS,
+    most_rows: int = MOST_ROWS,
 ) -> Fit:
     """Fit a trend by ridge regression.
 

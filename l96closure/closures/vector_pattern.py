@@ -144,13 +144,14 @@ class VectorPattern:
 
         Returns
         -------
-        ``noise_of_earlier`` (M, p, B, B) and ``noise_of_white`` (M, B, B), which the vectors of the values before and
-        of white noise are multiplied by, for each wavevector of a real transform along the axes of ``noise_shape`` that
-        ``noise_alike`` tells.
+        ``noise_of_earlier`` (M, p, B, B, 2) and ``noise_of_white`` (M, B, B, 2), real and imaginary parts of what the
+        vectors of the values before and of white noise are multiplied by, for each wavevector of a real transform along
+        the axes of ``noise_shape`` that ``noise_alike`` tells.
         """
+        coefficients, factor = self._predictions[-1]
         return {
-            "noise_of_earlier": self._predictions[-1].coefficients,
-            "noise_of_white": self._predictions[-1].factor,
+            "noise_of_earlier": np.stack([coefficients.real, coefficients.imag], axis=-1),
+            "noise_of_white": np.stack([factor.real, factor.imag], axis=-1),
             "noise_shape": np.array(self.grid.shape),
             "noise_alike": np.array(self.grid.alike),
         }

@@ -151,7 +151,7 @@ def kernel(epsilon: float) -> dict[str, Any]:
         (lambda: {"fields": lc.Fields(lags=(0.1, 0.1))}, r"^lags = \(0\.1, 0\.1\) .* different"),
         (lambda: {"fields": lc.Fields(radius=0, lags=(1.5 * DT,))}, r"^lags = 0\.0075 .* the closure's step"),
         (lambda: {"fields": lc.Fields(radius=0, lags=(1e4 * DT,))}, r"^truth\.sizes\['time'\] = 2000 .* longest lag"),
-        (lambda: {"fields": lc.Fields(pool="k")}, r"^pool = 'k' .* 'auto'"),
+        (lambda: {"fields": lc.Fields(pool="x")}, r"^pool = 'x' .* 'auto'"),
         (lambda: {"law": Chain(steps=0)}, r"^law\.steps = 0 .* >= 1"),
         (lambda: {"law": Chain(steps=2**16 + 1)}, r"^law\.steps = 65537 .* below 6\.6e\+04"),
         (lambda: {"law": Chain("leapfrog")}, r"^law\.scheme = 'leapfrog' .* ancestral, .*split"),
@@ -245,8 +245,8 @@ class TestFiles:
     def test_with_tables_of_two_coordinates_that_do_not_belong_together(
         self, truth: xr.Dataset, tmp_path: Path, name: str
     ) -> None:
-        path, fields = tmp_path / "closure.nc", lc.Fields(radius=1, lags=(), periodic=False, pool=())
-        SchrodingerBridge.fit(truth, fields, Trend(2, 1), Quantiles(("trend", "z"))).save(path)
+        path, fields = tmp_path / "closure.nc", lc.Fields(radius=1, lags=(), periodic=False, pool="k")
+        SchrodingerBridge.fit(truth, fields, Trend(2, 1), Quantiles(("trend", "z")), Noise(0)).save(path)
         load(path)
         with netCDF4.Dataset(path, "a") as file:
             values = file[name][:]

