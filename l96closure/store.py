@@ -49,7 +49,7 @@ FORMAT_VERSION = 5
 SEALED = ("closure", "restart")
 """Kinds of files that end in a seal."""
 
-_MOST_COMPRESSED = 1032  # bytes that one byte of a file can stand for: the limit of deflate, netCDF's compression
+_MAX_COMPRESSED = 1032  # bytes that one byte of a file can stand for: the limit of deflate, netCDF's compression
 _POINTER = 8  # bytes that a text takes in memory, at least
 _RECORDS = ("time", "start")  # dimensions along which records follow one another
 _CHUNK = 2**20  # bytes of a chunk of records, about: netCDF's own choice would be one record
@@ -315,7 +315,7 @@ def _declared(path: Path) -> int:
 def _check_size(path: Path, declared: int) -> None:
     """Raise ``ValueError`` if a file declares more numbers than it can hold, or than fit into memory."""
     size, memory = path.stat().st_size, _memory()
-    if declared > _MOST_COMPRESSED * size:
+    if declared > _MAX_COMPRESSED * size:
         checks.reject("path", str(path), f"a file that holds what it declares, not {declared:.2g} bytes in {size:,}")
     if declared > memory:
         checks.reject("path", str(path), f"smaller than the memory of {memory:.2g} bytes (this one has {declared:.2g})")

@@ -1,6 +1,6 @@
 """The localized Schrödinger bridge sampler on plain arrays; it knows nothing of climate."""
 
-from l96closure.bridge.accuracy import FEWEST_EFFECTIVE, AccuracyWarning, median_effective_samples
+from l96closure.bridge.accuracy import MIN_EFFECTIVE, AccuracyWarning, median_effective_samples
 from l96closure.bridge.bandwidth import (
     REPLAY_WARNING,
     Bandwidth,
@@ -20,7 +20,7 @@ from l96closure.bridge.sinkhorn import SinkhornWarning
 from l96closure.kernel import Kernel
 
 __all__ = [
-    "FEWEST_EFFECTIVE",
+    "MIN_EFFECTIVE",
     "REPLAY_WARNING",
     "AccuracyWarning",
     "Bandwidth",

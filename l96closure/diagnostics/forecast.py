@@ -253,10 +253,10 @@ def _independent(by_start: FloatArray, observed: FloatArray) -> FloatArray:
 def _method(starts: int, units: int) -> str:
     """Say how the intervals are made, or why there are none."""
     what = "starts" if units == starts else "groups of starts"
-    if units >= intervals.FEWEST:
+    if units >= intervals.MIN_VALUES:
         return f"bootstrap-t over {units} {what}, Korn & Graubard (1998) for the rank histogram, 95 %"
     alike = "" if units == starts else f", since consecutive ones of the {starts} starts are alike"
-    return f"none: {units} independent {what} are fewer than {intervals.FEWEST}{alike}"
+    return f"none: {units} independent {what} are fewer than {intervals.MIN_VALUES}{alike}"
 
 
 def _bounds(
@@ -267,7 +267,7 @@ def _bounds(
     Bootstrap-t: the departure of a resampled score from that of the sample, in standard errors of the resample, is
     distributed as that of the sample from the truth. Every standard error follows from the second moments.
     """
-    if len(units) < intervals.FEWEST:
+    if len(units) < intervals.MIN_VALUES:
         return {name: (np.full_like(x, np.nan), np.full_like(x, np.nan)) for name, x in estimates.items()}
     n = len(units)
     scores = units[..., :_RANKS]

@@ -19,7 +19,7 @@ __all__ = ["moments_of", "moments_of_all"]
 
 F64 = npt.NDArray[np.float64]
 
-_FEWEST_SIDE_BY_SIDE = LANES // 2  # queries of a state, from which on a vector beats one after another
+_MIN_SIDE_BY_SIDE = LANES // 2  # queries of a state, from which on a vector beats one after another
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
@@ -106,7 +106,7 @@ def _several_queries(
 def _suits_lanes(layout: Layout) -> bool:
     """Whether queries are summed side by side; not a function of how many states there are, each has its own bits."""
     one = layout.weight.shape[0] == 1 and layout.value_rows.shape[1] == 1 and layout.size[0] > 0
-    return one and layout.kind == DISTANCE and layout.rtol[0] == 0.0 and layout.head.size >= _FEWEST_SIDE_BY_SIDE
+    return one and layout.kind == DISTANCE and layout.rtol[0] == 0.0 and layout.head.size >= _MIN_SIDE_BY_SIDE
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]

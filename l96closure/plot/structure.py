@@ -17,7 +17,7 @@ from l96closure.plot.style import COLOURS, LABELS, PSI_LABEL, Z_LABEL, Panels
 __all__ = ["joint_density", "residual_autocorrelation", "space_time", "spectra", "tails"]
 
 _FULL, _LEFT = 0.5, 0.1  # correlations of the darkest colour, and below which nothing is left
-_FEWEST_LAGS = 10  # that are shown
+_MIN_LAGS = 10  # that are shown
 _ZOOM = 50  # records in the magnified part of the autocorrelation
 _MARKERS = {"truth": "o", "coarse": "s"}
 _SYMBOLS = {"z": "z", "psi": r"\psi"}
@@ -132,7 +132,7 @@ def space_time(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
         row[2].set_title("coarse run less truth")
         figure.colorbar(picture, ax=row[2], fraction=0.08).set_label("difference")
         left = np.flatnonzero((np.abs(np.nan_to_num(both)) > _LEFT).any(axis=(0, 2)))
-        row[0].set_ylim(lag[0], lag[min(lag.size - 1, max(_FEWEST_LAGS, 1 + int(left.max(initial=0))))])
+        row[0].set_ylim(lag[0], lag[min(lag.size - 1, max(_MIN_LAGS, 1 + int(left.max(initial=0))))])
         row[0].set_ylabel("lag (model time units)")
     for axes in rows[-1]:
         axes.set_xlabel("distance along the ring (sites)")
