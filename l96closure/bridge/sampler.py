@@ -183,7 +183,7 @@ class Chain:
         self._conditionals: FullConditionals | None = None
         if scheme == "sequential":
             self._conditionals = bridge.full_conditionals.without(fixed)
-            check_sweeps(bridge, self._conditionals)
+            check_sweeps(self._conditionals, bridge.spread)
         elif scheme == "ancestral":
             if free.size and fixed.size and fixed.max() > free.min():
                 checks.reject("given", fixed.tolist(), f"components before {free.min()}, the first that is drawn")
