@@ -49,7 +49,7 @@ def compress(bridge: Bridge, centres: int, rng: np.random.Generator | int = 0) -
     ValueError
         An argument is out of its range or the bridge is of another kind.
     """
-    if bridge.kernel.estimator not in ("bridge", "kde"):
+    if not bridge.kernel.of_distance:
         checks.reject("estimator", bridge.kernel.estimator, "bridge or kde for compression")
     if bridge.compression is not None:
         checks.reject("bridge", f"compressed to {bridge.compression.centres}", "a bridge that is not compressed yet")

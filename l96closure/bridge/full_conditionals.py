@@ -27,7 +27,7 @@ from l96closure import checks
 from l96closure.bridge.neighbourhoods import Neighbourhoods, padded
 from l96closure.bridge.sinkhorn import weighted
 from l96closure.compiled import cached
-from l96closure.kernel import Kernel, KernelSums, WeightedSamples, draw, room_for_draws
+from l96closure.kernel import Kernel, KernelSums, WeightedSamples, draw
 
 __all__ = ["FullConditionals", "check_sweeps", "full_conditionals", "sweep"]
 
@@ -186,11 +186,10 @@ def _linear_part(coordinates: F64, values: F64) -> tuple[float, F64, F64]:
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
 def _sweep_one(x: F64, uniforms: F64, sums: KernelSums, intercept: F64, slope: F64, residual: F64) -> None:
     """Make one sweep of the state ``x`` (d,) in place for every row of ``uniforms`` (steps, P)."""
-    memory = room_for_draws(sums)
     for step in range(uniforms.shape[0]):
         for p in range(sums.head.size):
             h = sums.head[p]
-            value = intercept[h] + residual[h, draw(x, p, sums, uniforms[step, p], memory)]
+            value = intercept[h] + residual[h, draw(x, p, sums, uniforms[step, p])]
             for a in range(sums.size[h]):
                 value += slope[h, a] * x[sums.gather[p, a]]
             x[sums.targets[p, 0]] = value

@@ -26,7 +26,7 @@ from l96closure.bridge.accuracy import AccuracyWarning
 from l96closure.bridge.conditional import Bridge
 from l96closure.bridge.look_up import FARTHEST
 from l96closure.bridge.quantile_table import ConditionalQuantiles, Table
-from l96closure.kernel import DISTANCE, Kernel, WeightedSamples
+from l96closure.kernel import Kernel, WeightedSamples
 
 __all__ = ["tabulate"]
 
@@ -76,7 +76,7 @@ def tabulate(bridge: Bridge, nodes: F64 | None = None) -> ConditionalQuantiles:
     >>> bool(0.8 < median[0, 0] < 1.2)
     True
     """
-    if bridge.kernel.kind != DISTANCE:
+    if not bridge.kernel.of_distance:
         checks.reject("estimator", bridge.kernel.estimator, "bridge or kde, for a table of quantiles")
     for alpha, members in zip(bridge.components, bridge.neighbourhoods, strict=True):
         if members.size != 1:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from l96closure.kernel import Kernel, KernelSums, LineSums, RowSums, WeightedSamples, representatives, row_sums
+from l96closure.kernel import Kernel, KernelSums, RowSums, WeightedSamples, representatives
 from l96closure.progress import bar as progress_bar
 from l96closure.restart import evaluated
 
@@ -123,7 +123,7 @@ def solve_samples(samples: F64, tolerance: float = 1e-6, label: str = "") -> Sca
 
         v_j (v_j + sum_(k != j) T_jk u_k) = 1.
 
-    Samples of one coordinate need none of this, see :class:`l96closure.kernel.LineSums`.
+    Samples of one coordinate need none of this where they are summed on a grid (``on_line``).
 
     Memory is proportional to M.
 
@@ -133,12 +133,12 @@ def solve_samples(samples: F64, tolerance: float = 1e-6, label: str = "") -> Sca
     tolerance, label : see :func:`solve`.
     """
     M = samples.shape[1]
-    product = row_sums(samples)
+    product = RowSums(samples, on_line=True)
 
-    def over(sums: RowSums | LineSums, shift: F64 | float = 0.0) -> Callable[..., F64]:
+    def over(sums: RowSums, shift: F64 | float = 0.0) -> Callable[..., F64]:
         return lambda u, share, double=False, at=None: evaluated(lambda: sums.log(u + shift, share, double, at))
 
-    if isinstance(product, LineSums) or M <= _DIRECT:
+    if product.on_line or M <= _DIRECT:
         return solve(over(product), M, tolerance, label)
     points, weights = representatives(samples, max(tolerance, _DOUBLE))
     if 2 * weights.size <= M:

@@ -45,11 +45,8 @@ class LineSums:
         """Tell whether the grid of samples (M,) is small enough: no far outlier among them."""
         return bool(np.ptp(x) * _PER_UNIT < _MAX_NODES)
 
-    def log(self, u: F64, share: float = 0.0, double: bool = False, at: None = None) -> F64:
-        """log(T e^u) (M,) for u (M,), each sum to a relative error of 1e-7, whatever may be left out.
-
-        The arguments are those of :meth:`l96closure.kernel.RowSums.log`.
-        """
+    def log(self, u: F64) -> F64:
+        """log(T e^u) (M,) for u (M,), each sum to a relative error of 1e-7."""
         v = np.exp(u)
         binned = np.bincount(self._left, v * (1.0 - self._share), self._nodes)
         binned += np.bincount(self._left + 1, v * self._share, self._nodes)

@@ -100,6 +100,11 @@ class KernelSums(Layout):
         """Keep some of the queries."""
         return self._replace(head=self.head[kept], gather=self.gather[kept], targets=self.targets[kept])
 
+    @property
+    def precisions(self) -> tuple[bool | None, ...]:
+        """What a compiled loop is given as ``double``, in turn, until no query is left (:func:`moments_of`)."""
+        return (None, True) if self.kind == DISTANCE else (True,)
+
     def in_parallel(self, n: int) -> bool:
         """Whether ``n`` states are enough work for more than one thread; a function of the work alone."""
         return bool(n * self.head.size * self.weight.shape[1] >= _PARALLEL_WORK)
@@ -118,7 +123,7 @@ class KernelSums(Layout):
         The number of kernel evaluations.
         """
         work, tasks = 0, x.shape[0] * self.head.size
-        for double in (None, True) if self.kind == DISTANCE else (True,):
+        for double in self.precisions:
             arguments = x, self, order, mean, variance, double
             several = self.in_parallel(len(x))
             done = shared(moments_of_all, tasks, *arguments) if several else [moments_of_all(*arguments, 0, tasks)]
