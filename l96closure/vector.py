@@ -262,31 +262,21 @@ def fma(context: Any, a: Any, b: Any, c: Any) -> Any:
 @intrinsic  # type: ignore[untyped-decorator]
 def fnma(context: Any, a: Any, b: Any, c: Any) -> Any:
     """Return c - a b, rounded once where the machine can."""
-
-    def generate(context: Any, builder: Any, signature: Any, abc: Any) -> Any:
-        return _call(builder, "fmuladd", [builder.fneg(abc[0]), *abc[1:]])
-
-    return a(a, a, a), generate
+    return a(a, a, a), lambda context, builder, signature, abc: _call(
+        builder, "fmuladd", [builder.fneg(abc[0]), *abc[1:]]
+    )
 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def larger(context: Any, a: Any, b: Any) -> Any:
     """Return the larger of each pair."""
-
-    def generate(context: Any, builder: Any, signature: Any, ab: Any) -> Any:
-        return builder.select(builder.fcmp_ordered(">", *ab), *ab)
-
-    return a(a, a), generate
+    return a(a, a), lambda context, builder, signature, ab: builder.select(builder.fcmp_ordered(">", *ab), *ab)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def smaller(context: Any, a: Any, b: Any) -> Any:
     """Return the smaller of each pair."""
-
-    def generate(context: Any, builder: Any, signature: Any, ab: Any) -> Any:
-        return builder.select(builder.fcmp_ordered("<", *ab), *ab)
-
-    return a(a, a), generate
+    return a(a, a), lambda context, builder, signature, ab: builder.select(builder.fcmp_ordered("<", *ab), *ab)
 
 
 @intrinsic  # type: ignore[untyped-decorator]

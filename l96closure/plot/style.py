@@ -28,6 +28,7 @@ __all__ = [
     "Z_LABEL",
     "Panels",
     "Picture",
+    "curve",
     "figure_of",
     "grid",
     "legend_above",
@@ -172,6 +173,12 @@ def legend_above(figure: Figure, *panels: Axes) -> None:
     lines = -(-len(named) // columns)
     figure.set_figheight(figure.get_figheight() + _LINE * max(0, lines - _FREE_LINES))  # at no cost to the panels
     figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=columns, frameon=False)
+
+
+def curve(axes: Axes, x: npt.ArrayLike, y: npt.ArrayLike, low: npt.ArrayLike, high: npt.ArrayLike, **look: Any) -> None:
+    """Draw a curve with the band of its intervals; ``look`` is for matplotlib's ``plot`` and has a ``color``."""
+    axes.fill_between(x, low, high, color=look["color"], alpha=0.25, linewidth=0)
+    axes.plot(x, y, **{"linewidth": 1.6, **look})
 
 
 def line_style(number: int) -> dict[str, Any]:

@@ -9,10 +9,9 @@ import xarray as xr
 from l96closure import bridge
 from l96closure.attributes import labelled
 from l96closure.bridge.neighbourhoods import Neighbourhoods
-from l96closure.diagnostics.intervals import standard_error
 from l96closure.experiments.sampling.chains import NAMES
 
-__all__ = ["bandwidth_criterion", "describe", "standard_error"]
+__all__ = ["bandwidth_criterion", "describe"]
 
 F64 = npt.NDArray[np.float64]
 
