@@ -25,10 +25,10 @@ _SEARCH_BLOCK = 32  # weights per block of the search behind a draw
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
 def _weights_single(query: F32, h: int, layout: Layout, out: F32) -> float:
     """Write v^(j) t^(j) of every node into ``out`` (nodes,), in single precision; return their sum."""
-    result, n, last = 0.0, layout.number[h, 1], layout.nodes.shape[0] - 1
+    result, n, last = 0.0, layout.groups.number[h, 1], layout.groups.nodes.shape[0] - 1
     for g in range(0, n, 2):
-        one = layout.first[h, 1] + g
-        low, high = group_weights(query, query.size, layout.nodes, one, one + 1 if g + 1 < n else last)
+        one = layout.groups.first[h, 1] + g
+        low, high = group_weights(query, query.size, layout.groups.nodes, one, one + 1 if g + 1 < n else last)
         store(low, out, g * GROUP)
         store(high, out, (g + 1) * GROUP)
         result += total(low + high)
@@ -60,12 +60,12 @@ def draw(x: F64, p: int, layout: Layout, uniform: float) -> Any:
     h = layout.head[p]
     query = query_coordinates(x, p, layout, np.empty(layout.size[h]))
     if layout.kind == DISTANCE:
-        nodes = layout.number[h, 1] * GROUP
+        nodes = layout.groups.number[h, 1] * GROUP
         single = np.empty(nodes + GROUP, np.float32)  # an odd group is paired with the empty one
         whole = _weights_single(query.astype(np.float32), h, layout, single)
         if whole > FAR:
             node = _search(single[:nodes], uniform * whole)
-            return layout.sample[layout.first[h, 1] + node // GROUP, node % GROUP]
+            return layout.groups.sample[layout.groups.first[h, 1] + node // GROUP, node % GROUP]
     w = np.empty(layout.weight.shape[1])
     whole = weights(query, h, layout, w)
     return _search(w, uniform * whole)

@@ -78,7 +78,7 @@ class KernelSums(Layout):
             table=table,
             squares=squares,
             weight=weight,
-            **_groups.joined(grouped, rows)._asdict(),
+            groups=_groups.joined(grouped, rows),
             centre=_stack([t["centre"] for t in tables], rows),
             factor=_stack([t["factor"] for t in tables], rows),
             size=size,
@@ -92,8 +92,8 @@ class KernelSums(Layout):
             rho_unit=rho_unit,
             nearest=kernel.nearest,
         )
-        if kernel.sums == "auto" and laid_out.rtol.any() and not laid_out._pays():
-            laid_out.rtol[:] = 0.0
+        if kernel.sums == "auto" and laid_out.groups.rtol.any() and not laid_out._pays():
+            laid_out.groups.rtol[:] = 0.0
         return laid_out
 
     def of_queries(self, kept: npt.NDArray[np.bool_]) -> KernelSums:

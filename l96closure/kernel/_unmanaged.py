@@ -19,31 +19,28 @@ __all__ = ["keep_alive", "unmanaged"]
 _OWNER = ("meminfo", "parent")  # the fields of an array that say whose memory it is
 
 
-def _without_count(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
-    fields = cgutils.create_struct_proxy(array_type)(context, builder, array)
+def _without_count(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+    if isinstance(kind, types.BaseTuple):
+        pairs = zip(kind.types, cgutils.unpack_tuple(builder, value), strict=True)
+        return context.make_tuple(builder, kind, [_without_count(context, builder, *pair) for pair in pairs])
+    if not isinstance(kind, types.Array):
+        return value
+    fields = cgutils.create_struct_proxy(kind)(context, builder, value)
     try:
         for name in _OWNER:
             setattr(fields, name, cgutils.get_null_value(getattr(fields, name).type))
     except (AttributeError, KeyError):  # numba has another inside
-        context.nrt.incref(builder, array_type, array)  # as of any value that is returned
-        return array
+        context.nrt.incref(builder, kind, value)  # as of any value that is returned
+        return value
     return fields._getvalue()
 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def unmanaged(context: Any, value: Any) -> Any:
-    """Return an array, or a tuple of arrays and numbers, whose arrays are not counted."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        if isinstance(value, types.Array):
-            return _without_count(context, builder, value, arguments[0])
-        elements = [
-            _without_count(context, builder, kind, element) if isinstance(kind, types.Array) else element
-            for kind, element in zip(value.types, cgutils.unpack_tuple(builder, arguments[0]), strict=True)
-        ]
-        return context.make_tuple(builder, value, elements)
-
-    return value(value), generate
+    """Return an array, or a tuple of arrays, numbers and such tuples, whose arrays are not counted."""
+    return value(value), lambda context, builder, signature, arguments: _without_count(
+        context, builder, value, arguments[0]
+    )
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -113,7 +113,7 @@ def closure(request: pytest.FixtureRequest, truth: xr.Dataset) -> Closure:
     if "tolerance" in request.param:
         law = fitted.law
         of = law.fitted if isinstance(settings["law"], Chain) else law.of
-        assert of.kernel_sums.rtol.all()  # else nothing is summed under a tolerance
+        assert of.kernel_sums.groups.rtol.all()  # else nothing is summed under a tolerance
     return fitted  # type: ignore[no-any-return]
 
 
