@@ -177,7 +177,7 @@ def legend_above(figure: Figure, *panels: Axes) -> None:
 
 def curve(axes: Axes, x: npt.ArrayLike, y: npt.ArrayLike, low: npt.ArrayLike, high: npt.ArrayLike, **look: Any) -> None:
     """Draw a curve with the band of its intervals; ``look`` is for matplotlib's ``plot`` and has a ``color``."""
-    axes.fill_between(x, low, high, color=look["color"], alpha=0.25, linewidth=0)
+    axes.fill_between(x, low, high, color=look["color"], alpha=0.2, linewidth=0)
     axes.plot(x, y, **{"linewidth": 1.6, **look})
 
 
