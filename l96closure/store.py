@@ -216,16 +216,13 @@ def attributes(path: str | os.PathLike[str], *, kind: str) -> dict[str, Any]:
 
 def kind_of(path: str | os.PathLike[str]) -> str | None:
     """Return the kind of a file of :func:`write`, of any format version; None for any other file."""
-    if Path(path).suffix == _ZARR:
-        try:
+    try:  # damage leads the libraries into all kinds of errors
+        if Path(path).suffix == _ZARR:
             kind = xr.open_dataset(path, engine="zarr", decode_times=False).attrs.get("l96closure_kind")
-        except Exception:
-            return None
-        return kind if isinstance(kind, str) else None
-    try:
-        with netCDF4.Dataset(path) as dataset:
-            kind = dataset.getncattr("l96closure_kind")
-    except (AttributeError, OSError, RuntimeError, UnicodeDecodeError):
+        else:
+            with netCDF4.Dataset(path) as dataset:
+                kind = dataset.getncattr("l96closure_kind")
+    except Exception:
         return None
     return kind if isinstance(kind, str) else None
 

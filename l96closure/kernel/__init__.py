@@ -15,7 +15,7 @@ sums. All else is private.
 
 A query is tried in turn by
 
-1. sums under a tolerance, where the dictionary has one, and
+1. sums under a tolerance, where the dictionary has one (:mod:`l96closure.kernel._tolerant_sums` has the bound), and
 2. sums over all samples in single precision (:mod:`l96closure.kernel._group_sums`);
 3. where S_0 is so small that the exponents ought to have been shifted (a query far from every sample), double
    precision: the largest exponent is found first and subtracted, so that S_0 >= min v and never 0/0. This path also
