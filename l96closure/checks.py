@@ -41,7 +41,7 @@ Rule = Callable[[str, Any], object]
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
-_MOST = 2**53  # beyond it, a float does not tell one integer from the next
+_MAX_INTEGER = 2**53  # beyond it, a float does not tell one integer from the next
 _LARGEST = 1e100  # the square of a number, and sums of many, can still be told
 _FILL = 9.969209968386869e36  # what netCDF reads where no float was ever written (NC_FILL_FLOAT, NC_FILL_DOUBLE)
 _PACKED = ("scale_factor", "add_offset", "_Unsigned")  # attributes of what is yet to be unpacked
@@ -104,7 +104,7 @@ def boolean(name: str, value: Any) -> bool:
     return value
 
 
-def integer(name: str, value: Any, minimum: int, below: float = _MOST) -> int:
+def integer(name: str, value: Any, minimum: int, below: float = _MAX_INTEGER) -> int:
     """Return ``value`` as an ``int``; raise ``ValueError`` unless it is an integer >= ``minimum`` and < ``below``."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < minimum:
         reject(name, value, f"an integer >= {minimum}")
@@ -128,7 +128,7 @@ def generator(name: str, value: Any) -> np.random.Generator:
 
 def steps(name: str, duration: float, dt: float) -> int:
     """Return how many steps ``dt`` a time is, rounded; raise ``ValueError`` if they cannot be counted."""
-    if not duration / dt < _MOST:
+    if not duration / dt < _MAX_INTEGER:
         reject(name, duration, f"less than 2^53 steps of {dt:g}")
     return round(duration / dt)
 

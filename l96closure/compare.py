@@ -83,7 +83,7 @@ def _compare(paths: Sequence[Path], output: Path | None, command: str) -> Path:
         config_yaml=common,
     )
     tell("\n".join([tables.text(data), *notes]))
-    pages = [f"{folder}/report.html" for folder in data["folder"].to_numpy()]
+    pages = dict(zip((f"{folder}/report.html" for folder in data["folder"].values), data["run"].values, strict=True))
     page = output / "comparison.html"
     report.write_page(
         page,
@@ -94,19 +94,8 @@ def _compare(paths: Sequence[Path], output: Path | None, command: str) -> Path:
         notes=notes,
         downloads={
             "comparison.nc": "The numbers of this page",
-            **{
-                name: f"The page of {run}"
-                for name, run in zip(pages, data["run"].to_numpy(), strict=True)
-                if (output / name).is_file()
-            },
+            **{name: f"The page of {run}" for name, run in pages.items() if (output / name).is_file()},
         },
-        origin=report.Origin(
-            common,
-            {
-                "command": command,
-                "package version": provenance.package_version(),
-                "git commit": provenance.git_commit(),
-            },
-        ),
+        origin=report.Origin(common, provenance.origin(command)),
     )
     return page

@@ -1,86 +1,43 @@
 """Compiled functions that Python calls: their cache on disk, their threads, and what they do where neither can be had.
 
-Numba keys what it caches by the file of the function that Python calls, and so runs old code after a change in a file
-that this one only calls into. Here the key is the content of every source that compiled code comes from. Where nothing
-can be written, functions are compiled anew in every process.
+Compiled code is kept on disk until a source of any changes. Where nothing can be written, functions are compiled anew
+in every process.
 
 Threads are plain ones of Python, which run compiled code at the same time because it does not hold the interpreter's
 lock. They sleep while there is nothing to do, where numba's own threading layers spin, and they take small parts of the
 work as they become free, so that a busy neighbour on the machine costs its share and no more. They do not survive a
 fork: a forked child computes serially, which gives the same bits.
 
-Of numba and llvmlite the package uses parts that they do not promise to keep, so that pyproject.toml bounds numba to
-the versions it was tested with: here, the classes of the cache and of the compiler's passes; in
-:mod:`l96closure.vector` and :mod:`l96closure.lanes`, ``cgutils``, the templates of operators and LLVM's intrinsics by
-name; in :mod:`l96closure.kernel`, the fields ``meminfo`` and ``parent`` of arrays.
+Of numba and llvmlite the package uses parts that they do not promise to keep, and pyproject.toml bounds numba to the
+versions it was tested with. Two do no more than save time, and are done without where they are missing, with the same
+results: the classes of the cache and of the compiler's passes (:mod:`l96closure.numba_private`), and the fields
+``meminfo`` and ``parent`` of arrays (in :mod:`l96closure.kernel`). :mod:`l96closure.vector` and
+:mod:`l96closure.lanes` need the extension API as numba documents it, with ``cgutils`` and LLVM's intrinsics by name.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import itertools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
-from numba.core.caching import CompileResultCacheImpl, FunctionCache
-from numba.core.compiler import CompilerBase, DefaultPassBuilder
-from numba.core.compiler_machinery import register_pass
-from numba.core.typed_passes import NativeLowering
+
+try:
+    from l96closure import numba_private
+except ImportError:  # numba has another inside
+    numba_private = None  # type: ignore[assignment]
 
 __all__ = ["cached", "part", "shared", "threads"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
-_PACKAGE = Path(__file__).parent
 _PROCESS = os.getpid()
 _PARTS = 8  # of the work for each thread: the last to finish keeps the others waiting for a part at most
 _WHOLE = 16  # parts of many tasks are a multiple of this, as many as are summed side by side in a vector
-
-
-@functools.cache
-def _sources() -> str:
-    """Hash the sources that compiled code comes from: those that name numba or this module, and all of the bridge."""
-    digest = hashlib.sha256()
-    for path in sorted(_PACKAGE.rglob("*.py")):
-        text = path.read_bytes()
-        if path.parent.name in ("bridge", "kernel") or b"numba" in text or b"compiled" in text:
-            digest.update(b"%d %s\n" % (len(text), path.relative_to(_PACKAGE).as_posix().encode()))
-            digest.update(text)
-    return digest.hexdigest()
-
-
-class _Place(CompileResultCacheImpl):  # type: ignore[misc]
-    """Where numba keeps a function, with our stamp of its sources."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        super().__init__(function)
-        self.locator.get_source_stamp = _sources
-
-
-class _Cache(FunctionCache):  # type: ignore[misc]
-    """The cache of one function. What cannot be read or written is compiled anew."""
-
-    _impl_class = _Place
-
-    def load_overload(self, signature: Any, context: Any) -> Any:
-        try:
-            return super().load_overload(signature, context)
-        except Exception:  # a full or failing disk leaves anything in a file, and unpickling it may do so
-            with suppress(OSError):
-                self.flush()
-            return None
-
-    def save_overload(self, signature: Any, data: Any) -> None:
-        try:
-            super().save_overload(signature, data)
-        except OSError:
-            self.disable()
 
 
 def cached(function: _Function | None = None, **options: Any) -> Any:
@@ -104,35 +61,9 @@ def cached(function: _Function | None = None, **options: Any) -> Any:
     if numba.config.DISABLE_JIT:
         return _interpreted(plain)
     compiled = numba.njit(nogil=True, **options)(plain)
-    with suppress(OSError, RuntimeError):  # nowhere to write, or no sources to read
-        compiled._cache = _Cache(plain)
+    if numba_private is not None:
+        numba_private.keep_on_disk(compiled)
     return compiled
-
-
-@register_pass(mutates_CFG=True, analysis_only=False)
-class _LoweringOfParts(NativeLowering):  # type: ignore[misc]
-    """Make no machine code of a function: those that take it in make their own."""
-
-    _name = "lowering_of_parts"
-
-    def run_pass(self, state: Any) -> bool:
-        state.library = state.targetctx.codegen().create_library(state.func_id.func_qualname)
-        state.library._optimize_final_module = lambda: None  # nothing is gained before it is taken in
-        state.library.enable_object_caching()
-        state.flags.no_compile = True
-        super().run_pass(state)
-        place: Any = [].copy  # any builtin of its own, in place of the machine code, by which callers find it
-        state.targetctx.insert_user_function(place, state.cr.fndesc, [state.library])
-        state["cr"] = state.cr._replace(cfunc=place)
-        return True
-
-
-class _CompilerOfParts(CompilerBase):  # type: ignore[misc]
-    def define_pipelines(self) -> list[Any]:
-        manager = DefaultPassBuilder.define_nopython_pipeline(self.state)
-        manager.passes = [(_LoweringOfParts if one is NativeLowering else one, why) for one, why in manager.passes]
-        manager.finalize()
-        return [manager]
 
 
 def part(function: _Function) -> _Function:
@@ -140,8 +71,8 @@ def part(function: _Function) -> _Function:
 
     Without machine code of its own it compiles several times faster, without counts of references it runs faster.
     """
-    how = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "_nrt": False, "error_model": "numpy"}
-    return cast(_Function, numba.njit(forceinline=True, pipeline_class=_CompilerOfParts, **how)(function))
+    how = {} if numba_private is None else numba_private.WITHOUT_MACHINE_CODE
+    return cast(_Function, numba.njit(forceinline=True, error_model="numpy", **how)(function))
 
 
 def shared(function: Callable[..., Any], tasks: int, *arguments: Any) -> list[Any]:

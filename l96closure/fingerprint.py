@@ -9,13 +9,14 @@ import sys
 import types
 from collections.abc import Callable, Iterator
 from enum import Enum
-from functools import cache, cached_property, partial
-from importlib.metadata import PackageNotFoundError, version
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
+
+from l96closure.provenance import package_version
 
 __all__ = ["fingerprint"]
 
@@ -46,7 +47,9 @@ def fingerprint(*things: Any) -> str:
     Of anything else, as an object whose content is kept by another language, or a file that a function reads, no more
     than the type is told: two of them look the same here.
     """
-    return _Digests().of((_versions(), things)).hex()
+    python = ".".join(map(str, sys.version_info[:3]))
+    versions = [python, *(f"{package} {package_version(package)}" for package in _BITS_DEPEND_ON)]
+    return _Digests().of((versions, things)).hex()
 
 
 class _Digests:
@@ -189,17 +192,6 @@ def _instance(thing: Any) -> _Content:
 def _without(part: Any, names: set[str]) -> Any:
     """Return attributes but for some that follow from the others, and anything else as it is."""
     return {name: value for name, value in part.items() if name not in names} if type(part) is dict else part
-
-
-@cache
-def _versions() -> list[str]:
-    found = [".".join(map(str, sys.version_info[:3]))]
-    for package in _BITS_DEPEND_ON:
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            found.append(f"{package} unknown")
-    return found
 
 
 def _installed(module: str | None) -> bool:

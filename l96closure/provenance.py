@@ -8,14 +8,14 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-__all__ = ["git_commit", "package_version"]
+__all__ = ["git_commit", "origin", "package_version"]
 
 
 @cache
-def package_version() -> str:
-    """Version of the installed package, ``"unknown"`` when it is used without having been installed."""
+def package_version(package: str = "l96closure") -> str:
+    """Version of an installed package, ``"unknown"`` when it is used without having been installed."""
     try:
-        return version("l96closure")
+        return version(package)
     except PackageNotFoundError:
         return "unknown"
 
@@ -36,3 +36,8 @@ def git_commit() -> str:
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return done.stdout.strip()
+
+
+def origin(command: str) -> dict[str, str]:
+    """Say by which command and code something was made, a line each."""
+    return {"command": command, "package version": package_version(), "git commit": git_commit()}

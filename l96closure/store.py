@@ -49,7 +49,7 @@ FORMAT_VERSION = 5
 SEALED = ("closure", "restart")
 """Kinds of files that end in a seal."""
 
-_MOST_COMPRESSED = 1032  # bytes that one byte of a file can stand for: the limit of deflate, netCDF's compression
+_MAX_COMPRESSED = 1032  # bytes that one byte of a file can stand for: the limit of deflate, netCDF's compression
 _POINTER = 8  # bytes that a text takes in memory, at least
 _RECORDS = ("time", "start")  # dimensions along which records follow one another
 _CHUNK = 2**20  # bytes of a chunk of records, about: netCDF's own choice would be one record
@@ -216,16 +216,13 @@ def attributes(path: str | os.PathLike[str], *, kind: str) -> dict[str, Any]:
 
 def kind_of(path: str | os.PathLike[str]) -> str | None:
     """Return the kind of a file of :func:`write`, of any format version; None for any other file."""
-    if Path(path).suffix == _ZARR:
-        try:
+    try:  # damage leads the libraries into all kinds of errors
+        if Path(path).suffix == _ZARR:
             kind = xr.open_dataset(path, engine="zarr", decode_times=False).attrs.get("l96closure_kind")
-        except Exception:
-            return None
-        return kind if isinstance(kind, str) else None
-    try:
-        with netCDF4.Dataset(path) as dataset:
-            kind = dataset.getncattr("l96closure_kind")
-    except (AttributeError, OSError, RuntimeError, UnicodeDecodeError):
+        else:
+            with netCDF4.Dataset(path) as dataset:
+                kind = dataset.getncattr("l96closure_kind")
+    except Exception:
         return None
     return kind if isinstance(kind, str) else None
 
@@ -315,7 +312,7 @@ def _declared(path: Path) -> int:
 def _check_size(path: Path, declared: int) -> None:
     """Raise ``ValueError`` if a file declares more numbers than it can hold, or than fit into memory."""
     size, memory = path.stat().st_size, _memory()
-    if declared > _MOST_COMPRESSED * size:
+    if declared > _MAX_COMPRESSED * size:
         checks.reject("path", str(path), f"a file that holds what it declares, not {declared:.2g} bytes in {size:,}")
     if declared > memory:
         checks.reject("path", str(path), f"smaller than the memory of {memory:.2g} bytes (this one has {declared:.2g})")

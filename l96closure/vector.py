@@ -17,8 +17,7 @@ import numpy.typing as npt
 from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
-from numba.core.typing.templates import AbstractTemplate, infer_global
-from numba.extending import intrinsic, lower_builtin, models, register_model
+from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
 __all__ = [
     "LANES",
@@ -66,19 +65,17 @@ class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
 
 
 def _real(like: Any, value: float) -> Any:
-    """Return a constant vector of the type of ``like``."""
+    """Return a constant of the type of ``like``, a vector or a number in double precision."""
     number = float(np.float32(value)) if like.type == _LLVM[SINGLE] else value
-    return ir.Constant(like.type, [number] * LANES)
+    return ir.Constant(like.type, [number] * LANES if isinstance(like.type, ir.VectorType) else number)
 
 
 def _call(builder: Any, name: str, arguments: Any) -> Any:
-    """Call the LLVM intrinsic of vectors that all have the type of the first."""
+    """Call the LLVM intrinsic of arguments that all have the type of the first."""
     kind = arguments[0].type
-    width = 32 if kind == _LLVM[SINGLE] else 64
     signature = ir.FunctionType(kind, [kind] * len(arguments))
-    return builder.call(
-        cgutils.get_or_insert_function(builder.module, signature, f"llvm.{name}.v{LANES}f{width}"), arguments
-    )
+    suffix = "f64" if kind == ir.DoubleType() else f"v{LANES}f{32 if kind == _LLVM[SINGLE] else 64}"
+    return builder.call(cgutils.get_or_insert_function(builder.module, signature, f"llvm.{name}.{suffix}"), arguments)
 
 
 def _permuted(builder: Any, value: Any, order: list[int]) -> Any:
@@ -265,31 +262,21 @@ def fma(context: Any, a: Any, b: Any, c: Any) -> Any:
 @intrinsic  # type: ignore[untyped-decorator]
 def fnma(context: Any, a: Any, b: Any, c: Any) -> Any:
     """Return c - a b, rounded once where the machine can."""
-
-    def generate(context: Any, builder: Any, signature: Any, abc: Any) -> Any:
-        return _call(builder, "fmuladd", [builder.fneg(abc[0]), *abc[1:]])
-
-    return a(a, a, a), generate
+    return a(a, a, a), lambda context, builder, signature, abc: _call(
+        builder, "fmuladd", [builder.fneg(abc[0]), *abc[1:]]
+    )
 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def larger(context: Any, a: Any, b: Any) -> Any:
     """Return the larger of each pair."""
-
-    def generate(context: Any, builder: Any, signature: Any, ab: Any) -> Any:
-        return builder.select(builder.fcmp_ordered(">", *ab), *ab)
-
-    return a(a, a), generate
+    return a(a, a), lambda context, builder, signature, ab: builder.select(builder.fcmp_ordered(">", *ab), *ab)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def smaller(context: Any, a: Any, b: Any) -> Any:
     """Return the smaller of each pair."""
-
-    def generate(context: Any, builder: Any, signature: Any, ab: Any) -> Any:
-        return builder.select(builder.fcmp_ordered("<", *ab), *ab)
-
-    return a(a, a), generate
+    return a(a, a), lambda context, builder, signature, ab: builder.select(builder.fcmp_ordered("<", *ab), *ab)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -389,11 +376,9 @@ def total(context: Any, a: Any) -> Any:
 def _operator(symbol: Any, name: str) -> None:
     """Give the type an arithmetic operator, lowered to one instruction."""
 
-    @infer_global(symbol)
-    class Operator(AbstractTemplate):  # type: ignore[misc]
-        def generic(self, arguments: Any, keywords: Any) -> Any:
-            same = len(arguments) == 2 and arguments[0] == arguments[1]
-            return arguments[0](*arguments) if same and isinstance(arguments[0], _VectorType) else None
+    @type_callable(symbol)  # type: ignore[untyped-decorator]
+    def typed(context: Any) -> Any:
+        return lambda a, b: a if a == b and isinstance(a, _VectorType) else None
 
     @lower_builtin(symbol, _VectorType, _VectorType)  # type: ignore[untyped-decorator]
     def lowered(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -426,6 +411,7 @@ class _Exponential(NamedTuple):
 
 
 _EXPONENTIAL = {SINGLE: _Exponential(5, -120.0, 23, 32), DOUBLE: _Exponential(11, -900.0, 52, 64)}
+_EXPONENTIAL[types.float64] = _EXPONENTIAL[DOUBLE]
 
 
 def _polynomial(degree: int) -> tuple[float, ...]:
@@ -447,21 +433,26 @@ def _polynomial(degree: int) -> tuple[float, ...]:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def exp2(context: Any, a: Any) -> Any:
-    """Return 2^a with a relative error of 2e-7 or 1e-15; 2^-120 for a below -120, 2^-900 in double precision."""
+    """Return 2^a with a relative error of 2e-7 or 1e-15; 2^-120 for a below -120, 2^-900 in double precision.
+
+    It takes a number in double precision too, for loops that the compiler vectorises.
+    """
     how = _EXPONENTIAL[a]
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         (x,) = arguments
         least, shifter = _real(x, how.least), _real(x, 1.5 * 2.0**how.bits)
         x = builder.select(builder.fcmp_ordered(">", x, least), x, least)
-        shifted = builder.fadd(x, shifter)
-        fraction = builder.fsub(x, builder.fsub(shifted, shifter))
+        exactly = ("nsz",)  # numba leaves what has flags alone: fast math would take x + shifter - shifter for x
+        shifted = builder.fadd(x, shifter, flags=exactly)
+        fraction = builder.fsub(x, builder.fsub(shifted, shifter, flags=exactly), flags=exactly)
         leading, *others = _polynomial(how.degree)
         power = _real(x, leading)
         for coefficient in others:
             power = _call(builder, "fmuladd", [power, fraction, _real(x, coefficient)])
-        integers = ir.VectorType(ir.IntType(how.width), LANES)
-        exponent = builder.shl(builder.bitcast(shifted, integers), ir.Constant(integers, [how.bits] * LANES))
+        one = ir.IntType(how.width)
+        integers, bits = (ir.VectorType(one, LANES), [how.bits] * LANES) if a != types.float64 else (one, how.bits)
+        exponent = builder.shl(builder.bitcast(shifted, integers), ir.Constant(integers, bits))
         return builder.bitcast(builder.add(builder.bitcast(power, integers), exponent), x.type)
 
     return a(a), generate

@@ -301,8 +301,6 @@ def test_another_version_does_not_go_on(tmp_path: Path, monkeypatch: pytest.Monk
     base = CALLS["two-scale model"][1]
     with pytest.raises(Killed):
         TwoScaleLorenz96.simulate(**base, restart=MortalRestart(tmp_path, 1))
-    monkeypatch.setattr(fingerprint, "version", lambda name: "99" if name == package else "1")
-    fingerprint._versions.cache_clear()
+    monkeypatch.setattr(fingerprint, "package_version", lambda name: "99" if name == package else "1")
     with pytest.raises(ValueError, match=REFUSED):
         TwoScaleLorenz96.simulate(**base, restart=Restart(tmp_path))
-    fingerprint._versions.cache_clear()

@@ -18,7 +18,7 @@ import pytest
 
 import l96closure
 
-MOST_PARAMETERS, MOST_LINES = 10, 45
+MAX_PARAMETERS, MAX_LINES = 10, 45
 
 PACKAGE = Path(l96closure.__file__).parent
 ADAPTERS = "l96closure.adapters."  # other people's models may be missing
@@ -44,7 +44,7 @@ def public_callables() -> Iterator[tuple[str, Any]]:
 
 
 def too_many(call: Any) -> bool:
-    return len([name for name in inspect.signature(call).parameters if name != "self"]) > MOST_PARAMETERS
+    return len([name for name in inspect.signature(call).parameters if name != "self"]) > MAX_PARAMETERS
 
 
 def test_nothing_public_takes_more_than_ten_parameters() -> None:
@@ -77,7 +77,7 @@ def long_functions(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef) and not is_compiled(node):
             body = lines & set(range(node.body[0].lineno, (node.end_lineno or 0) + 1))
-            if len(body) > MOST_LINES:
+            if len(body) > MAX_LINES:
                 yield f"{path.relative_to(PACKAGE).as_posix()}: {node.name}"
 
 

@@ -6,12 +6,12 @@ import numpy as np
 
 from l96closure.bridge.conditional import Bridge
 
-__all__ = ["FEWEST_EFFECTIVE", "AccuracyWarning", "median_effective_samples"]
+__all__ = ["MIN_EFFECTIVE", "AccuracyWarning", "median_effective_samples"]
 
-FEWEST_EFFECTIVE = 30
+MIN_EFFECTIVE = 30
 """With fewer effective samples behind a conditional mean, its variance and quantiles are little more than theirs."""
 
-_MOST_QUERIES = 400  # over all dictionaries
+_MAX_QUERIES = 400  # over all dictionaries
 
 
 class AccuracyWarning(UserWarning):
@@ -30,10 +30,10 @@ def median_effective_samples(bridge: Bridge) -> float:
 
     Returns
     -------
-    Between 1, where each mean is a copy of one sample, and the number of samples; below :data:`FEWEST_EFFECTIVE`
+    Between 1, where each mean is a copy of one sample, and the number of samples; below :data:`MIN_EFFECTIVE`
     variances and quantiles are far too narrow.
     """
-    each = max(-(-_MOST_QUERIES // len(bridge.dictionaries)), 8)
+    each = max(-(-_MAX_QUERIES // len(bridge.dictionaries)), 8)
     found = []
     for h, one in enumerate(bridge.dictionaries):
         some = np.unique(np.linspace(0, len(one.coordinates) - 1, each).round().astype(int))

@@ -23,9 +23,9 @@ REPLAY_WARNING = 0.5
 """A replay score below this says that the sampler repeats its training samples rather than their distribution."""
 
 _CANDIDATES = np.geomspace(1e-3, 1.0, 19)  # in units of the mean variance of the scaled samples: six to a decade
-_MOST_SAMPLES = 800
-_MOST_COMPONENTS = 6
-_FEWEST_BLOCKS = 8  # that a record is made of, however slowly it forgets
+_MAX_SAMPLES = 800
+_MAX_COMPONENTS = 6
+_MIN_BLOCKS = 8  # that a record is made of, however slowly it forgets
 
 
 class Bandwidth(NamedTuple):
@@ -112,9 +112,9 @@ def choose_epsilon(
         checks.reject("samples.shape", samples.shape, "(M, d) with M >= 20 to choose epsilon from")
     sets, scales, wanted = checked(neighbourhoods, d), checked_scale(scale, d), checked_components(components, d)
     checks.varied("samples", samples, wanted)
-    kept = np.sort(np.random.default_rng(rng).choice(M, min(M, _MOST_SAMPLES), replace=False))
+    kept = np.sort(np.random.default_rng(rng).choice(M, min(M, _MAX_SAMPLES), replace=False))
     x = samples[kept] / scales
-    chosen = wanted[np.unique(np.linspace(0, wanted.size - 1, _MOST_COMPONENTS).round().astype(int))]
+    chosen = wanted[np.unique(np.linspace(0, wanted.size - 1, _MAX_COMPONENTS).round().astype(int))]
     candidates = _CANDIDATES * x[:, wanted].var(axis=0).mean()
     neighbours = [sets[alpha][sets[alpha] != alpha] for alpha in chosen]
     both = list(zip(chosen, neighbours, strict=True))
@@ -153,7 +153,7 @@ def _memory(x: F64, y: F64) -> int:
 
 def _block(memory: int, M: int) -> int:
     """Return how many samples on either side, with the one itself, are left out."""
-    return 1 if memory == 1 else max(min(3 * memory, M // _FEWEST_BLOCKS), 1)
+    return 1 if memory == 1 else max(min(3 * memory, M // _MIN_BLOCKS), 1)
 
 
 @progress.shown(False)  # many small problems

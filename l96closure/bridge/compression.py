@@ -16,12 +16,12 @@ __all__ = ["compress", "compress_within"]
 
 F64 = npt.NDArray[np.float64]
 
-_MOST_CLUSTERED = 20_000  # samples that place the centres; all of them are then gathered into these
+_MAX_CLUSTERED = 20_000  # samples that place the centres; all of them are then gathered into these
 _CLUSTER_SWEEPS = 30
-_MOST_SPREAD = 256  # centres up to which they start spread out; beyond, at random, as that takes their square
-_MOST_CENTRES = 4_096
+_MAX_SPREAD = 256  # centres up to which they start spread out; beyond, at random, as that takes their square
+_MAX_CENTRES = 4_096
 _GROWTH = 4
-_MOST_QUERIES, _FEWEST_QUERIES = 4_000, 32  # samples at which the error is measured: of all dictionaries, of each
+_MAX_QUERIES, _MIN_QUERIES = 4_000, 32  # samples at which the error is measured: of all dictionaries, of each
 
 
 def compress(bridge: Bridge, centres: int, rng: np.random.Generator | int = 0) -> Bridge:
@@ -49,7 +49,7 @@ def compress(bridge: Bridge, centres: int, rng: np.random.Generator | int = 0) -
     ValueError
         An argument is out of its range or the bridge is of another kind.
     """
-    if bridge.kernel.estimator not in ("bridge", "kde"):
+    if not bridge.kernel.of_distance:
         checks.reject("estimator", bridge.kernel.estimator, "bridge or kde for compression")
     if bridge.compression is not None:
         checks.reject("bridge", f"compressed to {bridge.compression.centres}", "a bridge that is not compressed yet")
@@ -83,7 +83,7 @@ def compress_within(bridge: Bridge, centres: int, error: float, rng: np.random.G
     """
     rng, tried = np.random.default_rng(rng), centres
     samples = bridge.dictionaries[0].coordinates.shape[0]
-    while tried == centres or tried <= min(_MOST_CENTRES, samples // _GROWTH):
+    while tried == centres or tried <= min(_MAX_CENTRES, samples // _GROWTH):
         small = compress(bridge, tried, rng)
         if small.compression is not None and small.compression.mean_error <= error:
             return small
@@ -93,10 +93,10 @@ def compress_within(bridge: Bridge, centres: int, error: float, rng: np.random.G
 
 def _clustered(source: WeightedSamples, epsilon: float, centres: int, rng: np.random.Generator) -> WeightedSamples:
     x, v = source.coordinates / source.coordinate_scale, source.v
-    size = max(centres, min(len(x) // 2, _MOST_CLUSTERED))
+    size = max(centres, min(len(x) // 2, _MAX_CLUSTERED))
     places = np.unique(x[rng.choice(len(x), size, replace=False, p=v / v.sum())], axis=0)
     if len(places) > centres:
-        start = "++" if centres <= _MOST_SPREAD else "points"
+        start = "++" if centres <= _MAX_SPREAD else "points"
         places, _ = scipy.cluster.vq.kmeans2(places, centres, iter=_CLUSTER_SWEEPS, minit=start, seed=rng)
     nearest = scipy.spatial.KDTree(places).query(x)[1]
     _, label = np.unique(nearest, return_inverse=True)  # a centre may have been left without samples
@@ -125,7 +125,7 @@ def _errors(bridge: Bridge, small: Bridge, rng: np.random.Generator) -> tuple[fl
 
     Each dictionary is asked at samples of its own: states of its neighbourhood as they occur.
     """
-    each = max(-(-_MOST_QUERIES // len(bridge.dictionaries)), _FEWEST_QUERIES)
+    each = max(-(-_MAX_QUERIES // len(bridge.dictionaries)), _MIN_QUERIES)
     squares = np.zeros((2, len(bridge.dictionaries)))
     for h, one in enumerate(bridge.dictionaries):
         samples = len(one.coordinates)

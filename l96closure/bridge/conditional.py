@@ -160,27 +160,44 @@ class Bridge:
         concentration = self.kernel_sums.concentration(self._checked(x))
         return np.broadcast_to(1.0 / concentration, (len(concentration), self.components.size)).copy()
 
+    @property
+    def spread(self) -> F64:
+        """Standard deviation of the samples of each component (d,), zero of those the bridge does not give."""
+        spread = np.zeros(self.d)
+        of_each = np.concatenate([one.values.std(axis=0) for one in self.dictionaries])
+        spread[self.components] = of_each if self._one_for_all else of_each[self.dictionary_of]
+        return spread
+
+    @property
+    def _one_for_all(self) -> bool:
+        return bool(self.dictionaries[0].values.shape[1] == len(self.components))
+
     @cached_property
     def kernel_sums(self) -> KernelSums:
         """Dictionaries and queries as the compiled loops read them; laid out on first use.
 
         Raises ``ValueError`` when there are fewer samples than ``kernel.nearest`` asks for.
         """
-        one_for_all = self.dictionaries[0].values.shape[1] == len(self.components)
-        targets = self.components[None, :] if one_for_all else self.components[:, None]
-        sets = self.neighbourhoods[:1] if one_for_all else self.neighbourhoods
-        head = np.zeros(1, np.intp) if one_for_all else self.dictionary_of
+        targets = self.components[None, :] if self._one_for_all else self.components[:, None]
+        sets = self.neighbourhoods[:1] if self._one_for_all else self.neighbourhoods
+        head = np.zeros(1, np.intp) if self._one_for_all else self.dictionary_of
         return KernelSums.of(self.dictionaries, self.kernel, head, padded(sets), targets)
 
     @cached_property
     def full_conditionals(self) -> FullConditionals:
         """Every component given the others of its neighbourhood, for the scheme ``sequential``; found on first use."""
-        return full_conditionals(self, causal=False)
+        return self._conditionals(causal=False)
 
     @cached_property
     def causal_conditionals(self) -> FullConditionals:
         """Every component given those before it in its neighbourhood, for ``ancestral``; found on first use."""
-        return full_conditionals(self, causal=True)
+        return self._conditionals(causal=True)
+
+    def _conditionals(self, causal: bool) -> FullConditionals:
+        if self.compression is not None:
+            checks.reject("bridge", f"compressed to {self.compression.centres}", "uncompressed for a sequential scheme")
+        dictionaries = self.dictionaries, self.dictionary_of, self.kernel, self.tolerance
+        return full_conditionals(self.components, self.neighbourhoods, *dictionaries, causal)
 
     def _checked(self, x: npt.ArrayLike) -> F64:
         x = checks.finite_array("x", x, 2)

@@ -15,7 +15,8 @@ the scaled residuals. With ``causal``, n holds only components before alpha: one
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -23,13 +24,10 @@ import numpy.typing as npt
 import scipy
 
 from l96closure import checks
-from l96closure.bridge.neighbourhoods import padded
+from l96closure.bridge.neighbourhoods import Neighbourhoods, padded
 from l96closure.bridge.sinkhorn import weighted
 from l96closure.compiled import cached
-from l96closure.kernel import KernelSums, WeightedSamples, draw, room_for_draws
-
-if TYPE_CHECKING:
-    from l96closure.bridge.conditional import Bridge
+from l96closure.kernel import Kernel, KernelSums, WeightedSamples, draw
 
 __all__ = ["FullConditionals", "check_sweeps", "full_conditionals", "sweep"]
 
@@ -62,34 +60,40 @@ class FullConditionals(NamedTuple):
         return self._replace(sums=self.sums.of_queries(free))
 
 
-def full_conditionals(bridge: Bridge, causal: bool) -> FullConditionals:
+def full_conditionals(
+    components: Index,
+    neighbourhoods: Neighbourhoods,
+    dictionaries: Sequence[WeightedSamples],
+    dictionary_of: Index,
+    kernel: Kernel,
+    tolerance: float,
+    causal: bool,
+) -> FullConditionals:
     """Fit the full conditionals of a bridge on its own samples, neighbourhoods, scales and kernel.
 
     Parameters
     ----------
-    bridge : the fitted bridge.
+    components, neighbourhoods, dictionaries, dictionary_of, kernel, tolerance : of the bridge.
     causal : condition on components with a smaller index only.
 
     Raises
     ------
     ValueError
         Components share a dictionary in which their neighbours stand in different places, or there are fewer samples
-        than the linear part has coefficients, or the bridge is compressed.
+        than the linear part has coefficients.
     """
-    if bridge.compression is not None:
-        checks.reject("bridge", f"compressed to {bridge.compression.centres}", "uncompressed for a sequential scheme")
     places = [
         np.flatnonzero(members < alpha if causal else members != alpha)
-        for alpha, members in zip(bridge.components, bridge.neighbourhoods, strict=True)
+        for alpha, members in zip(components, neighbourhoods, strict=True)
     ]
-    one_set = bridge.dictionaries[0].values.shape[1] == bridge.components.size
-    head = np.arange(len(places)) if one_set else bridge.dictionary_of
+    one_set = dictionaries[0].values.shape[1] == components.size
+    head = np.arange(len(places)) if one_set else dictionary_of
     first = np.unique(head, return_index=True)[1]
     if any(not np.array_equal(place, places[first[which]]) for place, which in zip(places, head, strict=True)):
         checks.reject("shared", True, "False for a sequential scheme in which the neighbours stand in different places")
     fitted = []
     for which, i in enumerate(first):
-        place, source = places[i], bridge.dictionaries[0 if one_set else which]
+        place, source = places[i], dictionaries[0 if one_set else which]
         coordinates = source.coordinates[:, place]
         fitted.append(
             _Conditional(
@@ -98,26 +102,26 @@ def full_conditionals(bridge: Bridge, causal: bool) -> FullConditionals:
                     WeightedSamples.unweighted(
                         coordinates, np.empty((len(coordinates), 0)), source.coordinate_scale[place], np.empty(0)
                     ),
-                    bridge.kernel,
-                    bridge.tolerance,
-                    f"of the neighbours of component {bridge.components[i]}",
+                    kernel,
+                    tolerance,
+                    f"of the neighbours of component {components[i]}",
                 ),
             )
         )
-    gather = padded([members[place] for members, place in zip(bridge.neighbourhoods, places, strict=True)])
+    gather = padded([members[place] for members, place in zip(neighbourhoods, places, strict=True)])
     slope = np.zeros((len(fitted), gather.shape[1]))
     for row, one in zip(slope, fitted, strict=True):
         row[: one.slope.size] = one.slope
     return FullConditionals(
-        KernelSums.of([one.dictionary for one in fitted], bridge.kernel, head, gather, bridge.components[:, None]),
+        KernelSums.of([one.dictionary for one in fitted], kernel, head, gather, components[:, None]),
         np.array([one.intercept for one in fitted]),
         slope,
         np.stack([one.residual for one in fitted]),
     )
 
 
-def check_sweeps(bridge: Bridge, conditionals: FullConditionals) -> None:
-    """Raise ``ValueError`` where repeated sweeps leave the samples behind.
+def check_sweeps(conditionals: FullConditionals, spread: F64) -> None:
+    """Raise ``ValueError`` where repeated sweeps leave the samples, of standard deviation ``spread`` (d,), behind.
 
     Conditionals of neighbourhoods that are too small for the correlations belong to no joint distribution: on a smooth
     ring each component is the mean of its two neighbours plus the more, the smoother, b_1 + b_2 > 1, and every sweep
@@ -125,16 +129,12 @@ def check_sweeps(bridge: Bridge, conditionals: FullConditionals) -> None:
     swept with normal residuals from zero; with conditionals that belong together it comes to rest at the samples'
     variance, or below where components are held fixed.
     """
-    one_set = bridge.dictionaries[0].values.shape[1] == bridge.components.size
-    spread = np.concatenate([one.values.std(axis=0) for one in bridge.dictionaries])
-    of_component = np.zeros(bridge.d)
-    of_component[bridge.components] = spread if one_set else spread[bridge.dictionary_of]
     drawn = conditionals.sums.targets[:, 0]
     if drawn.size == 0:
         return
-    before, after = _linear_sweep(conditionals, bridge.d)
+    before, after = _linear_sweep(conditionals, spread.size)
     noise = conditionals.residual.std(axis=1)[conditionals.sums.head][:, None]
-    unit, rng = of_component[drawn][:, None], np.random.default_rng(0)
+    unit, rng = spread[drawn][:, None], np.random.default_rng(0)
     x = np.zeros((drawn.size, _TRIALS))
     for _ in range(_TRIAL_SWEEPS):
         x = before.solve(after @ x + noise * rng.standard_normal(x.shape))
@@ -186,11 +186,10 @@ def _linear_part(coordinates: F64, values: F64) -> tuple[float, F64, F64]:
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
 def _sweep_one(x: F64, uniforms: F64, sums: KernelSums, intercept: F64, slope: F64, residual: F64) -> None:
     """Make one sweep of the state ``x`` (d,) in place for every row of ``uniforms`` (steps, P)."""
-    memory = room_for_draws(sums)
     for step in range(uniforms.shape[0]):
         for p in range(sums.head.size):
             h = sums.head[p]
-            value = intercept[h] + residual[h, draw(x, p, sums, uniforms[step, p], memory)]
+            value = intercept[h] + residual[h, draw(x, p, sums, uniforms[step, p])]
             for a in range(sums.size[h]):
                 value += slope[h, a] * x[sums.gather[p, a]]
             x[sums.targets[p, 0]] = value

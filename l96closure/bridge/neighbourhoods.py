@@ -209,7 +209,8 @@ def checked(neighbourhoods: Sequence[Iterable[int]] | None, d: int) -> Neighbour
         return everywhere(d)
     if len(neighbourhoods) != d:
         checks.reject("len(neighbourhoods)", len(neighbourhoods), f"{d}, one set a component")
-    return [_checked_set(f"neighbourhoods[{alpha}]", members, d) for alpha, members in enumerate(neighbourhoods)]
+    allowed = f"a non-empty set of distinct integers from 0 to {d - 1}"
+    return [_distinct(f"neighbourhoods[{alpha}]", members, d, allowed) for alpha, members in enumerate(neighbourhoods)]
 
 
 def around_sites(
@@ -253,13 +254,7 @@ def checked_components(components: Iterable[int] | None, d: int) -> npt.NDArray[
     """Return user-given components as an array; raise ``ValueError`` unless they are distinct and 0..d-1."""
     if components is None:
         return np.arange(d)
-    wanted = np.asarray(list(components))
-    allowed = f"distinct integers from 0 to {d - 1}, at least one"
-    if wanted.size == 0 or not np.issubdtype(wanted.dtype, np.integer):
-        checks.reject("components", components, allowed)
-    if wanted.min() < 0 or wanted.max() >= d or np.unique(wanted).size != wanted.size:
-        checks.reject("components", wanted.tolist(), allowed)
-    return wanted.astype(np.intp)
+    return _distinct("components", components, d, f"distinct integers from 0 to {d - 1}, at least one")
 
 
 def checked_pools(shared: bool | Sequence[int], sets: Neighbourhoods) -> npt.NDArray[np.intp]:
@@ -296,9 +291,8 @@ def _windows(size: int, radius: int, ring: bool) -> Neighbourhoods:
     return [window % size if ring else window[(window >= 0) & (window < size)] for window in windows]
 
 
-def _checked_set(name: str, members: Iterable[int], d: int) -> npt.NDArray[np.intp]:
+def _distinct(name: str, members: Iterable[int], d: int, allowed: str) -> npt.NDArray[np.intp]:
     array = np.asarray(list(members) if not isinstance(members, np.ndarray) else members)
-    allowed = f"a non-empty set of distinct integers from 0 to {d - 1}"
     if array.ndim != 1 or array.size == 0 or not np.issubdtype(array.dtype, np.integer):
         checks.reject(name, members, allowed)
     if array.min() < 0 or array.max() >= d or np.unique(array).size != array.size:

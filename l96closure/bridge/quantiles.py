@@ -26,7 +26,7 @@ from l96closure.bridge.accuracy import AccuracyWarning
 from l96closure.bridge.conditional import Bridge
 from l96closure.bridge.look_up import FARTHEST
 from l96closure.bridge.quantile_table import ConditionalQuantiles, Table
-from l96closure.kernel import DISTANCE, Kernel, WeightedSamples
+from l96closure.kernel import Kernel, WeightedSamples
 
 __all__ = ["tabulate"]
 
@@ -34,7 +34,7 @@ F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 
 _SPACING, _FINEST = 0.5, 0.05  # of the coordinates of the table, in standard deviations of the kernel
-_MOST_NODES = 1024  # coordinates of the table
+_MAX_NODES = 1024  # coordinates of the table
 _LEVELS = 129  # probabilities
 _LIGHTEST = 60.0  # weights smaller by so many powers of two are left out
 _TRIALS = 256  # samples at least at which the error is measured, where there are some more
@@ -76,7 +76,7 @@ def tabulate(bridge: Bridge, nodes: F64 | None = None) -> ConditionalQuantiles:
     >>> bool(0.8 < median[0, 0] < 1.2)
     True
     """
-    if bridge.kernel.kind != DISTANCE:
+    if not bridge.kernel.of_distance:
         checks.reject("estimator", bridge.kernel.estimator, "bridge or kde, for a table of quantiles")
     for alpha, members in zip(bridge.components, bridge.neighbourhoods, strict=True):
         if members.size != 1:
@@ -89,7 +89,7 @@ def tabulate(bridge: Bridge, nodes: F64 | None = None) -> ConditionalQuantiles:
     if made.error.max() > _LARGEST_ERROR:
         warnings.warn(
             f"the table of conditional quantiles is wrong by {made.error.max():.2g} standard deviations (root mean "
-            f"square at the training states): epsilon = {bridge.epsilon:g} is too small for {_MOST_NODES} nodes or "
+            f"square at the training states): epsilon = {bridge.epsilon:g} is too small for {_MAX_NODES} nodes or "
             "for so few samples",
             AccuracyWarning,
             stacklevel=2,
@@ -155,7 +155,7 @@ def _table(samples: _Sorted, given: F64 | None) -> Table:
     noise = np.linspace(-FARTHEST, FARTHEST, _LEVELS)
     middles = 0.5 * (noise[1:] + noise[:-1])
     spacing, nodes = _SPACING, samples.nodes(_SPACING) if given is None else given
-    while given is None and nodes.size > _MOST_NODES:
+    while given is None and nodes.size > _MAX_NODES:
         spacing *= 2.0
         nodes = samples.nodes(spacing)
     x, number = samples.trials(spacing)
@@ -174,5 +174,5 @@ def _table(samples: _Sorted, given: F64 | None) -> Table:
             return best
         spacing *= 0.5
         nodes = samples.nodes(spacing)
-        if error <= _GOOD_ERROR or spacing < _FINEST or nodes.size > _MOST_NODES:
+        if error <= _GOOD_ERROR or spacing < _FINEST or nodes.size > _MAX_NODES:
             return best

@@ -14,7 +14,7 @@ from l96closure import checks, loop
 from l96closure.bridge.conditional import Bridge
 from l96closure.bridge.full_conditionals import FullConditionals, check_sweeps, sweep
 from l96closure.compiled import cached, shared
-from l96closure.kernel import DISTANCE, KernelSums, moments_of
+from l96closure.kernel import KernelSums, moments_of
 from l96closure.loop import Records
 from l96closure.restart import generator_state, restore_generator
 
@@ -183,7 +183,7 @@ class Chain:
         self._conditionals: FullConditionals | None = None
         if scheme == "sequential":
             self._conditionals = bridge.full_conditionals.without(fixed)
-            check_sweeps(bridge, self._conditionals)
+            check_sweeps(self._conditionals, bridge.spread)
         elif scheme == "ancestral":
             if free.size and fixed.size and fixed.max() > free.min():
                 checks.reject("given", fixed.tolist(), f"components before {free.min()}, the first that is drawn")
@@ -264,7 +264,7 @@ class Chain:
         """Make all steps in one call, or in one for some of the states each."""
         made = np.zeros(len(x), np.intp)
         arguments = self._noisy, self._fixed, self._amplitude, drift, self._scheme, self._sums
-        for double in (None, True) if self._sums.kind == DISTANCE else (True,):
+        for double in self._sums.precisions:
             if parallel:
                 shared(_advance_each, len(x), x, normals, *arguments, double, made)
             else:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from l96closure.kernel import Kernel, KernelSums, LineSums, RowSums, WeightedSamples, representatives, row_sums
+from l96closure.kernel import Kernel, KernelSums, RowSums, WeightedSamples, representatives
 from l96closure.progress import bar as progress_bar
 from l96closure.restart import evaluated
 
@@ -18,7 +18,7 @@ __all__ = ["Scaling", "SinkhornWarning", "solve", "solve_samples", "weighted"]
 
 F64 = npt.NDArray[np.float64]
 
-_MOST_EVALUATIONS = 200  # of T v
+_MAX_EVALUATIONS = 200  # of T v
 _DOUBLE = 1e-5  # tolerances below this are met in double precision
 _SINGLE_FLOOR = 1e-6  # what single precision can tell from nothing
 _SHARE = 0.05  # part of the residual, or of the tolerance, that an evaluation may leave out
@@ -78,8 +78,8 @@ def solve(
     best_u, best = u, np.inf
     step, rho = None, 0.0
     name = f"Sinkhorn {label}".strip()
-    with progress_bar(_MOST_EVALUATIONS, name, "iteration", leave=False) as bar:
-        for iteration in range(1, _MOST_EVALUATIONS + 1):
+    with progress_bar(_MAX_EVALUATIONS, name, "iteration", leave=False) as bar:
+        for iteration in range(1, _MAX_EVALUATIONS + 1):
             g = u + log_row_sums(u, share, double)
             residual = float(np.abs(np.expm1(g)).max())
             bar.update()
@@ -104,12 +104,12 @@ def solve(
                 rho = rho_next
             u = u + step
     warnings.warn(
-        f"Sinkhorn {label} stopped after {_MOST_EVALUATIONS} evaluations at residual {best:.2e} > tolerance "
+        f"Sinkhorn {label} stopped after {_MAX_EVALUATIONS} evaluations at residual {best:.2e} > tolerance "
         f"{tolerance:.2e}".replace("  ", " "),
         SinkhornWarning,
         stacklevel=4,
     )
-    return Scaling(best_u, best, _MOST_EVALUATIONS)
+    return Scaling(best_u, best, _MAX_EVALUATIONS)
 
 
 def solve_samples(samples: F64, tolerance: float = 1e-6, label: str = "") -> Scaling:
@@ -123,7 +123,7 @@ def solve_samples(samples: F64, tolerance: float = 1e-6, label: str = "") -> Sca
 
         v_j (v_j + sum_(k != j) T_jk u_k) = 1.
 
-    Samples of one coordinate need none of this, see :class:`l96closure.kernel.LineSums`.
+    Samples of one coordinate need none of this where they are summed on a grid (``on_line``).
 
     Memory is proportional to M.
 
@@ -133,12 +133,12 @@ def solve_samples(samples: F64, tolerance: float = 1e-6, label: str = "") -> Sca
     tolerance, label : see :func:`solve`.
     """
     M = samples.shape[1]
-    product = row_sums(samples)
+    product = RowSums(samples, on_line=True)
 
-    def over(sums: RowSums | LineSums, shift: F64 | float = 0.0) -> Callable[..., F64]:
+    def over(sums: RowSums, shift: F64 | float = 0.0) -> Callable[..., F64]:
         return lambda u, share, double=False, at=None: evaluated(lambda: sums.log(u + shift, share, double, at))
 
-    if isinstance(product, LineSums) or M <= _DIRECT:
+    if product.on_line or M <= _DIRECT:
         return solve(over(product), M, tolerance, label)
     points, weights = representatives(samples, max(tolerance, _DOUBLE))
     if 2 * weights.size <= M:

@@ -194,10 +194,10 @@ def _bridge(
 def _warn_of_few(fitted: bridge.Bridge) -> None:
     """Warn where few samples stand behind the median conditional mean."""
     effective = bridge.median_effective_samples(fitted)
-    if effective < bridge.FEWEST_EFFECTIVE:
+    if effective < bridge.MIN_EFFECTIVE:
         warnings.warn(
             f"only {effective:.2g} effective samples stand behind the median conditional mean, and "
-            f"{bridge.FEWEST_EFFECTIVE} are few: what is drawn varies too little. Take a larger epsilon than "
+            f"{bridge.MIN_EFFECTIVE} are few: what is drawn varies too little. Take a larger epsilon than "
             f"{fitted.epsilon:.3g}, fewer coordinates than {max(map(len, fitted.neighbourhoods))}, or more data",
             bridge.AccuracyWarning,
             stacklevel=_CALLER,

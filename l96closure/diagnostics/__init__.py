@@ -1,4 +1,11 @@
-"""Diagnostics: how far the climate of a coarse run is from the truth, and how far it could be by chance."""
+"""Diagnostics: how far the climate of a coarse run is from the truth, and how far it could be by chance.
+
+:func:`diagnose` brings two runs to one step (``runs``), describes each (``statistics``, by what is in ``climate``,
+along a ring in ``ring``, of extremes in ``tails``) and measures their distances with floors and intervals (``scores``,
+``distances``, ``resampling``). Forecasts are scored in ``forecast``, of whole fields in ``field_scores``, beside the
+full model in ``marks``; a law that a closure states is held against data in ``reliability``. What a score is called
+stands in ``scorecard``, when an interval is given in ``intervals``, which run is best in ``ranking``.
+"""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ __all__ = [
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-_FEWEST = 30  # samples in a bin below which its conditional moments are noise
+_MIN_SAMPLES = 30  # samples in a bin below which its conditional moments are noise
 
 
 def density(x: FloatArray, edges: FloatArray) -> FloatArray:
@@ -155,7 +155,7 @@ def conditional_moments(psi: FloatArray, z: FloatArray, edges: FloatArray) -> tu
     psi, z = psi[inside], z[inside]
     index = np.minimum(((z - edges[0]) / (edges[1] - edges[0])).astype(np.intp), bins - 1)
     count = np.bincount(index, minlength=bins).astype(np.float64)
-    count[count < _FEWEST] = np.nan
+    count[count < _MIN_SAMPLES] = np.nan
     mean = np.bincount(index, psi, minlength=bins) / count
     # Two passes: the sum of squares minus the squared mean would lose digits.
     std = np.sqrt(np.bincount(index, (psi - mean[index]) ** 2, minlength=bins) / count)

@@ -31,8 +31,8 @@ IntArray = npt.NDArray[np.int64]
 Array = npt.NDArray[Any]  # values, or the numbers of their cells
 Distance = Callable[[Array, Array], Any]
 
-_MOST_STRETCHES = 10  # 45 pairs of truth stretches; more would cost time and hardly sharpen the floor
-_MOST_VALUES = 40_000  # per sample, of the distances that sort; neighbours in time are nearly copies anyway
+_MAX_STRETCHES = 10  # 45 pairs of truth stretches; more would cost time and hardly sharpen the floor
+_MAX_VALUES = 40_000  # per sample, of the distances that sort; neighbours in time are nearly copies anyway
 
 
 def cells(values: FloatArray, edges: FloatArray) -> IntArray:
@@ -146,7 +146,7 @@ class Stretches:
         -------
         Stretches
         """
-        every = -(-self.truth[0].size // _MOST_VALUES)
+        every = -(-self.truth[0].size // _MAX_VALUES)
         return self.map(lambda piece: piece[::every])
 
 
@@ -183,7 +183,7 @@ def cut(truth: Array, coarse: Array) -> Stretches:
 
 def _spread(pieces: list[Array]) -> tuple[Array, ...]:
     """Choose at most ten pieces, evenly spread."""
-    chosen = np.linspace(0, len(pieces) - 1, min(len(pieces), _MOST_STRETCHES)).round().astype(int)
+    chosen = np.linspace(0, len(pieces) - 1, min(len(pieces), _MAX_STRETCHES)).round().astype(int)
     return tuple(pieces[i] for i in chosen)
 
 

@@ -253,10 +253,10 @@ def _independent(by_start: FloatArray, observed: FloatArray) -> FloatArray:
 def _method(starts: int, units: int) -> str:
     """Say how the intervals are made, or why there are none."""
     what = "starts" if units == starts else "groups of starts"
-    if units >= intervals.FEWEST:
+    if units >= intervals.MIN_VALUES:
         return f"bootstrap-t over {units} {what}, Korn & Graubard (1998) for the rank histogram, 95 %"
     alike = "" if units == starts else f", since consecutive ones of the {starts} starts are alike"
-    return f"none: {units} independent {what} are fewer than {intervals.FEWEST}{alike}"
+    return f"none: {units} independent {what} are fewer than {intervals.MIN_VALUES}{alike}"
 
 
 def _bounds(
@@ -267,7 +267,7 @@ def _bounds(
     Bootstrap-t: the departure of a resampled score from that of the sample, in standard errors of the resample, is
     distributed as that of the sample from the truth. Every standard error follows from the second moments.
     """
-    if len(units) < intervals.FEWEST:
+    if len(units) < intervals.MIN_VALUES:
         return {name: (np.full_like(x, np.nan), np.full_like(x, np.nan)) for name, x in estimates.items()}
     n = len(units)
     scores = units[..., :_RANKS]
@@ -283,10 +283,9 @@ def _bounds(
     for i, name in enumerate(_PROPER, start=3):
         unknown = np.isnan(estimates[name])
         bounds[name] = np.where(unknown, np.nan, low[i]), np.where(unknown, np.nan, high[i])
-    for i, (name, factor) in enumerate((("rmse", 1.0), ("ensemble_spread", 1.0), ("spread_skill", _few(members)))):
-        zero = np.where(
-            np.isnan(estimates[name]), np.nan, 0.0
-        )  # of a score that is zero, or undefined, for every start
+    of_few = np.sqrt((members + 1) / members)  # makes the ratio one for a reliable ensemble of any size
+    for i, (name, factor) in enumerate((("rmse", 1.0), ("ensemble_spread", 1.0), ("spread_skill", of_few))):
+        zero = np.where(np.isnan(estimates[name]), np.nan, 0.0)  # where it is zero, or undefined, for every start
         bounds[name] = tuple(np.where(estimates[name] > 0, factor * np.exp(x[i]), zero) for x in (low, high))  # type: ignore[assignment]
     ranks = estimates["rank_histogram"]
     bounds["rank_histogram"] = intervals.proportion_bounds(
@@ -319,8 +318,3 @@ def _studentised(moments: FloatArray) -> tuple[FloatArray, FloatArray]:
         scores = np.stack([log_error, log_variance, log_variance - log_error, *proper])
     unknown = ~np.isfinite(scores)
     return np.where(unknown, 0.0, scores), np.sqrt(np.maximum(0.0, np.where(unknown, 0.0, np.stack(squares))))
-
-
-def _few(members: int) -> float:
-    """Return the factor that makes the ratio of spread to error one for a reliable ensemble of any size."""
-    return float(np.sqrt((members + 1) / members))

@@ -4,14 +4,14 @@ What a run or a set of forecasts tells about the truth behind it is said by 95 %
 standard errors (``_se``). Both rest on a scatter between values that are independent, and go wrong in two ways: there
 are too few of them, or they are not independent. So the rule is the same for all, and what fails it is NaN:
 
-- An interval needs :data:`FEWEST` = 20 independent values: stretches of time, members, starts of forecasts. Ten blocks
-  of time held the expected distance of two runs in 84 to 99 of 100 data sets instead of 95, and twenty, stretched by
-  Student's distribution, in 90 or more; ten starts of strongly skewed scores in 86 to 94, twenty in 87 to 95, and of
-  normal ones in 92 or more. Two starts hold them in 40, however they are resampled. Where a few starts make the score,
-  as with errors that grow like w^2 exp(0.8 w) of a normal w, no number of starts that is usual is enough: twenty hold
-  a spread-skill ratio in 80 to 84, fifty in 84 to 89.
+- An interval needs :data:`MIN_VALUES` = 20 independent values: stretches of time, members, starts of forecasts. Ten
+  blocks of time held the expected distance of two runs in 84 to 99 of 100 data sets instead of 95, and twenty,
+  stretched by Student's distribution, in 90 or more; ten starts of strongly skewed scores in 86 to 94, twenty in 87
+  to 95, and of normal ones in 92 or more. Two starts hold them in 40, however they are resampled. Where a few starts
+  make the score, as with errors that grow like w^2 exp(0.8 w) of a normal w, no number of starts that is usual is
+  enough: twenty hold a spread-skill ratio in 80 to 84, fifty in 84 to 89.
 - A standard error of a plain mean over values that are independent by construction (chains, training sets) needs
-  :data:`FEWEST_REPLICATES` = 5. They are close to normal, so Student's distribution is exact: 2.8 errors on either side
+  :data:`MIN_REPLICATES` = 5. They are close to normal, so Student's distribution is exact: 2.8 errors on either side
   for five, see :func:`student`.
 - Stretches of time count as independent where each is at least ten times as long as the integrated autocorrelation
   time of the series that is averaged. Stretches of five leave a tenth of the variance between them, which would do; but
@@ -32,8 +32,8 @@ import xarray as xr
 
 __all__ = [
     "BATCH_METHOD",
-    "FEWEST",
-    "FEWEST_REPLICATES",
+    "MIN_REPLICATES",
+    "MIN_VALUES",
     "NORMAL",
     "PROBABILITY",
     "REASON",
@@ -58,13 +58,13 @@ FloatArray = npt.NDArray[np.float64]
 PROBABILITY = 0.95
 """With which an interval holds the truth."""
 
-FEWEST = 20
+MIN_VALUES = 20
 """Independent values that an interval needs."""
 
-FEWEST_REPLICATES = 5
+MIN_REPLICATES = 5
 """Values, independent by construction, that a standard error of their mean needs."""
 
-REASON = f"not given where fewer than {FEWEST} stretches of time are independent, for they would not cover"
+REASON = f"not given where fewer than {MIN_VALUES} stretches of time are independent, for they would not cover"
 """Why there is none, to stand behind "intervals are" or "standard errors are"."""
 
 _TAIL = (1 - PROBABILITY) / 2
@@ -91,7 +91,7 @@ def student(values: int) -> float:
     return float(scipy.special.stdtrit(values - 1, 1 - _TAIL))
 
 
-def together(number: int, values: int = FEWEST) -> float:
+def together(number: int, values: int = MIN_VALUES) -> float:
     """Return how many standard errors on either side make intervals that all hold at once with 95 % or more.
 
     By Bonferroni's inequality, whatever the dependence of the estimates on each other.
@@ -122,17 +122,17 @@ def sides(error: xr.DataArray) -> float:
     return student(int(error.attrs["degrees_of_freedom"]) + 1)
 
 
-SIDE = student(FEWEST)
+SIDE = student(MIN_VALUES)
 """Standard errors on either side of an estimate that make 95 % with the fewest stretches of time, 2.09."""
 
 BATCH_METHOD = (
-    f"batch means of {FEWEST} stretches of time or more, each ten autocorrelation times or longer; NaN where they are "
-    f"shorter. {SIDE:.2f} standard errors on either side make 95 %"
+    f"batch means of {MIN_VALUES} stretches of time or more, each ten autocorrelation times or longer; NaN where they "
+    f"are shorter. {SIDE:.2f} standard errors on either side make 95 %"
 )
 """What a standard error by batch means says about itself."""
 
 
-def standard_error(independent: FloatArray, fewest: int = FEWEST_REPLICATES) -> FloatArray:
+def standard_error(independent: FloatArray, fewest: int = MIN_REPLICATES) -> FloatArray:
     """Return the standard error of the mean of independent entries over the first axis; NaN for too few of them.
 
     Parameters
@@ -163,8 +163,8 @@ def replicate_attributes(values: int, what: str) -> dict[str, int | str]:
     The attributes ``interval_method`` and ``degrees_of_freedom``.
     """
     method = f"standard error of the mean over {what}, at least {values}"
-    if values < FEWEST_REPLICATES:
-        method = f"none: fewer than {FEWEST_REPLICATES} {what}"
+    if values < MIN_REPLICATES:
+        method = f"none: fewer than {MIN_REPLICATES} {what}"
     return {"interval_method": method, "degrees_of_freedom": max(1, values - 1)}
 
 
@@ -180,7 +180,7 @@ def batches_of(members: int, times: int) -> int:
     -------
     From 1 to ``times``.
     """
-    return min(-(-FEWEST // members), times)
+    return min(-(-MIN_VALUES // members), times)
 
 
 def batch_means(series: FloatArray) -> FloatArray:
@@ -214,7 +214,7 @@ def batched_standard_error(series: FloatArray) -> FloatArray:
     -------
     (...)
     """
-    error = standard_error(batch_means(series), FEWEST)
+    error = standard_error(batch_means(series), MIN_VALUES)
     return np.where(independent_values(series), error, np.nan)
 
 
@@ -233,7 +233,7 @@ def independent_values(series: FloatArray) -> npt.NDArray[np.bool_]:
     """
     members, times, *rest = series.shape
     batches = batches_of(members, times)
-    if members * batches < FEWEST:
+    if members * batches < MIN_VALUES:
         return np.zeros(rest, dtype=bool)
     if batches == 1:
         return np.ones(rest, dtype=bool)
@@ -272,7 +272,7 @@ def memory(series: FloatArray) -> FloatArray:
 
 
 def proportion_bounds(
-    share: npt.ArrayLike, error: npt.ArrayLike, most: float = np.inf, values: int = FEWEST
+    share: npt.ArrayLike, error: npt.ArrayLike, most: float = np.inf, values: int = MIN_VALUES
 ) -> tuple[FloatArray, FloatArray]:
     """95 % interval of a probability, from the share of dependent values and its standard error.
 
@@ -321,7 +321,7 @@ def enough_in_the_tail(probability: FloatArray, error_at_median: float) -> npt.N
     return np.minimum(probability, 1 - probability) * number >= _RARE
 
 
-def count_bounds(number: int, dispersion: float, values: int = FEWEST) -> tuple[float, float]:
+def count_bounds(number: int, dispersion: float, values: int = MIN_VALUES) -> tuple[float, float]:
     """95 % interval for the expectation of a count whose variance is a multiple of its mean.
 
     That of a Poisson count (Garwood 1936, Biometrika 28, 437-442) of number / dispersion clusters, made fewer for the

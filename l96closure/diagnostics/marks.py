@@ -54,7 +54,7 @@ def beside_mark(
     difference = _by_start(forecast.sel(start=mark["start"])) - _by_start(mark)
     units, starts = int(verified.attrs["forecast_independent_starts"]), len(difference)
     groups = difference[: units * (starts // units)].reshape(units, starts // units, -1).mean(axis=1)
-    half = intervals.standard_error(groups, intervals.FEWEST) * intervals.student(max(units, 2))
+    half = intervals.standard_error(groups, intervals.MIN_VALUES) * intervals.student(max(units, 2))
     mean = difference.mean(axis=0)
     told = {"interval_method": f"Student's t over {units} independent starts or groups of them, 95 %"}
     scores = xr.Dataset(

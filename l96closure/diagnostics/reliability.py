@@ -23,8 +23,8 @@ DECILES = np.arange(1, 10) / 10
 """Probabilities at which the law is held against what happened."""
 
 _BINS = 10  # of the histogram
-_MOST_LAGS = 101
-_WHERE = f"by batch means of {intervals.FEWEST} stretches of time or more, all sites together, 95 %"
+_MAX_LAGS = 101
+_WHERE = f"by batch means of {intervals.MIN_VALUES} stretches of time or more, all sites together, 95 %"
 _SHARES = f"Korn & Graubard (1998), {_WHERE}; NaN where these are not independent"
 _LARGEST = f"from intervals that hold all deciles at once (Bonferroni), {_WHERE}; NaN where these are not independent"
 
@@ -76,7 +76,7 @@ def pit(
     """
     u, step, dataset = _known(probabilities)
     lags = max(1, min(int(lag_time(max_lag, dataset, step) / step + 1e-9), u.shape[1] // 2) + 1)
-    every = -(-lags // _MOST_LAGS)
+    every = -(-lags // _MAX_LAGS)
     correlation, correlation_se = (each[::every] for each in climate.autocorrelation(u, lags))
     errors = np.array([float((u <= p).mean()) - p for p in DECILES])
     errors_se = np.array([float(intervals.batched_standard_error((u <= p).mean(axis=2))) for p in DECILES])

@@ -20,7 +20,7 @@ BLOCK = 20
 
 _RESAMPLES = 1000
 _FORGOTTEN = 0.2  # root mean square autocorrelation at the last lags, above which the memory is longer than they reach
-_MOST = 200  # blocks of a piece; more would cost memory, longer blocks are nearer to independent
+_MAX_BLOCKS = 200  # blocks of a piece; more would cost memory, longer blocks are nearer to independent
 
 
 def decorrelation_time(autocorrelation: FloatArray) -> float:
@@ -59,8 +59,8 @@ def blocks_in(length: int, memory: float) -> int:
     -------
     0, or from 20 to 200.
     """
-    blocks = min(int(length / (BLOCK * memory)), _MOST)
-    return blocks if blocks >= intervals.FEWEST else 0
+    blocks = min(int(length / (BLOCK * memory)), _MAX_BLOCKS)
+    return blocks if blocks >= intervals.MIN_VALUES else 0
 
 
 def resampled_scores(

@@ -29,7 +29,7 @@ IntArray = npt.NDArray[np.int64]
 _CARRIES = 0.1  # of the mean variance of a wavenumber: what has less says little, and its ratio is uncertain
 
 RATIO_METHOD = (
-    f"of the logarithm, {intervals.SIDE:.2f} standard errors on either side, by batch means of {intervals.FEWEST} "
+    f"of the logarithm, {intervals.SIDE:.2f} standard errors on either side, by batch means of {intervals.MIN_VALUES} "
     "stretches of time or more, 95 % at each wavenumber; NaN where these are not independent"
 )
 ERROR_METHOD = "from intervals that hold the ratios at all these wavenumbers at once, 95 % (Bonferroni)"

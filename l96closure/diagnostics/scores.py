@@ -106,8 +106,8 @@ def _attributes(pieces: Stretches, blocks: int, memory: float, step: float) -> d
         method = "none: z or psi has not forgotten its past at the longest lag, max_lag"
     else:
         method = (
-            f"none: the pieces hold fewer than {intervals.FEWEST} blocks of {resampling.BLOCK} decorrelation times, "
-            "too few independent ones"
+            f"none: the pieces hold fewer than {intervals.MIN_VALUES} blocks of {resampling.BLOCK} decorrelation "
+            "times, too few independent ones"
         )
     return {
         "floor_stretches": stretches,

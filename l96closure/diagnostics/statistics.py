@@ -21,7 +21,7 @@ Edges = tuple[FloatArray, FloatArray]
 
 _MARGIN = 0.1  # of the truth's range, by which the bins reach beyond it on either side
 _JOINT_BINS = 25  # either way; diagnose says why
-_MOST_LAGS = 101  # of the correlations in space and time, which there is one of for every offset
+_MAX_LAGS = 101  # of the correlations in space and time, which there is one of for every offset
 _SEGMENT = 4  # longest lags in a segment of the frequency spectra
 _TREND_DEGREE = 8  # of the polynomial in z about which psi has its residual
 _BATCHED = {"interval_method": intervals.BATCH_METHOD}  # what every standard error here says about itself
@@ -134,7 +134,7 @@ def grid(runs: Runs, bins: int, max_lag: float, ring: bool = True) -> Grid:
         joint_edges,
         levels=np.quantile(runs.z["truth"], tails.THRESHOLDS),
         lags=lags,
-        lag_stride=-(-lags // _MOST_LAGS),
+        lag_stride=-(-lags // _MAX_LAGS),
         segment=min(_SEGMENT * lags, runs.shortest),
         step=runs.step,
         sites=runs.z["truth"].shape[-1],

@@ -17,7 +17,9 @@ PROBABILITIES = np.array([0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.
 THRESHOLDS = np.array([0.9, 0.95, 0.99, 0.995, 0.999, 0.9995, 0.9999])
 """Probabilities with which the truth stays below the levels of the return periods."""
 
-_WHERE = f"by batch means of {intervals.FEWEST} stretches of time or more, 95 %; NaN where these are not independent"
+_WHERE = (
+    f"by batch means of {intervals.MIN_VALUES} stretches of time or more, 95 %; NaN where these are not independent"
+)
 
 QUANTILE_METHOD = f"Woodruff (1952) with Korn & Graubard (1998), {_WHERE} or the tail holds too few values"
 PERIOD_METHOD = f"Garwood (1936) for clusters of crossings, {_WHERE}"

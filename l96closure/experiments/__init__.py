@@ -1,4 +1,11 @@
-"""The experiments: each module holds the stages of one, as plain functions in the order they run."""
+"""The experiments, a folder each: ``climate``, of a fitted closure, ``data``, of your own, ``gaussian``, ``bistable``.
+
+``stages`` of a folder has the stages as plain functions in the order they run, and says which settings make which file;
+``settings`` has the settings and their defaults, which ``climate/schema`` hands to Hydra (``gaussian`` and ``bistable``
+have theirs beside the stages); figures are in ``figures``, tables and sentences in ``report``, or in ``tables`` and
+``failures`` of the closure experiment. All are run by ``workflow``; when a stage is up to date decides ``run_folder``.
+``comparison`` lays finished runs side by side, ``sampling`` is what ``gaussian`` and ``bistable`` share.
+"""
 
 from collections.abc import Mapping
 from typing import Any

@@ -268,9 +268,7 @@ class RunFolder:
         records = manifest.read(self.path)
         seconds = {file.made_by: records.get(self.file(name).name) for name, file in self.files.items()}
         return {
-            "command": self.command,
-            "package version": provenance.package_version(),
-            "git commit": provenance.git_commit(),
+            **provenance.origin(self.command),
             **{f"seed of the {use}": str(seed) for use, seed in self.seeds.items()},
             **{f"wall time of {stage}": f"{each.seconds:.1f} s" for stage, each in seconds.items() if each is not None},
         }

@@ -6,9 +6,16 @@ For a query q and a dictionary of samples x^(j) with weights v^(j), everything t
     t^(j) = 2^(-|q - x^(j)|^2),
 
 in units in which the kernel exp(-|.|^2 / 4 epsilon) is 2^(-|.|^2), with y one of the coordinates or a value of its
-own. No M x M matrix is ever formed. A query is tried in turn by
+own. No M x M matrix is ever formed.
 
-1. sums under a tolerance, where the dictionary has one, and
+:class:`WeightedSamples` are the dictionary, :class:`Kernel` says which t and how wide, and :class:`KernelSums` lays
+both out for queries; a compiled loop asks it by :func:`moments_of` and :func:`draw`. :class:`RowSums` are the sums at
+the samples themselves, which the weights are found by, and :func:`representatives` fewer points with nearly the same
+sums. All else is private.
+
+A query is tried in turn by
+
+1. sums under a tolerance, where the dictionary has one (:mod:`l96closure.kernel._tolerant_sums` has the bound), and
 2. sums over all samples in single precision (:mod:`l96closure.kernel._group_sums`);
 3. where S_0 is so small that the exponents ought to have been shifted (a query far from every sample), double
    precision: the largest exponent is found first and subtracted, so that S_0 >= min v and never 0/0. This path also
@@ -25,26 +32,11 @@ depend, in their last bits, on what had been run before; what compiled code call
 with it (``moments_of``).
 """
 
-from l96closure.kernel._draws import draw, room_for_draws
-from l96closure.kernel._layout import DISTANCE
-from l96closure.kernel._line_sums import LineSums
+from l96closure.kernel._draws import draw
 from l96closure.kernel._moments import moments_of
 from l96closure.kernel._recombination import representatives
-from l96closure.kernel._row_sums import RowSums, row_sums
-from l96closure.kernel._samples import ESTIMATORS, Kernel, WeightedSamples
+from l96closure.kernel._row_sums import RowSums
+from l96closure.kernel._samples import Kernel, WeightedSamples
 from l96closure.kernel._sums import KernelSums
 
-__all__ = [
-    "DISTANCE",
-    "ESTIMATORS",
-    "Kernel",
-    "KernelSums",
-    "LineSums",
-    "RowSums",
-    "WeightedSamples",
-    "draw",
-    "moments_of",
-    "representatives",
-    "room_for_draws",
-    "row_sums",
-]
+__all__ = ["Kernel", "KernelSums", "RowSums", "WeightedSamples", "draw", "moments_of", "representatives"]

@@ -8,14 +8,13 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from l96closure.kernel._exp2 import FAST
 from l96closure.kernel._group_sums import FAR, group_weights
 from l96closure.kernel._groups import GROUP
 from l96closure.kernel._layout import DISTANCE, Layout
-from l96closure.kernel._shifted_sums import query_coordinates, weights
+from l96closure.kernel._shifted_sums import FAST, query_coordinates, weights
 from l96closure.vector import store, total
 
-__all__ = ["draw", "room_for_draws"]
+__all__ = ["draw"]
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -24,18 +23,12 @@ _SEARCH_BLOCK = 32  # weights per block of the search behind a draw
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def room_for_draws(layout: Layout) -> F32:
-    """Make the memory that the draws of one thread need."""
-    return np.empty((layout.number[:, 1].max() + 1) * GROUP, np.float32)
-
-
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
 def _weights_single(query: F32, h: int, layout: Layout, out: F32) -> float:
     """Write v^(j) t^(j) of every node into ``out`` (nodes,), in single precision; return their sum."""
-    result, n, last = 0.0, layout.number[h, 1], layout.nodes.shape[0] - 1
+    result, n, last = 0.0, layout.groups.number[h, 1], layout.groups.nodes.shape[0] - 1
     for g in range(0, n, 2):
-        one = layout.first[h, 1] + g
-        low, high = group_weights(query, query.size, layout.nodes, one, one + 1 if g + 1 < n else last)
+        one = layout.groups.first[h, 1] + g
+        low, high = group_weights(query, query.size, layout.groups.nodes, one, one + 1 if g + 1 < n else last)
         store(low, out, g * GROUP)
         store(high, out, (g + 1) * GROUP)
         result += total(low + high)
@@ -62,18 +55,17 @@ def _search(w: Any, aim: float) -> Any:
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def draw(x: F64, p: int, layout: Layout, uniform: float, w32: F32) -> Any:
-    """Draw a sample index from the probability vector of query ``p``, by inversion of ``uniform`` in [0, 1).
-
-    ``w32`` is the memory that :func:`room_for_draws` makes.
-    """
+def draw(x: F64, p: int, layout: Layout, uniform: float) -> Any:
+    """Draw a sample index from the probability vector of query ``p``, by inversion of ``uniform`` in [0, 1)."""
     h = layout.head[p]
     query = query_coordinates(x, p, layout, np.empty(layout.size[h]))
     if layout.kind == DISTANCE:
-        whole = _weights_single(query.astype(np.float32), h, layout, w32)
+        nodes = layout.groups.number[h, 1] * GROUP
+        single = np.empty(nodes + GROUP, np.float32)  # an odd group is paired with the empty one
+        whole = _weights_single(query.astype(np.float32), h, layout, single)
         if whole > FAR:
-            node = _search(w32[: layout.number[h, 1] * GROUP], uniform * whole)
-            return layout.sample[layout.first[h, 1] + node // GROUP, node % GROUP]
+            node = _search(single[:nodes], uniform * whole)
+            return layout.groups.sample[layout.groups.first[h, 1] + node // GROUP, node % GROUP]
     w = np.empty(layout.weight.shape[1])
     whole = weights(query, h, layout, w)
     return _search(w, uniform * whole)

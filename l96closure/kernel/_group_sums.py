@@ -78,11 +78,11 @@ def add_groups(found: int, size: int, rows: Index, nodes: F32, squares: F32, ord
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
 def over_all(h: int, layout: Layout, order: int, scratch: Scratch) -> None:
     """Sum over all samples of dictionary ``h``."""
-    n = layout.number[h, 1]
+    n = layout.groups.number[h, 1]
     for g in range(n):
-        scratch.near[g] = layout.first[h, 1] + g
+        scratch.near[g] = layout.groups.first[h, 1] + g
     scratch.sums[:] = 0.0
-    add_groups(n, layout.size[h], layout.value_rows[h], layout.nodes, layout.node_squares, order, scratch)
+    add_groups(n, layout.size[h], layout.value_rows[h], layout.groups.nodes, layout.groups.node_squares, order, scratch)
 
 
 @numba.njit  # type: ignore[untyped-decorator]

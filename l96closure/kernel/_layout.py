@@ -8,6 +8,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from l96closure.kernel._groups import Groups
 from l96closure.vector import LANES, whole_lines
 
 __all__ = ["DISTANCE", "DOT_PRODUCT", "VARIABLE", "Layout", "Scratch", "scratch_of"]
@@ -34,9 +35,7 @@ class Layout(NamedTuple):
     table : (H, R, M).
     squares : mean square of the values behind each sample (H, C, M), of the rows ``value_rows``.
     weight : the weights v (H, M).
-    first, number, nodes, node_squares, sample, lower, upper, group_weight, error, span, deviation, rtol : the same in
-        single precision, for kernels of the kind ``DISTANCE``: the fields of
-        :class:`l96closure.kernel._groups.Groups`, one by one.
+    groups : the same in single precision, for kernels of the kind ``DISTANCE``.
     centre, factor : row r of the table is (x_r - centre[h, r]) * factor[h, r]; both (H, R).
     size : number of coordinates of each dictionary (H,).
     value_rows : which table row holds the values of target c (H, C).
@@ -54,18 +53,7 @@ class Layout(NamedTuple):
     table: F64
     squares: F64
     weight: F64
-    first: Index
-    number: Index
-    nodes: F32
-    node_squares: F32
-    sample: Index
-    lower: F32
-    upper: F32
-    group_weight: F32
-    error: F32
-    span: F64
-    deviation: F64
-    rtol: F64
+    groups: Groups
     centre: F64
     factor: F64
     size: Index
@@ -99,8 +87,8 @@ class Scratch(NamedTuple):
 def scratch_of(layout: Layout) -> Scratch:
     """Make the memory that the queries of one thread need."""
     C, D, groups = layout.value_rows.shape[1], layout.gather.shape[1], 0
-    for h in range(layout.number.shape[0]):
-        groups = max(groups, layout.number[h, 0], layout.number[h, 1])
+    for h in range(layout.groups.number.shape[0]):
+        groups = max(groups, layout.groups.number[h, 0], layout.groups.number[h, 1])
     return Scratch(
         np.empty(D + _APART),
         np.empty(D + _APART, np.float32),

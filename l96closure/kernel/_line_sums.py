@@ -21,7 +21,7 @@ F64 = npt.NDArray[np.float64]
 
 _PER_UNIT = 2048  # nodes in a unit of length, in which the kernel is 2^(-x^2)
 _REACH = 8.0  # beyond, the kernel is below 2^(-64)
-_MOST_NODES = 2**22  # 32 MB an array; samples that are spread out further are summed in groups
+_MAX_NODES = 2**22  # 32 MB an array; samples that are spread out further are summed in groups
 
 
 class LineSums:
@@ -43,13 +43,10 @@ class LineSums:
     @staticmethod
     def suit(x: F64) -> bool:
         """Tell whether the grid of samples (M,) is small enough: no far outlier among them."""
-        return bool(np.ptp(x) * _PER_UNIT < _MOST_NODES)
+        return bool(np.ptp(x) * _PER_UNIT < _MAX_NODES)
 
-    def log(self, u: F64, share: float = 0.0, double: bool = False, at: None = None) -> F64:
-        """log(T e^u) (M,) for u (M,), each sum to a relative error of 1e-7, whatever may be left out.
-
-        The arguments are those of :meth:`l96closure.kernel.RowSums.log`.
-        """
+    def log(self, u: F64) -> F64:
+        """log(T e^u) (M,) for u (M,), each sum to a relative error of 1e-7."""
         v = np.exp(u)
         binned = np.bincount(self._left, v * (1.0 - self._share), self._nodes)
         binned += np.bincount(self._left + 1, v * self._share, self._nodes)

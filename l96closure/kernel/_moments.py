@@ -19,7 +19,7 @@ __all__ = ["moments_of", "moments_of_all"]
 
 F64 = npt.NDArray[np.float64]
 
-_FEWEST_SIDE_BY_SIDE = LANES // 2  # queries of a state, from which on a vector beats one after another
+_MIN_SIDE_BY_SIDE = LANES // 2  # queries of a state, from which on a vector beats one after another
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
@@ -37,13 +37,13 @@ def _one_query(
     if layout.kind == DISTANCE:
         for a in range(query.size):
             scratch.single[a] = query[a]
-        if layout.rtol[h] > 0.0:
+        if layout.groups.rtol[h] > 0.0:
             work = tolerant(h, layout, order, scratch)
             done = work >= 0
             work = max(work, -1 - work)
         if not done:
             over_all(h, layout, order, scratch)
-            work += layout.number[h, 1] * GROUP
+            work += layout.groups.number[h, 1] * GROUP
             done = sums[0, 0] > FAR
     if not done:
         if double is None:  # its type decides, so that what few runs need is compiled for few
@@ -75,7 +75,7 @@ def _several_queries(
     """Conditional moments of the tasks ``start`` to ``stop``, task n P + p being query p of state n."""
     P, work, left = layout.head.size, 0, 0
     lanes = LANES if _suits_lanes(layout) else 1
-    size, row, groups = layout.size[0], layout.value_rows[0, 0], layout.first[0, 1]
+    size, row, groups = layout.size[0], layout.value_rows[0, 0], layout.groups.first[0, 1]
     centre, factor, sums = layout.centre[0, row], layout.factor[0, row], scratch.lane_sums
     for begin in range(start, stop, lanes):
         some = min(lanes, stop - begin)
@@ -86,10 +86,10 @@ def _several_queries(
                     n, p = task // P, task % P
                     q = (x[n, layout.gather[p, a]] - layout.centre[0, a]) * layout.factor[0, a]
                     scratch.queries[a * LANES + i] = q
-            last = groups + layout.number[0, 1]
-            tables, out = (layout.nodes, layout.node_squares), (scratch.partial, scratch.lane_sums)
+            last = groups + layout.groups.number[0, 1]
+            tables, out = (layout.groups.nodes, layout.groups.node_squares), (scratch.partial, scratch.lane_sums)
             side_by_side(scratch.queries, size, row, *tables, groups, last, order, *out)
-            work += some * layout.number[0, 1] * GROUP
+            work += some * layout.groups.number[0, 1] * GROUP
         for i in range(some):
             n, p = (begin + i) // P, (begin + i) % P
             if lanes > 1 and sums[0, i] > FAR:
@@ -106,7 +106,7 @@ def _several_queries(
 def _suits_lanes(layout: Layout) -> bool:
     """Whether queries are summed side by side; not a function of how many states there are, each has its own bits."""
     one = layout.weight.shape[0] == 1 and layout.value_rows.shape[1] == 1 and layout.size[0] > 0
-    return one and layout.kind == DISTANCE and layout.rtol[0] == 0.0 and layout.head.size >= _FEWEST_SIDE_BY_SIDE
+    return one and layout.kind == DISTANCE and layout.groups.rtol[0] == 0.0 and layout.head.size >= _MIN_SIDE_BY_SIDE
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]

@@ -35,7 +35,7 @@ import numpy as np
 import numpy.typing as npt
 
 from l96closure.compiled import cached, shared
-from l96closure.kernel._exp2 import exp2_double
+from l96closure.vector import exp2
 
 __all__ = ["Rules", "gauss_nodes", "recombine", "representatives", "run_edges"]
 
@@ -145,7 +145,7 @@ def _forms(points: F64, size: int, signed: F64, sharpness: float, out: F64, star
                     step = x[j] - q
                     row[j] = step * step if a == 0 else row[j] + step * step
             for j in range(i):
-                row[j] = exp2_double(-sharpness * row[j])
+                row[j] = exp2(-sharpness * row[j])
             for k in range(K):
                 c, total = signed[b, k], 0.0
                 for j in range(i):

@@ -25,7 +25,7 @@ from l96closure.kernel._shifted_sums import (
 from l96closure.kernel._tolerant_sums import HUGE, list_near, share_below
 from l96closure.vector import LANES, exp2, fma, fnma, larger, load, splat, store, total, whole_lines
 
-__all__ = ["RowSums", "log_row_sums", "nearest_squared", "row_sums", "weight_concentration"]
+__all__ = ["RowSums", "log_row_sums", "nearest_squared", "weight_concentration"]
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -43,19 +43,25 @@ class RowSums:
     Parameters
     ----------
     samples : x (D, M) in kernel units.
+    on_line : sum them on a grid (:class:`l96closure.kernel._line_sums.LineSums`) where they have one coordinate and no
+        far outlier.
 
     Attributes
     ----------
+    on_line : whether they are; an evaluation then costs next to nothing.
     evaluations : of the kernel, so far.
     """
 
-    def __init__(self, samples: F64) -> None:
+    def __init__(self, samples: F64, on_line: bool = False) -> None:
+        self._size, self.evaluations = samples.shape[1], 0
+        self.on_line = on_line and len(samples) == 1 and LineSums.suit(samples[0])
+        if self.on_line:
+            self._line = LineSums(samples[0])
+            return
         self._groups, self._wide = _laid_out(samples)
-        self._size = samples.shape[1]
         number = self._groups.number[0, 1]
         self._sample = self._groups.sample[:number]
         self._used = self._groups.nodes[:number, 0] == 0.0  # the last group may not be full
-        self.evaluations = 0
 
     def log(self, u: F64, share: float, double: bool = False, at: RowSums | None = None) -> F64:
         """log(T e^u) (N,) for u (M,).
@@ -65,8 +71,10 @@ class RowSums:
         u : log v (M,).
         share : part of each sum that may be left out.
         double : evaluate in double precision.
-        at : whose samples are the targets; None is these.
+        at : whose samples are the targets, not on a line; None is these.
         """
+        if self.on_line:
+            return self._line.log(u)
         v = np.where(self._used, np.exp(u)[self._sample], 0.0)
         self._groups.nodes[: len(v), 0][self._used] = (u * math.log2(math.e))[self._sample[self._used]]
         self._groups.group_weight[: len(v)] = v.sum(axis=1)
@@ -75,13 +83,6 @@ class RowSums:
         arguments = self._groups, self._wide, v, target._groups, target._wide, double, share, sums
         self.evaluations += sum(shared(_row_sums, tiles, *arguments))
         return np.log(sums)
-
-
-def row_sums(samples: F64) -> RowSums | LineSums:
-    """Prepare the products T v of samples (D, M) in kernel units, in the way that suits them."""
-    if len(samples) == 1 and LineSums.suit(samples[0]):
-        return LineSums(samples[0])
-    return RowSums(samples)
 
 
 def _laid_out(points: F64) -> tuple[Groups, F64]:

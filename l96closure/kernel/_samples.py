@@ -72,6 +72,11 @@ class Kernel:
         return ESTIMATORS[self.estimator]
 
     @property
+    def of_distance(self) -> bool:
+        """Whether it is a function of the distance alone, with one bandwidth: of ``bridge`` and ``kde``."""
+        return self.kind == DISTANCE
+
+    @property
     def epsilon_of_kernel(self) -> float:
         """The epsilon of exp(-|x - y|^2 / 4 epsilon), which for ``kde`` is gamma / 2."""
         if self.estimator == "kde":

@@ -10,10 +10,11 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from l96closure.kernel._exp2 import FAST, exp2_double
 from l96closure.kernel._layout import DOT_PRODUCT, VARIABLE, Layout
+from l96closure.vector import exp2
 
 __all__ = [
+    "FAST",
     "exponents",
     "nth_smallest",
     "query_coordinates",
@@ -24,6 +25,9 @@ __all__ = [
 ]
 
 F64 = npt.NDArray[np.float64]
+
+# No reordering is allowed to invent or lose NaN here: queries and samples are finite by the time they arrive.
+FAST = {"contract", "reassoc", "nsz", "nnan", "ninf", "arcp"}
 
 
 @numba.njit(fastmath=FAST, inline="always")  # type: ignore[untyped-decorator]
@@ -90,7 +94,7 @@ def shifted(h: int, layout: Layout, out: F64) -> tuple[float, float]:
     largest = out.max()
     weight = layout.weight[h]
     for j in range(out.size):
-        out[j] = exp2_double(out[j] - largest) * weight[j]
+        out[j] = exp2(out[j] - largest) * weight[j]
     total = 0.0
     for j in range(out.size):
         total += out[j]

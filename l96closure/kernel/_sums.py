@@ -78,7 +78,7 @@ class KernelSums(Layout):
             table=table,
             squares=squares,
             weight=weight,
-            **_groups.joined(grouped, rows)._asdict(),
+            groups=_groups.joined(grouped, rows),
             centre=_stack([t["centre"] for t in tables], rows),
             factor=_stack([t["factor"] for t in tables], rows),
             size=size,
@@ -92,13 +92,18 @@ class KernelSums(Layout):
             rho_unit=rho_unit,
             nearest=kernel.nearest,
         )
-        if kernel.sums == "auto" and laid_out.rtol.any() and not laid_out._pays():
-            laid_out.rtol[:] = 0.0
+        if kernel.sums == "auto" and laid_out.groups.rtol.any() and not laid_out._pays():
+            laid_out.groups.rtol[:] = 0.0
         return laid_out
 
     def of_queries(self, kept: npt.NDArray[np.bool_]) -> KernelSums:
         """Keep some of the queries."""
         return self._replace(head=self.head[kept], gather=self.gather[kept], targets=self.targets[kept])
+
+    @property
+    def precisions(self) -> tuple[bool | None, ...]:
+        """What a compiled loop is given as ``double``, in turn, until no query is left (:func:`moments_of`)."""
+        return (None, True) if self.kind == DISTANCE else (True,)
 
     def in_parallel(self, n: int) -> bool:
         """Whether ``n`` states are enough work for more than one thread; a function of the work alone."""
@@ -118,7 +123,7 @@ class KernelSums(Layout):
         The number of kernel evaluations.
         """
         work, tasks = 0, x.shape[0] * self.head.size
-        for double in (None, True) if self.kind == DISTANCE else (True,):
+        for double in self.precisions:
             arguments = x, self, order, mean, variance, double
             several = self.in_parallel(len(x))
             done = shared(moments_of_all, tasks, *arguments) if several else [moments_of_all(*arguments, 0, tasks)]

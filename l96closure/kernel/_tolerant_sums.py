@@ -62,22 +62,22 @@ _CROWDING = 1.0 / 10.0  # a guess at S_0 over the sum of the groups' bounds; whe
 @numba.njit(inline="always")  # type: ignore[untyped-decorator]
 def _reach(layout: Layout, h: int, c: int, g: int, mean: Any, unit: Any) -> Any:
     """Return max |y - mean| of value ``c`` in the boxes of the groups from ``g``, times ``unit``."""
-    at = layout.value_rows[h, c] * layout.group_weight.size + g
-    return larger(load(layout.upper, at) - mean, mean - load(layout.lower, at)) * unit
+    at = layout.value_rows[h, c] * layout.groups.group_weight.size + g
+    return larger(load(layout.groups.upper, at) - mean, mean - load(layout.groups.lower, at)) * unit
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
 def _parts(h: int, layout: Layout, start: int, n: int, check: int, about: F64, scratch: Scratch) -> Any:
     """Write to ``part`` what the groups would add to the check if they were left out; return the sum."""
     # For the variance that is r^2 U_g; for the mean, U_g times the largest |y - about| / s.
-    least = splat(np.float32(layout.span[h, 1] if check == 1 else 0.0))
+    least = splat(np.float32(layout.groups.span[h, 1] if check == 1 else 0.0))
     values = 0 if check == 1 else layout.value_rows.shape[1]
-    mean, unit = splat(np.float32(about[0])), splat(np.float32((1 - check) / layout.deviation[h, 0]))
+    mean, unit = splat(np.float32(about[0])), splat(np.float32((1 - check) / layout.groups.deviation[h, 0]))
     whole = splat(np.float32(0.0))
     for g in range(0, n, LANES):
         reach = larger(least, _reach(layout, h, 0, start + g, mean, unit))
         for c in range(1, values):
-            another, scale = splat(np.float32(about[c])), splat(np.float32(1.0 / layout.deviation[h, c]))
+            another, scale = splat(np.float32(about[c])), splat(np.float32(1.0 / layout.groups.deviation[h, c]))
             reach = larger(reach, _reach(layout, h, c, start + g, another, scale))
         part = load(scratch.bound, g) * reach
         store(part, scratch.part, g)
@@ -91,15 +91,15 @@ def _bounds(h: int, layout: Layout, start: int, n: int, scratch: Scratch) -> Any
 
     They are zero up to a whole vector.
     """
-    zero, G, size, query = splat(np.float32(0.0)), layout.group_weight.size, layout.size[h], scratch.single
+    zero, G, size, query = splat(np.float32(0.0)), layout.groups.group_weight.size, layout.size[h], scratch.single
     whole = zero
     for g in range(0, n, LANES):
         exponent = zero
         for a in range(size):
             q, at = splat(query[a]), a * G + start + g
-            away = q - smaller(larger(q, load(layout.lower, at)), load(layout.upper, at))
+            away = q - smaller(larger(q, load(layout.groups.lower, at)), load(layout.groups.upper, at))
             exponent = fnma(away, away, exponent)
-        bound = exp2(exponent) * load(layout.group_weight, start + g)
+        bound = exp2(exponent) * load(layout.groups.group_weight, start + g)
         store(bound, scratch.bound, g)
         whole = whole + bound
     return total(whole)
@@ -161,12 +161,12 @@ def _settle(
     Returns what their rules may add to the check, and the largest share of S_0 that the others have. The bounds of
     what is summed become zero.
     """
-    limit, twice, zero = splat(threshold), splat(np.float32(2.0 * layout.span[h, check])), splat(np.float32(0.0))
-    rules, share, G = zero, zero, layout.group_weight.size
+    limit, twice, zero = splat(threshold), splat(np.float32(2.0 * layout.groups.span[h, check])), splat(np.float32(0.0))
+    rules, share, G = zero, zero, layout.groups.group_weight.size
     for g in range(0, n, LANES):
         bound, part, at = load(scratch.bound, g), load(scratch.part, g), check * G + start + g
-        falling = load(layout.error, at + 2 * G) * root(bound)
-        rule = smaller(smaller(load(layout.error, at), falling), twice * bound)
+        falling = load(layout.groups.error, at + 2 * G) * root(bound)
+        rule = smaller(smaller(load(layout.groups.error, at), falling), twice * bound)
         rules = rules + (rule - where_below(part, limit, rule))
         bound = where_below(part, limit, bound)
         store(bound, scratch.bound, g)
@@ -179,10 +179,10 @@ def tolerant(h: int, layout: Layout, order: int, scratch: Scratch) -> int:
     """Sum under the tolerance; return the number of kernel evaluations, negative where the bound is not met."""
     rows, work = layout.value_rows[h], 0
     check = 0 if order < 2 else 1
-    rtol = layout.rtol[h] - ROUNDING
+    rtol = layout.groups.rtol[h] - ROUNDING
     sums, mean = scratch.sums, scratch.guess
     for level in range(2):
-        start, n = layout.first[h, level], layout.number[h, level]
+        start, n = layout.groups.first[h, level], layout.groups.number[h, level]
         everything = _bounds(h, layout, start, n, scratch)
         if not everything > FAR:
             continue
@@ -194,7 +194,7 @@ def tolerant(h: int, layout: Layout, order: int, scratch: Scratch) -> int:
         for _ in range(3):  # the first round tells S_0 and the mean, and so what the second may leave out
             threshold = share_below(scratch.part, n, budget)[0]
             found = list_near(scratch.part, start, n, threshold, HUGE, scratch.near)
-            add_groups(found, layout.size[h], rows, layout.nodes, layout.node_squares, order, scratch)
+            add_groups(found, layout.size[h], rows, layout.groups.nodes, layout.groups.node_squares, order, scratch)
             work += found * GROUP
             if not sums[0, 0] > FAR:
                 break

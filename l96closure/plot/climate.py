@@ -16,8 +16,8 @@ from l96closure.plot.style import COLOURS, LABELS, PSI_LABEL, Z_LABEL, Panels
 
 __all__ = ["autocorrelations", "covariance", "histograms", "hovmoeller", "psi_against_z"]
 
-_MOST_POINTS = 200_000  # of a run in the density of psi against z
-_MOST_ROWS = 500  # of a run in the Hovmöller picture
+_MAX_POINTS = 200_000  # of a run in the density of psi against z
+_MAX_ROWS = 500  # of a run in the Hovmöller picture
 
 
 @style.settings()
@@ -173,7 +173,7 @@ def hovmoeller(truth: xr.Dataset, coarse: xr.Dataset, duration: float = 10.0, ax
     runs = [run.isel(time=(run["time"] - run["time"][0]).values <= duration * (1 + 1e-9)) for run in runs]
     limit = max(float(np.quantile(np.abs(run.values), 0.995)) for run in runs)
     for axes, source, run in zip(panels, ("truth", "coarse"), runs, strict=True):
-        picture = axes.imshow(_thinned(run.values, _MOST_ROWS), origin="lower", aspect="auto", cmap="RdBu_r",
+        picture = axes.imshow(_thinned(run.values, _MAX_ROWS), origin="lower", aspect="auto", cmap="RdBu_r",
                               vmin=-limit, vmax=limit, interpolation="nearest",
                               extent=(-0.5, run.sizes["k"] - 0.5, 0.0, duration))  # fmt: skip
         axes.set_title(LABELS[source])
@@ -188,7 +188,7 @@ def hovmoeller(truth: xr.Dataset, coarse: xr.Dataset, duration: float = 10.0, ax
 
 def _density(run: xr.Dataset, edges: list[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
     """Return the joint density of z and psi of a run, in cells; zero where it has no value in any."""
-    z, psi = (_thinned(run[name].to_numpy().ravel(), _MOST_POINTS) for name in ("z", "psi"))
+    z, psi = (_thinned(run[name].to_numpy().ravel(), _MAX_POINTS) for name in ("z", "psi"))
     counts, *_ = np.histogram2d(z, psi, bins=edges)
     area = np.outer(*map(np.diff, edges))
     density: npt.NDArray[np.float64] = counts / (max(1.0, counts.sum()) * area)

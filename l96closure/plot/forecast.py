@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
 from l96closure.attributes import bin_edges
 from l96closure.diagnostics.forecast import headline_leads
+from l96closure.diagnostics.scorecard import BOUNDED
 from l96closure.plot import style
 from l96closure.plot.style import COLOURS, LABELS, Panels
 
@@ -128,8 +131,7 @@ def plumes(forecast: xr.Dataset, ax: Panels | None = None) -> Panels:
     return np.array(panels)
 
 
-def _curve(axes: Axes, scores: xr.Dataset, name: str, colour: str, label: str | None = None, **more: object) -> None:
+def _curve(axes: Axes, scores: xr.Dataset, name: str, colour: str, label: str | None = None, **look: Any) -> None:
     """Draw a score against lead with the band of its interval."""
-    lead = scores["lead"].to_numpy()
-    axes.fill_between(lead, scores[f"{name}_low"], scores[f"{name}_high"], color=colour, alpha=0.2, linewidth=0)
-    axes.plot(lead, scores[name], color=colour, linewidth=1.6, label=label, **more)  # type: ignore[arg-type]
+    bounded = (scores[f"{name}{part}"] for part in BOUNDED)
+    style.curve(axes, scores["lead"].to_numpy(), *bounded, color=colour, label=label, **look)

@@ -37,18 +37,16 @@ def reliability(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
     histogram.set_xlabel("probability $u$ that the law gives to less")
     histogram.set_ylabel("density")
     decile = diagnostics["decile"].to_numpy()
-    errors.fill_between(decile, diagnostics["pit_error_low"], diagnostics["pit_error_high"], color=colour, alpha=0.25,
-                        linewidth=0)  # fmt: skip
-    errors.plot(decile, diagnostics["pit_error"], "o-", color=colour, markersize=4, linewidth=1.6)
+    bounded = (diagnostics[f"pit_error{part}"] for part in ("", "_low", "_high"))
+    style.curve(errors, decile, *bounded, color=colour, marker="o", markersize=4)
     errors.set_xlim(0.0, 1.0)
     errors.set_xlabel("$u$")
     errors.set_ylabel("$F(u) - u$")
     lag, correlation, error = (
         diagnostics[name].to_numpy() for name in ("pit_lag", "pit_autocorrelation", "pit_autocorrelation_se")
     )
-    memory.fill_between(lag, correlation - intervals.SIDE * error, correlation + intervals.SIDE * error, color=colour,
-                        alpha=0.25, linewidth=0)  # fmt: skip
-    memory.plot(lag, correlation, color=colour, linewidth=1.6)
+    half = intervals.SIDE * error
+    style.curve(memory, lag, correlation, correlation - half, correlation + half, color=colour)
     memory.set_xlim(0.0, float(lag[-1]) or 1.0)
     memory.set_xlabel("lag (model time units)")
     memory.set_ylabel("autocorrelation of $u$")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
@@ -17,7 +16,7 @@ from l96closure.plot.style import COLOURS, LABELS, PSI_LABEL, Z_LABEL, Panels
 __all__ = ["joint_density", "residual_autocorrelation", "space_time", "spectra", "tails"]
 
 _FULL, _LEFT = 0.5, 0.1  # correlations of the darkest colour, and below which nothing is left
-_FEWEST_LAGS = 10  # that are shown
+_MIN_LAGS = 10  # that are shown
 _ZOOM = 50  # records in the magnified part of the autocorrelation
 _MARKERS = {"truth": "o", "coarse": "s"}
 _SYMBOLS = {"z": "z", "psi": r"\psi"}
@@ -40,9 +39,11 @@ def joint_density(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
     edges = [bin_edges(diagnostics[f"joint_{name}_bin"].values) for name in ("z", "psi")]
     density = {source: diagnostics["density_joint"].sel(source=source).values for source in COLOURS}
     hit = {source: np.where(x > 0, x, np.nan).T for source, x in density.items()}
-    smallest, largest = (extreme([x[x > 0] for x in density.values() if x.any()]) for extreme in (_least, _most))
+    met = np.concatenate([x[x > 0] for x in density.values()])
     for axes, source in zip(panels, COLOURS, strict=False):
-        picture = axes.pcolormesh(*edges, hit[source], cmap="viridis", norm=LogNorm(smallest, largest), rasterized=True)
+        picture = axes.pcolormesh(
+            *edges, hit[source], cmap="viridis", norm=LogNorm(met.min(), met.max()), rasterized=True
+        )
         axes.set_title(LABELS[source])
     bar = figure.colorbar(picture, ax=panels[:2], location="bottom", fraction=0.05)
     bar.set_label("probability density")
@@ -78,16 +79,9 @@ def residual_autocorrelation(diagnostics: xr.Dataset, ax: Panels | None = None) 
             value, error = (
                 diagnostics[f"autocorrelation_residual{part}"].sel(source=source).values for part in ("", "_se")
             )
-            axes.fill_between(
-                lag,
-                value - intervals.SIDE * error,
-                value + intervals.SIDE * error,
-                color=colour,
-                alpha=0.25,
-                linewidth=0,
-            )
-            axes.plot(lag, value, color=colour, linewidth=1.5, linestyle="-" if source == "truth" else (0, (5, 2)),
-                      label=LABELS[source])  # fmt: skip
+            half, dashes = intervals.SIDE * error, "-" if source == "truth" else (0, (5, 2))
+            style.curve(axes, lag, value, value - half, value + half, color=colour, linestyle=dashes,
+                        label=LABELS[source])  # fmt: skip
         axes.axhline(0.0, color=style.INK, linewidth=0.6, zorder=0)
         axes.set_xlim(0.0, end or 1.0)
         axes.set_xlabel("lag (model time units)")
@@ -132,7 +126,7 @@ def space_time(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
         row[2].set_title("coarse run less truth")
         figure.colorbar(picture, ax=row[2], fraction=0.08).set_label("difference")
         left = np.flatnonzero((np.abs(np.nan_to_num(both)) > _LEFT).any(axis=(0, 2)))
-        row[0].set_ylim(lag[0], lag[min(lag.size - 1, max(_FEWEST_LAGS, 1 + int(left.max(initial=0))))])
+        row[0].set_ylim(lag[0], lag[min(lag.size - 1, max(_MIN_LAGS, 1 + int(left.max(initial=0))))])
         row[0].set_ylabel("lag (model time units)")
     for axes in rows[-1]:
         axes.set_xlabel("distance along the ring (sites)")
@@ -223,11 +217,3 @@ def _quantile_differences(axes: Axes, diagnostics: xr.Dataset, name: str) -> Non
                   color=COLOURS["coarse"], markersize=4, capsize=2, linewidth=1)  # fmt: skip
     axes.axhline(0.0, color=COLOURS["truth"], linewidth=1.5, zorder=0)
     axes.set_xticks(at, [f"{p:g}" for p in diagnostics["probability"].values], rotation=60)
-
-
-def _least(arrays: list[npt.NDArray[np.float64]]) -> float:
-    return min(float(x.min()) for x in arrays)
-
-
-def _most(arrays: list[npt.NDArray[np.float64]]) -> float:
-    return max(float(x.max()) for x in arrays)

@@ -28,6 +28,7 @@ __all__ = [
     "Z_LABEL",
     "Panels",
     "Picture",
+    "curve",
     "figure_of",
     "grid",
     "legend_above",
@@ -61,7 +62,7 @@ FORMATS = ("png", "svg", "pdf")
 """Of files of figures."""
 
 _DPI = 200
-_MOST_NAMES = 5  # in a line of the legend
+_MAX_NAMES = 5  # in a line of the legend
 _FREE_LINES = 2  # of the legend, which every figure has the height for
 _LINE = 0.21  # inches that any further one takes
 _LETTERS = 11  # of the legend in an inch
@@ -168,10 +169,16 @@ def legend_above(figure: Figure, *panels: Axes) -> None:
         return sum(max(lengths[first : first + rows]) for first in range(0, len(lengths), rows))
 
     room = figure.get_figwidth() * _LETTERS
-    columns = next((n for n in range(min(_MOST_NAMES, len(named)), 1, -1) if letters(n) <= room), 1)
+    columns = next((n for n in range(min(_MAX_NAMES, len(named)), 1, -1) if letters(n) <= room), 1)
     lines = -(-len(named) // columns)
     figure.set_figheight(figure.get_figheight() + _LINE * max(0, lines - _FREE_LINES))  # at no cost to the panels
     figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=columns, frameon=False)
+
+
+def curve(axes: Axes, x: npt.ArrayLike, y: npt.ArrayLike, low: npt.ArrayLike, high: npt.ArrayLike, **look: Any) -> None:
+    """Draw a curve with the band of its intervals; ``look`` is for matplotlib's ``plot`` and has a ``color``."""
+    axes.fill_between(x, low, high, color=look["color"], alpha=0.2, linewidth=0)
+    axes.plot(x, y, **{"linewidth": 1.6, **look})
 
 
 def line_style(number: int) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def test_sinkhorn_residual_holds_densely_in_double_precision(data, epsilon):
 
 
 def test_sinkhorn_says_when_it_did_not_get_there(monkeypatch):
-    monkeypatch.setattr(bridge.sinkhorn, "_MOST_EVALUATIONS", 2)
+    monkeypatch.setattr(bridge.sinkhorn, "_MAX_EVALUATIONS", 2)
     x = gaussian(np.random.default_rng(3), 300, 2)
     with pytest.warns(bridge.SinkhornWarning, match=r"2 evaluations at residual .* > tolerance 1.00e-09"):
         fitted = bridge.fit(x, 0.1, tolerance=1e-9)

@@ -9,7 +9,7 @@ import pytest
 from scipy.special import ndtr
 
 from l96closure import bridge
-from l96closure.kernel import ESTIMATORS
+from l96closure.kernel._samples import ESTIMATORS
 
 RHO, M = 0.6, 20_000
 

@@ -201,13 +201,13 @@ def test_distances_hold_as_often_as_they_say(blocks: int, shift: float) -> None:
     memory = (1 + _PHI**2) / (1 - _PHI**2)
     length = int((blocks + 0.5) * resampling.BLOCK * memory)
     found = []
-    for _ in range(60 if blocks >= intervals.FEWEST else 2):
+    for _ in range(60 if blocks >= intervals.MIN_VALUES else 2):
         z = {"truth": _ar1((1, 2 * length, 1), rng), "coarse": _ar1((1, length, 1), rng) + shift}
         psi = {source: _ar1(x.shape, rng) - x for source, x in z.items()}
         result = scores.score(Runs(z, psi, 0.1), (edges, edges), (joint, joint), memory, rng)
         found.append([[float(result[f"{name}{part}"]) for part in ("_low", "", "_high")] for name in DISTANCES])
     low, value, high = np.moveaxis(np.array(found), -1, 0)
-    if blocks < intervals.FEWEST:
+    if blocks < intervals.MIN_VALUES:
         assert np.isnan([low, high]).all()
         assert result.attrs["interval_method"].startswith("none: ")
         return
@@ -222,7 +222,7 @@ def test_distances_hold_as_often_as_they_say(blocks: int, shift: float) -> None:
 def test_means_over_chains_hold_as_often_as_they_say(values: int) -> None:
     x = np.random.default_rng(values).standard_normal((values, 4000))
     error = intervals.standard_error(x)
-    if values < intervals.FEWEST_REPLICATES:
+    if values < intervals.MIN_REPLICATES:
         assert np.isnan(error).all()
         return
     held = np.abs(x.mean(axis=0)) <= intervals.student(values) * error

@@ -40,7 +40,7 @@ def judged_by(scores: list[float], seen: list[tuple[Any, Any]]) -> Any:
 CANDIDATES = [lc.Fields(radius=radius, lags=()) for radius in (0, 1, 2)]
 
 
-@pytest.mark.parametrize("best", range(3))
+@pytest.mark.parametrize("best", [0, 2])
 def test_the_best_score_is_chosen_and_fitted_to_all_data(truth: xr.Dataset, best: int) -> None:
     scores, seen = [1.0, 2.0, np.inf], []
     scores[best] = 0.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import shutil
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 import l96closure
-from l96closure import TwoScaleLorenz96, compiled
+from l96closure import TwoScaleLorenz96, bridge, compiled, noise
 
 pytestmark = pytest.mark.slow  # whole runs, or many of them
 
@@ -139,6 +140,27 @@ def test_without_a_place_to_write_everything_is_compiled_anew(copy):
     nowhere = {"HOME": os.devnull, "XDG_CACHE_HOME": os.devnull, "NUMBA_CACHE_DIR": ""}
     settings = {"MPLCONFIGDIR": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
     assert python(CACHED, copy, **nowhere, **settings).endswith(" 0\n")
+
+
+def moments_and_normals():
+    x = np.random.default_rng(0).standard_normal((300, 4))
+    fitted = bridge.fit(x, bridge.Kernel("kde", epsilon=0.1), bridge.periodic(4, 1))
+    return fitted.moments(x[:9])[0].tolist(), noise.normals(3, 0, 0, site=np.arange(5)).tolist()
+
+
+def test_without_the_private_parts_of_numba_the_results_are_the_same():
+    script = f"""
+import numba.core.caching
+del numba.core.caching.CompileResultCacheImpl
+import numpy as np
+from l96closure import bridge, compiled, noise
+from l96closure.kernel import _unmanaged
+_unmanaged._OWNER = "neither", "nor"
+assert compiled.numba_private is None
+{inspect.getsource(moments_and_normals)}
+print(moments_and_normals())
+"""
+    assert python(script) == f"{moments_and_normals()}\n"
 
 
 def test_without_a_compiler_what_can_runs_and_what_cannot_says_so():

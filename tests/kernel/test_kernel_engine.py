@@ -136,8 +136,8 @@ def test_work_is_saved_on_a_trajectory_and_never_more_than_repeated():
     fitted = bridge.fit(x, EPSILON, bridge.stacked(2, SITES, 1), components=[SITES], tolerance=1e-3)
     rng = np.random.default_rng(5)
     states = x[rng.integers(0, len(x), 100)] + np.sqrt(2 * EPSILON) * rng.standard_normal((100, 2 * SITES))
-    assert fitted.kernel_sums.rtol[0] == fitted.kernel.rtol  # the tree was chosen
-    assert fitted.kernel_sums.number[0, 0] < fitted.kernel_sums.number[0, 1] / 2
+    assert fitted.kernel_sums.groups.rtol[0] == fitted.kernel.rtol  # the tree was chosen
+    assert fitted.kernel_sums.groups.number[0, 0] < fitted.kernel_sums.groups.number[0, 1] / 2
     work = evaluations(fitted, states)
     assert work.mean() < len(x) / 3
     assert work.max() < 2.3 * len(x)  # both levels, and then all samples
@@ -148,9 +148,9 @@ def test_work_is_saved_on_a_trajectory_and_never_more_than_repeated():
 
 def test_scattered_samples_are_not_recombined_and_few_are_summed_by_brute_force():
     fitted = bridge.fit(gaussian(M), EPSILON, bridge.stacked(2, SITES, 1), components=[SITES], tolerance=1e-3)
-    assert with_sums(fitted, "tree").kernel_sums.number[0, 0] == 0
+    assert with_sums(fitted, "tree").kernel_sums.groups.number[0, 0] == 0
     few = bridge.fit(gaussian(500), EPSILON, tolerance=1e-3)
-    assert few.kernel_sums.rtol[0] == 0.0
+    assert few.kernel_sums.groups.rtol[0] == 0.0
 
 
 def test_results_depend_neither_on_threads_nor_on_the_company(problem, monkeypatch):

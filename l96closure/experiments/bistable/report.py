@@ -38,6 +38,6 @@ def table(diagnostics: xr.Dataset) -> Table:
         rows.append(Row(label, tuple(cells), meaning))
     note = (
         "After ± stands the standard error, over the trajectories of the training set and over the chains of a scheme; "
-        f"none is given for fewer than {intervals.FEWEST_REPLICATES}."
+        f"none is given for fewer than {intervals.MIN_REPLICATES}."
     )
     return Table("Trajectories", ("statistic", *sources), tuple(rows), note)

@@ -18,7 +18,7 @@ HEADING = "Where the closure fails"
 
 # What matters, where it is no chance. A moment is measured in standard deviations of the truth.
 _MOMENT, _RATIO, _SPECTRUM, _NEIGHBOUR, _MEMORY, _SPREAD, _MARK, _DECILE = 0.02, 1.5, 0.05, 0.02, 0.03, 0.05, 0.1, 0.02
-_MOST = 4  # wavenumbers that are named
+_MAX_NAMED = 4  # wavenumbers that are named
 _LAGS = 10  # at which autocorrelations are judged, closer together where they are short
 _SKILL = ("crps", "energy_score", "variogram_score")
 
@@ -95,7 +95,7 @@ def _spectra(diagnostics: xr.Dataset) -> _Judged:
                 near, far = sorted(100 * abs(each - 1) for each in (low, high))
                 words = f"{_percent(100 * abs(ratio - 1))} % too {'small' if ratio < 1 else 'large'}"
                 off.append((m, near, f"{words} (interval {_percent(near)} to {_percent(far)} %)"))
-        shown = sorted(sorted(off, key=lambda each: -each[1])[:_MOST])
+        shown = sorted(sorted(off, key=lambda each: -each[1])[:_MAX_NAMED])
         if len(off) == 1:
             yield f"variance of {symbol} at wavenumber {off[0][0]} is {off[0][2]}"
         elif off:

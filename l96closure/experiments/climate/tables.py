@@ -26,7 +26,7 @@ from l96closure.report import NONE, Row, Table, as_text, interval, paragraph, wi
 __all__ = ["headline", "law", "score_table", "tables"]
 
 _RECORDS = (1, 10, 50)  # lags of the residual's autocorrelation
-_MOST_ROWS = 16  # of a table of wavenumbers
+_MAX_ROWS = 16  # of a table of wavenumbers
 
 
 def headline(diagnostics: xr.Dataset) -> str:
@@ -144,7 +144,7 @@ def _unless_known(diagnostics: xr.Dataset, names: Sequence[str], what: str = "St
 def _spectra_table(diagnostics: xr.Dataset) -> Table:
     """Compare the variances by wavenumber, and say by how much they are wrong at most."""
     wavenumbers = diagnostics["wavenumber"].to_numpy()
-    shown = wavenumbers[: _MOST_ROWS - 1] if wavenumbers.size > _MOST_ROWS else wavenumbers
+    shown = wavenumbers[: _MAX_ROWS - 1] if wavenumbers.size > _MAX_ROWS else wavenumbers
     rows = []
     for m in shown:
         at = diagnostics.sel(wavenumber=m)

@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from l96closure.attributes import ERROR, bin_edges
 from l96closure.diagnostics import intervals
-from l96closure.diagnostics.scorecard import DISTANCES, FORECASTS
+from l96closure.diagnostics.scorecard import BOUNDED, DISTANCES, FORECASTS
 from l96closure.plot import style
 from l96closure.plot.style import COLOURS, LABELS, PSI_LABEL, Z_LABEL
 
@@ -207,8 +207,8 @@ def _curves(axes: Axes, comparison: xr.Dataset, name: str) -> None:
         one, look = comparison.sel(run=run), style.line_style(number)
         if one[name].isnull().all():  # did not finish
             continue
-        axes.fill_between(lead, one[f"{name}_low"], one[f"{name}_high"], color=look["color"], alpha=0.15, linewidth=0)
-        axes.plot(lead, one[name], linewidth=1.6, label=style.literal(str(run)), **look)
+        bounded = (one[f"{name}{part}"] for part in BOUNDED)
+        style.curve(axes, lead, *bounded, label=style.literal(str(run)), **look)
     axes.set_xlim(min(lead[0], 0.0), lead[-1])
     axes.set_ylim(bottom=0.0)
     axes.set_xlabel("lead (model time units)")

@@ -11,7 +11,7 @@ from l96closure.experiments.stored import to_yaml
 
 __all__ = ["abridged", "differing", "labels", "shared"]
 
-_MOST = 3  # settings in a label
+_MAX_SETTINGS = 3  # settings in a label
 _EXPERIMENT = "experiment"
 _NAME = ".name"  # ends the setting that says what the others of its section belong to
 
@@ -59,7 +59,7 @@ def labels(configs: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[s
 def abridged(configs: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> list[str]:
     """Say in a sentence each what the labels that had no room for all settings stand for."""
     found = zip(labels, differing(configs), strict=True)
-    return [f"{label}: {' '.join(_parts(each))}." for label, each in found if len(each) > _MOST]
+    return [f"{label}: {' '.join(_parts(each))}." for label, each in found if len(each) > _MAX_SETTINGS]
 
 
 def shared(configs: Sequence[Mapping[str, Any]]) -> str:
@@ -106,8 +106,8 @@ def _rank(key: str) -> int:
 
 def _label(differences: Mapping[str, Any]) -> str:
     parts = _parts(differences)
-    more = [f"+{len(parts) - _MOST} more"] if len(parts) > _MOST else []
-    return " ".join(parts[:_MOST] + more)
+    more = [f"+{len(parts) - _MAX_SETTINGS} more"] if len(parts) > _MAX_SETTINGS else []
+    return " ".join(parts[:_MAX_SETTINGS] + more)
 
 
 def _parts(differences: Mapping[str, Any]) -> list[str]:

@@ -29,7 +29,7 @@ _FLOOR = (
     "closure scores. In brackets 95 % intervals, by resampling blocks of time; "
     f"{intervals.REASON}."
 )
-_FEW_STARTS = f"not given with fewer than {intervals.FEWEST} independent starts, for they would not cover"
+_FEW_STARTS = f"not given with fewer than {intervals.MIN_VALUES} independent starts, for they would not cover"
 _OF_FORECASTS = ("crps", "energy_score", "variogram_score", "spread_skill", "rmse")
 
 _TABLES: tuple[tuple[str, Callable[[xr.Dataset], Sequence[Column]], str, str | None], ...] = (

@@ -41,9 +41,8 @@ def autocorrelation(diagnostics: xr.Dataset) -> Figure:
         value, error = (
             diagnostics[f"offline_autocorrelation{part}"].sel(offline_source=source).to_numpy() for part in ("", "_se")
         )
-        axes.fill_between(lag, value - intervals.SIDE * error, value + intervals.SIDE * error, color=colour, alpha=0.2,
-                          linewidth=0)  # fmt: skip
-        axes.plot(lag, value, color=colour, linewidth=1.6, label=source)
+        half = intervals.SIDE * error
+        style.curve(axes, lag, value, value - half, value + half, color=colour, label=source)
     axes.axhline(0.0, color=style.INK, linewidth=0.8, linestyle=(0, (1, 2)))
     axes.set_xlim(0.0, float(lag[-1]) or 1.0)
     axes.set_xlabel("lag (unit of the data's time)")

@@ -25,8 +25,8 @@ _log = logging.getLogger(__name__)
 
 _CLIMATOLOGY = 1000  # values of the reference that stand for its distribution
 _AT_ONCE = 4_000_000  # numbers
-_MOST_SITES = 400  # of which all covariances are kept
-_MOST_LAGS = 101
+_MAX_SITES = 400  # of which all covariances are kept
+_MAX_LAGS = 101
 _SOURCES = ["reference", "closure"]
 _NAMES = {
     "offline_crps": "fair continuous ranked probability score of the target given the recorded predictors",
@@ -131,13 +131,13 @@ def scores(drawn: Drawn, units: str, max_lag: float) -> xr.Dataset:
     for name, statistic in (("mean", np.mean), ("std", np.std)):
         data[f"offline_{name}"] = "offline_source", [float(statistic(run)) for run in runs], {"units": units}
     lags = max(2, min(round(max_lag / drawn.step) + 1, drawn.target.shape[1] // 4))
-    every = -(-lags // _MOST_LAGS)
+    every = -(-lags // _MAX_LAGS)
     values, errors = zip(*(climate.autocorrelation(run, lags) for run in runs), strict=True)
     alone = climate.autocorrelation(drawn.psi[:, 0], lags)[1]  # the members share their predictors
     for ending, each in (("", values), (ERROR, (errors[0], alone))):
         data[f"offline_autocorrelation{ending}"] = ("offline_source", "offline_lag"), np.array(each)[:, ::every]
     data = data.assign_coords(offline_source=_SOURCES, offline_lag=drawn.step * np.arange(lags)[::every])
-    if drawn.target.shape[2] <= _MOST_SITES:
+    if drawn.target.shape[2] <= _MAX_SITES:
         data = data.assign(_covariances(*runs))
     attributes = {"offline_values": drawn.target.size, "offline_members": members}
     return labelled(data, _NAMES).assign_attrs(attributes)

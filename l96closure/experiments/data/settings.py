@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ __all__ = ["SUPPLIED", "Coarse", "Diagnostics", "Forecast", "Names", "Offline", 
 
 SUPPLIED = ("selection", "dt", "rng", "restart")
 """Arguments of ``fit`` that the experiment gives itself, behind the truth."""
+
+_positive = checks.optional(partial(checks.number, above=0.0))
 
 
 @dataclass(frozen=True)
@@ -104,14 +107,11 @@ class Coarse:
     save_every: int | None
 
     def __post_init__(self) -> None:
-        if self.dt is not None:
-            checks.number("coarse.dt", self.dt, above=0.0)
-        if self.scheme is not None:
-            checks.one_of("coarse.scheme", self.scheme, SCHEMES)
+        _positive("coarse.dt", self.dt)
+        checks.optional(partial(checks.one_of, allowed=SCHEMES))("coarse.scheme", self.scheme)
         checks.integer("coarse.members", self.members, 1)
         for name in ("steps", "save_every"):
-            if (value := getattr(self, name)) is not None:
-                checks.integer(f"coarse.{name}", value, 1)
+            checks.optional(partial(checks.integer, minimum=1))(f"coarse.{name}", getattr(self, name))
 
 
 @dataclass(frozen=True)
@@ -133,11 +133,9 @@ class Forecast:
 
     def __post_init__(self) -> None:
         checks.integer("forecast.members", self.members, 2)
-        if self.starts is not None:
-            checks.integer("forecast.starts", self.starts, 2)
-        for name in ("lead", "every"):
-            if (value := getattr(self, name)) is not None:
-                checks.number(f"forecast.{name}", value, above=0.0)
+        checks.optional(partial(checks.integer, minimum=2))("forecast.starts", self.starts)
+        _positive("forecast.lead", self.lead)
+        _positive("forecast.every", self.every)
         if self.lead is not None and self.every is not None:
             checks.multiple("forecast.lead", self.lead, "forecast.every", self.every)
 
@@ -157,8 +155,7 @@ class Diagnostics:
 
     def __post_init__(self) -> None:
         checks.integer("diagnostics.bins", self.bins, 2)
-        if self.max_lag is not None:
-            checks.number("diagnostics.max_lag", self.max_lag, above=0.0)
+        _positive("diagnostics.max_lag", self.max_lag)
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ __all__ = ["WORKFLOW", "score_table", "write_report"]
 _log = logging.getLogger(__name__)
 
 _PARTS, _LAGS = 5, 50  # of the reference, as long as the coarse run and as the longest lag
-_FEWEST_LAGS = 20
+_MIN_LAGS = 20
 _LEADS, _STEPS, _STARTS = 40, 10, 100  # leads, coarse steps between two of them at least, starts at most
 
 
@@ -140,7 +140,7 @@ def _diagnose_stage(settings: Settings, folder: RunFolder, restart: Restart) -> 
     reference, closure, rng = folder.read("reference"), _closure(settings, folder), settings.seeds["intervals"]
     fields = settings.known.of(folder.read("truth"))
     interval = time_step("reference", reference)
-    max_lag = settings.diagnostics.max_lag or max(_FEWEST_LAGS, reference.sizes["time"] // _LAGS) * interval
+    max_lag = settings.diagnostics.max_lag or max(_MIN_LAGS, reference.sizes["time"] // _LAGS) * interval
     offered = (_offline(settings, closure, reference, max_lag), offline.law(closure, reference, fields, max_lag))
     found = [each for each in offered if each is not None]
     if not folder.lacks("coarse"):

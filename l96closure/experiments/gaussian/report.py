@@ -52,7 +52,7 @@ def table(diagnostics: xr.Dataset) -> Table:
     columns = ("covariance", *sources, *(["split, M → ∞"] if predicted is not None else []))
     note = (
         "Averages over the sites and the training sets. After ± stands the standard error over training sets, or over "
-        f"chains if there is but one set; none is given for fewer than {intervals.FEWEST_REPLICATES}."
+        f"chains if there is but one set; none is given for fewer than {intervals.MIN_REPLICATES}."
     )
     if predicted is not None:
         note += " M → ∞: what the split scheme would give after infinitely many training samples, in closed form."

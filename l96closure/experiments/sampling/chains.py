@@ -23,8 +23,8 @@ __all__ = ["NAMES", "Lengths", "Sampling", "Settings", "generate"]
 
 F64 = npt.NDArray[np.float64]
 
-_FEWEST_RECORDS = 4  # of a chain, below which its autocorrelation cannot be estimated
-_MOST_STATES = 200  # at which the effective number of samples is evaluated
+_MIN_RECORDS = 4  # of a chain, below which its autocorrelation cannot be estimated
+_MAX_STATES = 200  # at which the effective number of samples is evaluated
 
 
 class _Localized(Protocol):
@@ -93,7 +93,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         checks.integer("sampling.chains", self.chains, 2)
-        checks.integer("sampling.records", self.records, _FEWEST_RECORDS)
+        checks.integer("sampling.records", self.records, _MIN_RECORDS)
         if not self.schemes:
             checks.reject("sampling.schemes", dict(self.schemes), "at least one scheme")
 
@@ -237,7 +237,7 @@ def _run(
     found = loop.run(Walk(bridge.Chain(fitted, scheme), states, marks, rng, f"{scheme} chains"), restart)["x"]
     curve, kept = [score(x) for x in found[:scored]], np.ascontiguousarray(found[scored:].swapaxes(0, 1))
     flat = kept.reshape(-1, kept.shape[-1])
-    behind = fitted.effective_samples(flat[:: -(-len(flat) // _MOST_STATES)])
+    behind = fitted.effective_samples(flat[:: -(-len(flat) // _MAX_STATES)])
     by_length = np.array(curve).T
     return xr.Dataset(
         {

@@ -9,10 +9,9 @@ import xarray as xr
 from l96closure import bridge
 from l96closure.attributes import labelled
 from l96closure.bridge.neighbourhoods import Neighbourhoods
-from l96closure.diagnostics.intervals import standard_error
 from l96closure.experiments.sampling.chains import NAMES
 
-__all__ = ["bandwidth_criterion", "describe", "standard_error"]
+__all__ = ["bandwidth_criterion", "describe"]
 
 F64 = npt.NDArray[np.float64]
 
@@ -26,7 +25,7 @@ _NAMES = {
     "bandwidth_criterion": "leave-one-out log-likelihood of the training samples",
     "chosen_bandwidth": "bandwidth that maximises the criterion",
 }
-_MOST_STATES = 2000  # of a scheme in the replay score, which compares each with every training sample
+_MAX_STATES = 2000  # of a scheme in the replay score, which compares each with every training sample
 
 
 def describe(training: F64, generated: xr.Dataset) -> xr.Dataset:
@@ -59,7 +58,7 @@ def describe(training: F64, generated: xr.Dataset) -> xr.Dataset:
             states = x.astype(np.float64)
             mixed.append(bridge.mixing(states))
             flat = states.reshape(-1, states.shape[-1])
-            replay.append(bridge.replay_score(flat[:: -(-len(flat) // _MOST_STATES)], samples))
+            replay.append(bridge.replay_score(flat[:: -(-len(flat) // _MAX_STATES)], samples))
         thin = int(generated["thin"].sel(scheme=scheme))
         sizes.append(np.mean([m.effective_sample_size for m in mixed], axis=0))
         times.append(np.mean([m.autocorrelation_time for m in mixed], axis=0) * thin)

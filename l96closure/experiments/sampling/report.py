@@ -11,7 +11,7 @@ from l96closure.report import Row, Table, with_error
 
 __all__ = ["chain_table", "judged", "warnings"]
 
-_FEWEST_EFFECTIVE = 100  # effective samples below which a standard error is itself uncertain by a tenth or more
+_MIN_EFFECTIVE = 100  # effective samples below which a standard error is itself uncertain by a tenth or more
 _CONVERGED = 3.0  # standard errors that the last two points of a convergence curve may differ by
 
 
@@ -77,7 +77,7 @@ def warnings(diagnostics: xr.Dataset, scored: str) -> list[str]:
                 "the nearest of them as these are from each other."
             )
         smallest = float(data["effective_sample_size"].min())
-        if not smallest >= _FEWEST_EFFECTIVE:
+        if not smallest >= _MIN_EFFECTIVE:
             found.append(
                 f"The chains of the {scheme} scheme mix slowly: the effective sample size of a component is only "
                 f"{smallest:.0f}, so its standard errors are themselves uncertain."
@@ -93,7 +93,7 @@ def warnings(diagnostics: xr.Dataset, scored: str) -> list[str]:
         if np.isnan(error):
             found.append(
                 f"Whether the chains of the {scheme} scheme have converged is not told: fewer than "
-                f"{intervals.FEWEST_REPLICATES} of them have no standard error."
+                f"{intervals.MIN_REPLICATES} of them have no standard error."
             )
         if abs(after - before) > _CONVERGED * error:
             shorter, longer = curve["length"].values
@@ -119,7 +119,7 @@ def judged(value: float, error: float, reference: float, reference_error: float,
     percent = 100 * (value / reference - 1)
     difference = f"{abs(percent):.1f} % {'more' if percent > 0 else 'less'}"
     if np.isnan(both):
-        difference += f", of unknown error (fewer than {intervals.FEWEST_REPLICATES} chains or training sets)"
+        difference += f", of unknown error (fewer than {intervals.MIN_REPLICATES} chains or training sets)"
     return f"{with_error(value, error)}, {difference}"
 
 
