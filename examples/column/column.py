@@ -20,6 +20,7 @@ import numpy.typing as npt
 import xarray as xr
 
 import l96closure as lc
+from l96closure.closures import Noise, SchrodingerBridge, Trend
 
 F64 = npt.NDArray[np.float64]
 
@@ -62,7 +63,7 @@ def instability(z: F64) -> F64:
 
 def columns(number: int, days: float, seed: int) -> xr.Dataset:
     """Simulate columns and record T, q and what a coarse Euler step lacks of their change."""
-    rng, steps, spinup = np.random.default_rng(seed), round(days * 24.0 / DT), round(10 * 24.0 / DT)
+    rng, steps, spinup = np.random.default_rng(seed), round(days * 24.0 / DT), round(40 * 24.0 / DT)
     z = np.stack([np.tile(STABLE, (number, 1)), np.tile(MOIST, (number, 1))], axis=1)
     state, h = Convection(np.full(number, 0.1), np.full(number, 0.7)), DT / FINE
     states = np.empty((steps + 1, number, 2, LEVELS))
@@ -121,8 +122,8 @@ def linear(train: xr.Dataset, test: xr.Dataset, before: bool) -> tuple[F64, F64]
     return explained(wanted, found), wanted - found
 
 
-def foreseen(closure: lc.closures.SchrodingerBridge, data: xr.Dataset, draws: int = 20) -> tuple[F64, F64]:
-    """Return psi (start, target, level) of some times of all columns, and the mean of draws that know what was before."""
+def foreseen(closure: SchrodingerBridge, data: xr.Dataset, draws: int = 20) -> tuple[F64, F64]:
+    """Return psi (start, target, level) of some times of all columns, and the mean of draws that know the past."""
     steps = closure.past_steps
     times = np.arange(steps, data.sizes["time"], 12)
     back = data.isel(time=xr.DataArray(times[:, None] - np.arange(steps + 1), dims=("start", "lag")))
@@ -146,7 +147,7 @@ def main(number: int, days: float) -> None:
     train, test = columns(number, days, 1), columns(number, days, 2)
     replay = lc.replay(resolved, test.isel(column=0), "euler", FIELDS)
     print(f"replayed with the recorded tendencies: error {replay['error'].values[-1]:.1e} std after {days:g} days")
-    closure = lc.closures.SchrodingerBridge.fit(train, FIELDS, rng=0)
+    closure = SchrodingerBridge.fit(train, FIELDS, trend=Trend(degree=1, order=1), noise=Noise(order=1))
     print(closure)
     wanted, mean = foreseen(closure, test)
     print("R2 on new columns, heating and moistening:")
@@ -155,34 +156,45 @@ def main(number: int, days: float) -> None:
     print(f"  linear in these and psi before    {linear(train, test, before=True)[0].round(3)}")
 
     z = np.stack([test[name].values[0] for name in ("T", "q")], axis=1)
-    run = lc.integrate(resolved, closure, z, steps=round(240 / DT), rng=3, scheme="euler")
-    coarse = run.rename(member="column")
+    coarse = lc.integrate(resolved, closure, z, steps=round(240 / DT), rng=3, scheme="euler").rename(member="column")
+    test = test.isel(time=slice(coarse.sizes["time"]))
     of_truth, of_coarse = (correlations(linear(train, data, before=False)[1]) for data in (test, coarse))
-    print(
-        f"correlations of residuals: largest difference {np.abs(of_truth - of_coarse).max():.3f}, "
-        f"median {np.median(np.abs(of_truth - of_coarse)):.3f}"
-    )
-    draw(closure, test, coarse, (of_truth, of_coarse))
-    rows = []
+    apart = np.abs(of_truth - of_coarse)
+    print(f"correlations of residuals, coarse less truth: largest {apart.max():.3f}, median {np.median(apart):.3f}")
+    print("ten days of the coarse model, the worst level of each:")
     for name in ("T", "q", *TARGETS):
-        there, here = (data[name].transpose("column", "time", "lev").values for data in (test, coarse))
-        spread, error = (
-            there.std(axis=(0, 1)),
-            np.hypot(*(one.mean(axis=1).std(axis=0) / np.sqrt(number) for one in (there, here))),
-        )
-        bias = np.abs(here.mean(axis=(0, 1)) - there.mean(axis=(0, 1)))
-        hourly = np.diff(here[:, :: round(1 / DT)], axis=1).std(axis=(0, 1)) / np.diff(
-            there[:, :: round(1 / DT)], axis=1
-        ).std(axis=(0, 1))
-        rows.append(
-            f"  {name:11s} bias {np.max(bias / spread):.2f} (error {np.mean(error / spread):.2f}), std {here.std(axis=(0, 1)).min() / spread.min():.2f}, hourly changes {hourly.min():.2f}-{hourly.max():.2f}"
-        )
-    print("ten days of the coarse model, levels' worst, in parts of the truth's standard deviation:")
-    print("\n".join(rows))
+        print(f"  {name:11s} {compared(test, coarse, name)}")
+    draw(test, coarse, of_truth, of_coarse)
 
 
-def draw(closure, test, coarse, correlated) -> None:
-    """Draw profiles of mean and spread, and correlations."""
+def compared(test: xr.Dataset, coarse: xr.Dataset, name: str) -> str:
+    """Say how far mean, spread and hourly changes of a variable are from the truth's."""
+    there, here = (data[name].transpose("column", "time", "lev").values for data in (test, coarse))
+    spread = there.std(axis=(0, 1))
+    error = np.hypot(*(one.mean(axis=1).std(axis=0) / np.sqrt(len(one)) for one in (there, here))) / spread
+    bias = np.abs(here.mean(axis=(0, 1)) - there.mean(axis=(0, 1))) / spread
+    of_std = here.std(axis=(0, 1)) / spread
+    steps = round(1 / DT)
+    hourly = np.divide(*((one[:, steps:] - one[:, :-steps]).std(axis=(0, 1)) for one in (here, there)))
+    return (
+        f"bias {bias.max():.2f} std (standard error {error[bias.argmax()]:.2f}), std ratio {of_std.min():.2f} to "
+        f"{of_std.max():.2f}, hourly changes {hourly.min():.2f} to {hourly.max():.2f}"
+    )
+
+
+def draw(test: xr.Dataset, coarse: xr.Dataset, of_truth: F64, of_coarse: F64) -> None:
+    """Draw spreads by height, and correlations of residuals, into ``column.png``."""
+    figure, axes = plt.subplots(1, 4, figsize=(13, 3.6), layout="constrained")
+    for ax, name in zip(axes, ("T", "heating"), strict=False):
+        for label, data in (("truth", test), ("coarse", coarse)):
+            ax.plot(data[name].std([dim for dim in data[name].dims if dim != "lev"]), HEIGHT, label=label)
+        ax.set(xlabel=f"std of {name} ({test[name].attrs['units']})", ylabel="height")
+    axes[0].legend()
+    for ax, title, values in zip(axes[2:], ("truth", "coarse"), (of_truth, of_coarse), strict=True):
+        image = ax.imshow(values, vmin=-1.0, vmax=1.0, cmap="RdBu_r", origin="lower")
+        ax.set(title=f"residuals, {title}", xlabel="level of heating, of moistening", xticks=[], yticks=[])
+    figure.colorbar(image, ax=axes[2:], label="correlation")
+    figure.savefig("column.png", dpi=120)
 
 
 if __name__ == "__main__":
