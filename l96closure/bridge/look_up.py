@@ -164,10 +164,10 @@ def level_rows(of: LookUp) -> int:
 
     Returns
     -------
-    2 B - 1; none where there is no second coordinate.
+    2 (B - 1); none where there is no second coordinate.
     """
-    B = of.level.shape[1]
-    return 2 * B - 1 if B > 1 else 0
+    rows: int = 2 * (of.level.shape[1] - 1)
+    return rows
 
 
 class Lattice(NamedTuple):
@@ -232,25 +232,23 @@ def read_between(x: Any, y: Any, noise: Any, lattice: Lattice, levels: F64, at: 
 def put_levels(levels: F64, at: int, stride: int, of: LookUp, group: int) -> None:
     """Write what tells the levels of a group to one place of rows from ``at`` on.
 
-    Levels are numbered by a function of y that is b at level b, and linear in between: a constant, which comes first,
-    and of each level l_b but the last a change of slope times max(y, l_b). Level and change follow in turn.
+    Levels are numbered by a function of y that is b at level b, and linear in between: the sum, over all levels l_b but
+    the last, of a change of slope times max(y - l_b, 0). Level and change follow in turn.
     """
-    constant, slope = 0.0, 0.0
+    slope = 0.0
     for b in range(of.level.shape[1] - 1):
         level, before = of.level[group, b], slope
         slope = 1.0 / (of.level[group, b + 1] - level)
-        levels[at + (2 * b + 1) * stride], levels[at + (2 * b + 2) * stride] = level, slope - before
-        constant -= (slope - before) * level
-    levels[at] = constant
+        levels[at + 2 * b * stride], levels[at + (2 * b + 1) * stride] = level, slope - before
 
 
 @part
 def between_levels(y: Any, levels: F64, at: int, stride: int, of: LookUp) -> Any:
     """Return the last levels at or below some second coordinates, and how far these are on the way to the next."""
-    last, along = of.level.shape[1] - 1, load(levels, at)
+    last, along = of.level.shape[1] - 1, splat(0.0)
     for b in range(last):
-        here = at + (2 * b + 1) * stride
-        along = fma(load(levels, here + stride), larger(y, load(levels, here)), along)
+        here = at + 2 * b * stride
+        along = fma(load(levels, here + stride), larger(y - load(levels, here), splat(0.0)), along)
     along = smaller(splat(float(last)), larger(along, splat(0.0)))
     number = smaller(floor(along), splat(last - 1.0))
     return number, along - number
