@@ -97,7 +97,7 @@ def integrate(
     Parameters
     ----------
     model : a system, an object with ``resolved_tendency``, or any function z (member, K) -> dz/dt (member, K), which
-        :func:`check_tendency` tries. Where it is the two-scale model or a function compiled by ``numba.njit``, and the
+        :func:`check_tendency` tries. Where it is one of our systems or a function compiled by ``numba.njit``, and the
         closure is one of ours that has tables, the whole loop is compiled: of the same bits, and many times faster.
     closure : obeys :class:`l96closure.closures.Closure`. Where it has several predictors or targets, the state is the P
         predictors (member, P, K), and so is the model's tendency; target i is the subgrid tendency of predictor i, and

@@ -32,6 +32,7 @@ from l96closure.compiled import cached, part, threads
 from l96closure.lanes import lines
 from l96closure.pairing import Tendency
 from l96closure.schemes import SCHEMES
+from l96closure.systems.kuramoto_sivashinsky import KuramotoSivashinsky
 from l96closure.systems.lorenz96 import TwoScaleLorenz96
 from l96closure.vector import LANES, load, shifted, splat, store
 
@@ -52,12 +53,22 @@ _CALL = types.void(_POINTER, _POINTER, types.intp, types.intp)
 
 
 class _Model(NamedTuple):
-    """The resolved part: scheme, step, and the forcing of Lorenz-96 or the address of a user's tendency, else 0."""
+    """The resolved part.
+
+    Attributes
+    ----------
+    scheme, dt : number of the scheme, and step.
+    forcing : of Lorenz-96.
+    per_area, per_reach : 1 / D^2 and 1 / 6 D of Kuramoto and Sivashinsky's boxes, else 0.
+    tendency : address of a user's, else 0.
+    """
 
     scheme: int
     dt: float
-    forcing: float
-    tendency: int
+    forcing: float = 0.0
+    per_area: float = 0.0
+    per_reach: float = 0.0
+    tendency: int = 0
 
 
 class _Ensemble(NamedTuple):
@@ -108,8 +119,8 @@ class CompiledLoop:
 
         Parameters
         ----------
-        tendency : that of :class:`l96closure.TwoScaleLorenz96`, or a function z (member, K) -> dz/dt (member, K)
-            compiled by ``numba.njit``.
+        tendency : that of one of our systems, or a function z (member, K) -> dz/dt (member, K) compiled by
+            ``numba.njit``.
         closure : one of ours that has tables.
         scheme : ``rk4`` or ``euler``.
         dt : the step.
@@ -123,11 +134,13 @@ class CompiledLoop:
         if tables is None:
             return None
         number = _SCHEMES.index(scheme)
-        if getattr(tendency, "__func__", None) is TwoScaleLorenz96.resolved_tendency:
-            model: TwoScaleLorenz96 = tendency.__self__  # type: ignore[attr-defined]
-            return cls(tables, _Model(number, dt, float(model.F), 0))
+        method, system = getattr(tendency, "__func__", None), getattr(tendency, "__self__", None)
+        if method is TwoScaleLorenz96.resolved_tendency and isinstance(system, TwoScaleLorenz96):
+            return cls(tables, _Model(number, dt, forcing=float(system.F)))
+        if method is KuramotoSivashinsky.resolved_tendency and isinstance(system, KuramotoSivashinsky):
+            return cls(tables, _Model(number, dt, 0.0, *system.differences))
         call = _callable(tendency)
-        return None if call is None else cls(tables, _Model(number, dt, 0.0, call.address), call)
+        return None if call is None else cls(tables, _Model(number, dt, tendency=call.address), call)
 
     def advance(
         self, z: F64, state: State, step: int, steps: int, every: int, records: tuple[F64, F64, int]
@@ -230,6 +243,17 @@ def _lorenz96(z: F64, at: int, M: int, F: Any) -> Any:
 
 
 @part
+def _kuramoto_sivashinsky(z: F64, at: int, M: int, per_area: Any, per_reach: Any) -> Any:
+    """G(z) of :meth:`l96closure.KuramotoSivashinsky.resolved_tendency` at sixteen sites of a ring."""
+    before, here, after, two = load(z, at - M), load(z, at), load(z, at + M), splat(2.0)
+    second = (after - two * here + before) * per_area
+    second_before = (here - two * before + load(z, at - 2 * M)) * per_area
+    second_after = (load(z, at + 2 * M) - two * after + here) * per_area
+    fourth = (second_after - two * second + second_before) * per_area
+    return (after + here + before) * (before - after) * per_reach - second - fourth
+
+
+@part
 def _call_user(model: _Model, block: Block, z: F64, first: int, work: F64, slope: F64, at: int) -> None:
     """Write the user's G(z) of the row that begins at a place of z into ``slope[at]`` and what follows."""
     M, K = block.members, block.sites
@@ -247,6 +271,9 @@ def _slope(model: _Model, block: Block, z: F64, first: int, slope: F64, at: int,
     """Return G(z) + psi at sixteen sites; a user's G(z) stands in ``slope``."""
     if model.tendency:
         return load(slope, at + e) + load(block.psi, e)
+    if model.per_area > 0.0:
+        areas, reaches = splat(model.per_area), splat(model.per_reach)
+        return _kuramoto_sivashinsky(z, first + e, block.members, areas, reaches) + load(block.psi, e)
     return _lorenz96(z, first + e, block.members, splat(model.forcing)) + load(block.psi, e)
 
 
@@ -311,7 +338,8 @@ def _model_step(model: _Model, block: Block, stage: Rings, work: F64, slope: F64
     """Advance z by a step with psi; the first row of ``stage`` is z."""
     z, y, row, M = block.z, stage, block.stride, block.members
     N = block.sites * M
-    if M == 1 and y.left == _BEFORE and model.scheme != _EULER and model.tendency == 0:
+    lorenz96 = model.tendency == 0 and model.per_area == 0.0
+    if M == 1 and y.left == _BEFORE and model.scheme != _EULER and lorenz96:
         _step_of_one(model, block, stage)
         return
     for e in range(0, N, LANES):
@@ -338,7 +366,7 @@ def _model_step(model: _Model, block: Block, stage: Rings, work: F64, slope: F64
 def _stages(sites: int, members: int) -> Rings:
     """Return rows for z at stages of a step, with as much at their ends as is looked at."""
     alone = members == 1 and _BEFORE <= sites <= 2 * LANES - _BEFORE - _AFTER
-    left, right = (_BEFORE, _AFTER) if alone else (2 * members, members)
+    left, right = (_BEFORE, _AFTER) if alone else (2 * members, 2 * members)
     made: Rings = blocks.rings(2, sites * members, left, right)
     return made
 

@@ -19,7 +19,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global
-from numba.extending import intrinsic, lower_builtin, models, register_model
+from numba.extending import intrinsic, lower_builtin, models, register_jitable, register_model
 
 __all__ = ["LANES", "fma", "lines", "load", "splat", "store"]
 
@@ -117,7 +117,7 @@ for _symbol, _name in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator
     _operator(_symbol, _name)
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+@register_jitable(forceinline=True)  # type: ignore[untyped-decorator]
 def lines(n: int) -> F64:
     """Zeros (n,) that begin with a cache line, so that eight of them never straddle two."""
     memory = np.zeros(n + LANES)

@@ -30,6 +30,7 @@ __all__ = [
     "fma",
     "fnma",
     "gather",
+    "gather_pairs",
     "larger",
     "load",
     "load_each",
@@ -219,6 +220,33 @@ def gather(context: Any, array: Any, where: Any, further: Any) -> Any:
         return builder.call(read, [pointers, ir.IntType(32)(8), ir.Constant(mask, [1] * LANES), nothing])
 
     return DOUBLE(array, DOUBLE, types.intp), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def gather_pairs(context: Any, array: Any, where: Any, further: Any) -> Any:
+    """Read as :func:`gather` does, and the elements after these: a tuple of two, at little more than one costs."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, where, further = arguments
+        data = cgutils.create_struct_proxy(signature.args[0])(context, builder, array).data
+        start, places = builder.gep(data, [further]), _converted(builder, where)
+        pair, integers = ir.VectorType(ir.DoubleType(), 2), ir.IntType(32)
+        read = []
+        for i in range(LANES):
+            address = builder.gep(start, [builder.extract_element(places, integers(i))])
+            read.append(builder.load(builder.bitcast(address, pair.as_pointer())))
+            read[-1].align = types.float64.bitwidth // 8
+
+        def picked(a: Any, b: Any, order: range) -> Any:
+            return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(integers, len(order)), list(order)))
+
+        while len(read) > 2:
+            joined = range(2 * read[0].type.count)
+            read = [picked(a, b, joined) for a, b in zip(read[::2], read[1::2], strict=True)]
+        return context.make_tuple(builder, pairs, [picked(read[0], read[1], range(i, 2 * LANES, 2)) for i in range(2)])
+
+    pairs = types.UniTuple(DOUBLE, 2)
+    return pairs(array, DOUBLE, types.intp), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from l96closure import checks
 from l96closure.compiled import part
-from l96closure.vector import floor, fma, gather, larger, load, smaller, splat, where_below
+from l96closure.vector import floor, fma, gather, gather_pairs, larger, load, smaller, splat, where_below
 
 __all__ = [
     "FARTHEST",
@@ -164,10 +164,10 @@ def level_rows(of: LookUp) -> int:
 
     Returns
     -------
-    2 B - 1; none where there is no second coordinate.
+    2 (B - 1); none where there is no second coordinate.
     """
-    B = of.level.shape[1]
-    return 2 * B - 1 if B > 1 else 0
+    rows: int = 2 * (of.level.shape[1] - 1)
+    return rows
 
 
 class Lattice(NamedTuple):
@@ -230,22 +230,27 @@ def read_between(x: Any, y: Any, noise: Any, lattice: Lattice, levels: F64, at: 
 
 @part
 def put_levels(levels: F64, at: int, stride: int, of: LookUp, group: int) -> None:
-    """Write the B levels of a group, and 1 over the distances between them, to one place of rows from ``at`` on."""
-    B = of.level.shape[1]
-    for b in range(B):
-        levels[at + b * stride] = of.level[group, b]
-    for b in range(B - 1):
-        levels[at + (B + b) * stride] = 1.0 / (of.level[group, b + 1] - of.level[group, b])
+    """Write what tells the levels of a group to one place of rows from ``at`` on.
+
+    Levels are numbered by a function of y that is b at level b, and linear in between: the sum, over all levels l_b but
+    the last, of a change of slope times max(y - l_b, 0). Level and change follow in turn.
+    """
+    slope = 0.0
+    for b in range(of.level.shape[1] - 1):
+        level, before = of.level[group, b], slope
+        slope = 1.0 / (of.level[group, b + 1] - level)
+        levels[at + 2 * b * stride], levels[at + (2 * b + 1) * stride] = level, slope - before
 
 
 @part
 def between_levels(y: Any, levels: F64, at: int, stride: int, of: LookUp) -> Any:
     """Return the last levels at or below some second coordinates, and how far these are on the way to the next."""
-    B, along = of.level.shape[1], splat(0.0)
-    for b in range(B - 1):  # a level that is passed counts 1
-        on = (y - load(levels, at + b * stride)) * load(levels, at + (B + b) * stride)
-        along = along + smaller(splat(1.0), larger(on, splat(0.0)))
-    number = smaller(floor(along), splat(B - 2.0))
+    last, along = of.level.shape[1] - 1, splat(0.0)
+    for b in range(last):
+        here = at + 2 * b * stride
+        along = fma(load(levels, here + stride), larger(y - load(levels, here), splat(0.0)), along)
+    along = smaller(splat(float(last)), larger(along, splat(0.0)))
+    number = smaller(floor(along), splat(last - 1.0))
     return number, along - number
 
 
@@ -264,7 +269,7 @@ def _interpolated(row: Any, down: Any, column: Any, across: Any, of: LookUp) -> 
     """Return what is ``down`` of the way from a row to the next, and ``across`` from a column to the next."""
     L = of.table.shape[1]
     at = fma(row, splat(float(L)), column)
-    upper, lower = gather(of.table, at, 0), gather(of.table, at, L)
-    upper = fma(across, gather(of.table, at, 1) - upper, upper)
-    lower = fma(across, gather(of.table, at, L + 1) - lower, lower)
+    here, next_here = gather_pairs(of.table, at, 0)
+    below, next_below = gather_pairs(of.table, at, L)
+    upper, lower = fma(across, next_here - here, here), fma(across, next_below - below, below)
     return fma(down, lower - upper, upper)

@@ -38,7 +38,8 @@ class LineSums:
         self._share = place - self._left
         self._nodes = int(self._left.max()) + 2
         offsets = np.arange(-int(_REACH * _PER_UNIT), int(_REACH * _PER_UNIT) + 1) / _PER_UNIT
-        self._kernel = np.exp2(-(offsets**2))
+        self._length = scipy.fft.next_fast_len(self._nodes + len(offsets) - 1, real=True)
+        self._transform = scipy.fft.rfft(np.exp2(-(offsets**2)), self._length)
 
     @staticmethod
     def suit(x: F64) -> bool:
@@ -50,7 +51,8 @@ class LineSums:
         v = np.exp(u)
         binned = np.bincount(self._left, v * (1.0 - self._share), self._nodes)
         binned += np.bincount(self._left + 1, v * self._share, self._nodes)
-        sums = scipy.signal.oaconvolve(binned, self._kernel, mode="same")
+        product = scipy.fft.rfft(binned, self._length) * self._transform
+        sums = scipy.fft.irfft(product, self._length)[int(_REACH * _PER_UNIT) :]
         found = sums[self._left] + self._share * (sums[self._left + 1] - sums[self._left])
         # T_jj = 1 bounds each sum from below; where nothing else is near, the transform's round-off is all there is.
         log_sums: F64 = np.maximum(np.log(np.maximum(found, math.ulp(0.0))), u)

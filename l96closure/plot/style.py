@@ -201,9 +201,27 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
     """
     kind = Path(path).suffix.removeprefix(".")
     undated: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})
-    with atomic_path(path) as temporary, settings(), matplotlib.rc_context({"svg.hashsalt": "l96closure"}):
+    salted = matplotlib.rc_context({"svg.hashsalt": "l96closure"})
+    with atomic_path(path) as temporary, settings(), salted, _laid_out(figure):
         figure.savefig(temporary, format=kind, dpi=_DPI, metadata=undated)
     return Path(path)
+
+
+@contextmanager
+def _laid_out(figure: Figure) -> Iterator[None]:
+    """Arrange a figure before it is saved; matplotlib would draw it a second time to do so."""
+    engine, dpi = figure.get_layout_engine(), figure.dpi
+    if engine is None:
+        yield
+        return
+    figure.set_dpi(_DPI)
+    engine.execute(figure)
+    figure.set_layout_engine("none")
+    try:
+        yield
+    finally:
+        figure.set_layout_engine(engine)
+        figure.set_dpi(dpi)
 
 
 def save_all(

@@ -79,6 +79,12 @@ class KuramotoSivashinsky:
         """Growth rate q^2 - q^4 of every wave of small amplitude."""
         return self.wavenumber**2 - self.wavenumber**4
 
+    @property
+    def differences(self) -> tuple[float, float]:
+        """Factors of the differences of the coarse model, 1 / D^2 and 1 / 6 D."""
+        width = self.L / self.K
+        return 1.0 / width**2, 1.0 / (6.0 * width)
+
     @cached_property
     def _advection(self) -> C128:
         factor = (-0.5j * self.wavenumber).astype(np.complex128)
@@ -187,12 +193,11 @@ class KuramotoSivashinsky:
         z = np.asarray(z, dtype=np.float64)
         if z.ndim == 0 or z.shape[-1] != self.K:
             checks.reject("z.shape", z.shape, f"(..., {self.K})")
-        width = self.L / self.K
+        per_area, per_reach = self.differences
         after, before = np.roll(z, -1, axis=-1), np.roll(z, 1, axis=-1)
-        second = (after - 2.0 * z + before) / width**2
-        fourth = (np.roll(second, -1, axis=-1) - 2.0 * second + np.roll(second, 1, axis=-1)) / width**2
-        advection = (after + z + before) * (after - before) / (6.0 * width)
-        tendency: F64 = -advection - second - fourth
+        second = (after - 2.0 * z + before) * per_area
+        fourth = (np.roll(second, -1, axis=-1) - 2.0 * second + np.roll(second, 1, axis=-1)) * per_area
+        tendency: F64 = (after + z + before) * (before - after) * per_reach - second - fourth
         return tendency
 
     @checks.arguments(

@@ -39,8 +39,13 @@ def resolved(z: F64, F: float, out: F64) -> None:
     """Write the resolved tendency G(z) of eq. (60) for each row of ``z`` (n, K) into ``out`` (n, K)."""
     rows, size = z.shape
     for row in range(rows):
-        for k in range(size):
-            out[row, k] = -z[row, k - 1] * (z[row, k - 2] - z[row, (k + 1) % size]) - z[row, k] + F
+        ring, slope = z[row], out[row]
+        two_before, before, here = ring[size - 2], ring[size - 1], ring[0]
+        for k in range(size - 1):
+            after = ring[k + 1]
+            slope[k] = -before * (two_before - after) - here + F
+            two_before, before, here = before, here, after
+        slope[size - 1] = -before * (two_before - ring[0]) - here + F
 
 
 # Python calls this one. Only such functions are cached on disk: one that comes from the cache is optimised into its

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -273,6 +274,16 @@ def test_between_two_levels_of_a_second_coordinate_quantiles_are_interpolated_an
     ends, beyond = (both(np.stack([x, np.full_like(x, y)], axis=1), xi)[:, [0, 2]] for y in (2.0, 7.0))
     np.testing.assert_array_equal(ends, beyond)
     assert np.isnan(both(np.stack([x, np.full_like(x, np.nan)], axis=1), xi)).all()
+
+
+@pytest.mark.parametrize("far", [1e6, 1e12])
+def test_levels_far_from_zero_are_told_as_well(far: float):
+    _, both, level = at_levels()
+    apart = dataclasses.replace(both, level=far + np.round(16.0 * level) / 16.0)
+    rng = np.random.default_rng(11)
+    x, xi, y = rng.uniform(1.0, 3.0, (50, 3)), rng.standard_normal((50, 3)), rng.integers(-32, 240, (50, 3)) / 16.0
+    near, there = both(np.stack([x, y], axis=1), xi), apart(np.stack([x, far + y], axis=1), xi)
+    np.testing.assert_allclose(there, near, rtol=0, atol=1e-13)
 
 
 def test_scores_given_two_coordinates_are_the_inverse_of_the_call():

@@ -101,6 +101,18 @@ def test_bits_are_those_of_the_loop_in_python(fitted: Callable[[str], Any], case
         assert np.abs(compiled["psi"]).max() > 0.0 or case == "none"
 
 
+@pytest.mark.filterwarnings("ignore::l96closure.SchemeWarning")
+@pytest.mark.parametrize(("K", "members", "scheme"), [(5, 1, "rk4"), (12, 1, "rk4"), (21, 3, "rk4"), (48, 6, "euler")])
+def test_bits_of_kuramoto_and_sivashinsky_are_those_of_the_loop_in_python(K: int, members: int, scheme: str) -> None:
+    model = lc.KuramotoSivashinsky(L=1.5 * K, K=K)
+    truth = model.simulate(samples=400, spinup=50.0)
+    closure = lc.closures.PolynomialAR1.fit(truth, lc.Fields(radius=0, lags=()))
+    assert CompiledLoop.of(coarse.tendency_of(model), closure, scheme, closure.dt, K) is not None
+    how = {"z0": truth["z"].values[:members], "steps": 40, "rng": 3, "scheme": scheme}
+    compiled = lc.integrate(model, closure, **how)
+    assert compiled.identical(lc.integrate(lambda z: model.resolved_tendency(z), closure, **how))
+
+
 @pytest.mark.parametrize("members", range(2, 10))
 def test_bits_do_not_depend_on_the_other_members(fitted: Callable[[str], Any], members: int) -> None:
     closure = fitted("space and time")

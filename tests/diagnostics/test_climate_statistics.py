@@ -114,6 +114,13 @@ def test_frequency_spectrum_is_that_of_an_ar1_and_integrates_to_the_variance() -
     assert power.sum() / (segment * step) == pytest.approx(1.0, abs=0.03)
 
 
+@pytest.mark.parametrize("segment", [300, 301, 1500])
+def test_frequency_spectrum_is_scipys(segment: int) -> None:
+    x, step = _ar1((3, 1500, 4), 0.9, seed=13) + 2.0, 0.05
+    _, power = signal.welch(x - x.mean(), fs=1 / step, nperseg=segment, detrend=False, axis=1)
+    np.testing.assert_allclose(climate.power_spectrum(x, step, segment), power.mean(axis=(0, 2)), rtol=1e-12)
+
+
 def test_return_periods_are_those_of_an_ar1() -> None:
     phi, step = 0.9, 0.1
     x = _ar1((2, 20_000, 5), phi, seed=12)

@@ -107,6 +107,14 @@ def test_wasserstein_and_ks_against_sorted_samples() -> None:
     assert distances.ks(a, b) == pytest.approx(gap)
 
 
+def test_wasserstein_and_ks_are_those_of_scipy_where_samples_differ_in_size_and_have_ties() -> None:
+    rng = np.random.default_rng(5)
+    a, b = rng.integers(0, 9, 700) / 3.0, rng.standard_normal((40, 10)).round(1)
+    for one, other in ((a, b), (b, a), (a, a)):
+        assert distances.wasserstein(one, other) == stats.wasserstein_distance(one.ravel(), other.ravel())
+        assert distances.ks(one, other) == stats.ks_2samp(one.ravel(), other.ravel(), method="asymp").statistic
+
+
 # Stretches and floors
 
 

@@ -126,3 +126,19 @@ def test_vectors_in_nested_loops_leave_the_memory_of_others_alone():
     marks = sums((np.arange(5, dtype=np.float32), np.ones(5, np.float32)), out)
     np.testing.assert_array_equal(marks, np.arange(1600))
     np.testing.assert_array_equal(out, np.full(1600, 10.0))
+
+
+def test_gathered_pairs_are_neighbours():
+    @numba.njit
+    def read(a, where, out):
+        for i, one in enumerate(vector.gather_pairs(a, vector.load(where, 0), 3)):
+            vector.store(one, out, i * vector.LANES)
+        vector.store(vector.gather(a, vector.load(where, 0), 3), out, 2 * vector.LANES)
+
+    a = np.random.default_rng(0).standard_normal((7, 30))
+    where = np.random.default_rng(1).integers(0, a.size - 4, vector.LANES).astype(float)
+    where[:2] = 0.0, a.size - 5
+    out = np.empty((3, vector.LANES))
+    read(a, where, out)
+    at = where.astype(int) + 3
+    np.testing.assert_array_equal(out, a.ravel()[[at, at + 1, at]])

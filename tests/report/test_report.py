@@ -283,6 +283,18 @@ def test_pictures_are_vectors_too_where_asked_for(runs, tmp_path: Path, kind: st
     assert made[0] == made[1]
 
 
+def test_a_picture_has_the_pixels_of_matplotlibs_own_saving_and_the_figure_stays_as_it_was(
+    runs, tmp_path: Path
+) -> None:
+    figure = style.figure_of(figures.histograms(runs[2]))
+    dpi, engine = figure.dpi, figure.get_layout_engine()
+    style.save(figure, tmp_path / "ours.png")
+    assert (figure.dpi, figure.get_layout_engine()) == (dpi, engine)
+    with style.settings():
+        style.figure_of(figures.histograms(runs[2])).savefig(tmp_path / "theirs.png", dpi=200)
+    assert (matplotlib.image.imread(tmp_path / "ours.png") == matplotlib.image.imread(tmp_path / "theirs.png")).all()
+
+
 def test_pictures_of_a_closure_without_tendency(runs, tmp_path: Path) -> None:
     truth, coarse, _ = runs
     coarse = coarse.assign(psi=xr.zeros_like(coarse["psi"]))

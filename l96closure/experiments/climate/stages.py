@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -236,11 +238,15 @@ def _diagnose_stage(settings: Settings, folder: RunFolder, restart: Restart) -> 
     whole = folder.read("reference")
     reference = _as_often(whole, coarse)
     rng = settings.seeds["intervals"]
-    scores = [diagnose(reference, coarse, **asdict(settings.diagnostics)), verify(ensemble, reference, rng=rng)]
-    if not folder.lacks("mark"):
-        scores.append(beside_mark(ensemble, folder.read("mark"), reference, rng=rng))
-    law = reliability(settings, whole, _closure(settings, folder))
-    return {"diagnostics": xr.merge([*scores, *([law] if law is not None else [])], combine_attrs="no_conflicts")}
+    closure = _closure(settings, folder)
+    with ThreadPoolExecutor(1) as beside:  # in compiled code for the most part, which does not hold Python's lock
+        law = beside.submit(copy_context().run, reliability, settings, whole, closure)
+        scores = [diagnose(reference, coarse, **asdict(settings.diagnostics)), verify(ensemble, reference, rng=rng)]
+        if not folder.lacks("mark"):
+            scores.append(beside_mark(ensemble, folder.read("mark"), reference, rng=rng))
+    if (stated := law.result()) is not None:
+        scores.append(stated)
+    return {"diagnostics": xr.merge(scores, combine_attrs="no_conflicts")}
 
 
 def reliability(settings: Settings, reference: xr.Dataset, closure: Any) -> xr.Dataset | None:
