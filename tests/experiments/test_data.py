@@ -17,7 +17,7 @@ import pytest
 import xarray as xr
 from command_line import TINY, Call
 
-from l96closure import cli, noise
+from l96closure import cli, compare, noise
 from l96closure.experiments.comparison import finished
 from l96closure.experiments.data import offline
 from l96closure.fields import Fields
@@ -232,6 +232,55 @@ def test_a_closure_of_ones_own_stands_in_every_experiment(call: Call, kind: str)
     again = call(*line, "resume=true")
     assert again.status == 0, again.err
     assert again.err.count("is up to date") == 5
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed package whose entry point calls its closure ``line``."""
+    about = tmp_path / "site" / "theirs-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[l96closure.closures]\nline = theirs:Line\n")
+    (about.parent / "theirs.py").write_text(f"from {HERE} import Line\n")
+    monkeypatch.syspath_prepend(about.parent)
+
+
+@pytest.mark.pictures
+def test_runs_on_the_same_data_are_laid_side_by_side(
+    call: Call, files: Path, package: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a closure that an installed package has given a name."""
+    own = ("closure._target_=line",)
+    brief = ("coarse.steps=400", "forecast.lead=20", "forecast.every=5")
+    coupled = (f"tendency._target_={HERE}.relaxation", *brief)
+    chosen = {"theirs": own, "ours": (), "run": (*own, *coupled), "another": coupled}
+    for name, words in chosen.items():
+        line = [each for each in DATA if not (words[:1] == own and each.startswith("closure="))]
+        outcome = call(*line, *words, f"run_dir={name}")
+        assert outcome.status == 0, outcome.err
+    compare.main(["theirs", "ours"])
+    out = capsys.readouterr().out
+    assert [line.split()[0] for line in out.splitlines()[2:4]] == ["closure=line", "closure=polynomial_ar1"]
+    assert Path(out.splitlines()[-1]).read_text(encoding="utf-8").count("<figure") == 1
+    data = xr.load_dataset("comparison.nc")
+    for run, name in zip(data["run"], ("theirs", "ours"), strict=True):
+        for score in ("offline_crps", "offline_spread_skill", "offline_autocorrelation"):
+            np.testing.assert_array_equal(data[score].sel(run=run), scores(files / name)[score])
+    compare.main(["run", "another"])
+    data = xr.load_dataset("comparison.nc")
+    assert {"hellinger_joint", "spectrum_error_z", "autocorrelation_residual", "crps", "offline_crps"} <= set(data)
+    compare.main(["ours", "another"])
+    assert "Scores of the coarse run are left out: not all runs have them." in capsys.readouterr().out
+    assert "hellinger_z" not in xr.load_dataset("comparison.nc")
+
+
+def test_runs_on_other_data_are_not_compared(call: Call, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("one", "another"):
+        assert call(*DATA, f"run_dir={name}", "stages=[read,fit,diagnose]").status == 0
+        record(1000, 3).to_netcdf("reference.nc")
+    with pytest.raises(SystemExit):
+        compare.main(["one", "another"])
+    assert "different truths judge them (sha256 of the reference " in capsys.readouterr().err
 
 
 def test_a_run_that_was_stopped_never_names_the_code_to_be_run(call: Call, files: Path) -> None:
