@@ -201,6 +201,36 @@ def test_a_model_of_ones_own_is_run_with_the_closure(call: Call, files: Path, mo
     assert "hellinger_joint" not in scores(outcome.folder)
 
 
+@pytest.mark.pictures
+@pytest.mark.parametrize(
+    "grid",
+    [
+        ("fields.periodic=false",),
+        ("fields.predictors=T", "fields.targets=Q", "fields.dim=[lat,lon]", "fields.periodic=[false,true]"),
+    ],
+)
+def test_a_coarse_run_on_a_grid_that_is_no_ring_lacks_what_is_of_rings(
+    call: Call, files: Path, grid: tuple[str, ...]
+) -> None:
+    if len(grid) > 1:
+        for name, times, seed in (("truth", 2000, 1), ("reference", 1000, 2)):
+            flat = record(times, seed)
+            plane = {each: (("time", "lat", "lon"), flat[each].values.reshape(times, 2, 3)) for each in ("z", "psi")}
+            xr.Dataset(plane, {"time": flat["time"]}).rename(z="T", psi="Q").to_netcdf(f"{name}.nc")
+    brief = (f"tendency._target_={HERE}.relaxation", "coarse.steps=400", "forecast.lead=20", "forecast.every=5")
+    outcome = call(*DATA, *grid, *brief)
+    assert outcome.status == 0, outcome.err
+    data = scores(outcome.folder)
+    assert {"hellinger_joint", "crps", "offline_crps", "autocorrelation_residual"} <= set(data)
+    assert not {"covariance", "spectrum_z", "space_time_correlation_psi"} & set(data)
+    page = (outcome.folder / "report.html").read_text(encoding="utf-8")
+    assert "the sites are no ring: covariances and correlations along it" in page
+    assert 'class="hovmoeller"' in page
+    assert 'class="spectra"' not in page
+    with xr.open_dataset(outcome.folder / "forecast.nc", decode_times=False) as made:
+        assert made.attrs["past"] == "known"
+
+
 @pytest.mark.parametrize("kind", ["Line", "Kept"])
 def test_a_closure_of_ones_own_is_fitted_kept_and_run(call: Call, files: Path, kind: str) -> None:
     line = [each for each in DATA if not each.startswith("closure=")]

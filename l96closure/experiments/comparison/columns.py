@@ -99,14 +99,16 @@ def offline_scores(comparison: xr.Dataset) -> list[Column]:
         heads, value = (score.meaning, score.symbol), comparison[name].to_numpy()
         if set(BOUNDED) <= set(score.parts):
             digits = max(0, 3 - int(np.floor(np.log10(np.nanmin(value)))))
-            level = _between(comparison[f"{name}_climatology"].to_numpy(), digits)
-            columns.append(_bounded(comparison, name, heads, digits, (level, level)))
+            level = comparison[f"{name}_climatology"].to_numpy()
+            truth = _between(level, digits), f"{np.nanmean(level):.{digits}f}"
+            columns.append(_bounded(comparison, name, heads, digits, truth))
             continue
         shown, none = _numbers(value, ".4g"), np.zeros(value.shape, dtype=bool)
-        truth = f"{score.target:g}" if score.target else ""
+        truth = (f"{score.target:g}",) * 2 if score.target else ("", "")
         if "_floor" in score.parts:
-            truth = _between(comparison[f"{name}_floor"].to_numpy(), 4)
-        columns.append(Column(*heads, shown, shown, truth, truth, none))
+            floor = comparison[f"{name}_floor"].to_numpy()
+            truth = _between(floor, 4), f"{np.nanmean(floor):.4g}"
+        columns.append(Column(*heads, shown, shown, *truth, none))
     return columns
 
 

@@ -156,7 +156,7 @@ def _common(runs: Sequence[Run]) -> tuple[list[float], list[str], list[str], lis
             left_out.append(name)
             notes.append(f"Densities of {name.removeprefix('density_')} are left out: the runs have different bins.")
     left_out += (apart := _not_alike(scores))
-    if apart:
+    if apart and any(name in data for data in scores for name in apart):
         notes.append(
             "Correlations in space and time are left out: not all runs have them at the same distances and lags."
         )

@@ -39,6 +39,10 @@ __all__ = ["WORKFLOW", "score_table", "write_report"]
 
 _log = logging.getLogger(__name__)
 
+_NO_RING = (
+    "the sites are no ring: covariances and correlations along it, spectra and waves are left out; sites are counted "
+    "through in the order of the dimensions of the grid"
+)
 _PARTS, _LAGS = 5, 50  # of the reference, as long as the coarse run and as the longest lag
 _FEWEST_LAGS = 20
 _LEADS, _STEPS, _STARTS = 40, 10, 100  # leads, coarse steps between two of them at least, starts at most
@@ -84,12 +88,14 @@ def _without(folder: RunFolder, name: str) -> dict[str, xr.Dataset]:
 
 
 def _as_lorenz(settings: Settings, run: xr.Dataset) -> xr.Dataset:
-    """Call the variables and the grid of a run as coarse model and diagnostics do."""
-    (z,), (dim,) = settings.known.predictors, settings.known.dim
-    if set(run[z].dims) != {"time", dim}:
-        checks.reject(f"{z}.dims of the reference", run[z].dims, f"('time', '{dim}'), one run, for a coarse run")
-    named = run[[z, settings.known.target]].rename({z: "z", settings.known.target: "psi"})
-    return named.drop_vars([name for name in named.coords if name != "time"]).rename({dim: "k"})
+    """Call the variables of a run as coarse model and diagnostics do, its sites counted through as ``k``."""
+    (z,), dims = settings.known.predictors, ("time", *settings.known.dim)
+    if set(run[z].dims) != set(dims):
+        checks.reject(f"{z}.dims of the reference", run[z].dims, f"{dims}, one run, for a coarse run")
+    named = {"z": run[z], "psi": run[settings.known.target]}
+    flat = {name: each.transpose(*dims).to_numpy().reshape(run.sizes["time"], -1) for name, each in named.items()}
+    variables = {name: (("time", "k"), flat[name], each.attrs) for name, each in named.items()}
+    return xr.Dataset(variables, {"time": run["time"]}, run.attrs)
 
 
 def _integrate_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
@@ -201,6 +207,7 @@ def write_report(folder: RunFolder) -> None:
         headline=" ".join(part for part in says if part),
         tables=[*shown, *closure_tables.tables(closure)],
         figures={**figures.pictures(diagnostics), **pictures(diagnostics, **coupled)},
+        notes=[_NO_RING] if coarse is not None and "spectrum_z" not in diagnostics else [],
         **found,
     )
 
