@@ -19,6 +19,7 @@ from command_line import TINY, Outcome
 from hydra import compose, initialize_config_dir
 from matplotlib.cbook import is_math_text
 from omegaconf import OmegaConf
+from overlaps import overlapping
 
 from l96closure import compare, store
 from l96closure.cli import config_folder
@@ -653,6 +654,11 @@ def test_a_long_legend_takes_nothing_from_the_panels(runs, tmp_path: Path) -> No
         figure.draw_without_rendering()
         heights.append(figure.axes[0].get_position().height * figure.get_figheight())
     assert heights[1] > 0.9 * heights[0]
+
+
+def test_no_text_of_a_figure_lies_upon_another(runs, tmp_path: Path) -> None:
+    drawn = figures.pictures(lay_side_by_side(runs, tmp_path)[0])
+    assert [(name, overlapping(figure)) for name, (figure, _) in drawn.items() if overlapping(figure)] == []
 
 
 def test_curves_of_eighteen_runs_look_different() -> None:

@@ -16,10 +16,12 @@ import numpy.typing as npt
 import pytest
 import xarray as xr
 from command_line import TINY, Call
+from overlaps import overlapping
 
 from l96closure import cli, compare, noise
+from l96closure.experiments.comparison import figures as side_by_side
 from l96closure.experiments.comparison import finished
-from l96closure.experiments.data import offline
+from l96closure.experiments.data import figures, offline
 from l96closure.fields import Fields
 
 pytestmark = pytest.mark.slow  # whole runs
@@ -296,6 +298,8 @@ def test_runs_on_the_same_data_are_laid_side_by_side(
     for run, name in zip(data["run"], ("theirs", "ours"), strict=True):
         for score in ("offline_crps", "offline_spread_skill", "offline_autocorrelation"):
             np.testing.assert_array_equal(data[score].sel(run=run), scores(files / name)[score])
+    for drawn in (side_by_side.pictures(data), figures.pictures(scores(files / "ours"))):
+        assert [name for name, (figure, _) in drawn.items() if overlapping(figure)] == []
     compare.main(["run", "another"])
     data = xr.load_dataset("comparison.nc")
     assert {"hellinger_joint", "spectrum_error_z", "autocorrelation_residual", "crps", "offline_crps"} <= set(data)
