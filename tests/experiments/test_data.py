@@ -329,7 +329,8 @@ def test_a_run_that_was_stopped_never_names_the_code_to_be_run(call: Call, files
 def test_a_file_that_has_changed_is_read_again(call: Call, files: Path) -> None:
     assert call(*DATA).status == 0
     before = scores(files / "mine")
-    assert "read      is up to date" in call(*DATA).err
+    for again in (DATA, ("run_dir=mine", "resume=true")):
+        assert "read      is up to date" in call(*again).err
     record(1000, 8).to_netcdf("reference.nc")
     assert call(*DATA).status == 0
     assert scores(files / "mine")["offline_crps"] != before["offline_crps"]
