@@ -316,13 +316,13 @@ def first_state(
 def _in_names_of(closure: Any, history: xr.Dataset) -> xr.Dataset:
     """Give a history of ``z`` and ``psi`` on sites ``k`` the names and the grid of the data that a closure is of."""
     fields = getattr(closure, "fields", None)
-    if fields is None or len(fields.predictors) > 1 or not {"z", "psi"} <= set(history):
+    if fields is None or len({*fields.predictors, *fields.targets}) > 2 or not {"z", "psi"} <= set(history):
         return history
-    if (*fields.predictors, fields.target, *fields.dim) == ("z", "psi", "k"):
+    if (*fields.predictors, *fields.targets, *fields.dim) == ("z", "psi", "k"):
         return history
     dims = ("member", "lag", *fields.dim)
     arrays = {theirs: history[ours].transpose("member", "lag", "k").to_numpy()
-              for ours, theirs in (("z", fields.predictors[0]), ("psi", fields.target))}  # fmt: skip
+              for ours, theirs in (("z", fields.predictors[0]), ("psi", fields.targets[0]))}  # fmt: skip
     named = {name: (dims, array.reshape(*array.shape[:2], *fields.shape)) for name, array in arrays.items()}
     return xr.Dataset(named, {"lag": history["lag"]}, history.attrs)
 

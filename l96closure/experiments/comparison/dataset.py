@@ -161,20 +161,24 @@ def _common(runs: Sequence[Run]) -> tuple[list[float], list[str], list[str], lis
             "Correlations in space and time are left out: not all runs have them at the same distances and lags."
         )
     left_out += _OFFLINE[-2:] if not _same(scores, "offline_lag") else []
+    leads, said = _leads(scores)
+    return leads, left_out, unranked, notes + said
+
+
+def _leads(scores: Sequence[xr.Dataset]) -> tuple[list[float], list[str]]:
+    """Return the leads that all runs have, and a note where these are not all."""
     if any("lead" not in data for data in scores):
-        return [], left_out, unranked, notes
+        return [], []
     leads = [
         float(lead)
         for lead in scores[0]["lead"].to_numpy()
         if all(np.isclose(data["lead"], lead).any() for data in scores)
     ]
-    if any(data.sizes["lead"] != len(leads) for data in scores):
-        notes.append(
-            f"Forecasts are compared at the {len(leads)} leads that all runs have."
-            if leads
-            else "Scores of forecasts are left out: the runs have no lead in common."
-        )
-    return leads, left_out, unranked, notes
+    if all(data.sizes["lead"] == len(leads) for data in scores):
+        return leads, []
+    if not leads:
+        return leads, ["Scores of forecasts are left out: the runs have no lead in common."]
+    return leads, [f"Forecasts are compared at the {len(leads)} leads that all runs have."]
 
 
 def _same(scores: Sequence[xr.Dataset], coordinate: str) -> bool:

@@ -92,7 +92,7 @@ def _as_lorenz(settings: Settings, run: xr.Dataset) -> xr.Dataset:
     (z,), dims = settings.known.predictors, ("time", *settings.known.dim)
     if set(run[z].dims) != set(dims):
         checks.reject(f"{z}.dims of the reference", run[z].dims, f"{dims}, one run, for a coarse run")
-    named = {"z": run[z], "psi": run[settings.known.target]}
+    named = {"z": run[z], "psi": run[settings.known.targets[0]]}
     flat = {name: each.transpose(*dims).to_numpy().reshape(run.sizes["time"], -1) for name, each in named.items()}
     variables = {name: (("time", "k"), flat[name], each.attrs) for name, each in named.items()}
     return xr.Dataset(variables, {"time": run["time"]}, run.attrs)
@@ -117,7 +117,7 @@ def _integrate_stage(settings: Settings, folder: RunFolder, restart: Restart) ->
         _log.warning("note: %s", why)
     with chosen_scheme():
         run = integrate(settings.model, closure, states[starts], steps=steps, save_every=min(every, steps), **how)
-    for ours, theirs in (("z", settings.known.predictors[0]), ("psi", settings.known.target), ("time", "time")):
+    for ours, theirs in (("z", settings.known.predictors[0]), ("psi", settings.known.targets[0]), ("time", "time")):
         run[ours].attrs.update(truth[theirs].attrs)
     return {"coarse": run}
 
@@ -157,7 +157,7 @@ def _diagnose_stage(settings: Settings, folder: RunFolder, restart: Restart) -> 
         found.append(diagnose(_as_lorenz(settings, reference), coarse, **how))
     if not folder.lacks("forecast"):
         found.append(verify(folder.read("forecast"), _as_lorenz(settings, reference), rng=rng))
-    judge = hashlib.sha256(reference[settings.known.target].to_numpy().tobytes()).hexdigest()
+    judge = hashlib.sha256(reference[settings.known.targets[0]].to_numpy().tobytes()).hexdigest()
     return {"diagnostics": xr.merge(found, combine_attrs="no_conflicts").assign_attrs(reference_sha256=judge)}
 
 
