@@ -51,6 +51,7 @@ lint: $(VENV)/.installed-lint ## Check style, types, the direction of the import
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	cd tests && $(abspath $(BIN))/mypy --config-file= --strict typed_use.py
 	$(BIN)/lint-imports
 	$(BIN)/python docs/check_docstrings.py
 

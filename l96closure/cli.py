@@ -202,7 +202,8 @@ def _resumed(now: Mapping[str, Any], notes: Path, overrides: Iterable[str]) -> d
                     "changes no setting"
                 )
     sections = {name.partition(".")[0] for name in asked}
-    changed = [name for name in _CHANGING if name in now and (name not in _OF_A_RUN or name in sections)]
+    kept = {*stored}.difference(_OF_A_RUN)  # of the experiment of the run, which this command need not name
+    changed = [name for name in _CHANGING if name in now and (name in kept or name in sections)]
     return {**stored, **{name: now[name] for name in changed}}
 
 

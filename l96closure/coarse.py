@@ -327,8 +327,24 @@ def first_state(
     -------
     What the closure's ``init`` gives.
     """
-    known: dict[str, Any] = {} if history is None or not getattr(closure, "past_steps", 0) else {"history": history}
-    return closure.init(z, rng, member=member, **known)
+    if history is None or not getattr(closure, "past_steps", 0):
+        return closure.init(z, rng, member=member)
+    remembers: Any = closure
+    return remembers.init(z, rng, member=member, history=_in_names_of(remembers, history))
+
+
+def _in_names_of(closure: Any, history: xr.Dataset) -> xr.Dataset:
+    """Give a history of ``z`` and ``psi`` on sites ``k`` the names and the grid of the data that a closure is of."""
+    fields = getattr(closure, "fields", None)
+    if fields is None or len({*fields.predictors, *fields.targets}) > 2 or not {"z", "psi"} <= set(history):
+        return history
+    if (*fields.predictors, *fields.targets, *fields.dim) == ("z", "psi", "k"):
+        return history
+    dims = ("member", "lag", *fields.dim)
+    arrays = {theirs: history[ours].transpose("member", "lag", "k").to_numpy()
+              for ours, theirs in (("z", fields.predictors[0]), ("psi", fields.targets[0]))}  # fmt: skip
+    named = {name: (dims, array.reshape(*array.shape[:2], *fields.shape)) for name, array in arrays.items()}
+    return xr.Dataset(named, {"lag": history["lag"]}, history.attrs)
 
 
 def take_step(closure: Closure, z: F64, state: Any, shape: tuple[int, ...] | None = None) -> tuple[F64, Any]:

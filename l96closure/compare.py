@@ -1,4 +1,4 @@
-"""The command line ``l96closure-compare RUN...``: lays finished runs of the closure experiment side by side.
+"""The command line ``l96closure-compare RUN...``: lays finished runs side by side.
 
 Standard output carries one table and, as its last line, the path of the page; what the user has to change ends in one
 line and exit status 2.
@@ -48,8 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         _PROGRAM,
-        description="Lay finished runs of the closure experiment side by side: a table here, comparison.nc, "
-        "comparison.html and comparison_figures/ in the output folder. The last line printed is the path of the page.",
+        description="Lay finished runs of a closure side by side, in a model of ours or on data of your own: a table "
+        "here, comparison.nc, comparison.html and comparison_figures/ in the output folder. The last line printed is "
+        "the path of the page.",
         allow_abbrev=False,
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="folder of a run or of a sweep of runs")

@@ -9,6 +9,7 @@ from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import xarray as xr
 import yaml
@@ -36,16 +37,32 @@ RUNS = {
         *("training.spinup=1", "reference.duration=40", "reference.spinup=1", "coarse.steps=40", "forecast.starts=2"),
         *("forecast.members=2", "forecast.lead=4", "coarse.members=2", "diagnostics.max_lag=4"),
     ),
+    "data": (
+        *("experiment=data", "closure=polynomial_ar1", f"+tendency._target_={__name__}.relaxation"),
+        *("coarse.steps=100", "coarse.members=2", "forecast.lead=20", "forecast.every=5"),
+    ),
     "gaussian": GAUSSIAN,
     "bistable": BISTABLE,
 }
-# Of fields as settings.
-NAMES = {
-    "closure": "closure.name",
-    "closure_arguments": "closure",
-    "selection": "closure.selection",
-}  # of fields as settings
+NAMES = {  # of fields as settings, by workflow
+    "closure": {"closure": "closure.name", "closure_arguments": "closure", "selection": "closure.selection"},
+    "data": {"truth": "data.truth", "reference": "data.reference", "model": "tendency"},
+}
 DECIDE_NOTHING = ("compute",)  # sections that no result depends on
+
+
+def relaxation(z: Any) -> Any:
+    return -z
+
+
+def made_by_others(folder: Path) -> dict[str, str]:
+    """Write a truth and a reference as a user might have them; return their paths."""
+    rng, paths = np.random.default_rng(4), {}
+    for name in ("truth", "reference"):
+        values = {each: (("time", "k"), rng.standard_normal((400, 4))) for each in ("z", "psi")}
+        paths[name] = str(folder / f"{name}_of_theirs.nc")
+        xr.Dataset(values, {"time": 0.5 * np.arange(400)}).to_netcdf(paths[name])
+    return paths
 
 
 @contextmanager
@@ -54,9 +71,10 @@ def recorded(settings: Any) -> Iterator[set[str]]:
     read: set[str] = set()
     values = {field.name: getattr(settings, field.name) for field in fields(settings)}
     sections = {name: value for name, value in values.items() if is_dataclass(value) and name != "model"}
+    told = NAMES["data" if "fields" in values else "closure"]
     names: dict[type, dict[str, str]] = {
         RunFolder: {"config": "config"},
-        type(settings): {name: NAMES.get(name, name) for name in values if name not in sections},
+        type(settings): {name: told.get(name, name) for name in values if name not in sections},
         **{
             type(value): {each.name: f"{name}.{each.name}" for each in fields(value)}
             for name, value in sections.items()
@@ -124,11 +142,18 @@ def undeclared(workflow: Workflow[Any], reads: Mapping[str, set[str]]) -> set[st
 
 @pytest.fixture(scope="module", params=RUNS)
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, dict[str, set[str]]]:
-    config = composed(*RUNS[request.param])
+    config, folder = composed(*RUNS[request.param]), tmp_path_factory.mktemp("run")
     workflow: Workflow[Any] = WORKFLOWS[config["workflow"]]
     if request.param == "ks":  # it has no fast variables to spin up
         workflow = without_optional_files(workflow)
-    return workflow, reads_of(workflow, config, tmp_path_factory.mktemp("run"))
+    if request.param == "data":
+        config = {**config, "data": made_by_others(folder)}
+        files = {  # a run has a model or a tendency
+            name: replace(file, sections=tuple(each for each in file.sections if each != "model"))
+            for name, file in workflow.files.items()
+        }
+        workflow = replace(workflow, files=files)
+    return workflow, reads_of(workflow, config, folder)
 
 
 def test_every_setting_that_a_stage_reads_is_declared(run: tuple[Any, dict[str, set[str]]]) -> None:

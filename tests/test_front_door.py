@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import runpy
 import warnings
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,12 @@ def instant() -> xr.Dataset:
 
 
 ONE_SITE = lc.Fields(radius=0, lags=())
+
+
+@pytest.mark.slow
+def test_what_a_user_writes_with_types_runs() -> None:
+    """Its types are held by ``make lint``."""
+    runpy.run_path(str(Path(__file__).with_name("typed_use.py")), run_name="__main__")
 
 
 def fitted(name: str, data: xr.Dataset, **more: Any) -> Any:

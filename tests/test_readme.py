@@ -11,6 +11,8 @@ from command_line import composed
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 
+from l96closure import cli
+
 CLONE = Path(__file__).resolve().parents[1]
 DOCS = sorted((CLONE / "docs").glob("*.md"))
 PAGES = [CLONE / "README.md", *DOCS]
@@ -36,7 +38,7 @@ def commands(page: Path) -> list[str]:
 
 def overrides(command: str) -> list[str]:
     """Return the overrides of a command, but Hydra's own, whose plugins may be missing; of a sweep those of a run."""
-    given = [word for word in shlex.split(command, comments=True)[1:] if word not in FLAGS]
+    given = cli._spelt_out([word for word in shlex.split(command, comments=True)[1:] if word not in FLAGS])
     parsed = OverridesParser.create().parse_overrides(given)
     return [of_a_run(one) for one in parsed if not one.key_or_group.startswith("hydra")]
 

@@ -38,6 +38,7 @@ __all__ = [
     "PolynomialAR1",
     "Quantiles",
     "SchrodingerBridge",
+    "StoredClosure",
     "Trend",
     "load",
     "save",
@@ -47,7 +48,7 @@ F64 = npt.NDArray[np.float64]
 
 
 class Closure(Protocol):
-    """What the coarse model asks of a closure: a pure init and a pure step, and to be kept in a file.
+    """What the coarse model asks of a closure: a pure init and a pure step.
 
     ``init(z, rng, member)`` gives the state a run starts with, ``step(z, state)`` the subgrid tendency psi (member, K)
     for the slow variables z (member, K), and the next state. Ours is a :class:`~l96closure.closures.state.State`; a
@@ -87,6 +88,10 @@ class Closure(Protocol):
         psi (member, K), and the next state.
         """
 
+
+class StoredClosure(Closure, Protocol):
+    """A closure that a file holds, as ours are."""
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the closure to a netCDF file that :func:`load` reads.
 
@@ -110,8 +115,8 @@ CLOSURES: dict[str, Any] = {
 """The closures by the name they have in files and configurations."""
 
 
-def load(path: str | os.PathLike[str]) -> Closure:
-    """Read a closure that :meth:`Closure.save` wrote.
+def load(path: str | os.PathLike[str]) -> StoredClosure:
+    """Read a closure that :meth:`StoredClosure.save` wrote.
 
     Parameters
     ----------
@@ -129,7 +134,7 @@ def load(path: str | os.PathLike[str]) -> Closure:
     dataset = store.read(path, kind="closure")
     try:
         name = checks.one_of("closure", dataset.attrs.get("closure"), CLOSURES)
-        closure: Closure = CLOSURES[name].from_dataset(dataset)
+        closure: StoredClosure = CLOSURES[name].from_dataset(dataset)
     except ValueError as error:
         raise ValueError(f"{path} is not a complete closure: {error}") from error
     return closure

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from l96closure import checks
 from l96closure.atomic import atomic_path
@@ -64,6 +65,7 @@ FORMATS = ("png", "svg", "pdf")
 _DPI = 200
 _MAX_NAMES = 5  # in a line of the legend
 _FREE_LINES = 2  # of the legend, which every figure has the height for
+_SEEN = 0.6  # opacity of a line in a legend, at least
 _LINE = 0.21  # inches that any further one takes
 _LETTERS = 11  # of the legend in an inch
 _HANDLE = 6  # letters that the handle of a name takes
@@ -172,7 +174,10 @@ def legend_above(figure: Figure, *panels: Axes) -> None:
     columns = next((n for n in range(min(_MAX_NAMES, len(named)), 1, -1) if letters(n) <= room), 1)
     lines = -(-len(named) // columns)
     figure.set_figheight(figure.get_figheight() + _LINE * max(0, lines - _FREE_LINES))  # at no cost to the panels
-    figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=columns, frameon=False)
+    legend = figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=columns, frameon=False)
+    for handle in legend.legend_handles:  # of many pale lines one alone would not be seen
+        if isinstance(handle, Line2D) and (handle.get_alpha() or 1.0) < _SEEN:
+            handle.set_alpha(_SEEN)
 
 
 def curve(axes: Axes, x: npt.ArrayLike, y: npt.ArrayLike, low: npt.ArrayLike, high: npt.ArrayLike, **look: Any) -> None:

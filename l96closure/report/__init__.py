@@ -42,6 +42,8 @@ NONE = "–"
 WIDTH = 120
 """Letters in a line of the terminal."""
 
+_MOST_OF_A_NUMBER = 40  # letters, with its error or interval
+
 
 @dataclass(frozen=True)
 class Row:
@@ -77,6 +79,11 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     note: str
+
+    @property
+    def wordy(self) -> bool:
+        """Whether there are words in it that want lines, not numbers alone that stay on one."""
+        return any(len(cell) > _MOST_OF_A_NUMBER for row in self.rows for cell in row.cells)
 
 
 class Origin(NamedTuple):

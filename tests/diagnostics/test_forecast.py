@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import xarray as xr
+from overlaps import overlapping
 from scipy import signal, stats
 
 import l96closure as lc
@@ -547,3 +548,8 @@ def test_the_table_lines_up_and_holds_the_numbers(made: tuple[xr.Dataset, xr.Dat
     assert f"{crps:.3f} ({low:.3f} to {high:.3f})  {f'{crps / climatology:.2f}':>13}" in lines[2]
     assert f"{climatology:.3f}" in note
     assert "20 starts of 6 members" in note
+
+
+def test_no_text_of_a_figure_lies_upon_another(made: tuple[xr.Dataset, xr.Dataset]) -> None:
+    drawn = pictures(made[1], ensemble=made[0])
+    assert [(name, overlapping(figure)) for name, (figure, _) in drawn.items() if overlapping(figure)] == []

@@ -23,7 +23,10 @@ pytestmark = pytest.mark.slow  # whole runs, or many of them
 VALUES = ["text", "", None, [], [1], {}, {"a": 1}, math.nan, math.inf, -1, 0, 2.5, 1e300, 10**30, True]
 # tested on the command line below
 OF_A_RUN = {"workflow", "stages", "run_dir", "resume", "force", "checkpoint_every", "objective", "figures"}
-EXPERIMENTS = ["l96", "forcing_shift", "ks", "gaussian", "bistable"]
+EXPERIMENTS = {
+    **{f"experiment={name}": () for name in ("l96", "forcing_shift", "ks", "gaussian", "bistable")},
+    "experiment=data": ("data.truth=a.nc", "data.reference=b.nc", "stages=[fit]"),  # files that are read already
+}
 
 
 def keys(config: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -50,16 +53,16 @@ def one_line(error: BaseException) -> str:
 
 
 CASES = [
-    pytest.param(experiment, path, id=f"{experiment} {'.'.join(path)}")
-    for experiment in EXPERIMENTS
-    for path in keys(composed(f"experiment={experiment}"))
+    pytest.param((experiment, *more), path, id=f"{experiment.partition('=')[2]} {'.'.join(path)}")
+    for experiment, more in EXPERIMENTS.items()
+    for path in keys(composed(experiment, *more))
     if path[0] not in OF_A_RUN
 ]
 
 
 @pytest.mark.parametrize(("experiment", "path"), CASES)
-def test_a_wrong_setting_is_named_or_good(experiment: str, path: tuple[str, ...]) -> None:
-    config = composed(f"experiment={experiment}")
+def test_a_wrong_setting_is_named_or_good(experiment: tuple[str, ...], path: tuple[str, ...]) -> None:
+    config = composed(*experiment)
     settings = WORKFLOWS[config["workflow"]].settings
     refused = 0
     for value in VALUES:

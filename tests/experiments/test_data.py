@@ -16,10 +16,12 @@ import numpy.typing as npt
 import pytest
 import xarray as xr
 from command_line import TINY, Call
+from overlaps import overlapping
 
-from l96closure import cli, noise
+from l96closure import cli, compare, noise
+from l96closure.experiments.comparison import figures as side_by_side
 from l96closure.experiments.comparison import finished
-from l96closure.experiments.data import offline
+from l96closure.experiments.data import figures, offline
 from l96closure.fields import Fields
 
 pytestmark = pytest.mark.slow  # whole runs
@@ -201,6 +203,36 @@ def test_a_model_of_ones_own_is_run_with_the_closure(call: Call, files: Path, mo
     assert "hellinger_joint" not in scores(outcome.folder)
 
 
+@pytest.mark.pictures
+@pytest.mark.parametrize(
+    "grid",
+    [
+        ("fields.periodic=false",),
+        ("fields.predictors=T", "fields.targets=Q", "fields.dim=[lat,lon]", "fields.periodic=[false,true]"),
+    ],
+)
+def test_a_coarse_run_on_a_grid_that_is_no_ring_lacks_what_is_of_rings(
+    call: Call, files: Path, grid: tuple[str, ...]
+) -> None:
+    if len(grid) > 1:
+        for name, times, seed in (("truth", 2000, 1), ("reference", 1000, 2)):
+            flat = record(times, seed)
+            plane = {each: (("time", "lat", "lon"), flat[each].values.reshape(times, 2, 3)) for each in ("z", "psi")}
+            xr.Dataset(plane, {"time": flat["time"]}).rename(z="T", psi="Q").to_netcdf(f"{name}.nc")
+    brief = (f"tendency._target_={HERE}.relaxation", "coarse.steps=400", "forecast.lead=20", "forecast.every=5")
+    outcome = call(*DATA, *grid, *brief)
+    assert outcome.status == 0, outcome.err
+    data = scores(outcome.folder)
+    assert {"hellinger_joint", "crps", "offline_crps", "autocorrelation_residual"} <= set(data)
+    assert not {"covariance", "spectrum_z", "space_time_correlation_psi"} & set(data)
+    page = (outcome.folder / "report.html").read_text(encoding="utf-8")
+    assert "the sites are no ring: covariances and correlations along it" in page
+    assert 'class="hovmoeller"' in page
+    assert 'class="spectra"' not in page
+    with xr.open_dataset(outcome.folder / "forecast.nc", decode_times=False) as made:
+        assert made.attrs["past"] == "known"
+
+
 @pytest.mark.parametrize("kind", ["Line", "Kept"])
 def test_a_closure_of_ones_own_is_fitted_kept_and_run(call: Call, files: Path, kind: str) -> None:
     line = [each for each in DATA if not each.startswith("closure=")]
@@ -234,6 +266,57 @@ def test_a_closure_of_ones_own_stands_in_every_experiment(call: Call, kind: str)
     assert again.err.count("is up to date") == 5
 
 
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed package whose entry point calls its closure ``line``."""
+    about = tmp_path / "site" / "theirs-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[l96closure.closures]\nline = theirs:Line\n")
+    (about.parent / "theirs.py").write_text(f"from {HERE} import Line\n")
+    monkeypatch.syspath_prepend(about.parent)
+
+
+@pytest.mark.pictures
+def test_runs_on_the_same_data_are_laid_side_by_side(
+    call: Call, files: Path, package: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a closure that an installed package has given a name."""
+    own = ("closure._target_=line",)
+    brief = ("coarse.steps=400", "forecast.lead=20", "forecast.every=5")
+    coupled = (f"tendency._target_={HERE}.relaxation", *brief)
+    chosen = {"theirs": own, "ours": (), "run": (*own, *coupled), "another": coupled}
+    for name, words in chosen.items():
+        line = [each for each in DATA if not (words[:1] == own and each.startswith("closure="))]
+        outcome = call(*line, *words, f"run_dir={name}")
+        assert outcome.status == 0, outcome.err
+    compare.main(["theirs", "ours"])
+    out = capsys.readouterr().out
+    assert [line.split()[0] for line in out.splitlines()[2:4]] == ["closure=line", "closure=polynomial_ar1"]
+    assert Path(out.splitlines()[-1]).read_text(encoding="utf-8").count("<figure") == 1
+    data = xr.load_dataset("comparison.nc")
+    for run, name in zip(data["run"], ("theirs", "ours"), strict=True):
+        for score in ("offline_crps", "offline_spread_skill", "offline_autocorrelation"):
+            np.testing.assert_array_equal(data[score].sel(run=run), scores(files / name)[score])
+    for drawn in (side_by_side.pictures(data), figures.pictures(scores(files / "ours"))):
+        assert [name for name, (figure, _) in drawn.items() if overlapping(figure)] == []
+    compare.main(["run", "another"])
+    data = xr.load_dataset("comparison.nc")
+    assert {"hellinger_joint", "spectrum_error_z", "autocorrelation_residual", "crps", "offline_crps"} <= set(data)
+    compare.main(["ours", "another"])
+    assert "Scores of the coarse run are left out: not all runs have them." in capsys.readouterr().out
+    assert "hellinger_z" not in xr.load_dataset("comparison.nc")
+
+
+def test_runs_on_other_data_are_not_compared(call: Call, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("one", "another"):
+        assert call(*DATA, f"run_dir={name}", "stages=[read,fit,diagnose]").status == 0
+        record(1000, 3).to_netcdf("reference.nc")
+    with pytest.raises(SystemExit):
+        compare.main(["one", "another"])
+    assert "different truths judge them (sha256 of the reference " in capsys.readouterr().err
+
+
 def test_a_run_that_was_stopped_never_names_the_code_to_be_run(call: Call, files: Path) -> None:
     own = f"tendency._target_={HERE}.relaxation"
     assert call(*DATA, own, "stages=[read]").status == 0
@@ -246,7 +329,8 @@ def test_a_run_that_was_stopped_never_names_the_code_to_be_run(call: Call, files
 def test_a_file_that_has_changed_is_read_again(call: Call, files: Path) -> None:
     assert call(*DATA).status == 0
     before = scores(files / "mine")
-    assert "read      is up to date" in call(*DATA).err
+    for again in (DATA, ("run_dir=mine", "resume=true")):
+        assert "read      is up to date" in call(*again).err
     record(1000, 8).to_netcdf("reference.nc")
     assert call(*DATA).status == 0
     assert scores(files / "mine")["offline_crps"] != before["offline_crps"]

@@ -16,10 +16,9 @@ import numpy as np
 import pytest
 import xarray as xr
 from cycler import cycler
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.text import Text
+from overlaps import overlapping
 
 import l96closure as lc
 from l96closure import diagnose, report
@@ -230,28 +229,6 @@ def test_psi_against_z_repeats_the_truth_beside_the_coarse_run(runs) -> None:
     (legend,) = left.figure.legends
     assert len(legend.get_texts()) == 4
     assert [axes.get_ylabel() for axes in left.figure.axes[2:]] == ["probability density"]  # the colour bar
-
-
-def overlapping(figure: Figure) -> list[tuple[str, str]]:
-    """Return the pairs of texts that overlap, of all that are shown."""
-    with style.settings():
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-        renderer = canvas.get_renderer()
-    hidden = set()
-    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
-        drawn = axis._update_ticks()  # what is beyond the limits is not
-        for tick in {*axis.majorTicks, *axis.minorTicks} - {*drawn} if axis.axes.axison else axis.majorTicks:
-            hidden |= {tick.label1, tick.label2}
-    shown = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
-    shown = [text for text in shown if text not in hidden]
-    boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in shown]
-    return [
-        (a, b)
-        for number, (a, box) in enumerate(boxes)
-        for b, other in boxes[:number]
-        if min(box.x1, other.x1) - max(box.x0, other.x0) > 1 and min(box.y1, other.y1) - max(box.y0, other.y0) > 1
-    ]
 
 
 def of_climate(truth: xr.Dataset, coarse: xr.Dataset, diagnostics: xr.Dataset) -> Mapping[str, tuple[Figure, str]]:

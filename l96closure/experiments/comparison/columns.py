@@ -10,6 +10,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure.diagnostics import intervals, ranking
+from l96closure.diagnostics.forecast import headline_leads
 from l96closure.diagnostics.scorecard import (
     BOUNDED,
     DISTANCES,
@@ -21,6 +22,7 @@ from l96closure.diagnostics.scorecard import (
     SPECTRA,
     difference,
 )
+from l96closure.experiments.data import offline
 from l96closure.report import NONE, with_error, with_interval
 
 __all__ = [
@@ -32,11 +34,12 @@ __all__ = [
     "forecast",
     "forecasts",
     "law",
-    "leads",
     "memory",
     "moment",
     "moments",
+    "offline_scores",
     "ranked",
+    "scored",
     "structure",
 ]
 
@@ -46,7 +49,7 @@ MARK = "*"
 """Stands behind the score of a run that is best."""
 
 _UNTOLD = "not all runs have intervals"
-_LEADS = (0.5, 1.0, 2.0)  # shown as numbers, or the nearest there are
+_NOT_SCORES = ("fit_time", "step_time")
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +82,36 @@ class Column:
         return cell + (MARK if self.best[number] else " " if short else "")
 
 
+def scored(comparison: xr.Dataset) -> npt.NDArray[np.bool_]:
+    """Tell of each run whether it has scores: whether it has come to an end."""
+    scores = comparison.drop_vars(_NOT_SCORES).notnull()
+    each = [value.any([dim for dim in value.dims if dim != "run"]) for value in scores.data_vars.values()]
+    found: npt.NDArray[np.bool_] = np.logical_or.reduce([value for value in each if value.dims == ("run",)])
+    return found
+
+
+def offline_scores(comparison: xr.Dataset) -> list[Column]:
+    """Return the scores of draws along the reference that the comparison has."""
+    columns = []
+    for name, score in offline.SCORES.items():
+        if name not in comparison:
+            continue
+        heads, value = (score.meaning, score.symbol), comparison[name].to_numpy()
+        if set(BOUNDED) <= set(score.parts):
+            digits = max(0, 3 - int(np.floor(np.log10(np.nanmin(value)))))
+            level = comparison[f"{name}_climatology"].to_numpy()
+            truth = _between(level, digits), f"{np.nanmean(level):.{digits}f}"
+            columns.append(_bounded(comparison, name, heads, digits, truth))
+            continue
+        shown, none = _numbers(value, ".4g"), np.zeros(value.shape, dtype=bool)
+        truth = (f"{score.target:g}",) * 2 if score.target else ("", "")
+        if "_floor" in score.parts:
+            floor = comparison[f"{name}_floor"].to_numpy()
+            truth = _between(floor, 4), f"{np.nanmean(floor):.4g}"
+        columns.append(Column(*heads, shown, shown, *truth, none))
+    return columns
+
+
 def distances(comparison: xr.Dataset, prefix: str | tuple[str, ...]) -> list[Column]:
     """Return the distances that the comparison has, of those whose names begin with ``prefix``."""
     return [distance(comparison, name) for name in DISTANCES if name in comparison and name.startswith(prefix)]
@@ -106,14 +139,14 @@ def forecasts(comparison: xr.Dataset, name: str) -> list[Column]:
     """Return a score of the forecasts at a few leads; nothing where no run has it."""
     if name not in comparison or comparison[name].isnull().all():  # a single site has no variogram
         return []
-    return [forecast(comparison, name, lead) for lead in leads(comparison)]
+    return [forecast(comparison, name, lead) for lead in headline_leads(comparison)]
 
 
 def forecast(comparison: xr.Dataset, name: str, lead: float) -> Column:
     """Return a score of the forecasts at a lead."""
     score = FORECASTS[name]
     level = "_climatology" in "".join(score.parts)
-    truth = (_between(comparison[f"{name}_climatology"].to_numpy()), "") if level else (f"{score.target:g}",) * 2
+    truth = (_between(comparison[f"{name}_climatology"].to_numpy(), 3), "") if level else (f"{score.target:g}",) * 2
     heads = f"lead {lead:g}", f"{score.symbol}({lead:g})"
     return _bounded(comparison.sel(lead=lead), name, heads, 3, truth, target=score.target)
 
@@ -181,11 +214,6 @@ def cost(comparison: xr.Dataset) -> list[Column]:
     return [Column("fit", "fit", fit, fit, "", "", none), Column("step of a member", "step", step, step, "", "", none)]
 
 
-def leads(comparison: xr.Dataset) -> list[float]:
-    """Return the leads to be shown as numbers: those nearest to 0.5, 1 and 2 time units."""
-    return sorted({float(comparison["lead"].sel(lead=lead, method="nearest")) for lead in _LEADS})
-
-
 def _bounded(
     comparison: xr.Dataset,
     name: str,
@@ -237,8 +265,8 @@ def _off(comparison: xr.Dataset, name: str) -> tuple[FloatArray, FloatArray]:
     return off.to_numpy(), error.to_numpy()
 
 
-def _between(values: FloatArray) -> str:
-    low, high = (f"{end(values):.3f}" for end in (np.nanmin, np.nanmax))
+def _between(values: FloatArray, digits: int) -> str:
+    low, high = (f"{end(values):.{digits}f}" for end in (np.nanmin, np.nanmax))
     return low if low == high else f"{low} to {high}"
 
 

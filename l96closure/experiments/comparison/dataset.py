@@ -1,4 +1,4 @@
-"""Finished runs of the closure experiment laid side by side: one Dataset, and what its reader has to know."""
+"""Finished runs laid side by side: one Dataset, and what its reader has to know."""
 
 from __future__ import annotations
 
@@ -25,21 +25,33 @@ from l96closure.diagnostics.scorecard import (
 )
 from l96closure.experiments.comparison.finished import FINISHED, Run
 from l96closure.experiments.comparison.labels import abridged, labels
+from l96closure.experiments.data import offline
+from l96closure.experiments.stored import number
 from l96closure.subgrid import HELD
 
 __all__ = ["compare"]
 
 _LAGS = (1, 10, 50)  # of the residual's autocorrelation, in coarse steps
 _FORECASTS = [variable for score in FORECASTS.values() for variable in score.variables]
-_ALWAYS = [
-    variable
-    for scores in (DISTANCES, MOMENTS, SPECTRA, NEIGHBOURS)
-    for score in scores.values()
-    for variable in score.variables
-]
+_CLIMATE, _RING = (
+    [variable for scores in each for score in scores.values() for variable in score.variables]
+    for each in ((DISTANCES, MOMENTS), (SPECTRA, NEIGHBOURS))
+)
 _RATIOS = [f"spectrum_ratio_{name}{part}" for name in FIELDS for part in BOUNDED]
 _DENSITIES = [f"density_{name}" for name in FIELDS]
 _SPACE_TIME = [f"space_time_correlation_{name}{part}" for name in (*FIELDS, *RESIDUAL) for part in ("", ERROR)]
+_OFFLINE = [
+    *(variable for score in offline.SCORES.values() for variable in score.variables),
+    *("offline_autocorrelation", f"offline_autocorrelation{ERROR}"),
+]
+_OF_DATA = {
+    "draws along the reference": _OFFLINE,
+    "the coarse run": [*_CLIMATE, *_DENSITIES, *MEMORY.variables],
+    "structure along the ring": [*_RING, *_RATIOS],
+    "forecasts": _FORECASTS,
+}
+"""What a run on data of the user's own may have or not."""
+
 _NAMES = {
     "run": "run, named by the settings that tell it from the others",
     "folder": "folder of the run",
@@ -70,7 +82,8 @@ def compare(runs: Sequence[Run], folder: Path) -> tuple[xr.Dataset, list[str]]:
       of the spectra along the ring, correlations between neighbours and in space and time (where all runs have them),
       the largest error of the law (NaN where a closure states none), scores of forecasts by ``lead``, and the
       autocorrelation of the residual at 1, 10 and 50
-      coarse steps, where stored; further ``fit_time`` and ``step_time`` in seconds, ``folder``, ``status`` and the
+      coarse steps, where stored; of runs on data of the user's own those of these that all have, and the scores of
+      draws along the reference; further ``fit_time`` and ``step_time`` in seconds, ``folder``, ``status`` and the
       ``parts`` of the closure. A run that did not finish has NaN. The attribute ``unranked`` names the distances that
       are not measured alike, ``coarse_dt`` is the coarse step behind the lags.
     - Sentences about what is left out or unranked, and why.
@@ -78,8 +91,7 @@ def compare(runs: Sequence[Run], folder: Path) -> tuple[xr.Dataset, list[str]]:
     Raises
     ------
     ValueError
-        No run has finished, one has diagnostics that lack something, or they were judged by truths of different
-        parameters.
+        No run has finished, one has diagnostics that lack something, or they were judged by different truths.
     """
     finished = [run for run in runs if run.scores is not None]
     if not finished:
@@ -91,7 +103,7 @@ def compare(runs: Sequence[Run], folder: Path) -> tuple[xr.Dataset, list[str]]:
     configs = [run.config for run in runs]
     label = labels(configs, short if len(set(short)) == len(runs) else paths)
     leads, left_out, unranked, notes = _common(finished)
-    dt = float(finished[0].config["coarse"]["dt"])
+    dt = finished[0].dt
     columns = [_column(run.scores, leads, left_out, dt) for run in finished if run.scores is not None]
     data = xr.concat(
         columns, dim="run", coords="minimal", compat="override", join="override", combine_attrs="drop_conflicts"
@@ -116,78 +128,93 @@ def _common(runs: Sequence[Run]) -> tuple[list[float], list[str], list[str], lis
     scores = [run.scores for run in runs if run.scores is not None]
     notes: list[str] = []
     unranked: list[str] = []
-    left_out: list[str] = []
+    left_out = [name for names in _OF_DATA.values() for name in names if any(name not in data for data in scores)]
+    for what, names in _OF_DATA.items():
+        have = [any(name in data for name in names) for data in scores]
+        if any(have) and not all(have):
+            notes.append(f"Scores of {what} are left out: not all runs have them.")
     if found := _values(runs, _realisation):
         notes.append(f"The runs are judged by different stretches of truth ({found}): each has a floor of its own.")
     if found := _values(runs, _definition_of_psi):
         of_psi = ("psi", "joint", "residual", "pit")
-        every = (*_ALWAYS, *_RATIOS, *_DENSITIES, *_SPACE_TIME, *MEMORY.variables, *LAW.variables)
+        every = (*_CLIMATE, *_RING, *_RATIOS, *_DENSITIES, *_SPACE_TIME, *MEMORY.variables, *LAW.variables)
         left_out += [name for name in every if any(part in name for part in of_psi)]
         notes.append(f"Scores of ψ are left out: the runs define it differently ({found}).")
-    if found := _values(runs, _length):
+    if "hellinger_z" not in left_out and (found := _values(runs, _length)):
         unranked += DISTANCES
         notes.append(
             f"Distances of the climate are not ranked: they shrink as runs grow, and these differ ({found}). "
             "Read each beside its own floor."
         )
-    if found := _values(runs, lambda run: {"diagnostics.bins": run.config["diagnostics"].get("bins")}):
+    bins = _values(runs, lambda run: {"diagnostics.bins": run.config["diagnostics"].get("bins")})
+    if "hellinger_z" not in left_out and (found := bins):
         unranked += [name for name in DISTANCES if name.startswith("hellinger") and name not in unranked]
         notes.append(f"Hellinger distances are not ranked: they depend on the bins, and these differ ({found}).")
     for name in _DENSITIES:
-        bins = [data[name.replace("density_", "") + "_bin"].to_numpy() for data in scores]
-        if name not in left_out and not all(np.array_equal(each, bins[0]) for each in bins):
+        at = name.replace("density_", "") + "_bin"
+        if name not in left_out and not _same(scores, at):
             left_out.append(name)
             notes.append(f"Densities of {name.removeprefix('density_')} are left out: the runs have different bins.")
     left_out += (apart := _not_alike(scores))
-    if apart:
+    if apart and any(name in data for data in scores for name in apart):
         notes.append(
             "Correlations in space and time are left out: not all runs have them at the same distances and lags."
         )
+    left_out += _OFFLINE[-2:] if not _same(scores, "offline_lag") else []
+    leads, said = _leads(scores)
+    return leads, left_out, unranked, notes + said
+
+
+def _leads(scores: Sequence[xr.Dataset]) -> tuple[list[float], list[str]]:
+    """Return the leads that all runs have, and a note where these are not all."""
+    if any("lead" not in data for data in scores):
+        return [], []
     leads = [
         float(lead)
         for lead in scores[0]["lead"].to_numpy()
         if all(np.isclose(data["lead"], lead).any() for data in scores)
     ]
-    if any(data.sizes["lead"] != len(leads) for data in scores):
-        notes.append(
-            f"Forecasts are compared at the {len(leads)} leads that all runs have."
-            if leads
-            else "Scores of forecasts are left out: the runs have no lead in common."
-        )
-    return leads, left_out, unranked, notes
+    if all(data.sizes["lead"] == len(leads) for data in scores):
+        return leads, []
+    if not leads:
+        return leads, ["Scores of forecasts are left out: the runs have no lead in common."]
+    return leads, [f"Forecasts are compared at the {len(leads)} leads that all runs have."]
+
+
+def _same(scores: Sequence[xr.Dataset], coordinate: str) -> bool:
+    """Tell whether all runs have a coordinate with the same values."""
+    return all(coordinate in data and np.array_equal(data[coordinate], scores[0][coordinate]) for data in scores)
 
 
 def _not_alike(scores: Sequence[xr.Dataset]) -> list[str]:
     """Return the names of the correlations in space and time unless all runs have them on one grid."""
     grids = [data[_SPACE_TIME] if {*_SPACE_TIME} <= {*data.data_vars} else xr.Dataset() for data in scores]
-    same = all(
-        "time_lag" in grid and all(np.array_equal(grid[name], grids[0][name]) for name in ("offset", "time_lag"))
-        for grid in grids
-    )
-    return [] if same else _SPACE_TIME
+    return [] if all(_same(grids, name) for name in ("offset", "time_lag")) else _SPACE_TIME
 
 
 def _column(scores: xr.Dataset, leads: list[float], left_out: list[str], dt: float) -> xr.Dataset:
     """Take from the diagnostics of a run what stands in the comparison."""
-    lags = dt * np.array(_LAGS)
-    parts = [
-        scores[[*_ALWAYS, *_RATIOS, *_DENSITIES, *(name for name in _SPACE_TIME if name not in left_out)]],
-        scores[MEMORY.variables].reindex(lag=lags, method="nearest", tolerance=1e-6 * dt),
-    ]
+    alike = (*_OFFLINE, *_CLIMATE, *_RING, *_RATIOS, *_DENSITIES, *_SPACE_TIME)
+    parts = [scores[[name for name in alike if name not in left_out]]]
+    if MEMORY.name not in left_out:
+        lags = dt * np.array(_LAGS)
+        parts.append(scores[MEMORY.variables].reindex(lag=lags, method="nearest", tolerance=1e-6 * dt))
     if leads:
         parts.append(scores[_FORECASTS].sel(lead=leads, method="nearest").assign_coords(lead=leads))
-    taken = xr.merge(parts, combine_attrs="drop_conflicts").drop_vars(
-        [name for name in left_out if name not in (*LAW.variables, *_SPACE_TIME)]
-    )
+    taken = xr.merge(parts, combine_attrs="drop_conflicts")
     law = {name: scores[name] if name in scores else xr.DataArray(np.nan) for name in LAW.variables}
     taken = taken.assign({name: value for name, value in law.items() if name not in left_out})
     return taken.drop_vars([name for name in taken.dims if not any(name in v.dims for v in taken.data_vars.values())])
 
 
 def _check_scores(runs: Sequence[Run]) -> None:
-    """Raise ``ValueError`` if the diagnostics of a run lack a variable that stands in a comparison."""
+    """Raise ``ValueError`` if the diagnostics of a run lack a variable that stands in a comparison.
+
+    What runs on data of the user's own have depends on these data, and on whether there is a model.
+    """
     wanted = [
-        *_ALWAYS,
+        *_CLIMATE,
+        *_RING,
         *_RATIOS,
         *_DENSITIES,
         *MEMORY.variables,
@@ -198,16 +225,17 @@ def _check_scores(runs: Sequence[Run]) -> None:
         "z_bin",
         "psi_bin",
     ]
-    for run in runs:
+    for run in (run for run in runs if run.experiment != "data"):
         lacking = [name for name in wanted if run.scores is not None and name not in run.scores]
         if lacking:
             raise ValueError(f"the diagnostics of the run in {run.path} lack {', '.join(lacking)}")
 
 
 def _check_truth(runs: Sequence[Run]) -> None:
-    """Raise ``ValueError`` unless the parameters of the truth that judges are the same for all."""
+    """Raise ``ValueError`` unless the truth that judges, or that of which it is a stretch, is the same for all."""
     for run in runs[1:]:
-        if found := _values([runs[0], run], _judge):
+        alike = run.experiment == runs[0].experiment
+        if found := _values([runs[0], run], _judge if alike else lambda one: {"workflow": one.experiment}):
             raise ValueError(
                 f"{run.path} cannot be compared with {runs[0].path}: different truths judge them ({found}); "
                 "compare runs of one truth at a time"
@@ -215,7 +243,11 @@ def _check_truth(runs: Sequence[Run]) -> None:
 
 
 def _judge(run: Run) -> dict[str, Any]:
-    """Return the parameters of the truth that judges a run."""
+    """Return the parameters of the truth that judges a run; of data of the user's own the data themselves."""
+    if run.experiment == "data":
+        names = run.config["fields"]
+        data = None if run.scores is None else run.scores.attrs.get("reference_sha256")
+        return {"fields.targets": names.get("targets"), "sha256 of the reference": data}
     changed = run.config["reference"].get("model")
     model = {**run.config["model"], **(changed if isinstance(changed, Mapping) else {})}
     return {f"model.{name}": value for name, value in model.items()}
@@ -223,12 +255,14 @@ def _judge(run: Run) -> dict[str, Any]:
 
 def _realisation(run: Run) -> dict[str, Any]:
     """Return what decides, besides its parameters, which stretch of truth judges a run."""
+    if run.experiment == "data":
+        return {}
     reference = {f"reference.{name}": run.config["reference"].get(name) for name in ("duration", "spinup")}
     return {"seed": run.config.get("seed"), "training.dt": run.config["training"].get("dt"), **reference}
 
 
 def _definition_of_psi(run: Run) -> dict[str, Any]:
-    training = run.config["training"]
+    training = run.config.get("training", {})
     names = ("subgrid", "coarse_dt") if training.get("subgrid") in HELD else ("subgrid",)
     return {f"training.{name}": training.get(name) for name in names}
 
@@ -237,8 +271,8 @@ def _length(run: Run) -> dict[str, Any]:
     """Return how much of a run its distances are measured on."""
     attributes = {} if run.scores is None else run.scores.attrs
     return {
-        "stretches of": float(attributes["floor_stretch_duration"]),
-        "time between records": float(attributes["common_time_step"]),
+        "stretches of": number(attributes, "floor_stretch_duration"),
+        "time between records": number(attributes, "common_time_step"),
     }
 
 

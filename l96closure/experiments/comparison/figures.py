@@ -14,16 +14,56 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from l96closure.attributes import ERROR, bin_edges
 from l96closure.diagnostics import intervals
 from l96closure.diagnostics.scorecard import BOUNDED, DISTANCES, FORECASTS
+from l96closure.experiments.comparison.columns import scored
 from l96closure.plot import style
 from l96closure.plot.style import COLOURS, LABELS, PSI_LABEL, Z_LABEL
 
-__all__ = ["densities", "forecasts", "pictures", "scores", "space_time"]
+__all__ = ["densities", "forecasts", "offline", "pictures", "scores", "space_time"]
 
 _BINNED = {"z": Z_LABEL, "psi": PSI_LABEL}
 _FORECASTS = ("crps", "spread_skill")
 _COLUMNS = 3
 _FULL, _LEFT = 0.5, 0.1  # correlations of the darkest colour, and below which nothing is left
 _DECADE = 10.0  # from the least to the greatest: beyond, the axis is logarithmic
+
+
+@style.settings()
+def offline(comparison: xr.Dataset) -> Figure:
+    """Draw the CRPS of the draws of every run along the reference, and the autocorrelation of these draws."""
+    with_lags = "offline_autocorrelation" in comparison
+    runs = comparison.sizes["run"]
+    figure, panels = style.row(1 + with_lags, width=10.5 if with_lags else 5.6, height=max(3.2, 1.4 + 0.35 * runs))
+    axes, at = panels[0], np.arange(runs)
+    value, low, high = (comparison[f"offline_crps{part}"].to_numpy() for part in BOUNDED)
+    for y in at:
+        look = style.line_style(int(y))
+        axes.errorbar(value[y], y, xerr=np.maximum([[value[y] - low[y]], [high[y] - value[y]]], 0.0), fmt="o",
+                      color=look["color"], markersize=4.5, capsize=3, linewidth=1.2)  # fmt: skip
+    axes.axvline(float(comparison["offline_crps_climatology"].mean()), color=style.INK, linewidth=0.9,
+                 linestyle=(0, (5, 2)), label="climatology: no skill")  # fmt: skip
+    axes.set_yticks(at, [style.literal(str(run)) for run in comparison["run"].to_numpy()])
+    axes.set_ylim(runs - 0.5, -0.5)
+    axes.set_xlim(left=0.0)
+    axes.set_xlabel(f"CRPS ({comparison['offline_crps'].attrs['units']})")
+    if with_lags:
+        _memories(panels[1], comparison)
+    style.legend_above(figure, *panels)
+    return figure
+
+
+def _memories(axes: Axes, comparison: xr.Dataset) -> None:
+    """Draw the autocorrelation in time of the draws of every run, and of the reference."""
+    lag, values = comparison["offline_lag"].to_numpy(), comparison["offline_autocorrelation"]
+    finished = np.flatnonzero(scored(comparison))
+    truth = values.sel(offline_source="reference").isel(run=finished[0])
+    axes.plot(lag, truth, color=style.INK, linewidth=2.4, alpha=0.5, label="reference")
+    for number in finished:
+        one, look = values.sel(offline_source="closure").isel(run=number), style.line_style(int(number))
+        axes.plot(lag, one, linewidth=1.6, label=style.literal(str(one["run"].item())), **look)
+    axes.axhline(0.0, color=style.INK, linewidth=0.8, linestyle=(0, (1, 2)))
+    axes.set_xlim(0.0, float(lag[-1]) or 1.0)
+    axes.set_xlabel("lag (unit of the data's time)")
+    axes.set_ylabel("autocorrelation of the target")
 
 
 @style.settings()
@@ -73,7 +113,7 @@ def densities(comparison: xr.Dataset) -> Figure:
     The axes are as high as the truth asks for; what a run has above that is cut off.
     """
     shown = [name for name in _BINNED if f"density_{name}" in comparison]
-    finished = comparison.isel(run=np.flatnonzero(comparison["hellinger_z"].notnull()))
+    finished = comparison.isel(run=np.flatnonzero(scored(comparison)))
     runs = finished.sizes["run"]
     figure, panels = style.grid(runs, len(shown), width=8.4, height=1.2 + 1.25 * runs)
     for line, run in zip(panels, finished["run"].to_numpy(), strict=True):
@@ -166,8 +206,16 @@ def _space_time(comparison: xr.Dataset, source: str, part: str = "") -> npt.NDAr
 
 def pictures(comparison: xr.Dataset) -> Mapping[str, tuple[Figure, str]]:
     """Draw every picture that the comparison has the variables for, by name, each with its caption."""
-    found = {
-        "scores": (
+    found = {}
+    if "offline_crps" in comparison:
+        found["offline"] = (
+            offline(comparison),
+            "Left: CRPS of the target in the reference given the recorded predictors, the lower the better; whiskers: "
+            "95 % intervals, by batch means, where these would cover. Right: autocorrelation in time of the target in "
+            "the reference and in the draws of each run along it.",
+        )
+    if "hellinger_z" in comparison:
+        found["scores"] = (
             scores(comparison),
             "Distances from the truth: the further left, the better, down to the floor; on a logarithmic scale where "
             "they span more than a decade. "
@@ -175,7 +223,6 @@ def pictures(comparison: xr.Dataset) -> Mapping[str, tuple[Figure, str]]:
             "band: the same distance between two stretches of truth, and its standard deviation; what a perfect "
             "closure would score.",
         )
-    }
     if any(f"density_{name}" in comparison for name in _BINNED):
         found["densities"] = (
             densities(comparison),

@@ -1,4 +1,4 @@
-"""Finding runs of the closure experiment and reading what they have come to."""
+"""Finding runs of a closure, in a model of ours or on data of a user's own, and reading what they have come to."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from typing import Any
 import xarray as xr
 
 from l96closure import closures, store
+from l96closure.diagnostics.scorecard import LAW
 from l96closure.experiments.climate import closure_tables as closure_report
 from l96closure.experiments.climate.stages import BLOW_UP, WORKFLOW
+from l96closure.experiments.data import offline
+from l96closure.experiments.own import TARGET
 from l96closure.experiments.stored import number, read_settings, settings_from
 
 __all__ = ["FINISHED", "Run", "find", "is_sweep", "read"]
@@ -21,7 +24,11 @@ __all__ = ["FINISHED", "Run", "find", "is_sweep", "read"]
 FINISHED = "finished"
 _SCORES = "diagnostics"
 _NOTES = Path(".hydra", "config.yaml")
-_SECTIONS = ("model", "training", "reference", "coarse", "diagnostics")  # of the settings, that a comparison looks into
+_SECTIONS = {  # of the settings of an experiment, that a comparison looks into
+    "closure": ("model", "training", "reference", "coarse", "diagnostics"),
+    "data": ("data", "fields", "coarse", "diagnostics"),
+}
+_JUDGED_BY = ("hellinger_z", LAW.name, *offline.SCORES)  # one of these at least
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +44,7 @@ class Run:
     fit_time : wall time of the fit in seconds; NaN when unknown.
     step_time : wall time of the coarse run per step and member in seconds; NaN when unknown.
     parts : what its closure is made of, in a line; empty where that is not known.
+    dt : step of the coarse run; NaN where it has none.
     """
 
     path: Path
@@ -46,6 +54,12 @@ class Run:
     fit_time: float
     step_time: float
     parts: str = ""
+    dt: float = math.nan
+
+    @property
+    def experiment(self) -> str:
+        """The kind of experiment: ``closure``, or ``data`` for data of the user's own."""
+        return str(self.config.get("workflow", "closure"))
 
 
 def is_sweep(path: str | os.PathLike[str]) -> bool:
@@ -67,9 +81,7 @@ def find(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
             raise ValueError(f"there is no folder {path}")
         below = _runs_below(path) if is_sweep(path) else [path]
         if not _is_run(below[0]):
-            raise ValueError(
-                f"{path} is the folder of neither a run of the closure experiment nor a sweep of such runs"
-            )
+            raise ValueError(f"{path} is the folder of neither a run of a closure nor a sweep of such runs")
         if below == [path] and not _scores(path).is_file():
             raise ValueError(f"the run in {path} did not finish: there is no {_scores(path).name}")
         for run in below:
@@ -100,8 +112,8 @@ def read(path: Path, strict: bool = True) -> Run:
 
 def _read(path: Path) -> Run:
     scores = store.read(_scores(path), kind=WORKFLOW.files[_SCORES].kind) if _scores(path).is_file() else None
-    if scores is not None and "hellinger_z" not in scores:
-        raise ValueError(f"the run in {path} is not one of the closure experiment")
+    if scores is not None and not any(name in scores for name in _JUDGED_BY):
+        raise ValueError(f"the run in {path} is not one of a closure")
     made = {
         name: store.attributes(path / f"{name}.nc", kind=WORKFLOW.files[name].kind)
         for name in WORKFLOW.files
@@ -109,34 +121,46 @@ def _read(path: Path) -> Run:
     }
     coarse, closure = made.get("coarse", {}), made.get("closure", {})
     members, steps = number(_config(path, coarse).get("coarse"), "members"), number(coarse, "steps")
+    config = _config(path, made[list(made)[-1]]) if made else _notes(path)
     run = Run(
         path,
-        config=_config(path, made[list(made)[-1]]) if made else _notes(path),
+        config=config,
         scores=scores,
         status=_status(path, coarse, scores is not None),
         fit_time=number(closure, "wall_time_seconds"),
         step_time=number(coarse, "wall_time_seconds") / (steps * members) if steps * members > 0 else math.nan,
-        parts=closure_report.text(closures.load(path / "closure.nc")) if _is_ours(closure) else "",
+        parts=closure_report.text(closures.load(path / "closure.nc")) if closure and not _is_own(config) else "",
+        dt=_step(config, coarse),
     )
     if scores is not None:
         _check_settings(run)
     return run
 
 
-def _is_ours(closure: Mapping[str, Any]) -> bool:
-    """Tell from the attributes of a closure file whether it is to be read: one of the user's own is code of theirs."""
-    return bool(closure) and "." not in str(closure.get("closure"))
+def _is_own(config: Mapping[str, Any]) -> bool:
+    """Tell whether the closure of a run is the user's own: its file is read by code of theirs."""
+    section = config.get("closure")
+    return isinstance(section, Mapping) and TARGET in section
+
+
+def _step(config: Mapping[str, Any], coarse: Mapping[str, Any]) -> float:
+    """Return the step of the coarse run, from the settings, or where these leave it open from the attributes of it."""
+    section = config.get("coarse")
+    given = isinstance(section, Mapping) and section.get("dt") is not None
+    return number(section if given else coarse, "dt")
 
 
 def _check_settings(run: Run) -> None:
     """Raise ``ValueError`` if the settings stored with finished runs lack what a comparison looks into."""
-    for name in _SECTIONS:
+    for name in _SECTIONS.get(run.experiment, _SECTIONS["closure"]):
         if not isinstance(run.config.get(name), Mapping):
             raise ValueError(f"the settings stored with the run in {run.path} lack the section {name!r}")
-    if not number(run.config["coarse"], "dt") > 0:
+    if run.scores is None or "hellinger_z" not in run.scores:
+        return
+    if not run.dt > 0:
         raise ValueError(f"the settings stored with the run in {run.path} lack coarse.dt, a number > 0")
     for name in ("floor_stretch_duration", "common_time_step"):
-        if run.scores is not None and math.isnan(number(run.scores.attrs, name)):
+        if math.isnan(number(run.scores.attrs, name)):
             raise ValueError(f"{_scores(run.path)} lacks the attribute {name!r}, a number")
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from l96closure.experiments.own import TARGET
 from l96closure.experiments.run_folder import flat
 from l96closure.experiments.stored import to_yaml
 
@@ -14,6 +15,7 @@ __all__ = ["abridged", "differing", "labels", "shared"]
 _MAX_SETTINGS = 3  # settings in a label
 _EXPERIMENT = "experiment"
 _NAME = ".name"  # ends the setting that says what the others of its section belong to
+_OWN = f".{TARGET}"  # and that of code of the user's own
 
 
 def differing(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -84,7 +86,10 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     if not config:
         return {}
     sections = [name for name, section in config.items() if isinstance(section, Mapping)]
-    return {_EXPERIMENT: config.get("experiment_name"), **flat(config, sections)}
+    named = {
+        key.removesuffix(_OWN) + _NAME if key.endswith(_OWN) else key: x for key, x in flat(config, sections).items()
+    }
+    return {_EXPERIMENT: config.get("experiment_name"), **named}
 
 
 def _owners(key: str, settings: Mapping[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from l96closure.diagnostics import intervals
+from l96closure.diagnostics.forecast import headline_leads
 from l96closure.diagnostics.scorecard import FORECASTS
 from l96closure.experiments.climate import closure_tables as closure
 from l96closure.experiments.comparison import columns
@@ -33,6 +34,16 @@ _FEW_STARTS = f"not given with fewer than {intervals.MIN_VALUES} independent sta
 _OF_FORECASTS = ("crps", "energy_score", "variogram_score", "spread_skill", "rmse")
 
 _TABLES: tuple[tuple[str, Callable[[xr.Dataset], Sequence[Column]], str, str | None], ...] = (
+    (
+        "Offline: draws along the reference",
+        columns.offline_scores,
+        "The target given the recorded predictors, in the units of the data. CRPS: fair continuous ranked probability "
+        "score, the lower the better, in the first row that of climatology. Spread over error is 1 where the draws are "
+        "as wide as their errors ask for. Covariance matrix: distance over the size of the reference's, in the first "
+        f"row that between the halves of the reference. In brackets 95 % intervals, by batch means, {intervals.REASON}"
+        f". {_MARKS}",
+        "climatology, or to be met",
+    ),
     (
         "Climate: Hellinger distances",
         partial(columns.distances, prefix="hellinger"),
@@ -103,17 +114,21 @@ _T = TypeVar("_T")
 def headline(comparison: xr.Dataset) -> str:
     """Say in a few sentences how many runs there are and which are best, by climate and by forecasts."""
     runs = comparison.sizes["run"]
-    lost = int(comparison["hellinger_z"].isnull().sum())
+    lost = int((~columns.scored(comparison)).sum())
     count = f"{runs} run{'s' if runs > 1 else ''}" + (f", {lost} of which did not finish" if lost else "")
     sentences = [f"{count}, judged by the truth."]
+    if "offline_crps" in comparison:
+        column = columns.offline_scores(comparison)[0]
+        why = "the reference is too short against its memory"
+        sentences.append(_verdict(comparison, column, "the CRPS of draws along the reference", "", why))
     name, of = ("hellinger_joint", "z and ψ together") if "hellinger_joint" in comparison else ("hellinger_z", "z")
-    if columns.ranked(comparison, name):
+    if name in comparison and columns.ranked(comparison, name):
         column = columns.distance(comparison, name)
         sentences.append(
             _verdict(comparison, column, f"the Hellinger distance of {of}", f"; floor {column.truth}", _SHORT)
         )
     if "crps" in comparison:
-        lead = _middle(columns.leads(comparison))
+        lead = _middle(headline_leads(comparison))
         column = columns.forecast(comparison, "crps", lead)
         sentences.append(_verdict(comparison, column, f"the CRPS of forecasts of lead {lead:g}", "", _FEW))
     return " ".join(sentences)
@@ -133,23 +148,24 @@ def tables(comparison: xr.Dataset) -> list[Table]:
 
 def text(comparison: xr.Dataset) -> str:
     """Return the most important scores as one plain table."""
-    shown = columns.distances(comparison, "hellinger")
-    meanings = ["H: Hellinger distance."]
-    shown.append(columns.moment(comparison, "std"))
-    meanings.append("std(z): off the truth's, in standard errors.")
+    shown, meanings = columns.offline_scores(comparison), []
+    if shown:
+        meanings.append("Offline: draws along the reference; E: error, over the size of the reference's.")
+    if "hellinger_z" in comparison:
+        shown += [*columns.distances(comparison, "hellinger"), columns.moment(comparison, "std")]
+        meanings.append("H: Hellinger distance. std(z): off the truth's, in standard errors.")
     if memory := columns.memory(comparison):
         shown.append(_middle(memory))
         meanings.append("r: autocorrelation of the residual of ψ, less the truth's, at that lag.")
     if "crps" in comparison:
-        lead = _middle(columns.leads(comparison))
+        lead = _middle(headline_leads(comparison))
         shown += [columns.forecast(comparison, name, lead) for name in ("crps", "spread_skill")]
         meanings.append("CRPS and spread-skill, spread over error: of forecasts, at that lead.")
     shown += columns.cost(comparison)
     meanings.append("fit: wall time. step: wall time per step and member.")
-    finished = comparison["hellinger_z"].notnull().to_numpy()
     rows = [
         Row(str(run) + ("" if done else ", did not finish"), tuple(c.marked(i, short=True) for c in shown))
-        for i, (run, done) in enumerate(zip(comparison["run"].to_numpy(), finished, strict=True))
+        for i, (run, done) in enumerate(zip(comparison["run"].to_numpy(), columns.scored(comparison), strict=True))
     ]
     truth = Row("floor or truth", tuple((column.short_truth or NONE) + " " for column in shown))
     heads = ("run", *(column.short_head + " " for column in shown))

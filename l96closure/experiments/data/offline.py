@@ -15,9 +15,10 @@ from l96closure.coarse import first_state, take_step
 from l96closure.diagnostics import climate, intervals
 from l96closure.diagnostics.forecast import fair_crps
 from l96closure.diagnostics.reliability import pit
+from l96closure.diagnostics.scorecard import BOUNDED, Score
 from l96closure.fields import Fields
 
-__all__ = ["Drawn", "draw", "law", "scores"]
+__all__ = ["SCORES", "Drawn", "draw", "law", "scores"]
 
 F64 = npt.NDArray[np.float64]
 
@@ -28,15 +29,45 @@ _AT_ONCE = 4_000_000  # numbers
 _MAX_SITES = 400  # of which all covariances are kept
 _MAX_LAGS = 101
 _SOURCES = ["reference", "closure"]
+
+SCORES = {
+    score.name: score
+    for score in (
+        Score(
+            *("offline_crps", "fair continuous ranked probability score of the target given the recorded predictors"),
+            symbol="offline CRPS",
+            meaning="CRPS",
+            parts=(*BOUNDED, "_climatology"),
+        ),
+        Score(
+            *("offline_spread_skill", "spread of the draws over the error of their mean, corrected for their number"),
+            symbol="spread/error",
+            meaning="spread over error",
+            parts=("",),
+            target=1.0,
+        ),
+        Score(
+            *("offline_rmse", "root mean square error of the mean of the draws"),
+            symbol="RMSE",
+            meaning="RMSE of the mean",
+            parts=("",),
+        ),
+        Score(
+            *("offline_covariance_error", "distance of the covariance matrices over the size of the reference's"),
+            symbol="E(covariance)",
+            meaning="error of the covariance matrix",
+            parts=("", "_floor"),
+        ),
+    )
+}
+"""What a closure is judged by along a reference."""
+
 _NAMES = {
-    "offline_crps": "fair continuous ranked probability score of the target given the recorded predictors",
-    "offline_rmse": "root mean square error of the mean of the draws",
+    **{name: score.label for name, score in SCORES.items()},
     "offline_spread": "root mean variance of the draws",
-    "offline_spread_skill": "spread of the draws over the error of their mean, corrected for their number",
     "offline_mean": "mean of the target",
     "offline_std": "standard deviation of the target",
     "offline_covariance": "covariance of the target between two sites at one time",
-    "offline_covariance_error": "distance of the covariance matrices over the size of the reference's",
     "offline_autocorrelation": "autocorrelation of the target in time",
     "offline_source": "reference or closure",
     "offline_lag": "time lag",

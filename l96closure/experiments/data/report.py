@@ -6,7 +6,7 @@ import xarray as xr
 
 from l96closure.diagnostics import intervals
 from l96closure.diagnostics.scorecard import scalars
-from l96closure.report import NONE, Row, Table, as_text, with_error
+from l96closure.report import NONE, Row, Table, as_text, paragraph, with_error
 
 __all__ = ["headline", "score_table", "tables"]
 
@@ -34,7 +34,7 @@ def tables(diagnostics: xr.Dataset) -> list[Table]:
 
 def score_table(diagnostics: xr.Dataset) -> str:
     """Return the tables as plain text."""
-    return "\n\n".join(f"{as_text([table])}\n\n{table.note}" for table in tables(diagnostics))
+    return "\n\n".join(f"{as_text([table])}\n\n{paragraph(table.note)}" for table in tables(diagnostics))
 
 
 def _skill(diagnostics: xr.Dataset) -> Table:

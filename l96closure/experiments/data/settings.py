@@ -190,9 +190,8 @@ class Settings:
         checks.integer("seed", self.seed, 0, below=math.inf)
         if self.model is not None:
             tendency_of(self.model)
-            for name in ("predictors", "dim"):
-                if len(getattr(self.fields, name)) > 1:
-                    checks.reject(f"fields.{name}", getattr(self.fields, name), "one name, for a coarse run")
+            if len(self.fields.predictors) > 1:
+                checks.reject("fields.predictors", self.fields.predictors, "one name, for a coarse run")
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Settings:

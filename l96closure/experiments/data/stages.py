@@ -6,6 +6,7 @@ results through the files of a run folder, so that any stage can be repeated alo
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 from fractions import Fraction
@@ -38,6 +39,10 @@ __all__ = ["WORKFLOW", "score_table", "write_report"]
 
 _log = logging.getLogger(__name__)
 
+_NO_RING = (
+    "the sites are no ring: covariances and correlations along it, spectra and waves are left out; sites are counted "
+    "through in the order of the dimensions of the grid"
+)
 _PARTS, _LAGS = 5, 50  # of the reference, as long as the coarse run and as the longest lag
 _MIN_LAGS = 20
 _LEADS, _STEPS, _STARTS = 40, 10, 100  # leads, coarse steps between two of them at least, starts at most
@@ -83,12 +88,14 @@ def _without(folder: RunFolder, name: str) -> dict[str, xr.Dataset]:
 
 
 def _as_lorenz(settings: Settings, run: xr.Dataset) -> xr.Dataset:
-    """Call the variables and the grid of a run as coarse model and diagnostics do."""
-    (z,), (dim,) = settings.known.predictors, settings.known.dim
-    if set(run[z].dims) != {"time", dim}:
-        checks.reject(f"{z}.dims of the reference", run[z].dims, f"('time', '{dim}'), one run, for a coarse run")
-    named = run[[z, settings.known.targets[0]]].rename({z: "z", settings.known.targets[0]: "psi"})
-    return named.drop_vars([name for name in named.coords if name != "time"]).rename({dim: "k"})
+    """Call the variables of a run as coarse model and diagnostics do, its sites counted through as ``k``."""
+    (z,), dims = settings.known.predictors, ("time", *settings.known.dim)
+    if set(run[z].dims) != set(dims):
+        checks.reject(f"{z}.dims of the reference", run[z].dims, f"{dims}, one run, for a coarse run")
+    named = {"z": run[z], "psi": run[settings.known.targets[0]]}
+    flat = {name: each.transpose(*dims).to_numpy().reshape(run.sizes["time"], -1) for name, each in named.items()}
+    variables = {name: (("time", "k"), flat[name], each.attrs) for name, each in named.items()}
+    return xr.Dataset(variables, {"time": run["time"]}, run.attrs)
 
 
 def _integrate_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
@@ -150,7 +157,8 @@ def _diagnose_stage(settings: Settings, folder: RunFolder, restart: Restart) -> 
         found.append(diagnose(_as_lorenz(settings, reference), coarse, **how))
     if not folder.lacks("forecast"):
         found.append(verify(folder.read("forecast"), _as_lorenz(settings, reference), rng=rng))
-    return {"diagnostics": xr.merge(found, combine_attrs="no_conflicts")}
+    judge = hashlib.sha256(reference[settings.known.targets[0]].to_numpy().tobytes()).hexdigest()
+    return {"diagnostics": xr.merge(found, combine_attrs="no_conflicts").assign_attrs(reference_sha256=judge)}
 
 
 def _offline(settings: Settings, closure: Any, reference: xr.Dataset, max_lag: float) -> xr.Dataset | None:
@@ -199,6 +207,7 @@ def write_report(folder: RunFolder) -> None:
         headline=" ".join(part for part in says if part),
         tables=[*shown, *closure_tables.tables(closure)],
         figures={**figures.pictures(diagnostics), **pictures(diagnostics, **coupled)},
+        notes=[_NO_RING] if coarse is not None and "spectrum_z" not in diagnostics else [],
         **found,
     )
 

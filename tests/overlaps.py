@@ -1,0 +1,31 @@
+"""Texts of a figure that lie upon each other."""
+
+from __future__ import annotations
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from l96closure.plot import style
+
+
+def overlapping(figure: Figure) -> list[tuple[str, str]]:
+    """Return the pairs of texts that overlap, of all that are shown."""
+    with style.settings():
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        renderer = canvas.get_renderer()
+    hidden = set()
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        drawn = axis._update_ticks()  # what is beyond the limits is not
+        for tick in {*axis.majorTicks, *axis.minorTicks} - {*drawn} if axis.axes.axison else axis.majorTicks:
+            hidden |= {tick.label1, tick.label2}
+    shown = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+    shown = [text for text in shown if text not in hidden]
+    boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in shown]
+    return [
+        (a, b)
+        for number, (a, box) in enumerate(boxes)
+        for b, other in boxes[:number]
+        if min(box.x1, other.x1) - max(box.x0, other.x0) > 1 and min(box.y1, other.y1) - max(box.y0, other.y0) > 1
+    ]
