@@ -261,7 +261,7 @@ class Fields:
             arrays.append(array.reshape(len(array), -1))
         return arrays[0] if len(arrays) == 1 else np.stack(np.broadcast_arrays(*arrays), axis=1)
 
-    def output(self, psi: F64) -> xr.DataArray | xr.Dataset:
+    def output(self, psi: F64) -> xr.Dataset:
         """Give a closure's psi its names, its dims, its coordinates and its units.
 
         Parameters
@@ -270,15 +270,15 @@ class Fields:
 
         Returns
         -------
-        DataArray of dims (member, *``dim``); of several targets a Dataset of such.
+        Dataset with each target, of dims (member, *``dim``).
         """
         shape, dims = (len(psi), *self.shape), ("member", *self.dim)
         units, fields = self.units[len(self.predictors) :], np.moveaxis(psi.reshape(len(psi), -1, self.sites), 1, 0)
-        arrays = {
-            name: xr.DataArray(one.reshape(shape), self.coordinates.coords, dims, name, {"units": unit})
+        variables = {
+            name: (dims, one.reshape(shape), {"units": unit})
             for name, unit, one in zip(self.targets, units, fields, strict=True)
         }
-        return xr.Dataset(arrays) if len(arrays) > 1 else arrays[self.targets[0]]
+        return xr.Dataset(variables, self.coordinates.coords)
 
     def in_order(self, dataset: xr.Dataset) -> xr.Dataset:
         """Return a Dataset with its sites in the order of those of the training data.

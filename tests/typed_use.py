@@ -71,7 +71,7 @@ def ours() -> tuple[xr.Dataset, xr.Dataset]:
     skill = lc.verify(forecasts, reference)
     state = closure.init(truth["z"].to_numpy()[:2], rng=0)
     psi, state = closure.step(truth["z"].to_numpy()[:2], state)
-    drawn: xr.DataArray = closure.fields.output(psi)
+    drawn: xr.DataArray = closure.fields.output(psi)["psi"]
     print(drawn.dims, float(scores["hellinger_z"]), float(skill["crps"][-1]))
     kept = closure.to_dataset()
     panels: list[Axes] = [lc.plot.covariance(scores), *lc.plot.histograms(scores).ravel()]

@@ -308,7 +308,7 @@ class TestPlanes:
         z = closure.fields.inputs(here.transpose("x", "member", "y"))
         assert np.array_equal(z, here["z"].values.reshape(3, -1))
         psi = closure.step(z, closure.init(z, 0))[0]
-        labelled = closure.fields.output(psi)
+        labelled = closure.fields.output(psi)[closure.fields.targets[0]]
         assert labelled.name == "psi"
         assert labelled.dims == ("member", "y", "x")
         assert np.array_equal(labelled.values[1, 2], psi[1, 10:15])
@@ -377,7 +377,7 @@ class TestUnits:
         assert isinstance(loaded, SchrodingerBridge)
         assert loaded.to_dataset().identical(closure.to_dataset())
         assert closure.fields.units == ("m s-1", "degC", "K day-1")
-        assert closure.fields.output(np.zeros((1, 4))).attrs["units"] == "K day-1"
+        assert closure.fields.output(np.zeros((1, 4)))["heating"].attrs["units"] == "K day-1"
         assert same(draw(loaded, noise(3, 2, 4)), draw(closure, noise(3, 2, 4)))
         with xr.open_dataset(tmp_path / "closure.nc") as file:
             assert not {"units"} & (file["coordinates"].attrs.keys() | file["predictor_range"].attrs.keys())
@@ -436,7 +436,7 @@ class TestGrid:
             assert isinstance(one, SchrodingerBridge)
             z = one.fields.inputs(change(here))
             assert np.array_equal(z, here["z"].values.reshape(2, -1))
-            psi = one.fields.output(z)
+            psi = one.fields.output(z)["psi"]
             xr.testing.assert_identical(psi.drop_attrs(), here["z"].rename("psi").drop_vars("member", errors="ignore"))
 
     @pytest.mark.parametrize(
