@@ -21,6 +21,7 @@ __all__ = ["Group", "Record", "Scaling", "Steps", "read", "steps_of"]
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 
+_MOST_VALUES, _PIECES = 12_000_000, 4  # of a variable that are learned from, and pieces of time that they are of
 _BLOCK = 2**21  # values before thinning that are read at a time
 _BLOCKS, _CLEAR = (
     10,
@@ -240,7 +241,8 @@ def read(
     ----------
     truth : Dataset with predictors and targets of dims time and ``fields.dim``, as a system's ``simulate`` gives it,
         perhaps with ``fields.sample_dim``; of any order. A predictor that lacks some of them is the same along them.
-        Memory ends at gaps of its times.
+        Memory ends at gaps of its times. Of more than 12 million values of a variable four pieces of time, evenly
+        spread, are read where ``grouped``.
     fields : which variables are what.
     dt : step of the closure in the unit of ``truth``'s time; None is the interval of ``truth``.
     ordered : the closure remembers: the times have to be uniform, of one run in each segment, and divide ``dt``.
@@ -260,10 +262,11 @@ def read(
     if not grouped and fields.previous:
         checks.reject("previous", fields.previous, "False for this closure and law")
     ordered = ordered or fields.previous
-    steps, parts = steps_of(truth, dt, ordered), stretches(truth) if ordered else [slice(None)]
+    steps, parts = steps_of(truth, dt, ordered), stretches(truth) if ordered else [slice(0, truth.sizes["time"])]
     like = truth[fields.targets[0]]
     samples = [name for name in fields.sample_dim if name in like.dims]
     labels = fields.groups if grouped else np.zeros(fields.sites, np.intp)
+    parts = _enough(parts, steps.every * _MOST_VALUES * parts[-1].stop // like.size) if grouped else parts
     arrays = []
     for name in fields.names:
         variable = truth[name] if set(truth[name].dims) == set(like.dims) else truth[name].broadcast_like(like)
@@ -289,6 +292,20 @@ def read(
     if ordered:
         record.one_run_each()
     return record
+
+
+def _enough(parts: list[slice], times: int) -> list[slice]:
+    """Take pieces of stretches, evenly spread, that are so many times in all; the stretches where these are no more."""
+    lengths = np.array([part.stop - part.start for part in parts])
+    if lengths.sum() <= times:
+        return parts
+    found = []
+    for part, length in zip(parts, lengths, strict=True):
+        pieces = max(1, round(_PIECES * length / lengths.sum()))
+        size = max(1, times * int(length) // (int(lengths.sum()) * pieces))
+        starts = np.linspace(part.start, part.stop - size, pieces).round().astype(int).tolist()
+        found += [slice(start, start + size) for start in starts]
+    return found
 
 
 def _conserved(target: F64) -> bool:
