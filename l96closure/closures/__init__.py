@@ -24,6 +24,7 @@ from l96closure.closures.patterns import Noise
 from l96closure.closures.polynomial import Polynomial
 from l96closure.closures.polynomial_ar1 import PolynomialAR1
 from l96closure.closures.schrodinger_bridge import SchrodingerBridge
+from l96closure.closures.spectral_autoregression import SpectralAutoregression
 from l96closure.closures.trend import Trend
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "PolynomialAR1",
     "Quantiles",
     "SchrodingerBridge",
+    "SpectralAutoregression",
     "StoredClosure",
     "Trend",
     "load",
@@ -110,7 +112,8 @@ class StoredClosure(Closure, Protocol):
 
 
 CLOSURES: dict[str, Any] = {
-    closure.name: closure for closure in (NoClosure, Polynomial, PolynomialAR1, Analog, SchrodingerBridge)
+    closure.name: closure
+    for closure in (NoClosure, Polynomial, PolynomialAR1, Analog, SchrodingerBridge, SpectralAutoregression)
 }
 """The closures by the name they have in files and configurations."""
 

@@ -81,7 +81,7 @@ def fields_from(parts: Parts) -> Fields:
     rings = parts.indices("periodic", "dim", low=0, high=1).astype(bool).tolist()
     if len(set(names)) < max(len(names), 2) or len(set(dim)) < len(dim):
         checks.reject("field, dim", (names, dim), "a predictor, a target and dimensions, each named once")
-    if math.prod(shape) > parts.size("site"):
+    if "site" in parts.dataset.dims and math.prod(shape) > parts.size("site"):
         checks.reject("grid_size", shape, f"a grid of {parts.size('site')} sites")
     predictors = len(names) - parts.integer("targets", 1, below=len(names))
     return Fields(
