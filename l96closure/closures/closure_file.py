@@ -22,7 +22,8 @@ from l96closure.closures.parts import Parts
 from l96closure.closures.past import Past
 from l96closure.closures.patterns import AnyPattern, Pattern
 from l96closure.closures.trend import FittedTrend, RegressorTrend
-from l96closure.closures.vector_pattern import Grid, VectorPattern
+from l96closure.closures.vector_pattern import VectorPattern
+from l96closure.closures.wavevectors import Wavevectors
 from l96closure.fields import Fields
 from l96closure.training import Scaling
 from l96closure.trends import PolynomialTrend
@@ -214,7 +215,7 @@ def _noise_variables(pattern: AnyPattern) -> dict[str, Any]:
         return {
             "noise_covariance": _named(dims, values, "covariances of vectors of the noise with earlier ones"),
             "noise_shape": _named("noise_axis", np.array(pattern.grid.shape, np.int32), "cells along an axis"),
-            "noise_alike": _named("noise_axis", np.array(pattern.grid.alike, np.int8), "whether sites are alike"),
+            "noise_alike": _named("noise_axis", np.array(pattern.grid.periodic, np.int8), "whether sites are alike"),
         }
     parts = np.stack([pattern.reflection.real, pattern.reflection.imag], axis=-1)
     factor = (
@@ -418,11 +419,15 @@ def _pattern(parts: Parts, sites: int) -> AnyPattern:
 def _vector_pattern(parts: Parts, cells: int) -> VectorPattern:
     shape = parts.indices("noise_shape", "noise_axis", low=1, high=2**31 - 1).tolist()
     alike = parts.indices("noise_alike", "noise_axis", low=0, high=1).astype(bool).tolist()
-    grid = Grid(tuple(shape), tuple(alike))
+    grid = Wavevectors(tuple(shape), tuple(alike))
     dims = ("wavevector", "noise_lag", "component", "other_component", "complex_part")
     values = parts.array("noise_covariance", *dims)
-    square = (grid.components, grid.components)
-    if grid.cells != cells or values.shape != (grid.waves, values.shape[1], *square, 2) or not values.shape[1]:
+    square = (grid.levels, grid.levels)
+    if (
+        math.prod(shape) != cells
+        or values.shape != (grid.counts.size, values.shape[1], *square, 2)
+        or not values.shape[1]
+    ):
         checks.reject("noise_covariance.shape", values.shape, f"of vectors on a grid {tuple(shape)} of {cells} cells")
     return VectorPattern(values[..., 0] + 1j * values[..., 1], grid)
 

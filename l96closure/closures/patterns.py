@@ -32,7 +32,8 @@ import scipy
 
 from l96closure import checks
 from l96closure.closures.state import State
-from l96closure.closures.vector_pattern import LARGEST_VECTOR, Grid, VectorPattern, fit_vector_pattern
+from l96closure.closures.vector_pattern import LARGEST_VECTOR, VectorPattern, fit_vector_pattern
+from l96closure.closures.wavevectors import Wavevectors
 from l96closure.compiled import cached
 
 __all__ = ["LARGEST_GRID", "LARGEST_RING", "AnyPattern", "Noise", "Pattern", "fit_pattern"]
@@ -293,7 +294,7 @@ def fit_pattern(
     if not options.coloured or sites < (3 if ring else 2):
         return Pattern(together, np.ones(1), sites)
     if not ring:
-        return _on_grid(noise, together, options, Grid(shape, alike))
+        return _on_grid(noise, together, options, Wavevectors(shape, alike))
     modes = [np.fft.rfft(one, axis=1) for one in noise]
     power = sum((np.abs(one) ** 2).sum(axis=0) for one in modes)
     power = power * np.where(_real(sites), 1.0, 2.0)
@@ -308,7 +309,7 @@ def fit_pattern(
     return Pattern(reflection if won > _WORTHWHILE else together, share, sites)
 
 
-def _on_grid(noise: Sequence[F64], together: C128, options: Noise, grid: Grid) -> AnyPattern:
+def _on_grid(noise: Sequence[F64], together: C128, options: Noise, grid: Wavevectors) -> AnyPattern:
     """Fit noise on a grid that is no ring, or of several targets.
 
     One memory for all and the correlations of all pairs of cells is what is simplest; vectors, each component of which
@@ -316,7 +317,7 @@ def _on_grid(noise: Sequence[F64], together: C128, options: Noise, grid: Grid) -
     """
     one_memory = partial(_factored, together=together, grid=grid)
     scalar = grid.cells <= LARGEST_GRID
-    vector = grid.components <= LARGEST_VECTOR
+    vector = grid.levels <= LARGEST_VECTOR
     if scalar and vector:
         cuts = [4 * len(one) // 5 for one in noise]
         early, late = ([one[part(cut)] for one, cut in zip(noise, cuts, strict=True)] for part in (_before, _after))
@@ -336,9 +337,9 @@ def _after(cut: int) -> slice:
     return slice(cut, None)
 
 
-def _factored(noise: Sequence[F64], together: C128, grid: Grid) -> Pattern:
+def _factored(noise: Sequence[F64], together: C128, grid: Wavevectors) -> Pattern:
     """Return noise of one memory, as correlated as the cells are."""
-    factor: F64 = np.linalg.cholesky(_correlations(np.concatenate(noise), *grid)).astype(np.float64)
+    factor: F64 = np.linalg.cholesky(_correlations(np.concatenate(noise), grid.shape, grid.periodic)).astype(np.float64)
     return Pattern(together, np.ones(1), grid.cells, factor)
 
 

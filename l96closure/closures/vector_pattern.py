@@ -12,7 +12,6 @@ Biometrika 50, 129-134), which gives a stable process wherever the covariances a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -22,9 +21,10 @@ import numpy.typing as npt
 
 from l96closure import checks
 from l96closure.closures.state import State
+from l96closure.closures.wavevectors import Wavevectors
 from l96closure.compiled import cached
 
-__all__ = ["LARGEST_VECTOR", "Grid", "VectorPattern", "fit_vector_pattern"]
+__all__ = ["LARGEST_VECTOR", "VectorPattern", "fit_vector_pattern"]
 
 F64 = npt.NDArray[np.float64]
 C128 = npt.NDArray[np.complexfloating]
@@ -35,69 +35,6 @@ LARGEST_VECTOR = 128
 _AT_ONCE = 2**22  # numbers that are transformed at once
 _LEAST = 1e-8  # variance that is added to each component's, beside its own, so that there is a factor
 _ORDERS = 1, 2, 4, 8, 16, 32, 64, 128  # to choose among, up to what is asked for
-
-
-class Grid(NamedTuple):
-    """Where cells are: a grid with perhaps an axis of targets before it.
-
-    Attributes
-    ----------
-    shape : along each axis.
-    alike : along which axes it is periodic and its sites are alike.
-    """
-
-    shape: tuple[int, ...]
-    alike: tuple[bool, ...]
-
-    @property
-    def cells(self) -> int:
-        """Number of all cells, C."""
-        return math.prod(self.shape)
-
-    @property
-    def periods(self) -> tuple[int, ...]:
-        """Sizes of the axes on which sites are alike."""
-        return tuple(size for size, alike in zip(self.shape, self.alike, strict=True) if alike)
-
-    @property
-    def components(self) -> int:
-        """Number of components of a vector, B."""
-        return self.cells // math.prod(self.periods)
-
-    @property
-    def waves(self) -> int:
-        """Number of wavevectors, M: half of all, of which the others are the conjugates."""
-        periods = self.periods
-        return math.prod(periods[:-1]) * (periods[-1] // 2 + 1) if periods else 1
-
-    def modes(self, values: F64) -> C128:
-        """Transform fields (..., C) to vectors (..., M, B)."""
-        axes, before = self._order, values.ndim - 1
-        moved = values.reshape(*values.shape[:-1], *self.shape)
-        moved = np.transpose(moved, (*range(before), *(before + axis for axis in axes)))
-        moved = moved.reshape(*values.shape[:-1], *self.periods, self.components)
-        if not self.periods:
-            return moved.astype(np.complex128)[..., None, :]
-        found = np.fft.rfftn(moved, axes=range(before, before + len(self.periods)))
-        return found.reshape(*values.shape[:-1], self.waves, self.components)
-
-    def fields(self, modes: C128) -> F64:
-        """Inverse of :meth:`modes`."""
-        lead, periods, axes = modes.shape[:-2], self.periods, self._order
-        values: npt.NDArray[np.floating] = modes.real
-        if periods:
-            half = (*periods[:-1], periods[-1] // 2 + 1)
-            spectrum = modes.reshape(*lead, *half, self.components)
-            values = np.fft.irfftn(spectrum, s=periods, axes=range(len(lead), len(lead) + len(periods)))
-        values = values.reshape(*lead, *(self.shape[axis] for axis in axes))
-        back = np.argsort(axes)
-        values = np.transpose(values, (*range(len(lead)), *(len(lead) + axis for axis in back)))
-        return np.ascontiguousarray(values.reshape(*lead, self.cells))
-
-    @property
-    def _order(self) -> list[int]:
-        """Axes on which sites are alike, and then the others."""
-        return sorted(range(len(self.shape)), key=lambda axis: not self.alike[axis])
 
 
 class _Prediction(NamedTuple):
@@ -119,7 +56,7 @@ class VectorPattern:
     """
 
     covariance: C128
-    grid: Grid
+    grid: Wavevectors
     _predictions: list[_Prediction] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -153,7 +90,7 @@ class VectorPattern:
             "noise_of_earlier": np.stack([coefficients.real, coefficients.imag], axis=-1),
             "noise_of_white": np.stack([factor.real, factor.imag], axis=-1),
             "noise_shape": np.array(self.grid.shape),
-            "noise_alike": np.array(self.grid.alike),
+            "noise_alike": np.array(self.grid.periodic),
         }
 
     def initial(self, state: State) -> F64:
@@ -171,11 +108,11 @@ class VectorPattern:
         drawn = np.empty((members, self.order, self.sites))
         if not self.order:
             return drawn
-        white = self.grid.modes(state.normals(self.order, self.sites))
+        white = _modes(self.grid, state.normals(self.order, self.sites))
         values = np.empty((members, self.order, *white.shape[2:]), np.complex128)
         for j in range(self.order):  # the first alone, each next one given those before it
             _next(values[:, self.order - j :], white[j], *self._predictions[j], values[:, self.order - 1 - j])
-        return self.grid.fields(values)
+        return _fields(self.grid, values)
 
     def advance(self, state: State) -> tuple[F64, F64]:
         """Make a step.
@@ -188,10 +125,10 @@ class VectorPattern:
         -------
         The noise (member, C), and the last p values (member, p, C) to remember next.
         """
-        white = self.grid.modes(state.normals(1, self.sites)[0])
+        white = _modes(self.grid, state.normals(1, self.sites)[0])
         out = np.empty_like(white)
-        _next(self.grid.modes(state.memory), white, *self._predictions[-1], out)
-        value = self.grid.fields(out)
+        _next(_modes(self.grid, state.memory), white, *self._predictions[-1], out)
+        value = _fields(self.grid, out)
         if not self.order:
             return value, state.memory
         return value, np.concatenate([value[:, None], state.memory[:, :-1]], axis=1)
@@ -200,7 +137,7 @@ class VectorPattern:
         """Return the mean negative log-likelihood of a value of series (time, C) given the p before, but a constant."""
         (coefficients, factor), p = self._predictions[-1], self.order
         inverse = np.linalg.inv(factor)
-        weight = _weights(self.grid)
+        weight = self.grid.counts
         total, times = 0.0, 0
         for values in _transformed(series, self.grid, p):
             error = values[p:].copy()
@@ -208,19 +145,20 @@ class VectorPattern:
                 before = values[p - lag : len(values) - lag]
                 error -= np.einsum("mij,tmj->tmi", coefficients[:, lag - 1], before, optimize=True)
             white = np.einsum("mij,tmj->tmi", inverse, error, optimize=True)
-            total += float((weight[:, None] * np.abs(white) ** 2).sum()) / math.prod(self.grid.periods)
+            total += float((weight[:, None] * np.abs(white) ** 2).sum())
             times += len(error)
         diagonal = np.abs(np.diagonal(factor, axis1=1, axis2=2))
         return 0.5 * total / (times * self.sites) + float((weight[:, None] * np.log(diagonal)).sum()) / self.sites
 
 
-def _weights(grid: Grid) -> F64:
-    """Return how many wavevectors each of the half stands for (M,), itself and perhaps its conjugate."""
-    if not grid.periods:
-        return np.ones(1)
-    last = np.arange(grid.periods[-1] // 2 + 1)
-    twice = np.where((last == 0) | (2 * last == grid.periods[-1]), 1.0, 2.0)
-    return np.tile(twice, math.prod(grid.periods[:-1]))
+def _modes(grid: Wavevectors, values: F64) -> C128:
+    """Transform fields (..., C) to vectors (..., M, B)."""
+    return np.ascontiguousarray(np.swapaxes(grid.modes(values[..., None, :]), -1, -2))
+
+
+def _fields(grid: Wavevectors, modes: C128) -> F64:
+    """Inverse of :func:`_modes`."""
+    return np.ascontiguousarray(grid.values(np.swapaxes(modes, -1, -2))[..., 0, :])
 
 
 @cached
@@ -266,7 +204,7 @@ def _times_inverse(left: C128, right: C128) -> C128:
     return _adjoint(np.linalg.solve(right, _adjoint(left)))
 
 
-def fit_vector_pattern(series: Sequence[F64], order: int, grid: Grid) -> VectorPattern:
+def fit_vector_pattern(series: Sequence[F64], order: int, grid: Wavevectors) -> VectorPattern:
     """Fit the autoregression to series of the noise; the order is at most that, and chosen on held-out times.
 
     Parameters
@@ -282,7 +220,7 @@ def fit_vector_pattern(series: Sequence[F64], order: int, grid: Grid) -> VectorP
     learned = [one[: 4 * len(one) // 5] for one in series]
     judged = [one[4 * len(one) // 5 :] for one in series]
     lags = [lag for lag in (0, *(one for one in _ORDERS if one < order), order) if lag <= order]
-    if grid.components > 1 and order and min(map(len, judged)) > order:
+    if grid.levels > 1 and order and min(map(len, judged)) > order:
         whole = _covariances(learned, order, grid)
         surprise = [
             _pattern(whole[:, : lag + 1], grid).surprise([one[order - lag :] for one in judged]) for lag in lags
@@ -291,45 +229,45 @@ def fit_vector_pattern(series: Sequence[F64], order: int, grid: Grid) -> VectorP
     return _pattern(_covariances(series, order, grid), grid)
 
 
-def _pattern(covariance: C128, grid: Grid) -> VectorPattern:
+def _pattern(covariance: C128, grid: Wavevectors) -> VectorPattern:
     """Scale covariances so that each component has variance 1 over all wavevectors, and make sure of a factor."""
-    weight = _weights(grid) / math.prod(grid.periods)
+    weight = grid.counts / grid.counts.sum()
     variance = np.einsum("m,mii->i", weight, covariance[:, 0].real)
     scale = 1.0 / np.sqrt(np.where(variance > 0.0, variance, 1.0))
     scaled = covariance * scale[:, None] * scale
     scaled[:, 0] = 0.5 * (scaled[:, 0] + _adjoint(scaled[:, 0])) / (1.0 + _LEAST)
     scaled[:, 1:] /= 1.0 + _LEAST
-    scaled[:, 0] += _LEAST / (1.0 + _LEAST) * np.eye(grid.components)
+    scaled[:, 0] += _LEAST / (1.0 + _LEAST) * np.eye(grid.levels)
     return VectorPattern(scaled, grid)
 
 
-def _covariances(series: Sequence[F64], order: int, grid: Grid) -> C128:
+def _covariances(series: Sequence[F64], order: int, grid: Wavevectors) -> C128:
     """Return mean products of vectors with those 0 to ``order`` steps before (M, order + 1, B, B).
 
     The products at each lag are divided by the number of all times: so they are those of a process.
     """
-    total = np.zeros((grid.waves, order + 1, grid.components, grid.components), np.complex128)
+    total = np.zeros((grid.counts.size, order + 1, grid.levels, grid.levels), np.complex128)
     mean = _means(series, grid)
     for values in _transformed([one - mean for one in series], grid, order, whole=True):
         now = values[order:]
         for lag in range(order + 1):
             before = values[order - lag : len(values) - lag]
             total[:, lag] += np.einsum("tma,tmb->mab", now, before.conj(), optimize=True)
-    return total / (sum(map(len, series)) * math.prod(grid.periods))
+    return total / sum(map(len, series))
 
 
-def _means(series: Sequence[F64], grid: Grid) -> F64:
+def _means(series: Sequence[F64], grid: Wavevectors) -> F64:
     """Return the mean of each cell (C,), over time and the axes on which sites are alike."""
     mean = sum(one.sum(axis=0) for one in series) / sum(map(len, series))
-    axes = tuple(axis for axis, alike in enumerate(grid.alike) if alike)
+    axes = tuple(axis for axis, alike in enumerate(grid.periodic) if alike)
     of_grid = np.reshape(mean, grid.shape)
     return np.broadcast_to(of_grid.mean(axis=axes, keepdims=True), grid.shape).reshape(-1)
 
 
-def _transformed(series: Sequence[F64], grid: Grid, order: int, whole: bool = False) -> Any:
+def _transformed(series: Sequence[F64], grid: Wavevectors, order: int, whole: bool = False) -> Any:
     """Yield vectors of parts of series, each with ``order`` times before it, zeros before the first if ``whole``."""
     size = max(order + 1, _AT_ONCE // grid.cells)
     for one in series:
         padded = np.concatenate([np.zeros((order, grid.cells)), one]) if whole else one
         for start in range(order, len(padded), size):
-            yield grid.modes(padded[start - order : start + size])
+            yield _modes(grid, padded[start - order : start + size])

@@ -1,4 +1,4 @@
-"""Fields on a grid, some of whose dims are periodic, as vectors for each wavevector."""
+"""Fields on a grid, some of whose dims may be periodic, as vectors for each wavevector."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Index = npt.NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Wavevectors:
-    """The wavevectors of the periodic dims of a grid; its other dims are levels, of L sites.
+    """The wavevectors of the periodic dims of a grid; its other dims are levels, of L sites. Without any there is one.
 
     Of a real field those of one sign of the last component are enough, M of them. Transforms are unitary: white noise
     of variance 1 has variance 1 at every wavevector.
@@ -47,9 +47,14 @@ class Wavevectors:
         return tuple(n for n, periodic in zip(self.shape, self.periodic, strict=True) if periodic)
 
     @property
+    def cells(self) -> int:
+        """Sites of the whole grid."""
+        return math.prod(self.shape)
+
+    @property
     def levels(self) -> int:
         """Sites of the other dims together, L."""
-        return math.prod(self.shape) // math.prod(self.size)
+        return self.cells // math.prod(self.size)
 
     @property
     def _order(self) -> tuple[int, ...]:
@@ -71,6 +76,8 @@ class Wavevectors:
         grid = values.reshape(*lead, *self.shape)
         grid = grid.transpose(*range(len(lead)), *(len(lead) + dim for dim in self._order))
         grid = grid.reshape(*lead[:-1], lead[-1] * self.levels, *self.size)
+        if not self.size:
+            return grid.astype(np.complex128)[..., None]
         modes = np.fft.rfftn(grid, axes=range(-len(self.size), 0), norm="ortho")
         return modes.reshape(*modes.shape[: -len(self.size)], math.prod(modes.shape[-len(self.size) :]))
 
@@ -86,13 +93,15 @@ class Wavevectors:
         (..., V, K)
         """
         lead = modes.shape[:-2]
-        half = modes.reshape(*modes.shape[:-1], *self.size[:-1], self.size[-1] // 2 + 1)
-        grid = np.fft.irfftn(half, self.size, axes=range(-len(self.size), 0), norm="ortho")
+        grid: npt.NDArray[np.floating] = modes.real
+        if self.size:
+            half = modes.reshape(*modes.shape[:-1], *self.size[:-1], self.size[-1] // 2 + 1)
+            grid = np.fft.irfftn(half, self.size, axes=range(-len(self.size), 0), norm="ortho")
         ordered = tuple(self.shape[dim] for dim in self._order)
         grid = grid.reshape(*lead, modes.shape[-2] // self.levels, *ordered)
         back = np.argsort(self._order)
         grid = grid.transpose(*range(len(lead) + 1), *(len(lead) + 1 + dim for dim in back))
-        return np.ascontiguousarray(grid).reshape(*lead, -1, math.prod(self.shape))
+        return np.ascontiguousarray(grid).reshape(*lead, -1, self.cells)
 
     @property
     def sizes(self) -> F64:
@@ -111,6 +120,8 @@ class Wavevectors:
     @property
     def counts(self) -> F64:
         """How many wavevectors each stands for (M,): two, of both signs, unless both are among those here."""
+        if not self.size:
+            return np.ones(1)
         last = np.arange(self.size[-1] // 2 + 1)
         alone = (last == 0) | (2 * last == self.size[-1])
         counts: F64 = np.broadcast_to(np.where(alone, 1.0, 2.0), (*self.size[:-1], last.size)).ravel().copy()

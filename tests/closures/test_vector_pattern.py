@@ -11,42 +11,43 @@ import scipy
 
 from l96closure.closures.patterns import Noise, Pattern, fit_pattern
 from l96closure.closures.state import begin
-from l96closure.closures.vector_pattern import Grid, VectorPattern, fit_vector_pattern
+from l96closure.closures.vector_pattern import VectorPattern, fit_vector_pattern
+from l96closure.closures.wavevectors import Wavevectors
 
 F64 = npt.NDArray[np.float64]
 
 TIMES, BLOCKS, MEMBERS, STEPS = 12_000, 40, 160, 60
 GRIDS = {
-    "ring": Grid((9,), (True,)),
-    "ring of even size, two targets": Grid((2, 8), (False, True)),
-    "levels": Grid((5,), (False,)),
-    "levels, two targets": Grid((2, 4), (False, False)),
-    "plane": Grid((4, 6), (True, True)),
-    "plane of levels and a ring, two targets": Grid((2, 3, 5), (False, False, True)),
+    "ring": Wavevectors((9,), (True,)),
+    "ring of even size, two targets": Wavevectors((2, 8), (False, True)),
+    "levels": Wavevectors((5,), (False,)),
+    "levels, two targets": Wavevectors((2, 4), (False, False)),
+    "plane": Wavevectors((4, 6), (True, True)),
+    "plane of levels and a ring, two targets": Wavevectors((2, 3, 5), (False, False, True)),
 }
 
 
-def known(grid: Grid, times: int, seed: int) -> F64:
+def known(grid: Wavevectors, times: int, seed: int) -> F64:
     """Fields (time, C) of a vector autoregression whose memory and spread differ by wavevector and component."""
     rng = np.random.default_rng(seed)
     parameters = np.random.default_rng(4)
-    B, scale = grid.components, np.arange(grid.waves) / grid.waves
+    B, scale = grid.levels, np.arange(grid.counts.size) / grid.counts.size
     turn = parameters.standard_normal((B, B))
     turn *= 0.8 / np.abs(np.linalg.eigvals(turn)).max()
     memory = np.exp(-scale)[:, None, None] * turn
     spread = np.exp(-2.0 * scale)[:, None, None] * (np.eye(B) + 0.4 * parameters.standard_normal((B, B)))
-    white = grid.modes(rng.standard_normal((times + 200, grid.cells)))
+    white = grid.modes(rng.standard_normal((times + 200, 1, grid.cells))).swapaxes(1, 2)
     out = np.empty_like(white)
     now = np.zeros_like(white[0])
     for n, w in enumerate(white):
         now = np.einsum("mij,mj->mi", memory, now) + np.einsum("mij,mj->mi", spread, w)
         out[n] = now
-    return grid.fields(out[200:])
+    return grid.values(out[200:].swapaxes(1, 2))[:, 0]
 
 
-def scaled(grid: Grid, field: F64) -> F64:
+def scaled(grid: Wavevectors, field: F64) -> F64:
     """Divide by the spread of each component, which pools as the noise does."""
-    axes = tuple(axis + 1 for axis, alike in enumerate(grid.alike) if alike)
+    axes = tuple(axis + 1 for axis, alike in enumerate(grid.periodic) if alike)
     whole = field.reshape(-1, *grid.shape)
     return (whole / np.sqrt((whole**2).mean(axis=(0, *axes), keepdims=True))).reshape(field.shape)
 
@@ -127,7 +128,7 @@ def test_one_memory_for_all_where_vectors_foresee_no_better() -> None:
 
 
 def test_covariances_of_no_process_are_refused() -> None:
-    grid = Grid((2,), (False,))
+    grid = Wavevectors((2,), (False,))
     covariance = np.zeros((1, 2, 2, 2), complex)
     covariance[0, 0], covariance[0, 1] = np.eye(2), 1.5 * np.eye(2)
     with pytest.raises(ValueError, match=r"^noise_covariance = 'indefinite'"):
