@@ -17,10 +17,8 @@ STARTS, MEMBERS, LEADS = 40, 10, (2 * A_DAY, 5 * A_DAY, 10 * A_DAY, 20 * A_DAY)
 
 def replay(record, days=300):
     """Return the correlation of a coarse run with exact psi and the truth after so many days."""
-    sites = {name: (("time", "k"), record[name].values.reshape(record.sizes["time"], -1)) for name in ("q", "psi")}
-    flat = xr.Dataset(sites, {"time": record["time"]}, record.attrs).rename(q="z")
-    run = lc.replay(tendency, flat.isel(time=slice(days * A_DAY + 1)))
-    return float(np.corrcoef(run["z"][-1], run["recorded"][-1])[0, 1])
+    run = lc.replay(tendency, record.isel(time=slice(days * A_DAY + 1)), fields=FIELDS)
+    return float(np.corrcoef(run["q"][-1].values.ravel(), run["q_recorded"][-1].values.ravel())[0, 1])
 
 
 def statistics(q, psi):
