@@ -34,9 +34,9 @@ import numpy as np
 import xarray as xr
 
 from l96closure import bridge, targets
+from l96closure.diagnostics.intervals import standard_error
 from l96closure.experiments.gaussian import diagnostics as gaussian
 from l96closure.experiments.gaussian import figures
-from l96closure.experiments.sampling.diagnostics import standard_error
 from l96closure.plot import style
 
 # %% [markdown]

@@ -34,9 +34,9 @@ import xarray as xr
 
 import l96closure as lc
 from l96closure import targets
+from l96closure.diagnostics.intervals import standard_error
 from l96closure.experiments.bistable import diagnostics as bistable
 from l96closure.experiments.bistable import figures
-from l96closure.experiments.sampling.diagnostics import standard_error
 from l96closure.plot import style
 
 # %%

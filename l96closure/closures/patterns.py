@@ -49,6 +49,7 @@ LARGEST_RING = 64
 """Sites of a ring on which every wavenumber has coefficients of its own; larger ones have kernels that are cut off."""
 
 _WORTHWHILE = 0.005  # log-likelihood per value that coefficients for each wavenumber must win
+_LEAST_WON = 10.0  # log-likelihood of all values that vectors must win, which may be few
 _BLOCKS = 20  # of time, whose differences tell the error of a correlation
 _LEAST_SHRUNK = 1e-9  # so that a matrix of correlations has a factor
 _REACH = 24  # sites on either side to which the colour of larger rings reaches
@@ -323,7 +324,8 @@ def _on_grid(noise: Sequence[F64], together: C128, options: Noise, grid: Wavevec
         early, late = ([one[part(cut)] for one, cut in zip(noise, cuts, strict=True)] for part in (_before, _after))
         vectors = fit_vector_pattern(early, options.order, grid)
         judged = [one for one in late if len(one) > options.order]
-        scalar = not judged or vectors.surprise(judged) > _surprise(one_memory(early), judged) - _WORTHWHILE
+        won = _surprise(one_memory(early), judged) - vectors.surprise(judged) if judged else 0.0
+        scalar = won <= max(_WORTHWHILE, _LEAST_WON / sum(one.size for one in judged or noise))
     if scalar:
         return one_memory(noise)
     return fit_vector_pattern(noise, options.order, grid) if vector else Pattern(together, np.ones(1), grid.cells)

@@ -482,7 +482,9 @@ def _products(record: Record, grid: Wavevectors, order: int, lags: tuple[int, ..
             vector = np.concatenate([*past, *driving, own[n]], axis=1).transpose(2, 1, 0)  # (M, V, time)
             products = products + vector.conj() @ vector.transpose(0, 2, 1)
             times += n.size
-    return means, products / max(times, 1), times
+    if not times:
+        checks.reject("times of truth", max(map(len, record.series)), f"more than {first}, its past, in one run")
+    return means, products / times, times
 
 
 def _means(segments: list[F64], grid: Wavevectors) -> F64:

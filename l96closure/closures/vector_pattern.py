@@ -235,6 +235,8 @@ def _pattern(covariance: C128, grid: Wavevectors) -> VectorPattern:
     variance = np.einsum("m,mii->i", weight, covariance[:, 0].real)
     scale = 1.0 / np.sqrt(np.where(variance > 0.0, variance, 1.0))
     scaled = covariance * scale[:, None] * scale
+    silent = np.flatnonzero(variance <= 0.0)
+    scaled[:, 0, silent, silent] = 1.0  # what never changes has noise that is correlated with nothing
     scaled[:, 0] = 0.5 * (scaled[:, 0] + _adjoint(scaled[:, 0])) / (1.0 + _LEAST)
     scaled[:, 1:] /= 1.0 + _LEAST
     scaled[:, 0] += _LEAST / (1.0 + _LEAST) * np.eye(grid.levels)
