@@ -233,9 +233,10 @@ def _pattern(covariance: C128, grid: Wavevectors) -> VectorPattern:
     """Scale covariances so that each component has variance 1 over all wavevectors, and make sure of a factor."""
     weight = grid.counts / grid.counts.sum()
     variance = np.einsum("m,mii->i", weight, covariance[:, 0].real)
-    scale = 1.0 / np.sqrt(np.where(variance > 0.0, variance, 1.0))
+    varied = variance > _LEAST * variance.max(initial=0.0)
+    scale = np.where(varied, 1.0 / np.sqrt(np.where(varied, variance, 1.0)), 0.0)
     scaled = covariance * scale[:, None] * scale
-    silent = np.flatnonzero(variance <= 0.0)
+    silent = np.flatnonzero(~varied)
     scaled[:, 0, silent, silent] = 1.0  # what never changes has noise that is correlated with nothing
     scaled[:, 0] = 0.5 * (scaled[:, 0] + _adjoint(scaled[:, 0])) / (1.0 + _LEAST)
     scaled[:, 1:] /= 1.0 + _LEAST
