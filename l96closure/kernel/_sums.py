@@ -22,7 +22,8 @@ __all__ = ["KernelSums"]
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 
-_PARALLEL_WORK = 400_000  # kernel evaluations (0.1 ms) that are worth waking a second thread for
+# Kernel evaluations, some 15 ms of one thread, that are worth a second one: to share out a call costs 5 to 12 ms.
+_PARALLEL_WORK = 2_000_000
 _TREE_SAMPLES = 2048  # from which on it is tried whether some of them can be left out
 _TRIALS = 32
 

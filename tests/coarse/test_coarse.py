@@ -317,7 +317,7 @@ literal = fit(
 moments = fit(truth, lc.Fields(radius=1, lags=(0.03,)), law=law.Moments(centres=300, compressed=None), dt=6e-3)
 recommended = fit(truth, lc.Fields(radius=1, lags=(0.03,)), dt=6e-3)
 sequential = fit(truth, one_site, law=law.Chain("sequential", centres=500))
-z0 = truth["z"].values[::40]
+z0 = truth["z"].values[::8]
 assert literal.law.fitted.kernel_sums.in_parallel(len(z0))
 result = hashlib.sha256(truth["z"].values.tobytes() + truth["psi"].values.tobytes())
 for name, table in recommended.tables().items():

@@ -56,8 +56,8 @@ warnings.simplefilter("ignore", DeprecationWarning)  # Python's own about forks 
 x = np.random.default_rng(0).standard_normal((1500, 4))
 def work(_):
     fitted = bridge.fit(x, bridge.Kernel(epsilon=0.1, sums="brute"), bridge.periodic(4, 1), tolerance=1e-3)
-    assert fitted.kernel_sums.in_parallel(100)
-    return np.stack(fitted.weights), fitted.conditional_mean(x[:100])
+    assert fitted.kernel_sums.in_parallel(400)
+    return np.stack(fitted.weights), fitted.conditional_mean(x[:400])
 here = work(0)
 with multiprocessing.get_context("fork").Pool(2) as pool:
     for there in pool.map(work, range(2)):
@@ -75,9 +75,9 @@ import numpy as np
 from l96closure import bridge
 x = np.random.default_rng(0).standard_normal((1500, 4))
 fitted = bridge.fit(x, bridge.Kernel(epsilon=0.1, sums="brute"), bridge.periodic(4, 1), tolerance=1e-3)
-expected = bridge.sample(fitted, x[:200], 3, 0)
+expected = bridge.sample(fitted, x[:400], 3, 0)
 with ThreadPoolExecutor(4) as pool:
-    for found in pool.map(lambda _: bridge.sample(fitted, x[:200], 3, 0), range(24)):
+    for found in pool.map(lambda _: bridge.sample(fitted, x[:400], 3, 0), range(12)):
         np.testing.assert_array_equal(found, expected)
 print("done")
 """

@@ -159,6 +159,7 @@ def test_results_depend_neither_on_threads_nor_on_the_company(problem, monkeypat
     serial = np.zeros((2, *states.shape))
     for state, mean, variance in zip(states, *serial, strict=True):
         sums.moments(state[None], 2, mean[None], variance[None])
+    monkeypatch.setattr("l96closure.kernel._sums._PARALLEL_WORK", 1)
     assert sums.in_parallel(len(states))
     threads = numba.get_num_threads()
     for count in {1, threads}:
