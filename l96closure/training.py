@@ -21,7 +21,7 @@ __all__ = ["Group", "Record", "Scaling", "Steps", "read", "steps_of"]
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 
-_MOST_VALUES, _PIECES = 12_000_000, 4  # of a variable that are learned from, and pieces of time that they are of
+_PIECES = 4  # of time, of a record that is not read as a whole
 _BLOCK = 2**21  # values before thinning that are read at a time
 _BLOCKS, _CLEAR = (
     10,
@@ -97,18 +97,20 @@ class Scaling(NamedTuple):
             spread[:, labels == label] = values.std(axis=(0, 2))[:, None]
         return cls(centre, np.where(spread > _CONSTANT * np.abs(centre), spread, 1.0))
 
-    def __call__(self, z: F64) -> F64:
-        """Scale predictors.
+    def __call__(self, z: F64, first: int = 0) -> F64:
+        """Scale variables.
 
         Parameters
         ----------
-        z : (..., P, K).
+        z : some of the P variables, one after the other (..., V, K).
+        first : number of the first of them.
 
         Returns
         -------
-        (..., P, K)
+        (..., V, K)
         """
-        scaled: F64 = (z - self.centre) / self.spread
+        some = slice(first, first + z.shape[-2])
+        scaled: F64 = (z - self.centre[some]) / self.spread[some]
         return scaled
 
 
@@ -231,7 +233,13 @@ class Record:
 
 
 def read(
-    truth: xr.Dataset, fields: Fields, dt: float | None = None, *, ordered: bool = False, grouped: bool = False
+    truth: xr.Dataset,
+    fields: Fields,
+    dt: float | None = None,
+    *,
+    ordered: bool = False,
+    grouped: bool = False,
+    most: int | None = None,
 ) -> Record:
     """Read and check predictors and targets.
 
@@ -241,13 +249,13 @@ def read(
     ----------
     truth : Dataset with predictors and targets of dims time and ``fields.dim``, as a system's ``simulate`` gives it,
         perhaps with ``fields.sample_dim``; of any order. A predictor that lacks some of them is the same along them.
-        Memory ends at gaps of its times. Of more than 12 million values of a variable four pieces of time, evenly
-        spread, are read where ``grouped``.
+        Memory ends at gaps of its times.
     fields : which variables are what.
     dt : step of the closure in the unit of ``truth``'s time; None is the interval of ``truth``.
     ordered : the closure remembers: the times have to be uniform, of one run in each segment, and divide ``dt``.
     grouped : the closure can learn from each of the record's groups: there may be several targets, and sites that do
         not pool may differ in scale. Else there is one target, and one scale.
+    most : values of a variable that are read at most, of four pieces of time, evenly spread; None is all.
 
     Raises
     ------
@@ -266,7 +274,8 @@ def read(
     like = truth[fields.targets[0]]
     samples = [name for name in fields.sample_dim if name in like.dims]
     labels = fields.groups if grouped else np.zeros(fields.sites, np.intp)
-    parts = _enough(parts, steps.every * _MOST_VALUES * parts[-1].stop // like.size) if grouped else parts
+    if most is not None:
+        parts = _enough(parts, steps.every * most * parts[-1].stop // like.size)
     arrays = []
     for name in fields.names:
         variable = truth[name] if set(truth[name].dims) == set(like.dims) else truth[name].broadcast_like(like)

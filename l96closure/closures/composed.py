@@ -156,10 +156,7 @@ class Composed:
         if not self.fields.previous:
             return z
         of = psi.reshape(*z.shape[:-2], -1, z.shape[-1])
-        if self.scaling is not None:
-            P = z.shape[-2]
-            of = (of - self.scaling.centre[P:]) / self.scaling.spread[P:]
-        return np.concatenate([z, of], axis=-2)
+        return np.concatenate([z, of if self.scaling is None else self.scaling(of, z.shape[-2])], axis=-2)
 
     def _seen(self, now: F64, history: F64) -> tuple[F64, F64]:
         """Return what is seen now and at lags, of predictors now (n, P, K) and what is remembered (n, rows, ..., K)."""
@@ -256,11 +253,7 @@ class Composed:
 
     def _scaled(self, z: F64) -> F64:
         """Return predictors (..., P, K), perhaps with targets of the step before, as the closure sees them."""
-        if self.scaling is None:
-            return z
-        P = z.shape[-2]
-        scaled: F64 = (z - self.scaling.centre[:P]) / self.scaling.spread[:P]
-        return scaled
+        return z if self.scaling is None else self.scaling(z)
 
     @property
     def grouped(self) -> bool:

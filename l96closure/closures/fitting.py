@@ -35,10 +35,13 @@ from l96closure.series import one_run
 from l96closure.training import Group, Record
 from l96closure.trends import PolynomialTrend
 
-__all__ = ["Distributions", "composed", "composed_of", "fit_law", "without_trend"]
+__all__ = ["MOST_VALUES", "Distributions", "composed", "composed_of", "fit_law", "without_trend"]
 
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
+
+MOST_VALUES = 12_000_000
+"""Values of a variable that a composed closure learns from; of longer records pieces of time are taken."""
 
 _CHECKED = 200_000  # values of the residual that are looked at for joints
 _LARGEST_ERROR = 0.1  # of a compressed bridge's conditional mean, in standard deviations
@@ -254,10 +257,9 @@ def composed(
     if trend is None:
         return made
     cells = tuple(group.cells for group in groups)
-    ends = [(min(map(np.min, part.target)), max(map(np.max, part.target))) for part in parts]
-    bounds = put([np.repeat([pair], one.size, 0).T for pair, one in zip(ends, cells, strict=True)], cells)
+    ends = [np.repeat([_ends(part)], part.sites.size, axis=0).T for part in parts]
     trends = tuple(residual.trend for residual in learned if residual.trend is not None)
-    return made | {"trend": GroupedTrend(trends, cells), "bounds": bounds}
+    return made | {"trend": GroupedTrend(trends, cells), "bounds": put(ends, cells)}
 
 
 def _driven(
@@ -290,11 +292,15 @@ def _check_groups(fields: Fields, groups: Sequence[Group]) -> None:
         checks.reject("pool", fields.pool, allowed)
 
 
+def _ends(record: Record) -> tuple[float, float]:
+    """Return the smallest and the largest psi."""
+    return float(min(map(np.min, record.target))), float(max(map(np.max, record.target)))
+
+
 def composed_of(
     record: Record, residual: Residual, law: FittedLaw | None, coordinates: tuple[Any, ...] = ()
 ) -> dict[str, Any]:
     """Return the parts of a composed closure by name."""
-    target = np.concatenate(record.target)
     features = residual.features
     return {
         "fields": record.fields,
@@ -302,7 +308,7 @@ def composed_of(
         "trend": residual.trend,
         "law": law,
         "coordinates": coordinates,
-        "bounds": (float(target.min()), float(target.max())) if residual.trend is not None else (-np.inf, np.inf),
+        "bounds": _ends(record) if residual.trend is not None else (-np.inf, np.inf),
         "past": Past.of(record, features) if features.longest or record.fields.previous else None,
         "scaling": record.scaling,
         "subgrid": record.steps.subgrid,

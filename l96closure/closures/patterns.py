@@ -32,7 +32,7 @@ import scipy
 
 from l96closure import checks
 from l96closure.closures.state import State
-from l96closure.closures.vector_pattern import LARGEST_VECTOR, VectorPattern, fit_vector_pattern
+from l96closure.closures.vector_pattern import LARGEST_VECTOR, VectorPattern, fit_vector_pattern, held_out
 from l96closure.closures.wavevectors import Wavevectors
 from l96closure.compiled import cached
 
@@ -320,8 +320,7 @@ def _on_grid(noise: Sequence[F64], together: C128, options: Noise, grid: Wavevec
     scalar = grid.cells <= LARGEST_GRID
     vector = grid.levels <= LARGEST_VECTOR
     if scalar and vector:
-        cuts = [4 * len(one) // 5 for one in noise]
-        early, late = ([one[part(cut)] for one, cut in zip(noise, cuts, strict=True)] for part in (_before, _after))
+        early, late = held_out(noise)
         vectors = fit_vector_pattern(early, options.order, grid)
         judged = [one for one in late if len(one) > options.order]
         won = _surprise(one_memory(early), judged) - vectors.surprise(judged) if judged else 0.0
@@ -329,14 +328,6 @@ def _on_grid(noise: Sequence[F64], together: C128, options: Noise, grid: Wavevec
     if scalar:
         return one_memory(noise)
     return fit_vector_pattern(noise, options.order, grid) if vector else Pattern(together, np.ones(1), grid.cells)
-
-
-def _before(cut: int) -> slice:
-    return slice(cut)
-
-
-def _after(cut: int) -> slice:
-    return slice(cut, None)
 
 
 def _factored(noise: Sequence[F64], together: C128, grid: Wavevectors) -> Pattern:

@@ -63,6 +63,10 @@ class Polynomial(Composed):
         >>> closure.step(z, closure.init(z, rng=0))[0].shape
         (2, 8)
         """
-        record = read(truth, fields, dt, ordered=fields.lags != (), grouped=True).with_previous().scaled()
+        record = (
+            read(truth, fields, dt, ordered=fields.lags != (), grouped=True, most=fitting.MOST_VALUES)
+            .with_previous()
+            .scaled()
+        )
         record, features, selection = choice.chosen(record, fields, trend)
         return cls(**fitting.composed(record, features, trend), selection=selection)

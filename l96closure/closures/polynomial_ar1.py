@@ -76,7 +76,7 @@ class PolynomialAR1(Composed):
             An argument is out of its range, ``truth`` is no usable training data, its time is not uniform, or it looks
             like several runs (:func:`l96closure.series.one_run`).
         """
-        record = read(truth, fields, dt, ordered=True, grouped=True).with_previous().scaled()
+        record = read(truth, fields, dt, ordered=True, grouped=True, most=fitting.MOST_VALUES).with_previous().scaled()
         record, features, selection = choice.chosen(record, fields, trend)
 
         def gaussian(part: Record, residual: Residual, names: tuple[str, ...]) -> PolynomialTrend:

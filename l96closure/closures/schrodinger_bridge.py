@@ -111,8 +111,10 @@ class SchrodingerBridge(Composed):
         noise = Noise() if noise is None else noise
         remembers = not isinstance(law, Chain) and noise.order > 0
         ordered = remembers or any(one.lags != () for one in several)
-        record = read(truth, several[0], dt, ordered=ordered, grouped=isinstance(law, Quantiles))
-        record = record.with_previous().scaled() if isinstance(law, Quantiles) else record
+        grouped = isinstance(law, Quantiles)
+        most = fitting.MOST_VALUES if grouped else None
+        record = read(truth, several[0], dt, ordered=ordered, grouped=grouped, most=most)
+        record = record.with_previous().scaled() if grouped else record
         found = [one for these in several for one in choice.candidates(record, these, trend, len(several) > 1)]
         kernel = bridge.Kernel(epsilon=law.epsilon) if kernel is None else kernel
 

@@ -24,7 +24,7 @@ from l96closure.closures.state import State
 from l96closure.closures.wavevectors import Wavevectors
 from l96closure.compiled import cached
 
-__all__ = ["LARGEST_VECTOR", "VectorPattern", "fit_vector_pattern"]
+__all__ = ["LARGEST_VECTOR", "VectorPattern", "fit_vector_pattern", "held_out"]
 
 F64 = npt.NDArray[np.float64]
 C128 = npt.NDArray[np.complexfloating]
@@ -217,16 +217,30 @@ def fit_vector_pattern(series: Sequence[F64], order: int, grid: Wavevectors) -> 
     -------
     VectorPattern, every cell of variance 1.
     """
-    learned = [one[: 4 * len(one) // 5] for one in series]
-    judged = [one[4 * len(one) // 5 :] for one in series]
-    lags = [lag for lag in (0, *(one for one in _ORDERS if one < order), order) if lag <= order]
-    if grid.levels > 1 and order and min(map(len, judged)) > order:
+    learned, judged = held_out(series)
+    judged = [one for one in judged if len(one) > order]
+    if grid.levels > 1 and order and judged:
+        lags = [0, *(one for one in _ORDERS if one < order), order]
         whole = _covariances(learned, order, grid)
         surprise = [
             _pattern(whole[:, : lag + 1], grid).surprise([one[order - lag :] for one in judged]) for lag in lags
         ]
         order = lags[int(np.argmin(surprise))]
     return _pattern(_covariances(series, order, grid), grid)
+
+
+def held_out(series: Sequence[F64]) -> tuple[list[F64], list[F64]]:
+    """Return the first four fifths of each segment (time, C), and the rest, which judges what was learned from them.
+
+    Parameters
+    ----------
+    series : of each segment.
+
+    Returns
+    -------
+    Both.
+    """
+    return [one[: 4 * len(one) // 5] for one in series], [one[4 * len(one) // 5 :] for one in series]
 
 
 def _pattern(covariance: C128, grid: Wavevectors) -> VectorPattern:
