@@ -15,15 +15,13 @@ from l96closure.attributes import ATTRIBUTES
 from l96closure.closures import past
 from l96closure.closures.bridge_file import bridge_from, bridge_variables, field_variables, fields_from, with_units
 from l96closure.closures.features import Features
-from l96closure.closures.filtered_trend import AnyTrend, FilteredTrend, GroupedTrend
+from l96closure.closures.filtered_trend import AnyTrend, GroupedTrend
 from l96closure.closures.fitted_laws import ChainLaw, Distribution, DrivenLaw, FittedLaw, Grouped
 from l96closure.closures.laws import Chain
-from l96closure.closures.parts import Parts
+from l96closure.closures.noise_file import noise_variables, pattern_from
+from l96closure.closures.parts import Parts, named
 from l96closure.closures.past import Past
-from l96closure.closures.patterns import AnyPattern, Pattern
-from l96closure.closures.trend import FittedTrend, RegressorTrend
-from l96closure.closures.vector_pattern import VectorPattern
-from l96closure.closures.wavevectors import Wavevectors
+from l96closure.closures.trend_file import trend_from, trend_variables
 from l96closure.fields import Fields
 from l96closure.training import Scaling
 from l96closure.trends import PolynomialTrend
@@ -41,10 +39,6 @@ _OF_TREND = "chebyshev", "linear", "quadratic", "cubic", "lowest", "highest"
 _LAWS = _QUANTILES, _MOMENTS, _GAUSSIAN, _CHAIN, _NONE
 
 
-def _named(dims: Any, values: Any, long_name: str) -> tuple[Any, Any, dict[str, str]]:
-    return dims, values, {"long_name": long_name, "units": "1"}
-
-
 def _kind(law: FittedLaw | None) -> str:
     if isinstance(law, DrivenLaw):
         one = law.of.of[0] if isinstance(law.of, Grouped) else law.of
@@ -59,8 +53,8 @@ def to_dataset(closure: Any) -> xr.Dataset:
     features, law, kind = closure.features, closure.law, _kind(closure.law)
     dataset = field_variables(closure.fields).assign(
         neighbour=(("site", "place"), features.neighbour.astype(np.int32)),
-        feature_lag=_named("feature_lag_number", features.lags.astype(np.int32), "lag of features in steps"),
-        predictor_range=_named(
+        feature_lag=named("feature_lag_number", features.lags.astype(np.int32), "lag of features in steps"),
+        predictor_range=named(
             ("predictor", "bound"),
             np.stack([features.lower, features.upper], axis=1),
             "range of a predictor in the training data, mapped to [-1, 1]",
@@ -73,13 +67,13 @@ def to_dataset(closure: Any) -> xr.Dataset:
         dataset.attrs |= dict(zip(_COORDINATES, closure.coordinates, strict=False))
         dataset = dataset.merge(_law_variables(law.of, closure.fields.sites), combine_attrs="no_conflicts")
     if closure.trend is not None and not closure.grouped:
-        dataset = dataset.assign(_trend_variables(closure.trend))
+        dataset = dataset.assign(trend_variables(closure.trend))
         dataset.attrs |= {"lowest": closure.bounds[0], "highest": closure.bounds[1]}
     if closure.scaling is not None:
         for name, values in closure.scaling._asdict().items():
-            dataset[f"scaling_{name}"] = _named(("predictor", "site"), values, f"{name} of a predictor at a site")
+            dataset[f"scaling_{name}"] = named(("predictor", "site"), values, f"{name} of a predictor at a site")
     if isinstance(law, DrivenLaw):
-        dataset = dataset.assign(_noise_variables(law.pattern))
+        dataset = dataset.assign(noise_variables(law.pattern))
     elif isinstance(law, ChainLaw):
         options = {f"chain_{name}": getattr(law.options, name) for name in _OF_CHAIN}
         dataset = dataset.merge(bridge_variables(law.fitted, closure.fields.sites), combine_attrs="no_conflicts")
@@ -94,12 +88,12 @@ def to_dataset(closure: Any) -> xr.Dataset:
 
 def _past_variables(of: Past) -> dict[str, Any]:
     return {
-        "past_field": _named(("past_time", "predictor", "site"), of.fields, "scaled predictors of training states"),
-        "past_first": _named("segment", of.first.astype(np.int32), "first time of a segment"),
-        "past_window": _named(
+        "past_field": named(("past_time", "predictor", "site"), of.fields, "scaled predictors of training states"),
+        "past_first": named("segment", of.first.astype(np.int32), "first time of a segment"),
+        "past_window": named(
             ("site", "window_place"), of.window.astype(np.int32), "sites that the regression backwards sees"
         ),
-        "past_backwards": _named(
+        "past_backwards": named(
             ("term", "step_before", "predictor"), of.backwards, "coefficients of the regression backwards"
         ),
     }
@@ -127,49 +121,18 @@ def _put_groups(dataset: xr.Dataset, closure: Any) -> xr.Dataset:
     group_of = np.empty(math.prod(shape), np.int32)
     for number, (name, cells, (trend, of, coordinates)) in enumerate(_groups_of(closure)):
         group_of[cells] = number
-        part = xr.Dataset({} if trend is None else _trend_variables(trend))
+        part = xr.Dataset({} if trend is None else trend_variables(trend))
         part = part if of is None else part.merge(_law_variables(of, cells.size))
         part = part.rename({one: f"{name}{one}" for one in (*part.data_vars, *part.dims)})
         for one, variable in part.data_vars.items():
             variable.attrs = {**ATTRIBUTES.get(str(one).removeprefix(name), {}), **variable.attrs}
         dataset = dataset.assign(part.variables)
         dataset.attrs |= {f"{name}{key}": one for key, one in zip(_COORDINATES, coordinates, strict=False)}
-    dataset["group_of_cell"] = _named(("target", "site"), group_of.reshape(shape), "what learned together")
+    dataset["group_of_cell"] = named(("target", "site"), group_of.reshape(shape), "what learned together")
     if closure.trend is not None:
         for name, bound in zip(("lowest", "highest"), closure.bounds, strict=True):
-            dataset[name] = _named(("target", "site"), bound.reshape(shape), f"{name} psi")
+            dataset[name] = named(("target", "site"), bound.reshape(shape), f"{name} psi")
     return dataset
-
-
-def _trend_variables(trend: AnyTrend) -> dict[str, Any]:
-    if isinstance(trend, FilteredTrend):
-        return _trend_variables(trend.of) | {
-            "trend_filter": _named("site_to_the_left", trend.kernel, "filter of the trend in space"),
-            "trend_level": _named((), np.array(trend.level), "mean of the trend"),
-        }
-    if isinstance(trend, RegressorTrend):
-        checks.reject(
-            "trend", type(trend.model).__qualname__, "a polynomial: somebody's regressor cannot be written as arrays"
-        )
-    assert isinstance(trend, FittedTrend)
-    return {
-        "chebyshev": _named(
-            ("own_feature", "degree"), trend.chebyshev, "trend: coefficients in Chebyshev polynomials of a predictor"
-        ),
-        "linear": _named("feature", trend.linear, "trend: coefficients of the features"),
-        "quadratic": _named(
-            ("feature", "second_feature"), trend.quadratic, "trend: coefficients of products of two features"
-        ),
-        "cubic": _named(
-            ("first_of_three", "second_of_three", "third_of_three"),
-            trend.cubic,
-            "trend: coefficients of products of three features",
-        ),
-        "hidden": _named(
-            ("weight_and_constant", "step_of_trend"), trend.hidden, "trend: weights of smooth steps and constants"
-        ),
-        "output": _named("step_of_trend", trend.output, "trend: coefficients of smooth steps"),
-    }
 
 
 def _coordinates(parts: Parts, of: Distribution | None, predictors: Sequence[str], prefix: str = "") -> Any:
@@ -182,16 +145,16 @@ def _coordinates(parts: Parts, of: Distribution | None, predictors: Sequence[str
 
 def _law_variables(of: Distribution, sites: int) -> xr.Dataset:
     if isinstance(of, bridge.ConditionalQuantiles):
-        levels = {"quantile_level": _named(("group", "level_of_second"), of.level, "second coordinate")}
+        levels = {"quantile_level": named(("group", "level_of_second"), of.level, "second coordinate")}
         return xr.Dataset(
             (levels if of.coordinates > 1 else {})
             | {
-                "quantile": _named(("node", "level"), of.table, "quantile of the residual given a coordinate"),
-                "quantile_node": _named("node", of.nodes, "coordinate of the quantiles"),
-                "quantile_nodes_of": _named(
+                "quantile": named(("node", "level"), of.table, "quantile of the residual given a coordinate"),
+                "quantile_node": named("node", of.nodes, "coordinate of the quantiles"),
+                "quantile_nodes_of": named(
                     ("dictionary", "end"), of.ends.astype(np.int32), "first and last node of a dictionary"
                 ),
-                "quantile_error": _named("dictionary", of.error, "error of the table in standard deviations"),
+                "quantile_error": named("dictionary", of.error, "error of the table in standard deviations"),
                 "dictionary_of_site": ("site", of.of.astype(np.int32)),
             }
         )
@@ -199,40 +162,13 @@ def _law_variables(of: Distribution, sites: int) -> xr.Dataset:
         return xr.Dataset(
             {
                 "log_variance": ("log_variance_degree", of.coefficients),
-                "log_variance_range": _named(
+                "log_variance_range": named(
                     "bound", np.array([of.lower, of.upper]), "range of the coordinate of log_variance"
                 ),
             }
         )
     assert isinstance(of, bridge.Bridge)
     return bridge_variables(of, sites)
-
-
-def _noise_variables(pattern: AnyPattern) -> dict[str, Any]:
-    if isinstance(pattern, VectorPattern):
-        dims = ("wavevector", "noise_lag", "component", "other_component", "complex_part")
-        values = np.stack([pattern.covariance.real, pattern.covariance.imag], axis=-1)
-        return {
-            "noise_covariance": _named(dims, values, "covariances of vectors of the noise with earlier ones"),
-            "noise_shape": _named("noise_axis", np.array(pattern.grid.shape, np.int32), "cells along an axis"),
-            "noise_alike": _named("noise_axis", np.array(pattern.grid.periodic, np.int8), "whether sites are alike"),
-        }
-    parts = np.stack([pattern.reflection.real, pattern.reflection.imag], axis=-1)
-    factor = (
-        {}
-        if pattern.factor is None
-        else {
-            "noise_factor": _named(
-                ("noise_site", "white_site"), pattern.factor, "what makes white noise correlated in space"
-            )
-        }
-    )
-    return factor | {
-        "reflection": _named(
-            ("mode", "order", "complex_part"), parts, "reflection coefficients of the noise at a wavenumber"
-        ),
-        "noise_power": _named("noise_wavenumber", pattern.power, "part of the noise's variance at a wavenumber"),
-    }
 
 
 def from_dataset(dataset: xr.Dataset) -> dict[str, Any]:
@@ -246,7 +182,7 @@ def from_dataset(dataset: xr.Dataset) -> dict[str, Any]:
     elif len(fields.targets) > 1:
         checks.reject("targets", fields.targets, "one name, or groups of cells")
     else:
-        trend = _trend(parts, features, fields.sites) if any(name in parts for name in _OF_TREND) else None
+        trend = trend_from(parts, features, fields.sites) if any(name in parts for name in _OF_TREND) else None
         law = _law(parts, kind, features, fields.sites)
         drawn = {
             "trend": trend,
@@ -276,7 +212,7 @@ def _groups(parts: Parts, kind: str, features: Features, fields: Fields) -> dict
         prefix = _group_name(one)
         part = Parts(_of_group(parts.dataset, prefix))
         seen = features.of_sites(where % fields.sites)
-        trends.append(_trend(part, seen, where.size) if any(name in part for name in _OF_TREND) else None)
+        trends.append(trend_from(part, seen, where.size) if any(name in part for name in _OF_TREND) else None)
         if kind in (_QUANTILES, _GAUSSIAN):
             of = _quantiles(part, where.size) if kind == _QUANTILES else _log_variance(part)
             laws.append(of)
@@ -287,7 +223,7 @@ def _groups(parts: Parts, kind: str, features: Features, fields: Fields) -> dict
     if len(known) not in (0, number):
         checks.reject("group_of_cell", f"{len(known)} of {number} groups with a trend", "all or none")
     ends = [parts.array(name, "target", "site").ravel() for name in ("lowest", "highest")] if known else []
-    law = DrivenLaw(Grouped(tuple(laws), cells), _pattern(parts, math.prod(shape))) if laws else None
+    law = DrivenLaw(Grouped(tuple(laws), cells), pattern_from(parts, math.prod(shape))) if laws else None
     return {
         "trend": GroupedTrend(tuple(known), cells) if known else None,
         "law": law,
@@ -325,42 +261,15 @@ def _features(parts: Parts, predictors: int, sites: int) -> Features:
     return Features(neighbour, lags, ranges[:, 0].copy(), ranges[:, 1].copy())
 
 
-def _trend(parts: Parts, features: Features, sites: int) -> FittedTrend | FilteredTrend:
-    trend = _polynomial(parts, features)
-    if "trend_filter" not in parts:
-        return trend
-    kernel = parts.array("trend_filter", "site_to_the_left")
-    if kernel.size != sites:
-        checks.reject("trend_filter.size", kernel.size, f"{sites}, a weight of each site")
-    return FilteredTrend(trend, kernel, parts.array("trend_level").item())
-
-
-def _polynomial(parts: Parts, features: Features) -> FittedTrend:
-    chebyshev, linear = parts.array("chebyshev", "own_feature", "degree"), parts.array("linear", "feature")
-    quadratic = parts.array("quadratic", "feature", "second_feature")
-    cubic = parts.array("cubic", "first_of_three", "second_of_three", "third_of_three")
-    hidden, output = (
-        parts.array("hidden", "weight_and_constant", "step_of_trend"),
-        parts.array("output", "step_of_trend"),
-    )
-    F, own = features.size, features.own.size
-    if hidden.shape != (F + 1, output.size):
-        checks.reject("hidden.shape", hidden.shape, f"({F + 1}, {output.size})")
-    shapes = [one.shape for one in (chebyshev[:, :1], linear, quadratic, cubic)]
-    if shapes not in ([(own, 1), (F,), (F, F), (size,) * 3] for size in (0, F)):
-        checks.reject("shapes of chebyshev, linear, quadratic, cubic", shapes, f"of {own} own of {F} features")
-    return FittedTrend(features, chebyshev, linear, quadratic, cubic, hidden, output)
-
-
 def _law(parts: Parts, kind: str, features: Features, sites: int) -> FittedLaw | None:
     if kind == _NONE:
         return None
     if kind in (_QUANTILES, _GAUSSIAN):
         of: Distribution = _quantiles(parts, sites) if kind == _QUANTILES else _log_variance(parts)
-        return DrivenLaw(of, _pattern(parts, sites))
+        return DrivenLaw(of, pattern_from(parts, sites))
     fitted = bridge_from(parts.dataset, features.lags.size * features.lower.size, sites, kind == _CHAIN)
     if kind == _MOMENTS:
-        return DrivenLaw(fitted, _pattern(parts, sites))
+        return DrivenLaw(fitted, pattern_from(parts, sites))
     options: dict[str, Any] = {name: parts.dataset.attrs.get(f"chain_{name}") for name in _OF_CHAIN}
     return ChainLaw.made(fitted, Chain(**options))
 
@@ -398,38 +307,6 @@ def _log_variance(parts: Parts) -> PolynomialTrend:
     if log_variance(np.linspace(bounds[0], bounds[1], 1000)).max() > _LARGEST_LOG:
         checks.reject("log_variance", coefficients.tolist(), f"at most {_LARGEST_LOG:g} everywhere")
     return log_variance
-
-
-def _pattern(parts: Parts, sites: int) -> AnyPattern:
-    if "noise_covariance" in parts:
-        return _vector_pattern(parts, sites)
-    both = parts.array("reflection", "mode", "order", "complex_part")
-    power = parts.array("noise_power", "noise_wavenumber")
-    modes = sites // 2 + 1
-    if both.shape[0] not in (1, modes) or both.shape[2] != 2 or power.size not in (1, modes):
-        checks.reject("reflection.shape, noise_power.size", (both.shape, power.size), f"of 1 or {modes} wavenumbers")
-    if (power < 0.0).any() or not np.isclose(power.sum(), 1.0):
-        checks.reject("noise_power", power.tolist(), ">= 0 and a sum of 1")
-    factor = parts.array("noise_factor", "noise_site", "white_site") if "noise_factor" in parts else None
-    if factor is not None and (factor.shape != (sites, sites) or np.triu(factor, 1).any() or power.size > 1):
-        checks.reject("noise_factor.shape", factor.shape, f"({sites}, {sites}), lower triangular, beside a power of 1")
-    return Pattern(both[..., 0] + 1j * both[..., 1], power, sites, factor)
-
-
-def _vector_pattern(parts: Parts, cells: int) -> VectorPattern:
-    shape = parts.indices("noise_shape", "noise_axis", low=1, high=2**31 - 1).tolist()
-    alike = parts.indices("noise_alike", "noise_axis", low=0, high=1).astype(bool).tolist()
-    grid = Wavevectors(tuple(shape), tuple(alike))
-    dims = ("wavevector", "noise_lag", "component", "other_component", "complex_part")
-    values = parts.array("noise_covariance", *dims)
-    square = (grid.levels, grid.levels)
-    if (
-        math.prod(shape) != cells
-        or values.shape != (grid.counts.size, values.shape[1], *square, 2)
-        or not values.shape[1]
-    ):
-        checks.reject("noise_covariance.shape", values.shape, f"of vectors on a grid {tuple(shape)} of {cells} cells")
-    return VectorPattern(values[..., 0] + 1j * values[..., 1], grid)
 
 
 def _past(parts: Parts, features: Features, of: Fields) -> Past | None:
@@ -496,7 +373,7 @@ def _tables_of(
     trend: AnyTrend | None, of: Distribution | None, coordinates: tuple[str, ...], predictors: Sequence[str]
 ) -> dict[str, npt.NDArray[Any]]:
     """Return the tables of a trend and a law of its rest."""
-    found = {} if trend is None else {name: variable[1] for name, variable in _trend_variables(trend).items()}
+    found = {} if trend is None else {name: variable[1] for name, variable in trend_variables(trend).items()}
     if of is None:
         return found
     found["coordinates"] = np.array([-1 if one == "trend" else predictors.index(one) for one in coordinates])

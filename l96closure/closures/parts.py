@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ import xarray as xr
 
 from l96closure import checks
 
-__all__ = ["Parts"]
+__all__ = ["Parts", "named"]
 
 F64 = npt.NDArray[np.float64]
 
@@ -83,3 +84,8 @@ class Parts:
     def size(self, dim: str) -> int:
         """Return the size of a dim, 0 where there is none."""
         return int(self.dataset.sizes.get(dim, 0))
+
+
+def named(dims: Any, values: Any, long_name: str) -> tuple[Any, Any, dict[str, str]]:
+    """Return a variable of a file, of no unit."""
+    return dims, values, {"long_name": long_name, "units": "1"}

@@ -107,6 +107,16 @@ class TestRead:
         assert training.read(truth, HERE, ordered=True).in_steps(lags) == steps
 
 
+def test_pieces_of_a_long_record_are_read_where_they_are_asked_for() -> None:
+    values = np.arange(4000.0).reshape(1000, 4) + np.random.default_rng(0).standard_normal((1000, 4))
+    data = made_of(values, -values).assign_coords(time=np.arange(1000.0))
+    record = training.read(data, HERE, ordered=True, most=800)
+    assert [len(one) for one in record.target] == [50] * 4
+    for start, one in zip((0, 317, 633, 950), record.target, strict=True):  # evenly spread, the ends among them
+        assert np.array_equal(one, -values[start : start + 50])
+    assert len(training.read(data, HERE, ordered=True).target[0]) == 1000
+
+
 RNG = np.random.default_rng(5)
 Z, PSI = RNG.normal(size=(2, 30, 4))
 HOLE = np.where(np.arange(120).reshape(30, 4) == 9, np.nan, PSI)
