@@ -31,13 +31,12 @@ try:
 except ImportError:  # numba has another inside
     numba_private = None  # type: ignore[assignment]
 
-__all__ = ["cached", "part", "shared", "threads"]
+__all__ = ["at_once", "cached", "part", "shared", "threads"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _PROCESS = os.getpid()
 _PARTS = 8  # of the work for each thread: the last to finish keeps the others waiting for a part at most
-_WHOLE = 16  # parts of many tasks are a multiple of this, as many as are summed side by side in a vector
 
 
 def cached(function: _Function | None = None, **options: Any) -> Any:
@@ -75,7 +74,7 @@ def part(function: _Function) -> _Function:
     return cast(_Function, numba.njit(forceinline=True, error_model="numpy", **how)(function))
 
 
-def shared(function: Callable[..., Any], tasks: int, *arguments: Any) -> list[Any]:
+def shared(function: Callable[..., Any], tasks: int, *arguments: Any, grain: int = 1) -> list[Any]:
     """Share the tasks of a compiled function out among threads.
 
     Parameters
@@ -84,6 +83,7 @@ def shared(function: Callable[..., Any], tasks: int, *arguments: Any) -> list[An
         others.
     tasks : how many there are.
     arguments : of all calls.
+    grain : how many tasks are best done together; a thread gets a multiple of it.
 
     Returns
     -------
@@ -91,8 +91,7 @@ def shared(function: Callable[..., Any], tasks: int, *arguments: Any) -> list[An
     """
     workers = threads()
     length = max(1, -(-tasks // (_PARTS * workers if workers > 1 else 1)))
-    if length > _WHOLE:
-        length += -length % _WHOLE
+    length += -length % grain
     starts = range(0, tasks, length)
     results: list[Any] = [None] * len(starts)
     turn = itertools.count()
@@ -108,6 +107,28 @@ def shared(function: Callable[..., Any], tasks: int, *arguments: Any) -> list[An
         for helper in [helper for helper in helpers if not helper.cancel()]:  # one that has not begun is not needed
             helper.result()
     return results
+
+
+def at_once(function: Callable[..., Any], most: int, *arguments: Any) -> Any:
+    """Call a compiled function in several threads that help each other (:mod:`l96closure.claims`).
+
+    Parameters
+    ----------
+    function : called as ``function(*arguments, thread, threads)``; each call returns the same. It changes no argument
+        but what the threads share, as a thread that is late goes on when the others have done.
+    most : threads that there is work for.
+    arguments : of all calls.
+
+    Returns
+    -------
+    What the call of the calling thread returns.
+    """
+    number = min(threads(), most)
+    helpers = [_pool().submit(function, *arguments, thread, number) for thread in range(1, number)]
+    result = function(*arguments, 0, number)
+    for helper in helpers:
+        helper.cancel()
+    return result
 
 
 @functools.cache

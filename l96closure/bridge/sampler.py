@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -13,8 +14,9 @@ import xarray as xr
 from l96closure import checks, loop
 from l96closure.bridge.conditional import Bridge
 from l96closure.bridge.full_conditionals import FullConditionals, check_sweeps, sweep
-from l96closure.compiled import cached, shared
-from l96closure.kernel import KernelSums, moments_of
+from l96closure.claims import FREE, claim, finish, found
+from l96closure.compiled import at_once, cached, part, shared
+from l96closure.kernel import KernelSums, memory_of, moments_of, moments_with
 from l96closure.loop import Records
 from l96closure.restart import generator_state, restore_generator
 
@@ -32,7 +34,8 @@ Noise = Callable[[int, int], F64]
 
 _SPLIT, _EULER, _VARIANCE = range(3)
 _NUMBERS_PER_CALL = 1_000_000
-_MANY_STATES = 8  # from here on threads share out the states, for all steps at once, and not the queries of each step
+_MANY_STATES = 8  # from here on threads share out the states, and not the queries of each step
+_ENOUGH, _NOT_ENOUGH = 1, 2  # single precision for a piece of the queries
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
@@ -102,7 +105,78 @@ def _steps(
     return normals.shape[0]  # type: ignore[no-any-return]
 
 
-_advance, _noise_some, _move_some = cached(_steps), cached(_noised), cached(_moved)
+_advance = cached(_steps)
+
+
+class _Together(NamedTuple):
+    """What threads share that make the same steps of the same states.
+
+    Attributes
+    ----------
+    board : whether the moments of a piece of the queries are made at each step (steps, pieces).
+    grain : queries to a piece.
+    mean, variance : the moments at each step (steps, n, d).
+    """
+
+    board: Index
+    grain: int
+    mean: F64
+    variance: F64
+
+
+@part
+def _make_moments(
+    together: _Together, step: int, piece: int, x: F64, sums: KernelSums, order: int, double: bool | None, memory: Any
+) -> int:
+    """Make the moments of a piece of the queries, and say and return whether single precision was enough."""
+    begin, end = piece * together.grain, min((piece + 1) * together.grain, x.shape[0] * sums.head.size)
+    moments = together.mean[step], together.variance[step]
+    left = moments_with(memory, x, sums, order, *moments, double, begin, end)[1]
+    result = _NOT_ENOUGH if left > 0 else _ENOUGH
+    finish(together.board, step * together.board.shape[1] + piece, result)
+    return result
+
+
+@cached
+def _advance_together(
+    x: F64,
+    normals: F64,
+    noisy: Index,
+    fixed: Index,
+    amplitude: F64,
+    drift: F64,
+    scheme: int,
+    sums: KernelSums,
+    double: bool | None,
+    together: _Together,
+    thread: int,
+    threads: int,
+) -> tuple[F64, int]:
+    """Make all steps as one of several threads; return the states (n, d) and how many steps were made.
+
+    Each makes all of them with states of its own, but of the moments only what no other has claimed.
+    """
+    order, pieces, memory = 2 if scheme == _VARIANCE else 1, together.board.shape[1], memory_of(sums)
+    state, query, mean = x.copy(), np.empty_like(x), np.empty_like(x)
+    for step in range(normals.shape[0]):
+        _noised(state, normals[step], noisy, amplitude, scheme, query)
+        for turn in range(pieces):
+            piece = (thread * pieces // threads + turn) % pieces
+            if claim(together.board, step * pieces + piece):
+                _make_moments(together, step, piece, query, sums, order, double, memory)
+        enough = True
+        for piece in range(pieces):
+            result = found(together.board, step * pieces + piece)
+            if result == FREE:
+                result = _make_moments(together, step, piece, query, sums, order, double, memory)
+            enough = enough and result == _ENOUGH
+        if not enough:
+            return state, step
+        mean[:] = together.mean[step]
+        _moved(
+            state, normals[step], noisy, fixed, amplitude, drift, scheme, sums.targets, mean, together.variance[step]
+        )
+    return state, normals.shape[0]
 
 
 @cached
@@ -242,7 +316,7 @@ class Chain:
             return
         if drift is None:
             drift = np.zeros_like(x)
-        parallel = self._sums.in_parallel(x.shape[0])
+        parallel = self._sums.in_parallel(x.shape[0] * steps)
         block = max(1, _NUMBERS_PER_CALL // max(1, x.shape[0] * self._noisy.size))
         for start in range(0, steps, block):
             normals = noise(start, min(block, steps - start))
@@ -252,13 +326,16 @@ class Chain:
                 self._advance_apart(x, normals, drift, parallel)
 
     def _advance_together(self, x: F64, normals: F64, drift: F64) -> None:
-        """Make one step after the other, the queries of each shared out among threads."""
-        query, mean, variance = np.empty_like(x), np.empty_like(x), np.empty_like(x)
-        noisy, fixed, amplitude, scheme = self._noisy, self._fixed, self._amplitude, self._scheme
-        for each in normals:
-            _noise_some(x, each, noisy, amplitude, scheme, query)
-            self._sums.moments(query, 2 if scheme == _VARIANCE else 1, mean, variance)
-            _move_some(x, each, noisy, fixed, amplitude, drift, scheme, self._sums.targets, mean, variance)
+        """Make all steps of all states in every thread, which share the queries of each step."""
+        sums, pieces = self._sums, -(-len(x) * len(self._sums.head) // self._sums.grain)
+        given = self._noisy, self._fixed, self._amplitude, drift, self._scheme, sums
+        for double in sums.precisions:
+            mean, variance = np.empty((2, len(normals), *x.shape))
+            together = _Together(np.zeros((len(normals), pieces), np.int64), sums.grain, mean, variance)
+            x[:], made = at_once(_advance_together, pieces, x.copy(), normals, *given, double, together)
+            normals = normals[made:]
+            if not len(normals):
+                break
 
     def _advance_apart(self, x: F64, normals: F64, drift: F64, parallel: bool) -> None:
         """Make all steps in one call, or in one for some of the states each."""

@@ -9,7 +9,8 @@ in units in which the kernel exp(-|.|^2 / 4 epsilon) is 2^(-|.|^2), with y one o
 own. No M x M matrix is ever formed.
 
 :class:`WeightedSamples` are the dictionary, :class:`Kernel` says which t and how wide, and :class:`KernelSums` lays
-both out for queries; a compiled loop asks it by :func:`moments_of` and :func:`draw`. :class:`RowSums` are the sums at
+both out for queries; a compiled loop asks it by :func:`moments_of`, or, few queries at a time, by :func:`moments_with`
+memory of its own (:func:`memory_of`), and by :func:`draw`. :class:`RowSums` are the sums at
 the samples themselves, which the weights are found by, and :func:`representatives` fewer points with nearly the same
 sums. All else is private.
 
@@ -33,10 +34,21 @@ with it (``moments_of``).
 """
 
 from l96closure.kernel._draws import draw
-from l96closure.kernel._moments import moments_of
+from l96closure.kernel._layout import memory_of
+from l96closure.kernel._moments import moments_of, moments_with
 from l96closure.kernel._recombination import representatives
 from l96closure.kernel._row_sums import RowSums
 from l96closure.kernel._samples import Kernel, WeightedSamples
 from l96closure.kernel._sums import KernelSums
 
-__all__ = ["Kernel", "KernelSums", "RowSums", "WeightedSamples", "draw", "moments_of", "representatives"]
+__all__ = [
+    "Kernel",
+    "KernelSums",
+    "RowSums",
+    "WeightedSamples",
+    "draw",
+    "memory_of",
+    "moments_of",
+    "moments_with",
+    "representatives",
+]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from l96closure.kernel._groups import Groups
 from l96closure.vector import LANES, whole_lines
 
-__all__ = ["DISTANCE", "DOT_PRODUCT", "VARIABLE", "Layout", "Scratch", "scratch_of"]
+__all__ = ["DISTANCE", "DOT_PRODUCT", "VARIABLE", "Layout", "Scratch", "memory_of"]
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -84,7 +84,7 @@ class Scratch(NamedTuple):
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def scratch_of(layout: Layout) -> Scratch:
+def memory_of(layout: Layout) -> Scratch:
     """Make the memory that the queries of one thread need."""
     C, D, groups = layout.value_rows.shape[1], layout.gather.shape[1], 0
     for h in range(layout.groups.number.shape[0]):

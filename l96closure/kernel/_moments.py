@@ -5,17 +5,18 @@ from __future__ import annotations
 import numba
 import numpy as np
 import numpy.typing as npt
+from numba.extending import register_jitable
 
 from l96closure.compiled import cached
 from l96closure.kernel._group_sums import FAR, over_all, side_by_side
 from l96closure.kernel._groups import GROUP
-from l96closure.kernel._layout import DISTANCE, Layout, Scratch, scratch_of
+from l96closure.kernel._layout import DISTANCE, Layout, Scratch, memory_of
 from l96closure.kernel._shifted_sums import query_coordinates, sums_shifted
 from l96closure.kernel._tolerant_sums import tolerant
-from l96closure.kernel._unmanaged import keep_alive, unmanaged
+from l96closure.kernel._unmanaged import unmanaged
 from l96closure.vector import LANES
 
-__all__ = ["moments_of", "moments_of_all"]
+__all__ = ["moments_of", "moments_of_all", "moments_with", "suits_lanes"]
 
 F64 = npt.NDArray[np.float64]
 
@@ -74,7 +75,7 @@ def _several_queries(
 ) -> tuple[int, int]:
     """Conditional moments of the tasks ``start`` to ``stop``, task n P + p being query p of state n."""
     P, work, left = layout.head.size, 0, 0
-    lanes = LANES if _suits_lanes(layout) else 1
+    lanes = LANES if suits_lanes(layout) else 1
     size, row, groups = layout.size[0], layout.value_rows[0, 0], layout.groups.first[0, 1]
     centre, factor, sums = layout.centre[0, row], layout.factor[0, row], scratch.lane_sums
     for begin in range(start, stop, lanes):
@@ -102,8 +103,8 @@ def _several_queries(
     return work, left
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def _suits_lanes(layout: Layout) -> bool:
+@register_jitable(forceinline=True)  # type: ignore[untyped-decorator]
+def suits_lanes(layout: Layout) -> bool:
     """Whether queries are summed side by side; not a function of how many states there are, each has its own bits."""
     one = layout.weight.shape[0] == 1 and layout.value_rows.shape[1] == 1 and layout.size[0] > 0
     return one and layout.kind == DISTANCE and layout.groups.rtol[0] == 0.0 and layout.head.size >= _MIN_SIDE_BY_SIDE
@@ -118,11 +119,17 @@ def moments_of(
     Task n P + p is query p of P for state n of x (n, d). Returns the number of kernel evaluations, and of queries that
     are left because ``double`` is None: those that single precision cannot answer.
     """
-    memory = scratch_of(layout)
+    return moments_with(memory_of(layout), x, layout, order, mean, variance, double, start, stop)  # type: ignore[no-any-return]
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def moments_with(
+    memory: Scratch, x: F64, layout: Layout, order: int, mean: F64, variance: F64, double: bool | None, start: int,
+    stop: int,
+) -> tuple[int, int]:  # fmt: skip
+    """:func:`moments_of` with memory of :func:`memory_of`, for few queries at a time."""
     out = unmanaged(mean), unmanaged(variance)
-    done = _several_queries(unmanaged(x), start, stop, unmanaged(layout), order, *out, unmanaged(memory), double)
-    keep_alive(memory)
-    return done  # type: ignore[no-any-return]
+    return _several_queries(unmanaged(x), start, stop, unmanaged(layout), order, *out, unmanaged(memory), double)  # type: ignore[no-any-return]
 
 
 moments_of_all = cached(moments_of)

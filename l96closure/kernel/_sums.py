@@ -14,15 +14,16 @@ from l96closure.compiled import shared
 from l96closure.kernel import _groups, _row_sums
 from l96closure.kernel._groups import Groups
 from l96closure.kernel._layout import DISTANCE, DOT_PRODUCT, VARIABLE, Layout
-from l96closure.kernel._moments import moments_of_all
+from l96closure.kernel._moments import moments_of_all, suits_lanes
 from l96closure.kernel._samples import Kernel, WeightedSamples
+from l96closure.vector import LANES
 
 __all__ = ["KernelSums"]
 
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 
-# Kernel evaluations, some 15 ms of one thread, that are worth a second one: to share out a call costs 5 to 12 ms.
+# Kernel evaluations that are worth a second thread: some tenths of a millisecond, where to share out a call costs 0.06.
 _PARALLEL_WORK = 2_000_000
 _TREE_SAMPLES = 2048  # from which on it is tried whether some of them can be left out
 _TRIALS = 32
@@ -106,6 +107,11 @@ class KernelSums(Layout):
         """What a compiled loop is given as ``double``, in turn, until no query is left (:func:`moments_of`)."""
         return (None, True) if self.kind == DISTANCE else (True,)
 
+    @property
+    def grain(self) -> int:
+        """How many queries are summed side by side, fewer taking as long; a function of the layout alone."""
+        return LANES if suits_lanes(self) else 1
+
     def in_parallel(self, n: int) -> bool:
         """Whether ``n`` states are enough work for more than one thread; a function of the work alone."""
         return bool(n * self.head.size * self.weight.shape[1] >= _PARALLEL_WORK)
@@ -127,7 +133,11 @@ class KernelSums(Layout):
         for double in self.precisions:
             arguments = x, self, order, mean, variance, double
             several = self.in_parallel(len(x))
-            done = shared(moments_of_all, tasks, *arguments) if several else [moments_of_all(*arguments, 0, tasks)]
+            done = (
+                shared(moments_of_all, tasks, *arguments, grain=self.grain)
+                if several
+                else [moments_of_all(*arguments, 0, tasks)]
+            )
             work += sum(more for more, _ in done)
             if not any(left for _, left in done):
                 break

@@ -14,7 +14,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["keep_alive", "unmanaged"]
+__all__ = ["unmanaged"]
 
 _OWNER = ("meminfo", "parent")  # the fields of an array that say whose memory it is
 
@@ -41,9 +41,3 @@ def unmanaged(context: Any, value: Any) -> Any:
     return value(value), lambda context, builder, signature, arguments: _without_count(
         context, builder, value, arguments[0]
     )
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def keep_alive(context: Any, value: Any) -> Any:
-    """Do nothing, but use ``value``, so that it is not released before."""
-    return types.void(value), lambda context, builder, signature, arguments: context.get_dummy_value()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from l96closure import vector
-from l96closure.kernel._unmanaged import keep_alive, unmanaged
+from l96closure.kernel._unmanaged import unmanaged
 
 
 @numba.njit
@@ -98,7 +98,6 @@ def test_unmanaged_arrays_are_the_arrays_as_long_as_these_are_kept():
         others = np.empty(n)
         for i in range(size):
             numbers[i], indices[i], others[i] = 0.5 * i, i, -1.0
-        keep_alive(memory)
         return memory[0], memory[1], others
 
     numbers, indices, others = fill(5000)
