@@ -15,7 +15,7 @@ from l96closure import checks, loop
 from l96closure.bridge.conditional import Bridge
 from l96closure.bridge.full_conditionals import FullConditionals, check_sweeps, sweep
 from l96closure.claims import FREE, claim, finish, found
-from l96closure.compiled import at_once, cached, part, shared
+from l96closure.compiled import at_once, cached, shared
 from l96closure.kernel import KernelSums, memory_of, moments_of, moments_with
 from l96closure.loop import Records
 from l96closure.restart import generator_state, restore_generator
@@ -124,7 +124,7 @@ class _Together(NamedTuple):
     variance: F64
 
 
-@part
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
 def _make_moments(
     together: _Together, step: int, piece: int, x: F64, sums: KernelSums, order: int, double: bool | None, memory: Any
 ) -> int:
