@@ -6,6 +6,7 @@ no code.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import os
@@ -20,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from l96closure import checks, closures
+from l96closure import checks, closures, store
 from l96closure.experiments import sections
 
 __all__ = ["ENTRY_POINTS", "TARGET", "ChosenClosure", "Stepped", "code_of", "imported", "made"]
@@ -128,6 +129,12 @@ class Stepped(NamedTuple):
         return psi, following
 
 
+@functools.lru_cache(maxsize=1)
+def _loaded(path: str | os.PathLike[str], checksum: str) -> closures.Closure:
+    """Load a closure once for all stages of a run: it is a pure function, and to lay out its samples takes seconds."""
+    return closures.load(path)
+
+
 class ChosenClosure(NamedTuple):
     """The closure that a run is to have.
 
@@ -195,7 +202,7 @@ class ChosenClosure(NamedTuple):
     def from_file(self, path: str | os.PathLike[str], stored: xr.Dataset, again: Callable[[], Any]) -> Any:
         """Return the closure of a file; one that no file holds is fitted ``again``, and is the same."""
         if not self.own:
-            return closures.load(path)
+            return _loaded(path, store.checksum(path))
         if stored.attrs.get("closure") != self.label:
             checks.reject(f"closure.{TARGET}", self.label, f"{stored.attrs.get('closure')}, of which {path} is")
         return self.kind.from_dataset(stored) if self._stored else again()
