@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from l96closure.bridge.conditional import Bridge
@@ -34,8 +36,9 @@ def median_effective_samples(bridge: Bridge) -> float:
     variances and quantiles are far too narrow.
     """
     each = max(-(-_MAX_QUERIES // len(bridge.dictionaries)), 8)
+    plain = replace(bridge, kernel=replace(bridge.kernel, sums="brute"))  # all samples count, so no tree is grown
     found = []
     for h, one in enumerate(bridge.dictionaries):
         some = np.unique(np.linspace(0, len(one.coordinates) - 1, each).round().astype(int))
-        found.append(1.0 / bridge.kernel_sums.concentration_given(one.coordinates[some], h))
+        found.append(1.0 / plain.kernel_sums.concentration_given(one.coordinates[some], h))
     return float(np.median(np.concatenate(found)))

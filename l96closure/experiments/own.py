@@ -130,7 +130,7 @@ class Stepped(NamedTuple):
 
 
 @functools.lru_cache(maxsize=1)
-def _loaded(path: str | os.PathLike[str], checksum: str) -> closures.Closure:
+def _loaded(path: Path, checksum: str) -> closures.Closure:
     """Load a closure once for all stages of a run: it is a pure function, and to lay out its samples takes seconds."""
     return closures.load(path)
 
@@ -202,7 +202,7 @@ class ChosenClosure(NamedTuple):
     def from_file(self, path: str | os.PathLike[str], stored: xr.Dataset, again: Callable[[], Any]) -> Any:
         """Return the closure of a file; one that no file holds is fitted ``again``, and is the same."""
         if not self.own:
-            return _loaded(path, store.checksum(path))
+            return _loaded(Path(path), store.checksum(path))
         if stored.attrs.get("closure") != self.label:
             checks.reject(f"closure.{TARGET}", self.label, f"{stored.attrs.get('closure')}, of which {path} is")
         return self.kind.from_dataset(stored) if self._stored else again()

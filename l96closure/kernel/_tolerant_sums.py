@@ -56,7 +56,7 @@ I32 = npt.NDArray[np.int32]
 ROUNDING = 1e-5  # of a conditional mean in single precision, in standard deviations: a tested figure, not a bound
 HUGE = np.float32(3e38)
 _THIRD, _FINE = np.float32(1.0 / 3.0), np.float32(3.0**-0.25)
-_CROWDING = 1.0 / 10.0  # a guess at S_0 over the sum of the groups' bounds; where it is wrong, the bound is not met
+_CROWDING = 0.05  # a guess at S_0 over the sum of the groups' bounds; where it is wrong, the bound is not met
 
 
 @numba.njit(inline="always")  # type: ignore[untyped-decorator]
