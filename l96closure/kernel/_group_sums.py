@@ -37,12 +37,14 @@ def group_weights(query: F32, size: int, nodes: F32, one: int, other: int) -> tu
 
 
 @numba.njit  # type: ignore[untyped-decorator]
-def add_groups(found: int, size: int, rows: Index, nodes: F32, squares: F32, order: int, scratch: Scratch) -> None:
-    """Add the sums of the first ``found`` groups of ``near`` to ``sums``, up to ``order``.
+def add_groups(
+    query: F32, sums: F64, found: int, size: int, rows: Index, nodes: F32, squares: F32, order: int, scratch: Scratch
+) -> None:
+    """Add the sums of the first ``found`` groups of ``near`` to those of a query (3, C), up to ``order``.
 
     The first value's sums are kept in registers, the others' in ``partial``, two vectors each.
     """
-    near, partial, sums = scratch.near, scratch.partial, scratch.sums
+    near, partial = scratch.near, scratch.partial
     stride, zero = nodes.shape[1] * GROUP, splat(np.float32(0.0))
     near[found] = nodes.shape[0] - 1  # an odd one is paired with the empty one
     for begin in range(0, found, FLUSH):
@@ -51,7 +53,7 @@ def add_groups(found: int, size: int, rows: Index, nodes: F32, squares: F32, ord
             store(zero, partial, 2 * c * LANES)
             store(zero, partial, (2 * c + 1) * LANES)
         for i in range(begin, min(begin + FLUSH, found), 2):
-            low, high = group_weights(scratch.single, size, nodes, near[i], near[i + 1])
+            low, high = group_weights(query, size, nodes, near[i], near[i + 1])
             zeroth = zeroth + (low + high)
             one, other = near[i] * stride, near[i + 1] * stride
             one_square, other_square = near[i] * rows.size * GROUP, near[i + 1] * rows.size * GROUP
@@ -76,13 +78,19 @@ def add_groups(found: int, size: int, rows: Index, nodes: F32, squares: F32, ord
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def over_all(h: int, layout: Layout, order: int, scratch: Scratch) -> None:
-    """Sum over all samples of dictionary ``h``."""
-    n = layout.groups.number[h, 1]
-    for g in range(n):
-        scratch.near[g] = layout.groups.first[h, 1] + g
-    scratch.sums[:] = 0.0
-    add_groups(n, layout.size[h], layout.value_rows[h], layout.groups.nodes, layout.groups.node_squares, order, scratch)
+def over_all(queries: F32, sums: F64, number: int, h: int, layout: Layout, order: int, scratch: Scratch) -> None:
+    """Write the sums over all samples of dictionary ``h`` for so many of the ``queries`` into ``sums`` (Q, 3, C).
+
+    The queries take turns at a few groups, which stay in the cache meanwhile; each is summed as it would be alone.
+    """
+    groups, rows, size = layout.groups, layout.value_rows[h], layout.size[h]
+    sums[:number] = 0.0
+    for begin in range(0, groups.number[h, 1], FLUSH):
+        some = min(FLUSH, groups.number[h, 1] - begin)
+        for g in range(some):
+            scratch.near[g] = groups.first[h, 1] + begin + g
+        for i in range(number):
+            add_groups(queries[i], sums[i], some, size, rows, groups.nodes, groups.node_squares, order, scratch)
 
 
 @numba.njit  # type: ignore[untyped-decorator]

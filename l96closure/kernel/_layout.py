@@ -11,7 +11,7 @@ import numpy.typing as npt
 from l96closure.kernel._groups import Groups
 from l96closure.vector import LANES, whole_lines
 
-__all__ = ["DISTANCE", "DOT_PRODUCT", "VARIABLE", "Layout", "Scratch", "memory_of"]
+__all__ = ["DISTANCE", "DOT_PRODUCT", "TOGETHER", "VARIABLE", "Layout", "Scratch", "memory_of"]
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -20,6 +20,7 @@ Index = npt.NDArray[np.intp]
 
 DISTANCE, VARIABLE, DOT_PRODUCT = 0, 1, 2  # kinds of kernel
 
+TOGETHER = 16  # queries of one dictionary that are summed over all its samples in turns
 _APART = 64  # numbers at the end of each thread's memory, so that no two threads write to the same cache line
 
 
@@ -69,7 +70,7 @@ class Layout(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Memory of one thread's queries: coordinates in both precisions, sums, groups; and for queries side by side."""
+    """Memory of one thread's queries: coordinates in both precisions, sums, groups; for several; for those in lanes."""
 
     query: F64
     single: F32
@@ -79,6 +80,8 @@ class Scratch(NamedTuple):
     part: F32
     guess: F64
     near: I32
+    several: F32
+    several_sums: F64
     queries: F32
     lane_sums: F64
 
@@ -98,6 +101,8 @@ def memory_of(layout: Layout) -> Scratch:
         whole_lines(groups + LANES),
         np.empty(C + _APART),
         np.empty(groups + _APART, np.int32),
+        np.empty((TOGETHER, D), np.float32),
+        np.empty((TOGETHER, 3, C)),
         whole_lines((D + 1) * LANES),
         np.empty((3, LANES)),
     )

@@ -10,7 +10,7 @@ from numba.extending import register_jitable
 from l96closure.compiled import cached
 from l96closure.kernel._group_sums import FAR, over_all, side_by_side
 from l96closure.kernel._groups import GROUP
-from l96closure.kernel._layout import DISTANCE, Layout, Scratch, memory_of
+from l96closure.kernel._layout import DISTANCE, TOGETHER, Layout, Scratch, memory_of
 from l96closure.kernel._shifted_sums import query_coordinates, sums_shifted
 from l96closure.kernel._tolerant_sums import tolerant
 from l96closure.kernel._unmanaged import unmanaged
@@ -24,6 +24,19 @@ _MIN_SIDE_BY_SIDE = LANES // 2  # queries of a state, from which on a vector bea
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def _write_moments(sums: F64, p: int, layout: Layout, order: int, mean: F64, variance: F64) -> None:
+    """Turn the sums (3, C) of query ``p`` into the moments of its targets."""
+    h = layout.head[p]
+    for c in range(layout.value_rows.shape[1]):
+        first = sums[1, c] / sums[0, 0]
+        target, row = layout.targets[p, c], layout.value_rows[h, c]
+        mean[target] = layout.centre[h, row] + first / layout.factor[h, row]
+        if order > 1:
+            spread = max(sums[2, c] / sums[0, 0] - first * first, 0.0)
+            variance[target] = spread / layout.factor[h, row] ** 2
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
 def _one_query(
     x: F64, p: int, layout: Layout, order: int, mean: F64, variance: F64, scratch: Scratch, double: bool | None
 ) -> tuple[int, int]:
@@ -33,8 +46,7 @@ def _one_query(
     """
     h = layout.head[p]
     query = query_coordinates(x, p, layout, scratch.query)
-    rows, sums = layout.value_rows[h], scratch.sums
-    work, done = 0, False
+    sums, work, done = scratch.sums, 0, False
     if layout.kind == DISTANCE:
         for a in range(query.size):
             scratch.single[a] = query[a]
@@ -43,7 +55,7 @@ def _one_query(
             done = work >= 0
             work = max(work, -1 - work)
         if not done:
-            over_all(h, layout, order, scratch)
+            over_all(scratch.single.reshape(1, -1), sums.reshape((1, 3, -1)), 1, h, layout, order, scratch)
             work += layout.groups.number[h, 1] * GROUP
             done = sums[0, 0] > FAR
     if not done:
@@ -51,14 +63,25 @@ def _one_query(
             return work, 1
         sums_shifted(query, h, layout, sums)
         work += layout.weight.shape[1]
-    for c in range(rows.size):
-        first = sums[1, c] / sums[0, 0]
-        target, row = layout.targets[p, c], rows[c]
-        mean[target] = layout.centre[h, row] + first / layout.factor[h, row]
-        if order > 1:
-            spread = max(sums[2, c] / sums[0, 0] - first * first, 0.0)
-            variance[target] = spread / layout.factor[h, row] ** 2
+    _write_moments(sums, p, layout, order, mean, variance)
     return work, 0
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def _in_lanes(
+    x: F64, begin: int, some: int, layout: Layout, order: int, mean: F64, variance: F64, scratch: Scratch
+) -> None:
+    """Sum for a vector of tasks from ``begin`` on, of which ``some`` count, and write the moments of those not far."""
+    P, size, row = layout.head.size, layout.size[0], layout.value_rows[0, 0]
+    for a in range(size):
+        for i in range(LANES):
+            task = begin + min(i, some - 1)
+            n, p = task // P, task % P
+            q = (x[n, layout.gather[p, a]] - layout.centre[0, a]) * layout.factor[0, a]
+            scratch.queries[a * LANES + i] = q
+    first, number = layout.groups.first[0, 1], layout.groups.number[0, 1]
+    tables, sums = (layout.groups.nodes, layout.groups.node_squares), scratch.lane_sums
+    side_by_side(scratch.queries, size, row, *tables, first, first + number, order, scratch.partial, sums)
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
@@ -75,31 +98,43 @@ def _several_queries(
 ) -> tuple[int, int]:
     """Conditional moments of the tasks ``start`` to ``stop``, task n P + p being query p of state n."""
     P, work, left = layout.head.size, 0, 0
-    lanes = LANES if suits_lanes(layout) else 1
-    size, row, groups = layout.size[0], layout.value_rows[0, 0], layout.groups.first[0, 1]
-    centre, factor, sums = layout.centre[0, row], layout.factor[0, row], scratch.lane_sums
-    for begin in range(start, stop, lanes):
-        some = min(lanes, stop - begin)
-        if lanes > 1:
-            for a in range(size):
-                for i in range(LANES):
-                    task = begin + min(i, some - 1)
-                    n, p = task // P, task % P
-                    q = (x[n, layout.gather[p, a]] - layout.centre[0, a]) * layout.factor[0, a]
-                    scratch.queries[a * LANES + i] = q
-            last = groups + layout.groups.number[0, 1]
-            tables, out = (layout.groups.nodes, layout.groups.node_squares), (scratch.partial, scratch.lane_sums)
-            side_by_side(scratch.queries, size, row, *tables, groups, last, order, *out)
+    if suits_lanes(layout):
+        row, sums = layout.value_rows[0, 0], scratch.lane_sums
+        centre, factor = layout.centre[0, row], layout.factor[0, row]
+        for begin in range(start, stop, LANES):
+            some = min(LANES, stop - begin)
+            _in_lanes(x, begin, some, layout, order, mean, variance, scratch)
             work += some * layout.groups.number[0, 1] * GROUP
-        for i in range(some):
-            n, p = (begin + i) // P, (begin + i) % P
-            if lanes > 1 and sums[0, i] > FAR:
-                value, target = sums[1, i] / sums[0, i], layout.targets[p, 0]
-                mean[n, target] = centre + value / factor
-                variance[n, target] = max(sums[2, i] / sums[0, i] - value * value, 0.0) / factor**2
-            else:
-                done = _one_query(x[n], p, layout, order, mean[n], variance[n], scratch, double)
-                work, left = work + done[0], left + done[1]
+            for i in range(some):
+                n, p = (begin + i) // P, (begin + i) % P
+                if sums[0, i] > FAR:
+                    value, target = sums[1, i] / sums[0, i], layout.targets[p, 0]
+                    mean[n, target] = centre + value / factor
+                    variance[n, target] = max(sums[2, i] / sums[0, i] - value * value, 0.0) / factor**2
+                else:
+                    done = _one_query(x[n], p, layout, order, mean[n], variance[n], scratch, double)
+                    work, left = work + done[0], left + done[1]
+        return work, left
+    for p in range(P):  # what one dictionary is asked for all states, while it is in the cache
+        h = layout.head[p]
+        in_turns = layout.kind == DISTANCE and layout.groups.rtol[h] == 0.0
+        first, last = -(-(start - p) // P), -(-(stop - p) // P)
+        for begin in range(first, last, TOGETHER):
+            some = min(TOGETHER, last - begin)
+            if in_turns:
+                for i in range(some):
+                    query = query_coordinates(x[begin + i], p, layout, scratch.query)
+                    for a in range(query.size):
+                        scratch.several[i, a] = query[a]
+                over_all(scratch.several, scratch.several_sums, some, h, layout, order, scratch)
+                work += some * layout.groups.number[h, 1] * GROUP
+            for i in range(some):
+                n = begin + i
+                if in_turns and scratch.several_sums[i, 0, 0] > FAR:
+                    _write_moments(scratch.several_sums[i], p, layout, order, mean[n], variance[n])
+                else:
+                    done = _one_query(x[n], p, layout, order, mean[n], variance[n], scratch, double)
+                    work, left = work + done[0], left + done[1]
     return work, left
 
 

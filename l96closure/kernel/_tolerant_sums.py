@@ -194,7 +194,8 @@ def tolerant(h: int, layout: Layout, order: int, scratch: Scratch) -> int:
         for _ in range(3):  # the first round tells S_0 and the mean, and so what the second may leave out
             threshold = share_below(scratch.part, n, budget)[0]
             found = list_near(scratch.part, start, n, threshold, HUGE, scratch.near)
-            add_groups(found, layout.size[h], rows, layout.groups.nodes, layout.groups.node_squares, order, scratch)
+            tables = layout.groups.nodes, layout.groups.node_squares
+            add_groups(scratch.single, sums, found, layout.size[h], rows, *tables, order, scratch)
             work += found * GROUP
             if not sums[0, 0] > FAR:
                 break

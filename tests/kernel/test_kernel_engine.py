@@ -153,9 +153,10 @@ def test_scattered_samples_are_not_recombined_and_few_are_summed_by_brute_force(
     assert few.kernel_sums.groups.rtol[0] == 0.0
 
 
-def test_results_depend_neither_on_threads_nor_on_the_company(problem, monkeypatch):
+@pytest.mark.parametrize("how", ["tree", "brute"])
+def test_results_depend_neither_on_threads_nor_on_the_company(problem, how, monkeypatch):
     _, fitted, states, _, _ = problem
-    sums = with_sums(fitted, "tree").kernel_sums
+    sums = with_sums(fitted, how).kernel_sums
     serial = np.zeros((2, *states.shape))
     for state, mean, variance in zip(states, *serial, strict=True):
         sums.moments(state[None], 2, mean[None], variance[None])
