@@ -20,6 +20,8 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, cast
@@ -31,11 +33,12 @@ try:
 except ImportError:  # numba has another inside
     numba_private = None  # type: ignore[assignment]
 
-__all__ = ["at_once", "cached", "part", "shared", "threads"]
+__all__ = ["at_once", "await_ahead", "cached", "compile_ahead", "part", "shared", "threads"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _PROCESS = os.getpid()
+_AHEAD: dict[Callable[..., Any], subprocess.Popen[bytes]] = {}
 _PARTS = 8  # of the work for each thread: the last to finish keeps the others waiting for a part at most
 
 
@@ -63,6 +66,31 @@ def cached(function: _Function | None = None, **options: Any) -> Any:
     if numba_private is not None:
         numba_private.keep_on_disk(compiled)
     return compiled
+
+
+def compile_ahead(function: Callable[..., Any], statement: str) -> None:
+    """Let a process of its own compile a function, to be found on disk, while this one does something else.
+
+    Nothing is done where it is there already, or would not be found, or where a second process would be in the way.
+
+    Parameters
+    ----------
+    function : made by :func:`cached`; call :func:`await_ahead` before it.
+    statement : Python that calls it once, with arguments of the same types.
+    """
+    kept = numba_private is not None and getattr(function, "_cache", None) is not None
+    if function in _AHEAD or not kept or threads() == 1 or numba_private.is_on_disk(function):
+        return
+    nothing = subprocess.DEVNULL
+    _AHEAD[function] = subprocess.Popen(
+        [sys.executable, "-c", statement], stdin=nothing, stdout=nothing, stderr=nothing
+    )
+
+
+def await_ahead(function: Callable[..., Any]) -> None:
+    """Wait for the process that compiles a function, if there is one; whether it succeeds does not matter."""
+    if function in _AHEAD:
+        _AHEAD[function].wait()
 
 
 def part(function: _Function) -> _Function:

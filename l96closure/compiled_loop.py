@@ -28,7 +28,7 @@ from l96closure.closures.compiled_tables import Tables
 from l96closure.closures.composed import Composed
 from l96closure.closures.state import State
 from l96closure.closures.stepping import draw
-from l96closure.compiled import cached, part, threads
+from l96closure.compiled import await_ahead, cached, compile_ahead, part, threads
 from l96closure.lanes import lines
 from l96closure.pairing import Tendency
 from l96closure.schemes import SCHEMES
@@ -49,6 +49,10 @@ _BEFORE, _AFTER = 8, 4  # sites that four tendencies look at, one after the othe
 _KEPT = 16  # records of a block that are written together: a member's lie side by side, those of others far away
 _ARRAY = types.float64[:, ::1]
 _POINTER = types.CPointer(types.float64)
+_ONE_STEP = """
+import l96closure as lc
+lc.integrate(lc.TwoScaleLorenz96(K=4), lc.closures.NoClosure(), [[1.0, 2.0, 3.0, 4.0]], steps=1, dt=0.005)
+"""
 _CALL = types.void(_POINTER, _POINTER, types.intp, types.intp)
 
 
@@ -142,6 +146,11 @@ class CompiledLoop:
         call = _callable(tendency)
         return None if call is None else cls(tables, _Model(number, dt, tendency=call.address), call)
 
+    @staticmethod
+    def prepare() -> None:
+        """Begin to compile the loop, which takes ten seconds the first time, for a run that is to come."""
+        compile_ahead(_advance, _ONE_STEP)
+
     def advance(
         self, z: F64, state: State, step: int, steps: int, every: int, records: tuple[F64, F64, int]
     ) -> tuple[F64, State]:
@@ -160,6 +169,7 @@ class CompiledLoop:
         -------
         z after the steps, finite or not, and the state of the closure.
         """
+        await_ahead(_advance)
         members, K = z.shape
         memory = state.memory.copy() if state.memory.ndim == 3 else np.empty((members, 0, K))
         history = state.history if state.history.ndim == 4 else np.empty((members, 0, 1, K))

@@ -18,7 +18,7 @@ from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
 from numba.core.typed_passes import NativeLowering
 
-__all__ = ["WITHOUT_MACHINE_CODE", "keep_on_disk"]
+__all__ = ["WITHOUT_MACHINE_CODE", "is_on_disk", "keep_on_disk"]
 
 _PACKAGE = Path(__file__).parent
 
@@ -67,6 +67,14 @@ def keep_on_disk(compiled: Any) -> None:
     """Keep what is compiled of a function on disk, where that is possible."""
     with suppress(OSError, RuntimeError):  # nowhere to write, or no sources to read
         compiled._cache = _Cache(compiled.py_func)
+
+
+def is_on_disk(compiled: Any) -> bool:
+    """Tell whether something of a function is kept on disk, made from the sources as they are."""
+    try:
+        return bool(compiled._cache._cache_file._load_index())
+    except AttributeError:  # nothing of it can be
+        return False
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)

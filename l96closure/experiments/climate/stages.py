@@ -20,6 +20,7 @@ import xarray as xr
 
 from l96closure import checks, closures
 from l96closure.coarse import BlowUpError
+from l96closure.compiled_loop import CompiledLoop
 from l96closure.diagnostics import diagnose
 from l96closure.diagnostics.forecast import headline_leads, verify
 from l96closure.diagnostics.marks import beside_mark
@@ -341,7 +342,7 @@ WORKFLOW = Workflow(
     stages={
         "simulate": Stage((), _simulate_stage),
         "fit": Stage(("truth",), _fit_stage),
-        "integrate": Stage(("truth", "closure"), _integrate_stage),
+        "integrate": Stage(("truth", "closure"), _integrate_stage, prepare=CompiledLoop.prepare),
         "forecast": Stage(("reference", "closure"), _forecast_stage),
         "mark": Stage(("reference",), _mark_stage, asked_for=True),
         "diagnose": Stage(("reference", "closure", "coarse", "forecast", "mark"), _diagnose_stage),
