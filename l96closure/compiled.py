@@ -81,10 +81,9 @@ def compile_ahead(function: Callable[..., Any], statement: str) -> None:
     kept = numba_private is not None and getattr(function, "_cache", None) is not None
     if function in _AHEAD or not kept or threads() == 1 or numba_private.is_on_disk(function):
         return
-    nothing = subprocess.DEVNULL
-    _AHEAD[function] = subprocess.Popen(
-        [sys.executable, "-c", statement], stdin=nothing, stdout=nothing, stderr=nothing
-    )
+    same_package, nothing = f"import sys; sys.path[:] = {sys.path!r}", subprocess.DEVNULL
+    command = [sys.executable, "-c", f"{same_package}\n{statement}"]
+    _AHEAD[function] = subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing)
 
 
 def await_ahead(function: Callable[..., Any]) -> None:
