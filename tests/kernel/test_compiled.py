@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
 import os
@@ -178,3 +179,21 @@ except ValueError as error:
     np.testing.assert_allclose(json.loads(psi), truth["psi"], rtol=0, atol=1e-9)
     assert told.startswith("NUMBA_DISABLE_JIT = 1 must be 0: ")
     assert not nothing
+
+
+def test_what_a_process_of_its_own_compiles_ahead_is_found_on_disk(tmp_path, monkeypatch):
+    (tmp_path / "ahead_of_time.py").write_text(
+        "from l96closure.compiled import cached\n@cached\ndef half(x):\n    return 0.5 * x\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(compiled, "threads", lambda: 2)
+    half = importlib.import_module("ahead_of_time").half
+    compiled.await_ahead(half)  # nobody is at work
+    compiled.compile_ahead(half, "import ahead_of_time; ahead_of_time.half(3.0)")
+    compiled.await_ahead(half)
+    assert half(3.0) == 1.5
+    assert sum(half.stats.cache_hits.values()) == 1
+    assert not half.stats.cache_misses
+    started = dict(compiled._AHEAD)
+    compiled.compile_ahead(half, "raise")
+    assert started == compiled._AHEAD  # nothing more is left to do
