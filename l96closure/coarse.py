@@ -228,8 +228,8 @@ class _Run:
         self.records.count = -(-step // self.save_every)
         if step % self.save_every == 0:
             self.records.put(z=z, psi=psi)
-        if not np.isfinite(following).all():
-            raise self._blow_up(z, psi, following, step + 1)
+        if not np.isfinite(known := self.layout.known(following)).all():
+            raise self._blow_up(z, psi, known, step + 1)
         return following, state
 
     def kept(self, now: tuple[F64, Any]) -> xr.Dataset:
@@ -289,14 +289,14 @@ def check_tendency(tendency: Tendency, z: F64) -> None:
     usual = _field("tendency(z)", gives, z).copy()
     _unchanged("z", given, z, "tendency(z)")
     kind = getattr(gives, "dtype", usual.dtype)
-    limit = _ROUNDING * np.finfo(kind if kind.kind == "f" else usual.dtype).eps * np.abs(usual).max()
+    limit = _ROUNDING * np.finfo(kind if kind.kind == "f" else usual.dtype).eps * _largest(usual)
     for first in (0, 1) if len(z) > 1 else ():
         pushed, others = slice(first, None, 2), slice(1 - first, None, 2)
         near = z.copy()
-        near[pushed] += _PUSHED * (np.abs(z[pushed]) + (np.abs(z).max() or 1.0))
-        noticed = np.abs(_field("tendency(z)", tendency(near), z) - usual)[others].max()
+        near[pushed] += _PUSHED * (np.abs(z[pushed]) + (_largest(z) or 1.0))
+        noticed = _largest((_field("tendency(z)", tendency(near), z) - usual)[others])
         if noticed > limit:
-            random = np.abs(_field("tendency(z)", tendency(z.copy()), z) - usual).max()
+            random = _largest(_field("tendency(z)", tendency(z.copy()), z) - usual)
             if noticed > 10.0 * random:  # else it draws random numbers or counts its calls, which is no mistake here
                 checks.reject(
                     "tendency(z) of a member",
@@ -304,6 +304,11 @@ def check_tendency(tendency: Tendency, z: F64) -> None:
                     "what it is for the member alone; members are rows of z, so a function along the sites needs its "
                     "axis, e.g. np.roll(z, 1, axis=1)",
                 )
+
+
+def _largest(values: F64) -> float:
+    """Return the largest size of numbers, those aside that are NaN as a model may have them outside of a mask."""
+    return float(np.fmax.reduce(np.abs(values), axis=None))
 
 
 def first_state(

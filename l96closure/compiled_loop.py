@@ -205,7 +205,8 @@ def _tables(closure: Any, sites: int) -> Tables | None:
     if step is NoClosure.step:
         return Tables.of({}, sites)
     ours = step is Composed.step and isinstance(closure, Composed)
-    return closure.compiled if ours and closure.fields.input_shape == (sites,) else None
+    whole = ours and closure.fields.input_shape == (sites,) and closure.fields.mask is None
+    return closure.compiled if whole else None
 
 
 @functools.lru_cache(maxsize=16)

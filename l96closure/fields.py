@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -48,8 +49,12 @@ class Fields:
         ``neighbourhoods``. Where a neighbourhood is cut by an edge of such a dimension, the law of the residual is
         learned with sites at the same distances from the same edges alone. () is each site for itself. Along other
         dimensions every site has a trend, a law and a scale of its own.
-    neighbourhoods : a set of sites for each site, itself among them, for any other grid (masked, unstructured, on a
-        sphere: stack it into one ``dim`` of its sites); in place of ``radius``. Sites pool where their sets have one
+    mask : True at the sites that there are, of the dims ``dim``; in the order of the data where both have coordinates.
+        Others (land, say) are neither read, where data may be NaN, nor drawn, where psi is NaN; a neighbour that is
+        none is taken for the site itself, as beyond an edge. Such sites at a coast have a law of the residual of their
+        own. None is every site.
+    neighbourhoods : a set of sites for each site, itself among them, for any other grid (unstructured, on a sphere:
+        stack it into one ``dim`` of its sites); in place of ``radius``. Sites pool where their sets have one
         size and the site itself stands at one place in them: list them so that one place means one relative neighbour.
     conserve : take the mean over the sites, which stand for equal volumes, off every psi: for a quantity that the
         unresolved scales move about but do not make. Else its mean drifts by the errors of all sites. None is true
@@ -85,6 +90,7 @@ class Fields:
     lags: Sequence[float] | None = None
     previous: bool = False
     pool: str | Sequence[str] = "auto"
+    mask: xr.DataArray | None = None
     neighbourhoods: Sequence[Iterable[int]] | None = None
     conserve: bool | None = None
     shape: tuple[int, ...] = ()
@@ -106,6 +112,7 @@ class Fields:
             checks.reject("pool", self.pool, f"{_AUTO!r}, or some of the dimensions {', '.join(self.dim)}, or ()")
         object.__setattr__(self, "pool", _AUTO if pool == (_AUTO,) else tuple(pool))
         checks.boolean("previous", self.previous)
+        _check_mask(self.mask, tuple(self.dim))
         if self.conserve is not None:
             checks.boolean("conserve", self.conserve)
 
@@ -124,7 +131,7 @@ class Fields:
         Raises
         ------
         ValueError
-            A variable is missing or has other dims.
+            A variable is missing or has other dims, or the mask does not fit the grid.
         """
         checks.xarray_dataset("truth", truth)
         for name in self.names:
@@ -138,7 +145,18 @@ class Fields:
                 checks.reject(f"truth.{name}.dims", truth[name].dims, repr(wanted))
         units = tuple(_units(truth[name]) for name in self.names)
         shape = tuple(truth.sizes[name] for name in self.dim)
-        return replace(self, shape=shape, units=units, coordinates=_coordinates(truth, tuple(self.dim)))
+        known = replace(self, shape=shape, units=units, coordinates=_coordinates(truth, tuple(self.dim)))
+        return known if self.mask is None else replace(known, mask=known._aligned(self.mask))
+
+    def _aligned(self, mask: xr.DataArray) -> xr.DataArray | None:
+        """Return a mask with its sites in the order of the grid, and the coordinates of that; None where all are."""
+        mask = mask.transpose(*self.dim)
+        if mask.shape != self.shape:
+            checks.reject("mask.shape", mask.shape, f"{self.shape}, the sizes of {', '.join(self.dim)}")
+        ordered = self.in_order(mask.to_dataset(name="mask"), "mask")["mask"].values
+        if not ordered.any():
+            checks.reject("mask", "False everywhere", "True at one site at least")
+        return None if ordered.all() else xr.DataArray(ordered, self.coordinates.coords, self.dim)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -153,12 +171,17 @@ class Fields:
     @property
     def ring(self) -> bool:
         """Whether the sites are those of one ring, all alike."""
-        return len(self.dim) == 1 and self.periodic in (True, (True,), [True]) and self.neighbourhoods is None
+        return len(self.dim) == 1 and self.periodic in (True, (True,), [True]) and self._regular
+
+    @property
+    def _regular(self) -> bool:
+        """Whether the sites are all of a grid, not chosen or tied to each other by the user."""
+        return self.neighbourhoods is None and self.mask is None
 
     @property
     def homogeneous(self) -> tuple[bool, ...]:
         """Along which dims the grid is periodic and its sites are taken for alike."""
-        if self.neighbourhoods is not None:
+        if not self._regular:
             return len(self.dim) * (False,)
         return tuple(ring and pooled for ring, pooled in zip(self._rings, self._pooled, strict=True))
 
@@ -191,35 +214,106 @@ class Fields:
         ValueError
             ``radius`` is out of its range for the grid, or a set of ``neighbourhoods`` does not fit it.
         """
+        sets = self._uncut(radius)
+        if self.mask is None:
+            return sets
+        number = np.full(self.size, -1)
+        number[self.kept] = np.arange(self.sites)
+        numbered = [number[sets[site]] for site in self.kept]
+        return [members[members >= 0] for members in numbered]
+
+    def _uncut(self, radius: int) -> Neighbourhoods:
+        """Return what :meth:`around` does without a mask."""
         return around_sites(self.neighbourhoods, self.shape, radius, self.periodic)
 
     @property
     def groups(self) -> Index:
         """Label of each site (K,), the same for those that share a trend: at one place of the dims that do not pool."""
-        places = np.indices(self.shape).reshape(len(self.shape), -1)
+        places = np.indices(self.shape).reshape(len(self.shape), -1)[:, self.kept]
         kept = places[[not pooled for pooled in self._pooled]]
         return np.unique(kept, axis=1, return_inverse=True)[1].reshape(-1) if len(kept) else np.zeros(self.sites, int)
 
     @property
     def pools(self) -> Index:
         """Label of each site (K,), the same for those that share a law too, as they look the same."""
-        both = np.stack([self.groups, alike(self.around(self.radius or 0))])
-        return np.unique(both, axis=1, return_inverse=True)[1].reshape(-1)
+        whole, cut = self._uncut(self.radius or 0), self.around(self.radius or 0)
+        coastal = [members.size < whole[site].size for site, members in zip(self.kept, cut, strict=True)]
+        looks = np.stack([self.groups, alike(whole)[self.kept], coastal])
+        return np.unique(looks, axis=1, return_inverse=True)[1].reshape(-1)
+
+    @property
+    def size(self) -> int:
+        """Number of sites of the grid, those outside of the mask too."""
+        return math.prod(self.shape)
+
+    @cached_property
+    def kept(self) -> Index:
+        """Numbers on the grid of the sites that there are (K,)."""
+        return np.arange(self.size) if self.mask is None else np.flatnonzero(self.mask.values)
 
     @property
     def sites(self) -> int:
-        """Number of sites of the grid, K."""
-        return math.prod(self.shape)
+        """Number of sites, K; with a mask those that it leaves."""
+        return int(self.kept.size)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one member's predictors: (K,) for one predictor, (P, K) for several."""
-        return (self.sites,) if len(self.predictors) == 1 else (len(self.predictors), self.sites)
+        """Shape of one member's predictors on the grid: (size,) for one predictor, (P, size) for several."""
+        return (self.size,) if len(self.predictors) == 1 else (len(self.predictors), self.size)
 
     @property
     def output_shape(self) -> tuple[int, ...]:
-        """Shape of one member's psi: (K,) for one target, (Q, K) for several."""
-        return (self.sites,) if len(self.targets) == 1 else (len(self.targets), self.sites)
+        """Shape of one member's psi on the grid: (size,) for one target, (Q, size) for several."""
+        return (self.size,) if len(self.targets) == 1 else (len(self.targets), self.size)
+
+    def taken(self, values: F64) -> F64:
+        """Return values on the grid at the sites that there are.
+
+        Parameters
+        ----------
+        values : (..., size)
+
+        Returns
+        -------
+        (..., K)
+        """
+        return values if self.mask is None else np.take(values, self.kept, axis=-1)
+
+    def placed(self, values: F64, elsewhere: float = np.nan) -> F64:
+        """Put values of the sites that there are on the grid, inverse of :meth:`taken`.
+
+        Parameters
+        ----------
+        values : (..., K)
+        elsewhere : what stands outside of the mask.
+
+        Returns
+        -------
+        (..., size)
+        """
+        if self.mask is None:
+            return values
+        out = np.full((*values.shape[:-1], self.size), elsewhere)
+        out[..., self.kept] = values
+        return out
+
+    def filled(self, variable: xr.DataArray) -> xr.DataArray:
+        """Return a variable with the values of the first site outside of the mask, so that all of it can be checked.
+
+        Parameters
+        ----------
+        variable : with the dims of the grid; of others it is returned as it is.
+
+        Returns
+        -------
+        DataArray
+        """
+        if self.mask is None or not set(self.dim) <= set(variable.dims):
+            return variable
+        first = dict(zip(self.dim, np.unravel_index(self.kept[0], self.shape), strict=True))
+        filled = variable.where(self.mask.drop_vars(self.mask.coords), variable.isel(first, drop=True))
+        filled.encoding = variable.encoding
+        return filled
 
     def inputs(self, dataset: xr.Dataset) -> F64:
         """Take the predictors out of a Dataset, as a closure wants them.
@@ -232,13 +326,13 @@ class Fields:
 
         Returns
         -------
-        (member, K) for one predictor, (member, P, K) for several.
+        (member, K) for one predictor, (member, P, K) for several, K being all sites of the grid.
 
         Raises
         ------
         ValueError
-            A predictor is missing, is not finite or not decoded, or has further dims, or other sizes, units or
-            coordinates than in the training data.
+            A predictor is missing, is not finite or not decoded within the mask, or has further dims, or other sizes,
+            units or coordinates than in the training data.
         """
         dataset = self.in_order(checks.xarray_dataset("dataset", dataset))
         arrays = []
@@ -256,9 +350,9 @@ class Fields:
             if variable.shape[1:] != self.shape:
                 checks.reject(f"dataset.{name}.shape", variable.shape, f"(member, {', '.join(map(str, self.shape))})")
             shown = f"dataset.{name}"
-            array = checks.decoded(shown, variable, checks.real_array(shown, variable))
-            array = checks.finite_array(shown, array, variable.ndim)
-            arrays.append(array.reshape(len(array), -1))
+            known = self.filled(variable)
+            checks.finite_array(shown, checks.decoded(shown, known, checks.real_array(shown, known)), known.ndim)
+            arrays.append(checks.real_array(shown, variable).reshape(len(variable), -1))
         return arrays[0] if len(arrays) == 1 else np.stack(np.broadcast_arrays(*arrays), axis=1)
 
     def output(self, psi: F64) -> xr.Dataset:
@@ -266,21 +360,21 @@ class Fields:
 
         Parameters
         ----------
-        psi : of each member, (member, K) for one target, (member, Q, K) for several.
+        psi : of each member, (member, K) for one target, (member, Q, K) for several, K being all sites of the grid.
 
         Returns
         -------
         Dataset with each target, of dims (member, *``dim``).
         """
         shape, dims = (len(psi), *self.shape), ("member", *self.dim)
-        units, fields = self.units[len(self.predictors) :], np.moveaxis(psi.reshape(len(psi), -1, self.sites), 1, 0)
+        units, fields = self.units[len(self.predictors) :], np.moveaxis(psi.reshape(len(psi), -1, self.size), 1, 0)
         variables = {
             name: (dims, one.reshape(shape), {"units": unit})
             for name, unit, one in zip(self.targets, units, fields, strict=True)
         }
         return xr.Dataset(variables, self.coordinates.coords)
 
-    def in_order(self, dataset: xr.Dataset) -> xr.Dataset:
+    def in_order(self, dataset: xr.Dataset, shown: str = "dataset") -> xr.Dataset:
         """Return a Dataset with its sites in the order of those of the training data.
 
         Coordinates that only one of the two has, and dims of another size, are not looked at.
@@ -288,6 +382,7 @@ class Fields:
         Parameters
         ----------
         dataset : has some of the dims of the grid.
+        shown : what an error calls it.
 
         Returns
         -------
@@ -315,7 +410,7 @@ class Fields:
                 first = tuple(differing[0])
                 where, wanted = ", ".join(map(str, first)), ours.values[first]
                 checks.reject(
-                    f"dataset.{name}[{where}]", theirs[first].item(), f"{wanted}, the coordinate in the training data"
+                    f"{shown}.{name}[{where}]", theirs[first].item(), f"{wanted}, the coordinate in the training data"
                 )
         return dataset
 
@@ -367,6 +462,13 @@ def _checked_lags(given: Sequence[float]) -> tuple[float, ...]:
     if len(set(lags)) != len(lags):
         checks.reject("lags", given, "different times > 0")
     return lags
+
+
+def _check_mask(mask: Any, dim: tuple[str, ...]) -> None:
+    """Raise ``ValueError`` unless a mask is None or a boolean DataArray of some dims."""
+    if mask is not None and not (isinstance(mask, xr.DataArray) and mask.dtype == bool and set(mask.dims) == set(dim)):
+        given = (str(mask.dtype), mask.dims) if isinstance(mask, xr.DataArray) else type(mask).__name__
+        checks.reject("mask", given, f"None, or a DataArray of True and False of the dims ({', '.join(dim)})")
 
 
 def _units(variable: xr.DataArray) -> str:

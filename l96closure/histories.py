@@ -97,7 +97,8 @@ def of_states(model: Any, backwards: F64, dt: float, scheme: str, layout: Layout
         )
         psi[:, 1:] = held(tendency_of(model), before, after, dt, scheme).reshape(members, lags - 1, *core)
     if layout.fields is not None:
-        psi = psi[:, :, : len(layout.fields.targets)]
+        psi = psi.reshape(*psi.shape[:2], -1, layout.sites)[:, :, : len(layout.fields.targets)]
+        psi = layout.fields.placed(layout.fields.taken(psi))
     return xr.Dataset(
         layout.variables(backwards, psi, "member", "lag"),
         coords={"member": np.arange(members), "lag": np.arange(lags) * dt, **layout.coordinates},
@@ -123,7 +124,7 @@ def starts_from(z0: npt.ArrayLike | xr.Dataset, layout: Layout) -> tuple[F64, xr
         ``z0`` is neither, or not finite.
     """
     if not isinstance(z0, xr.Dataset):
-        z = checks.finite_array("z0", z0, 2 if layout.fields is None else 3).copy()
+        z = layout.finite("z0", z0, 1 + len(layout.state)).copy()
         if layout.fields is not None and z.shape[1:] != layout.state:
             checks.reject("z0.shape", z.shape, f"(member, {', '.join(map(str, layout.state))})")
         return z, None
@@ -170,7 +171,8 @@ def replay(model: Any, record: xr.Dataset, scheme: str | None = None, fields: Fi
     replayed = z.copy()
     for n in range(len(z) - 1):
         replayed[n + 1] = advance(tendency, replayed[n : n + 1], psi[n : n + 1], dt)[0]
-    squares = ((replayed - z) ** 2).mean(axis=-1) / z.std(axis=(0, -1)) ** 2
+    there, wanted = layout.known(replayed), layout.known(z)
+    squares = ((there - wanted) ** 2).mean(axis=-1) / wanted.std(axis=(0, -1)) ** 2
     error = np.sqrt(squares.reshape(len(z), -1).mean(axis=1))
     names = ("z",) if fields is None else fields.predictors
     both = layout.variables(replayed, psi, "time"), layout.variables(z, psi, "time")

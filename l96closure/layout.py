@@ -22,11 +22,12 @@ class Layout(NamedTuple):
     """What the arrays of a coarse run are.
 
     The state is z (member, K) with a psi of the same shape; or, of a closure with several predictors or targets, those
-    predictors (member, P, K), of which the first Q have the targets (member, Q, K) as subgrid tendencies.
+    predictors (member, P, K), of which the first Q have the targets (member, Q, K) as subgrid tendencies. Outside of
+    the mask of a closure the state is the model's own business: it may be NaN, and psi adds nothing to it.
 
     Attributes
     ----------
-    fields : names and grid of a closure with several predictors or targets; None is z and psi on ``k``.
+    fields : names and grid of a closure with several predictors or targets, or a mask; None is z and psi on ``k``.
     sites : K.
     """
 
@@ -52,12 +53,12 @@ class Layout(NamedTuple):
             There are more targets than predictors.
         """
         fields = getattr(closure, "fields", None)
-        if not isinstance(fields, Fields) or len(fields.names) == 2:
+        if not isinstance(fields, Fields) or (len(fields.names) == 2 and fields.mask is None):
             return cls(None, sites or 0)
         if len(fields.targets) > len(fields.predictors):
             allowed = f"at most the {len(fields.predictors)} predictors, whose tendencies they are, in a coarse run"
             checks.reject("targets", fields.targets, allowed)
-        return cls(fields, fields.sites)
+        return cls(fields, fields.size)
 
     @property
     def state(self) -> tuple[int, ...]:
@@ -75,12 +76,28 @@ class Layout(NamedTuple):
         return ("k",) if self.fields is None else tuple(self.fields.dim)
 
     def added(self, psi: F64) -> F64:
-        """Return psi (member, ...) as what is added to the tendency of the state, 0 for predictors without a target."""
+        """Return psi (member, ...) as what is added to the tendency of the state, 0 where there is none."""
+        if self.fields is not None:
+            psi = self.fields.placed(self.fields.taken(psi), 0.0)
         if psi.shape[1:] == self.state:
             return psi
         out = np.zeros((len(psi), *self.state))
         out[:, : math.prod(self.psi) // self.sites] = psi.reshape(len(psi), -1, self.sites)
         return out
+
+    def known(self, state: F64) -> F64:
+        """Return a state (..., K) where it has to be finite."""
+        return state if self.fields is None else self.fields.taken(state)
+
+    def finite(self, name: str, value: Any, ndim: int) -> F64:
+        """Return states as an array that is finite within the mask; raises ``ValueError`` where it is not."""
+        array = checks.real_array(name, value)
+        if self.fields is None or array.shape[1:] != self.state:
+            return checks.finite_array(name, array, ndim)
+        dims = [f"axis {axis}" for axis in range(array.ndim - 1)] + list(self.dims)
+        of_grid = xr.DataArray(array.reshape(*array.shape[:-1], *self.fields.shape), dims=dims)
+        checks.finite_array(name, self.fields.filled(of_grid), of_grid.ndim)
+        return np.ascontiguousarray(array)
 
     def variables(self, z: F64, psi: F64, *before: str) -> dict[str, Any]:
         """Return states and psi, whose first axes are named, as variables of a Dataset."""
@@ -116,6 +133,13 @@ class Layout(NamedTuple):
 
     def _read(self, name: str, dataset: xr.Dataset, names: Sequence[str], before: tuple[str, ...]) -> F64:
         dataset = dataset if self.fields is None else self.fields.in_order(dataset)
-        found = [checks.variable(name, dataset, one, (*before, *self.dims)) for one in names]
+        found = [self._variable(name, dataset, one, (*before, *self.dims)) for one in names]
         flat = [one.reshape(*one.shape[: len(before)], -1) for one in found]
         return flat[0] if len(flat) == 1 else np.stack(flat, axis=len(before))
+
+    def _variable(self, name: str, dataset: xr.Dataset, one: str, dims: tuple[str, ...]) -> F64:
+        """Return a variable of a Dataset, which has to be finite within the mask."""
+        if self.fields is None or self.fields.mask is None or one not in dataset:
+            return checks.variable(name, dataset, one, dims)
+        checks.variable(name, dataset.assign({one: self.fields.filled(dataset[one])}), one, dims)
+        return dataset[one].transpose(*dims).to_numpy().astype(np.float64)

@@ -99,13 +99,14 @@ def held(tendency: Tendency, z: F64, following: F64, dt: float, scheme: str = "r
 
 
 def _held(tendency: Tendency, z: F64, following: F64, dt: float, scheme: str) -> F64:
-    psi = (following - z) / dt - tendency(z)
+    there = ~np.isnan(following)  # a model may have NaN where a mask leaves nothing
+    psi = np.where(there, (following - z) / dt - tendency(z), 0.0)
     # What a state of rounded numbers leaves open is its last place over the step.
-    rounding = 8.0 * np.finfo(np.float64).eps * np.abs(z).max(axis=-1, keepdims=True, initial=0.0) / dt
+    rounding = 8.0 * np.finfo(np.float64).eps * np.abs(z).max(axis=-1, keepdims=True, initial=0.0, where=there) / dt
     allowed = _CONVERGED * np.abs(psi).max(axis=-1, keepdims=True, initial=0.0) + rounding
     wanting = np.ones_like(allowed, dtype=bool)
     for _ in range(_ITERATIONS):  # each state as long as it needs, so that its psi does not depend on the others
-        change = np.where(wanting, (following - SCHEMES[scheme](tendency, z, psi, dt)) / dt, 0.0)
+        change = np.where(wanting & there, (following - SCHEMES[scheme](tendency, z, psi, dt)) / dt, 0.0)
         psi = psi + change
         wanting = ~(np.abs(change).max(axis=-1, keepdims=True, initial=0.0) <= allowed)
         if not wanting.any():

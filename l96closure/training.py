@@ -215,7 +215,7 @@ class Record:
         predictors = predictors[:, : len(self.fields.predictors)]
         targets = target[longest][end:].reshape(len(predictors), -1, self.fields.sites)
         late = {
-            name: (("time", *self.fields.dim), values.reshape(-1, *self.fields.shape))
+            name: (("time", *self.fields.dim), self.fields.placed(values).reshape(-1, *self.fields.shape))
             for name, values in zip(
                 self.fields.names, np.moveaxis(np.concatenate([predictors, targets], axis=1), 1, 0), strict=True
             )
@@ -269,6 +269,8 @@ def read(
         checks.reject("targets", fields.targets, "one name for this closure and law")
     if not grouped and fields.previous:
         checks.reject("previous", fields.previous, "False for this closure and law")
+    if not grouped and fields.mask is not None:
+        checks.reject("mask", fields.mask.dims, "None for this closure and law")
     ordered = ordered or fields.previous
     steps, parts = steps_of(truth, dt, ordered), stretches(truth) if ordered else [slice(0, truth.sizes["time"])]
     like = truth[fields.targets[0]]
@@ -285,7 +287,7 @@ def read(
         if samples:
             flat = variable.stack(segment_of_data=samples)
             runs = [flat.isel(segment_of_data=number) for number in range(flat.sizes["segment_of_data"])]
-        values = [_read(label, run.isel(time=part), steps.every) for run in runs for part in parts]
+        values = [_read(label, run.isel(time=part), steps.every, fields) for run in runs for part in parts]
         together = np.concatenate(values)
         if np.ptp(together) == 0.0:
             checks.reject(label, float(together.flat[0]), "an array of at least two distinct values")
@@ -402,8 +404,8 @@ def _check_sites(name: str, values: F64) -> None:
         )
 
 
-def _read(name: str, variable: xr.DataArray, every: int) -> F64:
-    """Read every n-th time of a variable (time, ...) as (time, K), a block at a time."""
+def _read(name: str, variable: xr.DataArray, every: int, fields: Fields) -> F64:
+    """Read every n-th time of a variable on the grid (time, ...) as (time, K), a block at a time."""
     times = variable.sizes["time"]
     if variable.dtype.kind not in "biuf":
         checks.reject(name, variable.dtype, "an array of numbers")
@@ -411,8 +413,8 @@ def _read(name: str, variable: xr.DataArray, every: int) -> F64:
     for start, stop in _blocks(variable):
         first = -(-start // every)
         block = variable.isel(time=slice(first * every, stop, every))
-        out[first : first + block.sizes["time"]] = block.values
-    return checks.finite_array(name, checks.decoded(name, variable, out), out.ndim).reshape(len(out), -1)
+        out[first : first + block.sizes["time"]] = fields.filled(block).values
+    return fields.taken(checks.finite_array(name, checks.decoded(name, variable, out), out.ndim).reshape(len(out), -1))
 
 
 def _blocks(variable: xr.DataArray) -> Iterator[tuple[int, int]]:

@@ -75,6 +75,11 @@ def step(tables: Tables, z: F64, kept: Kept, source: Noise) -> tuple[F64, Kept]:
     """Return psi (member, K) for z (member, P, K), or (member, Q, K) of several targets, and what to keep."""
     if not tables:
         return np.zeros_like(z[:, 0]), kept
+    if "mask" in tables:
+        psi, kept = step(
+            {name: one for name, one in tables.items() if name != "mask"}, z[..., tables["mask"]], kept, source
+        )
+        return np.where(tables["mask"], psi[..., np.cumsum(tables["mask"]) - 1], np.nan), kept
     K, history = z.shape[-1], kept.history
     if "scaling_spread" in tables:
         z = (z - tables["scaling_centre"]) / tables["scaling_spread"]

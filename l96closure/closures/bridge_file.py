@@ -51,6 +51,9 @@ def field_variables(fields: Fields) -> xr.Dataset:
             "previous": np.int8(fields.previous),
         },
     )
+    if fields.mask is not None:
+        kept = {"long_name": "whether a site of the grid is one of the closure's", "units": "1"}
+        dataset["mask"] = [f"grid_{dim}" for dim in fields.dim], fields.mask.values.astype(np.int8), kept
     for key, coordinate in fields.coordinates.variables.items():
         dims = [f"grid_{dim}" for dim in coordinate.dims]
         named = {"long_name": f"{key} of the sites", **({} if coordinate.dtype.kind == "U" else {"units": "1"})}
@@ -81,7 +84,10 @@ def fields_from(parts: Parts) -> Fields:
     rings = parts.indices("periodic", "dim", low=0, high=1).astype(bool).tolist()
     if len(set(names)) < max(len(names), 2) or len(set(dim)) < len(dim):
         checks.reject("field, dim", (names, dim), "a predictor, a target and dimensions, each named once")
-    if "site" in parts.dataset.dims and math.prod(shape) > parts.size("site"):
+    coordinates = _grid_coordinates(parts.dataset, dim, shape)
+    mask = _mask(parts, dim, shape, coordinates)
+    sites = math.prod(shape) if mask is None else int(mask.sum())
+    if "site" in parts.dataset.dims and sites > parts.size("site"):
         checks.reject("grid_size", shape, f"a grid of {parts.size('site')} sites")
     predictors = len(names) - parts.integer("targets", 1, below=len(names))
     return Fields(
@@ -90,11 +96,22 @@ def fields_from(parts: Parts) -> Fields:
         dim,
         periodic=rings,
         previous=bool(parts.integer("previous", 0, below=2)),
+        mask=mask,
         conserve=bool(parts.integer("conserve", 0, below=2)),
         shape=shape,
         units=units,
-        coordinates=_grid_coordinates(parts.dataset, dim, shape),
+        coordinates=coordinates,
     )
+
+
+def _mask(parts: Parts, dim: tuple[str, ...], shape: tuple[int, ...], coordinates: xr.Dataset) -> xr.DataArray | None:
+    """Return the mask of the grid that a file holds, if it does."""
+    if "mask" not in parts:
+        return None
+    values = parts.indices("mask", *(f"grid_{name}" for name in dim), low=0, high=1).astype(bool)
+    if values.shape != shape or values.all() or not values.any():
+        checks.reject("mask.shape", values.shape, f"{shape}, neither 0 nor 1 everywhere")
+    return xr.DataArray(values, coordinates.coords, dim)
 
 
 def bridge_variables(fitted: bridge.Bridge, sites: int) -> xr.Dataset:

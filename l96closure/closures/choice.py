@@ -209,7 +209,8 @@ def _range(values: F64) -> tuple[float, float]:
 def _stencils(fields: Fields, radius: int) -> Index:
     """Return the sites at the places of the stencil of each site (K, W), the site itself first.
 
-    On a grid a place means the same relative neighbour everywhere; beyond an edge there is the site itself. Sets of
+    On a grid a place means the same relative neighbour everywhere; beyond an edge, and outside of a mask, there is the
+    site itself, so that what is seen does not change across a coast: there is no gradient through it. Sets of
     sites that are given keep their order, the small ones filled up with the site itself.
     """
     sets = fields.around(radius)
@@ -218,12 +219,15 @@ def _stencils(fields: Fields, radius: int) -> Index:
         filled = [[k, *members[members != k], *[k] * (places - members.size)] for k, members in enumerate(sets)]
         return np.array(filled, np.intp)
     offsets = sorted(product(range(-radius, radius + 1), repeat=len(fields.shape)), key=any)
-    site, sizes = np.arange(fields.sites)[:, None], np.array(fields.shape)
+    site, sizes = fields.kept[:, None], np.array(fields.shape)
     moved = np.stack(np.unravel_index(site, fields.shape), axis=-1) + np.array(offsets)
     moved = np.where(fields.periodic, moved % sizes, moved)
     inside = ((moved >= 0) & (moved < sizes)).all(axis=2)
     found: Index = np.ravel_multi_index(tuple(np.moveaxis(moved.clip(0, sizes - 1), 2, 0)), fields.shape)
-    return np.where(inside, found, site)
+    number = np.full(fields.size, -1)
+    number[fields.kept] = np.arange(fields.sites)
+    found = np.where(inside, number[found], -1)
+    return np.where(found >= 0, found, number[site])
 
 
 def given(record: Record, residual: Residual, names: Sequence[str]) -> list[F64]:

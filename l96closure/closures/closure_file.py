@@ -351,6 +351,8 @@ def tables(closure: Any) -> dict[str, npt.NDArray[Any]]:
         "conserve": np.array(bool(closure.fields.conserve)),
         "previous": np.array(closure.fields.previous),
     }
+    if closure.fields.mask is not None:
+        found["mask"] = closure.fields.mask.values.ravel()
     if closure.scaling is not None:
         found |= {f"scaling_{name}": values for name, values in closure.scaling._asdict().items()}
     if closure.trend is not None:

@@ -128,7 +128,7 @@ class Composed:
         """
         z = slow_variables(z, self.fields.input_shape)
         state = begin(len(z), rng, member)
-        now = self._scaled(z.reshape(len(z), len(self.fields.predictors), -1))
+        now = self._now(z)
         if history is not None and self.past_steps:
             return self._from_past(state, *known(history, self, len(z), self.past_steps))
         if self.law is not None:
@@ -183,8 +183,8 @@ class Composed:
 
         Returns
         -------
-        psi (member, K), or (member, Q, K) of several targets, in the units of the training data (``fields.units``), and
-        the new state.
+        psi (member, K), or (member, Q, K) of several targets, in the units of the training data (``fields.units``), NaN
+        outside of the mask (``fields.mask``), and the new state.
 
         Raises
         ------
@@ -192,24 +192,26 @@ class Composed:
             ``z`` is not of that shape for the P and K the closure was fitted for, or ``state`` does not fit it.
         """
         z = slow_variables(z, self.fields.input_shape)
-        H, shape = self._rows, (len(self.fields.seen), z.shape[-1])
+        H, shape = self._rows, (len(self.fields.seen), self.fields.sites)
         remembers = (0,) if self.law is None else self.law.remembers
         state = following(state, len(z), *remembers, history=(H, *shape) if H else (0,))
-        now = self._scaled(z.reshape(len(z), -1, z.shape[-1]))
+        now = self._now(z)
         history = state.history if H else np.empty((len(z), 0, *shape))
         if self.compiled is not None:
-            return stepping.take(self.compiled, now, state, history)
+            psi, state = stepping.take(self.compiled, now, state, history)
+            return self.fields.placed(psi), state
         psi, x, outside = self._mean(*self._seen(now, history))
         if self.law is not None:
             residual, memory = self.law(x, state)
             psi, state = psi + residual, state._replace(memory=memory)
         if self.trend is not None:
             psi = np.minimum(np.maximum(psi, self.bounds[0]), self.bounds[1])
-        psi = psi.reshape(len(z), *self.fields.output_shape)
+        psi = psi.reshape(len(z), -1, self.fields.sites)
         psi = psi - psi.mean(axis=-1, keepdims=True) if self.fields.conserve else psi
         if H:
             last = self._beside(now, psi)
             state = state._replace(history=np.concatenate([last[:, None], history[:, :-1]], axis=1))
+        psi = self.fields.placed(psi).reshape(len(z), *self.fields.output_shape)
         return psi, state._replace(outside=state.outside + outside)
 
     @cached_property
@@ -250,6 +252,10 @@ class Composed:
                 of = None if name == TREND else now[:, self.fields.seen.index(name)]
                 x[:, place, cells] = mean[:, cells] if of is None else of[:, cells % self.fields.sites]
         return x
+    def _now(self, z: F64) -> F64:
+        """Return predictors on the grid (n, ...) as the closure sees them at its sites (n, P, K)."""
+        return self._scaled(self.fields.taken(z.reshape(len(z), -1, self.fields.size)))
+
 
     def _scaled(self, z: F64) -> F64:
         """Return predictors (..., P, K), perhaps with targets of the step before, as the closure sees them."""
@@ -274,7 +280,7 @@ class Composed:
         Returns
         -------
         DataArray of the dims of the target at the steps of the closure, with their times where ``dataset`` has times;
-        NaN before the longest lag. Of several targets a Dataset of such.
+        NaN before the longest lag and outside of the mask. Of several targets a Dataset of such.
 
         Raises
         ------
@@ -310,7 +316,8 @@ class Composed:
             for some in np.array_split(np.arange(first, len(series)), -(-len(series) // _AT_ONCE)):
                 mean, x, _ = self._mean(series[some], series[some[:, None] - lags])
                 out[some] = scipy.special.ndtr(self.law.recalled(x, wanted[some] - mean))
-            found.append(np.moveaxis(out.reshape(len(out), -1, *fields.shape), 1, 0))
+            on_grid = fields.placed(out.reshape(len(out), -1, fields.sites))
+            found.append(np.moveaxis(on_grid.reshape(len(out), -1, *fields.shape), 1, 0))
         dims, several = ("time", *fields.dim), any(name in dataset.dims for name in fields.sample_dim)
         if several and len({len(one) for one in record.target}) > 1:
             checks.reject("time", "gaps", "without gaps, of several runs; or one run")

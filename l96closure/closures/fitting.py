@@ -147,7 +147,9 @@ def _pattern(record: Record, residual: Residual, found: list[F64], noise: Noise)
     series, spread = zip(*found, strict=True)
     fields = record.fields
     targets = len(fields.targets)
-    shape, alike = (fields.shape, fields.homogeneous)
+    shape, alike = fields.shape, fields.homogeneous
+    if fields.mask is not None:
+        shape, alike = (fields.sites,), (False,)
     if targets > 1:
         shape, alike = (targets, *shape), (False, *alike)
     return fit_pattern(series, noise, alike, shape, spread)

@@ -240,11 +240,13 @@ def known(history: xr.Dataset, closure: Any, members: int, steps: int) -> tuple[
     for name in fields.names:
         if name not in near or set(near[name].dims) != {"member", "lag", *fields.dim}:
             checks.reject("history", {str(key): one.dims for key, one in near.items()}, f"{name} (member, lag, sites)")
-        values = checks.real_array(f"history.{name}", near[name].transpose("member", "lag", *fields.dim))
+        ours = near[name].transpose("member", "lag", *fields.dim)
+        values = checks.real_array(f"history.{name}", ours)
         if values.shape != (members, steps + 1, *fields.shape):
             checks.reject(f"history.{name}.shape", values.shape, repr((members, steps + 1, *fields.shape)))
-        needed = values[:, 1:] if name in fields.targets else values
-        checks.finite_array(f"history.{name}", checks.decoded(f"history.{name}", near[name], needed), needed.ndim)
-        arrays.append(values.reshape(members, steps + 1, fields.sites))
+        needed = fields.filled(ours[:, 1:] if name in fields.targets else ours)
+        numbers = checks.real_array(f"history.{name}", needed)
+        checks.finite_array(f"history.{name}", checks.decoded(f"history.{name}", needed, numbers), needed.ndim)
+        arrays.append(fields.taken(values.reshape(members, steps + 1, -1)))
     predictors = len(fields.predictors)
     return np.stack(arrays[:predictors], axis=2), np.concatenate(arrays[predictors:], axis=2)

@@ -38,7 +38,9 @@ class Wavevectors:
     def of(cls, fields: Fields) -> Wavevectors:
         """Return those of the grid of a closure; raises ``ValueError`` where no dim is periodic."""
         if not any(fields.homogeneous):
-            checks.reject("fields.periodic", fields.periodic, "True for one dim at least, whose sites are alike")
+            checks.reject(
+                "fields.periodic", fields.periodic, "True for one dim at least, whose sites are alike, without mask"
+            )
         return cls(fields.shape, fields.homogeneous)
 
     @property

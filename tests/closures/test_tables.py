@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "quantile, of levels": (
         "schrodinger_bridge",
         {"fields": lc.Fields(radius=1, lags=(DT,), periodic=False), "law": Quantiles(centres=300), "noise": Noise(2)},
+    ),
+    "quantile, of a mask": (
+        "schrodinger_bridge",
+        {"fields": lc.Fields(radius=1, lags=(DT,), mask=xr.DataArray([True, True, False, True, True], dims="k"))},
     ),
     "AR(2), two targets": (
         "polynomial_ar1",
@@ -84,6 +89,10 @@ def truth() -> xr.Dataset:
 def test_a_slow_step_made_of_them_alone_is_the_step(truth: xr.Dataset, case: str, sites: int) -> None:
     name, settings = CASES[case]
     truth = truth.isel(k=slice(sites))
+    if (mask := getattr(settings.get("fields"), "mask", None)) is not None:
+        settings = {
+            "fields": replace(settings["fields"], mask=mask.pad(k=(0, sites - mask.size), constant_values=True))
+        }
     closure: Any = CLOSURES[name].fit(truth, **settings)
     names = getattr(closure, "fields", HERE).predictors
     tables = closure.tables()
