@@ -94,7 +94,7 @@ class Standardized:
             (run - mean) / std,
             lc.Fields(radius=0, lags=()),
             trend=lc.closures.Trend(degree=2, order=1),
-            noise=lc.closures.Noise(order=0, coloured=False),
+            noise=lc.closures.Noise(order=0, covariance=None),
         )
         return cls(fitted, mean, std)
 

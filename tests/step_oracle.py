@@ -118,6 +118,9 @@ def of_group(tables: Tables, number: int) -> Tables:
 def noise_of(tables: Tables, memory: F64, source: Noise, cells: int) -> tuple[F64, F64]:
     """Return the noise of a step (member, C), and the last p values to keep."""
     white = source.normals(0, cells)
+    if "noise_modes" in tables:
+        modes = tables["noise_modes"]
+        white = white * tables["noise_remainder"] + source.normals(1, len(modes)) @ modes
     if "noise_fresh" in tables:
         xi = around_the_ring(tables["noise_fresh"], white @ tables.get("noise_factor", np.eye(cells)).T)
         for lag, taps in enumerate(tables["noise_earlier"]):

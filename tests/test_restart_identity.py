@@ -201,7 +201,7 @@ CALLS: dict[str, tuple[Callable[..., Any], Arguments, dict[str, list[Arguments]]
                 *({"law": Moments(90, None)}, {"law": Moments(100, 20)}, {"law": Quantiles(centres=100)}),
                 *({"law": Chain(**how, centres=100), "noise": None} for how in _CHAINS),
             ],
-            "noise": [{"noise": Noise(1)}, {"noise": Noise(1, False)}],
+            "noise": [{"noise": Noise(1)}, {"noise": Noise(1, None)}],
             "kernel": [
                 *({"kernel": bridge.Kernel(epsilon=0.3)}, {"kernel": None}),
                 *({"kernel": bridge.Kernel("kde", 0.2)}, {"kernel": bridge.Kernel(epsilon=0.2, rtol=1e-3)}),

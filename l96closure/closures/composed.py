@@ -217,11 +217,10 @@ class Composed:
     @cached_property
     def compiled(self) -> Tables | None:
         """The tables of a step for compiled code; None where it has none."""
-        if (
-            self.grouped
-            or self.fields.previous
-            or (isinstance(self.law, DrivenLaw) and isinstance(self.law.pattern, VectorPattern))
-        ):
+        pattern = self.law.pattern if isinstance(self.law, DrivenLaw) else None
+        if self.grouped or self.fields.previous or isinstance(pattern, VectorPattern):
+            return None
+        if pattern is not None and pattern.modes is not None:
             return None
         try:
             return Tables.of(self.tables(), self.fields.sites)
@@ -252,10 +251,10 @@ class Composed:
                 of = None if name == TREND else now[:, self.fields.seen.index(name)]
                 x[:, place, cells] = mean[:, cells] if of is None else of[:, cells % self.fields.sites]
         return x
+
     def _now(self, z: F64) -> F64:
         """Return predictors on the grid (n, ...) as the closure sees them at its sites (n, P, K)."""
         return self._scaled(self.fields.taken(z.reshape(len(z), -1, self.fields.size)))
-
 
     def _scaled(self, z: F64) -> F64:
         """Return predictors (..., P, K), perhaps with targets of the step before, as the closure sees them."""
@@ -356,12 +355,15 @@ class Composed:
         ``log_variance`` (degree + 1,) on ``log_variance_range`` (2,) of the coordinate. Of the noise ``noise_earlier``
         (p, T), circular kernels in space of its last values, the last first, and ``noise_fresh``, of white noise, whose
         taps belong to the sites ``noise_earlier_offset`` and ``noise_fresh_offset`` to the left; perhaps
-        ``noise_factor`` (K, K), which white noise is multiplied by before. ``conserve`` (), whether the mean over the
-        sites is taken off; ``previous`` (), whether targets of the step before are predictors too, after the others;
-        ``coarse_dt`` () with memory. Of groups of cells the names of the trend and the law of group number g begin with
-        ``group{g}_``; its cells, q K + k of target q at site k, are ``group{g}_cells`` and see ``group{g}_neighbour``,
-        and K in what is said of ``bounds`` and the noise is the number of all cells; predictors are less
-        ``scaling_centre`` (P, K) and divided by ``scaling_spread`` (P, K) before all, where these are there.
+        ``noise_factor`` (K, K), which white noise is multiplied by before, or ``noise_modes`` (r, K), of as many
+        normals of the next draw, and ``noise_remainder`` (K,), of white noise, which are added before. ``conserve`` (),
+        whether the mean over the sites is taken off; ``previous`` (), whether targets of the step before are predictors
+        too, after the others; ``coarse_dt`` () with memory. Where there is a ``mask`` (size,) of all sites of the grid,
+        the K sites are those at which it is True, in its order; at others psi is NaN. Of groups of cells the names of
+        the trend and the law of group number g begin with ``group{g}_``; its cells, q K + k of target q at site k, are
+        ``group{g}_cells`` and see ``group{g}_neighbour``, and K in what is said of ``bounds`` and the noise is the
+        number of all cells; predictors are less ``scaling_centre`` (P, K) and divided by ``scaling_spread`` (P, K)
+        before all, where these are there.
 
         Raises
         ------

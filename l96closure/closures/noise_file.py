@@ -14,6 +14,8 @@ from l96closure.closures.wavevectors import Wavevectors
 
 __all__ = ["noise_variables", "pattern_from"]
 
+_PRESCRIBED, _ESTIMATED = "prescribed", "estimated from the training data"  # sources of the correlations in space
+
 
 def noise_variables(pattern: AnyPattern) -> dict[str, Any]:
     """Everything :func:`pattern_from` needs."""
@@ -26,15 +28,13 @@ def noise_variables(pattern: AnyPattern) -> dict[str, Any]:
             "noise_alike": named("noise_axis", np.array(pattern.grid.periodic, np.int8), "whether sites are alike"),
         }
     parts = np.stack([pattern.reflection.real, pattern.reflection.imag], axis=-1)
-    factor = (
-        {}
-        if pattern.factor is None
-        else {
-            "noise_factor": named(
-                ("noise_site", "white_site"), pattern.factor, "what makes white noise correlated in space"
-            )
-        }
-    )
+    factor: dict[str, Any] = {}
+    if pattern.factor is not None:
+        pairs = "noise_site", "white_site"
+        factor["noise_factor"] = named(pairs, pattern.factor, "what makes white noise correlated in space")
+        factor["noise_factor"][2]["source"] = _PRESCRIBED if pattern.prescribed else _ESTIMATED
+    if pattern.modes is not None:
+        factor["noise_modes"] = named(("noise_mode", "noise_site"), pattern.modes, "modes of the noise in space")
     return factor | {
         "reflection": named(
             ("mode", "order", "complex_part"), parts, "reflection coefficients of the noise at a wavenumber"
@@ -49,15 +49,25 @@ def pattern_from(parts: Parts, sites: int) -> AnyPattern:
         return _vector_pattern_from(parts, sites)
     both = parts.array("reflection", "mode", "order", "complex_part")
     power = parts.array("noise_power", "noise_wavenumber")
-    modes = sites // 2 + 1
-    if both.shape[0] not in (1, modes) or both.shape[2] != 2 or power.size not in (1, modes):
-        checks.reject("reflection.shape, noise_power.size", (both.shape, power.size), f"of 1 or {modes} wavenumbers")
+    wavenumbers = sites // 2 + 1
+    if both.shape[0] not in (1, wavenumbers) or both.shape[2] != 2 or power.size not in (1, wavenumbers):
+        checks.reject(
+            "reflection.shape, noise_power.size", (both.shape, power.size), f"of 1 or {wavenumbers} wavenumbers"
+        )
     if (power < 0.0).any() or not np.isclose(power.sum(), 1.0):
         checks.reject("noise_power", power.tolist(), ">= 0 and a sum of 1")
     factor = parts.array("noise_factor", "noise_site", "white_site") if "noise_factor" in parts else None
     if factor is not None and (factor.shape != (sites, sites) or np.triu(factor, 1).any() or power.size > 1):
         checks.reject("noise_factor.shape", factor.shape, f"({sites}, {sites}), lower triangular, beside a power of 1")
-    return Pattern(both[..., 0] + 1j * both[..., 1], power, sites, factor)
+    modes = parts.array("noise_modes", "noise_mode", "noise_site") if "noise_modes" in parts else None
+    if modes is not None and (modes.shape[1] != sites or power.size > 1 or ((modes**2).sum(axis=0) >= 1.0).any()):
+        checks.reject(
+            "noise_modes.shape", modes.shape, f"(modes, {sites}), which leave some variance, beside a power of 1"
+        )
+    source = None if factor is None else parts.dataset["noise_factor"].attrs.get("source")
+    if factor is not None:
+        checks.one_of("noise_factor.source", source, (_PRESCRIBED, _ESTIMATED))
+    return Pattern(both[..., 0] + 1j * both[..., 1], power, sites, factor, source == _PRESCRIBED, modes)
 
 
 def _vector_pattern_from(parts: Parts, cells: int) -> VectorPattern:

@@ -14,15 +14,18 @@ sqrt(e_m). Where nothing is won by coefficients for each wavenumber, and on larg
 together, and the colour alone differs by wavenumber, on large rings by a kernel that is cut off. On other grids a_l are
 those of all sites together too, and white noise is correlated among all pairs of sites; or the noise is that of
 :class:`~l96closure.closures.vector_pattern.VectorPattern`, where it foresees held-out times better, as of several
-targets, levels of different memory, and wavevectors of a plane.
+targets, levels of different memory, and wavevectors of a plane. Of more sites than there may be pairs of, a few modes
+are drawn and a white remainder: the empirical orthogonal functions, by the method of snapshots (Sirovich 1987, Q. Appl.
+Math. 45, 561-571), with the variances of probabilistic principal components (Tipping & Bishop 1999, J. R. Stat. Soc. B
+61, 611-622), as many as foresee held-out times best.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from itertools import compress
 from typing import Any
 
@@ -35,15 +38,27 @@ from l96closure.closures.state import State
 from l96closure.closures.vector_pattern import LARGEST_VECTOR, VectorPattern, fit_vector_pattern, held_out
 from l96closure.closures.wavevectors import Wavevectors
 from l96closure.compiled import cached
+from l96closure.fields import Fields
 
-__all__ = ["LARGEST_GRID", "LARGEST_RING", "AnyPattern", "Noise", "Pattern", "fit_pattern"]
+__all__ = [
+    "LARGEST_GRID",
+    "LARGEST_RING",
+    "MOST_MODES",
+    "AnyPattern",
+    "Noise",
+    "Pattern",
+    "fit_pattern",
+]
 
 F64 = npt.NDArray[np.float64]
 C128 = npt.NDArray[np.complex128]
 Index = npt.NDArray[np.intp]
 
 LARGEST_GRID = 1024
-"""Sites of a grid other than a ring on which the noise may be correlated; on larger ones they are independent."""
+"""Cells of a grid other than a ring of which all pairs have correlations of their own; more have modes in common."""
+
+MOST_MODES = 128
+"""Modes of the noise of larger grids."""
 
 LARGEST_RING = 64
 """Sites of a ring on which every wavenumber has coefficients of its own; larger ones have kernels that are cut off."""
@@ -52,33 +67,112 @@ _WORTHWHILE = 0.005  # log-likelihood per value that coefficients for each waven
 _LEAST_WON = 10.0  # log-likelihood of all values that vectors must win, which may be few
 _BLOCKS = 20  # of time, whose differences tell the error of a correlation
 _LEAST_SHRUNK = 1e-9  # so that a matrix of correlations has a factor
+_ROUNDED = 1e-6  # in correlations of a matrix that is given, perhaps in single precision
+_AUTO = "auto"
+_SNAPSHOTS = 1500  # times, evenly spread, from which modes are found
+_LEAST_WHITE = 1e-4  # part of a cell's variance that modes leave at least
 _REACH = 24  # sites on either side to which the colour of larger rings reaches
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Noise:
     """Options of the noise that drives the law of the residual.
 
     Parameters
     ----------
     order : of the autoregression in time, >= 0; 0 is fresh noise at every step.
-    coloured : whether the noise is correlated in space and among targets: by wavenumber on a ring; on other grids by
-        the correlations of all pairs of up to :data:`~l96closure.closures.patterns.LARGEST_GRID` cells, or by vectors
-        of up to :data:`~l96closure.closures.vector_pattern.LARGEST_VECTOR` components for each wavevector. Else, and
-        where cells are more, they are independent.
+    covariance : of the noise in space and among targets. ``auto`` is that of the data: by wavenumber on a ring; on
+        other grids the correlations of all pairs of up to :data:`~l96closure.closures.patterns.LARGEST_GRID` cells, or
+        vectors of up to :data:`~l96closure.closures.vector_pattern.LARGEST_VECTOR` components for each wavevector;
+        where cells are more, up to :data:`~l96closure.closures.patterns.MOST_MODES` modes and a white remainder. None
+        is noise that is independent everywhere. A matrix prescribes it, (Q S, Q S) for Q targets on a grid of S sites
+        in C order, q S + s being that of target q at site s, those outside of a mask among them, unused. Its
+        correlations count, the variance of each cell is 1; the law of the residual, learned from the data as ever,
+        makes psi of it. The memory is the same for all cells then.
 
     Raises
     ------
     ValueError
-        A field is out of its range.
+        A field is out of its range, or the matrix is not symmetric and positive semidefinite.
+
+    Examples
+    --------
+    A Gaussian in the distance on a line of five sites, as stochastically perturbed tendencies have it:
+
+    >>> import numpy as np
+    >>> distance = np.abs(np.subtract.outer(np.arange(5), np.arange(5)))
+    >>> lc.closures.Noise(order=1, covariance=np.exp(-0.5 * (distance / 2.0) ** 2)).covariance.shape
+    (5, 5)
     """
 
     order: int = 8
-    coloured: bool = True
+    covariance: str | npt.ArrayLike | None = _AUTO
 
     def __post_init__(self) -> None:
         checks.integer("noise.order", self.order, 0, below=129)
-        checks.boolean("noise.coloured", self.coloured)
+        if self.covariance is not None and not isinstance(self.covariance, str):
+            object.__setattr__(self, "covariance", _correlation_of(self.covariance))
+        elif self.covariance not in (None, _AUTO):
+            checks.reject("noise.covariance", self.covariance, f"{_AUTO!r}, None, or a matrix")
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Noise)
+            and self.order == other.order
+            and np.array_equal(np.asarray(self.covariance), np.asarray(other.covariance))
+        )
+
+    def on(self, fields: Fields) -> Noise:
+        """Return the options with a matrix of the cells of a closure alone.
+
+        Parameters
+        ----------
+        fields : of the training data.
+
+        Returns
+        -------
+        Noise
+
+        Raises
+        ------
+        ValueError
+            There is a matrix of another size.
+        """
+        if not isinstance(self.covariance, np.ndarray):
+            return self
+        cells, targets = len(fields.targets) * fields.size, np.arange(len(fields.targets))
+        if self.covariance.shape != (cells, cells):
+            allowed = f"{(cells, cells)}, {len(fields.targets)} targets on a grid {fields.shape}"
+            checks.reject("noise.covariance.shape", self.covariance.shape, allowed)
+        kept = (fields.size * targets[:, None] + fields.kept).ravel()
+        return replace(self, covariance=self.covariance[np.ix_(kept, kept)])
+
+
+def _correlation_of(given: npt.ArrayLike) -> F64:
+    """Return the correlations of a covariance; raises ``ValueError`` where it is none, but for rounding."""
+    matrix = checks.finite_array("noise.covariance", given, 2)
+    if matrix.shape[0] != matrix.shape[1]:
+        checks.reject("noise.covariance.shape", matrix.shape, "as many rows as columns")
+    if not (np.diag(matrix) > 0.0).all():
+        checks.reject("diagonal of noise.covariance", float(np.diag(matrix).min()), "> 0")
+    spread = np.sqrt(np.diag(matrix))
+    correlation: F64 = matrix / np.outer(spread, spread)
+    if (apart := float(np.abs(correlation - correlation.T).max())) > _ROUNDED:
+        checks.reject("noise.covariance", f"asymmetric by {apart:.2g} in correlation", "symmetric")
+    correlation = 0.5 * (correlation + correlation.T)
+    try:
+        _factor_of(correlation)
+    except np.linalg.LinAlgError:
+        least = float(np.linalg.eigvalsh(correlation)[0])
+        checks.reject("least eigenvalue of the correlations of noise.covariance", least, ">= 0")
+    return correlation
+
+
+def _factor_of(correlation: F64) -> F64:
+    """Return a lower triangular factor of prescribed correlations, which may be singular; raises ``LinAlgError``."""
+    off = ~np.eye(len(correlation), dtype=bool)
+    factor: F64 = np.linalg.cholesky(np.where(off, (1.0 - _ROUNDED) * correlation, 1.0))
+    return factor
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,12 +188,17 @@ class Pattern:
     sites : K.
     factor : lower triangular (K, K), which times white noise is as correlated as the sites are; None on rings, and for
         independent sites.
+    prescribed : whether the correlations are the user's, not the data's.
+    modes : of the noise of many sites (r, K), each of which is multiplied by a normal, with a white remainder that
+        makes each site's variance 1; None without.
     """
 
     reflection: C128
     power: F64
     sites: int
     factor: F64 | None = None
+    prescribed: bool = False
+    modes: F64 | None = None
     _earlier: tuple[F64, Index] = field(init=False, repr=False)
     _fresh: tuple[F64, Index] = field(init=False, repr=False)
 
@@ -132,7 +231,8 @@ class Pattern:
         -------
         ``noise_earlier`` (p, T) and ``noise_fresh`` (T',), whose taps belong to the sites that lie
         ``noise_earlier_offset`` (T,) and ``noise_fresh_offset`` (T',) to the left; perhaps ``noise_factor`` (K, K), by
-        which white noise is multiplied before.
+        which white noise is multiplied before, or ``noise_modes`` (r, K), which as many normals of the next draw are
+        multiplied by, and ``noise_remainder`` (K,), which white noise is multiplied by before both are added.
         """
         (earlier, offsets), (fresh, of_fresh) = self._earlier, self._fresh
         tables = {
@@ -141,14 +241,26 @@ class Pattern:
             "noise_fresh": fresh,
             "noise_fresh_offset": of_fresh,
         }
+        if self.modes is not None:
+            return tables | {"noise_modes": self.modes, "noise_remainder": self._remainder}
         return tables if self.factor is None else tables | {"noise_factor": self.factor}
 
-    def _correlated(self, white: F64) -> F64:
-        """Return white noise (draw, member, K) as correlated as the sites are."""
+    @cached_property
+    def _remainder(self) -> F64:
+        """Standard deviation of the white remainder beside the modes (K,)."""
+        return np.empty(0) if self.modes is None else _remainder(self.modes)
+
+    def _white(self, state: State, draws: int) -> F64:
+        """Draw what is independent in time (draw, member, K), and as correlated as the sites are."""
+        white = state.normals(draws, self.sites)
+        flat = white.reshape(-1, self.sites)
+        if self.modes is not None:
+            of_modes = state.normals(draws, len(self.modes), draw=draws)
+            _add_modes(self.modes, of_modes.reshape(len(flat), -1), self._remainder, flat)
         if self.factor is None:
             return white
         out = np.empty_like(white)
-        _multiply(self.factor, white.reshape(-1, self.sites), out.reshape(-1, self.sites))
+        _multiply(self.factor, flat, out.reshape(-1, self.sites))
         return out
 
     def initial(self, state: State) -> F64:
@@ -162,7 +274,7 @@ class Pattern:
         -------
         (member, p, K), the last first.
         """
-        normals = self._correlated(state.normals(max(self.order, 1), self.sites))
+        normals = self._white(state, max(self.order, 1))
         coefficients, innovation = _coefficients(self.reflection)
         spread = np.sqrt(innovation * self._variance()[:, None])
         coloured = self.power.size > 1
@@ -188,7 +300,7 @@ class Pattern:
         -------
         The noise (member, K), and the last p values (member, p, K) to remember next.
         """
-        fresh = self._correlated(state.normals(1, self.sites))[0]
+        fresh = self._white(state, 1)[0]
         value = np.empty_like(fresh)
         _advance(state.memory, fresh, *self._earlier, *self._fresh, value)
         if not self.order:
@@ -218,6 +330,24 @@ def _multiply(factor: F64, white: F64, out: F64) -> None:
             for j in range(k + 1):
                 total += factor[k, j] * white[n, j]
             out[n, k] = total
+
+
+@cached
+def _add_modes(modes: F64, of_modes: F64, remainder: F64, white: F64) -> None:
+    """Make of white noise (n, K), in place, the white remainder and the sum of modes times their normals (n, r)."""
+    for n in range(white.shape[0]):
+        for k in range(remainder.size):
+            white[n, k] *= remainder[k]
+        for i in range(modes.shape[0]):
+            amplitude = of_modes[n, i]
+            for k in range(remainder.size):
+                white[n, k] += amplitude * modes[i, k]
+
+
+def _remainder(modes: F64) -> F64:
+    """Return the standard deviation of the white remainder of each cell (K,)."""
+    left: F64 = np.sqrt(1.0 - (modes**2).sum(axis=0))
+    return left
 
 
 def _near(kernel: F64) -> tuple[F64, Index]:
@@ -269,7 +399,7 @@ def fit_pattern(
     Parameters
     ----------
     series : of each segment (time, K), of variance 1 or nearly so; its mean is taken off.
-    options : order and colour.
+    options : order and covariance, that of the K sites where it is a matrix.
     alike : along which axes of the grid it is periodic and all sites are alike; of a ring the only one. Targets are an
         axis of their own, the first.
     shape : of the grid, whose K sites are numbered with the last axis first; None is (K,).
@@ -292,7 +422,9 @@ def fit_pattern(
         checks.reject("noise.order", options.order, "at most a tenth of the times of the training data")
     together = _burg(noise, options.order, True, None if spread is None else [*compress(spread, long_enough)])
     ring = alike == (True,)
-    if not options.coloured or sites < (3 if ring else 2):
+    if isinstance(options.covariance, np.ndarray):
+        return Pattern(together, np.ones(1), sites, _factor_of(options.covariance), prescribed=True)
+    if options.covariance is None or sites < (3 if ring else 2):
         return Pattern(together, np.ones(1), sites)
     if not ring:
         return _on_grid(noise, together, options, Wavevectors(shape, alike))
@@ -327,13 +459,61 @@ def _on_grid(noise: Sequence[F64], together: C128, options: Noise, grid: Wavevec
         scalar = won <= max(_WORTHWHILE, _LEAST_WON / sum(one.size for one in judged or noise))
     if scalar:
         return one_memory(noise)
-    return fit_vector_pattern(noise, options.order, grid) if vector else Pattern(together, np.ones(1), grid.cells)
+    return fit_vector_pattern(noise, options.order, grid) if vector else _of_modes(noise, together)
 
 
 def _factored(noise: Sequence[F64], together: C128, grid: Wavevectors) -> Pattern:
     """Return noise of one memory, as correlated as the cells are."""
     factor: F64 = np.linalg.cholesky(_correlations(np.concatenate(noise), grid.shape, grid.periodic)).astype(np.float64)
     return Pattern(together, np.ones(1), grid.cells, factor)
+
+
+def _of_modes(noise: Sequence[F64], together: C128) -> Pattern:
+    """Return noise of one memory, of as many modes as foresee held-out times best, and a white remainder."""
+    every, sites = -(-sum(map(len, noise)) // _SNAPSHOTS), noise[0].shape[1]
+    some = [one[::every] for one in noise]
+    early, late = (np.concatenate(part) for part in held_out(some))
+    ranks = [0, *(2**i for i in range(int(math.log2(MOST_MODES)) + 1) if 2**i < len(early))]
+    known = _principal(early, ranks[-1])
+    surprise = [_surprise_of_modes(_modes(*known, rank), late) for rank in ranks] if len(late) else [0.0]
+    best = ranks[int(np.argmin(surprise))]
+    if not best:
+        return Pattern(together, np.ones(1), sites)
+    return Pattern(together, np.ones(1), sites, modes=_modes(*_principal(np.concatenate(some), best), best))
+
+
+def _principal(values: F64, number: int) -> tuple[F64, F64]:
+    """Return variances (number,) and empirical orthogonal functions (number, K) of standardised values (time, K)."""
+    spread = np.sqrt((values**2).mean(axis=0))
+    scaled = values / np.where(spread > 0.0, spread, 1.0)
+    times = len(values)
+    if not number:
+        return np.empty(0), np.empty((0, values.shape[1]))
+    size, vectors = scipy.linalg.eigh(scaled @ scaled.T / times, subset_by_index=[times - number, times - 1])
+    least = _ROUNDED * size[-1]
+    there = size > least
+    functions = (vectors * there / np.sqrt(times * np.maximum(size, least))).T @ scaled
+    return np.where(there, size, 0.0)[::-1], functions[::-1]
+
+
+def _modes(variance: F64, functions: F64, rank: int) -> F64:
+    """Return modes (rank, K) of the first functions: what their variances are above those of all others, on average."""
+    sites = functions.shape[1]
+    others = max(sites - float(variance[:rank].sum()), 0.0) / (sites - rank)
+    modes = np.sqrt(np.maximum(variance[:rank] - others, 0.0))[:, None] * functions[:rank]
+    share = (modes**2).sum(axis=0)
+    made: F64 = modes * np.sqrt(np.minimum(1.0, (1.0 - _LEAST_WHITE) / np.maximum(share, _LEAST_WHITE)))
+    return made
+
+
+def _surprise_of_modes(modes: F64, values: F64) -> float:
+    """Return the mean negative log-likelihood of values (time, K) at a time, but a constant."""
+    variance = _remainder(modes) ** 2
+    weighed = modes / variance
+    factor = np.linalg.cholesky(np.eye(len(modes)) + weighed @ modes.T)
+    explained = scipy.linalg.solve_triangular(factor, weighed @ values.T, lower=True)
+    squares = (values**2 / variance).sum() - (explained**2).sum()
+    return float(0.5 * squares / len(values) + 0.5 * np.log(variance).sum() + np.log(np.diag(factor)).sum())
 
 
 def _surprise(pattern: Pattern, series: Sequence[F64]) -> float:

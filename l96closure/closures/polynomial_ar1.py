@@ -53,7 +53,7 @@ class PolynomialAR1(Composed):
         truth: xr.Dataset,
         fields: Fields = Fields(radius=0, lags=()),  # noqa: B008 - a value, never changed
         trend: Trend = Trend(degree=4, order=1, ridge=0.0, filtered=False),  # noqa: B008
-        noise: Noise = Noise(order=1, coloured=False),  # noqa: B008
+        noise: Noise = Noise(order=1, covariance=None),  # noqa: B008
         residual_degree: int = 0,
         dt: float | None = None,
     ) -> PolynomialAR1:
@@ -78,6 +78,7 @@ class PolynomialAR1(Composed):
         """
         record = read(truth, fields, dt, ordered=True, grouped=True, most=fitting.MOST_VALUES).with_previous().scaled()
         record, features, selection = choice.chosen(record, fields, trend)
+        noise = noise.on(record.fields)
 
         def gaussian(part: Record, residual: Residual, names: tuple[str, ...]) -> PolynomialTrend:
             x, left = np.concatenate(choice.given(part, residual, names)), np.concatenate(residual.values)

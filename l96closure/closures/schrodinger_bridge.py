@@ -114,7 +114,7 @@ class SchrodingerBridge(Composed):
         grouped = isinstance(law, Quantiles)
         most = fitting.MOST_VALUES if grouped else None
         record = read(truth, several[0], dt, ordered=ordered, grouped=grouped, most=most)
-        record = record.with_previous().scaled() if grouped else record
+        record, noise = record.with_previous().scaled() if grouped else record, noise.on(record.fields)
         found = [one for these in several for one in choice.candidates(record, these, trend, len(several) > 1)]
         kernel = bridge.Kernel(epsilon=law.epsilon) if kernel is None else kernel
 

@@ -44,19 +44,20 @@ class State(NamedTuple):
     history: F64
     outside: Index
 
-    def normals(self, draws: int, sites: int) -> F64:
+    def normals(self, draws: int, sites: int, draw: int = 0) -> F64:
         """Return the standard normals of this step.
 
         Parameters
         ----------
         draws : numbers for each member and site, >= 0.
         sites : number of sites, K.
+        draw : number of the first.
 
         Returns
         -------
         (draws, n, sites)
         """
-        return noise.block(self.key, self.member, self.step, draws, sites)
+        return noise.block(self.key, self.member, self.step, draws, sites, draw=draw)
 
     def uniforms(self, draws: int, sites: int) -> F64:
         """Return the uniform numbers of this step, of the same words as the normals.

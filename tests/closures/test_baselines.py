@@ -105,7 +105,7 @@ class TestPolynomialAR1:
 
     @pytest.mark.parametrize("order", [1, 3])
     def test_finds_a_known_process(self, known: xr.Dataset, order: int) -> None:
-        closure = PolynomialAR1.fit(known, trend=Trend(2, 1, ridge=0.0), residual_degree=2, noise=Noise(order, False))
+        closure = PolynomialAR1.fit(known, trend=Trend(2, 1, ridge=0.0), residual_degree=2, noise=Noise(order, None))
         size = self.TIMES * self.SITES
         found = closure.law.pattern.reflection[0].real
         assert abs(found[0] - self.PHI) < 4 * np.sqrt((1.0 - self.PHI**2) / size)  # Bartlett's formula
@@ -326,7 +326,7 @@ def test_bad_settings(truth: xr.Dataset, of: Any, settings: dict[str, Any], mess
         (lambda: Trend(order=4), r"^trend\.order = 4 .* below 4"),
         (lambda: Trend(ridge=-1.0), r"^trend\.ridge = -1\.0"),
         (lambda: Noise(-1), r"^noise\.order = -1 .* >= 0"),
-        (lambda: Noise(coloured=1), r"^noise\.coloured = 1 .* true or false"),  # type: ignore[arg-type]
+        (lambda: Noise(covariance="1"), r"^noise\.covariance = '1' .* 'auto', None, or a matrix"),
         (lambda: lc.Fields(radius=-1), r"^radius = -1 .* >= 0"),
         (lambda: lc.Fields(lags=0.1), r"^lags = 0\.1 .* in a sequence"),  # type: ignore[arg-type]
         (lambda: lc.Fields(pool=None), r"^pool = None .* 'auto', or some of the dimensions k, or \(\)"),  # type: ignore[arg-type]

@@ -52,7 +52,7 @@ BRIDGES: dict[str, dict[str, Any]] = {
     },
     "quantiles in time, fresh white noise": {
         "fields": lc.Fields(radius=0, lags=(4 * DT,)),
-        "noise": Noise(0, coloured=False),
+        "noise": Noise(0, None),
     },
     "quantiles, conserving, with an edge": {
         "fields": lc.Fields(radius=1, lags=(4 * DT,), periodic=False, conserve=True),
@@ -94,7 +94,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "AR(1) with a variance that depends on z": ("polynomial_ar1", {"residual_degree": 2}),
     "AR(2), coloured, in space and time": (
         "polynomial_ar1",
-        {"fields": BACK, "trend": Trend(3, 2), "noise": Noise(2, True)},
+        {"fields": BACK, "trend": Trend(3, 2), "noise": Noise(2)},
     ),
     "analog without memory": ("analog", {"memory": False}),
     "analog of neighbourhoods": ("analog", {"fields": AROUND}),

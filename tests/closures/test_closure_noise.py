@@ -81,14 +81,14 @@ def of_analogs(step: Step) -> F64:
 
 HERE, AROUND = lc.Fields(radius=0, lags=()), lc.Fields(radius=1, lags=())
 BACK = lc.Fields(radius=1, lags=(0.05,))
-FRESH = Noise(0, coloured=False)
+FRESH = Noise(0, None)
 EULER, EXACT = Chain("euler", centres=3000), Chain("conditional_variance", centres=3000)
 CASES: dict[str, tuple[str, dict[str, Any], Callable[[Step], F64]]] = {
     "AR(1)": ("polynomial_ar1", {}, of_a_driven_law),
     "AR(1) with a variance that depends on z": ("polynomial_ar1", {"residual_degree": 2}, of_a_driven_law),
-    "AR(3), coloured": ("polynomial_ar1", {"noise": Noise(3, True)}, of_a_driven_law),
+    "AR(3), coloured": ("polynomial_ar1", {"noise": Noise(3)}, of_a_driven_law),
     "quantile": ("schrodinger_bridge", {"fields": HERE, "noise": FRESH}, of_a_driven_law),
-    "quantile with memory": ("schrodinger_bridge", {"fields": HERE, "noise": Noise(8, False)}, of_a_driven_law),
+    "quantile with memory": ("schrodinger_bridge", {"fields": HERE, "noise": Noise(8, None)}, of_a_driven_law),
     "quantile with memory and colour": ("schrodinger_bridge", {"fields": HERE}, of_a_driven_law),
     "quantile in space and time": (
         "schrodinger_bridge",

@@ -45,7 +45,7 @@ class TestSchrodingerBridge:
     @pytest.mark.parametrize("law", [Quantiles("z"), Quantiles("trend"), Moments(200)], ids=["z", "trend", "moments"])
     def test_what_is_not_random_commutes_with_shifts(self, truth: xr.Dataset, fields: lc.Fields, law: Any) -> None:
         """Trend, and the law of one noise; the history turns with the sites."""
-        closure = SchrodingerBridge.fit(truth, fields=fields, trend=Trend(3, 2), law=law, noise=Noise(0, False))
+        closure = SchrodingerBridge.fit(truth, fields=fields, trend=Trend(3, 2), law=law, noise=Noise(0, None))
         z, state = ensemble(truth, 4), closure.init(ensemble(truth, 4), 0)
         state = state._replace(member=np.zeros(4, np.uint64))
         xi = state._replace(step=1).normals(1, K)[0]

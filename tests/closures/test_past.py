@@ -25,8 +25,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "AR(1)": ("polynomial_ar1", {}),
     "AR(3)": ("polynomial_ar1", {"fields": BACK, "trend": SMOOTH, "noise": Noise(3), "residual_degree": 2}),
     "quantiles": ("schrodinger_bridge", {"fields": BACK, "trend": SMOOTH, "law": Quantiles("trend")}),
-    "quantiles of one site": ("schrodinger_bridge", {"fields": lc.Fields(radius=0, lags=()), "noise": Noise(2, False)}),
-    "fresh noise": ("schrodinger_bridge", {"fields": BACK, "trend": SMOOTH, "noise": Noise(0, False)}),
+    "quantiles of one site": ("schrodinger_bridge", {"fields": lc.Fields(radius=0, lags=()), "noise": Noise(2, None)}),
+    "fresh noise": ("schrodinger_bridge", {"fields": BACK, "trend": SMOOTH, "noise": Noise(0, None)}),
     "without trend": ("schrodinger_bridge", {"fields": BACK, "trend": None, "law": Quantiles("z")}),
     "moments": ("schrodinger_bridge", {"fields": BACK, "trend": SMOOTH, "law": Moments(80, None), "noise": Noise(2)}),
     "chain": ("schrodinger_bridge", {"fields": BACK, "trend": SMOOTH, "law": Chain("split", centres=80)}),
@@ -208,7 +208,7 @@ class TestProbability:
     def test_it_is_uniform_where_the_law_is_right(self, truth: xr.Dataset, case: str) -> None:
         """On draws with fresh noise, which are independent."""
         name, settings = CASES[case]
-        closure = CLOSURES[name].fit(truth, **{**settings, "noise": Noise(0, False)})
+        closure = CLOSURES[name].fit(truth, **{**settings, "noise": Noise(0, None)})
         z, psi, _ = fed(closure, truth, 600, members=1)
         run = xr.Dataset({"z": (("time", "k"), z[0]), "psi": (("time", "k"), psi[0])}, {"time": DT * np.arange(600)})
         found = closure.probability(run).values[closure.features.longest :]

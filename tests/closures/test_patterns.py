@@ -20,7 +20,7 @@ from scipy import stats
 
 import l96closure as lc
 from l96closure.closures import Noise
-from l96closure.closures.patterns import Pattern, fit_pattern
+from l96closure.closures.patterns import LARGEST_GRID, Pattern, fit_pattern
 from l96closure.closures.state import State, begin, following
 
 F64 = npt.NDArray[np.float64]
@@ -152,7 +152,7 @@ def test_the_fit_finds_the_process_again(order: int, coloured: bool, K: int) -> 
     """From two segments of a long series: power and reflection coefficients, each in standard errors."""
     pattern, times = known(order, coloured, K), 8000
     x = np.concatenate([drawn(pattern, 1, times, seed=seed)[:, 0] for seed in (2, 3)])
-    found = fit_pattern([x[:times], x[times:]], Noise(order, coloured), alike=(True,))
+    found = fit_pattern([x[:times], x[times:]], Noise(order, "auto" if coloured else None), alike=(True,))
     assert found.reflection.shape == (pattern.reflection.shape if order else (1, 0))  # nothing to tell apart
     assert found.power.shape == pattern.power.shape
     # Of an autoregression's reflection coefficients the last has variance (1 - |k|^2) / n, those before it no less
@@ -207,7 +207,7 @@ def test_errors_of_the_memory_count_by_the_spread() -> None:
 
 def test_what_is_not_coloured_takes_the_sites_for_independent_and_a_line_is_never_coloured() -> None:
     x = drawn(known(3, True, 8), 1, 3000)[:, 0]
-    for options, alike in ((Noise(3, False), (True,)), (Noise(3, False), (False,))):
+    for options, alike in ((Noise(3, None), (True,)), (Noise(3, None), (False,))):
         found = fit_pattern([x], options, alike)
         assert found.power.size == 1
         assert found.tables()["noise_fresh"].shape == (1,)
@@ -228,7 +228,7 @@ def test_what_is_not_coloured_takes_the_sites_for_independent_and_a_line_is_neve
 def test_any_data_make_a_stable_process_of_variance_one(case: tuple[int, bool, F64]) -> None:
     order, coloured, x = case
     x = x + 1e-3 * np.random.default_rng(0).standard_normal(x.shape)  # a constant has no memory to speak of
-    pattern = fit_pattern([x], Noise(order, coloured), alike=(True,))
+    pattern = fit_pattern([x], Noise(order, "auto" if coloured else None), alike=(True,))
     assert (np.abs(pattern.reflection) < 1.0).all()
     assert pattern.power.sum() == pytest.approx(1.0)
     earlier = pattern.tables()["noise_earlier"]
@@ -317,7 +317,13 @@ def test_a_step_does_not_change_its_arguments(order: int, coloured: bool, K: int
         ({"order": -1}, r"^noise\.order = -1 .* >= 0"),
         ({"order": 1.5}, r"^noise\.order = 1\.5 .* integer"),
         ({"order": 129}, r"^noise\.order = 129 .* below"),
-        ({"coloured": 1}, r"^noise\.coloured = 1 "),
+        ({"covariance": "white"}, r"^noise\.covariance = 'white' .* 'auto', None, or a matrix$"),
+        ({"covariance": True}, r"^noise\.covariance\.shape = \(\) .* 2-dimensional"),
+        ({"covariance": np.ones((2, 3))}, r"^noise\.covariance\.shape = \(2, 3\) .* as many rows as columns$"),
+        ({"covariance": np.diag([1.0, 0.0])}, r"^diagonal of noise\.covariance = 0\.0 .* > 0$"),
+        ({"covariance": [[1.0, 0.5], [0.2, 1.0]]}, r"^noise\.covariance = 'asymmetric by 0\.3 .* symmetric$"),
+        ({"covariance": [[1.0, 2.0], [2.0, 1.0]]}, r"^least eigenvalue .* of noise\.covariance = -1\.0* .* >= 0$"),
+        ({"covariance": [[1.0, np.nan], [np.nan, 1.0]]}, r"^noise\.covariance\[0, 1\] = nan"),
     ],
 )
 def test_bad_options_are_named(arguments: dict[str, Any], message: str) -> None:
@@ -349,7 +355,7 @@ def test_a_closure_fitted_to_its_own_draws_has_the_same_noise() -> None:
     truth = xr.Dataset(
         {"z": (("time", "k"), z), "psi": (("time", "k"), z + x)}, {"time": 0.1 * np.arange(3000), "k": np.arange(K)}
     )
-    closure = lc.closures.PolynomialAR1.fit(truth, noise=Noise(1, True))
+    closure = lc.closures.PolynomialAR1.fit(truth, noise=Noise(1))
     limit = largest_of(2 * pattern.reflection.size) * np.sqrt(4.0 / 3000)
     assert np.abs(closure.law.pattern.reflection - pattern.reflection).max() < limit
 
@@ -407,12 +413,11 @@ def test_on_any_grid_the_correlations_of_sites_are_found_and_drawn(name: str) ->
         assert (np.abs(products - kept * expected) / error).max() < largest_of(K * (K + 1) // 2)
 
 
-def test_few_times_leave_sites_nearly_independent_and_large_grids_quite() -> None:
+def test_few_times_leave_sites_nearly_independent() -> None:
     white = np.random.default_rng(6).standard_normal((60, 40))
     factor = fit_pattern([white], Noise(0), (False,)).factor
     assert factor is not None
     assert np.abs(np.triu((factor @ factor.T), 1)).max() < 0.05  # the largest of the sample's is 0.5
-    assert fit_pattern([np.ones((30, 1100)) * white[:30, :1]], Noise(0), (False,)).factor is None
 
 
 def test_a_site_without_noise_has_a_factor_and_no_correlations() -> None:
@@ -433,3 +438,97 @@ def test_bits_on_a_grid_do_not_depend_on_the_other_members() -> None:
         x = alone.memory[:, 0]
         np.testing.assert_array_equal(x[0], together[n, 3])
         _, alone = step(pattern, alone)
+
+
+def test_a_prescribed_covariance_is_what_is_drawn() -> None:
+    """Its correlations, at every step and from one to the next, whatever those of the data are."""
+    site = np.arange(7)
+    apart = np.minimum(np.abs(np.subtract.outer(site, site)), 7 - np.abs(np.subtract.outer(site, site)))
+    wanted = np.exp(-0.5 * (apart / 1.5) ** 2)
+    spread = 1.0 + site
+    data = drawn(Pattern(np.full((1, 1), 0.6 + 0j), np.ones(1), 7), 1, 4000, seed=3)[:, 0]
+    pattern = fit_pattern([data], Noise(1, wanted * np.outer(spread, spread)), alike=(True,))
+    assert isinstance(pattern, Pattern)
+    assert pattern.prescribed
+    x, members = drawn(pattern, 6000, 3, seed=2), 6000
+    kept = float(pattern.reflection[0, 0].real)
+    assert abs(kept - 0.6) < 4.0 * 0.8 / np.sqrt(data.size)
+    for lag in range(3):
+        products = x[0].T @ x[lag] / members
+        error = np.sqrt((1.0 + (kept**lag * wanted) ** 2) / members)
+        assert (np.abs(products - kept**lag * wanted) / error).max() < largest_of(28)
+
+
+@pytest.mark.parametrize("ring", [True, False])
+def test_smooth_and_singular_covariances_have_factors(ring: bool) -> None:
+    """Gaussians in the distance, of which nearly all eigenvalues are rounding, in single precision too."""
+    site = np.arange(60)
+    apart = np.abs(np.subtract.outer(site, site))
+    apart = np.minimum(apart, 60 - apart) if ring else apart
+    wanted = np.exp(-0.5 * (apart / 4.0) ** 2)
+    noise = np.random.default_rng(0).standard_normal((200, 60))
+    for matrix in (wanted, wanted.astype(np.float32), np.ones((60, 60)), 4.0 * wanted):
+        pattern = fit_pattern([noise], Noise(0, matrix), alike=(ring,))
+        assert isinstance(pattern, Pattern)
+        assert pattern.factor is not None
+        correlation = matrix / matrix[0, 0]
+        np.testing.assert_allclose(pattern.factor @ pattern.factor.T, correlation, rtol=0, atol=2e-6)
+        np.testing.assert_allclose(np.diag(pattern.factor @ pattern.factor.T), 1.0, rtol=0, atol=1e-12)
+
+
+def test_options_are_the_same_where_their_covariances_are() -> None:
+    some = np.array([[1.0, 0.5], [0.5, 1.0]])
+    assert Noise(1) == Noise(1, "auto") != Noise(1, None)
+    assert Noise(1, some) == Noise(1, 9.0 * some) != Noise(1, some**2)
+    assert Noise(1, some) != Noise(1)
+    assert Noise(1, some) != Noise(2, some)
+
+
+MANY = LARGEST_GRID + 76
+
+
+def loadings() -> F64:
+    """Three modes of many sites, which make a half of the variance at most, and none at some sites."""
+    k = np.arange(MANY) / MANY
+    return np.stack([np.sin(np.pi * k), 0.8 * np.cos(3.0 * np.pi * k), 0.6 * (k > 0.5)]) / np.sqrt(3.0)
+
+
+def test_many_sites_have_a_few_modes_and_a_white_remainder() -> None:
+    """Nearer to the correlations that the data are drawn from than those of the data are, and all of variance one."""
+    rng, true = np.random.default_rng(5), loadings()
+    times, kept = 1500, 0.5
+    x = rng.standard_normal((times, 3)) @ true + np.sqrt(1.0 - (true**2).sum(axis=0)) * rng.standard_normal(
+        (times, MANY)
+    )
+    for n in range(1, times):
+        x[n] = kept * x[n - 1] + np.sqrt(1.0 - kept**2) * x[n]
+    pattern = fit_pattern([x[:900], x[900:]], Noise(1), (False,))
+    assert isinstance(pattern, Pattern)
+    assert pattern.modes is not None
+    assert 3 <= len(pattern.modes) <= 8
+    some = np.arange(0, MANY, 11)
+    wanted = (true.T @ true)[np.ix_(some, some)]
+    off = ~np.eye(some.size, dtype=bool)
+    found, sampled = (pattern.modes.T @ pattern.modes)[np.ix_(some, some)], np.corrcoef(x[:, some], rowvar=False)
+    assert np.sqrt(((found - wanted)[off] ** 2).mean()) < np.sqrt(((sampled - wanted)[off] ** 2).mean())
+    members = 3000
+    drawn_ones = drawn(pattern, members, 2, seed=2)[..., some]
+    memory = float(pattern.reflection[0, 0].real)
+    assert abs(memory - kept) < 0.01
+    for lag, share in ((0, 1.0), (1, memory)):
+        expected = share * np.where(off, found, 1.0)
+        products = drawn_ones[0].T @ drawn_ones[lag] / members
+        error = np.sqrt((1.0 + expected**2) / members)
+        assert (np.abs(products - expected) / error).max() < largest_of(some.size * (some.size + 1) // 2)
+    few, many = (drawn(pattern, n, 2, seed=2) for n in (2, 5))
+    assert np.array_equal(few, many[:, :2])
+
+
+def test_many_sites_that_share_nothing_have_no_modes_and_those_that_share_all_one() -> None:
+    white = np.random.default_rng(6).standard_normal((300, MANY))
+    independent, alike = (fit_pattern([x], Noise(0), (False,)) for x in (white, np.repeat(white[:, :1], MANY, axis=1)))
+    assert isinstance(independent, Pattern)
+    assert independent.modes is None
+    assert isinstance(alike, Pattern)
+    assert alike.modes is not None
+    np.testing.assert_allclose((alike.modes.T @ alike.modes)[0], 1.0, rtol=0, atol=1e-3)

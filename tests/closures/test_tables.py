@@ -27,12 +27,12 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "AR(1) with a variance that depends on z": ("polynomial_ar1", {"residual_degree": 3}),
     "AR(3), coloured, with the past": (
         "polynomial_ar1",
-        {"fields": AROUND, "residual_degree": 2, "noise": Noise(3, True)},
+        {"fields": AROUND, "residual_degree": 2, "noise": Noise(3)},
     ),
     "quantile": ("schrodinger_bridge", {"fields": HERE}),
-    "quantile without trend": ("schrodinger_bridge", {"fields": HERE, "trend": None, "noise": Noise(2, False)}),
+    "quantile without trend": ("schrodinger_bridge", {"fields": HERE, "trend": None, "noise": Noise(2, None)}),
     "quantile, fresh noise": ("schrodinger_bridge", {"fields": HERE, "noise": Noise(0)}),
-    "quantile, fresh and white": ("schrodinger_bridge", {"fields": HERE, "noise": Noise(0, False)}),
+    "quantile, fresh and white": ("schrodinger_bridge", {"fields": HERE, "noise": Noise(0, None)}),
     "quantile, per site": (
         "schrodinger_bridge",
         {"fields": lc.Fields(radius=0, lags=(), pool=()), "law": Quantiles(centres=300)},
@@ -49,7 +49,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "AR(2), two targets": (
         "polynomial_ar1",
-        {"fields": lc.Fields(targets=TARGETS, radius=1, lags=(DT,)), "noise": Noise(2, True)},
+        {"fields": lc.Fields(targets=TARGETS, radius=1, lags=(DT,)), "noise": Noise(2)},
     ),
     "two targets given two coordinates": (
         "schrodinger_bridge",

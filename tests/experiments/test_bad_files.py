@@ -32,7 +32,7 @@ FEW = Quantiles(centres=60)
 MADE: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in CLOSURES if name != "schrodinger_bridge"},
     "schrodinger_bridge": ("schrodinger_bridge", {"fields": SEEN, "trend": Trend(3, 3), "law": FEW}),
-    "without trend": ("schrodinger_bridge", {"fields": HERE, "trend": None, "law": FEW, "noise": Noise(1, False)}),
+    "without trend": ("schrodinger_bridge", {"fields": HERE, "trend": None, "law": FEW, "noise": Noise(1, None)}),
     "compressed": ("schrodinger_bridge", {"fields": NEAR, "trend": Trend(2, 1), "law": Moments(60, 16)}),
     "moments of sites": ("schrodinger_bridge", {"fields": SITES, "trend": Trend(2, 1), "law": Moments(40, None)}),
     "chain of sites": ("schrodinger_bridge", {"fields": SITES, "trend": Trend(2, 1), "law": Chain(centres=40)}),
