@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -13,7 +13,7 @@ import scipy
 import xarray as xr
 
 from l96closure import checks
-from l96closure.closures import closure_file, origin, stepping
+from l96closure.closures import closure_file, origin, resizing, stepping
 from l96closure.closures.compiled_tables import Tables
 from l96closure.closures.features import Features
 from l96closure.closures.files import save
@@ -334,6 +334,36 @@ class Composed:
         if len(fields.targets) > 1:
             return probabilities
         return probabilities[fields.targets[0]].assign_attrs(units="1").rename("probability")
+
+    def resized(self, sizes: Mapping[str, int]) -> Self:
+        """Return the closure on another size of its grid, whose periodic dims have more or fewer sites at one spacing.
+
+        A site sees, and draws given what it sees, what it did; its noise has the same covariance with that of sites so
+        many steps away. Where the past is not known, it is drawn from training states that go round the old grid.
+
+        Parameters
+        ----------
+        sizes : sites along some of ``fields.dim``.
+
+        Returns
+        -------
+        A closure of the same kind, the same one for the same sizes, without coordinates along dims of another size.
+
+        Raises
+        ------
+        ValueError
+            The sites along a dim are not alike, a size is too small for what a site sees, or noise or law are those of
+            one grid: noise that is correlated in space on other grids than a ring, and laws that sum over samples.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> truth = lc.TwoScaleLorenz96(K=8, J=4).simulate(samples=1000, rng=1)
+        >>> closure = lc.closures.PolynomialAR1.fit(truth).resized({"k": 20})
+        >>> lc.integrate(lc.TwoScaleLorenz96(K=20, J=4), closure, np.eye(20)[:2], steps=10).sizes["k"]
+        20
+        """
+        return replace(self, **resizing.resized(self, sizes))
 
     def tables(self) -> dict[str, npt.NDArray[Any]]:
         """Everything a step needs, as plain arrays by name: what a step in another language is made of.

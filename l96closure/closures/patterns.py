@@ -47,6 +47,7 @@ __all__ = [
     "AnyPattern",
     "Noise",
     "Pattern",
+    "by_offset",
     "fit_pattern",
 ]
 
@@ -70,6 +71,7 @@ _LEAST_SHRUNK = 1e-9  # so that a matrix of correlations has a factor
 _ROUNDED = 1e-6  # in correlations of a matrix that is given, perhaps in single precision
 _AUTO = "auto"
 _SNAPSHOTS = 1500  # times, evenly spread, from which modes are found
+_MOST_LOST = 0.01  # part of the variance, on a ring of another size
 _LEAST_WHITE = 1e-4  # part of a cell's variance that modes leave at least
 _REACH = 24  # sites on either side to which the colour of larger rings reaches
 
@@ -245,6 +247,41 @@ class Pattern:
             return tables | {"noise_modes": self.modes, "noise_remainder": self._remainder}
         return tables if self.factor is None else tables | {"noise_factor": self.factor}
 
+    def resized(self, sites: int) -> Pattern:
+        """Return the noise on a ring of another size, with the same covariance by offset; or on more or fewer sites.
+
+        Parameters
+        ----------
+        sites : K of the new ring, or, of independent sites, their number.
+
+        Returns
+        -------
+        Pattern
+
+        Raises
+        ------
+        ValueError
+            The correlations are not those of a ring, or reach around it.
+        """
+        if self.factor is not None or self.modes is not None:
+            checks.reject("noise", "correlated among pairs of sites", "white or that of a ring, on another size of it")
+        if self.power.size == 1:
+            return replace(self, sites=sites)
+        variance = np.fft.rfft(by_offset(np.fft.irfft(self._variance(), self.sites), sites)).real
+        power = variance * np.where(_real(sites), 1.0, 2.0) / sites
+        if (lost := -float(power[power < 0.0].sum())) > _MOST_LOST:
+            allowed = f"at most {_MOST_LOST:g}: the noise's correlations reach around the ring of {self.sites} sites"
+            checks.reject(
+                f"variance of the noise that a ring of {sites} sites has no room for", round(lost, 3), allowed
+            )
+        power = np.maximum(power, 0.0)
+        reflection = self.reflection
+        if len(reflection) > 1:
+            before, now = np.arange(len(reflection)) / self.sites, np.arange(power.size) / sites
+            reflection = np.stack([np.interp(now, before, one) for one in reflection.T], axis=1)
+            reflection[_real(sites)] = reflection[_real(sites)].real
+        return Pattern(reflection, power / power.sum(), sites)
+
     @cached_property
     def _remainder(self) -> F64:
         """Standard deviation of the white remainder beside the modes (K,)."""
@@ -357,6 +394,25 @@ def _near(kernel: F64) -> tuple[F64, Index]:
         offsets = offsets[np.minimum(offsets, kernel.size - offsets) <= _REACH]
     taps: F64 = kernel[offsets]
     return np.ascontiguousarray(taps * np.sqrt((kernel**2).sum() / (taps**2).sum())), offsets
+
+
+def by_offset(values: F64, sites: int) -> F64:
+    """Put what belongs to offsets on a ring on another one, round which it goes where that is smaller, else 0.
+
+    Parameters
+    ----------
+    values : of the offsets 0, 1, ... to one side on the first ring (K,), each on the short way.
+    sites : of the other.
+
+    Returns
+    -------
+    (sites,)
+    """
+    K = values.size
+    offset, out = np.arange(-(K // 2), K // 2 + 1), np.zeros(sites)
+    half = np.where(2 * np.abs(offset) == K, 0.5, 1.0)  # of an even ring the farthest is on both sides
+    np.add.at(out, offset % sites, half * values[offset])
+    return out
 
 
 def _real(sites: int) -> npt.NDArray[np.bool_]:
