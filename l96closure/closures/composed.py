@@ -84,7 +84,10 @@ class Composed:
     save = save
 
     def __repr__(self) -> str:
-        seen = f"{self.features.size} features of {', '.join(self.fields.predictors)}"
+        seen_by = [self.features.of_sites(cells % self.fields.sites) for cells in self._groups] or [self.features]
+        sizes = [one.size for one in seen_by]
+        number = " to ".join(map(str, sorted({min(sizes), max(sizes)})))
+        seen = f"{number} features of {', '.join(self.fields.predictors)}"
         drawn = ", ".join(self.fields.targets)
         return f"<{type(self).__name__}: {drawn} = trend + residual, given {seen}; dt = {self.dt}>"
 
@@ -263,8 +266,14 @@ class Composed:
     @property
     def grouped(self) -> bool:
         """Whether there are groups of cells, each with a trend and a law of its own."""
+        return bool(self._groups)
+
+    @property
+    def _groups(self) -> tuple[Index, ...]:
+        """Cells of each group; none where all cells share a trend and a law."""
         of = self.law.of if isinstance(self.law, DrivenLaw) else None
-        return isinstance(self.trend, GroupedTrend) or isinstance(of, Grouped)
+        grouped = next((one for one in (self.trend, of) if isinstance(one, (GroupedTrend, Grouped))), None)
+        return () if grouped is None else grouped.cells
 
     def probability(self, dataset: xr.Dataset) -> xr.DataArray | xr.Dataset:
         """Probability that the law gives to residuals below the one that occurred, F(psi | what the site sees).
@@ -353,7 +362,7 @@ class Composed:
         ------
         ValueError
             The sites along a dim are not alike, a size is too small for what a site sees, or noise or law are those of
-            one grid: noise that is correlated in space on other grids than a ring, and laws that sum over samples.
+            one grid: noise that is prescribed or of modes, and laws that sum over samples.
 
         Examples
         --------

@@ -25,7 +25,7 @@ from l96closure.closures.fitted_laws import (
 )
 from l96closure.closures.laws import Chain, Moments
 from l96closure.closures.past import Past
-from l96closure.closures.patterns import LARGEST_RING, AnyPattern, Noise, fit_pattern
+from l96closure.closures.patterns import LARGEST_RING, AnyPattern, Noise, arrangement, fit_pattern
 from l96closure.closures.regression import MOST_ROWS, blocks, fit_trend
 from l96closure.closures.residual import Residual
 from l96closure.closures.trend import Regressor, Trend
@@ -145,13 +145,7 @@ def _pattern(record: Record, residual: Residual, found: list[F64], noise: Noise)
         parts = [zip(found, times, strict=True) for times in blocks(record.series, first)]
         found = [one[:, times - first] for part in parts for one, times in part if times.size]
     series, spread = zip(*found, strict=True)
-    fields = record.fields
-    targets = len(fields.targets)
-    shape, alike = fields.shape, fields.homogeneous
-    if fields.mask is not None:
-        shape, alike = (fields.sites,), (False,)
-    if targets > 1:
-        shape, alike = (targets, *shape), (False, *alike)
+    shape, alike = arrangement(record.fields)
     return fit_pattern(series, noise, alike, shape, spread)
 
 

@@ -47,6 +47,7 @@ __all__ = [
     "AnyPattern",
     "Noise",
     "Pattern",
+    "arrangement",
     "by_offset",
     "fit_pattern",
 ]
@@ -71,7 +72,6 @@ _LEAST_SHRUNK = 1e-9  # so that a matrix of correlations has a factor
 _ROUNDED = 1e-6  # in correlations of a matrix that is given, perhaps in single precision
 _AUTO = "auto"
 _SNAPSHOTS = 1500  # times, evenly spread, from which modes are found
-_MOST_LOST = 0.01  # part of the variance, on a ring of another size
 _LEAST_WHITE = 1e-4  # part of a cell's variance that modes leave at least
 _REACH = 24  # sites on either side to which the colour of larger rings reaches
 
@@ -150,6 +150,24 @@ class Noise:
         return replace(self, covariance=self.covariance[np.ix_(kept, kept)])
 
 
+def arrangement(fields: Fields) -> tuple[tuple[int, ...], tuple[bool, ...]]:
+    """Return how the cells of a closure are arranged, the first of several axes being its targets.
+
+    Parameters
+    ----------
+    fields : of the training data.
+
+    Returns
+    -------
+    Sizes of the axes, and along which of them cells are alike.
+    """
+    shape, alike = fields.shape, fields.homogeneous
+    if fields.mask is not None:
+        shape, alike = (fields.sites,), (False,)
+    targets = len(fields.targets)
+    return ((targets, *shape), (False, *alike)) if targets > 1 else (shape, alike)
+
+
 def _correlation_of(given: npt.ArrayLike) -> F64:
     """Return the correlations of a covariance; raises ``ValueError`` where it is none, but for rounding."""
     matrix = checks.finite_array("noise.covariance", given, 2)
@@ -219,6 +237,15 @@ class Pattern:
         """Steps that are remembered, p."""
         return int(self.reflection.shape[1])
 
+    @property
+    def autocorrelation(self) -> F64:
+        """Autocorrelation of a memory that is the same for all sites, of 0 to p steps (p + 1,)."""
+        coefficients, innovation = _coefficients(self.reflection[:1].real.astype(np.complex128))
+        found = [1.0]
+        for j, one in enumerate(coefficients[:-1]):
+            found.append(float(one[0].real @ found[:0:-1]) + float((self.reflection[0, j] * innovation[0, j]).real))
+        return np.array(found)
+
     def _variance(self) -> F64:
         """Variance of each wavenumber of the noise over that of white noise (M,)."""
         if self.power.size == 1:
@@ -248,11 +275,15 @@ class Pattern:
         return tables if self.factor is None else tables | {"noise_factor": self.factor}
 
     def resized(self, sites: int) -> Pattern:
-        """Return the noise on a ring of another size, with the same covariance by offset; or on more or fewer sites.
+        """Return the noise on a ring of another size, or independent noise of more or fewer sites.
+
+        On the ring white noise is weighed by the same numbers at the same offsets, so that the covariance by offset is
+        the same where these reach less than half the way round the first ring, and falls to 0 beyond. Memories of
+        wavenumbers are interpolated at wavenumbers per site.
 
         Parameters
         ----------
-        sites : K of the new ring, or, of independent sites, their number.
+        sites : how many there are to be.
 
         Returns
         -------
@@ -261,20 +292,17 @@ class Pattern:
         Raises
         ------
         ValueError
-            The correlations are not those of a ring, or reach around it.
+            The correlations are neither those of a ring nor none.
         """
         if self.factor is not None or self.modes is not None:
-            checks.reject("noise", "correlated among pairs of sites", "white or that of a ring, on another size of it")
+            given = "prescribed" if self.prescribed else "of modes or pairs of sites"
+            checks.reject(
+                "noise", given, "white, or that of the data where sites are alike, on another size of the grid"
+            )
         if self.power.size == 1:
             return replace(self, sites=sites)
-        variance = np.fft.rfft(by_offset(np.fft.irfft(self._variance(), self.sites), sites)).real
-        power = variance * np.where(_real(sites), 1.0, 2.0) / sites
-        if (lost := -float(power[power < 0.0].sum())) > _MOST_LOST:
-            allowed = f"at most {_MOST_LOST:g}: the noise's correlations reach around the ring of {self.sites} sites"
-            checks.reject(
-                f"variance of the noise that a ring of {sites} sites has no room for", round(lost, 3), allowed
-            )
-        power = np.maximum(power, 0.0)
+        kernel = by_offset(np.fft.irfft(np.sqrt(self._variance()), self.sites), sites)
+        power = np.abs(np.fft.rfft(kernel)) ** 2 * np.where(_real(sites), 1.0, 2.0)
         reflection = self.reflection
         if len(reflection) > 1:
             before, now = np.arange(len(reflection)) / self.sites, np.arange(power.size) / sites

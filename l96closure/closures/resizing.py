@@ -1,12 +1,14 @@
 """A closure on another size of the same grid: along periodic dims, whose sites are alike, offsets are all it needs.
 
 Grid spacings, not lengths of the grid, are kept: what a site sees, its law, and what its noise has to do with that of a
-site so many steps away. Of a ring the noise's covariance and the filter of the trend are known by offset, up to half
-the way round, beyond which they are taken for 0; memories of wavenumbers are interpolated at wavenumbers per site.
+site so many steps away. On a ring the noise's weights and those of the filter of the trend are taken by offset, up to
+half the way round, beyond which they are 0; memories of wavenumbers are interpolated at wavenumbers per site. On planes
+and on rings of levels the covariances are interpolated between wavevectors, of all of which any mean is a covariance.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -19,7 +21,9 @@ from l96closure.closures.features import Features
 from l96closure.closures.filtered_trend import AnyTrend, FilteredTrend, GroupedTrend
 from l96closure.closures.fitted_laws import Distribution, DrivenLaw, FittedLaw, Grouped
 from l96closure.closures.past import Past
-from l96closure.closures.patterns import Pattern, by_offset
+from l96closure.closures.patterns import Pattern, arrangement, by_offset
+from l96closure.closures.vector_pattern import VectorPattern
+from l96closure.closures.wavevectors import Wavevectors
 from l96closure.fields import Fields
 from l96closure.training import Scaling
 
@@ -146,9 +150,42 @@ def _trend(trend: AnyTrend, features: Features, grids: _Grids) -> AnyTrend:
 def _law(law: FittedLaw, grids: _Grids) -> DrivenLaw:
     if not isinstance(law, DrivenLaw) or isinstance(law.of, bridge.Bridge):
         checks.reject("law", "a bridge of all sites", "quantiles or Gaussian, on another size of the grid")
-    if not isinstance(law.pattern, Pattern):
-        checks.reject("noise", "vectors by wavevector", "white or that of a ring, on another size of the grid")
-    return DrivenLaw(_distribution(law.of, grids), law.pattern.resized(len(grids.new.targets) * grids.new.sites))
+    of, pattern = _distribution(law.of, grids), law.pattern
+    if isinstance(pattern, Pattern) and pattern.factor is not None and not pattern.prescribed:
+        pattern = _by_wavevector(pattern, grids.old)
+    if isinstance(pattern, VectorPattern):
+        return DrivenLaw(of, _between_wavevectors(pattern, grids))
+    return DrivenLaw(of, pattern.resized(len(grids.new.targets) * grids.new.sites))
+
+
+def _by_wavevector(pattern: Pattern, fields: Fields) -> VectorPattern:
+    """Return the same noise of one memory, as correlated at every place, as vectors."""
+    assert pattern.factor is not None
+    grid = Wavevectors(*arrangement(fields))
+    cells = np.arange(grid.cells).reshape(grid.shape)
+    origin = cells[tuple(0 if alike else slice(None) for alike in grid.periodic)].ravel()
+    to_all = grid.modes((pattern.factor[origin] @ pattern.factor.T)[:, None])  # of one cell of each kind (B, B, M)
+    spectrum = math.sqrt(grid.cells / grid.levels) * to_all.transpose(2, 1, 0)
+    return VectorPattern(np.stack([one * spectrum for one in pattern.autocorrelation], axis=1), grid)
+
+
+def _between_wavevectors(pattern: VectorPattern, grids: _Grids) -> VectorPattern:
+    """Interpolate the covariances of noise, linearly in the components of the wavevector, in cycles per site."""
+    old = pattern.grid
+    new = Wavevectors(*arrangement(grids.new))
+    half = pattern.covariance.reshape(*old.size[:-1], old.size[-1] // 2 + 1, *pattern.covariance.shape[1:])
+    axes = tuple(range(len(old.size)))
+    whole = np.fft.fftn(np.fft.irfftn(half, old.size, axes), axes=axes)  # both signs of the last component
+    for axis, (before, now) in enumerate(zip(old.size, new.size, strict=True)):
+        place = np.fft.fftfreq(now) * before
+        first = np.floor(place).astype(np.intp)
+        weight = (place - first).reshape(-1, *(1,) * (whole.ndim - 1 - axis))
+        beside = [whole.take((first + one) % before, axis) for one in (0, 1)]
+        whole = (1.0 - weight) * beside[0] + weight * beside[1]
+    covariance = whole[..., : new.size[-1] // 2 + 1, :, :, :].reshape(-1, *pattern.covariance.shape[1:])
+    counts = new.counts / new.counts.sum()
+    spread = np.sqrt(np.einsum("m,mii->i", counts, covariance[:, 0].real))
+    return VectorPattern(covariance / (spread[:, None] * spread), new)
 
 
 def _distribution(of: Distribution, grids: _Grids) -> Distribution:

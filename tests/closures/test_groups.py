@@ -101,6 +101,16 @@ def _linear(data: xr.Dataset, name: str) -> F64:
     return out
 
 
+@pytest.mark.parametrize(("radius", "seen"), [(0, "1"), (1, "2 to 3"), (LEVELS - 1, str(LEVELS))])
+def test_what_a_site_sees_twice_counts_once(data: xr.Dataset, radius: int, seen: str) -> None:
+    """At an edge a neighbour that is not there is the site itself."""
+    weather = data.assign(T=data["T"] - data["T"].mean("time"))
+    for targets, dim in (("heating", {}), (("heating", "moistening"), {}), ("heating", {"pool": "lev"})):
+        closure = Polynomial.fit(weather, lc.Fields("T", targets, **{**COLUMN, "radius": radius}, **dim), Trend(1, 1))
+        number = str(2 * radius + 1) if dim else seen
+        assert f"given {number} features of T;" in repr(closure)
+
+
 def test_file_units_order_and_batches(data: xr.Dataset, closure: Any, tmp_path: Path) -> None:
     z = closure.fields.inputs(data.isel(time=slice(500, 509)).rename(time="member").drop_vars("member"))
     closure.save(tmp_path / "column.nc")

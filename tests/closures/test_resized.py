@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import pytest
 import xarray as xr
 
 import l96closure as lc
-from l96closure.closures import Moments, Noise, Polynomial, PolynomialAR1, Quantiles, SchrodingerBridge, Trend
+from l96closure.closures import Moments, Noise, Polynomial, PolynomialAR1, Quantiles, SchrodingerBridge, Trend, resizing
 from l96closure.closures.patterns import Pattern, by_offset
 from l96closure.closures.state import begin
+from l96closure.closures.vector_pattern import VectorPattern
+from l96closure.closures.wavevectors import Wavevectors
 
 F64 = npt.NDArray[np.float64]
 
@@ -69,27 +72,78 @@ def test_fields_that_go_round_twice_have_trends_and_laws_that_do(truth: xr.Datas
 @pytest.mark.parametrize("sites", [9, 24])
 @pytest.mark.parametrize("shared", [True, False], ids=["one memory", "memories of wavenumbers"])
 def test_noise_has_the_same_covariance_by_offset(sites: int, shared: bool) -> None:
-    """Of values that are drawn, at one time; where it does not reach around the ring."""
+    """Of values that are drawn, at one time: where it reaches less than half the way round, the same."""
     m = np.arange(K // 2 + 1)
-    power = np.exp(-0.3 * m**2 / 4.0) * np.where((m == 0) | (2 * m == K), 1.0, 2.0)
-    power /= power.sum()
+    kernel = np.array([1.0, 0.6, 0.2, *np.zeros(K - 5), 0.2, 0.6]) / np.sqrt(1.8)
+    power = np.abs(np.fft.rfft(kernel)) ** 2 * np.where((m == 0) | (2 * m == K), 1.0, 2.0) / K
     reflection = 0.8 * np.exp(-0.1 * m)[:, None].astype(complex)
     pattern = Pattern(reflection[:1] if shared else reflection, power, K)
     made = pattern.resized(sites)
     members = 20_000
     x = made.initial(begin(members, 3))[:, 0]
-    wanted = by_offset(np.fft.irfft(pattern._variance(), K), sites)
+    wanted = by_offset(np.array([np.roll(kernel, d) @ kernel for d in range(K)]), sites)
     found = np.array([(x * np.roll(x, -d, axis=1)).mean() for d in range(sites)])
     assert np.abs(found - wanted).max() < 5.0 * np.sqrt(2.0 / members)  # the mean over sites is known better
     assert made.power.sum() == pytest.approx(1.0)
     assert (np.abs(made.reflection) < 1.0).all()
 
 
-def test_noise_that_reaches_around_is_refused() -> None:
+def test_a_wave_that_goes_round_the_ring_is_not_known_beyond() -> None:
+    """Its covariance at a distance is that of the pairs so far apart that the first ring had without going round it."""
     m = np.arange(K // 2 + 1)
     wave = Pattern(np.zeros((1, 0), complex), np.where(m == 3, 1.0, 0.0), K)
-    with pytest.raises(ValueError, match=r"no room for = 0\.\d+ .* reach around the ring of 12 sites$"):
-        wave.resized(17)
+    made = wave.resized(4 * K)
+    found = np.fft.irfft(made.power * 2 * K * np.where((np.arange(2 * K + 1) % (2 * K)) == 0, 2.0, 1.0), 4 * K)
+    kernel = np.cos(0.5 * np.pi * np.arange(-K // 2, K // 2 + 1)) * np.array([0.5, *np.ones(K - 1), 0.5])
+    pairs = np.correlate(kernel, kernel, "full")[K:] / (kernel @ kernel)
+    np.testing.assert_allclose(found[: K + 1], pairs, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found[K + 1 : -K], 0.0, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(12, 9), (6, 16)])
+def test_noise_of_a_plane_has_nearly_the_same_covariance_by_offset(shape: tuple[int, int]) -> None:
+    """Between wavevectors covariances are interpolated: by offset they are multiplied by a smooth window."""
+    old = (8, 8)
+    near = np.zeros(old)
+    near[0, 0], near[0, 1], near[0, -1], near[1, 0], near[-1, 0] = 1.0, 0.4, 0.4, 0.1, 0.1
+    spectrum = np.fft.fft2(near).real.reshape(8, 8)[:, :5]
+    spectrum = spectrum / spectrum.mean() if spectrum.min() > 0.0 else spectrum - spectrum.min() + 0.1
+    fields = lc.Fields(dim=("y", "x"), shape=old, radius=0)
+    grid = Wavevectors(old, (True, True))
+    weight = grid.counts / grid.counts.sum()
+    spectrum /= weight @ spectrum.ravel()
+    pattern = VectorPattern(np.stack([spectrum, 0.5 * spectrum], axis=-1).reshape(-1, 2, 1, 1).astype(complex), grid)
+    grids = resizing._Grids(fields, replace(fields, shape=shape), resizing._like(old, shape))
+    made = resizing._between_wavevectors(pattern, grids)
+    covariance = np.fft.irfft2(made.covariance[:, 0, 0, 0].reshape(shape[0], -1), shape)
+    wanted = np.fft.irfft2(spectrum, old)
+    assert covariance[0, 0] == pytest.approx(1.0)
+    for place in ((0, 1), (1, 0), (0, -1), (1, 1)):
+        assert abs(covariance[place] - wanted[place]) < 0.1 * abs(wanted[place]) + 0.01
+    same = resizing._between_wavevectors(pattern, resizing._Grids(fields, fields, np.arange(64)))
+    np.testing.assert_allclose(same.covariance, pattern.covariance, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("targets", ["psi", ("psi", "second")])
+def test_noise_of_pairs_is_that_of_wavevectors(layers: xr.Dataset, targets: Any) -> None:
+    """Correlations of all cells, in space and in time, of a fit that chose pairs."""
+    fields = lc.Fields("z", targets, dim=("lev", "k"), periodic=(False, True), radius=0, lags=()).of(layers)
+    cells = len(fields.targets) * 2 * K
+    place = np.arange(cells)
+    away = np.abs(np.subtract.outer(place % K, place % K))
+    kind = np.subtract.outer(place // K, place // K) != 0
+    correlation = np.where(kind, 0.3, 1.0) * np.exp(-np.minimum(away, K - away) / 1.5)
+    pattern = Pattern(np.array([[0.7 + 0j, -0.2]]), np.ones(1), cells, np.linalg.cholesky(correlation))
+    made = resizing._by_wavevector(pattern, fields)
+    members = 4000
+    x = np.concatenate([made.initial(begin(members, one)) for one in (1, 2)])
+    steady = 0.7 * (1.0 + 0.2)  # of the autocorrelation at one step: a_1 = k_1 (1 - k_2)
+    for lag, kept in ((0, 1.0), (1, 0.7)):
+        assert pattern.autocorrelation[lag] == pytest.approx(kept)
+        found = x[:, 0].T @ x[:, lag] / len(x)
+        error = np.sqrt((1.0 + (kept * correlation) ** 2) / len(x))
+        assert (np.abs(found - kept * correlation) / error).max() < 5.0
+    assert pattern.autocorrelation[2] == pytest.approx(steady * 0.7 - 0.2)
 
 
 def test_coarse_runs_of_both_sizes_have_the_same_variances(truth: xr.Dataset, closure: Any, tmp_path: Path) -> None:
@@ -145,7 +199,7 @@ def test_along_the_ring_of_levels(layers: xr.Dataset, fit: Any) -> None:
             {"k": 24},
             r"^law = 'a bridge of all sites' .* quantiles",
         ),
-        (lc.Fields(radius=0, lags=()), {"noise": Noise(1, np.eye(K))}, {"k": 24}, r"^noise = 'correlated among pairs"),
+        (lc.Fields(radius=0, lags=()), {"noise": Noise(1, np.eye(K))}, {"k": 24}, r"^noise = 'prescribed'"),
         (lc.Fields(radius=0, lags=(), mask=xr.DataArray(np.arange(K) > 2, dims="k")), {}, {"k": 24}, r"without mask"),
     ],
 )
