@@ -236,10 +236,12 @@ class Fields:
     @property
     def pools(self) -> Index:
         """Label of each site (K,), the same for those that share a law too, as they look the same."""
-        whole, cut = self._uncut(self.radius or 0), self.around(self.radius or 0)
-        coastal = [members.size < whole[site].size for site, members in zip(self.kept, cut, strict=True)]
-        looks = np.stack([self.groups, alike(whole)[self.kept], coastal])
-        return np.unique(looks, axis=1, return_inverse=True)[1].reshape(-1)
+        whole = self._uncut(self.radius or 0)
+        looks = [self.groups, alike(whole)[self.kept]]
+        if self.mask is not None:
+            cut = self.around(self.radius or 0)
+            looks.append(np.array([one.size < whole[site].size for site, one in zip(self.kept, cut, strict=True)]))
+        return np.unique(np.stack(looks), axis=1, return_inverse=True)[1].reshape(-1)
 
     @property
     def size(self) -> int:

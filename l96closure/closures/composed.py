@@ -23,6 +23,7 @@ from l96closure.closures.inputs import slow_variables
 from l96closure.closures.parts import Parts
 from l96closure.closures.past import Past, known
 from l96closure.closures.state import State, begin, following
+from l96closure.closures.tile import Tile
 from l96closure.closures.vector_pattern import VectorPattern
 from l96closure.fields import Fields
 from l96closure.series import stretches
@@ -373,6 +374,34 @@ class Composed:
         20
         """
         return replace(self, **resizing.resized(self, sizes))
+
+    def tile(self, sites: npt.ArrayLike) -> Tile:
+        """Return the closure at some sites of its grid, for a process that has these and what they see.
+
+        Parameters
+        ----------
+        sites : their numbers on the grid (n,).
+
+        Returns
+        -------
+        Tile
+
+        Raises
+        ------
+        ValueError
+            There are no such sites, or a step needs all of the grid: noise that is correlated in space, a trend that is
+            filtered, a mean that is kept; or the closure is not compiled, as of several targets and levels.
+
+        Examples
+        --------
+        >>> truth = lc.TwoScaleLorenz96(K=8, J=4).simulate(samples=1000, rng=1)
+        >>> closure = lc.closures.PolynomialAR1.fit(truth)
+        >>> z, tile = truth["z"].values[:3], closure.tile([2, 3, 4])
+        >>> psi, state = tile.step(z[:, tile.needs], tile.part(closure.init(z, rng=0)))
+        >>> bool((psi == closure.step(z, closure.init(z, rng=0))[0][:, 2:5]).all())
+        True
+        """
+        return Tile(self, np.asarray(sites))
 
     def tables(self) -> dict[str, npt.NDArray[Any]]:
         """Everything a step needs, as plain arrays by name: what a step in another language is made of.

@@ -31,6 +31,8 @@ F64 = npt.NDArray[np.float64]
 U64 = npt.NDArray[np.uint64]
 Index = npt.NDArray[np.intp]
 
+_WHOLE = np.empty(0, np.uint64)
+
 
 @part
 def _place(tables: Tables, block: Block, row: int) -> None:
@@ -250,7 +252,7 @@ def draw(tables: Tables, block: Block, steps: int, step: int, key: Any, number: 
 @cached
 def step(
     tables: Tables, z: F64, memory: F64, history: F64, key: Any, number: Any, member: U64, at_once: int,
-    following: F64, before: F64, psi: F64, outside: Index,
+    following: F64, before: F64, psi: F64, outside: Index, fours: U64,
 ) -> None:  # fmt: skip
     """Draw psi (n, K) of an ensemble, and write what it remembers next.
 
@@ -261,10 +263,14 @@ def step(
     key, number, member : key, number of the step and numbers of the members, for the noise.
     at_once : members of a block.
     following, before, psi, outside : for the next memory and history, psi, and features outside of their ranges (n,).
+    fours : numbers on the whole grid of each four sites of a tile, for the noise; none where the grid is the whole.
     """
     for begin in range(0, len(z), at_once):
         end = min(begin + at_once, len(z))
         block = block_of(tables, z.shape[1], member[begin:end], 1)
+        if fours.size:
+            for q in range(block.counter.shape[1]):
+                block.counter[0, q] = np.uint64(4) * fours[block.counter[0, q] >> np.uint64(2)]
         load_state(tables, block, 1, begin, z, memory, history)
         draw(tables, block, 1, 0, key, number, outside[begin:end])
         save_state(tables, block, 1, begin, following, history, before)
@@ -273,7 +279,7 @@ def step(
                 psi[begin + m, k] = block.psi[k * block.members + m]
 
 
-def take(tables: Tables, z: F64, state: State, history: F64) -> tuple[F64, State]:
+def take(tables: Tables, z: F64, state: State, history: F64, fours: U64 = _WHOLE) -> tuple[F64, State]:
     """Take a step.
 
     Parameters
@@ -282,6 +288,7 @@ def take(tables: Tables, z: F64, state: State, history: F64) -> tuple[F64, State
     z : predictors (n, P, K).
     state : with the number of the step.
     history : predictors of the steps before (n, H, P, K), even if H is 0.
+    fours : as for :func:`step`.
 
     Returns
     -------
@@ -292,7 +299,7 @@ def take(tables: Tables, z: F64, state: State, history: F64) -> tuple[F64, State
     following, before, psi = np.empty_like(memory), np.empty_like(history), np.empty((members, K))
     outside = state.outside.copy()
     source = np.uint64(state.key), np.uint64(state.step), state.member
-    step(tables, z, memory, history, *source, members_at_once(K, members), following, before, psi, outside)
+    step(tables, z, memory, history, *source, members_at_once(K, members), following, before, psi, outside, fours)
     state = state._replace(outside=outside)
     if memory.size:
         state = state._replace(memory=following)

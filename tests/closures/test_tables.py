@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import xarray as xr
 
 import l96closure as lc
 from l96closure.closures import CLOSURES, Chain, Moments, Noise, Quantiles, Trend
+from l96closure.closures.patterns import LARGEST_GRID
 
 K, MEMBERS, STEPS, DT = 6, 5, 8, 5e-3
 HERE = lc.Fields(radius=0, lags=())
@@ -121,3 +123,31 @@ def test_what_sums_over_samples_has_none(truth: xr.Dataset, law: Any, kind: str)
     closure = CLOSURES["schrodinger_bridge"].fit(truth, fields=HERE, law=law)
     with pytest.raises(ValueError, match=rf"^law = '{kind}' .* quantiles or Gaussian, for tables of a step$"):
         closure.tables()
+
+
+@pytest.mark.parametrize("covariance", ["auto", "prescribed"])
+def test_noise_of_modes_and_prescribed_noise_are_in_tables_and_files(covariance: str, tmp_path: Path) -> None:
+    rng, sites = np.random.default_rng(0), LARGEST_GRID + 6 if covariance == "auto" else K
+    z, shared = rng.standard_normal((300, sites)), rng.standard_normal((300, 1))
+    data = xr.Dataset(
+        {"z": (("time", "k"), z), "psi": (("time", "k"), 0.5 * z + shared + rng.standard_normal(z.shape))}
+    )
+    data = data.assign_coords(time=DT * np.arange(300))
+    wanted = np.full((sites, sites), 0.3) + 0.7 * np.eye(sites)
+    fields = lc.Fields(periodic=False, pool="k", radius=0, lags=())
+    noise = Noise(1, "auto" if covariance == "auto" else wanted)
+    closure: Any = CLOSURES["polynomial_ar1"].fit(data, fields, Trend(1, 1), noise)
+    tables = closure.tables()
+    assert ("noise_modes" in tables) == (covariance == "auto")
+    state = closure.init(z[:2], 1)
+    psi, following = closure.step(z[:2], state)
+    kept = step_oracle.Kept(state.memory, state.history, state.outside)
+    found, kept = step_oracle.step(tables, z[:2, None], kept, step_oracle.Noise(int(state.key), np.arange(2), 1))
+    np.testing.assert_allclose(psi, found, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(following.memory, kept.memory, rtol=0, atol=1e-12)
+    closure.save(tmp_path / "closure.nc")
+    loaded: Any = lc.closures.load(tmp_path / "closure.nc")
+    assert np.array_equal(loaded.step(z[:2], loaded.init(z[:2], 1))[0], psi)
+    source = closure.to_dataset().get("noise_factor", xr.DataArray()).attrs.get("source")
+    assert source == (None if covariance == "auto" else "prescribed")
+    assert loaded.law.pattern.prescribed == (covariance != "auto")
