@@ -70,7 +70,8 @@ class BlowUpError(FloatingPointError):
         for name, variable in self.run.data_vars.items():
             if "time" not in variable.dims or name == "psi":
                 continue
-            largest = np.abs(variable.transpose("time", ...).to_numpy()).reshape(wild.size, -1).max(axis=1)
+            sizes = np.abs(variable.transpose("time", ...).to_numpy()).reshape(wild.size, -1)
+            largest = np.fmax.reduce(sizes, axis=1)  # outside of a mask there may be NaN
             wild |= largest > 10.0 * np.median(largest)
         return self.run.isel(time=slice(int(wild.argmax()) if wild.any() else None))
 

@@ -318,15 +318,16 @@ class Pattern:
     def _white(self, state: State, draws: int) -> F64:
         """Draw what is independent in time (draw, member, K), and as correlated as the sites are."""
         white = state.normals(draws, self.sites)
-        flat = white.reshape(-1, self.sites)
-        if self.modes is not None:
-            of_modes = state.normals(draws, len(self.modes), draw=draws)
-            _add_modes(self.modes, of_modes.reshape(len(flat), -1), self._remainder, flat)
-        if self.factor is None:
+        if self.factor is None and self.modes is None:
             return white
-        out = np.empty_like(white)
-        _multiply(self.factor, flat, out.reshape(-1, self.sites))
-        return out
+        flat = white.reshape(-1, self.sites)
+        out = np.empty_like(flat)
+        if self.modes is not None:
+            of_modes = state.normals(draws, len(self.modes), draw=draws).reshape(len(flat), -1)
+            _add_modes(self.modes, of_modes, self._remainder, flat, out)
+        else:
+            _multiply(self.factor, flat, out)
+        return out.reshape(white.shape)
 
     def initial(self, state: State) -> F64:
         """Draw the last p values from their stationary distribution.
@@ -398,15 +399,15 @@ def _multiply(factor: F64, white: F64, out: F64) -> None:
 
 
 @cached
-def _add_modes(modes: F64, of_modes: F64, remainder: F64, white: F64) -> None:
-    """Make of white noise (n, K), in place, the white remainder and the sum of modes times their normals (n, r)."""
+def _add_modes(modes: F64, of_modes: F64, remainder: F64, white: F64, out: F64) -> None:
+    """Add modes times their normals (n, r) to the white remainder, of white noise (n, K)."""
     for n in range(white.shape[0]):
         for k in range(remainder.size):
-            white[n, k] *= remainder[k]
+            out[n, k] = white[n, k] * remainder[k]
         for i in range(modes.shape[0]):
             amplitude = of_modes[n, i]
             for k in range(remainder.size):
-                white[n, k] += amplitude * modes[i, k]
+                out[n, k] += amplitude * modes[i, k]
 
 
 def _remainder(modes: F64) -> F64:
