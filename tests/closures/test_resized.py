@@ -185,6 +185,21 @@ def test_along_the_ring_of_levels(layers: xr.Dataset, fit: Any) -> None:
     assert larger.fields.output(psi)["psi"].dims == ("member", "lev", "k")
 
 
+def test_noise_of_levels_and_targets_is_drawn_on_the_larger_ring(layers: xr.Dataset) -> None:
+    """Of variance one, and as correlated among levels and targets at a site as it was."""
+    fields = lc.Fields("z", ("psi", "second"), **{**LEVELS, "radius": 0, "lags": ()})
+    fitted = PolynomialAR1.fit(layers, fields, Trend(2, 1), Noise(1))
+    larger = fitted.resized({"k": 2 * K})
+    found = []
+    for closure, sites in ((fitted, K), (larger, 2 * K)):
+        z = np.zeros((3000, 2 * sites))
+        cells = closure.init(z, 2).memory[:, 0].reshape(3000, 4, sites)
+        found.append(np.einsum("mck,mdk->cd", cells, cells) / (3000 * sites))
+        assert np.isfinite(closure.step(z, closure.init(z, 2))[0]).all()
+    np.testing.assert_allclose(np.diag(found[1]), 1.0, rtol=0, atol=0.03)
+    np.testing.assert_allclose(found[1], found[0], rtol=0, atol=0.05)
+
+
 @pytest.mark.parametrize(
     ("fields", "how", "sizes", "message"),
     [
