@@ -44,8 +44,8 @@ class SpectralAutoregression:
     regression on z with an autoregressive residual is the wrong structure, and a regression on z and its past without
     psi's runs away. Transforms over the periodic dims make of the fields one small vector for each wavevector, of the
     targets at the sites of the other dims (levels, layers); its noise is Gaussian, white in time, of each wavevector's
-    own power, and correlated across targets and levels. On planes the coefficients are real and depend on the size of
-    the wavevector alone, smoothly: all wavevectors of a ring learn together. Draws do not depend on which members are
+    own power, and correlated across targets and levels. On planes the coefficients depend smoothly on the size of the
+    wavevector and on its direction: all wavevectors of a ring learn together. Draws do not depend on which members are
     drawn together.
 
     C. Penland and P. D. Sardeshmukh, *The optimal growth of tropical sea surface temperature anomalies*, J. Climate 8,
@@ -104,18 +104,18 @@ class SpectralAutoregression:
         truth=checks.xarray_dataset,
         fields=partial(checks.instance, of=Fields),
         order=partial(checks.integer, minimum=0),
-        isotropic=checks.optional(checks.boolean),
+        harmonics=partial(checks.integer, minimum=0),
         dt=checks.optional(partial(checks.number, above=0.0)),
     )
     def fit(
         cls,
         truth: xr.Dataset,
         fields: Fields = Fields(),  # noqa: B008 - a value, never changed
-        order: int = 2,
-        isotropic: bool | None = None,
+        order: int = 3,
+        harmonics: int = 4,
         dt: float | None = None,
     ) -> SpectralAutoregression:
-        """Fit the coefficients by least squares in each ring of wavevectors, or in each wavevector.
+        """Fit the coefficients by least squares, of a plane in each ring of wavevectors, else in each wavevector.
 
         Parameters
         ----------
@@ -123,8 +123,9 @@ class SpectralAutoregression:
         fields : which variables are what, on a grid of which one dim at least is periodic; its ``lags`` are those of
             the predictors, None being one step. All of a wavevector is seen: ``radius`` is unused.
         order : steps of psi's own past, >= 0.
-        isotropic : real coefficients that depend on the size of the wavevector alone, for which a year of data may do
-            where one for each wavevector takes ten; grid spacings count as equal. None is true on planes.
+        harmonics : of the direction, of which the coefficients of a ring of a plane are made, >= 0: none are isotropic
+            and real, a few let psi drift and flows have a direction, all of them need tens of years of data where these
+            need one. Grid spacings count as equal.
         dt : step of the closure, a multiple of the interval of ``truth``; None is that interval. Neighbouring records
             of a slow psi give a false memory: choose a step over which psi changes.
 
@@ -141,13 +142,12 @@ class SpectralAutoregression:
         record = read(truth, fields, dt, ordered=True, grouped=True)
         grid = Wavevectors.of(record.fields)
         lags = (1,) if fields.lags is None else tuple(record.in_steps(fields.lags))
-        isotropic = len(grid.size) > 1 if isotropic is None else isotropic
         means, products, times = products_of(record, grid, order, lags)
         targets = len(means) - record.predictors * grid.levels
         seen = products.shape[1] - targets
         if times < 2 * seen:
             checks.reject("times of truth", times, f"at least {2 * seen}, two for each of the coefficients")
-        groups = Groups.select(products[:, seen:, seen:], grid, isotropic)
+        groups = Groups.select(products[:, seen:, seen:], grid, harmonics)
         now = np.arange(order * targets, order * targets + record.predictors * grid.levels)
         rest = np.setdiff1d(np.arange(seen), now)
         law = groups.regression(products, np.arange(seen), np.arange(seen, seen + targets), times)
@@ -279,7 +279,7 @@ class SpectralAutoregression:
         """Take the means off (sign 1), or put them back (sign -1)."""
         first = self._channels[0]
         mean = self.means[:first] if predictors else self.means[first:]
-        modes[..., 0] -= sign * np.sqrt(np.prod(self.grid.size)) * mean
+        self.grid.shift(modes, -sign * mean)
         return modes
 
     def _drawn(self, law: Gaussian, given: C128, state: State, tuning: Tuning | None = None) -> C128:

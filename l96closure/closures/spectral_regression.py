@@ -44,14 +44,14 @@ def products_of(record: Record, grid: Wavevectors, order: int, lags: tuple[int, 
     Features are psi of the last p steps, the predictors now, and those of the lags.
     """
     predictors, target = record.series, [one.reshape(len(one), -1, one.shape[-1]) for one in record.target]
-    means = np.concatenate([_means(values, grid) for values in (predictors, target)])
+    means = np.concatenate([grid.means(values) for values in (predictors, target)])
     first, times = max(order, *lags, 0), 0
     products: Any = 0.0
     for z, psi in zip(predictors, target, strict=True):
         for start in range(first, len(z), _TIMES_AT_ONCE):
             some = slice(start - first, start + _TIMES_AT_ONCE)
             modes = np.concatenate([grid.modes(values[some]) for values in (z, psi)], axis=1)
-            modes[..., 0] -= np.sqrt(np.prod(grid.size)) * means
+            grid.shift(modes, -means)
             seen, own = np.split(modes, [z.shape[1] * grid.levels], axis=1)
             n = np.arange(first, len(modes))
             past = [own[n - lag] for lag in range(1, order + 1)]
@@ -64,39 +64,41 @@ def products_of(record: Record, grid: Wavevectors, order: int, lags: tuple[int, 
     return means, products / times, times
 
 
-def _means(segments: list[F64], grid: Wavevectors) -> F64:
-    """Means of fields (time, V, K) over time and the periodic dims (V L,)."""
-    total: Any = sum(grid.modes(one.sum(axis=0))[:, 0].real for one in segments)
-    means: F64 = total / (np.sqrt(np.prod(grid.size)) * sum(len(one) for one in segments))
-    return means
-
-
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """Wavevectors that learn their coefficients together.
+    """Wavevectors that learn their coefficients together: the rings of a plane, else each by itself.
 
     Attributes
     ----------
     grid : the wavevectors.
     of : the group of each (M,).
     weight : how many of both signs each stands for in its group, 0 where psi is zero but for rounding (M,).
-    isotropic : whether the groups are rings, of real coefficients, which learn from the rings next to them too.
+    shape : functions of the direction, of whose real multiples the coefficients of a ring are made (J, M), see
+        :func:`_harmonics`; None where each wavevector has complex coefficients of its own.
     """
 
     grid: Wavevectors
     of: Index
     weight: F64
-    isotropic: bool
+    shape: C128 | None
 
     @classmethod
-    def select(cls, products: C128, grid: Wavevectors, isotropic: bool) -> Groups:
+    def select(cls, products: C128, grid: Wavevectors, harmonics: int) -> Groups:
         """Make the groups for mean products of psi (M, C, C)."""
         power = np.einsum("mcc->mc", products).real
-        of = grid.rings if isotropic else np.arange(len(power))
+        plane = len(grid.size) > 1
+        of = grid.rings if plane else np.arange(len(power))
         largest = np.zeros((of.max() + 1, power.shape[1]))
         np.maximum.at(largest, of, power)
         there = (power > np.maximum(_SILENT * largest[of], _ROUNDING * power.mean(axis=0))).any(axis=1)
-        return cls(grid, of, np.where(there, grid.counts if isotropic else 1.0, 0.0), isotropic)
+        weight = np.where(there, grid.counts, 0.0)
+        if not plane:
+            return cls(grid, of, weight, None)
+        shape = _harmonics(grid, harmonics)
+        enough = np.bincount(of, weight) >= 2 * len(shape)
+        if enough.any():  # of the rings that corners cut the last ones are too few by themselves
+            of = np.minimum(of, np.flatnonzero(enough)[-1])
+        return cls(grid, of, weight, shape)
 
     def regression(self, products: C128, given: Index, drawn: Index, times: int) -> Gaussian:
         """Regress variables on others in each group, and find what that leaves at each wavevector.
@@ -107,36 +109,61 @@ class Groups:
         given, drawn : numbers of the variables x and y.
         times : samples behind the products.
         """
-        counts: Any = np.bincount(self.of, self.weight)
-        total = np.zeros((counts.size, *products.shape[1:]), np.complex128)
-        np.add.at(total, self.of, self.weight[:, None, None] * products)
-        scale = np.sqrt(_divided(np.einsum("gvv->gv", total).real, counts[:, None]))
-        total = _divided(total, scale[:, :, None] * scale[:, None, :])
-        if self.isotropic:
-            total, counts = (_with_neighbours(values) for values in (total.real, counts))
-        unit = _divided(total, counts[:, None, None])
-        inverse = np.linalg.pinv(unit[:, given[:, None], given], rcond=_COLLINEAR, hermitian=True)
-        found = inverse @ unit[:, given[:, None], drawn]
-        found = _divided(found * scale[:, None, drawn], scale[:, given, None])
-        coefficients = np.where(self.weight[:, None, None] > 0.0, self._at_wavevectors(found), 0.0)
+        found = _solved(products, given, drawn) if self.shape is None else self._in_rings(products, given, drawn)
+        coefficients = np.where(self.weight[:, None, None] > 0.0, found, 0.0)
         # What is left at a wavevector: of its own products, with the coefficients of its group.
         itself = np.broadcast_to(np.eye(drawn.size), (len(products), drawn.size, drawn.size))
         both = np.concatenate([-coefficients, itself], axis=1)
         every = np.concatenate([given, drawn])
         left = both.conj().transpose(0, 2, 1) @ products[:, every[:, None], every] @ both
-        freedom = times * np.maximum(counts, 1.0)[self.of]
+        alike = np.ones(self.of.size) if self.shape is None else np.bincount(self.of, self.weight)[self.of]
+        freedom = times * np.maximum(alike, 1.0) / (1 if self.shape is None else len(self.shape))
         left *= ((self.weight > 0.0) * freedom / np.maximum(freedom - given.size, 1.0))[:, None, None]
         return Gaussian(*(np.ascontiguousarray(np.moveaxis(part, 0, -1)) for part in (coefficients, _root(left))))
 
-    def _at_wavevectors(self, values: npt.NDArray[Any]) -> C128:
-        """Return coefficients of groups (group, F, C) at all wavevectors, linear in their size between rings."""
-        if not self.isotropic:
-            return values.astype(np.complex128)
-        ring = np.minimum(self.grid.sizes, len(values) - 1.0)
-        low = ring.astype(np.intp)
-        part = (ring - low)[:, None, None]
-        between: C128 = (1.0 - part) * values[low] + part * values[np.minimum(low + 1, len(values) - 1)] + 0j
-        return between
+    def _in_rings(self, products: C128, given: Index, drawn: Index) -> C128:
+        """Regress in rings, which learn from those next to them too; coefficients are linear in the size between rings.
+
+        Real factors b of the functions h_j of the direction make of x_f what is nearest to y: the sum over a ring of
+        h_j* h_k <x_f* x_g>, its real part, takes the place of the products <x_f* x_g>.
+        """
+        assert self.shape is not None
+        J, V = len(self.shape), products.shape[1]
+        rings = int(self.of.max()) + 1
+        total = np.empty((rings, J, V, J, V))
+        for ring in range(rings):
+            inside = np.flatnonzero(self.of == ring)
+            pairs = self.weight[inside] * self.shape[:, None, inside].conj() * self.shape[:, inside]
+            total[ring] = np.einsum("jkm,mvw->jvkw", pairs, products[inside], optimize=True).real
+        scale = np.sqrt(_divided(np.einsum("gvv->gv", total[:, 0, :, 0]), np.bincount(self.of, self.weight)[:, None]))
+        unit = _divided(total, scale[:, None, :, None, None] * scale[:, None, None, None, :])
+        x = np.ravel(V * np.arange(J)[:, None] + given)
+        found = _solved(_with_neighbours(unit).reshape(rings, J * V, J * V), x, drawn).reshape(rings, J, given.size, -1)
+        found = _divided(found * scale[:, None, None, drawn], scale[:, None, given, None])
+        place = np.minimum(self.grid.sizes, rings - 1.0)
+        low = place.astype(np.intp)
+        part = (place - low)[:, None, None, None]
+        between = (1.0 - part) * found[low] + part * found[np.minimum(low + 1, rings - 1)]
+        coefficients: C128 = np.einsum("jm,mjfc->mfc", self.shape, between)
+        return coefficients
+
+
+def _solved(products: npt.NDArray[Any], given: Index, drawn: Index) -> npt.NDArray[Any]:
+    """Return the coefficients (n, F, C) of a regression on variables x of others y, of their products (n, V, V)."""
+    scale = np.sqrt(np.einsum("nvv->nv", products).real)
+    unit = _divided(products, scale[:, :, None] * scale[:, None, :])
+    inverse = np.linalg.pinv(unit[:, given[:, None], given], rcond=_COLLINEAR, hermitian=True)
+    found: npt.NDArray[Any] = inverse @ unit[:, given[:, None], drawn]
+    return np.asarray(_divided(found * scale[:, None, drawn], scale[:, given, None]))
+
+
+def _harmonics(grid: Wavevectors, highest: int) -> C128:
+    """Return cos and sin of multiples of the direction (J, M), the odd ones imaginary: then fields stay real."""
+    multiples = np.arange(1, highest + 1)
+    angles = multiples[:, None] * grid.directions
+    unit = np.where(multiples % 2, 1j, 1.0)[:, None] * (grid.sizes > 0.0)
+    waves = [unit * np.cos(angles), unit * np.sin(angles)]
+    return np.concatenate([np.ones((1, grid.sizes.size), np.complex128), *waves])
 
 
 def _with_neighbours(values: F64) -> F64:

@@ -264,21 +264,15 @@ def _covariances(series: Sequence[F64], order: int, grid: Wavevectors) -> C128:
     The products at each lag are divided by the number of all times: so they are those of a process.
     """
     total = np.zeros((grid.counts.size, order + 1, grid.levels, grid.levels), np.complex128)
-    mean = _means(series, grid)
+    modes = np.zeros((grid.levels, grid.counts.size), np.complex128)
+    grid.shift(modes, grid.means([one[:, None] for one in series]))
+    mean = grid.values(modes)[0]
     for values in _transformed([one - mean for one in series], grid, order, whole=True):
         now = values[order:]
         for lag in range(order + 1):
             before = values[order - lag : len(values) - lag]
             total[:, lag] += np.einsum("tma,tmb->mab", now, before.conj(), optimize=True)
     return total / sum(map(len, series))
-
-
-def _means(series: Sequence[F64], grid: Wavevectors) -> F64:
-    """Return the mean of each cell (C,), over time and the axes on which sites are alike."""
-    mean = sum(one.sum(axis=0) for one in series) / sum(map(len, series))
-    axes = tuple(axis for axis, alike in enumerate(grid.periodic) if alike)
-    of_grid = np.reshape(mean, grid.shape)
-    return np.broadcast_to(of_grid.mean(axis=axes, keepdims=True), grid.shape).reshape(-1)
 
 
 def _transformed(series: Sequence[F64], grid: Wavevectors, order: int, whole: bool = False) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,6 +106,31 @@ class Wavevectors:
         grid = grid.transpose(*range(len(lead) + 1), *(len(lead) + 1 + dim for dim in back))
         return np.ascontiguousarray(grid).reshape(*lead, -1, self.cells)
 
+    def means(self, segments: Sequence[F64]) -> F64:
+        """Average fields over time and the periodic dims.
+
+        Parameters
+        ----------
+        segments : fields of each segment (time, V, K).
+
+        Returns
+        -------
+        (V L,)
+        """
+        total = sum((self.modes(one.sum(axis=0))[:, 0].real for one in segments), np.zeros(()))
+        means: F64 = total / (math.sqrt(math.prod(self.size)) * sum(map(len, segments)))
+        return means
+
+    def shift(self, modes: C128, by: F64) -> None:
+        """Add constants to fields, in place of their transforms.
+
+        Parameters
+        ----------
+        modes : (..., V L, M), written to.
+        by : (V L,)
+        """
+        modes[..., 0] += math.sqrt(math.prod(self.size)) * by
+
     @property
     def sizes(self) -> F64:
         """Size of each wavevector (M,), in cycles over the longest periodic dim; grid spacings count as equal."""
@@ -113,6 +139,13 @@ class Wavevectors:
         squares = sum(np.meshgrid(*(axis**2 for axis in axes), indexing="ij"))
         sizes: F64 = max(self.size) * np.sqrt(np.ravel(squares))
         return sizes
+
+    @property
+    def directions(self) -> F64:
+        """Angle of each wavevector of a plane (M,), 0 along its last dim."""
+        last = np.arange(self.size[1] // 2 + 1) / self.size[1]
+        angles: F64 = np.ravel(np.arctan2(np.fft.fftfreq(self.size[0])[:, None], last))
+        return angles
 
     @property
     def rings(self) -> Index:
