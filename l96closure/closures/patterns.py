@@ -512,7 +512,8 @@ def fit_pattern(
     if options.covariance is None or sites < (3 if ring else 2):
         return Pattern(together, np.ones(1), sites)
     if not ring:
-        return _on_grid(noise, together, options, Wavevectors(shape, alike))
+        of_residual = noise if spread is None else _weighted(noise, [*compress(spread, long_enough)])
+        return _on_grid(of_residual, together, options, Wavevectors(shape, alike))
     modes = [np.fft.rfft(one, axis=1) for one in noise]
     power = sum((np.abs(one) ** 2).sum(axis=0) for one in modes)
     power = power * np.where(_real(sites), 1.0, 2.0)
@@ -525,6 +526,14 @@ def fit_pattern(
     unexplained = [_coefficients(one)[1][:, -1] for one in (plain, reflection)]
     won = 0.5 * np.log(unexplained[0] / unexplained[1]) @ np.where(_real(sites), 1.0, 2.0) / sites
     return Pattern(reflection if won > _WORTHWHILE else together, share, sites)
+
+
+def _weighted(noise: Sequence[F64], spread: Sequence[F64]) -> list[F64]:
+    """Multiply noise by its spread, each cell scaled to variance 1: correlations are then those of the residual."""
+    products = [one * of for one, of in zip(noise, spread, strict=True)]
+    size = np.sqrt(sum((one**2).sum(axis=0) for one in products) / sum(map(len, products)))
+    size[size == 0.0] = 1.0
+    return [one / size for one in products]
 
 
 def _on_grid(noise: Sequence[F64], together: C128, options: Noise, grid: Wavevectors) -> AnyPattern:
