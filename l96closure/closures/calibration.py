@@ -12,8 +12,9 @@ import xarray as xr
 from l96closure import checks, noise
 from l96closure.closures.wavevectors import Wavevectors
 from l96closure.pairing import scheme_of, step_of, tendency_of
+from l96closure.record import Record
 from l96closure.schemes import SCHEMES
-from l96closure.training import Record, read
+from l96closure.training import read
 
 __all__ = ["Bands", "Tuning", "calibrated", "report_from", "report_variables"]
 
@@ -46,15 +47,17 @@ class Bands:
     ----------
     grid : the wavevectors.
     number : how many bands.
+    largest : size of the largest wavevector that has psi.
     """
 
     grid: Wavevectors
     number: int
+    largest: float
 
     @property
     def centres(self) -> F64:
         """Wavenumbers at which the bands are 1."""
-        centres: F64 = np.linspace(1.0, max(self.grid.size) / 2, self.number)
+        centres: F64 = np.linspace(1.0, self.largest, self.number)
         return centres
 
     @property
@@ -84,14 +87,14 @@ def calibrated(
 
     tendency = tendency_of(model)
     early, late = _halves(read(reference, closure.fields, closure.dt, ordered=True, grouped=True))
-    of = Bands(closure.grid, bands)
+    of = Bands(closure.grid, bands, closure.grid.sizes[closure.law.root.any(axis=(0, 1))].max())
     wanted, spread = _reference_powers(closure, of, early, steps)
     held_out, _ = _reference_powers(closure, of, late, steps)
     scale = _scale(closure, of, wanted)
     key = np.random.default_rng(noise.key_of(rng))
     run = _Coupled(closure, tendency, of, steps, spinup)
     found = _PRIOR * key.standard_normal((members, scale.shape[0], 2, bands))
-    smoother = ESMDA(np.tile(2.0 * spread**2, wanted.size // bands), np.log(wanted).ravel(), iterations, key)
+    smoother = ESMDA(spread.ravel() ** 2, np.log(wanted).ravel(), iterations, key)
     for iteration in range(iterations):
         powers = run(_starts(early, members, iteration), _tuning(of, found, scale), noise.key_of(key))
         fine = np.isfinite(powers).all(axis=(1, 2, 3))
@@ -160,16 +163,14 @@ def _halves(record: Record) -> tuple[list[tuple[F64, F64]], list[tuple[F64, F64]
 
 
 def _reference_powers(closure: Any, bands: Bands, parts: list[tuple[F64, F64]], steps: int) -> tuple[F64, F64]:
-    """Return mean powers (z and psi, C, band), and the spread of their logarithms in a run of so many steps (band,)."""
+    """Return mean powers (z and psi, C, band), and the errors of their logarithms, by runs of so many steps."""
     blocks = [
         _powers(closure, bands, *block).mean(axis=0)
         for z, psi in parts
         for block in zip(*(np.array_split(one, max(1, len(z) // steps)) for one in (z, psi)), strict=True)
     ]
     powers = np.stack(blocks)
-    if len(powers) < 3:
-        return powers.mean(axis=0), np.full(bands.number, np.nan)
-    return powers.mean(axis=0), np.sqrt(np.log(powers).var(axis=0, ddof=1).mean(axis=(0, 1)))
+    return powers.mean(axis=0), np.log(powers).std(axis=0, ddof=1) / np.sqrt(len(powers))
 
 
 def _scale(closure: Any, bands: Bands, powers: F64) -> F64:

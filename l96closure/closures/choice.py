@@ -22,8 +22,8 @@ from l96closure.closures.regression import fit_trend, highest_order
 from l96closure.closures.residual import Residual
 from l96closure.closures.trend import Regressor, Trend
 from l96closure.fields import Fields
+from l96closure.record import Record
 from l96closure.series import autocorrelation
-from l96closure.training import Record
 
 __all__ = [
     "Candidate",

@@ -23,7 +23,7 @@ from l96closure.closures.parts import Parts, named
 from l96closure.closures.past import Past
 from l96closure.closures.trend_file import trend_from, trend_variables
 from l96closure.fields import Fields
-from l96closure.training import Scaling
+from l96closure.record import Scaling
 from l96closure.trends import PolynomialTrend
 
 __all__ = ["from_dataset", "tables", "to_dataset"]

@@ -26,9 +26,10 @@ from l96closure.closures.state import State, begin, following
 from l96closure.closures.tile import Tile
 from l96closure.closures.vector_pattern import VectorPattern
 from l96closure.fields import Fields
+from l96closure.record import Scaling
 from l96closure.series import stretches
 from l96closure.subgrid import HELD
-from l96closure.training import Scaling, read
+from l96closure.training import read
 
 __all__ = ["TREND", "Composed"]
 

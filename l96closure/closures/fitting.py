@@ -30,9 +30,9 @@ from l96closure.closures.regression import MOST_ROWS, blocks, fit_trend
 from l96closure.closures.residual import Residual
 from l96closure.closures.trend import Regressor, Trend
 from l96closure.fields import Fields
+from l96closure.record import Group, Record
 from l96closure.restart import Restart
 from l96closure.series import one_run
-from l96closure.training import Group, Record
 from l96closure.trends import PolynomialTrend
 
 __all__ = ["MOST_VALUES", "Distributions", "composed", "composed_of", "fit_law", "without_trend"]

@@ -21,8 +21,8 @@ import xarray as xr
 from l96closure import checks, noise
 from l96closure.closures.features import Features
 from l96closure.closures.state import State
+from l96closure.record import Record
 from l96closure.subgrid import FITTING_SCHEME
-from l96closure.training import Record
 
 __all__ = ["Past", "known", "terms"]
 

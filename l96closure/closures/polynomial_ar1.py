@@ -16,7 +16,8 @@ from l96closure.closures.patterns import Noise
 from l96closure.closures.residual import Residual
 from l96closure.closures.trend import Trend
 from l96closure.fields import Fields
-from l96closure.training import Record, read
+from l96closure.record import Record
+from l96closure.training import read
 from l96closure.trends import PolynomialTrend, on_unit_interval
 
 __all__ = ["PolynomialAR1"]

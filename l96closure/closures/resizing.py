@@ -25,7 +25,7 @@ from l96closure.closures.patterns import Pattern, arrangement, by_offset
 from l96closure.closures.vector_pattern import VectorPattern
 from l96closure.closures.wavevectors import Wavevectors
 from l96closure.fields import Fields
-from l96closure.training import Scaling
+from l96closure.record import Scaling
 
 __all__ = ["resized"]
 

@@ -17,8 +17,9 @@ from l96closure.closures.laws import Chain, Law, Moments, Quantiles
 from l96closure.closures.patterns import Noise
 from l96closure.closures.trend import Regressor, Trend, trend_or_regressor
 from l96closure.fields import Fields
+from l96closure.record import Record
 from l96closure.restart import Restart
-from l96closure.training import Record, read
+from l96closure.training import read
 
 __all__ = ["SchrodingerBridge"]
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from l96closure import checks
 from l96closure.closures.wavevectors import Wavevectors
-from l96closure.training import Record
+from l96closure.record import Record
 
 __all__ = ["Gaussian", "Groups", "products_of"]
 
