@@ -76,6 +76,7 @@ bench-smoke: $(VENV)/.installed-bench ## Run every benchmark in small: none is b
 	$(BIN)/python benchmarks/closed_loop.py --repeats 1
 	$(BIN)/python benchmarks/coarse_step.py --repeats 1
 	$(BIN)/python benchmarks/fit.py --samples 10000
+	$(BIN)/python benchmarks/grid_scale.py --size 32 --times 200 --steps 2
 	$(BIN)/python benchmarks/linear_gaussian.py --starts 10 --members 4
 	$(BIN)/python benchmarks/regimes.py --training 40 --starts 20 --climate 200
 	$(BIN)/python benchmarks/hard_regime.py runs/hard_regime.png --starts 20 --climate 200

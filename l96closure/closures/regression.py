@@ -34,6 +34,7 @@ MOST_ROWS = 60_000
 """Times and sites that a trend is fitted to, at most."""
 
 _BLOCKS = 5  # of time, held out in turn
+_ROWS_AT_ONCE = 2**14  # whose columns are in memory
 _SINGULAR = 1e-13  # beside 1, of a correlation matrix whose columns may depend on each other
 _RIDGES = tuple(10.0**power for power in range(-7, 1))  # per row and standardised column
 _HIGHEST = 3  # order of products
@@ -178,8 +179,8 @@ def fit_trend(
     columns, sums = Columns.of(features, options), []
     level = float(np.mean(np.concatenate(target)))  # taken off, lest squares cancel where zero is far away
     for f, values in held_out:
-        design, wanted = columns.design(f), values - level
-        sums.append(_Sums(len(wanted), design.T @ design, design.T @ wanted, float(wanted @ wanted)))
+        pieces = [slice(first, first + _ROWS_AT_ONCE) for first in range(0, max(len(f), 1), _ROWS_AT_ONCE)]
+        sums.append(_Sums.total([_Sums.over(columns.design(f[some]), values[some] - level) for some in pieces]))
     return _solve(sums, columns, features, options, level)
 
 
@@ -218,6 +219,16 @@ class _Sums(NamedTuple):
     xy: F64
     yy: float
 
+    @classmethod
+    def over(cls, x: F64, y: F64) -> _Sums:
+        """Take the sums over rows."""
+        return cls(len(y), x.T @ x, x.T @ y, float(y @ y))
+
+    @classmethod
+    def total(cls, parts: list[_Sums]) -> _Sums:
+        """Add up sums over different rows."""
+        return cls(*(sum(some[1:], some[0]) for some in zip(*parts, strict=True)))
+
     def without(self, other: _Sums) -> _Sums:
         """Return the sums over the rows that are not those of another."""
         return _Sums(self.n - other.n, self.xx - other.xx, self.xy - other.xy, self.yy - other.yy)
@@ -245,7 +256,7 @@ class _Sums(NamedTuple):
 def _solve(sums: list[_Sums], columns: Columns, features: Features, options: Trend, level: float) -> Fit:
     """Choose ridge, and columns where they are open, by the held-out error: the simpler where nearly as good."""
     ridges = _RIDGES if options.ridge is None else (options.ridge,)
-    whole = _Sums(*(sum(parts[1:], parts[0]) for parts in zip(*sums, strict=True)))
+    whole = _Sums.total(sums)
     learned_from = [whole, *(whole.without(one) for one in sums)]
     best = None
     for groups in columns.choices(options):
