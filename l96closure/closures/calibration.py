@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from l96closure import checks, noise
+from l96closure import checks, noise, progress
 from l96closure.closures.wavevectors import Wavevectors
 from l96closure.pairing import scheme_of, step_of, tendency_of
 from l96closure.record import Record
@@ -88,25 +88,30 @@ def calibrated(
     tendency = tendency_of(model)
     early, late = _halves(read(reference, closure.fields, closure.dt, ordered=True, grouped=True))
     of = Bands(closure.grid, bands, closure.grid.sizes[closure.law.root.any(axis=(0, 1))].max())
-    wanted, spread = _reference_powers(closure, of, early, steps)
-    held_out, _ = _reference_powers(closure, of, late, steps)
+    learned, held_out = (_reference_powers(closure, of, parts, steps) for parts in (early, late))
+    if len(learned) < 3:
+        checks.reject("runs of steps in reference", len(learned), "at least 3, before the quarter that is held out")
+    wanted, spread = learned.mean(axis=0), np.log(learned).std(axis=0, ddof=1) / np.sqrt(len(learned))
     scale = _scale(closure, of, wanted)
     key = np.random.default_rng(noise.key_of(rng))
     run = _Coupled(closure, tendency, of, steps, spinup)
     found = _PRIOR * key.standard_normal((members, scale.shape[0], 2, bands))
     smoother = ESMDA(spread.ravel() ** 2, np.log(wanted).ravel(), iterations, key)
-    for iteration in range(iterations):
-        powers = run(_starts(early, members, iteration), _tuning(of, found, scale), noise.key_of(key))
+    z = _starts(early, members)
+    for _ in range(iterations):
+        powers, z = run(z, _tuning(of, found, scale), noise.key_of(key))
         fine = np.isfinite(powers).all(axis=(1, 2, 3))
         if fine.sum() < 2 + members // 2:
             checks.reject("members that stay finite", int(fine.sum()), f"more than half of the {members}")
         smoother.prepare_assimilation(Y=np.log(powers[fine]).reshape(fine.sum(), -1).T, truncation=1.0)
         updated = smoother.assimilate_batch(X=found[fine].reshape(fine.sum(), -1).T).T
-        found = np.resize(updated, (members, updated.shape[1])).reshape(found.shape)
+        kept = np.resize(np.arange(len(updated)), members)
+        found, z = updated[kept].reshape(found.shape), z[fine][kept]
     best = found.mean(axis=0)
     both = np.where((np.arange(members) % 2 == 0)[:, None, None, None], best, 0.0)
-    powers = run(_starts(late, members, 0), _tuning(of, both, scale), noise.key_of(key))
-    ratios = {"after": powers[::2] / held_out, "before": powers[1::2] / held_out}
+    powers, _ = run(z, _tuning(of, both, scale), noise.key_of(key))
+    ratios = {"after": powers[::2], "before": powers[1::2]}
+    ratios = {name: one / held_out.mean(axis=0) for name, one in ratios.items()}
     report = _report(of, best, ratios)
     missed = {name: float((np.log(np.nanmean(ratio, axis=0)) ** 2).mean()) for name, ratio in ratios.items()}
     if not missed["after"] < missed["before"]:
@@ -126,25 +131,26 @@ class _Coupled:
     steps: int
     spinup: int
 
-    def __call__(self, z: F64, tuning: Tuning, key: int) -> F64:
-        """Return mean powers (member, z and psi, C, band) of states z (member, ...); NaN of members that blow up."""
-        closure = self.closure
+    def __call__(self, z: F64, tuning: Tuning, key: int) -> tuple[F64, F64]:
+        """Return mean powers (member, z and psi, C, band) of runs from z (member, ...), NaN where lost, and ends."""
+        closure, steps = self.closure, self.spinup + self.steps
         total: Any = 0.0
         advance, dt = SCHEMES[scheme_of(closure)], step_of(closure, None)
         state = closure.init(z, key)
         lost = np.zeros(len(z), bool)
-        for step in range(self.spinup + self.steps):
-            psi, state = closure.advanced(z, state, tuning)
-            if step >= self.spinup:
-                total = total + _powers(closure, self.bands, z, psi)
-            with np.errstate(over="ignore", invalid="ignore"):
-                following = advance(self.tendency, z, psi, dt)
-            wild = ~np.isfinite(following).reshape(len(z), -1).all(axis=1)
-            lost |= wild
-            following[wild] = 0.0
-            z = following
-        powers: F64 = np.where(lost[:, None, None, None], np.nan, total / self.steps)
-        return powers
+        with progress.bar(steps, f"{len(z)} coupled runs") as bar:
+            for step in range(steps):
+                psi, state = closure.advanced(z, state, tuning)
+                if step >= self.spinup:
+                    total = total + _powers(closure, self.bands, z, psi)
+                with np.errstate(over="ignore", invalid="ignore"):
+                    following = advance(self.tendency, z, psi, dt)
+                wild = ~np.isfinite(following).reshape(len(z), -1).all(axis=1)
+                lost |= wild
+                following[wild] = 0.0
+                z = following
+                bar.update()
+        return np.where(lost[:, None, None, None], np.nan, total / self.steps), z
 
 
 def _powers(closure: Any, bands: Bands, z: F64, psi: F64) -> F64:
@@ -162,15 +168,14 @@ def _halves(record: Record) -> tuple[list[tuple[F64, F64]], list[tuple[F64, F64]
     return early, [(z[end:], psi[end:]) for (z, psi), end in zip(both, ends, strict=True)]
 
 
-def _reference_powers(closure: Any, bands: Bands, parts: list[tuple[F64, F64]], steps: int) -> tuple[F64, F64]:
-    """Return mean powers (z and psi, C, band), and the errors of their logarithms, by runs of so many steps."""
+def _reference_powers(closure: Any, bands: Bands, parts: list[tuple[F64, F64]], steps: int) -> F64:
+    """Return the powers of runs of about so many steps (run, z and psi, C, band)."""
     blocks = [
         _powers(closure, bands, *block).mean(axis=0)
         for z, psi in parts
         for block in zip(*(np.array_split(one, max(1, len(z) // steps)) for one in (z, psi)), strict=True)
     ]
-    powers = np.stack(blocks)
-    return powers.mean(axis=0), np.log(powers).std(axis=0, ddof=1) / np.sqrt(len(powers))
+    return np.stack(blocks)
 
 
 def _scale(closure: Any, bands: Bands, powers: F64) -> F64:
@@ -189,11 +194,10 @@ def _tuning(bands: Bands, found: F64, scale: F64) -> Tuning:
     return Tuning(-damping * scale, np.exp(amplitude))
 
 
-def _starts(parts: list[tuple[F64, F64]], members: int, number: int) -> F64:
-    """Return states spread over the segments (member, ...), others for another number."""
+def _starts(parts: list[tuple[F64, F64]], members: int) -> F64:
+    """Return states spread over the segments (member, ...)."""
     every = np.concatenate([z for z, _ in parts])
-    first = (number * len(every)) // (7 * members)
-    some = every[(first + np.arange(members) * len(every) // members) % len(every)]
+    some = every[np.arange(members) * len(every) // members]
     return some[:, 0] if some.shape[1] == 1 else some
 
 

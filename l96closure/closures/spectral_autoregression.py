@@ -307,9 +307,9 @@ class SpectralAutoregression:
         reference: xr.Dataset,
         *,
         bands: int = 8,
-        members: int = 60,
-        steps: int = 720,
-        spinup: int = 480,
+        members: int = 48,
+        steps: int = 480,
+        spinup: int = 240,
         iterations: int = 4,
         rng: np.random.Generator | int = 0,
     ) -> SpectralAutoregression:
@@ -317,16 +317,17 @@ class SpectralAutoregression:
 
         In each band and for each target two coefficients are sought: how psi damps its own predictor, and the amplitude
         of its noise; target i belongs to predictor i. An ensemble of coupled runs, each with coefficients of its own,
-        is drawn to the variances of predictors and targets in the bands by an ensemble Kalman inversion (Emerick &
-        Reynolds 2013, Comput. Geosci. 55, 3-15), which needs the package ``iterative_ensemble_smoother``. The last
-        quarter of the reference is held out; runs with and without the result are judged by it, and where the result
-        is no better, it is refused.
+        is drawn to the variances of predictors and targets in the bands, each by its own standard error in the
+        reference, by an ensemble Kalman inversion (Emerick & Reynolds 2013, Comput. Geosci. 55, 3-15), which needs the
+        package ``iterative_ensemble_smoother``. The runs of an iteration go on from where those before have ended. The
+        last quarter of the reference is held out; runs with and without the result are judged by it, and where the
+        result is no better, it is refused.
 
         Parameters
         ----------
         model : as for :func:`l96closure.integrate`.
-        reference : Dataset with predictors and targets as for :meth:`fit`, longer than three times ``steps``.
-        bands : of wavenumber, >= 2, evenly spaced.
+        reference : Dataset with predictors and targets as for :meth:`fit`, of more than four times ``steps``.
+        bands : of wavenumber, >= 2, evenly spaced up to the largest that psi has.
         members : runs of the ensemble, >= 4; several times as many as a target has bands.
         steps, spinup : of each run, those that count and those before.
         iterations : of the inversion, >= 1.
