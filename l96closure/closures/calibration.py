@@ -22,7 +22,7 @@ F64 = npt.NDArray[np.float64]
 C128 = npt.NDArray[np.complex128]
 
 _NAMED = "calibration_"  # before the names of the report's variables in a file
-_PRIOR = 0.1  # standard deviation of the coefficients that are tuned, all of them relative
+_PRIOR = 0.2  # standard deviation of the coefficients that are tuned, all of them relative
 _HELD_OUT = 0.25  # part of each segment of the reference that the result is judged by
 
 

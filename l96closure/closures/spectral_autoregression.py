@@ -123,9 +123,9 @@ class SpectralAutoregression:
         fields : which variables are what, on a grid of which one dim at least is periodic; its ``lags`` are those of
             the predictors, None being one step. All of a wavevector is seen: ``radius`` is unused.
         order : steps of psi's own past, >= 0.
-        harmonics : of the direction, of which the coefficients of a ring of a plane are made, >= 0: none are isotropic
-            and real, a few let psi drift and flows have a direction, all of them need tens of years of data where these
-            need one. Grid spacings count as equal.
+        harmonics : of the direction of a wavevector, that the coefficients of a ring of a plane are made of, >= 0: 0
+            is isotropic, with real coefficients; a few do for a psi that drifts, or that feels shear or a beta plane;
+            more of them want more data. Grid spacings count as equal.
         dt : step of the closure, a multiple of the interval of ``truth``; None is that interval. Neighbouring records
             of a slow psi give a false memory: choose a step over which psi changes.
 

@@ -89,6 +89,25 @@ def test_rings_of_a_plane_have_their_own_coefficients_across_levels(levels: Spec
     assert (np.abs(covariance - ACROSS @ ACROSS.T) < 5.5 * error).all()
 
 
+def test_harmonics_of_the_direction_find_a_drift() -> None:
+    """psi(n) is 0.6 psi(n - 1), moved by a part of a grid spacing, and noise."""
+    rng, spacing = np.random.default_rng(7), 2 * np.pi / 8
+    waves = np.stack(np.meshgrid(np.fft.fftfreq(8, 1 / 8), np.arange(5), indexing="ij"))
+    drift = np.exp(-1j * spacing * (0.2 * waves[0] - 0.3 * waves[1]))
+    psi = np.zeros((TIMES // 2, 8, 8))
+    for n in range(1, len(psi)):
+        psi[n] = 0.6 * np.fft.irfft2(drift * np.fft.rfft2(psi[n - 1]), s=(8, 8)) + rng.standard_normal((8, 8))
+    record = dataset(rng.standard_normal(psi.shape), psi, ("time", "y", "x"))
+    fields = lc.Fields(dim=("y", "x"), lags=())
+    closure = SpectralAutoregression.fit(record, fields, order=1)
+    inside = np.flatnonzero((closure.grid.sizes > 0.0) & (closure.grid.sizes <= 2.0))
+    off = closure.law.coefficients[0, 0, inside] - 0.6 * drift.ravel()[inside]
+    # A ring of at least eight wavevectors has eight harmonics' coefficients; smoothing over rings adds 0.01.
+    assert np.abs(off).max() < 0.01 + 5.0 / np.sqrt(TIMES // 2)
+    isotropic = SpectralAutoregression.fit(record, fields, order=1, harmonics=0)
+    assert not isotropic.law.coefficients.imag.any()
+
+
 def free_run(closure: SpectralAutoregression, z: F64) -> F64:
     """Return psi (member, step, K) that a closure draws for z (member, step, K)."""
     state, drawn = closure.init(z[:, 0], rng=1), []
