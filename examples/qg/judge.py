@@ -14,7 +14,7 @@ import l96closure as lc
 
 FIELDS = lc.Fields(predictors="q", targets="psi", dim=("lev", "y", "x"), periodic=(False, True, True))
 A_DAY, A_YEAR = round(86400.0 / STEP), round(YEAR / STEP)
-SPINUP, RUN, RUNS = 240 * A_DAY, 720 * A_DAY, 10  # of the coupled runs of each closure
+SPINUP, RUN, RUNS = 240 * A_DAY, 1800 * A_DAY, 10  # of the coupled runs of each closure
 STARTS, MEMBERS, LEADS = 40, 10, (2 * A_DAY, 5 * A_DAY, 10 * A_DAY, 20 * A_DAY)
 
 
