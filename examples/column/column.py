@@ -141,14 +141,24 @@ def foreseen(closure: SchrodingerBridge, data: xr.Dataset, draws: int = 20) -> F
     return explained(psi, drawn.mean(axis=0)) + own.sum(axis=(0, 2)) / ((psi - psi.mean(axis=0)) ** 2).sum(axis=(0, 2))
 
 
-def correlations(left: F64) -> F64:
-    """Return the correlations of all levels and both targets."""
-    return np.corrcoef(left.reshape(len(left), -1), rowvar=False)
+def correlations(left: F64, number: int) -> tuple[F64, F64]:
+    """Return the correlations of all levels and both targets, and their errors: each column is left out in turn."""
+    of_column = left.reshape(-1, number, 2 * LEVELS)
+    means, products = of_column.mean(axis=0), np.einsum("tci,tcj->cij", of_column, of_column) / len(of_column)
+
+    def correlation(mean: F64, product: F64) -> F64:
+        covariance = product - np.outer(mean, mean)
+        spread = np.sqrt(np.diag(covariance))
+        return covariance / np.outer(spread, spread)
+
+    every = range(number)
+    without = [correlation(*((one.sum(axis=0) - one[c]) / (number - 1) for one in (means, products))) for c in every]
+    return correlation(means.mean(axis=0), products.mean(axis=0)), np.sqrt(number - 1) * np.std(without, axis=0)
 
 
-def main(number: int, days: float) -> None:
+def main(number: int, days: float, judged: int) -> None:
     """Fit, judge and draw."""
-    train, test = columns(number, days, 1), columns(number, days, 2)
+    train, test = columns(number, days, 1), columns(judged, days, 2)
     replay = lc.replay(resolved, test.isel(column=0), "euler", FIELDS)
     print(f"replayed with the recorded tendencies: error {replay['error'].values[-1]:.1e} std after {days:g} days")
     closure = SchrodingerBridge.fit(train, FIELDS, trend=Trend(degree=1, order=1), noise=Noise(order=1))
@@ -159,11 +169,18 @@ def main(number: int, days: float) -> None:
     print(f"  linear in these and psi before    {linear(train, test, before=True)[0].round(3)}")
 
     z = np.stack([test[name].values[0] for name in ("T", "q")], axis=1)
-    coarse = lc.integrate(resolved, closure, z, steps=round(240 / DT), rng=3, scheme="euler").rename(member="column")
+    run = lc.integrate(resolved, closure, z, steps=round(240 / DT), rng=3, scheme="euler").rename(member="column")
+    coarse = run.transpose("time", "column", "lev")
     test = test.isel(time=slice(coarse.sizes["time"]))
-    of_truth, of_coarse = (correlations(linear(train, data, before=False)[1]) for data in (test, coarse))
-    apart = np.abs(of_truth - of_coarse)
-    print(f"correlations of residuals, coarse less truth: largest {apart.max():.3f}, median {np.median(apart):.3f}")
+    (of_truth, of_coarse), errors = zip(
+        *(correlations(linear(train, data, before=False)[1], judged) for data in (test, coarse)), strict=True
+    )
+    pairs = np.triu_indices(2 * LEVELS, 1)
+    apart, error = np.abs(of_truth - of_coarse)[pairs], np.hypot(*errors)[pairs]
+    print(
+        f"correlations of residuals, coarse less truth, of {apart.size}: largest {apart.max():.3f} (error "
+        f"{error[apart.argmax()]:.3f}), median {np.median(apart):.3f}, above 0.05 {(apart > 0.05).sum()}"
+    )
     print("ten days of the coarse model, the worst level of each:")
     for name in ("T", "q", *TARGETS):
         print(f"  {name:11s} {compared(test, coarse, name)}")
@@ -202,7 +219,8 @@ def draw(test: xr.Dataset, coarse: xr.Dataset, of_truth: F64, of_coarse: F64) ->
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--columns", type=int, default=40)
+    parser.add_argument("--columns", type=int, default=40, help="to learn from")
+    parser.add_argument("--judged", type=int, default=400, help="to judge by")
     parser.add_argument("--days", type=float, default=20.0)
     given = parser.parse_args()
-    main(given.columns, given.days)
+    main(given.columns, given.days, given.judged)
