@@ -128,7 +128,7 @@ def foreseen(closure: SchrodingerBridge, data: xr.Dataset, draws: int = 20) -> F
     What it expects is the mean of draws, whose own error is taken off.
     """
     steps = closure.past_steps
-    times = np.arange(steps, data.sizes["time"], 12)
+    times = np.arange(steps, data.sizes["time"], 120)
     back = data.isel(time=xr.DataArray(times[:, None] - np.arange(steps + 1), dims=("start", "lag")))
     past = back.drop_vars("time").stack(member=("start", "column")).reset_index("member", drop=True)
     past = (

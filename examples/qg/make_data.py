@@ -20,6 +20,6 @@ def with_psi(q):
 
 if __name__ == "__main__":
     members, years = (int(number) for number in sys.argv[1:3])
-    data = with_psi(simulate(members, years, spinup=8))
+    data = with_psi(simulate(members, years, spinup=8, seed=1))
     data.to_netcdf("truth.nc")
     print(f"truth.nc: {dict(data.sizes)}")

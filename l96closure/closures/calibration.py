@@ -87,7 +87,7 @@ def calibrated(
 
     tendency = tendency_of(model)
     early, late = _halves(read(reference, closure.fields, closure.dt, ordered=True, grouped=True))
-    of = Bands(closure.grid, bands, closure.grid.sizes[closure.law.root.any(axis=(0, 1))].max())
+    of = Bands(closure.grid, bands, closure.grid.sizes[closure.law.coefficients.any(axis=(0, 1))].max())
     learned, held_out = (_reference_powers(closure, of, parts, steps) for parts in (early, late))
     if len(learned) < 3:
         checks.reject("runs of steps in reference", len(learned), "at least 3, before the quarter that is held out")
@@ -110,8 +110,7 @@ def calibrated(
     best = found.mean(axis=0)
     both = np.where((np.arange(members) % 2 == 0)[:, None, None, None], best, 0.0)
     powers, _ = run(z, _tuning(of, both, scale), noise.key_of(key))
-    ratios = {"after": powers[::2], "before": powers[1::2]}
-    ratios = {name: one / held_out.mean(axis=0) for name, one in ratios.items()}
+    ratios = {name: powers[first::2] / held_out.mean(axis=0) for first, name in enumerate(("after", "before"))}
     report = _report(of, best, ratios)
     missed = {name: float((np.log(np.nanmean(ratio, axis=0)) ** 2).mean()) for name, ratio in ratios.items()}
     if not missed["after"] < missed["before"]:

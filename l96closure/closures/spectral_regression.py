@@ -116,8 +116,8 @@ class Groups:
         both = np.concatenate([-coefficients, itself], axis=1)
         every = np.concatenate([given, drawn])
         left = both.conj().transpose(0, 2, 1) @ products[:, every[:, None], every] @ both
-        alike = np.ones(self.of.size) if self.shape is None else np.bincount(self.of, self.weight)[self.of]
-        freedom = times * np.maximum(alike, 1.0) / (1 if self.shape is None else len(self.shape))
+        alike = 1.0 if self.shape is None else np.bincount(self.of, self.weight)[self.of] / len(self.shape)
+        freedom = times * np.maximum(alike, 1.0)
         left *= ((self.weight > 0.0) * freedom / np.maximum(freedom - given.size, 1.0))[:, None, None]
         return Gaussian(*(np.ascontiguousarray(np.moveaxis(part, 0, -1)) for part in (coefficients, _root(left))))
 
