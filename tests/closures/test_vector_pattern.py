@@ -133,3 +133,19 @@ def test_covariances_of_no_process_are_refused() -> None:
     covariance[0, 0], covariance[0, 1] = np.eye(2), 1.5 * np.eye(2)
     with pytest.raises(ValueError, match=r"^noise_covariance = 'indefinite'"):
         VectorPattern(covariance, grid)
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_noise_is_as_correlated_as_what_it_is_multiplied_to(order: int) -> None:
+    """Two cells are alike where both are loud, half of the time, and have nothing to do with each other elsewhere."""
+    rng = np.random.default_rng(8)
+    loud = rng.random(TIMES) < 0.5
+    white, common = rng.standard_normal((TIMES, 2)), rng.standard_normal(TIMES)
+    series = np.where(loud[:, None], np.sqrt(0.9) * common[:, None] + np.sqrt(0.1) * white, white)
+    spread = np.repeat(np.where(loud, 1.0, 0.1)[:, None], 2, axis=1)
+    pattern = fit_pattern([series], Noise(order), (False,), (2,), [spread])
+    values = drawn(pattern, steps=1, members=TIMES)[:, 0]
+    expected = 0.9 / (1.0 + 0.1**2)  # of the loud half, whose squares are so many parts of all
+    # Of n values a correlation has the error (1 - r^2) / sqrt(n): that of the data is of their loud half alone.
+    error = (1.0 - expected**2) * np.hypot(1.0 / np.sqrt(TIMES), 1.0 / np.sqrt(TIMES / 2))
+    assert np.corrcoef(values.T)[0, 1] == pytest.approx(expected, abs=4.0 * error)
