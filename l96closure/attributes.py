@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-__all__ = ["ATTRIBUTES", "BIN", "ERROR", "INTERVAL", "bin_edges", "labelled"]
+__all__ = ["ATTRIBUTES", "BIN", "ERROR", "INTERVAL", "bin_edges", "in_units", "labelled"]
 
 BIN = "_bin"
 """Ending of the name of a coordinate that is the centres of evenly spaced bins."""
@@ -54,6 +54,31 @@ def labelled(dataset: xr.Dataset, names: Mapping[str, str]) -> xr.Dataset:
         if long_name is not None:
             unit = {} if variable.dtype.kind in "OUS" else {"units": "1"}  # text has none
             variable.attrs = {**unit, **variable.attrs, "long_name": long_name}
+    return dataset
+
+
+def in_units(dataset: xr.Dataset, powers: Mapping[str, tuple[int, int]], z: str, psi: str) -> xr.Dataset:
+    """Give variables of a dataset the units that follow from those of z and psi; where both are 1, nothing.
+
+    Parameters
+    ----------
+    dataset : its variables change in place.
+    powers : of the two units, by the name of a variable; its standard error and the like, as for :func:`labelled`,
+        have the same.
+    z, psi : units, as UDUNITS reads them.
+
+    Returns
+    -------
+    The dataset.
+    """
+    for name, variable in dataset.variables.items():
+        known = next(
+            (powers[base] for end in ("", *_ENDINGS) if (base := str(name).removesuffix(end)) in powers), (0, 0)
+        )
+        factors = [f"({unit})^{power}" if power != 1 else unit for unit, power in zip((z, psi), known, strict=True)
+                   if power and unit != "1"]  # fmt: skip
+        if factors:
+            variable.attrs["units"] = " ".join(factors)
     return dataset
 
 

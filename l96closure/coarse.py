@@ -119,9 +119,9 @@ def integrate(
     -------
     Dataset with z and psi of dims (member, time, k), or with several predictors and targets of dims (member, time,
     *dim): the state at step 0, save_every, ... < steps, and the subgrid tendency it was advanced with; the coordinate
-    ``member`` is the numbers of the members. Of our closures, ``features_outside`` (member) is how many of the values
-    that all sites see lay outside of the range of the training data, a mean over the steps. Memory holds the saved
-    steps alone.
+    ``member`` is the numbers of the members, and attributes say which of several variables are what. Of our closures,
+    ``features_outside`` (member) is how many of the values that all sites see lay outside of the range of the training
+    data, a mean over the steps. Memory holds the saved steps alone.
 
     Raises
     ------
@@ -257,7 +257,8 @@ class _Run:
                 "time": np.arange(n) * (self.save_every * self.dt),
                 **self.layout.coordinates,
             },
-            attrs={"scheme": self.scheme, "dt": self.dt, "steps": steps, "save_every": self.save_every},
+            attrs={"scheme": self.scheme, "dt": self.dt, "steps": steps, "save_every": self.save_every}
+            | self.layout.told,
         )
 
     def _blow_up(self, z: F64, psi: F64, following: F64, step: int) -> BlowUpError:

@@ -171,7 +171,7 @@ class Fields:
     @property
     def ring(self) -> bool:
         """Whether the sites are those of one ring, all alike."""
-        return len(self.dim) == 1 and self.periodic in (True, (True,), [True]) and self._regular
+        return self._regular and self.rings == (True,)
 
     @property
     def _regular(self) -> bool:
@@ -183,19 +183,19 @@ class Fields:
         """Along which dims the grid is periodic and its sites are taken for alike."""
         if not self._regular:
             return len(self.dim) * (False,)
-        return tuple(ring and pooled for ring, pooled in zip(self._rings, self._pooled, strict=True))
+        return tuple(ring and pooled for ring, pooled in zip(self.rings, self._pooled, strict=True))
 
     @property
-    def _rings(self) -> tuple[bool, ...]:
-        """Which dims are periodic."""
-        given = self.periodic
+    def rings(self) -> tuple[bool, ...]:
+        """Which dims are periodic; none of those of ``neighbourhoods``."""
+        given = self.periodic if self.neighbourhoods is None else False
         return len(self.dim) * (given,) if isinstance(given, bool) else tuple(given)
 
     @property
     def _pooled(self) -> tuple[bool, ...]:
         """Along which dims the sites learn together."""
         if self.pool == _AUTO:
-            return len(self.dim) * (True,) if self.neighbourhoods is not None else self._rings
+            return len(self.dim) * (True,) if self.neighbourhoods is not None else self.rings
         return tuple(name in self.pool for name in self.dim)
 
     def around(self, radius: int) -> Neighbourhoods:

@@ -50,7 +50,8 @@ def forecast(
     Parameters
     ----------
     model, closure : as for :func:`integrate`; the step is the closure's.
-    reference : ``z`` (time, k) at a uniform time step, a run that the closure was not fitted to.
+    reference : ``z`` (time, k) at a uniform time step, a run that the closure was not fitted to; of a closure with
+        several predictors these, each of dims (time, *dim).
     starts : number of initial states, >= 2, spread evenly over the reference, the first of them one longest lead after
         its beginning; no two forecasts share a stretch of it.
     members : ensemble members of each start, >= 2.
@@ -63,7 +64,8 @@ def forecast(
     -------
     Dataset with the forecasts z (start, member, lead, k) and the truth, observation (start, lead, k). The coordinate
     ``start`` is the initial time in the reference; ``lead`` goes from 0 to the longest. The attribute ``past`` says
-    whether the past was ``known`` or ``drawn``.
+    whether the past was ``known`` or ``drawn``. Of several predictors each has its name, of dims (start, member, lead,
+    *dim), and the truth is ``<name>_observation``; attributes say which variables they are.
 
     Raises
     ------
@@ -85,10 +87,12 @@ def forecast(
     {'start': 5, 'member': 4, 'lead': 3, 'k': 8}
     """
     starts, members = checks.integer("starts", starts, 2), checks.integer("members", members, 2)
-    truth = checks.variable("reference", reference, "z", ("time", "k"))
+    truth = Layout.of(closure).states("reference", reference, "time")
+    layout = Layout.of(closure, truth.shape[-1])
     dt, interval = step_of(closure, None), time_step("reference", reference)
     leads, save_every, after = _checked_leads(leads, dt, interval)
-    one_run("reference.z", truth)
+    for number, name in enumerate(layout.predictors):
+        one_run(f"reference.{name}", truth.reshape(len(truth), -1, layout.sites)[:, number])
     times = _forecast_times(len(truth), starts, after * np.arange(leads.size))
     observation = truth[times]
     known = _past(model, closure, truth, times[:, 0], (dt, interval)) if past else None
@@ -106,18 +110,18 @@ def forecast(
         rng=rng,
         restart=restart,
     )
+    z = layout.states("run", run, "member", "time").reshape(starts, members, leads.size, *layout.state)
+    said = {name: run.attrs[name] for name in ("scheme", "dt")} | {"past": "drawn" if known is None else "known"}
     return xr.Dataset(
-        {
-            "z": (("start", "member", "lead", "k"), run["z"].to_numpy().reshape(starts, members, leads.size, -1)),
-            "observation": (("start", "lead", "k"), observation),
-        },
+        layout.state_variables(z, "start", "member", "lead")
+        | layout.state_variables(observation, "start", "lead", observed=True),
         coords={
             "start": reference["time"].to_numpy()[times[:, 0]],
             "member": np.arange(members),
             "lead": leads,
-            "k": run["k"].to_numpy(),
+            **layout.coordinates,
         },
-        attrs={name: run.attrs[name] for name in ("scheme", "dt")} | {"past": "drawn" if known is None else "known"},
+        attrs=said | layout.told,
     )
 
 
@@ -134,7 +138,7 @@ def _past(
     if not needed or every < 1 or not math.isclose(every * interval, dt, rel_tol=1e-6) or first[0] < needed * every:
         return None
     backwards = truth[first[:, None] - every * np.arange(needed + 1)]
-    return of_states(model, backwards, dt, scheme_of(closure), Layout(None, truth.shape[1]))
+    return of_states(model, backwards, dt, scheme_of(closure), Layout.of(closure, truth.shape[-1]))
 
 
 def _checked_leads(leads: npt.ArrayLike | None, dt: float, interval: float) -> tuple[F64, int, int]:

@@ -174,7 +174,7 @@ def replay(model: Any, record: xr.Dataset, scheme: str | None = None, fields: Fi
     there, wanted = layout.known(replayed), layout.known(z)
     squares = ((there - wanted) ** 2).mean(axis=-1) / wanted.std(axis=(0, -1)) ** 2
     error = np.sqrt(squares.reshape(len(z), -1).mean(axis=1))
-    names = ("z",) if fields is None else fields.predictors
+    names = layout.predictors
     both = layout.variables(replayed, psi, "time"), layout.variables(z, psi, "time")
     found = {name: both[0][name] for name in names}
     found |= {"recorded" if fields is None else f"{name}_recorded": both[1][name] for name in names}

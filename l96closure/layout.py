@@ -13,7 +13,7 @@ import xarray as xr
 from l96closure import checks
 from l96closure.fields import Fields
 
-__all__ = ["Layout"]
+__all__ = ["Layout", "observation_of", "told_by"]
 
 F64 = npt.NDArray[np.float64]
 
@@ -75,6 +75,25 @@ class Layout(NamedTuple):
         """Dimensions of the grid."""
         return ("k",) if self.fields is None else tuple(self.fields.dim)
 
+    @property
+    def predictors(self) -> tuple[str, ...]:
+        """Names of the parts of the state."""
+        return ("z",) if self.fields is None else tuple(self.fields.predictors)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Names of the parts of psi."""
+        return ("psi",) if self.fields is None else tuple(self.fields.targets)
+
+    @property
+    def told(self) -> dict[str, list[str]]:
+        """What a run of several variables says of itself in its attributes, for :func:`told_by`."""
+        if self.fields is None:
+            return {}
+        rings = [dim for dim, ring in zip(self.dims, self.fields.rings, strict=True) if ring]
+        said = {"predictors": self.predictors, "targets": self.targets, "dim": self.dims, "periodic": rings}
+        return {name: list(names) for name, names in said.items() if names}
+
     def added(self, psi: F64) -> F64:
         """Return psi (member, ...) as what is added to the tendency of the state, 0 where there is none."""
         if self.fields is not None:
@@ -101,15 +120,22 @@ class Layout(NamedTuple):
 
     def variables(self, z: F64, psi: F64, *before: str) -> dict[str, Any]:
         """Return states and psi, whose first axes are named, as variables of a Dataset."""
+        return self.state_variables(z, *before) | self._named(self.targets, len(self.predictors), psi, before)
+
+    def state_variables(self, z: F64, *before: str, observed: bool = False) -> dict[str, Any]:
+        """Return states, whose first axes are named, as variables of a Dataset; of the truth where ``observed``."""
+        names = tuple(map(observation_of, self.predictors)) if observed else self.predictors
+        return self._named(names, 0, z, before)
+
+    def _named(self, names: Sequence[str], first: int, values: F64, before: tuple[str, ...]) -> dict[str, Any]:
+        """Return arrays as the variables ``names``, of which the first is number ``first`` of all that have units."""
         if self.fields is None:
-            return {"z": ((*before, "k"), z), "psi": ((*before, "k"), psi)}
-        grid, lead = self.fields.shape, z.shape[: len(before)]
-        both = [np.moveaxis(one.reshape(*lead, -1, *grid), len(lead), 0) for one in (z, psi)]
-        values = [*both[0], *both[1]]
-        units = self.fields.units
+            return {names[0]: ((*before, "k"), values)}
+        lead = values.shape[: len(before)]
+        parts = np.moveaxis(values.reshape(*lead, -1, *self.fields.shape), len(lead), 0)
         return {
-            name: ((*before, *self.dims), one, {"units": unit})
-            for name, one, unit in zip(self.fields.names, values, units, strict=True)
+            name: ((*before, *self.dims), part, {"units": unit})
+            for name, part, unit in zip(names, parts, self.fields.units[first : first + len(names)], strict=True)
         }
 
     @property
@@ -123,16 +149,18 @@ class Layout(NamedTuple):
         Raises
         ------
         ValueError
-            A predictor is missing, of other dims or not finite.
+            A predictor is missing, of other dims or units, or not finite.
         """
-        return self._read(name, dataset, ("z",) if self.fields is None else self.fields.predictors, before)
+        return self._read(name, dataset, self.predictors, before)
 
     def tendencies(self, name: str, dataset: xr.Dataset, *before: str) -> F64:
         """Return the psi of a Dataset, as :meth:`states` does."""
-        return self._read(name, dataset, ("psi",) if self.fields is None else self.fields.targets, before)
+        return self._read(name, dataset, self.targets, before)
 
     def _read(self, name: str, dataset: xr.Dataset, names: Sequence[str], before: tuple[str, ...]) -> F64:
-        dataset = dataset if self.fields is None else self.fields.in_order(dataset)
+        if self.fields is not None:
+            dataset = self.fields.in_order(checks.xarray_dataset(name, dataset))
+            self._check_units(name, dataset)
         found = [self._variable(name, dataset, one, (*before, *self.dims)) for one in names]
         flat = [one.reshape(*one.shape[: len(before)], -1) for one in found]
         return flat[0] if len(flat) == 1 else np.stack(flat, axis=len(before))
@@ -143,3 +171,54 @@ class Layout(NamedTuple):
             return checks.variable(name, dataset, one, dims)
         checks.variable(name, dataset.assign({one: self.fields.filled(dataset[one])}), one, dims)
         return dataset[one].transpose(*dims).to_numpy().astype(np.float64)
+
+    def _check_units(self, name: str, dataset: xr.Dataset) -> None:
+        """Refuse variables that say they are in other units than those of the training data."""
+        assert self.fields is not None
+        for one, units in zip(self.fields.names, self.fields.units, strict=False):
+            found = dataset[one].attrs.get("units", units) if one in dataset else units
+            if found != units:
+                checks.reject(f"{name}[{one!r}].units", found, f"{units!r}, the units of the training data")
+
+
+def observation_of(predictor: str) -> str:
+    """Return the name of the truth that a forecast of a predictor should meet."""
+    return "observation" if predictor == "z" else f"{predictor}_observation"
+
+
+def told_by(
+    run: xr.Dataset, dim: str | Sequence[str] | None = None, periodic: bool | Sequence[bool] | None = None
+) -> Fields:
+    """Return what the variables of a run are: z and psi on ``k``, a ring, unless its attributes name several.
+
+    Parameters
+    ----------
+    run : made by a coarse model, whose attributes are those of :attr:`Layout.told`.
+    dim : dimension of the grid, or several; None is those of the run.
+    periodic : whether the grid is a ring along these; None is what the run says.
+
+    Returns
+    -------
+    Fields without what belongs to data.
+
+    Raises
+    ------
+    ValueError
+        ``dim`` or ``periodic`` is out of its range.
+    """
+    told: dict[str, Any] = {
+        name: [run.attrs[name]] if isinstance(run.attrs[name], str) else list(run.attrs[name])
+        for name in ("predictors", "targets", "dim", "periodic")
+        if name in run.attrs
+    }
+    several = "predictors" in told
+    dims = Fields(dim=told.get("dim", "k") if dim is None else dim).dim
+    if periodic is None:
+        periodic = [name in told.get("periodic", ()) for name in dims] if several else True
+    if not isinstance(periodic, bool) and (
+        len(periodic) != len(dims) or not all(isinstance(one, bool) for one in periodic)
+    ):
+        checks.reject("periodic", periodic, f"true or false, or one of these for each of {', '.join(dims)}")
+    if not several:
+        return Fields(dim=dims, periodic=periodic)
+    return Fields(told["predictors"], told["targets"], dims, periodic=periodic)

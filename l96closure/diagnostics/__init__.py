@@ -1,9 +1,10 @@
 """Diagnostics: how far the climate of a coarse run is from the truth, and how far it could be by chance.
 
 :func:`diagnose` brings two runs to one step (``runs``), describes each (``statistics``, by what is in ``climate``,
-along a ring in ``ring``, of extremes in ``tails``) and measures their distances with floors and intervals (``scores``,
-``distances``, ``resampling``). Forecasts are scored in ``forecast``, of whole fields in ``field_scores``, beside the
-full model in ``marks``; a law that a closure states is held against data in ``reliability``. What a score is called
+along a ring in ``ring``, on levels and planes in ``grids``, of extremes in ``tails``) and measures their distances with
+floors and intervals (``scores``, ``distances``, ``resampling``). Forecasts are scored in ``forecast``, of whole fields
+in ``field_scores``, beside the full model in ``marks``; a law that a closure states is held against data in
+``reliability``. Scores of several variables are put together and taken apart in ``several``. What a score is called
 stands in ``scorecard``, when an interval is given in ``intervals``, which run is best in ``ranking``.
 """
 
@@ -19,7 +20,9 @@ from l96closure import checks
 from l96closure.diagnostics import resampling
 from l96closure.diagnostics.runs import align, lag_time
 from l96closure.diagnostics.scores import score
-from l96closure.diagnostics.statistics import grid, statistics
+from l96closure.diagnostics.several import joined
+from l96closure.diagnostics.statistics import covariances, grid, statistics
+from l96closure.layout import told_by
 
 __all__ = ["diagnose"]
 
@@ -28,8 +31,8 @@ def diagnose(
     truth: xr.Dataset,
     coarse: xr.Dataset,
     *,
-    dim: str | Sequence[str] = "k",
-    ring: bool = True,
+    dim: str | Sequence[str] | None = None,
+    periodic: bool | Sequence[bool] | None = None,
     bins: int = 50,
     max_lag: float | timedelta | np.timedelta64 = 5.0,
     rng: np.random.Generator | int = 0,
@@ -44,11 +47,12 @@ def diagnose(
 
     Parameters
     ----------
-    truth : ``z`` and ``psi`` of dims (time, k), uniform time step.
+    truth : ``z`` and ``psi`` of dims (time, k), uniform time step; or the predictors and targets of the coarse run.
     coarse : ``z`` and ``psi`` of dims (member, time, k), uniform time step; one of the two steps
-        is a whole multiple of the other.
-    dim : dimension of the grid, or several, in the place of ``k``.
-    ring : whether the sites are a ring, along which there are covariances, correlations and spectra.
+        is a whole multiple of the other. Or several predictors and targets, from :func:`l96closure.integrate`.
+    dim : dimension of the grid, or several; None is what the coarse run says, ``k`` of z and psi.
+    periodic : whether the grid is periodic, one answer or one for each of ``dim``; None is what the coarse run says, a
+        ring of z and psi. Along a ring there are covariances, correlations and spectra.
     bins : number of bins of z and of psi, >= 2; they span the truth's range and a tenth of it on either
         side. What lies outside counts in the Hellinger distance as two further bins.
     max_lag : longest lag in model time units, one time step or more; cut to half of the shorter record. Where times
@@ -57,7 +61,9 @@ def diagnose(
 
     Returns
     -------
-    Dataset with the coordinate ``source`` = truth, coarse (all quantities dimensionless):
+    Dataset with the coordinate ``source`` = truth, coarse. Of several targets z and psi stand for each and its
+    predictor, along the dimension ``pair``, which is named by the predictor; further predictors are left out. Bins and
+    levels of each are ``z_bin_of_pair`` and the like:
 
     - ``mean``, ``std``, ``psi_mean``, ``psi_std`` (source), each with its standard error ``<name>_se``
       (:func:`~l96closure.diagnostics.climate.batch_standard_errors`);
@@ -82,6 +88,11 @@ def diagnose(
     - ``quantile_z``, ``quantile_psi`` (source, probability), :func:`tails.quantiles`, and ``return_period_z`` (source,
       threshold) at quantiles of the truth, :func:`tails.return_periods`, each with the bounds ``_low`` and ``_high``;
     - ``psi_given_z_mean``, ``psi_given_z_std`` (source, z_bin), NaN where a bin has fewer than thirty values;
+    - on levels, the one dimension of a grid that is not periodic, ``profile_mean_z``, ``profile_std_z`` and those of
+      psi (source, level), with ``_se``, :func:`grids.profile`; on planes, two that are, ``isotropic_spectrum_z`` and
+      ``_psi`` (source, total_wavenumber) with ``_se``, :func:`grids.isotropic_spectrum`;
+    - of several targets ``target_covariance`` (source, target, other_target) with ``_se``, between two of them at one
+      site and time, each less its mean there, a mean over the sites;
     - the scalars ``hellinger_z``, ``hellinger_psi``, ``hellinger_joint``, ``wasserstein_z``, ``ks_z``, each with
       ``_floor`` and ``_floor_std`` (over pairs of stretches, NaN for a single pair), and the bounds ``_low`` and
       ``_high`` of a 95 % interval for what such runs score on average, :func:`resampling.interval`; NaN when the
@@ -111,18 +122,22 @@ def diagnose(
     True
     """
     bins = checks.integer("bins", bins, 2)
-    dims = (dim,) if isinstance(dim, str) else tuple(dim)
-    if checks.boolean("ring", ring) and len(dims) != 1:
-        checks.reject("ring", ring, f"False on a grid of {len(dims)} dimensions")
-    runs = align(truth, coarse, dims)
-    on = grid(runs, bins, lag_time(max_lag, truth, runs.step), ring)
-    described = statistics(runs, on)
+    fields = told_by(checks.xarray_dataset("coarse", coarse), dim, periodic)
+    names = dict(zip(fields.predictors, fields.targets, strict=False))
+    pairs = {pair[0]: align(truth, coarse, tuple(fields.dim), pair) for pair in names.items()}
+    on = {name: grid(runs, truth, fields, bins, lag_time(max_lag, truth, runs.step)) for name, runs in pairs.items()}
+    described = {name: statistics(runs, on[name]) for name, runs in pairs.items()}
     memory = max(
         resampling.decorrelation_time(correlation)
+        for one in described.values()
         for name in ("z", "psi")
-        for correlation in described[f"autocorrelation_{name}"].values
+        for correlation in one[f"autocorrelation_{name}"].values
     )
-    scores = score(runs, on.edges, on.joint_edges, memory, np.random.default_rng(rng))
-    if ring:
-        described = described.rename(k=dims[0])
-    return scores.assign(described).assign_attrs(common_time_step=runs.step, decorrelation_time=memory * runs.step)
+    scores = {
+        name: score(runs, on[name].edges, on[name].joint_edges, memory, np.random.default_rng(rng))
+        .assign(described[name])
+        .assign_attrs(common_time_step=runs.step, decorrelation_time=memory * runs.step)
+        for name, runs in pairs.items()
+    }
+    together = joined("pair", scores)
+    return together if len(pairs) == 1 else together.assign(covariances(list(pairs.values()), list(names.values())))

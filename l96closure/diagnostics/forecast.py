@@ -7,6 +7,7 @@ without intervals, and brings Bottleneck, whose presence changes how xarray sums
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,9 @@ import xarray as xr
 from l96closure import checks
 from l96closure.attributes import labelled
 from l96closure.diagnostics import field_scores, intervals
-from l96closure.diagnostics.scorecard import FORECASTS
+from l96closure.diagnostics.scorecard import BOUNDED, FORECASTS
+from l96closure.diagnostics.several import joined
+from l96closure.layout import observation_of, told_by
 
 __all__ = ["fair_crps", "headline_leads", "mean_difference", "rank_shares", "verify"]
 
@@ -23,6 +26,7 @@ FloatArray = npt.NDArray[np.float64]
 
 _PROPER = ("crps", "energy_score", "variogram_score")
 _RANKS = 2 + len(_PROPER)  # where they begin among the means of a start, behind squared error, variance, proper scores
+_IN_UNITS = (*_PROPER, "rmse", "ensemble_spread")  # of the variable; the variogram score squares its roots
 _RESAMPLES = 1000
 _ALIKE = 0.25  # correlation of consecutive observations, from which on their starts are not independent
 _GROUP = 5  # autocorrelation times in a group of starts that is independent of the next
@@ -97,21 +101,23 @@ def verify(
     forecast: xr.Dataset,
     reference: xr.Dataset,
     *,
-    dim: str | Sequence[str] = "k",
+    dim: str | Sequence[str] | None = None,
     rng: np.random.Generator | int = 0,
 ) -> xr.Dataset:
     """Score ensemble forecasts by lead time.
 
     Parameters
     ----------
-    forecast : ``z`` (start, member, lead, k) and ``observation`` (start, lead, k), from :func:`l96closure.forecast`.
-    reference : ``z`` (time, k), whose climate is the forecast of no skill.
-    dim : dimension of the grid, or several, in the place of ``k``.
+    forecast : ``z`` (start, member, lead, k) and ``observation`` (start, lead, k), or several predictors, from
+        :func:`l96closure.forecast`.
+    reference : ``z`` (time, k), or the predictors, whose climate is the forecast of no skill.
+    dim : dimension of the grid, or several; None is what the forecasts say, ``k`` of z.
     rng : generator or seed of the resampling behind the intervals.
 
     Returns
     -------
-    Dataset (all quantities dimensionless), with means over starts and sites:
+    Dataset with means over starts and sites, in the units of the predictor; of several predictors with the dimension
+    ``predictor``, each scored as it would be alone, but for the groups of starts, which are those of all:
 
     - ``rmse`` (lead), root mean square error of the ensemble mean, and ``ensemble_spread`` (lead), root of the mean
       unbiased variance of the ensemble;
@@ -145,42 +151,79 @@ def verify(
     >>> bool(scores["crps"][-1] < scores["crps_climatology"])
     True
     """
-    grid = (dim,) if isinstance(dim, str) else tuple(dim)
-    x = checks.variable("forecast", forecast, "z", ("start", "lead", *grid, "member"))
-    x = x.reshape(*x.shape[:2], -1, x.shape[-1])
-    y = checks.variable("forecast", forecast, "observation", ("start", "lead", *grid)).reshape(x.shape[:3])
-    climate = checks.variable("reference", reference, "z", ("time", *grid))
-    climate = climate.reshape(len(climate), -1)
-    for dim, size in (("start", x.shape[0]), ("member", x.shape[3])):
-        checks.integer(f"forecast.sizes['{dim}']", size, 2)
-    by_start = np.stack([_mean_scores(*start) for start in zip(x, y, strict=True)])
-    starts, members = len(by_start), x.shape[3]
-    units = _independent(by_start, y)
-    energy, variogram = field_scores.climatology(climate)
-    scores = xr.Dataset(
-        {
-            "crps_climatology": mean_difference(climate.ravel()) / 2,
-            "energy_score_climatology": energy,
-            "variogram_score_climatology": variogram,
-            "rmse_climatology": climate.std(),
-        },
-        coords={"lead": forecast["lead"].to_numpy(), "rank": np.arange(members + 1)},
-        attrs={
-            "forecast_starts": starts,
-            "forecast_members": members,
-            "forecast_independent_starts": len(units),
-            "forecast_interval_method": _method(starts, len(units)),
-        },
-    )
-    estimates = _summarise(by_start.mean(axis=0), members)
-    bounds = _bounds(units, estimates, members, np.random.default_rng(rng), x.shape[2] * starts)
-    told = {"interval_method": scores.attrs["forecast_interval_method"]}
-    for name, estimate in estimates.items():
-        dims = ("lead", "rank")[: estimate.ndim]
-        scores[name] = dims, estimate
-        for part, values in zip(("_low", "_high"), bounds[name], strict=True):
-            scores[name + part] = dims, values, told
-    return labelled(scores, _NAMES)
+    fields = told_by(checks.xarray_dataset("forecast", forecast), dim)
+    ensembles = [_Ensemble.of(name, forecast, reference, tuple(fields.dim)) for name in fields.predictors]
+    size = max(_group_size(ensemble.observation) for ensemble in ensembles)
+    return joined("predictor", {one.name: one.scores(size, np.random.default_rng(rng)) for one in ensembles})
+
+
+class _Ensemble(NamedTuple):
+    """Forecasts of one variable.
+
+    Attributes
+    ----------
+    name, units : of the variable.
+    leads : lead times.
+    members : (start, lead, site, member).
+    observation : the truth (start, lead, site).
+    climate : of the reference (time, site).
+    """
+
+    name: str
+    units: str
+    leads: FloatArray
+    members: FloatArray
+    observation: FloatArray
+    climate: FloatArray
+
+    @classmethod
+    def of(cls, name: str, forecast: xr.Dataset, reference: xr.Dataset, grid: tuple[str, ...]) -> _Ensemble:
+        """Take a variable out of forecasts, and its climate out of a reference; ``ValueError`` where it cannot be."""
+        x = checks.variable("forecast", forecast, name, ("start", "lead", *grid, "member"))
+        x = x.reshape(*x.shape[:2], -1, x.shape[-1])
+        for dim, size in (("start", x.shape[0]), ("member", x.shape[3])):
+            checks.integer(f"forecast.sizes['{dim}']", size, 2)
+        y = checks.variable("forecast", forecast, observation_of(name), ("start", "lead", *grid))
+        climate = checks.variable("reference", reference, name, ("time", *grid))
+        units = str(forecast[name].attrs.get("units", "1"))
+        if reference[name].attrs.get("units", units) != units and "units" in forecast[name].attrs:
+            checks.reject(f"reference[{name!r}].units", reference[name].attrs["units"], f"{units!r}, of the forecasts")
+        leads = forecast["lead"].to_numpy()
+        return cls(name, units, leads, x, y.reshape(x.shape[:3]), climate.reshape(len(climate), -1))
+
+    def scores(self, size: int, rng: np.random.Generator) -> xr.Dataset:
+        """Return the scores, with intervals from groups of ``size`` starts."""
+        by_start = np.stack([_mean_scores(*start) for start in zip(self.members, self.observation, strict=True)])
+        (starts, _, sites, members), units = self.members.shape, _grouped(by_start, size)
+        energy, variogram = field_scores.climatology(self.climate)
+        scores = xr.Dataset(
+            {
+                "crps_climatology": mean_difference(self.climate.ravel()) / 2,
+                "energy_score_climatology": energy,
+                "variogram_score_climatology": variogram,
+                "rmse_climatology": self.climate.std(),
+            },
+            coords={"lead": self.leads, "rank": np.arange(members + 1)},
+            attrs={
+                "forecast_starts": starts,
+                "forecast_members": members,
+                "forecast_independent_starts": len(units),
+                "forecast_interval_method": _method(starts, len(units)),
+            },
+        )
+        estimates = _summarise(by_start.mean(axis=0), members)
+        bounds = _bounds(units, estimates, members, rng, sites * starts)
+        told = {"interval_method": scores.attrs["forecast_interval_method"]}
+        for name, estimate in estimates.items():
+            dims = ("lead", "rank")[: estimate.ndim]
+            scores[name] = dims, estimate
+            for part, values in zip(("_low", "_high"), bounds[name], strict=True):
+                scores[name + part] = dims, values, told
+        for name in _IN_UNITS:
+            for part in (*BOUNDED, "_climatology"):
+                if name + part in scores:
+                    scores[name + part].attrs["units"] = self.units
+        return labelled(scores, _NAMES)
 
 
 def headline_leads(scores: xr.Dataset) -> list[float]:
@@ -223,8 +266,8 @@ def _summarise(means: FloatArray, members: int) -> dict[str, FloatArray]:
     }
 
 
-def _independent(by_start: FloatArray, observed: FloatArray) -> FloatArray:
-    """Put starts together to groups that are independent of each other; mostly of one start.
+def _group_size(observed: FloatArray) -> int:
+    """Return how many consecutive starts make a group that is independent of the next; mostly one.
 
     Forecasts from starts that follow each other closely are of nearly the same weather. That shows in the correlation
     of consecutive observations, averaged over sites and leads. Scores go with their squares, so that up to a
@@ -232,21 +275,20 @@ def _independent(by_start: FloatArray, observed: FloatArray) -> FloatArray:
 
     Parameters
     ----------
-    by_start : (start, lead, score).
     observed : the truth (start, lead, k).
-
-    Returns
-    -------
-    Means (group, lead, score).
     """
     starts = len(observed)
     anomaly = observed - observed.mean(axis=0)
     products, squares = (anomaly[1:] * anomaly[:-1]).sum(), (anomaly**2).sum()
     correlation = float(products / squares) + 1 / starts if squares > 0 else 1.0  # the mean takes 1 / starts
     if correlation <= _ALIKE:
-        return by_start
-    size = min(starts, int(np.ceil(_GROUP * (1 + correlation) / max(1 - correlation, 1 / starts))))
-    groups = starts // size
+        return 1
+    return min(starts, int(np.ceil(_GROUP * (1 + correlation) / max(1 - correlation, 1 / starts))))
+
+
+def _grouped(by_start: FloatArray, size: int) -> FloatArray:
+    """Return the means (group, lead, score) of groups of consecutive starts (start, lead, score)."""
+    groups = len(by_start) // size
     return np.asarray(by_start[: groups * size].reshape(groups, size, *by_start.shape[1:]).mean(axis=1))
 
 

@@ -26,11 +26,13 @@ class Runs(NamedTuple):
     ----------
     z, psi : by source, each (member, time, k); the truth has one member.
     step : the common time step in model time units.
+    units : of z and psi.
     """
 
     z: dict[str, FloatArray]
     psi: dict[str, FloatArray]
     step: float
+    units: tuple[str, ...] = ("1", "1")
 
     @property
     def shortest(self) -> int:
@@ -38,7 +40,9 @@ class Runs(NamedTuple):
         return min(int(x.shape[1]) for x in self.z.values())
 
 
-def align(truth: xr.Dataset, coarse: xr.Dataset, grid: tuple[str, ...] = ("k",)) -> Runs:
+def align(
+    truth: xr.Dataset, coarse: xr.Dataset, grid: tuple[str, ...] = ("k",), names: tuple[str, str] = ("z", "psi")
+) -> Runs:
     """Check two runs and take both at the coarser of their two time steps.
 
     Parameters
@@ -46,6 +50,7 @@ def align(truth: xr.Dataset, coarse: xr.Dataset, grid: tuple[str, ...] = ("k",))
     truth : ``z`` and ``psi`` of dims (time, k), uniform time step.
     coarse : ``z`` and ``psi`` of dims (member, time, k), uniform time step.
     grid : the dimensions in the place of ``k``; their sites are counted through.
+    names : of the variables in the place of ``z`` and ``psi``.
 
     Returns
     -------
@@ -57,17 +62,17 @@ def align(truth: xr.Dataset, coarse: xr.Dataset, grid: tuple[str, ...] = ("k",))
         As :func:`l96closure.diagnose` says.
     """
     fields = {
-        "truth": _arrays("truth", truth, ("time", *grid)),
-        "coarse": _arrays("coarse", coarse, ("member", "time", *grid)),
+        "truth": _arrays("truth", truth, ("time", *grid), names),
+        "coarse": _arrays("coarse", coarse, ("member", "time", *grid), names),
     }
     for dim in grid:
         if truth.sizes[dim] != coarse.sizes[dim]:
             checks.reject(f"coarse.sizes[{dim!r}]", coarse.sizes[dim], f"the truth's, {truth.sizes[dim]}")
-    for name in ("z", "psi"):
+    for name in names:
         one_run(f"truth.{name}", fields["truth"][name][0])
     step, every = _common_step(time_step("truth", truth), time_step("coarse", coarse))
-    z, psi = ({source: fields[source][name][:, :: every[source]] for source in SOURCES} for name in ("z", "psi"))
-    runs = Runs(z, psi, step)
+    z, psi = ({source: fields[source][name][:, :: every[source]] for source in SOURCES} for name in names)
+    runs = Runs(z, psi, step, tuple(_units(truth, coarse, name) for name in names))
     if runs.shortest < 2:
         checks.reject("time", runs.shortest, f"two times or more of both runs at their common step {step:g}")
     return runs
@@ -104,11 +109,19 @@ def lag_time(max_lag: float | timedelta | np.timedelta64, truth: xr.Dataset, ste
     return longest
 
 
-def _arrays(name: str, dataset: xr.Dataset, dims: tuple[str, ...]) -> dict[str, FloatArray]:
-    """Check ``z`` and ``psi`` of a run and return them as arrays (member, time, k)."""
+def _units(truth: xr.Dataset, coarse: xr.Dataset, name: str) -> str:
+    """Return the units of a variable; raise ``ValueError`` where the two runs say they have different ones."""
+    found = [str(run[name].attrs["units"]) for run in (truth, coarse) if "units" in run[name].attrs]
+    if len(set(found)) > 1:
+        checks.reject(f"coarse[{name!r}].units", found[1], f"the truth's, {found[0]!r}")
+    return found[0] if found else "1"
+
+
+def _arrays(name: str, dataset: xr.Dataset, dims: tuple[str, ...], names: tuple[str, str]) -> dict[str, FloatArray]:
+    """Check ``z`` and ``psi`` of a run, called ``names``, and return them as arrays (member, time, k)."""
     checks.xarray_dataset(name, dataset)
     arrays = {}
-    for variable in ("z", "psi"):
+    for variable in names:
         if variable not in dataset:
             checks.reject(name, sorted(map(str, dataset.data_vars)), f"a Dataset with the variable {variable!r}")
         field = dataset[variable]

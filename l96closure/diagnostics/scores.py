@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from l96closure.attributes import labelled
+from l96closure.attributes import in_units, labelled
 from l96closure.diagnostics import distances, intervals, resampling
 from l96closure.diagnostics.distances import Comparison, Distance, Stretches
 from l96closure.diagnostics.runs import SOURCES, Runs
@@ -54,6 +54,7 @@ def score(
         for part, value in zip(PARTS, (*comparison, low, high), strict=True):
             told = {"interval_method": scores.attrs["interval_method"]} if part in ("_low", "_high") else {}
             scores[f"{name}{part}"] = xr.DataArray(value, attrs=told)
+    scores = in_units(scores, {"wasserstein_z": (1, 0)}, *runs.units)
     return labelled(scores, {name: declared.label for name, declared in DISTANCES.items()})
 
 

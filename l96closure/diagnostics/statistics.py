@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from l96closure.attributes import labelled
-from l96closure.diagnostics import climate, intervals, ring, tails
+from l96closure.attributes import in_units, labelled
+from l96closure.diagnostics import climate, grids, intervals, ring, tails
 from l96closure.diagnostics.runs import SOURCES, Runs
 from l96closure.diagnostics.scorecard import MOMENTS, NEIGHBOURS, SPECTRA
+from l96closure.fields import Fields
 from l96closure.trends import fit_polynomial
 
-__all__ = ["Grid", "grid", "statistics"]
+__all__ = ["Grid", "covariances", "grid", "statistics"]
 
 FloatArray = npt.NDArray[np.float64]
 Edges = tuple[FloatArray, FloatArray]
@@ -44,6 +47,7 @@ _NAMES = {
     "joint_z_bin": "slow variable, centre of the bin of the joint density",
     "joint_psi_bin": "subgrid tendency, centre of the bin of the joint density",
     "wavenumber": "cycles around the ring of sites",
+    "total_wavenumber": "total wavenumber, in cycles along the longer side of the plane",
     "frequency": "frequency in cycles per model time unit",
     "probability": "probability of a smaller value",
     "threshold": "level of the slow variable that is crossed upwards",
@@ -60,7 +64,29 @@ _NAMES = {
     **{f"spectrum_ratio_{name}": f"variance of the {of} at a wavenumber over the truth's" for name, of in _OF.items()},
     **{f"power_{name}": f"power spectral density of the {of} in time" for name, of in _OF.items()},
     **{f"quantile_{name}": f"quantile of the {of}" for name, of in _OF.items()},
+    **{f"profile_mean_{name}": f"mean of the {of} at a level" for name, of in _OF.items()},
+    **{f"profile_std_{name}": f"standard deviation of the {of} at a level" for name, of in _OF.items()},
+    **{f"isotropic_spectrum_{name}": f"variance of the {of} at a total wavenumber" for name, of in _OF.items()},
     **{score.name: score.label for scores in (MOMENTS, SPECTRA, NEIGHBOURS) for score in scores.values()},
+}
+
+
+_COVARIANCES = {
+    "target_covariance": "covariance of two targets at a site",
+    "target": "target",
+    "other_target": "target",
+}
+
+_UNITS = {  # powers of the units of z and of psi
+    **dict.fromkeys(("mean", "std", "z_bin", "joint_z_bin", "quantile_z", "threshold", "profile_mean_z"), (1, 0)),
+    **dict.fromkeys(("psi_mean", "psi_std", "psi_bin", "joint_psi_bin", "quantile_psi", "profile_mean_psi"), (0, 1)),
+    **dict.fromkeys(("psi_given_z_mean", "psi_given_z_std", "profile_std_psi"), (0, 1)),
+    **dict.fromkeys(("covariance", "covariance_rows", "spectrum_z", "power_z", "isotropic_spectrum_z"), (2, 0)),
+    **dict.fromkeys(("spectrum_psi", "power_psi", "isotropic_spectrum_psi"), (0, 2)),
+    "profile_std_z": (1, 0),
+    "density_z": (-1, 0),
+    "density_psi": (0, -1),
+    "density_joint": (-1, -1),
 }
 
 
@@ -75,8 +101,9 @@ class Grid(NamedTuple):
     lag_stride : every how many of them correlations in space and time are kept.
     segment : number of times in a segment of the frequency spectra.
     step : time step in model time units.
-    sites : number of sites.
-    ring : whether they are a ring.
+    dims, shape : of the grid of the sites.
+    rings : along which dims it is periodic.
+    along : coordinates of the grid, by dim.
     """
 
     edges: Edges
@@ -86,8 +113,26 @@ class Grid(NamedTuple):
     lag_stride: int
     segment: int
     step: float
-    sites: int
-    ring: bool
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    rings: tuple[bool, ...]
+    along: Mapping[str, Any]
+
+    @property
+    def sites(self) -> int:
+        """Number of sites."""
+        return math.prod(self.shape)
+
+    @property
+    def ring(self) -> bool:
+        """Whether the sites are a ring."""
+        return self.rings == (True,)
+
+    @property
+    def _shells(self) -> int:
+        """Number of total wavenumbers; 0 where there is no plane."""
+        plane = grids.plane_of(self.rings)
+        return 0 if plane is None else 1 + int(grids.total_wavenumbers(*(self.shape[axis] for axis in plane)).max())
 
     def coordinates(self) -> dict[str, Any]:
         """Return the coordinates of :func:`statistics`.
@@ -100,25 +145,28 @@ class Grid(NamedTuple):
         centres = [(edges[1:] + edges[:-1]) / 2 for edges in (*self.edges, *self.joint_edges)]
         return {
             "source": list(SOURCES),
-            "k": np.arange(self.sites),
+            **({self.dims[0]: np.arange(self.sites)} if self.ring else self.along),
             "offset": ring.offsets(self.sites),
             "lag": np.arange(self.lags) * self.step,
             "time_lag": np.arange(0, self.lags, self.lag_stride) * self.step,
             **dict(zip(names, centres, strict=True)),
             "wavenumber": np.arange(self.sites // 2 + 1),
+            "total_wavenumber": np.arange(self._shells),
             "frequency": np.fft.rfftfreq(self.segment, self.step),
             "probability": tails.PROBABILITIES,
             "threshold": self.levels,
         }
 
 
-def grid(runs: Runs, bins: int, max_lag: float, ring: bool = True) -> Grid:
+def grid(runs: Runs, truth: xr.Dataset, fields: Fields, bins: int, max_lag: float) -> Grid:
     """Choose bins, lags and levels from the truth, for both sources.
 
     Parameters
     ----------
     runs : the two runs at one time step.
-    bins, max_lag, ring : as for :func:`l96closure.diagnose`.
+    truth : has the coordinates of the grid.
+    fields : the grid.
+    bins, max_lag : as for :func:`l96closure.diagnose`.
 
     Returns
     -------
@@ -137,8 +185,10 @@ def grid(runs: Runs, bins: int, max_lag: float, ring: bool = True) -> Grid:
         lag_stride=-(-lags // _MAX_LAGS),
         segment=min(_SEGMENT * lags, runs.shortest),
         step=runs.step,
-        sites=runs.z["truth"].shape[-1],
-        ring=ring,
+        dims=tuple(fields.dim),
+        shape=tuple(truth.sizes[dim] for dim in fields.dim),
+        rings=fields.rings,
+        along={dim: truth[dim].variable for dim in fields.dim if dim in truth.coords},
     )
 
 
@@ -162,7 +212,7 @@ def statistics(runs: Runs, on: Grid) -> xr.Dataset:
             xr.Dataset(
                 {
                     **_moments(z, psi),
-                    **(_along_the_ring(fields, on) if on.ring else {}),
+                    **(_along_the_ring(fields, on) if on.ring else _on_the_grid(fields, on)),
                     **_distributions(z, psi, on),
                     **_variability(fields, on),
                     **_tails(z, psi, on),
@@ -172,7 +222,42 @@ def statistics(runs: Runs, on: Grid) -> xr.Dataset:
     described = xr.concat(sources, dim="source")
     known = {name: values for name, values in on.coordinates().items() if name in described.dims}
     described = described.assign_coords(known)
-    return labelled(described.assign(_spectra_compared(described) if on.ring else {}), _NAMES)
+    described = described.assign(_spectra_compared(described) if on.ring else {})
+    return labelled(in_units(described, _UNITS, *runs.units), _NAMES)
+
+
+def covariances(pairs: Sequence[Runs], targets: Sequence[str]) -> dict[str, xr.DataArray]:
+    """Return the covariances between targets at one site and time, each less its mean there, over the sites.
+
+    Parameters
+    ----------
+    pairs : the runs, whose psi is one of the targets each.
+    targets : their names.
+
+    Returns
+    -------
+    ``target_covariance`` and ``target_covariance_se`` (source, target, other_target).
+    """
+    found = np.empty((2, len(SOURCES), len(pairs), len(pairs)))
+    for n, source in enumerate(SOURCES):
+        anomalies = [runs.psi[source] - runs.psi[source].mean(axis=(0, 1)) for runs in pairs]
+        for i, j in np.ndindex(found.shape[2:]):
+            products = (anomalies[i] * anomalies[j]).mean(axis=2)
+            found[:, n, i, j] = products.mean(), intervals.batched_standard_error(products)
+    dims = ("source", "target", "other_target")
+    known = {"source": list(SOURCES), "target": list(targets), "other_target": list(targets)}
+    units = "units: product of those of the two targets"
+    data = xr.Dataset(
+        {
+            "target_covariance": (dims, found[0], {"comment": units}),
+            "target_covariance_se": (dims, found[1], {"comment": units, **_BATCHED}),
+        },
+        known,
+    )
+    for name, variable in labelled(data, _COVARIANCES).variables.items():
+        if str(name).startswith("target_covariance"):
+            del variable.attrs["units"]
+    return dict(data.data_vars.items())  # type: ignore[arg-type]
 
 
 def _moments(z: FloatArray, psi: FloatArray) -> dict[str, Any]:
@@ -210,7 +295,10 @@ def _variability(fields: dict[str, FloatArray], on: Grid) -> dict[str, Any]:
 def _along_the_ring(fields: dict[str, FloatArray], on: Grid) -> dict[str, Any]:
     """Covariances of z, correlations in space and time of z, psi and the residual, and spectra of the first two."""
     rows = ring.covariance_rows(fields["z"])
-    result: dict[str, Any] = {"covariance": ("offset", rows.mean(axis=0)), "covariance_rows": (("k", "offset"), rows)}
+    result: dict[str, Any] = {
+        "covariance": ("offset", rows.mean(axis=0)),
+        "covariance_rows": ((on.dims[0], "offset"), rows),
+    }
     neighbour = np.flatnonzero(ring.offsets(on.sites) == 1)
     for name, x in fields.items():
         for part, values in zip(("", "_se"), ring.space_time_correlation(x, on.lags, on.lag_stride), strict=True):
@@ -222,6 +310,24 @@ def _along_the_ring(fields: dict[str, FloatArray], on: Grid) -> dict[str, Any]:
         spectrum, spectrum_se = ring.spectrum(fields[name])
         result[f"spectrum_{name}"] = ("wavenumber", spectrum)
         result[f"spectrum_{name}_se"] = "wavenumber", spectrum_se, _BATCHED
+    return result
+
+
+def _on_the_grid(fields: dict[str, FloatArray], on: Grid) -> dict[str, Any]:
+    """Profiles along levels, and isotropic spectra on planes, of z and psi, where the grid has them."""
+    result: dict[str, Any] = {}
+    level, plane = grids.levels_of(on.rings), grids.plane_of(on.rings)
+    for name in ("z", "psi"):
+        if level is not None:
+            mean, mean_se, std, std_se = grids.profile(fields[name], on.shape, level)
+            for what, values, error in (("mean", mean, mean_se), ("std", std, std_se)):
+                result[f"profile_{what}_{name}"] = (on.dims[level], values)
+                result[f"profile_{what}_{name}_se"] = on.dims[level], error, _BATCHED
+        if plane is not None:
+            dims = (*(dim for number, dim in enumerate(on.dims) if number not in plane), "total_wavenumber")
+            spectrum, error = grids.isotropic_spectrum(fields[name], on.shape, plane)
+            result[f"isotropic_spectrum_{name}"] = (dims, spectrum)
+            result[f"isotropic_spectrum_{name}_se"] = dims, error, _BATCHED
     return result
 
 

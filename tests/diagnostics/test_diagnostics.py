@@ -435,7 +435,7 @@ def _on_a_grid(members: int | None, rng: np.random.Generator) -> xr.Dataset:
 def test_several_dimensions_are_as_the_sites_of_one() -> None:
     rng = np.random.default_rng(0)
     truth, coarse = _on_a_grid(None, rng), _on_a_grid(2, rng)
-    found = lc.diagnose(truth, coarse, dim=("lev", "column"), ring=False, bins=10, max_lag=1.0)
+    found = lc.diagnose(truth, coarse, dim=("lev", "column"), periodic=False, bins=10, max_lag=1.0)
     stacked = (
         run.stack(k=("lev", "column")).drop_vars(("k", "lev", "column")).transpose(..., "k") for run in (truth, coarse)
     )

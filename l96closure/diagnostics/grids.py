@@ -1,0 +1,94 @@
+"""Statistics on other grids than a ring: profiles along levels, and isotropic spectra of planes."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import scipy
+
+from l96closure.diagnostics import intervals
+from l96closure.diagnostics.climate import batch_standard_errors, long_enough
+
+__all__ = ["isotropic_spectrum", "levels_of", "plane_of", "profile", "total_wavenumbers"]
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+def levels_of(rings: tuple[bool, ...]) -> int | None:
+    """Return the number of the one dimension of a grid that is not periodic; None where there is not one such."""
+    return rings.index(False) if rings.count(False) == 1 else None
+
+
+def plane_of(rings: tuple[bool, ...]) -> tuple[int, int] | None:
+    """Return the numbers of the two periodic dimensions of a grid; None where there are not two."""
+    found = [number for number, ring in enumerate(rings) if ring]
+    return (found[0], found[1]) if len(found) == 2 else None
+
+
+def profile(x: FloatArray, shape: tuple[int, ...], level: int) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Mean and standard deviation at each level, over all else, with their standard errors.
+
+    Parameters
+    ----------
+    x : (member, time, k).
+    shape : sizes of the grid, whose sites k are counted in C order.
+    level : number of the dimension of the levels.
+
+    Returns
+    -------
+    Mean, its error, standard deviation, its error, each (level,); errors as in
+    :func:`~climate.batch_standard_errors`.
+    """
+    at = np.moveaxis(x.reshape(*x.shape[:2], *shape), 2 + level, 0)
+    levels = at.reshape(len(at), *x.shape[:2], -1)
+    errors = np.array([batch_standard_errors(each) for each in levels])
+    return levels.mean(axis=(1, 2, 3)), errors[:, 0], levels.std(axis=(1, 2, 3)), errors[:, 1]
+
+
+def total_wavenumbers(rows: int, columns: int) -> IntArray:
+    """Total wavenumber of each wave of a plane, rounded: |m| with m in cycles along the longer side.
+
+    Parameters
+    ----------
+    rows, columns : number of sites along either side, equally far apart.
+
+    Returns
+    -------
+    (rows, columns // 2 + 1), for waves as :func:`scipy.fft.rfft2` has them.
+    """
+    most = max(rows, columns)
+    waves = np.hypot(np.fft.fftfreq(rows)[:, np.newaxis], np.fft.rfftfreq(columns))
+    numbers: IntArray = np.rint(most * waves).astype(np.int64)
+    return numbers
+
+
+def isotropic_spectrum(x: FloatArray, shape: tuple[int, ...], plane: tuple[int, int]) -> tuple[FloatArray, FloatArray]:
+    """How the variance on a periodic plane is shared among total wavenumbers, with its standard error.
+
+    The power of all waves whose total wavenumber, in cycles along the longer side, rounds to the same number is summed,
+    those of the corners too; so the spectrum sums to the variance about the mean of everything on that plane.
+
+    Parameters
+    ----------
+    x : (member, time, k).
+    shape : sizes of the grid, whose sites k are counted in C order.
+    plane : numbers of the two periodic dimensions, along which sites are equally far apart.
+
+    Returns
+    -------
+    Two arrays (*rest, wavenumber), ``rest`` the other dimensions of the grid; the standard errors are by batch means,
+    as in :func:`~ring.spectrum`.
+    """
+    at = np.moveaxis(x.reshape(*x.shape[:2], *shape), [2 + axis for axis in plane], [-2, -1])
+    rows, columns = at.shape[-2:]
+    anomaly = at - at.mean(axis=(0, 1, -2, -1), keepdims=True)
+    power = np.abs(scipy.fft.rfft2(anomaly, norm="forward")) ** 2
+    power[..., 1 : (columns + 1) // 2] *= 2  # waves that come in a pair
+    shells = total_wavenumbers(rows, columns)
+    number = int(shells.max()) + 1
+    sums = np.zeros((shells.size, number))
+    sums[np.arange(shells.size), shells.ravel()] = 1.0
+    series = power.reshape(*power.shape[:-2], -1) @ sums
+    error = intervals.batched_standard_error(series)
+    return series.mean(axis=(0, 1)), error if long_enough(x) else np.full_like(error, np.nan)
