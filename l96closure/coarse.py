@@ -21,7 +21,7 @@ from l96closure.layout import Layout
 from l96closure.loop import Records
 from l96closure.pairing import SchemeWarning, Tendency, mismatch, scheme_of, step_of, tendency_of
 from l96closure.restart import Restart
-from l96closure.schemes import SCHEMES
+from l96closure.schemes import SCHEMES, Timed, after, starting
 
 __all__ = [
     "SCHEMES",
@@ -98,8 +98,10 @@ def integrate(
     Parameters
     ----------
     model : a system, an object with ``resolved_tendency``, or any function z (member, K) -> dz/dt (member, K), which
-        :func:`check_tendency` tries. Where it is one of our systems or a function compiled by ``numba.njit``, and the
-        closure is one of ours that has tables, the whole loop is compiled: of the same bits, and many times faster.
+        :func:`check_tendency` tries; or (z, t) -> dz/dt, where t (member, 1) is the model time of each member, from 0
+        on, or from that of its history, also at the stages of a step. Where it is one of our systems or a function of z
+        compiled by ``numba.njit``, and the closure is one of ours that has tables, the whole loop is compiled: of the
+        same bits, and many times faster.
     closure : obeys :class:`l96closure.closures.Closure`. Where it has several predictors or targets, the state is the P
         predictors (member, P, K), and so is the model's tendency; target i is the subgrid tendency of predictor i, and
         predictors without one are moved by the model alone.
@@ -154,6 +156,7 @@ def integrate(
     if (why := mismatch(closure, scheme)) is not None:
         warnings.warn(why, SchemeWarning, stacklevel=2)
     numbers = states.member_numbers(member, len(z)).astype(np.int64)
+    tendency = _begun(tendency, z, past)
     check_tendency(tendency, z)
     state = first_state(closure, z.copy(), checks.generator("rng", rng), member, past)
     compiled = CompiledLoop.of(tendency, closure, scheme, dt, z.shape[1]) if z.ndim == 2 else None
@@ -161,6 +164,14 @@ def integrate(
     depends = ("coarse model", model, closure, z, steps, dt, scheme, save_every, state)
     loop.run(run, restart and restart.of(*depends))
     return run.dataset(steps)
+
+
+def _begun(tendency: Tendency, z: F64, past: xr.Dataset | None) -> Tendency:
+    """Give a tendency that depends on time the time at which each member starts, unless it has it."""
+    if not isinstance(tendency, Timed) or tendency.time is not None:
+        return tendency
+    times = np.zeros(len(z)) if past is None or "time" not in past.coords else past["time"].to_numpy()
+    return starting(tendency, times, z.ndim)
 
 
 @dataclass(eq=False)
@@ -224,7 +235,8 @@ class _Run:
         with np.errstate(over="ignore", invalid="ignore"):  # a blow-up ends in the error below, not in warnings
             take = self.closure.step if self._tried else partial(take_step, self.closure, shape=self.layout.psi)
             psi, state = take(z, state)
-            following = SCHEMES[self.scheme](self.tendency, z, self.layout.added(psi), self.dt)
+            slope = after(self.tendency, step * self.dt)
+            following = SCHEMES[self.scheme](slope, z, self.layout.added(psi), self.dt)
         self._tried, self._outside = True, getattr(state, "outside", None)
         self.records.count = -(-step // self.save_every)
         if step % self.save_every == 0:

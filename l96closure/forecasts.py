@@ -16,9 +16,10 @@ from l96closure.closures import Closure
 from l96closure.coarse import integrate
 from l96closure.histories import of_states
 from l96closure.layout import Layout
-from l96closure.pairing import scheme_of, step_of
+from l96closure.pairing import Tendency, scheme_of, step_of, tendency_of
 from l96closure.restart import Restart
-from l96closure.series import one_run, time_step
+from l96closure.schemes import starting
+from l96closure.series import elapsed, one_run, time_step
 
 __all__ = ["forecast", "mark"]
 
@@ -49,7 +50,8 @@ def forecast(
 
     Parameters
     ----------
-    model, closure : as for :func:`integrate`; the step is the closure's.
+    model, closure : as for :func:`integrate`; the step is the closure's. Where the tendency depends on time, t is that
+        of the reference, in seconds since its first where times are dates.
     reference : ``z`` (time, k) at a uniform time step, a run that the closure was not fitted to; of a closure with
         several predictors these, each of dims (time, *dim).
     starts : number of initial states, >= 2, spread evenly over the reference, the first of them one longest lead after
@@ -94,10 +96,11 @@ def forecast(
     for number, name in enumerate(layout.predictors):
         one_run(f"reference.{name}", truth.reshape(len(truth), -1, layout.sites)[:, number])
     times = _forecast_times(len(truth), starts, after * np.arange(leads.size))
-    observation = truth[times]
-    known = _past(model, closure, truth, times[:, 0], (dt, interval)) if past else None
+    observation, begun = truth[times], elapsed("reference", reference["time"].values)[times[:, 0]]
+    tendency = tendency_of(model)
+    known = _past(starting(tendency, begun, truth.ndim), closure, truth, times[:, 0], (dt, interval)) if past else None
     run = integrate(
-        model,
+        starting(tendency, np.repeat(begun, members), truth.ndim),
         closure,
         np.repeat(observation[:, 0], members, axis=0)
         if known is None
@@ -130,7 +133,7 @@ def _repeated(starts: int, members: int) -> npt.NDArray[np.intp]:
 
 
 def _past(
-    model: Any, closure: Closure, truth: F64, first: npt.NDArray[np.intp], steps: tuple[float, float]
+    tendency: Tendency, closure: Closure, truth: F64, first: npt.NDArray[np.intp], steps: tuple[float, float]
 ) -> xr.Dataset | None:
     """Return the history of every start; None where the closure needs none, or the record is too coarse or short."""
     needed, (dt, interval) = getattr(closure, "past_steps", 0), steps
@@ -138,7 +141,7 @@ def _past(
     if not needed or every < 1 or not math.isclose(every * interval, dt, rel_tol=1e-6) or first[0] < needed * every:
         return None
     backwards = truth[first[:, None] - every * np.arange(needed + 1)]
-    return of_states(model, backwards, dt, scheme_of(closure), Layout.of(closure, truth.shape[-1]))
+    return of_states(tendency, backwards, dt, scheme_of(closure), Layout.of(closure, truth.shape[-1]))
 
 
 def _checked_leads(leads: npt.ArrayLike | None, dt: float, interval: float) -> tuple[F64, int, int]:

@@ -12,8 +12,8 @@ from l96closure import checks
 from l96closure.fields import Fields
 from l96closure.layout import Layout
 from l96closure.pairing import tendency_of
-from l96closure.schemes import SCHEMES, held
-from l96closure.series import time_step
+from l96closure.schemes import SCHEMES, Tendency, Timed, held, starting
+from l96closure.series import elapsed, time_step
 from l96closure.subgrid import FITTING_SCHEME, definition_of
 
 __all__ = ["history", "of_states", "replay", "starts_from"]
@@ -32,7 +32,8 @@ def history(
 
     Parameters
     ----------
-    model : a system, or any function z -> dz/dt (..., K), see :func:`l96closure.integrate`.
+    model : a system, or any function z -> dz/dt (..., K) or (z, t) -> dz/dt, see :func:`l96closure.integrate`; t is the
+        time of the record, in seconds since its first where times are dates.
     record : Dataset with z of dims (time, k) or (member, time, k), whose last time is now.
     dt : step of the closure, a multiple of the record's; None is that of the record.
     scheme : of the coarse model, ``rk4`` or ``euler``.
@@ -66,15 +67,17 @@ def history(
     several = "member" in record.dims
     z = known.states("record", record, *(("member", "time") if several else ("time",)))
     backwards = (z if several else z[None])[:, ::-1][:, ::every]
-    return of_states(model, backwards, interval if dt is None else float(dt), scheme, Layout(fields, z.shape[-1]))
+    now = np.full(len(backwards), elapsed("record", record["time"].values)[-1])
+    tendency = starting(tendency_of(model), now, backwards.ndim - 1)
+    return of_states(tendency, backwards, interval if dt is None else float(dt), scheme, Layout(fields, z.shape[-1]))
 
 
-def of_states(model: Any, backwards: F64, dt: float, scheme: str, layout: Layout) -> xr.Dataset:
+def of_states(tendency: Tendency, backwards: F64, dt: float, scheme: str, layout: Layout) -> xr.Dataset:
     """Return the same as :func:`history` of plain arrays, for many starts at once.
 
     Parameters
     ----------
-    model : as for :func:`history`.
+    tendency : of the coarse model, at the time of each start where it depends on time.
     backwards : states (member, lag, ...) that go back from now in steps of ``dt``.
     dt : step of the closure, > 0.
     scheme : of the coarse model, ``rk4`` or ``euler``.
@@ -95,14 +98,29 @@ def of_states(model: Any, backwards: F64, dt: float, scheme: str, layout: Layout
         before, after = (
             np.ascontiguousarray(part).reshape(-1, *core) for part in (backwards[:, 1:], backwards[:, :-1])
         )
-        psi[:, 1:] = held(tendency_of(model), before, after, dt, scheme).reshape(members, lags - 1, *core)
+        then = _before(tendency, lags, dt, before.ndim)
+        psi[:, 1:] = held(then, before, after, dt, scheme).reshape(members, lags - 1, *core)
     if layout.fields is not None:
         psi = psi.reshape(*psi.shape[:2], -1, layout.sites)[:, :, : len(layout.fields.targets)]
         psi = layout.fields.placed(layout.fields.taken(psi))
     return xr.Dataset(
         layout.variables(backwards, psi, "member", "lag"),
-        coords={"member": np.arange(members), "lag": np.arange(lags) * dt, **layout.coordinates},
+        coords={"member": np.arange(members), "lag": np.arange(lags) * dt, **layout.coordinates, **_now(tendency)},
         attrs={"dt": dt, "scheme": scheme},
+    )
+
+
+def _before(tendency: Tendency, lags: int, dt: float, ndim: int) -> Tendency:
+    """Return a tendency at the beginnings of the steps that lead to its time, of all starts one after the other."""
+    if not isinstance(tendency, Timed) or tendency.time is None:
+        return tendency
+    return starting(tendency, (tendency.time.reshape(-1, 1) - dt * np.arange(1, lags)).ravel(), ndim)
+
+
+def _now(tendency: Tendency) -> dict[str, Any]:
+    """Return the time of each start as a coordinate, where the tendency depends on it."""
+    return (
+        {"time": ("member", tendency.time.ravel())} if isinstance(tendency, Timed) and tendency.time is not None else {}
     )
 
 
@@ -139,7 +157,7 @@ def replay(model: Any, record: xr.Dataset, scheme: str | None = None, fields: Fi
 
     Parameters
     ----------
-    model : a system, or any function z -> dz/dt, see :func:`l96closure.integrate`.
+    model : a system, or any function z -> dz/dt or (z, t) -> dz/dt, see :func:`history`.
     record : Dataset with z and psi of dims (time, k), at the steps of the coarse model.
     scheme : ``rk4`` or ``euler``; None is the one that fits the record's definition of psi.
     fields : which variables of the record are predictors and targets in the place of z and psi, and their grid.
@@ -167,10 +185,11 @@ def replay(model: Any, record: xr.Dataset, scheme: str | None = None, fields: Fi
     z, psi = layout.states("record", record, "time"), layout.added(layout.tendencies("record", record, "time"))
     scheme = FITTING_SCHEME.get(definition_of(record) or "", "rk4") if scheme is None else scheme
     checks.one_of("scheme", scheme, SCHEMES)
-    advance, tendency = SCHEMES[scheme], tendency_of(model)
+    advance, tendency, times = SCHEMES[scheme], tendency_of(model), elapsed("record", record["time"].values)
     replayed = z.copy()
     for n in range(len(z) - 1):
-        replayed[n + 1] = advance(tendency, replayed[n : n + 1], psi[n : n + 1], dt)[0]
+        now = starting(tendency, times[n], z.ndim)
+        replayed[n + 1] = advance(now, replayed[n : n + 1], psi[n : n + 1], dt)[0]
     there, wanted = layout.known(replayed), layout.known(z)
     squares = ((there - wanted) ** 2).mean(axis=-1) / wanted.std(axis=(0, -1)) ** 2
     error = np.sqrt(squares.reshape(len(z), -1).mean(axis=1))

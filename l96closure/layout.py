@@ -134,7 +134,7 @@ class Layout(NamedTuple):
         lead = values.shape[: len(before)]
         parts = np.moveaxis(values.reshape(*lead, -1, *self.fields.shape), len(lead), 0)
         return {
-            name: ((*before, *self.dims), part, {"units": unit})
+            name: ((*before, *self.dims), part, {"long_name": name, "units": unit})
             for name, part, unit in zip(names, parts, self.fields.units[first : first + len(names)], strict=True)
         }
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
 from l96closure import checks
-from l96closure.schemes import Tendency
+from l96closure.schemes import Tendency, Timed
 from l96closure.subgrid import FITTING_SCHEME
 
 __all__ = ["SchemeWarning", "Tendency", "check_step", "mismatch", "scheme_of", "step_of", "tendency_of"]
@@ -19,13 +20,31 @@ class SchemeWarning(UserWarning):
 def tendency_of(model: Any) -> Tendency:
     """Return the resolved tendency of a system, or ``model`` itself where it is a function z -> dz/dt.
 
-    Raises ``ValueError`` where it is neither.
+    A function (z, t) -> dz/dt becomes a :class:`~l96closure.schemes.Timed`; it is told by its second argument, which
+    has no default or is called ``t`` or ``time``. Raises ``ValueError`` where it is none of these.
     """
     tendency = getattr(model, "resolved_tendency", model)
+    allowed = "an object with resolved_tendency(z), or a function z -> dz/dt or (z, t) -> dz/dt"
     if not callable(tendency) or isinstance(model, type):
-        checks.reject("model", model, "an object with resolved_tendency(z), or a function z -> dz/dt")
+        checks.reject("model", model, allowed)
     found: Tendency = tendency
-    return found
+    if isinstance(found, Timed):
+        return found
+    given = _positional(tendency)
+    needed = sum(parameter.default is parameter.empty for parameter in given)
+    if needed > 2:
+        checks.reject("model", model, f"{allowed}; it asks for {needed} arguments")
+    timed = needed == 2 or (len(given) > 1 and given[1].name in ("t", "time"))
+    return Timed(tendency) if timed else found
+
+
+def _positional(function: Any) -> list[inspect.Parameter]:
+    """Return the parameters that a call may give by their places; none where the function does not tell."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
 
 
 def step_of(closure: Any, dt: float | None) -> float:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["SCHEMES", "Tendency", "euler", "held", "rk4"]
+__all__ = ["SCHEMES", "Tendency", "Timed", "after", "euler", "held", "rk4", "starting"]
 
 F64 = npt.NDArray[np.float64]
 
@@ -16,6 +17,50 @@ Tendency = Callable[[F64], F64]
 _ITERATIONS = 200  # a step that RK4 is barely stable with takes most of them
 _CONVERGED = 1e-13  # change of psi in parts of the largest
 _AT_ONCE = 1000  # states that an iteration takes; those of a long record would leave the cache with each operation
+
+
+@dataclass(frozen=True, eq=False)
+class Timed:
+    """A tendency that depends on time, at a time; called, it is one that depends on the state alone.
+
+    Attributes
+    ----------
+    function : (z, t) -> dz/dt.
+    time : of each state (n, 1, ...), with as many dimensions as the states have; None where it is not known yet.
+    """
+
+    function: Callable[[F64, F64], F64]
+    time: F64 | None = None
+
+    def __call__(self, z: F64) -> F64:
+        """Return dz/dt of states (n, ...)."""
+        assert self.time is not None
+        return self.function(z, self.time)
+
+
+def starting(tendency: Tendency, times: npt.ArrayLike, ndim: int) -> Tendency:
+    """Give a tendency the time of each state; one that does not depend on time stays as it is.
+
+    Parameters
+    ----------
+    tendency : of states.
+    times : of each state (n,).
+    ndim : number of dimensions of an array of states.
+
+    Returns
+    -------
+    The tendency at those times.
+    """
+    if not isinstance(tendency, Timed):
+        return tendency
+    return replace(tendency, time=np.asarray(times, dtype=np.float64).reshape(-1, *(ndim - 1) * (1,)))
+
+
+def after(tendency: Tendency, elapsed: float) -> Tendency:
+    """Return a tendency some time later; one that does not depend on time stays as it is."""
+    if not isinstance(tendency, Timed) or tendency.time is None:
+        return tendency
+    return replace(tendency, time=tendency.time + elapsed)
 
 
 def euler(tendency: Tendency, z: F64, psi: F64, dt: float) -> F64:
@@ -49,10 +94,11 @@ def rk4(tendency: Tendency, z: F64, psi: F64, dt: float) -> F64:
     -------
     State a step later (..., K).
     """
+    middle, end = after(tendency, 0.5 * dt), after(tendency, dt)
     k1 = tendency(z) + psi
-    k2 = tendency(z + 0.5 * dt * k1) + psi
-    k3 = tendency(z + 0.5 * dt * k2) + psi
-    k4 = tendency(z + dt * k3) + psi
+    k2 = middle(z + 0.5 * dt * k1) + psi
+    k3 = middle(z + 0.5 * dt * k2) + psi
+    k4 = end(z + dt * k3) + psi
     return z + (dt / 6.0) * (k1 + 2.0 * (k2 + k3) + k4)
 
 
@@ -67,7 +113,7 @@ def held(tendency: Tendency, z: F64, following: F64, dt: float, scheme: str = "r
 
     Parameters
     ----------
-    tendency : resolved tendency G, (..., K) -> (..., K).
+    tendency : resolved tendency G, (..., K) -> (..., K), at the time of each of ``z`` where it depends on time.
     z, following : states a step apart (n, ..., K).
     dt : the step.
     scheme : ``rk4`` or ``euler``.
@@ -94,8 +140,15 @@ def held(tendency: Tendency, z: F64, following: F64, dt: float, scheme: str = "r
     psi = np.empty_like(ends)
     for first in range(0, len(states), _AT_ONCE):
         some = slice(first, first + _AT_ONCE)
-        psi[some] = _held(tendency, states[some], ends[some], dt, scheme)
+        psi[some] = _held(_of(tendency, some), states[some], ends[some], dt, scheme)
     return psi.reshape(following.shape)
+
+
+def _of(tendency: Tendency, states: slice) -> Tendency:
+    """Return a tendency for some of the states."""
+    if not isinstance(tendency, Timed) or tendency.time is None:
+        return tendency
+    return replace(tendency, time=tendency.time[states])
 
 
 def _held(tendency: Tendency, z: F64, following: F64, dt: float, scheme: str) -> F64:

@@ -12,7 +12,7 @@ import xarray as xr
 
 from l96closure import checks
 
-__all__ = ["autocorrelation", "dated", "lagged_products", "no_joint", "one_run", "stretches", "time_step"]
+__all__ = ["autocorrelation", "dated", "elapsed", "lagged_products", "no_joint", "one_run", "stretches", "time_step"]
 
 F64 = npt.NDArray[np.float64]
 
@@ -64,7 +64,7 @@ def time_step(name: str, dataset: xr.Dataset) -> float:
     if len(levels) > 1:
         checks.reject(f"{name}['time']", f"stack of {', '.join(map(str, levels))}", _UNSTACKED)
     shown = dataset["time"].values
-    time = checks.finite_array(f"{name}['time']", _elapsed(name, shown), 1)
+    time = checks.finite_array(f"{name}['time']", elapsed(name, shown), 1)
     step, spacing = float((time[-1] - time[0]) / (len(time) - 1)), _spacing(time)
     single = shown.dtype in (np.float32, np.float16)
     if not single and _uniform(time, step, spacing):
@@ -96,7 +96,7 @@ def stretches(dataset: xr.Dataset) -> list[slice]:
     values = dataset["time"].values
     if values.dtype.kind not in "iufMmO" or len(getattr(dataset.indexes.get("time"), "names", [None])) > 1:
         return whole
-    increments = np.diff(_elapsed("truth", values).astype(np.float64))
+    increments = np.diff(elapsed("truth", values).astype(np.float64))
     longer = increments > 1.5 * np.median(increments)
     if not longer.any() or longer.mean() > _MOST_GAPS or not (increments > 0.0).all():
         return whole
@@ -136,8 +136,23 @@ def _shortest(value: float, error: float) -> float:
     return next((candidate for candidate in rounded if abs(candidate - value) <= error), value)
 
 
-def _elapsed(name: str, time: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return times as they are, dates and durations in seconds since the first of them."""
+def elapsed(name: str, time: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return times as they are, dates and durations in seconds since the first of them.
+
+    Parameters
+    ----------
+    name : what an error calls the Dataset.
+    time : values of the coordinate.
+
+    Returns
+    -------
+    Numbers (time,).
+
+    Raises
+    ------
+    ValueError
+        A time is missing, or not of a kind that can be subtracted.
+    """
     if time.dtype.kind not in "MmO":
         return time
     missing = np.flatnonzero(time != time) if time.dtype.kind == "O" else np.flatnonzero(np.isnat(time))

@@ -16,6 +16,7 @@ from l96closure.closures import Closure
 from l96closure.closures.state import parts, with_parts
 from l96closure.coarse import SCHEMES, check_tendency, first_state, take_step
 from l96closure.pairing import SchemeWarning, check_step, mismatch, scheme_of, tendency_of
+from l96closure.schemes import starting
 
 try:
     from dapper.mods import Operator
@@ -42,7 +43,8 @@ class Forecast:
 
     Parameters
     ----------
-    model : a system, or any function z (member, K) -> dz/dt (member, K), see :func:`l96closure.integrate`.
+    model : a system, or any function z (member, K) -> dz/dt (member, K) or (z, t) -> dz/dt, see
+        :func:`l96closure.integrate`; t is DAPPER's time.
     closure : obeys :class:`l96closure.closures.Closure`.
     K : number of slow variables, >= 1.
     scheme : ``euler`` or ``rk4``; None is the one that fits the closure, see :func:`l96closure.integrate`.
@@ -104,7 +106,7 @@ class Forecast:
         return self._joined(z, self.states[len(z)])
 
     def __call__(self, x: F64, t: float, dt: float) -> F64:
-        """Advance x, (M,) or (member, M), from time ``t`` by one coarse step ``dt``; the model does not depend on t.
+        """Advance x, (M,) or (member, M), from time ``t`` by one coarse step ``dt``.
 
         Raises ``ValueError`` when the closure remembers and is right for another step, and on the first call when the
         tendency or the closure is refused as by :func:`l96closure.integrate`.
@@ -113,15 +115,15 @@ class Forecast:
         members = np.atleast_2d(x)
         z = np.ascontiguousarray(members[:, : self.K])
         state = self._split(self._state(z), members[:, self.K :])
-        several = min(len(z), 2)
+        tendency, several = starting(self.tendency, np.full(len(z), t), z.ndim), min(len(z), 2)
         if self._tried < several:  # whether members are kept apart shows with two of them
-            check_tendency(self.tendency, z)
+            check_tendency(tendency, z)
             psi, state = take_step(self.closure, z, state)
             self._tried = several
         else:
             psi, state = self.closure.step(z, state)
         self.states[len(z)] = state
-        advanced = self._joined(SCHEMES[self.scheme](self.tendency, z, psi, dt), state)
+        advanced = self._joined(SCHEMES[self.scheme](tendency, z, psi, dt), state)
         return advanced.reshape(np.shape(x))
 
     def operator(self) -> Operator:

@@ -13,7 +13,7 @@ from l96closure import checks, noise, progress
 from l96closure.closures.wavevectors import Wavevectors
 from l96closure.pairing import scheme_of, step_of, tendency_of
 from l96closure.record import Record
-from l96closure.schemes import SCHEMES
+from l96closure.schemes import SCHEMES, Timed
 from l96closure.training import read
 
 __all__ = ["Bands", "Tuning", "calibrated", "report_from", "report_variables"]
@@ -86,6 +86,8 @@ def calibrated(
     from iterative_ensemble_smoother import ESMDA  # optional, and slow to import
 
     tendency = tendency_of(model)
+    if isinstance(tendency, Timed):
+        checks.reject("model", model, "one whose tendency does not depend on time, to be calibrated with")
     early, late = _halves(read(reference, closure.fields, closure.dt, ordered=True, grouped=True))
     of = Bands(closure.grid, bands, closure.grid.sizes[closure.law.coefficients.any(axis=(0, 1))].max())
     learned, held_out = (_reference_powers(closure, of, parts, steps) for parts in (early, late))
