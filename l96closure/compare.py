@@ -7,6 +7,7 @@ line and exit status 2.
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from l96closure.experiments.comparison import figures, finished, tables
 from l96closure.experiments.comparison.dataset import compare
 from l96closure.experiments.comparison.labels import shared
 from l96closure.plot import style
+from l96closure.report.parts import Part, said
 from l96closure.terminal import tell
 
 __all__ = ["main"]
@@ -71,30 +73,30 @@ def _compare(paths: Sequence[Path], output: Path | None, command: str) -> Path:
         output = paths[0] if len(paths) == 1 and finished.is_sweep(paths[0]) else Path()
     output = output.resolve()
     runs = [finished.read(folder, strict=folder in paths) for folder in folders]
-    data, notes = compare(runs, output)
+    compared = [(names, *compare(some, output)) for names, some in finished.apart(runs)]
     output.mkdir(parents=True, exist_ok=True)
     common = shared([run.config for run in runs if run.scores is not None])
     title = "Runs of a coarse model side by side"
-    store.write(
-        data.assign_attrs(comment=" ".join(notes)),
-        output / "comparison.nc",
-        kind="comparison",
-        title=title,
-        history=command,
-        config_yaml=common,
-    )
-    tell("\n".join([tables.text(data), *notes]))
+    files, parts = {}, []
+    for names, data, notes in compared:
+        file = re.sub(r"\W+", "_", " ".join(["comparison", *names.values()])) + ".nc"
+        files[file] = " of ".join(["The numbers of this page", *([" and ".join(names.values())] if names else [])])
+        described = data.assign_attrs(comment=" ".join(notes))
+        store.write(described, output / file, kind="comparison", title=title, history=command, config_yaml=common)
+        tell("\n".join([*([said(names)] if names else []), tables.text(data), *notes]))
+        parts.append(Part(tables.headline(data), tables.tables(data), figures.pictures(data), notes).called(names))
+    (_, data, _), *_ = compared
     pages = dict(zip((f"{folder}/report.html" for folder in data["folder"].values), data["run"].values, strict=True))
     page = output / "comparison.html"
     report.write_page(
         page,
         title=title,
-        headline=tables.headline(data),
-        tables=tables.tables(data),
-        figures=style.save_all(output / _FIGURES, figures.pictures(data)),
-        notes=notes,
+        headline=" ".join(part.headline for part in parts),
+        tables=[*(table for part in parts for table in part.tables), *tables.of_runs(data)],
+        figures=style.save_all(output / _FIGURES, {name: one for part in parts for name, one in part.figures.items()}),
+        notes=[note for part in parts for note in part.findings],
         downloads={
-            "comparison.nc": "The numbers of this page",
+            **files,
             **{name: f"The page of {run}" for name, run in pages.items() if (output / name).is_file()},
         },
         origin=report.Origin(common, provenance.origin(command)),

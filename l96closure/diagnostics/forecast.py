@@ -6,7 +6,8 @@ without intervals, and brings Bottleneck, whose presence changes how xarray sums
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from l96closure.attributes import labelled
 from l96closure.diagnostics import field_scores, intervals
 from l96closure.diagnostics.scorecard import BOUNDED, FORECASTS
 from l96closure.diagnostics.several import joined
+from l96closure.fields import Fields
 from l96closure.layout import observation_of, told_by
 
 __all__ = ["fair_crps", "headline_leads", "mean_difference", "rank_shares", "verify"]
@@ -102,6 +104,7 @@ def verify(
     reference: xr.Dataset,
     *,
     dim: str | Sequence[str] | None = None,
+    periodic: bool | Sequence[bool] | None = None,
     rng: np.random.Generator | int = 0,
 ) -> xr.Dataset:
     """Score ensemble forecasts by lead time.
@@ -112,6 +115,8 @@ def verify(
         :func:`l96closure.forecast`.
     reference : ``z`` (time, k), or the predictors, whose climate is the forecast of no skill.
     dim : dimension of the grid, or several; None is what the forecasts say, ``k`` of z.
+    periodic : whether the grid is periodic, one answer or one for each of ``dim``; None is what the forecasts say, and
+        true of z. Along other dimensions every place has a climate of its own.
     rng : generator or seed of the resampling behind the intervals.
 
     Returns
@@ -134,7 +139,7 @@ def verify(
       NaN with fewer than twenty starts or groups (attributes ``forecast_independent_starts`` and
       ``forecast_interval_method``);
     - ``crps_climatology``, ``energy_score_climatology``, ``variogram_score_climatology`` and ``rmse_climatology``, what
-      the distribution of z in the reference would score.
+      the distribution of z in the reference would score, that of all sites or, on levels, that of each of them.
 
     Raises
     ------
@@ -151,8 +156,8 @@ def verify(
     >>> bool(scores["crps"][-1] < scores["crps_climatology"])
     True
     """
-    fields = told_by(checks.xarray_dataset("forecast", forecast), dim)
-    ensembles = [_Ensemble.of(name, forecast, reference, tuple(fields.dim)) for name in fields.predictors]
+    fields = told_by(checks.xarray_dataset("forecast", forecast), dim, periodic)
+    ensembles = [_Ensemble.of(name, forecast, reference, fields) for name in fields.predictors]
     size = max(_group_size(ensemble.observation) for ensemble in ensembles)
     return joined("predictor", {one.name: one.scores(size, np.random.default_rng(rng)) for one in ensembles})
 
@@ -167,6 +172,7 @@ class _Ensemble(NamedTuple):
     members : (start, lead, site, member).
     observation : the truth (start, lead, site).
     climate : of the reference (time, site).
+    groups : label of each site, the same for those of one climate.
     """
 
     name: str
@@ -175,10 +181,12 @@ class _Ensemble(NamedTuple):
     members: FloatArray
     observation: FloatArray
     climate: FloatArray
+    groups: npt.NDArray[np.intp]
 
     @classmethod
-    def of(cls, name: str, forecast: xr.Dataset, reference: xr.Dataset, grid: tuple[str, ...]) -> _Ensemble:
+    def of(cls, name: str, forecast: xr.Dataset, reference: xr.Dataset, fields: Fields) -> _Ensemble:
         """Take a variable out of forecasts, and its climate out of a reference; ``ValueError`` where it cannot be."""
+        grid = tuple(fields.dim)
         x = checks.variable("forecast", forecast, name, ("start", "lead", *grid, "member"))
         x = x.reshape(*x.shape[:2], -1, x.shape[-1])
         for dim, size in (("start", x.shape[0]), ("member", x.shape[3])):
@@ -189,7 +197,14 @@ class _Ensemble(NamedTuple):
         if reference[name].attrs.get("units", units) != units and "units" in forecast[name].attrs:
             checks.reject(f"reference[{name!r}].units", reference[name].attrs["units"], f"{units!r}, of the forecasts")
         leads = forecast["lead"].to_numpy()
-        return cls(name, units, leads, x, y.reshape(x.shape[:3]), climate.reshape(len(climate), -1))
+        groups = replace(fields, shape=climate.shape[1:]).groups
+        return cls(name, units, leads, x, y.reshape(x.shape[:3]), climate.reshape(len(climate), -1), groups)
+
+    def _of_climate(self, statistic: Callable[[FloatArray], float]) -> float:
+        """Return the mean over sites of a statistic of the values at those of one climate."""
+        sizes = np.bincount(self.groups)
+        values = np.array([statistic(self.climate[:, self.groups == group].ravel()) for group in range(sizes.size)])
+        return float(values @ (sizes / sizes.sum()))
 
     def scores(self, size: int, rng: np.random.Generator) -> xr.Dataset:
         """Return the scores, with intervals from groups of ``size`` starts."""
@@ -198,10 +213,10 @@ class _Ensemble(NamedTuple):
         energy, variogram = field_scores.climatology(self.climate)
         scores = xr.Dataset(
             {
-                "crps_climatology": mean_difference(self.climate.ravel()) / 2,
+                "crps_climatology": self._of_climate(lambda values: float(mean_difference(values)) / 2),
                 "energy_score_climatology": energy,
                 "variogram_score_climatology": variogram,
-                "rmse_climatology": self.climate.std(),
+                "rmse_climatology": np.sqrt(self._of_climate(np.var)),
             },
             coords={"lead": self.leads, "rank": np.arange(members + 1)},
             attrs={

@@ -52,7 +52,7 @@ def joined(dim: str, parts: Mapping[str, xr.Dataset]) -> xr.Dataset:
     return together
 
 
-def each(scores: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
+def each(scores: xr.Dataset) -> Iterator[tuple[dict[str, str], xr.Dataset]]:
     """Take scores of several variables apart.
 
     Parameters
@@ -62,21 +62,21 @@ def each(scores: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
 
     Yields
     ------
-    The names of the variables, nothing where there is but one, and scores as they are of one alone.
+    What ``z`` and ``psi`` stand for, nothing where there is but one variable, and scores as they are of one alone.
     """
     names = {dim: scores[dim].to_numpy() for dim in DIMENSIONS if dim in scores.dims}
     if not names:
-        yield "", scores
+        yield {}, scores
         return
     for number in range(max(map(len, names.values()))):
-        one, called = scores, dict[str, None]()
+        one, called = scores, dict[str, str]()
         for dim, known in names.items():
             if number < len(known):
                 one = _alone(one, dim, number)
-                called[str(known[number])] = None
+                called["psi" if dim == "target" else "z"] = str(known[number])
             else:
                 one = one.drop_dims(dim)
-        yield " and ".join(called), one
+        yield called, one
 
 
 def _alone(scores: xr.Dataset, dim: str, number: int) -> xr.Dataset:

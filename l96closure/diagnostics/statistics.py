@@ -39,6 +39,9 @@ _OF = {
 
 _NAMES = {
     "source": "origin of the statistics",
+    "target": "target",
+    "other_target": "target",
+    "target_covariance": "covariance of two targets at a site",
     "offset": "distance along the ring of sites",
     "lag": "time lag in model time units",
     "time_lag": "time lag of correlations in space and time, in model time units",
@@ -70,12 +73,6 @@ _NAMES = {
     **{score.name: score.label for scores in (MOMENTS, SPECTRA, NEIGHBOURS) for score in scores.values()},
 }
 
-
-_COVARIANCES = {
-    "target_covariance": "covariance of two targets at a site",
-    "target": "target",
-    "other_target": "target",
-}
 
 _UNITS = {  # powers of the units of z and of psi
     **dict.fromkeys(("mean", "std", "z_bin", "joint_z_bin", "quantile_z", "threshold", "profile_mean_z"), (1, 0)),
@@ -254,7 +251,7 @@ def covariances(pairs: Sequence[Runs], targets: Sequence[str]) -> dict[str, xr.D
         },
         known,
     )
-    for name, variable in labelled(data, _COVARIANCES).variables.items():
+    for name, variable in labelled(data, _NAMES).variables.items():
         if str(name).startswith("target_covariance"):
             del variable.attrs["units"]
     return dict(data.data_vars.items())  # type: ignore[arg-type]

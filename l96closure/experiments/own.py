@@ -23,6 +23,7 @@ import xarray as xr
 
 from l96closure import checks, closures, store
 from l96closure.experiments import sections
+from l96closure.fields import Fields
 
 __all__ = ["ENTRY_POINTS", "TARGET", "ChosenClosure", "Stepped", "code_of", "imported", "made"]
 
@@ -108,16 +109,18 @@ def _check_arguments(name: str, code: Callable[..., Any], given: Mapping[str, An
 
 
 class Stepped(NamedTuple):
-    """A closure of the user's that states no step, with that of the run; obeys :class:`l96closure.closures.Closure`.
+    """A closure of the user's that states no step, with what the run knows; obeys :class:`l96closure.closures.Closure`.
 
     Attributes
     ----------
     closure : has ``init`` and ``step``.
     dt : step of the run.
+    fields : its predictors, targets and grid.
     """
 
     closure: Any
     dt: float
+    fields: Fields = Fields()
 
     def init(self, z: F64, rng: np.random.Generator | int, member: npt.ArrayLike = 0) -> Any:
         """Return the state that the closure gives."""

@@ -5,6 +5,7 @@ Each draws into the Axes that it is given, ``ax``, or makes a figure, which has 
 
 from l96closure.plot.climate import autocorrelations, covariance, histograms, hovmoeller, psi_against_z
 from l96closure.plot.forecast import plumes, rank_histograms, skill
+from l96closure.plot.grids import isotropic_spectra, profiles
 from l96closure.plot.reliability import reliability
 from l96closure.plot.selection import choice
 from l96closure.plot.structure import joint_density, residual_autocorrelation, space_time, spectra, tails
@@ -15,8 +16,10 @@ __all__ = [
     "covariance",
     "histograms",
     "hovmoeller",
+    "isotropic_spectra",
     "joint_density",
     "plumes",
+    "profiles",
     "psi_against_z",
     "rank_histograms",
     "reliability",

@@ -12,7 +12,7 @@ from matplotlib.colors import LogNorm
 
 from l96closure.attributes import bin_edges
 from l96closure.plot import style
-from l96closure.plot.style import COLOURS, LABELS, PSI_LABEL, Z_LABEL, Panels
+from l96closure.plot.style import COLOURS, LABELS, Panels
 
 __all__ = ["autocorrelations", "covariance", "histograms", "hovmoeller", "psi_against_z"]
 
@@ -46,7 +46,7 @@ def covariance(diagnostics: xr.Dataset, ax: Axes | None = None) -> Axes:
     axes.axhline(0.0, color=style.INK, linewidth=0.6, zorder=0)
     axes.set_xticks(offset[offset % (1 + len(offset) // 16) == 0])
     axes.set_xlabel("distance along the ring (sites)")
-    axes.set_ylabel("covariance of $z$ (dimensionless)")
+    axes.set_ylabel(f"covariance of $z$ {style.in_brackets(diagnostics['covariance'])}")
     axes.legend(frameon=False)
     return axes
 
@@ -65,7 +65,7 @@ def histograms(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
     Axes (2,).
     """
     figure, panels = style.row(2, ax=ax)
-    for axes, name, label in zip(panels, ("z", "psi"), (Z_LABEL, PSI_LABEL), strict=True):
+    for axes, name in zip(panels, ("z", "psi"), strict=True):
         density, centre = diagnostics[f"density_{name}"], diagnostics[f"{name}_bin"].values
         edges = bin_edges(centre)
         truth, coarse = density.sel(source="truth").values, density.sel(source="coarse").values
@@ -74,7 +74,7 @@ def histograms(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
         axes.stairs(coarse, edges, color=COLOURS["coarse"], linewidth=1.6, label=LABELS["coarse"])
         axes.set_xlim(edges[0], edges[-1])
         axes.set_ylim(bottom=0.0)
-        axes.set_xlabel(label)
+        axes.set_xlabel(style.label(name, diagnostics[f"{name}_bin"]))
     panels[0].set_ylabel("probability density")
     style.legend_above(figure, panels[0])
     return np.array(panels)
@@ -141,8 +141,8 @@ def psi_against_z(truth: xr.Dataset, coarse: xr.Dataset, diagnostics: xr.Dataset
             for bound, label in ((mean - std, f"{LABELS[shown]}: mean ± std"), (mean + std, None)):
                 axes.plot(z, bound, color=COLOURS[shown], linewidth=1.1, linestyle=(0, (1, 1.5)), label=label)
         axes.set_title(LABELS[source])
-        axes.set_xlabel(Z_LABEL)
-    panels[0].set_ylabel(PSI_LABEL)
+        axes.set_xlabel(style.label("z", diagnostics["z_bin"]))
+    panels[0].set_ylabel(style.label("psi", diagnostics["psi_bin"]))
     if norm is not None:
         top = ceil(log10(met.max()))
         bar = figure.colorbar(picture, ax=panels, fraction=0.05, pad=0.02)
@@ -155,6 +155,8 @@ def psi_against_z(truth: xr.Dataset, coarse: xr.Dataset, diagnostics: xr.Dataset
 @style.settings()
 def hovmoeller(truth: xr.Dataset, coarse: xr.Dataset, duration: float = 10.0, ax: Panels | None = None) -> Panels:
     """Draw z over site and time for the truth and the first member of the coarse run, on one colour scale.
+
+    Where sites differ more than each of them varies, the truth's mean at each is taken off both.
 
     Parameters
     ----------
@@ -171,6 +173,9 @@ def hovmoeller(truth: xr.Dataset, coarse: xr.Dataset, duration: float = 10.0, ax
     runs = [truth["z"].transpose("time", "k"), coarse["z"].isel(member=0).transpose("time", "k")]
     duration = min(duration, *(float(run["time"][-1] - run["time"][0]) for run in runs))
     runs = [run.isel(time=(run["time"] - run["time"][0]).values <= duration * (1 + 1e-9)) for run in runs]
+    mean = truth["z"].mean("time")
+    if apart := bool(mean.std() > truth["z"].std("time").mean()):  # a profile that weather would not be seen on
+        runs = [run - mean for run in runs]
     limit = max(float(np.quantile(np.abs(run.values), 0.995)) for run in runs)
     for axes, source, run in zip(panels, ("truth", "coarse"), runs, strict=True):
         picture = axes.imshow(_thinned(run.values, _MAX_ROWS), origin="lower", aspect="auto", cmap="RdBu_r",
@@ -181,7 +186,7 @@ def hovmoeller(truth: xr.Dataset, coarse: xr.Dataset, duration: float = 10.0, ax
         axes.set_xticks(range(0, run.sizes["k"], max(1, run.sizes["k"] // 6)))
     panels[0].set_ylabel("time (model time units)")
     bar = figure.colorbar(picture, ax=panels, extend="both", fraction=0.05, pad=0.02)
-    bar.set_label(Z_LABEL)
+    bar.set_label(style.label("z", truth["z"]) + (", less the truth's mean at its site" if apart else ""))
     bar.outline.set_visible(False)
     return np.array(panels)
 

@@ -53,7 +53,7 @@ def skill(scores: xr.Dataset, ax: Panels | None = None) -> Panels:
         axes.axhline(level, color=COLOURS["truth"], linewidth=1.2, label="climatology: no skill")
     ratio.axhline(1.0, color=style.INK, linewidth=0.8, linestyle=(0, (1, 2)), label="reliable")
     for axes, label in (
-        (errors, "$z$ (dimensionless)"),
+        (errors, f"$z$ {style.in_brackets(scores['rmse'])}"),
         (ratio, "spread-skill ratio"),
         (crps, "CRPS of $z$"),
         (energy, "energy score of the field"),
@@ -126,7 +126,7 @@ def plumes(forecast: xr.Dataset, ax: Panels | None = None) -> Panels:
         axes.locator_params(axis="x", nbins=5)
         axes.set_title(f"from time {float(one['start']):.0f} of the reference")
         axes.set_xlabel(_LEAD_LABEL)
-    panels[0].set_ylabel(f"slow variable $z_{_SITE}$ (dimensionless)")
+    panels[0].set_ylabel(f"slow variable $z_{_SITE}$ {style.in_brackets(forecast['z'])}")
     style.legend_above(figure, panels[0])
     return np.array(panels)
 

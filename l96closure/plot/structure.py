@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from l96closure.attributes import bin_edges
 from l96closure.diagnostics import intervals
 from l96closure.plot import style
-from l96closure.plot.style import COLOURS, LABELS, PSI_LABEL, Z_LABEL, Panels
+from l96closure.plot.style import COLOURS, LABELS, Panels
 
 __all__ = ["joint_density", "residual_autocorrelation", "space_time", "spectra", "tails"]
 
@@ -54,8 +54,8 @@ def joint_density(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
     ticks = MaxNLocator(4, symmetric=True)  # more run into each other
     figure.colorbar(picture, ax=panels[2], location="bottom", fraction=0.05, ticks=ticks).set_label("difference")
     for axes in panels:
-        axes.set_xlabel(Z_LABEL)
-    panels[0].set_ylabel(PSI_LABEL)
+        axes.set_xlabel(style.label("z", diagnostics["joint_z_bin"]))
+    panels[0].set_ylabel(style.label("psi", diagnostics["joint_psi_bin"]))
     return np.array(panels)
 
 
@@ -163,7 +163,7 @@ def spectra(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
         ring.set_title(f"${symbol}$")
         ring.set_xlabel("wavenumber (cycles around the ring)")
         time.set_xlabel("frequency (cycles per model time unit)")
-    rings[0].set_ylabel("variance (dimensionless)")
+    rings[0].set_ylabel(f"variance {style.in_brackets(diagnostics['spectrum_z'])}")
     times[0].set_ylabel("power spectral density (model time units)")
     style.legend_above(figure, rings[0])
     return np.array([rings, times])
@@ -185,9 +185,10 @@ def tails(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
     _, panels = style.row(3, ax=ax, width=10.5, height=3.8)
     for axes, (name, symbol) in zip(panels, _SYMBOLS.items(), strict=False):
         _quantile_differences(axes, diagnostics, name)
+        units = style.in_brackets(diagnostics[f"quantile_{name}"])
         axes.set_title(f"quantiles of ${symbol}$")
+        axes.set_ylabel(f"coarse run less truth {units}")
         axes.set_xlabel("probability of a smaller value")
-    panels[0].set_ylabel("coarse run less truth (dimensionless)")
     axes, level = panels[2], diagnostics["threshold"].values
     for source, colour in COLOURS.items():
         values, low, high = (
@@ -198,7 +199,7 @@ def tails(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
                       markersize=4, capsize=2, linewidth=1, label=LABELS[source])  # fmt: skip
     axes.set_yscale("log")
     axes.set_title("return period at a site")
-    axes.set_xlabel(r"level of $z$ (dimensionless)")
+    axes.set_xlabel(f"level of $z$ {style.in_brackets(diagnostics['threshold'])}")
     axes.set_ylabel("return period (model time units)")
     axes.legend(frameon=False)
     return np.array(panels)

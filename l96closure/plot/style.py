@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import matplotlib.style
 import numpy as np
 import numpy.typing as npt
+import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -25,13 +26,13 @@ __all__ = [
     "GIVEN",
     "INK",
     "LABELS",
-    "PSI_LABEL",
-    "Z_LABEL",
     "Panels",
     "Picture",
     "curve",
     "figure_of",
     "grid",
+    "in_brackets",
+    "label",
     "legend_above",
     "line_style",
     "literal",
@@ -51,9 +52,9 @@ INK = "#37474f"
 
 COLOURS = {"truth": GIVEN, "coarse": GENERATED}
 LABELS = {"truth": "truth", "coarse": "coarse run"}
-Z_LABEL = "resolved variable $z$ (dimensionless)"
-PSI_LABEL = r"subgrid tendency $\psi$ (dimensionless)"
 """How truth and coarse run look in every picture of the two."""
+
+_WORDS = {"z": "resolved variable $z$", "psi": r"subgrid tendency $\psi$"}
 
 # For curves that are all alike: what is left of the eight of Okabe & Ito (2008) without black, and the yellow that
 # white swallows; the dashes tell apart what comes after the sixth.
@@ -87,6 +88,17 @@ def settings() -> Iterator[None]:
     """
     with matplotlib.style.context("default"):
         yield
+
+
+def in_brackets(variable: xr.DataArray) -> str:
+    """Return the units of a variable, to stand behind its name."""
+    units = str(variable.attrs.get("units", "1"))
+    return "(dimensionless)" if units == "1" else f"({literal(units)})"
+
+
+def label(name: str, variable: xr.DataArray) -> str:
+    """Return what stands at an axis of ``z`` or ``psi``; ``variable`` has the units."""
+    return f"{_WORDS[name]} {in_brackets(variable)}"
 
 
 def literal(text: str) -> str:

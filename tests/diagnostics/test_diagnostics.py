@@ -450,8 +450,8 @@ def test_a_ring_may_have_another_name() -> None:
     found = lc.diagnose(truth, coarse, dim="lev", bins=10, max_lag=1.0)
     as_k = lc.diagnose(truth.rename(lev="k"), coarse.rename(lev="k"), bins=10, max_lag=1.0)
     xr.testing.assert_identical(found, as_k.rename(k="lev"))
-    with pytest.raises(ValueError, match="ring = True is not allowed"):
-        lc.diagnose(truth, coarse, dim=("lev", "column"))
+    with pytest.raises(ValueError, match="periodic = "):
+        lc.diagnose(truth, coarse, dim="lev", periodic=[True, False])
 
 
 def test_forecasts_on_a_grid_are_scored_as_whole_fields() -> None:

@@ -112,8 +112,8 @@ def test_forecasts_of_each_predictor_are_scored_as_alone(ensemble: xr.Dataset, r
 def test_the_climate_of_each_pair_is_that_of_it_alone(coarse: xr.Dataset, reference: xr.Dataset) -> None:
     """But for intervals, whose blocks are long against the memory of all of them."""
     both = lc.diagnose(reference, coarse, bins=12, max_lag=2.0)
-    for (label, one), (name, target) in zip(each(both), SINGLE.items(), strict=True):
-        assert label == f"{name} and {target}"
+    for (called, one), (name, target) in zip(each(both), SINGLE.items(), strict=True):
+        assert called == {"z": name, "psi": target}
         names = {name: "z", target: "psi"}
         alone = lc.diagnose(
             reference[list(names)].rename(names),

@@ -21,7 +21,7 @@ from overlaps import overlapping
 from l96closure import cli, compare, noise
 from l96closure.experiments.comparison import figures as side_by_side
 from l96closure.experiments.comparison import finished
-from l96closure.experiments.data import figures, offline
+from l96closure.experiments.data import figures, offline, stages
 from l96closure.fields import Fields
 
 pytestmark = pytest.mark.slow  # whole runs
@@ -231,6 +231,85 @@ def test_a_coarse_run_on_a_grid_that_is_no_ring_lacks_what_is_of_rings(
     assert 'class="spectra"' not in page
     with xr.open_dataset(outcome.folder / "forecast.nc", decode_times=False) as made:
         assert made.attrs["past"] == "known"
+
+
+SEVERAL = ("fields.predictors=[T,q]", "fields.targets=[heating,moistening]", "fields.dim=lev", "fields.periodic=false")
+SEVERAL += ("closure.fields.radius=0", "closure.fields.lags=[]", "coarse.steps=300", "forecast.lead=10")
+
+
+def column(times: int, seed: int) -> xr.Dataset:
+    """Two records whose targets share a part of their residuals, one of them with a profile."""
+    first, second = record(times, seed), record(times, seed + 10)
+    data = {"T": first["z"] + np.linspace(280.0, 220.0, 6), "q": second["z"]}
+    data |= {"heating": first["psi"], "moistening": second["psi"] + 0.5 * first["psi"]}
+    named = xr.Dataset(data).rename(k="lev").assign_coords(lev=np.linspace(1000.0, 100.0, 6))
+    for name, units in (("T", "K"), ("q", "g kg-1"), ("heating", "K s-1"), ("moistening", "g kg-1 s-1")):
+        named[name].attrs["units"] = units
+    return named
+
+
+def towards(z: F64) -> F64:
+    """Relaxation of T towards its profile and of q towards zero (member, 2, lev)."""
+    return np.stack([np.linspace(280.0, 220.0, 6), np.zeros(6)]) - z
+
+
+@pytest.fixture
+def columns(tmp_path: Path) -> Path:
+    column(2000, 1).to_netcdf(tmp_path / "truth.nc")
+    column(1000, 2).to_netcdf(tmp_path / "reference.nc")
+    return tmp_path
+
+
+def test_several_predictors_and_targets_go_all_the_way(
+    call: Call, columns: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = call(*DATA, *SEVERAL, f"tendency._target_={HERE}.towards")
+    assert outcome.status == 0, outcome.err
+    data = scores(outcome.folder)
+    assert data["offline_crps"].dims == ("target",)
+    assert data["crps"].dims == ("predictor", "lead")
+    assert data["hellinger_z"].dims == ("pair",)
+    assert set(data["profile_std_z"].dims) == {"source", "pair", "lev"}
+    assert {"target_covariance", "pit_largest_error"} <= set(data)
+    with xr.open_dataset(outcome.folder / "coarse.nc", decode_times=False) as run:
+        assert [run[name].attrs["units"] for name in ("T", "moistening")] == ["K", "g kg-1 s-1"]
+    page = (outcome.folder / "report.html").read_text(encoding="utf-8")
+    for shown in ("Moments: T and heating", "Forecasts: q and moistening", "Covariances of the targets",
+                  'class="profiles_T_and_heating"', "Here z is q and ψ is moistening."):  # fmt: skip
+        assert shown in page
+    assert list(data["target"].values) == ["heating", "moistening"]
+    other = call(*DATA[:-1], *SEVERAL, f"tendency._target_={HERE}.towards", "run_dir=other", "closure.trend.degree=1",
+                 "stages=[read,fit,integrate,forecast,diagnose]")  # fmt: skip
+    assert other.status == 0, other.err
+    capsys.readouterr()
+    compare.main([str(outcome.folder), str(other.folder)])
+    assert "Here z is T and ψ is heating." in capsys.readouterr().out
+    assert Path("comparison_q_moistening.nc").exists()
+    side = Path("comparison.html").read_text(encoding="utf-8")
+    assert "Offline: draws along the reference: T and heating" in side
+    assert side.count("Cost</h2>") == 1
+
+
+def test_the_draws_of_each_target_are_scored_as_alone(columns: Path) -> None:
+    rng = np.random.default_rng(0)
+    psi, target = rng.standard_normal((1, 4, 60, 2, 3)), rng.standard_normal((1, 60, 2, 3))
+    both = offline.scores(offline.Drawn(psi, target, 0.5), {"heating": "K s-1", "moistening": "s-1"}, 5.0)
+    for number, name in enumerate(("heating", "moistening")):
+        one = offline.Drawn(psi[..., number : number + 1, :], target[..., number : number + 1, :], 0.5)
+        alone = offline.scores(one, {name: "1"}, 5.0)
+        for score in alone.data_vars:
+            np.testing.assert_array_equal(both[score].sel(target=name), alone[score])
+
+
+def test_an_objective_of_several_variables_is_a_mean_without_units(call: Call, columns: Path) -> None:
+    outcome = call(*DATA, *SEVERAL[:-2])
+    assert outcome.status == 0, outcome.err
+    data = scores(outcome.folder)
+    wanted = (data["offline_crps"] / data["offline_crps_climatology"]).mean()
+    assert stages.WORKFLOW.objectives["offline_crps"](data) == pytest.approx(float(wanted), rel=1e-12)
+    refused = call(*DATA, *SEVERAL, f"tendency._target_={HERE}.towards", "fields.predictors=T")
+    assert refused.status == 2
+    assert "fields.targets" in refused.err
 
 
 @pytest.mark.parametrize("kind", ["Line", "Kept"])

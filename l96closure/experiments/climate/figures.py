@@ -37,8 +37,13 @@ _CAPTIONS = {
     "tails": "Quantiles of z and ψ less the truth's, and the mean time between up-crossings of a high level of z at "
     "one site; the levels are quantiles of the truth. All bars are 95 % intervals; none is given that would not cover."
     "",
+    "profiles": "Mean and standard deviation of z and ψ at each level, over members, times and all other dimensions. "
+    "Bands: 95 % intervals where the runs are long enough for them.",
+    "isotropic_spectra": "How the variance is shared among waves of the plane, by total wavenumber. Bands: 95 % "
+    "intervals where the runs are long enough for them.",
     "hovmoeller": "Resolved variable over site and time, from the start of the truth and of the coarse run's first "
-    "member. The two are different realisations: look for the same waves, not for the same picture.",
+    "member. The two are different realisations: look for the same waves, not for the same picture. Where sites differ "
+    "more than each varies, the truth's mean at each is taken off both.",
     "forecast_skill": "Ensemble forecasts from states of the reference, against lead. Above: error of the ensemble "
     "mean and spread of the ensemble; their ratio, corrected for the size of the ensemble; fair continuous ranked "
     "probability score. Below: fair energy score and variogram score of whole fields, which see whether sites vary "
@@ -114,5 +119,7 @@ def _of_climate(diagnostics: xr.Dataset, truth: xr.Dataset, coarse: xr.Dataset) 
         "residual_autocorrelation": plot.residual_autocorrelation(diagnostics),
         **({"spectra": plot.spectra(diagnostics), "space_time": plot.space_time(diagnostics)} if ring else {}),
         "tails": plot.tails(diagnostics),
+        **({"profiles": plot.profiles(diagnostics)} if "profile_mean_z" in diagnostics else {}),
+        **({"isotropic_spectra": plot.isotropic_spectra(diagnostics)} if "isotropic_spectrum_z" in diagnostics else {}),
         "hovmoeller": plot.hovmoeller(truth, coarse, longest or 10.0),
     }

@@ -23,7 +23,7 @@ from l96closure.diagnostics.scorecard import (
 )
 from l96closure.report import NONE, Row, Table, as_text, interval, paragraph, with_error, with_interval
 
-__all__ = ["headline", "law", "score_table", "tables"]
+__all__ = ["compared", "headline", "law", "score_table", "tables"]
 
 _RECORDS = (1, 10, 50)  # lags of the residual's autocorrelation
 _MAX_ROWS = 16  # of a table of wavenumbers
@@ -96,7 +96,7 @@ def law(diagnostics: xr.Dataset) -> list[Table]:
 
 
 def _scores_and_moments(diagnostics: xr.Dataset) -> tuple[Table, Table]:
-    moments = tuple(Row(score.label, _compared(diagnostics, score.name)) for score in MOMENTS.values())
+    moments = tuple(Row(score.label, compared(diagnostics, score.name)) for score in MOMENTS.values())
     return (
         Table(
             "Distances from the truth",
@@ -109,7 +109,7 @@ def _scores_and_moments(diagnostics: xr.Dataset) -> tuple[Table, Table]:
             ("moment", "coarse run", "truth", "difference", "in errors"),
             moments,
             "After ± stands the standard error, by batch means; the last column is the difference over its error, of "
-            f"which {intervals.SIDE:.1f} may be chance. All quantities are dimensionless."
+            f"which {intervals.SIDE:.1f} may be chance. {_units_note(diagnostics)}"
             f"{_unless_known(diagnostics, [f'{name}_se' for name in MOMENTS])}",
         ),
     )
@@ -121,8 +121,14 @@ def _distance(diagnostics: xr.Dataset, score: Score) -> Row:
     return Row(score.label, cells, score.meaning, short=score.name)
 
 
-def _compared(diagnostics: xr.Dataset, name: str) -> tuple[str, str, str, str]:
-    """Return coarse run, truth, difference, each with its error, and the difference over its error."""
+def compared(diagnostics: xr.Dataset, name: str) -> tuple[str, str, str, str]:
+    """Return coarse run, truth, difference, each with its error, and the difference over its error.
+
+    Parameters
+    ----------
+    diagnostics : has ``name`` and its standard error, of the dimension ``source`` alone.
+    name : of a score.
+    """
     (coarse, truth), (coarse_se, truth_se) = (
         diagnostics[each].sel(source=["coarse", "truth"]).values.tolist() for each in (name, f"{name}_se")
     )
@@ -133,6 +139,14 @@ def _compared(diagnostics: xr.Dataset, name: str) -> tuple[str, str, str, str]:
         with_error(off, error, signed=True),
         f"{off / error:+.1f}" if error > 0 else NONE,
     )
+
+
+def _units_note(diagnostics: xr.Dataset) -> str:
+    """Say what units moments have."""
+    units = [str(diagnostics[name].attrs.get("units", "1")) for name in ("mean", "psi_mean")]
+    if units == ["1", "1"]:
+        return "All quantities are dimensionless."
+    return f"Units: {units[0]} of z, {units[1]} of ψ."
 
 
 def _unless_known(diagnostics: xr.Dataset, names: Sequence[str], what: str = "Standard errors") -> str:
@@ -152,7 +166,7 @@ def _spectra_table(diagnostics: xr.Dataset) -> Table:
             cell
             for name in FIELDS
             for cell in (
-                _compared(at, f"spectrum_{name}")[1],
+                compared(at, f"spectrum_{name}")[1],
                 with_interval(scalars(at, f"spectrum_ratio_{name}"), 3),
             )
         )
@@ -188,7 +202,7 @@ def _neighbour_table(diagnostics: xr.Dataset) -> list[Table]:
     known = [score for score in NEIGHBOURS.values() if not diagnostics[score.name].isnull().all()]
     if not known:
         return []
-    rows = tuple(Row(score.meaning, _compared(diagnostics, score.name)) for score in known)
+    rows = tuple(Row(score.meaning, compared(diagnostics, score.name)) for score in known)
     return [
         Table(
             "Correlation of neighbours",
@@ -207,7 +221,7 @@ def _memory_table(diagnostics: xr.Dataset) -> Table:
     rows = tuple(
         Row(
             f"lag {records * step:g}, {records} record{'s' if records > 1 else ''}",
-            _compared(diagnostics.isel(lag=records), MEMORY.name),
+            compared(diagnostics.isel(lag=records), MEMORY.name),
         )
         for records in _RECORDS
         if records < diagnostics.sizes["lag"]

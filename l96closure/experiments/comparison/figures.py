@@ -16,11 +16,11 @@ from l96closure.diagnostics import intervals
 from l96closure.diagnostics.scorecard import BOUNDED, DISTANCES, FORECASTS
 from l96closure.experiments.comparison.columns import scored
 from l96closure.plot import style
-from l96closure.plot.style import COLOURS, LABELS, PSI_LABEL, Z_LABEL
+from l96closure.plot.style import COLOURS, LABELS
 
 __all__ = ["densities", "forecasts", "offline", "pictures", "scores", "space_time"]
 
-_BINNED = {"z": Z_LABEL, "psi": PSI_LABEL}
+_BINNED = ("z", "psi")
 _FORECASTS = ("crps", "spread_skill")
 _COLUMNS = 3
 _FULL, _LEFT = 0.5, 0.1  # correlations of the darkest colour, and below which nothing is left
@@ -129,7 +129,7 @@ def densities(comparison: xr.Dataset) -> Figure:
             axes.tick_params(labelbottom=line is panels[-1])
         line[0].set_title(style.literal(str(run)), loc="left", fontsize="medium", color=style.INK)
     for axes, name in zip(panels[-1], shown, strict=True):
-        axes.set_xlabel(_BINNED[name])
+        axes.set_xlabel(style.label(name, finished[f"{name}_bin"]))
     figure.supylabel("probability density", color=style.INK, fontsize="medium")
     style.legend_above(figure, panels[0][0])
     return figure

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,14 @@ import xarray as xr
 
 from l96closure import closures, store
 from l96closure.diagnostics.scorecard import LAW
+from l96closure.diagnostics.several import each
 from l96closure.experiments.climate import closure_tables as closure_report
 from l96closure.experiments.climate.stages import BLOW_UP, WORKFLOW
 from l96closure.experiments.data import offline
 from l96closure.experiments.own import TARGET
 from l96closure.experiments.stored import number, read_settings, settings_from
 
-__all__ = ["FINISHED", "Run", "find", "is_sweep", "read"]
+__all__ = ["FINISHED", "Run", "apart", "find", "is_sweep", "read"]
 
 FINISHED = "finished"
 _SCORES = "diagnostics"
@@ -135,6 +136,36 @@ def _read(path: Path) -> Run:
     if scores is not None:
         _check_settings(run)
     return run
+
+
+def apart(runs: Sequence[Run]) -> list[tuple[dict[str, str], list[Run]]]:
+    """Take the variables of runs apart, where they have several.
+
+    Parameters
+    ----------
+    runs : from :func:`read`.
+
+    Returns
+    -------
+    For each variable, or each predictor with its target, what ``z`` and ``psi`` stand for, and the runs with the scores
+    of that alone.
+
+    Raises
+    ------
+    ValueError
+        The runs are of different variables.
+    """
+    finished = {run.path: list(each(run.scores)) for run in runs if run.scores is not None}
+    if not finished:
+        return [({}, list(runs))]
+    first, parts = next(iter(finished.items()))
+    for path, others in finished.items():
+        if [names for names, _ in others] != [names for names, _ in parts]:
+            raise ValueError(f"{path} cannot be compared with {first}: their scores are of different variables")
+    return [
+        (names, [replace(run, scores=finished[run.path][number][1]) if run.path in finished else run for run in runs])
+        for number, (names, _) in enumerate(parts)
+    ]
 
 
 def _is_own(config: Mapping[str, Any]) -> bool:

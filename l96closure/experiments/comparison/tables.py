@@ -17,7 +17,7 @@ from l96closure.experiments.comparison import columns
 from l96closure.experiments.comparison.columns import MARK, Column
 from l96closure.report import NONE, Row, Table, as_text, paragraph
 
-__all__ = ["headline", "tables", "text"]
+__all__ = ["headline", "of_runs", "tables", "text"]
 
 _MIDDLE = 1  # of the leads and of the lags, for the terminal
 _MARKS = (
@@ -96,12 +96,6 @@ _TABLES: tuple[tuple[str, Callable[[xr.Dataset], Sequence[Column]], str, str | N
         f"intervals, by batches of time, {intervals.REASON}. {_AS_ABOVE}",
         "truth",
     ),
-    (
-        "Cost",
-        columns.cost,
-        "Wall time of the fit, and of the coarse run per step and member, with what starting up costs.",
-        None,
-    ),
 )
 """Heading, columns, note and name of the first row of each table of the page."""
 
@@ -136,14 +130,20 @@ def headline(comparison: xr.Dataset) -> str:
 
 def tables(comparison: xr.Dataset) -> list[Table]:
     """Return all scores, a few columns to a table, with intervals and floors."""
-    made = [
+    return [
         _table(comparison, heading, shown, note, truth)
         for heading, of, note, truth in _TABLES
         if (shown := of(comparison))
     ]
+
+
+def of_runs(comparison: xr.Dataset) -> list[Table]:
+    """Return what the runs cost, and what their closures are made of."""
     parts = zip(comparison["run"].to_numpy(), comparison["parts"].to_numpy(), strict=True)
     rows = tuple(Row(str(run), (str(one) or NONE,)) for run, one in parts)
-    return [*made, Table("The closures", ("run", "what it is made of"), rows, closure.NOTE)]
+    said = "Wall time of the fit, and of the coarse run per step and member, with what starting up costs."
+    cost = _table(comparison, "Cost", columns.cost(comparison), said, None)
+    return [cost, Table("The closures", ("run", "what it is made of"), rows, closure.NOTE)]
 
 
 def text(comparison: xr.Dataset) -> str:

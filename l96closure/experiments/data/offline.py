@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +18,7 @@ from l96closure.diagnostics import climate, intervals
 from l96closure.diagnostics.forecast import fair_crps
 from l96closure.diagnostics.reliability import pit
 from l96closure.diagnostics.scorecard import BOUNDED, Score
+from l96closure.diagnostics.several import joined
 from l96closure.fields import Fields
 
 __all__ = ["SCORES", "Drawn", "draw", "law", "scores"]
@@ -79,14 +82,18 @@ class Drawn(NamedTuple):
 
     Attributes
     ----------
-    psi : (segment, member, time, K).
-    target : (segment, time, K).
+    psi : (segment, member, time, Q, K) of Q targets.
+    target : (segment, time, Q, K).
     step : time between two values.
     """
 
     psi: F64
     target: F64
     step: float
+
+    def of(self, number: int) -> Drawn:
+        """Return the same of one target, without the axis Q."""
+        return Drawn(self.psi[..., number, :], self.target[..., number, :], self.step)
 
 
 def draw(
@@ -97,7 +104,7 @@ def draw(
     Parameters
     ----------
     closure : has ``init`` and ``step``.
-    reference : predictors and target.
+    reference : predictors and targets.
     fields : which variables are what.
     dt : the closure's step; None is the reference's interval.
     members : draws for each segment.
@@ -110,29 +117,29 @@ def draw(
         The closure remembers, and the reference was not recorded at its steps.
     """
     remembers = getattr(closure, "coarse_dt", None) is not None
-    record = training.read(reference, fields, dt, ordered=remembers)
+    record = training.read(reference, fields, dt, ordered=remembers, grouped=True)
     series, target = np.stack(record.series), np.stack(record.target)
     first = int(getattr(closure, "past_steps", 0))  # before, a past is drawn that does not go with the predictors
     last = min(series.shape[1], first + steps)
     z = np.repeat(series[:, :last], members, axis=0)
     z = z[:, :, 0] if z.shape[2] == 1 else z
     state = first_state(closure, z[:, 0].copy(), np.random.default_rng(seed))
-    out = np.empty((len(z), last, target.shape[2]))
+    out = np.empty((len(z), last, *target.shape[2:]))
+    take = partial(take_step, closure, shape=out.shape[2:])
     for time in range(last):
-        psi, state = (closure.step if time else lambda *now: take_step(closure, *now))(z[:, time].copy(), state)
-        out[:, time] = psi
-    psi = out.reshape(len(series), members, last, -1)[:, :, first:]
+        out[:, time], state = (closure.step if time else take)(z[:, time].copy(), state)
+    psi = out.reshape(len(series), members, last, -1, series.shape[-1])[:, :, first:]
     step = record.steps.dt if remembers and record.steps.dt is not None else float(np.diff(reference["time"][:2])[0])
-    return Drawn(psi, target[:, first:last], step)
+    return Drawn(psi, target.reshape(*target.shape[:2], -1, series.shape[-1])[:, first:last], step)
 
 
-def scores(drawn: Drawn, units: str, max_lag: float) -> xr.Dataset:
-    """Score what a closure has drawn.
+def scores(drawn: Drawn, units: Mapping[str, str], max_lag: float) -> xr.Dataset:
+    """Score what a closure has drawn; several targets along the dimension ``target``.
 
     Parameters
     ----------
     drawn : from :func:`draw`.
-    units : of the target.
+    units : of the targets, by name.
     max_lag : longest lag of the autocorrelations, cut to a quarter of the record.
 
     Returns
@@ -143,6 +150,12 @@ def scores(drawn: Drawn, units: str, max_lag: float) -> xr.Dataset:
     ``offline_lag`` and, on few sites, ``offline_covariance`` with ``offline_covariance_error`` and its floor, the same
     between the halves of the reference.
     """
+    targets = enumerate(units.items())
+    return joined("target", {name: _scores(drawn.of(number), unit, max_lag) for number, (name, unit) in targets})
+
+
+def _scores(drawn: Drawn, units: str, max_lag: float) -> xr.Dataset:
+    """Score the draws of one target (segment, member, time, K)."""
     ensemble = np.moveaxis(drawn.psi, 1, -1)  # (segment, time, K, member)
     crps = fair_crps(ensemble, drawn.target)
     error = intervals.SIDE * float(intervals.batched_standard_error(crps.mean(axis=2)))
@@ -206,10 +219,16 @@ def law(closure: Any, reference: xr.Dataset, fields: Fields, max_lag: float) -> 
     if not hasattr(closure, "probability"):
         return None
     try:
-        found: xr.DataArray = closure.probability(reference)
-        grid = [name for name in fields.dim if name in found.dims]
-        found = found.reset_coords(drop=True).stack(sites=grid).drop_vars(["sites", *grid]).rename(sites="k")
-        return pit(found.rename(segment="member") if "segment" in found.dims else found, max_lag=max_lag)
+        found = closure.probability(reference)
+        each = found.data_vars if isinstance(found, xr.Dataset) else {fields.targets[0]: found}
+        return joined("target", {str(name): pit(_flat(one, fields), max_lag=max_lag) for name, one in each.items()})
     except ValueError as error:
         _log.warning("note: the law of the closure is not held against the reference: %s", error)
         return None
+
+
+def _flat(probability: xr.DataArray, fields: Fields) -> xr.DataArray:
+    """Return probabilities with one dimension ``k`` of sites, and segments as members."""
+    grid = [name for name in fields.dim if name in probability.dims]
+    flat = probability.reset_coords(drop=True).stack(sites=grid).drop_vars(["sites", *grid]).rename(sites="k")
+    return flat.rename(segment="member") if "segment" in flat.dims else flat

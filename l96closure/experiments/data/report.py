@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import combinations_with_replacement
+
 import xarray as xr
 
 from l96closure.diagnostics import intervals
 from l96closure.diagnostics.scorecard import scalars
+from l96closure.experiments.climate.tables import compared
 from l96closure.report import NONE, Row, Table, as_text, paragraph, with_error
 
-__all__ = ["headline", "score_table", "tables"]
+__all__ = ["covariances", "headline", "score_table", "tables"]
 
 _LAGS = (1, 2, 5, 10, 20, 50)
 
@@ -30,6 +33,25 @@ def tables(diagnostics: xr.Dataset) -> list[Table]:
     if "offline_crps" not in diagnostics:
         return []
     return [_skill(diagnostics), _same(diagnostics)]
+
+
+def covariances(diagnostics: xr.Dataset) -> list[Table]:
+    """Return how the targets go together in coarse run and reference; nothing where there is one."""
+    if "target_covariance" not in diagnostics:
+        return []
+    targets = [str(name) for name in diagnostics["target"].to_numpy()]
+    rows = tuple(
+        Row(f"{first}, {second}", compared(diagnostics.sel(target=first, other_target=second), "target_covariance"))
+        for first, second in combinations_with_replacement(targets, 2)
+    )
+    note = (
+        "Covariance at one site and time, each target less its mean there, a mean over the sites, in the product of "
+        "the units of the data. After ± stands the standard error, by batches of time, not given where it would not "
+        f"cover; the last column is the difference over its error, of which {intervals.SIDE:.1f} may be chance."
+    )
+    return [
+        Table("Covariances of the targets", ("targets", "coarse run", "truth", "difference", "in errors"), rows, note)
+    ]
 
 
 def score_table(diagnostics: xr.Dataset) -> str:

@@ -167,7 +167,8 @@ class Settings:
     truth, reference : the user's files.
     fields : what their variables are, and what the closure sees of them.
     closure : the closure.
-    model : the coarse model, an object with ``resolved_tendency`` or a function z -> dz/dt; None for no coarse run.
+    model : the coarse model, an object with ``resolved_tendency`` or a function z -> dz/dt or (z, t) -> dz/dt; None for
+        no coarse run.
     offline : the closure along the reference.
     coarse : the coarse run.
     forecast : the ensemble forecasts.
@@ -190,8 +191,9 @@ class Settings:
         checks.integer("seed", self.seed, 0, below=math.inf)
         if self.model is not None:
             tendency_of(self.model)
-            if len(self.fields.predictors) > 1:
-                checks.reject("fields.predictors", self.fields.predictors, "one name, for a coarse run")
+            if len(self.fields.targets) > len(self.fields.predictors):
+                allowed = "one for each of the first fields.predictors, whose tendencies they are in a coarse run"
+                checks.reject("fields.targets", self.fields.targets, allowed)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Settings:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from l96closure import checks
 from l96closure.coarse import integrate
 from l96closure.diagnostics import diagnose
 from l96closure.diagnostics.forecast import verify
+from l96closure.diagnostics.several import each
 from l96closure.experiments.climate import closure_tables, failures, forecast_tables, tables
 from l96closure.experiments.climate.batches import chosen_scheme
 from l96closure.experiments.climate.figures import pictures
@@ -29,10 +31,14 @@ from l96closure.experiments.data import figures, offline, report, sources
 from l96closure.experiments.data.settings import Settings
 from l96closure.experiments.own import Stepped, code_of
 from l96closure.experiments.run_folder import File, RunFolder
-from l96closure.experiments.workflow import Stage, Workflow
+from l96closure.experiments.workflow import Objective, Stage, Workflow
+from l96closure.fields import Fields
 from l96closure.forecasts import forecast
-from l96closure.pairing import mismatch, scheme_of, step_of
+from l96closure.layout import observation_of
+from l96closure.pairing import mismatch, scheme_of, step_of, tendency_of
+from l96closure.report.parts import Part, said
 from l96closure.restart import Restart
+from l96closure.schemes import starting
 from l96closure.series import time_step
 
 __all__ = ["WORKFLOW", "score_table", "write_report"]
@@ -45,6 +51,7 @@ _NO_RING = (
 )
 _PARTS, _LAGS = 5, 50  # of the reference, as long as the coarse run and as the longest lag
 _MIN_LAGS = 20
+_SHOWN_WITH = {"truth": "hellinger_z", "coarse": "hellinger_z", "ensemble": "crps"}  # runs that figures show, by score
 _LEADS, _STEPS, _STARTS = 40, 10, 100  # leads, coarse steps between two of them at least, starts at most
 
 
@@ -78,7 +85,7 @@ def _stepped(settings: Settings, folder: RunFolder) -> tuple[Any, float]:
     if any(getattr(closure, name, None) is not None for name in ("dt", "coarse_dt")):
         return closure, step_of(closure, settings.coarse.dt)
     dt = settings.coarse.dt or time_step("truth", folder.read("truth"))
-    return Stepped(closure, dt), dt
+    return Stepped(closure, dt, settings.known.of(folder.read("truth"))), dt
 
 
 def _without(folder: RunFolder, name: str) -> dict[str, xr.Dataset]:
@@ -87,24 +94,50 @@ def _without(folder: RunFolder, name: str) -> dict[str, xr.Dataset]:
     return {}
 
 
-def _as_lorenz(settings: Settings, run: xr.Dataset) -> xr.Dataset:
-    """Call the variables of a run as coarse model and diagnostics do, its sites counted through as ``k``."""
-    (z,), dims = settings.known.predictors, ("time", *settings.known.dim)
-    if set(run[z].dims) != set(dims):
-        checks.reject(f"{z}.dims of the reference", run[z].dims, f"{dims}, one run, for a coarse run")
-    named = {"z": run[z], "psi": run[settings.known.targets[0]]}
-    flat = {name: each.transpose(*dims).to_numpy().reshape(run.sizes["time"], -1) for name, each in named.items()}
-    variables = {name: (("time", "k"), flat[name], each.attrs) for name, each in named.items()}
-    return xr.Dataset(variables, {"time": run["time"]}, run.attrs)
+def _reference(settings: Settings, folder: RunFolder) -> xr.Dataset:
+    """Return the reference as the coarse model has its run: z and psi on ``k``, or several variables by their names."""
+    run, known = folder.read("reference"), settings.known
+    dims = ("time", *known.dim)
+    for name in known.names:
+        if set(run[name].dims) != set(dims):
+            checks.reject(f"{name}.dims of the reference", run[name].dims, f"{dims}, one run, for a coarse run")
+    return run if len(known.names) > 2 else _as_one(known, run, 0)
+
+
+def _as_one(fields: Fields, run: xr.Dataset, number: int) -> xr.Dataset:
+    """Call a predictor of a run z and its target psi, and count the sites of the grid through as ``k``."""
+    predictor = fields.predictors[number]
+    named = {predictor: "z", observation_of(predictor): "observation"}
+    named |= dict(zip(fields.targets[number : number + 1], ("psi",), strict=False))
+    flat = {}
+    for theirs, ours in named.items():
+        if theirs in run:
+            values = run[theirs].transpose(..., *fields.dim)
+            dims = values.dims[: -len(fields.dim)]
+            flat[ours] = ((*dims, "k"), values.to_numpy().reshape(*(run.sizes[dim] for dim in dims), -1), values.attrs)
+    coordinates = {name: run[name] for dims, *_ in flat.values() for name in dims if name in run.coords}
+    return xr.Dataset(flat, coordinates, run.attrs)
+
+
+def _on_grid(fields: Fields, run: xr.Dataset) -> xr.Dataset:
+    """Undo the counting through of sites: z, psi and observation of a run on the dims of its grid."""
+    variables = {
+        name: ((*one.dims[:-1], *fields.dim), one.to_numpy().reshape(*one.shape[:-1], *fields.shape), one.attrs)
+        for name, each_of in run.data_vars.items()
+        if "k" in (one := each_of.transpose(..., "k", missing_dims="ignore")).dims
+    }
+    coordinates = {name: run[name] for name in run.coords if name != "k"}
+    return xr.Dataset(variables, {**coordinates, **fields.coordinates.coords})
 
 
 def _integrate_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
     if settings.model is None:
         return _without(folder, "coarse")
     (closure, dt), coarse = _stepped(settings, folder), settings.coarse
-    truth, reference = folder.read("truth"), _as_lorenz(settings, folder.read("reference"))
-    field = truth[settings.known.predictors[0]].transpose(..., *settings.known.dim)
-    states = field.to_numpy().reshape(-1, settings.known.of(truth).sites)
+    truth, reference = folder.read("truth"), _reference(settings, folder)
+    known = settings.known.of(truth)
+    fields = [truth[name].transpose(..., *known.dim).to_numpy().reshape(-1, known.sites) for name in known.predictors]
+    states = np.stack(fields, axis=1).reshape(-1, *known.input_shape)
     if coarse.members > len(states):
         checks.reject("coarse.members", coarse.members, f"at most the {len(states)} training samples")
     starts = np.linspace(0, len(states) - 1, coarse.members).round().astype(int)
@@ -115,9 +148,12 @@ def _integrate_stage(settings: Settings, folder: RunFolder, restart: Restart) ->
     how: dict[str, Any] = {"dt": dt, "scheme": coarse.scheme, "rng": settings.seeds["coarse"], "restart": restart}
     if (why := mismatch(closure, coarse.scheme or scheme_of(closure))) is not None:
         _log.warning("note: %s", why)
+    times = np.tile(truth["time"].to_numpy(), truth.sizes.get(sources.SAMPLES, 1))[starts]
+    model = starting(tendency_of(settings.model), times, states.ndim)
     with chosen_scheme():
-        run = integrate(settings.model, closure, states[starts], steps=steps, save_every=min(every, steps), **how)
-    for ours, theirs in (("z", settings.known.predictors[0]), ("psi", settings.known.targets[0]), ("time", "time")):
+        run = integrate(model, closure, states[starts], steps=steps, save_every=min(every, steps), **how)
+    names = known.names if known.names[0] in run else ("z", "psi")
+    for ours, theirs in zip((*names, "time"), (*known.names, "time"), strict=True):
         run[ours].attrs.update(truth[theirs].attrs)
     return {"coarse": run}
 
@@ -126,7 +162,7 @@ def _forecast_stage(settings: Settings, folder: RunFolder, restart: Restart) -> 
     if settings.model is None:
         return _without(folder, "forecast")
     (closure, dt), given = _stepped(settings, folder), settings.forecast
-    reference = _as_lorenz(settings, folder.read("reference"))
+    reference = _reference(settings, folder)
     interval = time_step("reference", reference)
     ratio = Fraction(interval / dt).limit_denominator(1000)
     shortest = ratio.denominator * interval
@@ -150,14 +186,19 @@ def _diagnose_stage(settings: Settings, folder: RunFolder, restart: Restart) -> 
     max_lag = settings.diagnostics.max_lag or max(_MIN_LAGS, reference.sizes["time"] // _LAGS) * interval
     offered = (_offline(settings, closure, reference, max_lag), offline.law(closure, reference, fields, max_lag))
     found = [each for each in offered if each is not None]
+    grid: dict[str, Any] = {}
+    on_grid: Callable[[xr.Dataset], xr.Dataset] = lambda run: run  # noqa: E731 - of several, runs say what they are of
+    if len(fields.names) == 2 and not fields.ring:
+        grid, on_grid = {"dim": fields.dim, "periodic": list(fields.rings)}, partial(_on_grid, fields)
     if not folder.lacks("coarse"):
         coarse = folder.read("coarse")
         longest = min(max_lag, (coarse.sizes["time"] - 1) * time_step("coarse", coarse))
-        how: dict[str, Any] = {"bins": settings.diagnostics.bins, "max_lag": longest, "ring": fields.ring}
-        found.append(diagnose(_as_lorenz(settings, reference), coarse, **how))
+        how: dict[str, Any] = {"bins": settings.diagnostics.bins, "max_lag": longest}
+        found.append(diagnose(on_grid(_reference(settings, folder)), on_grid(coarse), **how, **grid))
     if not folder.lacks("forecast"):
-        found.append(verify(folder.read("forecast"), _as_lorenz(settings, reference), rng=rng))
-    judge = hashlib.sha256(reference[settings.known.targets[0]].to_numpy().tobytes()).hexdigest()
+        ensemble = on_grid(folder.read("forecast"))
+        found.append(verify(ensemble, on_grid(_reference(settings, folder)), rng=rng, **grid))
+    judge = hashlib.sha256(b"".join(reference[name].to_numpy().tobytes() for name in fields.targets)).hexdigest()
     return {"diagnostics": xr.merge(found, combine_attrs="no_conflicts").assign_attrs(reference_sha256=judge)}
 
 
@@ -173,14 +214,18 @@ def _offline(settings: Settings, closure: Any, reference: xr.Dataset, max_lag: f
             raise
         _log.warning("note: the closure is not driven by the reference: %s", error)
         return None
-    return offline.scores(drawn, fields.of(reference).units[-1], max_lag)
+    units = fields.of(reference).units[len(fields.predictors) :]
+    return offline.scores(drawn, dict(zip(fields.targets, units, strict=True)), max_lag)
 
 
 def score_table(diagnostics: xr.Dataset) -> str:
     """Return the scores as plain text: offline, and of the coarse run and its forecasts where there are any."""
-    parts = [report.score_table(diagnostics)]
-    parts += [tables.score_table(diagnostics)] if "hellinger_z" in diagnostics else []
-    parts += [forecast_tables.score_table(diagnostics)] if "crps" in diagnostics else []
+    parts = []
+    for names, one in each(diagnostics):
+        parts += [said(names)] if names else []
+        parts.append(report.score_table(one))
+        parts += [tables.score_table(one)] if "hellinger_z" in one else []
+        parts += [forecast_tables.score_table(one)] if "crps" in one else []
     return "\n\n".join(part for part in parts if part)
 
 
@@ -189,27 +234,50 @@ def write_report(folder: RunFolder) -> None:
     settings = Settings.from_config(folder.config)
     diagnostics, closure = folder.read("diagnostics"), _closure(settings, folder)
     coarse, ensemble = (None if folder.lacks(name) else folder.read(name) for name in ("coarse", "forecast"))
-    reference = None if coarse is None else _as_lorenz(settings, folder.read("reference"))
-    coupled: dict[str, Any] = {"truth": reference, "coarse": coarse, "ensemble": ensemble, "closure": closure}
-    says = [report.headline(diagnostics)]
-    shown = [*report.tables(diagnostics), *tables.law(diagnostics)]
+    truth = None if coarse is None else _reference(settings, folder)
+    runs = {"truth": truth, "coarse": coarse, "ensemble": ensemble}
+    parts = [
+        _part(names, one, {name: _alone(settings, run, number) for name, run in runs.items() if run is not None})
+        for number, (names, one) in enumerate(each(diagnostics))
+    ]
     found: dict[str, Any] = {}
-    if coarse is not None:
-        says.append(tables.headline(diagnostics))
-        shown += tables.tables(diagnostics)
-        if ensemble is not None:
-            found["findings"] = (failures.HEADING, failures.failures(diagnostics), failures.CRITERIA)
-    if ensemble is not None:
-        says.append(forecast_tables.headline(diagnostics))
-        shown += forecast_tables.tables(diagnostics)
+    if findings := [finding for part in parts for finding in part.findings]:
+        found["findings"] = (failures.HEADING, findings, failures.CRITERIA)
+    drawn = {name: figure for part in parts for name, figure in part.figures.items()}
     folder.write_page(
         title="a closure for data of your own",
-        headline=" ".join(part for part in says if part),
-        tables=[*shown, *closure_tables.tables(closure)],
-        figures={**figures.pictures(diagnostics), **pictures(diagnostics, **coupled)},
+        headline=" ".join(part.headline for part in parts if part.headline),
+        tables=[
+            *(table for part in parts for table in part.tables),
+            *report.covariances(diagnostics),
+            *closure_tables.tables(closure),
+        ],
+        figures={**drawn, **pictures(xr.Dataset(), closure=closure)},
         notes=[_NO_RING] if coarse is not None and "spectrum_z" not in diagnostics else [],
         **found,
     )
+
+
+def _part(names: Mapping[str, str], diagnostics: xr.Dataset, runs: Mapping[str, xr.Dataset]) -> Part:
+    """Say how good closure, coarse run and forecasts are by the scores of one variable."""
+    says, findings = [report.headline(diagnostics)], list[str]()
+    shown = [*report.tables(diagnostics), *tables.law(diagnostics)]
+    if "hellinger_z" in diagnostics:
+        says.append(tables.headline(diagnostics))
+        shown += tables.tables(diagnostics)
+        findings = failures.failures(diagnostics) if "crps" in diagnostics else []
+    if "crps" in diagnostics:
+        says.append(forecast_tables.headline(diagnostics))
+        shown += forecast_tables.tables(diagnostics)
+    kept = [name for name, score in _SHOWN_WITH.items() if score in diagnostics and name in runs]
+    drawn = {**figures.pictures(diagnostics), **pictures(diagnostics, **{name: runs[name] for name in kept})}
+    return Part(" ".join(sentence for sentence in says if sentence), shown, drawn, findings).called(names)
+
+
+def _alone(settings: Settings, run: xr.Dataset, number: int) -> xr.Dataset:
+    """Return the variables of a run that belong to part ``number`` of the page, as z, psi and observation on ``k``."""
+    several = len(settings.known.names) > 2 and number < len(settings.known.predictors)
+    return _as_one(settings.known, run, number) if several else run
 
 
 def _sources(settings: Settings) -> dict[str, tuple[Path, ...]]:
@@ -220,8 +288,28 @@ def _sources(settings: Settings) -> dict[str, tuple[Path, ...]]:
     return data | {"closure": closure, "coarse": coupled, "forecast": coupled, "diagnostics": closure}
 
 
-def _score(name: str, diagnostics: xr.Dataset) -> float:
+def _alone_score(name: str, diagnostics: xr.Dataset) -> float:
     return float(diagnostics[name])
+
+
+def _score(name: str, of_one: Objective, diagnostics: xr.Dataset) -> float:
+    """Return a score; of several variables the mean over them, of what has units over what climatology has."""
+    scores = [(names, one) for names, one in each(diagnostics) if name in one]
+    if not scores:
+        raise KeyError(name)
+    return float(np.mean([of_one(one) / (_climatology(name, one) if names else 1.0) for names, one in scores]))
+
+
+def _climatology(name: str, scores: xr.Dataset) -> float:
+    """Return what makes a score of one variable a number without units."""
+    if name == "wasserstein_z":
+        return float(scores["std"].sel(source="truth"))
+    level = "offline_crps_climatology" if name == "offline_rmse" else f"{name}_climatology"
+    return float(scores[level]) if level in scores else 1.0
+
+
+_OFFLINE = ("offline_crps", "offline_rmse", "offline_covariance_error")
+_OBJECTIVES: Mapping[str, Objective] = {**OBJECTIVES, **{name: partial(_alone_score, name) for name in _OFFLINE}}
 
 
 WORKFLOW = Workflow(
@@ -249,9 +337,6 @@ WORKFLOW = Workflow(
     },
     table=score_table,
     write_report=write_report,
-    objectives={
-        **OBJECTIVES,
-        **{name: partial(_score, name) for name in ("offline_crps", "offline_rmse", "offline_covariance_error")},
-    },
+    objectives={name: partial(_score, name, of_one) for name, of_one in _OBJECTIVES.items()},
     sources=_sources,
 )

@@ -1,0 +1,94 @@
+"""Pictures of what a grid has that is no ring: profiles along levels, and isotropic spectra of planes."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from l96closure.diagnostics import intervals
+from l96closure.plot import style
+from l96closure.plot.style import COLOURS, LABELS, Panels
+
+__all__ = ["isotropic_spectra", "profiles"]
+
+_MAX_LAYERS = 3  # of a stack of planes that are drawn
+_SYMBOLS = {"z": "z", "psi": r"\psi"}
+_DASHES = {"truth": "-", "coarse": (0, (5, 2))}
+
+
+@style.settings()
+def profiles(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
+    """Draw mean and standard deviation of z and psi against level, of truth and coarse run.
+
+    Parameters
+    ----------
+    diagnostics : result of :func:`l96closure.diagnostics.diagnose` on a grid with levels.
+    ax : where to draw, as many Axes as are returned; None makes a figure.
+
+    Returns
+    -------
+    Axes (4,).
+    """
+    figure, panels = style.row(4, ax=ax, width=10.5, height=4.4, sharey=True)
+    (dim,) = (dim for dim in diagnostics["profile_mean_z"].dims if dim != "source")
+    level = diagnostics[dim].to_numpy() if dim in diagnostics.coords else np.arange(diagnostics.sizes[dim])
+    numbers = level.dtype.kind in "iuf"
+    at = level if numbers else np.arange(level.size)
+    for axes, (name, what) in zip(panels, ((n, w) for n in _SYMBOLS for w in ("mean", "std")), strict=True):
+        values = diagnostics[f"profile_{what}_{name}"]
+        for source, colour in COLOURS.items():
+            value, half = (
+                factor * diagnostics[f"profile_{what}_{name}{part}"].sel(source=source).to_numpy()
+                for part, factor in (("", 1.0), ("_se", intervals.SIDE))
+            )
+            axes.fill_betweenx(at, value - half, value + half, color=colour, alpha=0.2, linewidth=0)
+            axes.plot(value, at, color=colour, linewidth=1.8, linestyle=_DASHES[source], label=LABELS[source])
+        axes.set_title(f"{'mean' if what == 'mean' else 'standard deviation'} of ${_SYMBOLS[name]}$", fontsize="medium")
+        axes.set_xlabel(style.in_brackets(values))
+        axes.locator_params(axis="x", nbins=4)
+    units = style.in_brackets(diagnostics[dim]) if numbers and diagnostics[dim].attrs.get("units", "1") != "1" else ""
+    panels[0].set_ylabel(f"{dim} {units}".strip())
+    if not numbers:
+        panels[0].set_yticks(at, [style.literal(str(each)) for each in level])
+    if str(diagnostics[dim].attrs.get("positive")) == "down":
+        panels[0].invert_yaxis()
+    style.legend_above(figure, panels[0])
+    return np.array(panels)
+
+
+@style.settings()
+def isotropic_spectra(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
+    """Draw the variance of z and psi on a plane against total wavenumber, of a stack of planes of the first three.
+
+    Parameters
+    ----------
+    diagnostics : result of :func:`l96closure.diagnostics.diagnose` on a grid with a periodic plane.
+    ax : where to draw, as many Axes as are returned; None makes a figure.
+
+    Returns
+    -------
+    Axes (layer, 2).
+    """
+    layers = [dim for dim in diagnostics["isotropic_spectrum_z"].dims if dim not in ("source", "total_wavenumber")]
+    stacked = diagnostics.stack(_layer=layers) if layers else diagnostics.expand_dims("_layer")
+    shown = min(_MAX_LAYERS, stacked.sizes["_layer"])
+    figure, rows = style.grid(shown, 2, ax=ax, width=8.4, height=1.0 + 2.8 * shown)
+    wavenumber = diagnostics["total_wavenumber"].to_numpy()[1:]
+    for number, panels in enumerate(rows):
+        for axes, (name, symbol) in zip(panels, _SYMBOLS.items(), strict=True):
+            for source, colour in COLOURS.items():
+                at = stacked.isel(_layer=number).sel(source=source)
+                value, error = (at[f"isotropic_spectrum_{name}{part}"].to_numpy()[1:] for part in ("", "_se"))
+                half = intervals.SIDE * error
+                style.curve(axes, wavenumber, value, np.maximum(value - half, 1e-3 * value), value + half,
+                            color=colour, linestyle=_DASHES[source], label=LABELS[source])  # fmt: skip
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+            of_layer = f", {' '.join(map(str, layers))} number {number + 1}" if layers else ""
+            axes.set_title(f"${symbol}${of_layer}", fontsize="medium")
+    for axes in rows[-1]:
+        axes.set_xlabel("total wavenumber (cycles along the longer side)")
+    for panels in rows:
+        panels[0].set_ylabel(f"variance {style.in_brackets(diagnostics['isotropic_spectrum_z'])}")
+    style.legend_above(figure, rows[0][0])
+    return np.array(rows)
