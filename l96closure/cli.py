@@ -15,11 +15,12 @@ import re
 import shlex
 import signal
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -39,11 +40,13 @@ from l96closure.atomic import atomic_path
 from l96closure.experiments import WORKFLOWS
 from l96closure.experiments.climate import schema
 from l96closure.experiments.data.sources import SUFFIXES
+from l96closure.experiments.meanings import meanings
 from l96closure.experiments.own import TARGET
 from l96closure.experiments.run_folder import leaves, locked
 from l96closure.experiments.sections import nearest
 from l96closure.experiments.stored import read_settings, to_yaml
 from l96closure.provenance import package_version
+from l96closure.report import WIDTH
 from l96closure.terminal import tell
 
 __all__ = ["config_folder", "main"]
@@ -54,6 +57,7 @@ _USER_ERRORS = (ValueError, FloatingPointError, MemoryError, OSError, HydraExcep
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 _OF_A_RUN = ("stages", "checkpoint_every", "objective", "figures")  # settings that a resumed run may change
 _CHANGING = (*_OF_A_RUN, "run_dir", "resume", "force", "compute")  # and those that belong to a command, not to a run
+_VALUES = 38  # letters of a line of the help, before what a setting means
 _EXPERIMENT = {"experiment": "experiment_name"}  # a group whose options are no section
 
 
@@ -77,6 +81,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: _leave("terminated", 143))
     made: list[Path] = []
     OmegaConf.register_new_resolver("run_folder", partial(_run_folder, made), replace=True, use_cache=True)
+    OmegaConf.register_new_resolver("explained", lambda *, _root_: _explained(_root_), replace=True)
     sys.argv[1:] = _spelt_out(sys.argv[1:])
     decorate = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")
     if os.environ.get(_FULL_ERROR) == "1":
@@ -135,6 +140,26 @@ def _run_folder(made: list[Path], chosen: Any, usual: str) -> Any:
         except OSError:  # Hydra meets it again, and tells it better
             pass
         return name
+
+
+def _explained(root: DictConfig) -> str:
+    """Return all settings, each with what it means, as text in which Hydra's help replaces nothing."""
+    settings = OmegaConf.masked_copy(root, [str(key) for key in root if key != "hydra"])
+    known = _of_every_run() | meanings(cast(dict[str, Any], OmegaConf.to_container(settings)))
+    lines, above = [], list[str]()
+    for line in OmegaConf.to_yaml(settings).splitlines():
+        depth, name = (len(line) - len(line.lstrip())) // 2, line.strip().partition(":")[0]
+        above = [*above[:depth], name]
+        told = known.get(".".join(above), "")
+        room = WIDTH - max(_VALUES, len(line) + 2) - 2
+        lines.append(f"{line:{_VALUES}}# {textwrap.shorten(told, room, placeholder=' ...')}" if told else line)
+    return "\n".join(lines).replace("$", "$$")
+
+
+def _of_every_run() -> dict[str, str]:
+    """Return what the settings beside the sections mean: the comments of the configuration."""
+    text = (config_folder() / "config.yaml").read_text(encoding="utf-8")
+    return dict(re.findall(r"^(\w+):.*? # (.*)$", text, re.MULTILINE))
 
 
 def _job_in_one_line(config: DictConfig) -> float | None:

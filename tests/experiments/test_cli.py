@@ -319,6 +319,18 @@ def test_help_and_settings_are_printed(call: Call, tmp_path: Path, flag: str) ->
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("experiment", ["l96", "ks", "data", "gaussian", "bistable"])
+def test_help_says_what_every_setting_means(call: Call, experiment: str) -> None:
+    """Beside the settings themselves; those of the sections by the code's docstrings."""
+    told, known = (call(flag, f"experiment={experiment}") for flag in ("--help", "--cfg=job"))
+    shown = told.out.partition("== Settings ==")[2].partition("\n\nl96closure ")[0]
+    assert yaml.safe_load(shown) == yaml.safe_load(known.out)
+    assert max(map(len, shown.splitlines())) <= 120
+    sections = shown[shown.index("\nfigures:") :].splitlines()[3:]
+    leaves = [line.strip() for line in sections if ": " in line]
+    assert [line for line in leaves if "#" not in line and not line.startswith("name:")] == []
+
+
 # Standard output: to be read, if it can be
 
 

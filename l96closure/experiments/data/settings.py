@@ -93,7 +93,7 @@ class Coarse:
 
     Parameters
     ----------
-    dt : step of closure and coarse run, > 0.
+    dt : step of closure and coarse run in the unit of the data's time, seconds for dates, > 0.
     scheme : ``euler`` or ``rk4``.
     members : ensemble members, >= 1.
     steps : of each member, >= 1.
@@ -122,8 +122,8 @@ class Forecast:
     ----------
     starts : number of initial states, >= 2.
     members : ensemble members of each, >= 2.
-    lead : longest lead time, a multiple of ``every``.
-    every : time between two records, > 0, a multiple of the coarse step and of the reference's interval.
+    lead : longest lead time in the unit of the data's time, a multiple of ``every``.
+    every : time between two records in that unit, > 0, a multiple of the coarse step and of the reference's interval.
     """
 
     starts: int | None
@@ -147,7 +147,7 @@ class Diagnostics:
     Parameters
     ----------
     bins : number of bins of the histograms, >= 2.
-    max_lag : longest lag of the autocorrelations, > 0; None follows from the data.
+    max_lag : longest lag of the autocorrelations in the unit of the data's time, > 0; None follows from the data.
     """
 
     bins: int
