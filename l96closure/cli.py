@@ -31,6 +31,7 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
+from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
@@ -49,7 +50,7 @@ from l96closure.provenance import package_version
 from l96closure.report import WIDTH
 from l96closure.terminal import tell
 
-__all__ = ["config_folder", "main"]
+__all__ = ["Folders", "config_folder", "main"]
 
 _log = logging.getLogger(__name__)
 
@@ -99,6 +100,18 @@ def main() -> None:
         with suppress(OSError):  # what holds something stays
             for folder in made:
                 folder.rmdir()
+
+
+class Folders(Callback):
+    """Prints the folders of the runs of a sweep whose jobs write to files of their own, as those of submitit do."""
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """Print them, each in a line, by number."""
+        if "submitit" not in str(config.hydra.launcher.get("_target_")):
+            return
+        runs = [path.parent for path in Path(config.hydra.sweep.dir).glob("*/.hydra")]
+        for folder in sorted(runs, key=lambda run: (len(run.name), run.name)):
+            tell(str(folder.absolute()))
 
 
 def _spelt_out(arguments: Iterable[str]) -> list[str]:

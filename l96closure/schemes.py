@@ -33,7 +33,16 @@ class Timed:
     time: F64 | None = None
 
     def __call__(self, z: F64) -> F64:
-        """Return dz/dt of states (n, ...)."""
+        """Return dz/dt.
+
+        Parameters
+        ----------
+        z : states (n, ...).
+
+        Returns
+        -------
+        (n, ...)
+        """
         assert self.time is not None
         return self.function(z, self.time)
 
@@ -57,7 +66,17 @@ def starting(tendency: Tendency, times: npt.ArrayLike, ndim: int) -> Tendency:
 
 
 def after(tendency: Tendency, elapsed: float) -> Tendency:
-    """Return a tendency some time later; one that does not depend on time stays as it is."""
+    """Return a tendency some time later; one that does not depend on time stays as it is.
+
+    Parameters
+    ----------
+    tendency : of states.
+    elapsed : how much later.
+
+    Returns
+    -------
+    The tendency at that time.
+    """
     if not isinstance(tendency, Timed) or tendency.time is None:
         return tendency
     return replace(tendency, time=tendency.time + elapsed)
