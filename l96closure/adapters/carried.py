@@ -11,6 +11,7 @@ import xarray as xr
 from l96closure import checks
 from l96closure.closures import Closure
 from l96closure.coarse import first_state, take_step
+from l96closure.layout import Layout
 
 __all__ = ["Carried"]
 
@@ -62,18 +63,19 @@ class Carried:
         self.time: Any = None
         self._seen: list[F64] = []  # the states at this time, one for each stage
         self._psi: F64 | None = None
+        self._shape: tuple[int, ...] = ()
 
     def psi(self, z: F64, time: Any) -> F64:
         """Subgrid tendency at ``time``.
 
         Parameters
         ----------
-        z : slow variables (member, K), of the same shape at every call.
+        z : slow variables (member, K), or predictors (member, P, K), of the same shape at every call.
         time : anything that is equal within a time step and greater than that of the step before.
 
         Returns
         -------
-        psi (member, K) in the units of the closure; the caller's own.
+        psi (member, K), or (member, Q, K), in the units of the closure; the caller's own.
 
         Raises
         ------
@@ -84,11 +86,12 @@ class Carried:
         if self._psi is None:
             if self.state is None:
                 self.state = first_state(self.closure, z, self._rng, self._member, self._history)
-            self._psi, self.state = take_step(self.closure, z, self.state)
-            self.time, self._seen = time, [z.copy()]
+            shape = Layout.of(self.closure, z.shape[-1]).psi
+            self._psi, self.state = take_step(self.closure, z, self.state, shape)
+            self.time, self._seen, self._shape = time, [z.copy()], z.shape
             return self._psi.copy()
-        if z.shape != self._psi.shape:
-            checks.reject("z.shape", z.shape, f"{self._psi.shape}, as at the first call")
+        if z.shape != self._shape:
+            checks.reject("z.shape", z.shape, f"{self._shape}, as at the first call")
         if time < self.time:
             checks.reject("time", str(time), f"at or after the last, {self.time}; another run needs another adapter")
         if time != self.time:

@@ -12,6 +12,7 @@ from l96closure import checks
 from l96closure.adapters import cannot_import
 from l96closure.adapters.carried import Carried
 from l96closure.closures import Closure
+from l96closure.layout import Layout
 from l96closure.pairing import check_step
 
 try:
@@ -25,7 +26,7 @@ F64 = npt.NDArray[np.float64]
 
 
 class ClosureProcess(TimeDependentProcess):
-    """The subgrid tendency psi of one state variable, to be attached to a process tree.
+    """The subgrid tendency psi of state variables, to be attached to a process tree.
 
     ``model.add_subprocess("closure", ClosureProcess(closure, state={"Ts": model.Ts}, timestep=model.timestep))``
 
@@ -41,7 +42,8 @@ class ClosureProcess(TimeDependentProcess):
     member, history : number of the member, and what is known of its past, see
         :class:`l96closure.adapters.carried.Carried`.
     **options : ``state``, ``timestep`` and what else climlab's ``TimeDependentProcess`` takes. The state holds one
-        variable; its K values in C order, e.g. the latitudes of (lat, depth = 1), are the sites of a single member.
+        variable; its K values in C order, e.g. the latitudes of (lat, depth = 1), are the sites of a single member. For
+        a closure with several predictors it holds these, by their names.
 
     Attributes
     ----------
@@ -50,8 +52,8 @@ class ClosureProcess(TimeDependentProcess):
     Raises
     ------
     ValueError
-        ``time_unit`` is out of its range, the state is not one variable; on a step, the variable or the timestep does
-        not fit the closure.
+        ``time_unit`` is out of its range, the state is not one variable, or those of the closure; on a step, a variable
+        or the timestep does not fit the closure.
     """
 
     def __init__(
@@ -66,12 +68,17 @@ class ClosureProcess(TimeDependentProcess):
         self.carried = Carried(closure, rng, member=member, history=history)
         self._per_second = 1.0 / checks.number("time_unit", time_unit, above=0.0)
         super().__init__(**options)
-        if len(self.state) != 1:
+        several = Layout.of(closure).fields
+        self._names = list(self.state) if several is None else list(several.predictors)
+        if several is None and len(self.state) != 1:
             checks.reject("state", sorted(self.state), "one variable")
+        if set(self._names) != set(self.state):
+            checks.reject("state", sorted(self.state), f"the predictors of the closure, {', '.join(self._names)}")
 
     def _compute(self) -> dict[str, F64]:
-        ((name, field),) = self.state.items()
-        z = np.array(field, dtype=np.float64).reshape(1, -1)
+        fields = {name: np.array(self.state[name], dtype=np.float64) for name in self._names}
+        z = np.stack([field.ravel() for field in fields.values()])
         check_step(self.carried.closure, self.timestep * self._per_second)
-        psi = self.carried.psi(z, self.time["steps"])
-        return {name: psi.reshape(field.shape) * self._per_second}
+        psi = self.carried.psi(z if len(z) == 1 else z[np.newaxis], self.time["steps"])
+        tendencies = zip(self._names, psi.reshape(-1, z.shape[1]), strict=False)
+        return {name: of.reshape(fields[name].shape) * self._per_second for name, of in tendencies}

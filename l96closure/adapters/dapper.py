@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ from l96closure.adapters import cannot_import
 from l96closure.closures import Closure
 from l96closure.closures.state import parts, with_parts
 from l96closure.coarse import SCHEMES, check_tendency, first_state, take_step
+from l96closure.layout import Layout
 from l96closure.pairing import SchemeWarning, check_step, mismatch, scheme_of, tendency_of
 from l96closure.schemes import starting
 
@@ -46,7 +48,8 @@ class Forecast:
     model : a system, or any function z (member, K) -> dz/dt (member, K) or (z, t) -> dz/dt, see
         :func:`l96closure.integrate`; t is DAPPER's time.
     closure : obeys :class:`l96closure.closures.Closure`.
-    K : number of slow variables, >= 1.
+    K : number of slow variables, >= 1; of a closure with several predictors that of all, one predictor after the other,
+        while the model takes and gives (member, P, sites).
     scheme : ``euler`` or ``rk4``; None is the one that fits the closure, see :func:`l96closure.integrate`.
     rng : seed or generator, which give each ensemble the key of its closure's noise.
 
@@ -77,7 +80,10 @@ class Forecast:
         self._rng = np.random.default_rng(rng)
         self._tried = 0  # members, two at most
         self.states: dict[int, Any] = {}
-        one, two = (parts(closure.init(np.zeros((members, self.K)), 0)) for members in (1, 2))
+        self._layout = Layout.of(closure, self.K)
+        if math.prod(self._layout.state) != self.K:
+            checks.reject("K", K, f"{math.prod(self._layout.state)}, of the predictors of the closure")
+        one, two = (parts(closure.init(np.zeros((members, *self._layout.state)), 0)) for members in (1, 2))
         self._carried = [name for name, part in one.items() if _grows(part, two[name], alone=len(one) == 1)]
         self.M = self.K + sum(np.asarray(one[name]).size for name in self._carried)
 
@@ -102,7 +108,7 @@ class Forecast:
         z = checks.finite_array("z", z, 2)
         if z.shape[1] != self.K:
             checks.reject("z.shape", z.shape, f"(member, {self.K})")
-        self.states[len(z)] = first_state(self.closure, z, self._rng, member, history)
+        self.states[len(z)] = first_state(self.closure, self._shaped(z), self._rng, member, history)
         return self._joined(z, self.states[len(z)])
 
     def __call__(self, x: F64, t: float, dt: float) -> F64:
@@ -113,17 +119,17 @@ class Forecast:
         """
         check_step(self.closure, dt)
         members = np.atleast_2d(x)
-        z = np.ascontiguousarray(members[:, : self.K])
+        z = self._shaped(members[:, : self.K])
         state = self._split(self._state(z), members[:, self.K :])
         tendency, several = starting(self.tendency, np.full(len(z), t), z.ndim), min(len(z), 2)
         if self._tried < several:  # whether members are kept apart shows with two of them
             check_tendency(tendency, z)
-            psi, state = take_step(self.closure, z, state)
+            psi, state = take_step(self.closure, z, state, self._layout.psi)
             self._tried = several
         else:
             psi, state = self.closure.step(z, state)
         self.states[len(z)] = state
-        advanced = self._joined(SCHEMES[self.scheme](tendency, z, psi, dt), state)
+        advanced = self._joined(SCHEMES[self.scheme](tendency, z, self._layout.added(psi), dt), state)
         return advanced.reshape(np.shape(x))
 
     def operator(self) -> Operator:
@@ -134,6 +140,10 @@ class Forecast:
         """X0 of a ``HiddenMarkovModel``: slow variables ``sample(N)`` (N, K), with closure states put behind them."""
         return RV(M=self.M, func=lambda N: self.augment(sample(N)))
 
+    def _shaped(self, z: F64) -> F64:
+        """Return slow variables (member, K) as model and closure take them."""
+        return np.ascontiguousarray(z).reshape(len(z), *self._layout.state)
+
     def _state(self, z: F64) -> Any:
         """Return the state of the ensemble of this size, which has a key of its own."""
         if len(z) not in self.states:
@@ -142,7 +152,9 @@ class Forecast:
 
     def _joined(self, z: F64, state: Any) -> F64:
         remembered = parts(state)
-        return np.concatenate([z, *(remembered[name].reshape(len(z), -1) for name in self._carried)], axis=1)
+        return np.concatenate(
+            [z.reshape(len(z), -1), *(remembered[name].reshape(len(z), -1) for name in self._carried)], axis=1
+        )
 
     def _split(self, state: Any, x: F64) -> Any:
         """Put what stands in state vectors (member, M - K) into the state."""

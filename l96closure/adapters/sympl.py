@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -9,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from l96closure import checks
 from l96closure.adapters import cannot_import
 from l96closure.adapters.carried import Carried
 from l96closure.closures import Closure
+from l96closure.layout import Layout
 from l96closure.pairing import check_step
 
 try:
@@ -25,7 +28,7 @@ F64 = npt.NDArray[np.float64]
 
 
 class ClosureTendency(sympl.TendencyComponent):
-    """The subgrid tendency psi of one quantity, to be added to other tendencies by any stepper of sympl.
+    """The subgrid tendency psi of one quantity or several, to be added to other tendencies by any stepper of sympl.
 
     psi is drawn once for each value of ``state["time"]``, so the loop has to advance it, as every loop of sympl does.
     A component serves one run of one ensemble. The stages of ``SSPRungeKutta`` see the same psi, which suits a psi of
@@ -37,9 +40,10 @@ class ClosureTendency(sympl.TendencyComponent):
     Parameters
     ----------
     closure : obeys :class:`l96closure.closures.Closure`.
-    quantity : name of the quantity in the model's state that is the closure's z.
+    quantity : name of the quantity in the model's state that is the closure's z; for a closure with several predictors
+        their names there, in its order.
     site : its dimension of K sites; the others, in their order, are taken together as the closure's members.
-    units : units of z, as the closure was fitted.
+    units : units of z, or of each predictor, as the closure was fitted.
     time_unit : the time unit of psi, which is in ``units`` per ``time_unit``.
     rng : seed or generator, which give the key of the closure's noise.
     stages : states at which the stepper asks for a tendency in a step, >= 1: the stages of ``SSPRungeKutta``.
@@ -54,8 +58,9 @@ class ClosureTendency(sympl.TendencyComponent):
     Raises
     ------
     ValueError
-        ``stages`` is out of its range. On a call: the quantity does not fit the closure, changes its shape, or is
-        another state at the same time; time goes back, or has gone on by another step than the closure was fitted for.
+        ``stages`` is out of its range, or there are not as many quantities as predictors. On a call: the quantity does
+        not fit the closure, changes its shape, or is another state at the same time; time goes back, or has gone on by
+        another step than the closure was fitted for.
     """
 
     # Abstract in the base class; set for each instance.
@@ -66,9 +71,9 @@ class ClosureTendency(sympl.TendencyComponent):
     def __init__(
         self,
         closure: Closure,
-        quantity: str,
+        quantity: str | Sequence[str],
         site: str = "k",
-        units: str = "1",
+        units: str | Sequence[str] = "1",
         time_unit: str = "s",
         rng: np.random.Generator | int = 0,
         stages: int = 1,
@@ -76,18 +81,27 @@ class ClosureTendency(sympl.TendencyComponent):
         history: xr.Dataset | None = None,
         **options: Any,
     ) -> None:
-        self.carried, self._quantity = Carried(closure, rng, stages, member, history), quantity
+        self.carried, layout = Carried(closure, rng, stages, member, history), Layout.of(closure)
+        self._quantities = [quantity] if isinstance(quantity, str) else list(quantity)
+        if len(self._quantities) != len(layout.predictors):
+            checks.reject("quantity", quantity, f"a name for each predictor, {', '.join(layout.predictors)}")
+        each = len(self._quantities) * [units] if isinstance(units, str) else list(units)
+        known = dict(zip(self._quantities, each, strict=True))
         self._unit = float(sympl.DataArray(1.0, attrs={"units": time_unit}).to_units("s"))  # in s
-        self.input_properties = {quantity: {"dims": ["*", site], "units": units}}
-        self.tendency_properties = {quantity: {"units": f"{units} {time_unit}^-1"}}
+        self.input_properties = {name: {"dims": ["*", site], "units": unit} for name, unit in known.items()}
+        moved = self._quantities[: len(layout.targets)]
+        self.tendency_properties = {name: {"units": f"{known[name]} {time_unit}^-1"} for name in moved}
         self.diagnostic_properties = {}
         super().__init__(**options)
 
     def array_call(self, state: dict[str, Any]) -> tuple[dict[str, F64], dict[str, F64]]:
-        """Tendency of plain arrays; sympl calls it with the quantity as (member, K), and with the time."""
-        z = np.ascontiguousarray(state[self._quantity], dtype=np.float64)
+        """Tendency of plain arrays; sympl calls it with each quantity as (member, K), and with the time."""
+        fields = [np.ascontiguousarray(state[name], dtype=np.float64) for name in self._quantities]
+        z = fields[0] if len(fields) == 1 else np.stack(fields, axis=1)
         time, before = state["time"], self.carried.time
         if before is not None and time > before:
             rounding = 2.0 * timedelta.resolution.total_seconds() / self._unit
             check_step(self.carried.closure, (time - before).total_seconds() / self._unit, rounding)
-        return {self._quantity: self.carried.psi(z, time)}, {}
+        psi = self.carried.psi(z, time)
+        each = np.moveaxis(psi.reshape(len(psi), -1, psi.shape[-1]), 1, 0)
+        return dict(zip(self._quantities, each, strict=False)), {}

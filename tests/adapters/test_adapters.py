@@ -121,6 +121,8 @@ def installed(package: str) -> ModuleType:
 
 @pytest.mark.parametrize("package", ["sympl", "climlab", "dapper"])
 def test_a_missing_package_is_one_line_that_names_the_extra(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for inside in [name for name in sys.modules if name.startswith(f"{package}.")]:
+        monkeypatch.delitem(sys.modules, inside)
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.delitem(sys.modules, f"l96closure.adapters.{package}", raising=False)
     with pytest.raises(ImportError, match=rf'^.* cannot import {package} .*pip install "l96closure\[{package}\]"$'):
