@@ -95,6 +95,7 @@ bench-fit: $(VENV)/.installed ## Measure fits of up to a million samples (minute
 .PHONY: examples
 examples: $(VENV)/.installed-examples ## Run the examples, closures in sympl, climlab and DAPPER (minutes)
 	@for example in examples/*.py; do echo "$$example"; $(BIN)/python "$$example" </dev/null; done
+	cd runs && $(abspath $(BIN))/python ../examples/column/column.py --columns 6 --days 8
 
 .PHONY: notebooks
 notebooks: $(VENV)/.installed-test ## Execute the notebooks; with their figures they go to runs/notebooks/

@@ -18,6 +18,7 @@ __all__ = ["autocorrelations", "covariance", "histograms", "hovmoeller", "psi_ag
 
 _MAX_POINTS = 200_000  # of a run in the density of psi against z
 _MAX_ROWS = 500  # of a run in the Hovmöller picture
+_APART = 3.0  # standard deviations in time, by which the means of sites differ where these are unlike
 
 
 @style.settings()
@@ -156,7 +157,7 @@ def psi_against_z(truth: xr.Dataset, coarse: xr.Dataset, diagnostics: xr.Dataset
 def hovmoeller(truth: xr.Dataset, coarse: xr.Dataset, duration: float = 10.0, ax: Panels | None = None) -> Panels:
     """Draw z over site and time for the truth and the first member of the coarse run, on one colour scale.
 
-    Where sites differ more than each of them varies, the truth's mean at each is taken off both.
+    Where the means of the sites differ by much more than each of them varies, the truth's are taken off both.
 
     Parameters
     ----------
@@ -174,7 +175,9 @@ def hovmoeller(truth: xr.Dataset, coarse: xr.Dataset, duration: float = 10.0, ax
     duration = min(duration, *(float(run["time"][-1] - run["time"][0]) for run in runs))
     runs = [run.isel(time=(run["time"] - run["time"][0]).values <= duration * (1 + 1e-9)) for run in runs]
     mean = truth["z"].mean("time")
-    if apart := bool(mean.std() > truth["z"].std("time").mean()):  # a profile that weather would not be seen on
+    if apart := bool(
+        mean.std() > _APART * truth["z"].std("time").mean()
+    ):  # a profile that weather would not be seen on
         runs = [run - mean for run in runs]
     limit = max(float(np.quantile(np.abs(run.values), 0.995)) for run in runs)
     for axes, source, run in zip(panels, ("truth", "coarse"), runs, strict=True):

@@ -42,8 +42,8 @@ _CAPTIONS = {
     "isotropic_spectra": "How the variance is shared among waves of the plane, by total wavenumber. Bands: 95 % "
     "intervals where the runs are long enough for them.",
     "hovmoeller": "Resolved variable over site and time, from the start of the truth and of the coarse run's first "
-    "member. The two are different realisations: look for the same waves, not for the same picture. Where sites differ "
-    "more than each varies, the truth's mean at each is taken off both.",
+    "member. The two are different realisations: look for the same waves, not for the same picture. Where the means "
+    "of the sites differ by much more than each varies, the truth's are taken off both.",
     "forecast_skill": "Ensemble forecasts from states of the reference, against lead. Above: error of the ensemble "
     "mean and spread of the ensemble; their ratio, corrected for the size of the ensemble; fair continuous ranked "
     "probability score. Below: fair energy score and variogram score of whole fields, which see whether sites vary "
