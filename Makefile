@@ -86,7 +86,7 @@ bench-smoke: $(VENV)/.installed-bench ## Run every benchmark in small: none is b
 	  coarse.steps=2000 forecast.starts=20 diagnostics.max_lag=2
 
 .PHONY: check-all
-check-all: lint test notebooks examples bench-smoke test-oldest ## Check all that can be checked: before a release
+check-all: lint test notebooks examples examples-qg bench-smoke test-oldest ## Check all that can be checked: before a release
 
 .PHONY: bench-fit
 bench-fit: $(VENV)/.installed ## Measure fits of up to a million samples (minutes)
@@ -96,6 +96,10 @@ bench-fit: $(VENV)/.installed ## Measure fits of up to a million samples (minute
 examples: $(VENV)/.installed-examples ## Run the examples, closures in sympl, climlab and DAPPER (minutes)
 	@for example in examples/*.py; do echo "$$example"; $(BIN)/python "$$example" </dev/null; done
 	cd runs && $(abspath $(BIN))/python ../examples/column/column.py --columns 6 --days 8
+
+.PHONY: examples-qg
+examples-qg: $(VENV)/.installed-qg ## Run the quasi-geostrophic example in small (a minute, with JAX)
+	cd examples/qg && $(abspath $(BIN))/python smoke.py
 
 .PHONY: notebooks
 notebooks: $(VENV)/.installed-test ## Execute the notebooks; with their figures they go to runs/notebooks/

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from l96closure.diagnostics import intervals
 from l96closure.plot import style
@@ -45,7 +46,8 @@ def profiles(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
             axes.plot(value, at, color=colour, linewidth=1.8, linestyle=_DASHES[source], label=LABELS[source])
         axes.set_title(f"{'mean' if what == 'mean' else 'standard deviation'} of ${_SYMBOLS[name]}$", fontsize="medium")
         axes.set_xlabel(style.in_brackets(values))
-        axes.locator_params(axis="x", nbins=4)
+        axes.locator_params(axis="x", nbins=3)
+        axes.ticklabel_format(axis="x", useOffset=False)
     units = style.in_brackets(diagnostics[dim]) if numbers and diagnostics[dim].attrs.get("units", "1") != "1" else ""
     panels[0].set_ylabel(f"{dim} {units}".strip())
     if not numbers:
@@ -84,6 +86,9 @@ def isotropic_spectra(diagnostics: xr.Dataset, ax: Panels | None = None) -> Pane
                             color=colour, linestyle=_DASHES[source], label=LABELS[source])  # fmt: skip
             axes.set_xscale("log")
             axes.set_yscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter(NullFormatter())
             of_layer = f", {' '.join(map(str, layers))} number {number + 1}" if layers else ""
             axes.set_title(f"${symbol}${of_layer}", fontsize="medium")
     for axes in rows[-1]:

@@ -183,12 +183,13 @@ def tails(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
     Axes (3,).
     """
     _, panels = style.row(3, ax=ax, width=10.5, height=3.8)
+    units = style.in_brackets(diagnostics["quantile_z"])
     for axes, (name, symbol) in zip(panels, _SYMBOLS.items(), strict=False):
         _quantile_differences(axes, diagnostics, name)
-        units = style.in_brackets(diagnostics[f"quantile_{name}"])
-        axes.set_title(f"quantiles of ${symbol}$")
-        axes.set_ylabel(f"coarse run less truth {units}")
+        own = style.in_brackets(diagnostics[f"quantile_{name}"])
+        axes.set_title(f"quantiles of ${symbol}$ {'' if own == units else own}".rstrip())
         axes.set_xlabel("probability of a smaller value")
+    panels[0].set_ylabel(f"coarse run less truth {units}")
     axes, level = panels[2], diagnostics["threshold"].values
     for source, colour in COLOURS.items():
         values, low, high = (

@@ -349,9 +349,34 @@ def test_truth_and_coarse_run_differ_in_grey() -> None:
     assert 1.05 / light > 3.0  # of both against the paper
 
 
-@pytest.mark.parametrize(
-    "name", sorted({*package.__all__} - {"choice", "plumes", "rank_histograms", "reliability", "skill"})
-)
+OF_OTHERS = {"choice", "plumes", "rank_histograms", "reliability", "skill"}
+OF_GRIDS = {"isotropic_spectra", "profiles"}
+
+
+@pytest.mark.parametrize("name", sorted(OF_GRIDS))
+def test_no_text_of_a_figure_of_grids_lies_upon_another(name: str) -> None:
+    rng, dims = np.random.default_rng(0), ("time", "lev", "y", "x")
+    runs = [
+        xr.Dataset(
+            {
+                each: (dims, 250.0 + rng.standard_normal((100, 3, 8, 8)), {"units": "g kg-1 s-1"})
+                for each in ("z", "psi")
+            },
+            {
+                "time": 0.1 * np.arange(100),
+                "lev": ("lev", [1000.0, 500.0, 100.0], {"units": "hPa", "positive": "down"}),
+            },
+        )
+        for _ in range(2)
+    ]
+    found = diagnose(runs[0], runs[1].expand_dims("member"), dim=dims[1:], periodic=[False, True, True], bins=5)
+    figure = style.figure_of(getattr(package, name)(found))
+    assert overlapping(figure) == []
+    if name == "profiles":
+        assert figure.axes[0].get_ylim()[0] > figure.axes[0].get_ylim()[1]  # pressure falls upwards
+
+
+@pytest.mark.parametrize("name", sorted({*package.__all__} - OF_OTHERS - OF_GRIDS))
 def test_no_text_of_a_figure_lies_upon_another(runs, name: str) -> None:
     given = dict(zip(("truth", "coarse", "diagnostics"), runs, strict=True))
     function = getattr(package, name)
