@@ -75,11 +75,17 @@ def in_units(dataset: xr.Dataset, powers: Mapping[str, tuple[int, int]], z: str,
         known = next(
             (powers[base] for end in ("", *_ENDINGS) if (base := str(name).removesuffix(end)) in powers), (0, 0)
         )
-        factors = [f"({unit})^{power}" if power != 1 else unit for unit, power in zip((z, psi), known, strict=True)
-                   if power and unit != "1"]  # fmt: skip
+        factors = [_power(unit, power) for unit, power in zip((z, psi), known, strict=True) if power and unit != "1"]
         if factors:
             variable.attrs["units"] = " ".join(factors)
     return dataset
+
+
+def _power(unit: str, power: int) -> str:
+    """Return the power of a unit, as UDUNITS reads it."""
+    if power == 1:
+        return unit
+    return f"{unit}{power}" if unit.isalpha() else f"({unit})^{power}"
 
 
 def bin_edges(centre: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -139,5 +139,5 @@ def diagnose(
         .assign_attrs(common_time_step=runs.step, decorrelation_time=memory * runs.step)
         for name, runs in pairs.items()
     }
-    together = joined("pair", scores)
+    together = joined("pair", scores, len(fields.names) > 2)
     return together if len(pairs) == 1 else together.assign(covariances(list(pairs.values()), list(names.values())))

@@ -159,7 +159,8 @@ def verify(
     fields = told_by(checks.xarray_dataset("forecast", forecast), dim, periodic)
     ensembles = [_Ensemble.of(name, forecast, reference, fields) for name in fields.predictors]
     size = max(_group_size(ensemble.observation) for ensemble in ensembles)
-    return joined("predictor", {one.name: one.scores(size, np.random.default_rng(rng)) for one in ensembles})
+    scores = {one.name: one.scores(size, np.random.default_rng(rng)) for one in ensembles}
+    return joined("predictor", scores, len(fields.names) > 2)
 
 
 class _Ensemble(NamedTuple):

@@ -19,13 +19,15 @@ _OF = "_of_{}"  # ending of the name of a coordinate that every variable has one
 _UNITS = "units_of_{}"  # attribute of what has other units for each variable
 
 
-def joined(dim: str, parts: Mapping[str, xr.Dataset]) -> xr.Dataset:
+def joined(dim: str, parts: Mapping[str, xr.Dataset], several: bool) -> xr.Dataset:
     """Put scores of several variables together; those of one stay as they are.
 
     Parameters
     ----------
     dim : one of :data:`DIMENSIONS`.
     parts : scores of each variable by its name, all of the same sizes and attributes.
+    several : whether the run has several predictors or targets, of which ``parts`` may be but one; else they have no
+        dimension.
 
     Returns
     -------
@@ -33,7 +35,7 @@ def joined(dim: str, parts: Mapping[str, xr.Dataset]) -> xr.Dataset:
     ``<name>_of_<dim>`` and has that dimension. What differs in units has them in the attribute ``units_of_<dim>``.
     """
     first, *others = parts.values()
-    if not others:
+    if not several:
         return first
     own = [name for name, values in first.coords.items() if any(not values.equals(one[name]) for one in others)]
     renamed = {name: f"{name}{_OF.format(dim)}" for name in own}

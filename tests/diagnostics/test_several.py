@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ def test_forecasts_of_each_predictor_are_scored_as_alone(ensemble: xr.Dataset, r
     assert both["spread_skill"].attrs["units"] == "1"
     for name in SINGLE:
         alone = ensemble[[name, f"{name}_observation"]].rename({name: "z", f"{name}_observation": "observation"})
-        of_one = lc.verify(alone.drop_attrs(deep=False), reference.rename({name: "z"}), dim="lev")
+        of_one = lc.verify(alone.drop_attrs(deep=False), reference.rename({name: "z"}), dim="lev", periodic=False)
         for score in of_one.data_vars:
             np.testing.assert_array_equal(both[score].sel(predictor=name), of_one[score])
 
@@ -136,6 +137,21 @@ def test_the_order_of_the_variables_does_not_matter(coarse: xr.Dataset, referenc
     for name, values in first.data_vars.items():
         dims = {dim: values[dim] for dim in ("pair", "target", "other_target") if dim in values.dims}
         np.testing.assert_array_equal(second[name].sel(dims), values, err_msg=str(name))
+
+
+def test_what_is_of_one_predictor_is_not_that_of_another(truth: xr.Dataset, reference: xr.Dataset) -> None:
+    """Of two predictors and one target there is one pair, whose scores are those of the first alone."""
+    fields = replace(FIELDS, targets="heating")
+    closure = PolynomialAR1.fit(truth, fields)
+    z = np.stack([reference[name].values[[0, 700]] for name in SINGLE], axis=1)
+    run = lc.integrate(model, closure, z, steps=500, scheme="euler")
+    made = lc.forecast(model, closure, reference, starts=5, members=2, leads=[0.0, 0.5], scheme="euler")
+    scores = xr.merge([lc.diagnose(reference, run, bins=12, max_lag=2.0), lc.verify(made, reference)])
+    (first, of_first), (second, of_second) = each(scores)
+    assert (first, second) == ({"z": "T"}, {"z": "q"})
+    assert {"std", "crps"} <= set(of_first)
+    assert "std" not in of_second
+    assert "crps" in of_second
 
 
 def test_covariances_of_targets_are_those_of_numpy(coarse: xr.Dataset, reference: xr.Dataset) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -133,13 +132,13 @@ def draw(
     return Drawn(psi, target.reshape(*target.shape[:2], -1, series.shape[-1])[:, first:last], step)
 
 
-def scores(drawn: Drawn, units: Mapping[str, str], max_lag: float) -> xr.Dataset:
-    """Score what a closure has drawn; several targets along the dimension ``target``.
+def scores(drawn: Drawn, fields: Fields, max_lag: float) -> xr.Dataset:
+    """Score what a closure has drawn; of several predictors or targets along the dimension ``target``.
 
     Parameters
     ----------
     drawn : from :func:`draw`.
-    units : of the targets, by name.
+    fields : of the data, with units.
     max_lag : longest lag of the autocorrelations, cut to a quarter of the record.
 
     Returns
@@ -150,8 +149,9 @@ def scores(drawn: Drawn, units: Mapping[str, str], max_lag: float) -> xr.Dataset
     ``offline_lag`` and, on few sites, ``offline_covariance`` with ``offline_covariance_error`` and its floor, the same
     between the halves of the reference.
     """
-    targets = enumerate(units.items())
-    return joined("target", {name: _scores(drawn.of(number), unit, max_lag) for number, (name, unit) in targets})
+    units = dict(zip(fields.targets, fields.units[len(fields.predictors) :], strict=True))
+    each = {name: _scores(drawn.of(number), unit, max_lag) for number, (name, unit) in enumerate(units.items())}
+    return joined("target", each, len(fields.names) > 2)
 
 
 def _scores(drawn: Drawn, units: str, max_lag: float) -> xr.Dataset:
@@ -221,7 +221,8 @@ def law(closure: Any, reference: xr.Dataset, fields: Fields, max_lag: float) -> 
     try:
         found = closure.probability(reference)
         each = found.data_vars if isinstance(found, xr.Dataset) else {fields.targets[0]: found}
-        return joined("target", {str(name): pit(_flat(one, fields), max_lag=max_lag) for name, one in each.items()})
+        laws = {str(name): pit(_flat(one, fields), max_lag=max_lag) for name, one in each.items()}
+        return joined("target", laws, len(fields.names) > 2)
     except ValueError as error:
         _log.warning("note: the law of the closure is not held against the reference: %s", error)
         return None

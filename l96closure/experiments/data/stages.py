@@ -214,8 +214,7 @@ def _offline(settings: Settings, closure: Any, reference: xr.Dataset, max_lag: f
             raise
         _log.warning("note: the closure is not driven by the reference: %s", error)
         return None
-    units = fields.of(reference).units[len(fields.predictors) :]
-    return offline.scores(drawn, dict(zip(fields.targets, units, strict=True)), max_lag)
+    return offline.scores(drawn, fields.of(reference), max_lag)
 
 
 def score_table(diagnostics: xr.Dataset) -> str:
