@@ -166,7 +166,7 @@ WRONG = [
     ("closure.law.coordinates=y", "closure.law.coordinates = 'y' is not allowed; it must be one of trend, z"),
     ("closure.kernel.estimator=variable", "closure.kernel.estimator = 'variable' is not allowed; it must be"),
     ("+closure.law.steps=3", "closure.law has no setting 'steps'; it has coordinates, centres"),
-    ("+closure.fields.dim=x", "closure.fields has no setting 'dim'; it has radius, lags, pool, conserve"),
+    ("+closure.fields.dim=x", "closure.fields has no setting 'dim'; it has radius, lags, previous, pool, conserve"),
     ("closure.fields.lags=[0.0025]", "closure.fields.lags = 0.0025 is not allowed; it must be a multiple of coarse.dt"),
     ("closure.fields.lags=[20]", "closure.fields.lags = [20.0] is not allowed; it must be less than the 15 time units"),
     ("training.every=20", "training.every = 20 is not allowed; it must be such that training.dt * every divides "),

@@ -507,7 +507,7 @@ def test_draws_do_not_depend_on_how_many_there_are() -> None:
     how: dict[str, Any] = {"dt": None, "steps": 30, "seed": 3}
     few, many = (offline.draw(closure, data, Fields().of(data), members=n, **how) for n in (2, 5))
     np.testing.assert_array_equal(few.psi[0], many.psi[0, :2])
-    np.testing.assert_array_equal(few.target[0], data["psi"].values[:30])
+    np.testing.assert_array_equal(few.target[0, :, 0], data["psi"].values[:30])
     assert few.step == 0.5
 
 
