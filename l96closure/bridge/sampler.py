@@ -38,74 +38,84 @@ _MANY_STATES = 8  # from here on threads share out the states, and not the queri
 _ENOUGH, _NOT_ENOUGH = 1, 2  # single precision for a piece of the queries
 
 
+class _Rules(NamedTuple):
+    """How a chain steps.
+
+    Attributes
+    ----------
+    scheme : number of the scheme.
+    sums : of the queries.
+    noisy, amplitude : components that are noised, and how much each component is (d,).
+    fixed : components that keep their values.
+    """
+
+    scheme: int
+    sums: KernelSums
+    noisy: Index
+    amplitude: F64
+    fixed: Index
+
+
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def _noised(x: F64, normals: F64, noisy: Index, amplitude: F64, scheme: int, query: F64) -> None:
+def _noised(x: F64, normals: F64, rules: _Rules, query: F64) -> None:
     """Write what the denoiser is asked at, of states x (n, d) and normals (n, noisy), into ``query`` (n, d)."""
     for i in range(x.shape[0]):
         for a in range(x.shape[1]):
             query[i, a] = x[i, a]
-        if scheme == _SPLIT:
-            for a in range(noisy.size):
-                query[i, noisy[a]] += amplitude[noisy[a]] * normals[i, a]
+        if rules.scheme == _SPLIT:
+            for a in range(rules.noisy.size):
+                query[i, rules.noisy[a]] += rules.amplitude[rules.noisy[a]] * normals[i, a]
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def _moved(
-    x: F64,
-    normals: F64,
-    noisy: Index,
-    fixed: Index,
-    amplitude: F64,
-    drift: F64,
-    scheme: int,
-    targets: Index,
-    mean: F64,
-    variance: F64,
-) -> None:
+def _moved(x: F64, normals: F64, rules: _Rules, drift: F64, mean: F64, variance: F64) -> None:
     """Make a step of x (n, d) in place, given its moments; ``mean`` is overwritten."""
+    targets, fixed, noisy = rules.sums.targets, rules.fixed, rules.noisy
     for i in range(x.shape[0]):
         for p in range(targets.shape[0]):
             for target in targets[p]:
                 mean[i, target] += drift[i, target]
         for a in range(fixed.size):
             mean[i, fixed[a]] = x[i, fixed[a]]
-        if scheme != _SPLIT:
+        if rules.scheme != _SPLIT:
             for a in range(noisy.size):
                 b = noisy[a]
-                spread = np.sqrt(variance[i, b]) if scheme == _VARIANCE else amplitude[b]
+                spread = np.sqrt(variance[i, b]) if rules.scheme == _VARIANCE else rules.amplitude[b]
                 mean[i, b] += spread * normals[i, a]
         for a in range(x.shape[1]):
             x[i, a] = mean[i, a]
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def _steps(
-    x: F64,
-    normals: F64,
-    noisy: Index,
-    fixed: Index,
-    amplitude: F64,
-    drift: F64,
-    scheme: int,
-    sums: KernelSums,
-    double: bool | None,
-) -> int:
+def _steps(x: F64, normals: F64, rules: _Rules, drift: F64, double: bool | None) -> int:
     """Make ``normals.shape[0]`` steps in place; x (n, d), normals (steps, n, noisy), drift (n, d).
 
     Returns the number of steps made, fewer where ``double`` is None and single precision is not enough for the next.
     """
     query, mean, variance = np.empty_like(x), np.empty_like(x), np.empty_like(x)
-    order, tasks = 2 if scheme == _VARIANCE else 1, x.shape[0] * sums.head.size
+    order, tasks = 2 if rules.scheme == _VARIANCE else 1, x.shape[0] * rules.sums.head.size
     for step in range(normals.shape[0]):
-        _noised(x, normals[step], noisy, amplitude, scheme, query)
-        left = moments_of(query, sums, order, mean, variance, double, np.intp(0), tasks)[1]
+        _noised(x, normals[step], rules, query)
+        left = moments_of(query, rules.sums, order, mean, variance, double, np.intp(0), tasks)[1]
         if left > 0:
             return step
-        _moved(x, normals[step], noisy, fixed, amplitude, drift, scheme, sums.targets, mean, variance)
+        _moved(x, normals[step], rules, drift, mean, variance)
     return normals.shape[0]  # type: ignore[no-any-return]
 
 
 _advance = cached(_steps)
+
+
+@cached
+def _advance_each(
+    x: F64, normals: F64, rules: _Rules, drift: F64, double: bool | None, made: Index, start: int, stop: int
+) -> None:
+    """Make all steps of one state after the other, of those from ``start`` to ``stop``.
+
+    State i starts from step ``made[i]`` (n,), which is then the number of its steps made.
+    """
+    for i in range(start, stop):
+        made[i] += _steps(x[i : i + 1], normals[made[i] :, i : i + 1], rules, drift[i : i + 1], double)
 
 
 class _Together(NamedTuple):
@@ -126,12 +136,12 @@ class _Together(NamedTuple):
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
 def _make_moments(
-    together: _Together, step: int, piece: int, x: F64, sums: KernelSums, order: int, double: bool | None, memory: Any
+    together: _Together, step: int, piece: int, x: F64, rules: _Rules, double: bool | None, memory: Any
 ) -> int:
     """Make the moments of a piece of the queries, and say and return whether single precision was enough."""
-    begin, end = piece * together.grain, min((piece + 1) * together.grain, x.shape[0] * sums.head.size)
-    moments = together.mean[step], together.variance[step]
-    left = moments_with(memory, x, sums, order, *moments, double, begin, end)[1]
+    begin, end = piece * together.grain, min((piece + 1) * together.grain, x.shape[0] * rules.sums.head.size)
+    moments, order = (together.mean[step], together.variance[step]), 2 if rules.scheme == _VARIANCE else 1
+    left = moments_with(memory, x, rules.sums, order, *moments, double, begin, end)[1]
     result = _NOT_ENOUGH if left > 0 else _ENOUGH
     finish(together.board, step * together.board.shape[1] + piece, result)
     return result
@@ -141,12 +151,8 @@ def _make_moments(
 def _advance_together(
     x: F64,
     normals: F64,
-    noisy: Index,
-    fixed: Index,
-    amplitude: F64,
+    rules: _Rules,
     drift: F64,
-    scheme: int,
-    sums: KernelSums,
     double: bool | None,
     together: _Together,
     thread: int,
@@ -156,51 +162,25 @@ def _advance_together(
 
     Each makes all of them with states of its own, but of the moments only what no other has claimed.
     """
-    order, pieces, memory = 2 if scheme == _VARIANCE else 1, together.board.shape[1], memory_of(sums)
+    pieces, memory = together.board.shape[1], memory_of(rules.sums)
     state, query, mean = x.copy(), np.empty_like(x), np.empty_like(x)
     for step in range(normals.shape[0]):
-        _noised(state, normals[step], noisy, amplitude, scheme, query)
+        _noised(state, normals[step], rules, query)
         for turn in range(pieces):
             piece = (thread * pieces // threads + turn) % pieces
             if claim(together.board, step * pieces + piece):
-                _make_moments(together, step, piece, query, sums, order, double, memory)
+                _make_moments(together, step, piece, query, rules, double, memory)
         enough = True
         for piece in range(pieces):
             result = found(together.board, step * pieces + piece)
             if result == FREE:
-                result = _make_moments(together, step, piece, query, sums, order, double, memory)
+                result = _make_moments(together, step, piece, query, rules, double, memory)
             enough = enough and result == _ENOUGH
         if not enough:
             return state, step
         mean[:] = together.mean[step]
-        _moved(
-            state, normals[step], noisy, fixed, amplitude, drift, scheme, sums.targets, mean, together.variance[step]
-        )
+        _moved(state, normals[step], rules, drift, mean, together.variance[step])
     return state, normals.shape[0]
-
-
-@cached
-def _advance_each(
-    x: F64,
-    normals: F64,
-    noisy: Index,
-    fixed: Index,
-    amplitude: F64,
-    drift: F64,
-    scheme: int,
-    sums: KernelSums,
-    double: bool | None,
-    made: Index,
-    start: int,
-    stop: int,
-) -> None:
-    """Make all steps of one state after the other, of those from ``start`` to ``stop``.
-
-    State i starts from step ``made[i]`` (n,), which is then the number of its steps made.
-    """
-    for i in range(start, stop):
-        state, noise, pull = x[i : i + 1], normals[made[i] :, i : i + 1], drift[i : i + 1]
-        made[i] += _steps(state, noise, noisy, fixed, amplitude, pull, scheme, sums, double)
 
 
 class Chain:
@@ -249,10 +229,9 @@ class Chain:
                 f"a set with component {missing[0]}, which the bridge does not sample",
             )
         noised_fixed = self._scheme == _SPLIT and clamp == "state"
-        self._noisy: Index = np.arange(bridge.d) if noised_fixed else free
-        self._fixed: Index = fixed
+        noisy = np.arange(bridge.d) if noised_fixed else free
         unit = bridge.scale if metric == "scaled" else np.ones(bridge.d)
-        self._amplitude = np.sqrt(2.0 * bridge.epsilon) * unit
+        amplitude = np.sqrt(2.0 * bridge.epsilon) * unit
         self.drift_scale: F64 = bridge.epsilon * unit**2
         self._conditionals: FullConditionals | None = None
         if scheme == "sequential":
@@ -263,12 +242,12 @@ class Chain:
                 checks.reject("given", fixed.tolist(), f"components before {free.min()}, the first that is drawn")
             self._conditionals = bridge.causal_conditionals.without(fixed)
         needed = np.asarray(np.isin(bridge.kernel_sums.targets, free).any(axis=1))
-        self._sums = bridge.kernel_sums.of_queries(needed)
+        self._rules = _Rules(self._scheme, bridge.kernel_sums.of_queries(needed), noisy, amplitude, fixed)
 
     @property
     def numbers(self) -> int:
         """How many random numbers a step of one state takes."""
-        return int(self._noisy.size if self._conditionals is None else self._conditionals.sums.head.size)
+        return int(self._rules.noisy.size if self._conditionals is None else self._conditionals.sums.head.size)
 
     @property
     def normal(self) -> bool:
@@ -316,8 +295,8 @@ class Chain:
             return
         if drift is None:
             drift = np.zeros_like(x)
-        parallel = self._sums.in_parallel(x.shape[0] * steps)
-        block = max(1, _NUMBERS_PER_CALL // max(1, x.shape[0] * self._noisy.size))
+        parallel = self._rules.sums.in_parallel(x.shape[0] * steps)
+        block = max(1, _NUMBERS_PER_CALL // max(1, x.shape[0] * self._rules.noisy.size))
         for start in range(0, steps, block):
             normals = noise(start, min(block, steps - start))
             if parallel and x.shape[0] < _MANY_STATES:
@@ -327,12 +306,12 @@ class Chain:
 
     def _advance_together(self, x: F64, normals: F64, drift: F64) -> None:
         """Make all steps of all states in every thread, which share the queries of each step."""
-        sums, pieces = self._sums, -(-len(x) * len(self._sums.head) // self._sums.grain)
-        given = self._noisy, self._fixed, self._amplitude, drift, self._scheme, sums
+        sums = self._rules.sums
+        pieces = -(-len(x) * len(sums.head) // sums.grain)
         for double in sums.precisions:
             mean, variance = np.empty((2, len(normals), *x.shape))
             together = _Together(np.zeros((len(normals), pieces), np.int64), sums.grain, mean, variance)
-            x[:], made = at_once(_advance_together, pieces, x.copy(), normals, *given, double, together)
+            x[:], made = at_once(_advance_together, pieces, x.copy(), normals, self._rules, drift, double, together)
             normals = normals[made:]
             if not len(normals):
                 break
@@ -340,12 +319,11 @@ class Chain:
     def _advance_apart(self, x: F64, normals: F64, drift: F64, parallel: bool) -> None:
         """Make all steps in one call, or in one for some of the states each."""
         made = np.zeros(len(x), np.intp)
-        arguments = self._noisy, self._fixed, self._amplitude, drift, self._scheme, self._sums
-        for double in self._sums.precisions:
+        for double in self._rules.sums.precisions:
             if parallel:
-                shared(_advance_each, len(x), x, normals, *arguments, double, made)
+                shared(_advance_each, len(x), x, normals, self._rules, drift, double, made)
             else:
-                made += _advance(x, normals[made[0] :], *arguments, double)
+                made += _advance(x, normals[made[0] :], self._rules, drift, double)
             if made.min() == len(normals):
                 break
 
