@@ -307,10 +307,10 @@ class SpectralAutoregression:
         reference: xr.Dataset,
         *,
         bands: int = 8,
-        members: int = 48,
+        members: int = 128,
         steps: int = 480,
         spinup: int = 240,
-        iterations: int = 4,
+        iterations: int = 3,
         rng: np.random.Generator | int = 0,
     ) -> SpectralAutoregression:
         """Tune damping and noise by bands of wavenumber in coupled runs, until the spectra are those of a reference.
@@ -328,7 +328,8 @@ class SpectralAutoregression:
         model : as for :func:`l96closure.integrate`.
         reference : Dataset with predictors and targets as for :meth:`fit`, of more than four times ``steps``.
         bands : of wavenumber, >= 2, evenly spaced up to the largest that psi has.
-        members : runs of the ensemble, >= 4; several times as many as a target has bands.
+        members : runs of the ensemble, >= 4; a few times as many as there are coefficients, or these are found from the
+            noise of the runs.
         steps, spinup : of each run, those that count and those before.
         iterations : of the inversion, >= 1.
         rng : seed or generator, which give the key of all noise.
