@@ -28,6 +28,7 @@ MODULES = (
     "l96closure.closures.features",
     "l96closure.closures.fitted_laws",
     "l96closure.closures.laws",
+    "l96closure.closures.noise_fit",
     "l96closure.closures.past",
     "l96closure.closures.patterns",
     "l96closure.closures.state",

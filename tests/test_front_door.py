@@ -279,7 +279,7 @@ def test_save_is_the_method_of_every_closure(name: str, truth: xr.Dataset, tmp_p
         "bridge.quantiles",
         "bridge.sampler",
         "closures.composed",
-        "closures.patterns",
+        "closures.noise_fit",
         "closures.polynomial",
         "closures.schrodinger_bridge",
         "coarse",

@@ -2,7 +2,7 @@
 
 :class:`SchrodingerBridge` is made of parts: what a site sees (``features``; chosen in ``choice``), its trend
 (``trend``, ``regression``, ``filtered_trend``), the law of the residual (``laws``, as fitted ``fitted_laws``) and the
-noise that drives it (``patterns``, from a known past ``past``). ``fitting`` fits them, ``composed`` is all of them,
+noise that drives it (``patterns``, learned by ``noise_fit``, from a known past ``past``). ``fitting`` fits them, ``composed`` is all of them,
 ``stepping`` the step by their tables, and ``closure_file`` says what a file may hold, with ``trend_file``,
 ``noise_file`` and ``bridge_file``.
 """
@@ -21,7 +21,7 @@ from l96closure.closures.analog import Analog
 from l96closure.closures.files import save
 from l96closure.closures.laws import Chain, Moments, Quantiles
 from l96closure.closures.no_closure import NoClosure
-from l96closure.closures.patterns import Noise
+from l96closure.closures.noise_fit import Noise
 from l96closure.closures.polynomial import Polynomial
 from l96closure.closures.polynomial_ar1 import PolynomialAR1
 from l96closure.closures.schrodinger_bridge import SchrodingerBridge

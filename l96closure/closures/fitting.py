@@ -24,8 +24,9 @@ from l96closure.closures.fitted_laws import (
     scores,
 )
 from l96closure.closures.laws import Chain, Moments
+from l96closure.closures.noise_fit import Noise, arrangement, fit_pattern
 from l96closure.closures.past import Past
-from l96closure.closures.patterns import LARGEST_RING, AnyPattern, Noise, arrangement, fit_pattern
+from l96closure.closures.patterns import LARGEST_RING, AnyPattern
 from l96closure.closures.regression import MOST_ROWS, blocks, fit_trend
 from l96closure.closures.residual import Residual
 from l96closure.closures.trend import Regressor, Trend

@@ -5,194 +5,46 @@ On a ring the noise x_k(n) is autoregressive in each wavenumber m,
     X_m(n) = sum_l a_m,l X_m(n - l) + sqrt(e_m) W_m(n),   l = 1 ... p,
 
 with the transform W_m of white noise; so any covariance in space and any autocorrelation of p steps can be met. The
-coefficients are found by Burg's method (1967; see Kay & Marple 1981, Proc. IEEE 69, 1380-1419), whose reflection
-coefficients are less than 1 in size whatever the data: every mode is stable. The variances of all modes are scaled
-together so that a site's is 1. Errors count by the spread that the noise is given, hence as they do in the residual it
-makes: where a residual is large it forgets faster than where it is small, and a memory of all the noise alike would be
-too long for what counts. A step is made in space, as circular convolutions with the transforms of a_m,l and
-sqrt(e_m). Where nothing is won by coefficients for each wavenumber, and on large rings, a_l are those of all sites
-together, and the colour alone differs by wavenumber, on large rings by a kernel that is cut off. On other grids a_l are
-those of all sites together too, and white noise is correlated among all pairs of sites; or the noise is that of
-:class:`~l96closure.closures.vector_pattern.VectorPattern`, where it foresees held-out times better, as of several
-targets, levels of different memory, and wavevectors of a plane. Of more sites than there may be pairs of, a few modes
-are drawn and a white remainder: the empirical orthogonal functions, by the method of snapshots (Sirovich 1987, Q. Appl.
-Math. 45, 561-571), with the variances of probabilistic principal components (Tipping & Bishop 1999, J. R. Stat. Soc. B
-61, 611-622), as many as foresee held-out times best.
+variances of all modes are scaled together so that a site's is 1. A step is made in space, as circular convolutions with
+the transforms of a_m,l and sqrt(e_m). Where nothing is won by coefficients for each wavenumber, and on large rings, a_l
+are those of all sites together, and the colour alone differs by wavenumber, on large rings by a kernel that is cut off.
+On other grids a_l are those of all sites together too, and white noise is correlated among all pairs of sites, or a few
+modes are drawn and a white remainder. :mod:`~l96closure.closures.noise_fit` says how it is learned, and when the noise
+of :class:`~l96closure.closures.vector_pattern.VectorPattern` is taken in its place.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
-from itertools import compress
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy
 
 from l96closure import checks
 from l96closure.closures.state import State
-from l96closure.closures.vector_pattern import LARGEST_VECTOR, VectorPattern, fit_vector_pattern, held_out
-from l96closure.closures.wavevectors import Wavevectors
+from l96closure.closures.vector_pattern import VectorPattern
 from l96closure.compiled import cached
-from l96closure.fields import Fields
 
 __all__ = [
-    "LARGEST_GRID",
     "LARGEST_RING",
-    "MOST_MODES",
     "AnyPattern",
-    "Noise",
     "Pattern",
-    "arrangement",
     "by_offset",
-    "fit_pattern",
+    "coefficients_of",
+    "real_wavenumbers",
+    "remainder_of",
 ]
 
 F64 = npt.NDArray[np.float64]
 C128 = npt.NDArray[np.complex128]
 Index = npt.NDArray[np.intp]
 
-LARGEST_GRID = 1024
-"""Cells of a grid other than a ring of which all pairs have correlations of their own; more have modes in common."""
-
-MOST_MODES = 128
-"""Modes of the noise of larger grids."""
-
 LARGEST_RING = 64
 """Sites of a ring on which every wavenumber has coefficients of its own; larger ones have kernels that are cut off."""
 
-_WORTHWHILE = 0.005  # log-likelihood per value that coefficients for each wavenumber must win
-_LEAST_WON = 10.0  # log-likelihood of all values that vectors must win, which may be few
-_BLOCKS = 20  # of time, whose differences tell the error of a correlation
-_LEAST_SHRUNK = 1e-9  # so that a matrix of correlations has a factor
-_ROUNDED = 1e-6  # in correlations of a matrix that is given, perhaps in single precision
-_AUTO = "auto"
-_SNAPSHOTS = 1500  # times, evenly spread, from which modes are found
-_LEAST_WHITE = 1e-4  # part of a cell's variance that modes leave at least
 _REACH = 24  # sites on either side to which the colour of larger rings reaches
-
-
-@dataclass(frozen=True, eq=False)
-class Noise:
-    """Options of the noise that drives the law of the residual.
-
-    Parameters
-    ----------
-    order : of the autoregression in time, >= 0; 0 is fresh noise at every step.
-    covariance : of the noise in space and among targets. ``auto`` is that of the data: by wavenumber on a ring; on
-        other grids the correlations of all pairs of up to :data:`~l96closure.closures.patterns.LARGEST_GRID` cells, or
-        vectors of up to :data:`~l96closure.closures.vector_pattern.LARGEST_VECTOR` components for each wavevector;
-        where cells are more, up to :data:`~l96closure.closures.patterns.MOST_MODES` modes and a white remainder. None
-        is noise that is independent everywhere. A matrix prescribes it, (Q S, Q S) for Q targets on a grid of S sites
-        in C order, q S + s being that of target q at site s, those outside of a mask among them, unused. Its
-        correlations count, the variance of each cell is 1; the law of the residual, learned from the data as ever,
-        makes psi of it. The memory is the same for all cells then.
-
-    Raises
-    ------
-    ValueError
-        A field is out of its range, or the matrix is not symmetric and positive semidefinite.
-
-    Examples
-    --------
-    A Gaussian in the distance on a line of five sites, as stochastically perturbed tendencies have it:
-
-    >>> import numpy as np
-    >>> distance = np.abs(np.subtract.outer(np.arange(5), np.arange(5)))
-    >>> lc.closures.Noise(order=1, covariance=np.exp(-0.5 * (distance / 2.0) ** 2)).covariance.shape
-    (5, 5)
-    """
-
-    order: int = 8
-    covariance: str | npt.ArrayLike | None = _AUTO
-
-    def __post_init__(self) -> None:
-        checks.integer("noise.order", self.order, 0, below=129)
-        if self.covariance is not None and not isinstance(self.covariance, str):
-            object.__setattr__(self, "covariance", _correlation_of(self.covariance))
-        elif self.covariance not in (None, _AUTO):
-            checks.reject("noise.covariance", self.covariance, f"{_AUTO!r}, None, or a matrix")
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Noise)
-            and self.order == other.order
-            and np.array_equal(np.asarray(self.covariance), np.asarray(other.covariance))
-        )
-
-    def on(self, fields: Fields) -> Noise:
-        """Return the options with a matrix of the cells of a closure alone.
-
-        Parameters
-        ----------
-        fields : of the training data.
-
-        Returns
-        -------
-        Noise
-
-        Raises
-        ------
-        ValueError
-            There is a matrix of another size.
-        """
-        if not isinstance(self.covariance, np.ndarray):
-            return self
-        cells, targets = len(fields.targets) * fields.size, np.arange(len(fields.targets))
-        if self.covariance.shape != (cells, cells):
-            allowed = f"{(cells, cells)}, {len(fields.targets)} targets on a grid {fields.shape}"
-            checks.reject("noise.covariance.shape", self.covariance.shape, allowed)
-        kept = (fields.size * targets[:, None] + fields.kept).ravel()
-        return replace(self, covariance=self.covariance[np.ix_(kept, kept)])
-
-
-def arrangement(fields: Fields) -> tuple[tuple[int, ...], tuple[bool, ...]]:
-    """Return how the cells of a closure are arranged, the first of several axes being its targets.
-
-    Parameters
-    ----------
-    fields : of the training data.
-
-    Returns
-    -------
-    Sizes of the axes, and along which of them cells are alike.
-    """
-    shape, alike = fields.shape, fields.homogeneous
-    if fields.mask is not None:
-        shape, alike = (fields.sites,), (False,)
-    targets = len(fields.targets)
-    return ((targets, *shape), (False, *alike)) if targets > 1 else (shape, alike)
-
-
-def _correlation_of(given: npt.ArrayLike) -> F64:
-    """Return the correlations of a covariance; raises ``ValueError`` where it is none, but for rounding."""
-    matrix = checks.finite_array("noise.covariance", given, 2)
-    if matrix.shape[0] != matrix.shape[1]:
-        checks.reject("noise.covariance.shape", matrix.shape, "as many rows as columns")
-    if not (np.diag(matrix) > 0.0).all():
-        checks.reject("diagonal of noise.covariance", float(np.diag(matrix).min()), "> 0")
-    spread = np.sqrt(np.diag(matrix))
-    correlation: F64 = matrix / np.outer(spread, spread)
-    if (apart := float(np.abs(correlation - correlation.T).max())) > _ROUNDED:
-        checks.reject("noise.covariance", f"asymmetric by {apart:.2g} in correlation", "symmetric")
-    correlation = 0.5 * (correlation + correlation.T)
-    try:
-        _factor_of(correlation)
-    except np.linalg.LinAlgError:
-        least = float(np.linalg.eigvalsh(correlation)[0])
-        checks.reject("least eigenvalue of the correlations of noise.covariance", least, ">= 0")
-    return correlation
-
-
-def _factor_of(correlation: F64) -> F64:
-    """Return a lower triangular factor of prescribed correlations, which may be singular; raises ``LinAlgError``."""
-    off = ~np.eye(len(correlation), dtype=bool)
-    factor: F64 = np.linalg.cholesky(np.where(off, (1.0 - _ROUNDED) * correlation, 1.0))
-    return factor
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,7 +77,7 @@ class Pattern:
     def __post_init__(self) -> None:
         if not (np.abs(self.reflection) < 1.0).all():
             checks.reject("reflection", float(np.abs(self.reflection).max()), "less than 1 in size; stable noise")
-        coefficients, innovation = _coefficients(self.reflection)
+        coefficients, innovation = coefficients_of(self.reflection)
         kernels = [_in_space(row, self.sites) for row in coefficients[-1].T]
         earlier = np.stack(kernels) if kernels else np.empty((0, 1))
         fresh = _in_space(np.sqrt(innovation[:, -1] * self._variance()), self.sites)
@@ -240,7 +92,7 @@ class Pattern:
     @property
     def autocorrelation(self) -> F64:
         """Autocorrelation of a memory that is the same for all sites, of 0 to p steps (p + 1,)."""
-        coefficients, innovation = _coefficients(self.reflection[:1].real.astype(np.complex128))
+        coefficients, innovation = coefficients_of(self.reflection[:1].real.astype(np.complex128))
         found = [1.0]
         for j, one in enumerate(coefficients[:-1]):
             found.append(float(one[0].real @ found[:0:-1]) + float((self.reflection[0, j] * innovation[0, j]).real))
@@ -250,7 +102,7 @@ class Pattern:
         """Variance of each wavenumber of the noise over that of white noise (M,)."""
         if self.power.size == 1:
             return np.ones(1)
-        shares: F64 = self.power * self.sites / np.where(_real(self.sites), 1.0, 2.0)
+        shares: F64 = self.power * self.sites / np.where(real_wavenumbers(self.sites), 1.0, 2.0)
         return shares
 
     def tables(self) -> dict[str, npt.NDArray[Any]]:
@@ -302,18 +154,18 @@ class Pattern:
         if self.power.size == 1:
             return replace(self, sites=sites)
         kernel = by_offset(np.fft.irfft(np.sqrt(self._variance()), self.sites), sites)
-        power = np.abs(np.fft.rfft(kernel)) ** 2 * np.where(_real(sites), 1.0, 2.0)
+        power = np.abs(np.fft.rfft(kernel)) ** 2 * np.where(real_wavenumbers(sites), 1.0, 2.0)
         reflection = self.reflection
         if len(reflection) > 1:
             before, now = np.arange(len(reflection)) / self.sites, np.arange(power.size) / sites
             reflection = np.stack([np.interp(now, before, one) for one in reflection.T], axis=1)
-            reflection[_real(sites)] = reflection[_real(sites)].real
+            reflection[real_wavenumbers(sites)] = reflection[real_wavenumbers(sites)].real
         return Pattern(reflection, power / power.sum(), sites)
 
     @cached_property
     def _remainder(self) -> F64:
         """Standard deviation of the white remainder beside the modes (K,)."""
-        return np.empty(0) if self.modes is None else _remainder(self.modes)
+        return np.empty(0) if self.modes is None else remainder_of(self.modes)
 
     def _white(self, state: State, draws: int) -> F64:
         """Draw what is independent in time (draw, member, K), and as correlated as the sites are."""
@@ -341,7 +193,7 @@ class Pattern:
         (member, p, K), the last first.
         """
         normals = self._white(state, max(self.order, 1))
-        coefficients, innovation = _coefficients(self.reflection)
+        coefficients, innovation = coefficients_of(self.reflection)
         spread = np.sqrt(innovation * self._variance()[:, None])
         coloured = self.power.size > 1
         modes = np.fft.rfft(normals, axis=2) if coloured else normals.astype(np.complex128)
@@ -410,8 +262,17 @@ def _add_modes(modes: F64, of_modes: F64, remainder: F64, white: F64, out: F64) 
                 out[n, k] += amplitude * modes[i, k]
 
 
-def _remainder(modes: F64) -> F64:
-    """Return the standard deviation of the white remainder of each cell (K,)."""
+def remainder_of(modes: F64) -> F64:
+    """Return the standard deviation of the white remainder of each cell.
+
+    Parameters
+    ----------
+    modes : of the noise (r, K), whose squares add up to less than 1 at each cell.
+
+    Returns
+    -------
+    (K,)
+    """
     left: F64 = np.sqrt(1.0 - (modes**2).sum(axis=0))
     return left
 
@@ -444,8 +305,17 @@ def by_offset(values: F64, sites: int) -> F64:
     return out
 
 
-def _real(sites: int) -> npt.NDArray[np.bool_]:
-    """Tell which of the wavenumbers 0 ... K // 2 are real: the mean, and the highest where K is even."""
+def real_wavenumbers(sites: int) -> npt.NDArray[np.bool_]:
+    """Tell which of the wavenumbers 0 ... K // 2 are real: the mean, and the highest where K is even.
+
+    Parameters
+    ----------
+    sites : K.
+
+    Returns
+    -------
+    (K // 2 + 1,)
+    """
     m = np.arange(sites // 2 + 1)
     return np.asarray((m == 0) | (2 * m == sites))
 
@@ -455,10 +325,17 @@ def _in_space(modes: npt.NDArray[np.complexfloating] | F64, sites: int) -> F64:
     return np.real(modes) if modes.size == 1 else np.asarray(np.fft.irfft(modes, sites))
 
 
-def _coefficients(reflection: C128) -> tuple[list[C128], F64]:
-    """Coefficients of the autoregressions of the orders 0 to p, and their innovations' variance (M, p + 1).
+def coefficients_of(reflection: C128) -> tuple[list[C128], F64]:
+    """Find the coefficients of autoregressions of all orders up to theirs, by Levinson's recursion.
 
-    By Levinson's recursion; the j-th array (M, j) belongs to order j, and the variance is in parts of the process's.
+    Parameters
+    ----------
+    reflection : reflection coefficients of each wavenumber (M, p).
+
+    Returns
+    -------
+    Coefficients of the orders 0 to p, those of order j (M, j), and the variance of the innovations of each order in
+    parts of that of the process (M, p + 1).
     """
     M, p = reflection.shape
     found = [np.empty((M, 0), np.complex128)]
@@ -470,223 +347,3 @@ def _coefficients(reflection: C128) -> tuple[list[C128], F64]:
 
 
 AnyPattern = Pattern | VectorPattern
-
-
-def fit_pattern(
-    series: Sequence[F64],
-    options: Noise,
-    alike: tuple[bool, ...],
-    shape: tuple[int, ...] | None = None,
-    spread: Sequence[F64] | None = None,
-) -> AnyPattern:
-    """Fit the autoregression to series of the noise.
-
-    Parameters
-    ----------
-    series : of each segment (time, K), of variance 1 or nearly so; its mean is taken off.
-    options : order and covariance, that of the K sites where it is a matrix.
-    alike : along which axes of the grid it is periodic and all sites are alike; of a ring the only one. Targets are an
-        axis of their own, the first.
-    shape : of the grid, whose K sites are numbered with the last axis first; None is (K,).
-    spread : what the noise is multiplied by at each time and site, in series like those; None is 1 everywhere.
-
-    Returns
-    -------
-    The autoregression, with a site's variance scaled to 1.
-
-    Raises
-    ------
-    ValueError
-        The segments are too short for the order.
-    """
-    sites = series[0].shape[1]
-    shape = (sites,) if shape is None else shape
-    long_enough = [len(one) > options.order for one in series]
-    noise = [one - one.mean() for one in compress(series, long_enough)]
-    if sum(len(one) - options.order for one in noise) < 10 * (options.order + 1):
-        checks.reject("noise.order", options.order, "at most a tenth of the times of the training data")
-    together = _burg(noise, options.order, True, None if spread is None else [*compress(spread, long_enough)])
-    ring = alike == (True,)
-    if isinstance(options.covariance, np.ndarray):
-        return Pattern(together, np.ones(1), sites, _factor_of(options.covariance), prescribed=True)
-    if options.covariance is None or sites < (3 if ring else 2):
-        return Pattern(together, np.ones(1), sites)
-    if not ring:
-        of_residual = noise if spread is None else _weighted(noise, [*compress(spread, long_enough)])
-        return _on_grid(of_residual, together, options, Wavevectors(shape, alike))
-    modes = [np.fft.rfft(one, axis=1) for one in noise]
-    power = sum((np.abs(one) ** 2).sum(axis=0) for one in modes)
-    power = power * np.where(_real(sites), 1.0, 2.0)
-    share = np.asarray(power / power.sum())
-    if sites > LARGEST_RING:
-        return Pattern(together, share, sites)
-    reflection = _burg(modes, options.order, False)
-    reflection[_real(sites)] = reflection[_real(sites)].real
-    plain = _burg(noise, options.order, True)
-    unexplained = [_coefficients(one)[1][:, -1] for one in (plain, reflection)]
-    won = 0.5 * np.log(unexplained[0] / unexplained[1]) @ np.where(_real(sites), 1.0, 2.0) / sites
-    return Pattern(reflection if won > _WORTHWHILE else together, share, sites)
-
-
-def _weighted(noise: Sequence[F64], spread: Sequence[F64]) -> list[F64]:
-    """Multiply noise by its spread, each cell scaled to variance 1: correlations are then those of the residual."""
-    products = [one * of for one, of in zip(noise, spread, strict=True)]
-    size = np.sqrt(sum((one**2).sum(axis=0) for one in products) / sum(map(len, products)))
-    size[size == 0.0] = 1.0
-    return [one / size for one in products]
-
-
-def _on_grid(noise: Sequence[F64], together: C128, options: Noise, grid: Wavevectors) -> AnyPattern:
-    """Fit noise on a grid that is no ring, or of several targets.
-
-    One memory for all and the correlations of all pairs of cells is what is simplest; vectors, each component of which
-    remembers all others, are taken where they foresee held-out times better.
-    """
-    one_memory = partial(_factored, together=together, grid=grid)
-    scalar = grid.cells <= LARGEST_GRID
-    vector = grid.levels <= LARGEST_VECTOR
-    if scalar and vector:
-        early, late = held_out(noise)
-        vectors = fit_vector_pattern(early, options.order, grid)
-        judged = [one for one in late if len(one) > options.order]
-        won = _surprise(one_memory(early), judged) - vectors.surprise(judged) if judged else 0.0
-        scalar = won <= max(_WORTHWHILE, _LEAST_WON / sum(one.size for one in judged or noise))
-    if scalar:
-        return one_memory(noise)
-    return fit_vector_pattern(noise, options.order, grid) if vector else _of_modes(noise, together)
-
-
-def _factored(noise: Sequence[F64], together: C128, grid: Wavevectors) -> Pattern:
-    """Return noise of one memory, as correlated as the cells are."""
-    factor: F64 = np.linalg.cholesky(_correlations(np.concatenate(noise), grid.shape, grid.periodic)).astype(np.float64)
-    return Pattern(together, np.ones(1), grid.cells, factor)
-
-
-def _of_modes(noise: Sequence[F64], together: C128) -> Pattern:
-    """Return noise of one memory, of as many modes as foresee held-out times best, and a white remainder."""
-    every, sites = -(-sum(map(len, noise)) // _SNAPSHOTS), noise[0].shape[1]
-    some = [one[::every] for one in noise]
-    early, late = (np.concatenate(part) for part in held_out(some))
-    ranks = [0, *(2**i for i in range(int(math.log2(MOST_MODES)) + 1) if 2**i < len(early))]
-    known = _principal(early, ranks[-1])
-    surprise = [_surprise_of_modes(_modes(*known, rank), late) for rank in ranks] if len(late) else [0.0]
-    best = ranks[int(np.argmin(surprise))]
-    if not best:
-        return Pattern(together, np.ones(1), sites)
-    return Pattern(together, np.ones(1), sites, modes=_modes(*_principal(np.concatenate(some), best), best))
-
-
-def _principal(values: F64, number: int) -> tuple[F64, F64]:
-    """Return variances (number,) and empirical orthogonal functions (number, K) of standardised values (time, K)."""
-    spread = np.sqrt((values**2).mean(axis=0))
-    scaled = values / np.where(spread > 0.0, spread, 1.0)
-    times = len(values)
-    if not number:
-        return np.empty(0), np.empty((0, values.shape[1]))
-    size, vectors = scipy.linalg.eigh(scaled @ scaled.T / times, subset_by_index=[times - number, times - 1])
-    least = _ROUNDED * size[-1]
-    there = size > least
-    functions = (vectors * there / np.sqrt(times * np.maximum(size, least))).T @ scaled
-    return np.where(there, size, 0.0)[::-1], functions[::-1]
-
-
-def _modes(variance: F64, functions: F64, rank: int) -> F64:
-    """Return modes (rank, K) of the first functions: what their variances are above those of all others, on average."""
-    sites = functions.shape[1]
-    others = max(sites - float(variance[:rank].sum()), 0.0) / (sites - rank)
-    modes = np.sqrt(np.maximum(variance[:rank] - others, 0.0))[:, None] * functions[:rank]
-    share = (modes**2).sum(axis=0)
-    made: F64 = modes * np.sqrt(np.minimum(1.0, (1.0 - _LEAST_WHITE) / np.maximum(share, _LEAST_WHITE)))
-    return made
-
-
-def _surprise_of_modes(modes: F64, values: F64) -> float:
-    """Return the mean negative log-likelihood of values (time, K) at a time, but a constant."""
-    variance = _remainder(modes) ** 2
-    weighed = modes / variance
-    factor = np.linalg.cholesky(np.eye(len(modes)) + weighed @ modes.T)
-    explained = scipy.linalg.solve_triangular(factor, weighed @ values.T, lower=True)
-    squares = (values**2 / variance).sum() - (explained**2).sum()
-    return float(0.5 * squares / len(values) + 0.5 * np.log(variance).sum() + np.log(np.diag(factor)).sum())
-
-
-def _surprise(pattern: Pattern, series: Sequence[F64]) -> float:
-    """Return the same as :meth:`VectorPattern.surprise` of noise of one memory with a factor."""
-    assert pattern.factor is not None
-    coefficients, innovation = _coefficients(pattern.reflection)
-    total, times, p, variance = 0.0, 0, pattern.order, float(innovation[0, -1])
-    for one in series:
-        error = one[p:] - sum(
-            (a * one[p - lag : len(one) - lag] for lag, a in enumerate(coefficients[-1][0].real, 1)), 0.0
-        )
-        total += float((scipy.linalg.solve_triangular(pattern.factor, error.T, lower=True) ** 2).sum())
-        times += len(error)
-    log_size = float(np.log(np.diag(pattern.factor)).mean()) + 0.5 * math.log(variance)
-    return 0.5 * total / (variance * times * pattern.sites) + log_size
-
-
-def _correlations(noise: F64, shape: tuple[int, ...], alike: tuple[bool, ...]) -> F64:
-    """Estimate the correlations of all pairs of sites (K, K) of a grid from noise (time, K).
-
-    They are shrunk towards 0 by the part of their squares, summed, that is estimated to be their errors': what the
-    differences among blocks of time leave in their mean.
-    """
-    found = [_covariances(part, shape, alike) for part in np.array_split(noise, min(_BLOCKS, len(noise) // 2))]
-    blocks = np.stack(found)
-    mean = blocks.mean(axis=0)
-    spread = np.sqrt(np.diag(mean))
-    spread[spread == 0.0] = 1.0  # where there is no noise, it is correlated with nothing
-    scale = np.outer(spread, spread)
-    correlation, error = mean / scale, (blocks / scale).var(axis=0, ddof=1) / len(blocks)
-    off = ~np.eye(len(mean), dtype=bool)
-    squares = float((correlation[off] ** 2).sum())
-    shrunk = min(max(float(error[off].sum()) / squares, _LEAST_SHRUNK), 1.0) if squares > 0.0 else 1.0
-    result: F64 = np.where(off, (1.0 - shrunk) * correlation, 1.0)
-    return result
-
-
-def _covariances(noise: F64, shape: tuple[int, ...], alike: tuple[bool, ...]) -> F64:
-    """Return the mean products of all pairs of sites (K, K), over time and over the axes on which sites are alike."""
-    field = noise.reshape(-1, *shape)
-    axes = [axis + 1 for axis, same in enumerate(alike) if same]
-    others = [axis for axis in range(1, field.ndim) if axis not in axes]
-    moved = np.transpose(field, (0, *axes, *others))
-    lengths = moved.shape[1 : 1 + len(axes)]
-    periods, rest = math.prod(lengths), math.prod(moved.shape[1 + len(axes) :])
-    if not axes:
-        products: F64 = noise.T @ noise / len(noise)
-        return products
-    modes = np.fft.fftn(moved, axes=tuple(range(1, 1 + len(axes)))).reshape(-1, periods, rest)
-    power = np.einsum("tpa,tpb->pab", modes.conj(), modes, optimize=True) / (len(noise) * periods)
-    apart = np.fft.ifftn(power.reshape(*lengths, rest, rest), axes=tuple(range(len(axes)))).real
-    # Of sites p and q along these axes the one has the offset q - p of the other.
-    place = np.stack(np.unravel_index(np.arange(periods), lengths), axis=-1)
-    offset = (place[None] - place[:, None]) % np.array(lengths)
-    pairs = apart[tuple(np.moveaxis(offset, -1, 0))]  # (p, q, a, b)
-    number = np.arange(noise.shape[1]).reshape(shape)
-    number = np.transpose(number, [axis - 1 for axis in (*axes, *others)]).reshape(periods, rest)
-    out = np.empty((noise.shape[1], noise.shape[1]))
-    out[number[:, None, :, None], number[None, :, None, :]] = pairs
-    return out
-
-
-def _burg(series: Sequence[Any], order: int, together: bool, spread: Sequence[F64] | None = None) -> C128:
-    """Reflection coefficients (M, order) of the columns of series (time, M); one row for all if ``together``.
-
-    Errors of a prediction count by the spread at the time it is made for, and at the one that it is made from.
-    """
-    forward, backward, found = list(series), list(series), []
-    for i in range(order):
-        ahead, behind = [one[1:] for one in forward], [one[:-1] for one in backward]
-        weight: list[Any] = len(ahead) * [1.0] if spread is None else [one[i + 1 :] * one[: -i - 1] for one in spread]
-        triples = [*zip(weight, ahead, behind, strict=True)]
-        product = sum((w * f * b.conj()).sum(axis=0) for w, f, b in triples)
-        size = sum((w * (np.abs(f) ** 2 + np.abs(b) ** 2)).sum(axis=0) for w, f, b in triples)
-        if together:
-            product, size = np.sum(product, keepdims=True), np.sum(size, keepdims=True)
-        k = 2.0 * product / np.maximum(size, np.finfo(np.float64).tiny)  # of nothing there is no memory
-        found.append(k)
-        forward = [f - k * b for f, b in zip(ahead, behind, strict=True)]
-        backward = [b - k.conj() * f for f, b in zip(ahead, behind, strict=True)]
-    rows = 1 if together else series[0].shape[1]
-    return np.stack(found, axis=1).astype(np.complex128) if found else np.empty((rows, 0), np.complex128)

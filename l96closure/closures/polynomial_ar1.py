@@ -12,7 +12,7 @@ import xarray as xr
 from l96closure import checks
 from l96closure.closures import choice, fitting
 from l96closure.closures.composed import Composed
-from l96closure.closures.patterns import Noise
+from l96closure.closures.noise_fit import Noise
 from l96closure.closures.residual import Residual
 from l96closure.closures.trend import Trend
 from l96closure.fields import Fields

@@ -20,8 +20,9 @@ from l96closure import bridge, checks
 from l96closure.closures.features import Features
 from l96closure.closures.filtered_trend import AnyTrend, FilteredTrend, GroupedTrend
 from l96closure.closures.fitted_laws import Distribution, DrivenLaw, FittedLaw, Grouped
+from l96closure.closures.noise_fit import arrangement
 from l96closure.closures.past import Past
-from l96closure.closures.patterns import Pattern, arrangement, by_offset
+from l96closure.closures.patterns import Pattern, by_offset
 from l96closure.closures.vector_pattern import VectorPattern
 from l96closure.closures.wavevectors import Wavevectors
 from l96closure.fields import Fields

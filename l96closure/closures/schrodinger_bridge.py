@@ -14,7 +14,7 @@ from l96closure import bridge, checks
 from l96closure.closures import choice, fitting
 from l96closure.closures.composed import Composed
 from l96closure.closures.laws import Chain, Law, Moments, Quantiles
-from l96closure.closures.patterns import Noise
+from l96closure.closures.noise_fit import Noise
 from l96closure.closures.trend import Regressor, Trend, trend_or_regressor
 from l96closure.fields import Fields
 from l96closure.record import Record

@@ -20,7 +20,8 @@ from scipy import stats
 
 import l96closure as lc
 from l96closure.closures import Noise
-from l96closure.closures.patterns import LARGEST_GRID, Pattern, fit_pattern
+from l96closure.closures.noise_fit import LARGEST_GRID, fit_pattern
+from l96closure.closures.patterns import Pattern
 from l96closure.closures.state import State, begin, following
 
 F64 = npt.NDArray[np.float64]

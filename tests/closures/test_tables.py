@@ -13,7 +13,7 @@ import xarray as xr
 
 import l96closure as lc
 from l96closure.closures import CLOSURES, Chain, Moments, Noise, Quantiles, Trend
-from l96closure.closures.patterns import LARGEST_GRID
+from l96closure.closures.noise_fit import LARGEST_GRID
 
 K, MEMBERS, STEPS, DT = 6, 5, 8, 5e-3
 HERE = lc.Fields(radius=0, lags=())

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pytest
 import scipy
 
-from l96closure.closures.patterns import Noise, Pattern, fit_pattern
+from l96closure.closures.noise_fit import Noise, fit_pattern
+from l96closure.closures.patterns import Pattern
 from l96closure.closures.state import begin
 from l96closure.closures.vector_pattern import VectorPattern, fit_vector_pattern
 from l96closure.closures.wavevectors import Wavevectors
