@@ -2,9 +2,9 @@
 
 :class:`SchrodingerBridge` is made of parts: what a site sees (``features``; chosen in ``choice``), its trend
 (``trend``, ``regression``, ``filtered_trend``), the law of the residual (``laws``, as fitted ``fitted_laws``) and the
-noise that drives it (``patterns``, learned by ``noise_fit``, from a known past ``past``). ``fitting`` fits them, ``composed`` is all of them,
-``stepping`` the step by their tables, and ``closure_file`` says what a file may hold, with ``trend_file``,
-``noise_file`` and ``bridge_file``.
+noise that drives it (``patterns``, learned by ``noise_fit``, from a known past ``past``). ``fitting`` fits them,
+``composed`` is all of them, ``stepping`` the step by their tables, and ``closure_file`` says what a file may hold, with
+``trend_file``, ``noise_file`` and ``bridge_file``.
 """
 
 from __future__ import annotations
