@@ -49,7 +49,8 @@ class Fields:
         ``neighbourhoods``. Where a neighbourhood is cut by an edge of such a dimension, the law of the residual is
         learned with sites at the same distances from the same edges alone. () is each site for itself. Along other
         dimensions every site has a trend, a law and a scale of its own.
-    mask : True at the sites that there are, of the dims ``dim``; in the order of the data where both have coordinates.
+    mask : True at the sites that there are; elsewhere psi is NaN (:meth:`placed`), which a coarse run adds as
+        0. Of the dims ``dim``, in the order of the data where both have coordinates.
         Others (land, say) are neither read, where data may be NaN, nor drawn, where psi is NaN; a neighbour that is
         none is taken for the site itself, as beyond an edge. Such sites at a coast have a law of the residual of their
         own. None is every site.

@@ -5,7 +5,8 @@ along a ring in ``ring``, on levels and planes in ``grids``, of extremes in ``ta
 floors and intervals (``scores``, ``distances``, ``resampling``). Forecasts are scored in ``forecast``, of whole fields
 in ``field_scores``, beside the full model in ``marks``; a law that a closure states is held against data in
 ``reliability``. Scores of several variables are put together and taken apart in ``several``. What a score is called
-stands in ``scorecard``, when an interval is given in ``intervals``, which run is best in ``ranking``.
+stands in ``scorecard``; its unit follows from those of z and psi in ``statistics``, ``scores`` and ``forecast``. When
+an interval is given is decided in ``intervals``, which run is best in ``ranking``.
 """
 
 from __future__ import annotations

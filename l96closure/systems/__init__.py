@@ -1,7 +1,8 @@
 """Systems: each a truth with its parameters, how it is simulated, and what of it a coarse model resolves.
 
-A system of your own is any object with ``resolved_tendency(z)``, (..., K) -> (..., K), for :func:`l96closure.integrate`
-and :func:`l96closure.forecast`.
+A new one is a file here with a dataclass that has ``simulate`` and ``resolved_tendency``, and its name in
+:data:`SYSTEMS`; its options follow from its fields. In Python a system of your own is any object with
+``resolved_tendency(z)``, (..., K) -> (..., K), for :func:`l96closure.integrate` and :func:`l96closure.forecast`.
 """
 
 from __future__ import annotations
