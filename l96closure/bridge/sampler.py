@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks, loop
+from l96closure.bridge.chain_steps import AVERAGING, SPLIT, Rules, Together, advance, advance_each, advance_together
 from l96closure.bridge.conditional import Bridge
 from l96closure.bridge.full_conditionals import FullConditionals, check_sweeps, sweep
-from l96closure.claims import FREE, claim, finish, found
-from l96closure.compiled import at_once, cached, shared
-from l96closure.kernel import KernelSums, memory_of, moments_of, moments_with
+from l96closure.compiled import at_once, shared
 from l96closure.loop import Records
 from l96closure.restart import generator_state, restore_generator
 
@@ -26,161 +23,14 @@ F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 
 SEQUENTIAL = ("sequential", "ancestral")  # schemes that draw samples where the others average them
-SCHEMES = ("split", "euler", "conditional_variance", *SEQUENTIAL)
+SCHEMES = (*AVERAGING, *SEQUENTIAL)
 CLAMPS = ("query", "state")
 NOISE_METRICS = ("scaled", "physical")
 Noise = Callable[[int, int], F64]
 """Random numbers of a chain: (first step, steps) -> (steps, n, numbers of a step)."""
 
-_SPLIT, _EULER, _VARIANCE = range(3)
 _NUMBERS_PER_CALL = 1_000_000
 _MANY_STATES = 8  # from here on threads share out the states, and not the queries of each step
-_ENOUGH, _NOT_ENOUGH = 1, 2  # single precision for a piece of the queries
-
-
-class _Rules(NamedTuple):
-    """How a chain steps.
-
-    Attributes
-    ----------
-    scheme : number of the scheme.
-    sums : of the queries.
-    noisy, amplitude : components that are noised, and how much each component is (d,).
-    fixed : components that keep their values.
-    """
-
-    scheme: int
-    sums: KernelSums
-    noisy: Index
-    amplitude: F64
-    fixed: Index
-
-
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def _noised(x: F64, normals: F64, rules: _Rules, query: F64) -> None:
-    """Write what the denoiser is asked at, of states x (n, d) and normals (n, noisy), into ``query`` (n, d)."""
-    for i in range(x.shape[0]):
-        for a in range(x.shape[1]):
-            query[i, a] = x[i, a]
-        if rules.scheme == _SPLIT:
-            for a in range(rules.noisy.size):
-                query[i, rules.noisy[a]] += rules.amplitude[rules.noisy[a]] * normals[i, a]
-
-
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def _moved(x: F64, normals: F64, rules: _Rules, drift: F64, mean: F64, variance: F64) -> None:
-    """Make a step of x (n, d) in place, given its moments; ``mean`` is overwritten."""
-    targets, fixed, noisy = rules.sums.targets, rules.fixed, rules.noisy
-    for i in range(x.shape[0]):
-        for p in range(targets.shape[0]):
-            for target in targets[p]:
-                mean[i, target] += drift[i, target]
-        for a in range(fixed.size):
-            mean[i, fixed[a]] = x[i, fixed[a]]
-        if rules.scheme != _SPLIT:
-            for a in range(noisy.size):
-                b = noisy[a]
-                spread = np.sqrt(variance[i, b]) if rules.scheme == _VARIANCE else rules.amplitude[b]
-                mean[i, b] += spread * normals[i, a]
-        for a in range(x.shape[1]):
-            x[i, a] = mean[i, a]
-
-
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def _steps(x: F64, normals: F64, rules: _Rules, drift: F64, double: bool | None) -> int:
-    """Make ``normals.shape[0]`` steps in place; x (n, d), normals (steps, n, noisy), drift (n, d).
-
-    Returns the number of steps made, fewer where ``double`` is None and single precision is not enough for the next.
-    """
-    query, mean, variance = np.empty_like(x), np.empty_like(x), np.empty_like(x)
-    order, tasks = 2 if rules.scheme == _VARIANCE else 1, x.shape[0] * rules.sums.head.size
-    for step in range(normals.shape[0]):
-        _noised(x, normals[step], rules, query)
-        left = moments_of(query, rules.sums, order, mean, variance, double, np.intp(0), tasks)[1]
-        if left > 0:
-            return step
-        _moved(x, normals[step], rules, drift, mean, variance)
-    return normals.shape[0]  # type: ignore[no-any-return]
-
-
-_advance = cached(_steps)
-
-
-@cached
-def _advance_each(
-    x: F64, normals: F64, rules: _Rules, drift: F64, double: bool | None, made: Index, start: int, stop: int
-) -> None:
-    """Make all steps of one state after the other, of those from ``start`` to ``stop``.
-
-    State i starts from step ``made[i]`` (n,), which is then the number of its steps made.
-    """
-    for i in range(start, stop):
-        made[i] += _steps(x[i : i + 1], normals[made[i] :, i : i + 1], rules, drift[i : i + 1], double)
-
-
-class _Together(NamedTuple):
-    """What threads share that make the same steps of the same states.
-
-    Attributes
-    ----------
-    board : whether the moments of a piece of the queries are made at each step (steps, pieces).
-    grain : queries to a piece.
-    mean, variance : the moments at each step (steps, n, d).
-    """
-
-    board: Index
-    grain: int
-    mean: F64
-    variance: F64
-
-
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def _make_moments(
-    together: _Together, step: int, piece: int, x: F64, rules: _Rules, double: bool | None, memory: Any
-) -> int:
-    """Make the moments of a piece of the queries, and say and return whether single precision was enough."""
-    begin, end = piece * together.grain, min((piece + 1) * together.grain, x.shape[0] * rules.sums.head.size)
-    moments, order = (together.mean[step], together.variance[step]), 2 if rules.scheme == _VARIANCE else 1
-    left = moments_with(memory, x, rules.sums, order, *moments, double, begin, end)[1]
-    result = _NOT_ENOUGH if left > 0 else _ENOUGH
-    finish(together.board, step * together.board.shape[1] + piece, result)
-    return result
-
-
-@cached
-def _advance_together(
-    x: F64,
-    normals: F64,
-    rules: _Rules,
-    drift: F64,
-    double: bool | None,
-    together: _Together,
-    thread: int,
-    threads: int,
-) -> tuple[F64, int]:
-    """Make all steps as one of several threads; return the states (n, d) and how many steps were made.
-
-    Each makes all of them with states of its own, but of the moments only what no other has claimed.
-    """
-    pieces, memory = together.board.shape[1], memory_of(rules.sums)
-    state, query, mean = x.copy(), np.empty_like(x), np.empty_like(x)
-    for step in range(normals.shape[0]):
-        _noised(state, normals[step], rules, query)
-        for turn in range(pieces):
-            piece = (thread * pieces // threads + turn) % pieces
-            if claim(together.board, step * pieces + piece):
-                _make_moments(together, step, piece, query, rules, double, memory)
-        enough = True
-        for piece in range(pieces):
-            result = found(together.board, step * pieces + piece)
-            if result == FREE:
-                result = _make_moments(together, step, piece, query, rules, double, memory)
-            enough = enough and result == _ENOUGH
-        if not enough:
-            return state, step
-        mean[:] = together.mean[step]
-        _moved(state, normals[step], rules, drift, mean, together.variance[step])
-    return state, normals.shape[0]
 
 
 class Chain:
@@ -189,12 +39,12 @@ class Chain:
     Parameters
     ----------
     bridge : the fitted bridge.
-    scheme : ``split``, X <- m(X + sqrt(2) Xi), eq. (14); ``euler``, X <- m(X) + sqrt(2) Xi, eq. (5) (the text's
-        sqrt(2 epsilon) in eq. (52) counts epsilon twice); ``conditional_variance``, X <- m(X) + N(0, c(X)), which
-        keeps the variance of the training samples that ``split`` loses and ``euler`` inflates; ``sequential``, one
-        component after the other drawn given its neighbours, which keeps the shape of its distribution too, see
-        :mod:`l96closure.bridge.full_conditionals`; ``ancestral``, the same given only the neighbours before it: for
-        causal sets, where one step is an exact independent draw whatever it starts from.
+    scheme : ``split``, X <- m(X + sqrt(2) Xi), eq. (14), with the denoising of eq. (42); ``euler``, X <- m(X) + sqrt(2)
+        Xi, eq. (5) (the text's sqrt(2 epsilon) in eq. (52) counts epsilon twice); ``conditional_variance``, X <- m(X) +
+        N(0, c(X)), which keeps the variance of the training samples that ``split`` loses and ``euler`` inflates;
+        ``sequential``, one component after the other drawn given its neighbours, which keeps the shape of its
+        distribution too, see :mod:`l96closure.bridge.full_conditionals`; ``ancestral``, the same given only the
+        neighbours before it: for causal sets, where one step is an exact independent draw whatever it starts from.
     given : the components that are held fixed; every component the bridge gives no moments of must be among them.
     clamp : ``query`` gives the denoiser the exact fixed values; ``state``, as the paper has it, resets them after
         each step, so that in the split scheme the denoiser reads them with noise (no other scheme noises first).
@@ -228,7 +78,7 @@ class Chain:
                 fixed.tolist(),
                 f"a set with component {missing[0]}, which the bridge does not sample",
             )
-        noised_fixed = self._scheme == _SPLIT and clamp == "state"
+        noised_fixed = self._scheme == SPLIT and clamp == "state"
         noisy = np.arange(bridge.d) if noised_fixed else free
         unit = bridge.scale if metric == "scaled" else np.ones(bridge.d)
         amplitude = np.sqrt(2.0 * bridge.epsilon) * unit
@@ -242,7 +92,7 @@ class Chain:
                 checks.reject("given", fixed.tolist(), f"components before {free.min()}, the first that is drawn")
             self._conditionals = bridge.causal_conditionals.without(fixed)
         needed = np.asarray(np.isin(bridge.kernel_sums.targets, free).any(axis=1))
-        self._rules = _Rules(self._scheme, bridge.kernel_sums.of_queries(needed), noisy, amplitude, fixed)
+        self._rules = Rules(self._scheme, bridge.kernel_sums.of_queries(needed), noisy, amplitude, fixed)
 
     @property
     def numbers(self) -> int:
@@ -310,8 +160,8 @@ class Chain:
         pieces = -(-len(x) * len(sums.head) // sums.grain)
         for double in sums.precisions:
             mean, variance = np.empty((2, len(normals), *x.shape))
-            together = _Together(np.zeros((len(normals), pieces), np.int64), sums.grain, mean, variance)
-            x[:], made = at_once(_advance_together, pieces, x.copy(), normals, self._rules, drift, double, together)
+            together = Together(np.zeros((len(normals), pieces), np.int64), sums.grain, mean, variance)
+            x[:], made = at_once(advance_together, pieces, x.copy(), normals, self._rules, drift, double, together)
             normals = normals[made:]
             if not len(normals):
                 break
@@ -321,9 +171,9 @@ class Chain:
         made = np.zeros(len(x), np.intp)
         for double in self._rules.sums.precisions:
             if parallel:
-                shared(_advance_each, len(x), x, normals, self._rules, drift, double, made)
+                shared(advance_each, len(x), x, normals, self._rules, drift, double, made)
             else:
-                made += _advance(x, normals[made[0] :], self._rules, drift, double)
+                made += advance(x, normals[made[0] :], self._rules, drift, double)
             if made.min() == len(normals):
                 break
 
