@@ -24,6 +24,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 import numba
@@ -83,7 +84,8 @@ def compile_ahead(function: Callable[..., Any], statement: str) -> None:
         return
     same_package, nothing = f"import sys; sys.path[:] = {sys.path!r}", subprocess.DEVNULL
     command = [sys.executable, "-c", f"{same_package}\n{statement}"]
-    _AHEAD[function] = subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing)
+    with suppress(OSError):  # no other process may be had: it is compiled here when it is called
+        _AHEAD[function] = subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing)
 
 
 def await_ahead(function: Callable[..., Any]) -> None:

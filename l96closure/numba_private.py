@@ -73,7 +73,7 @@ def is_on_disk(compiled: Any) -> bool:
     """Tell whether something of a function is kept on disk, made from the sources as they are."""
     try:
         return bool(compiled._cache._cache_file._load_index())
-    except AttributeError:  # nothing of it can be
+    except Exception:  # nothing of it can be kept, or what is there is damaged
         return False
 
 

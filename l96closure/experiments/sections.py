@@ -40,13 +40,8 @@ _COMMON = (
     "objective",
     "figures",
 )  # keys of every experiment beside its sections
-_OF_FIELDS = (
-    "radius",
-    "lags",
-    "previous",
-    "pool",
-    "conserve",
-)  # its other fields are about other data than the experiment's
+# The other fields are about other data than the experiment's.
+_OF_FIELDS = ("radius", "lags", "previous", "pool", "conserve")
 
 
 def check_keys(owner: str, given: Iterable[str], allowed: Iterable[str]) -> None:

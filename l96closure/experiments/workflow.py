@@ -50,13 +50,13 @@ class Stage(Generic[_S]):
     run : makes datasets, by name of file, from the settings, the folder with those files, and where to keep what it has
         done until it is finished.
     asked_for : whether it runs only where it is asked for.
-    prepare : begins what may be done while the stages before it run.
+    prepare : begins what the settings allow to be done while the stages before it run.
     """
 
     needs: tuple[str, ...]
     run: Callable[[_S, RunFolder, Restart], dict[str, xr.Dataset]]
     asked_for: bool = False
-    prepare: Callable[[], None] | None = None
+    prepare: Callable[[_S], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Workflow(Generic[_S]):
             folder.note(sorted(read.difference(folder.made_by(*chosen))))
             for name in chosen[1:]:
                 if name != REPORT and (prepare := self.stages[name].prepare) is not None:
-                    prepare()
+                    prepare(settings)
             for name in chosen:
                 self._run_stage(name, settings, folder, force)
             if REPORT not in chosen and self.files["diagnostics"].made_by not in chosen:

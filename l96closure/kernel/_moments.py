@@ -68,10 +68,8 @@ def _one_query(
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def _in_lanes(
-    x: F64, begin: int, some: int, layout: Layout, order: int, mean: F64, variance: F64, scratch: Scratch
-) -> None:
-    """Sum for a vector of tasks from ``begin`` on, of which ``some`` count, and write the moments of those not far."""
+def _in_lanes(x: F64, begin: int, some: int, layout: Layout, order: int, scratch: Scratch) -> None:
+    """Write the sums for a vector of tasks from ``begin`` on, of which ``some`` count, into ``lane_sums``."""
     P, size, row = layout.head.size, layout.size[0], layout.value_rows[0, 0]
     for a in range(size):
         for i in range(LANES):
@@ -103,7 +101,7 @@ def _several_queries(
         centre, factor = layout.centre[0, row], layout.factor[0, row]
         for begin in range(start, stop, LANES):
             some = min(LANES, stop - begin)
-            _in_lanes(x, begin, some, layout, order, mean, variance, scratch)
+            _in_lanes(x, begin, some, layout, order, scratch)
             work += some * layout.groups.number[0, 1] * GROUP
             for i in range(some):
                 n, p = (begin + i) // P, (begin + i) % P

@@ -113,7 +113,7 @@ class KernelSums(Layout):
         return LANES if suits_lanes(self) else 1
 
     def in_parallel(self, n: int) -> bool:
-        """Whether ``n`` states are enough work for more than one thread; a function of the work alone."""
+        """Whether ``n`` states, or steps of states, are enough work for more than one thread; of the work alone."""
         return bool(n * self.head.size * self.weight.shape[1] >= _PARALLEL_WORK)
 
     def moments(self, x: F64, order: int, mean: F64, variance: F64) -> int:

@@ -94,6 +94,7 @@ def isotropic_spectra(diagnostics: xr.Dataset, ax: Panels | None = None) -> Pane
     for axes in rows[-1]:
         axes.set_xlabel("total wavenumber (cycles along the longer side)")
     for panels in rows:
-        panels[0].set_ylabel(f"variance {style.in_brackets(diagnostics['isotropic_spectrum_z'])}")
+        for axes, name in zip(panels, _SYMBOLS, strict=True):
+            axes.set_ylabel(f"variance {style.in_brackets(diagnostics[f'isotropic_spectrum_{name}'])}")
     style.legend_above(figure, rows[0][0])
     return np.array(rows)

@@ -58,6 +58,10 @@ BLOW_UP = "blow_up"
 """Name and kind of the file that holds the last good state of a coarse run that blew up."""
 
 
+_NEVER_COMPILED = (closures.Analog, closures.SpectralAutoregression)
+_SUMMED = (closures.Chain, closures.Moments)  # laws that sum over samples at every step
+
+
 def simulate(settings: Settings, restart: Restart | None = None) -> tuple[xr.Dataset, xr.Dataset]:
     """Run the truth twice, from different seeds.
 
@@ -205,6 +209,13 @@ def _fit_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[
     return {"closure": fitted}
 
 
+def _prepare_integration(settings: Settings) -> None:
+    """Let the compiled loop be compiled meanwhile, where the closure is to be one that it takes."""
+    law = settings.chosen.arguments.get("law")
+    if settings.chosen.kind not in _NEVER_COMPILED and not settings.chosen.own and not isinstance(law, _SUMMED):
+        CompiledLoop.prepare()
+
+
 def _integrate_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
     truth, closure = folder.read("truth"), _closure(settings, folder)
     folder.file(BLOW_UP).unlink(missing_ok=True)
@@ -342,7 +353,7 @@ WORKFLOW = Workflow(
     stages={
         "simulate": Stage((), _simulate_stage),
         "fit": Stage(("truth",), _fit_stage),
-        "integrate": Stage(("truth", "closure"), _integrate_stage, prepare=CompiledLoop.prepare),
+        "integrate": Stage(("truth", "closure"), _integrate_stage, prepare=_prepare_integration),
         "forecast": Stage(("reference", "closure"), _forecast_stage),
         "mark": Stage(("reference",), _mark_stage, asked_for=True),
         "diagnose": Stage(("reference", "closure", "coarse", "forecast", "mark"), _diagnose_stage),
