@@ -4,15 +4,15 @@ The coefficients of a :class:`~l96closure.closures.trend.Trend` minimise the squ
 standardised columns (ridge regression; Hoerl & Kennard 1970), whose weight is chosen on held-out blocks of time. The
 same blocks give residuals that the trend has not seen: what is left over on its own training data is too small.
 
-The smooth steps are chosen one after the other, each time the one that explains most of what is left, out of many
-random ones (orthogonal least squares; Chen, Cowan & Grant 1991, IEEE Trans. Neural Netw. 2, 302-309): a few that fit
-the data do better than many that do not know them.
+The smooth steps (:mod:`l96closure.closures.smooth_steps`) are columns as well, once they have learned; for a block of
+time that is held out, they have learned from the others.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from itertools import combinations_with_replacement, pairwise
 from typing import NamedTuple
@@ -20,10 +20,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import scipy
+from threadpoolctl import threadpool_limits
 
-from l96closure import noise
+from l96closure.closures import smooth_steps
 from l96closure.closures.features import Features
-from l96closure.closures.trend import MOST_HIDDEN, FittedTrend, Regressor, RegressorTrend, Trend
+from l96closure.closures.trend import FittedTrend, Regressor, RegressorTrend, Trend
+from l96closure.compiled import threads
 
 __all__ = ["MOST_ROWS", "Columns", "Fit", "blocks", "fit_trend", "highest_order"]
 
@@ -39,18 +41,14 @@ _SINGULAR = 1e-13  # beside 1, of a correlation matrix whose columns may depend 
 _RIDGES = tuple(10.0**power for power in range(-7, 1))  # per row and standardised column
 _HIGHEST = 3  # order of products
 _MOST_PRODUCTS = 2000  # where the order is open
-_STEP = 4  # group of columns that are smooth steps
-_USUAL_HIDDEN = 32
-_CANDIDATES = MOST_HIDDEN  # random steps to choose from
-_KEY = 20120614  # of them
-_STEEPEST, _FARTHEST = 2.4, 1.2  # of a step: length of its weights, and its constant
-_NEW = 1e-4  # part of a step's variance that the columns before leave, at least
+_BESIDE_STEPS = 2  # order of products that steps stand beside, where it is open
+_ROWS_OF_STEPS = 12_000  # times and sites that steps learn from
 _CONSTANT = 1e-14  # variance of a column, of values up to 1, that is rounding
 _BETTER = 0.95  # part of the held-out mean square that costlier columns must come below
 
 
 class Columns(NamedTuple):
-    """Which columns a regression has: polynomials in the own predictors, products of features, candidates for steps."""
+    """Which columns a regression has: polynomials in the own predictors, products of features, smooth steps."""
 
     degree: int
     own: Index
@@ -60,76 +58,48 @@ class Columns(NamedTuple):
     @classmethod
     def of(cls, features: Features, options: Trend) -> Columns:
         """Leave out the powers of own predictors that the polynomials have already."""
-        products, more = [], features.size > features.lower.size
+        products = []
         for power in range(1, (options.order or highest_order(features.size)) + 1):
             rows = combinations_with_replacement(range(features.size), power)
             some = np.array(list(rows), np.intp).reshape(-1, power)
             same = (some == some[:, :1]).all(axis=1) & np.isin(some[:, 0], features.own) & (power <= options.degree)
             products.append(some[~same])
-        candidates = _CANDIDATES if _number(options) and more else 0
-        return cls(options.degree, features.own, tuple(products), _drawn(candidates, features))
+        return cls(options.degree, features.own, tuple(products), np.empty((features.size + 1, 0)))
 
     @property
-    def group(self) -> Index:
-        """Order of the product in each column, 0 of constant and polynomials, ``_STEP`` of steps."""
-        sizes = [1 + self.own.size * self.degree, *(len(some) for some in self.products), self.hidden.shape[1]]
-        return np.repeat([*range(len(self.products) + 1), _STEP], sizes)
+    def size(self) -> int:
+        """How many columns there are."""
+        return int(1 + self.own.size * self.degree + sum(map(len, self.products)) + self.hidden.shape[1])
 
-    def choices(self, options: Trend) -> list[list[int]]:
-        """Return the groups of columns to choose among, the simplest first; the last where nothing is open."""
-        orders = [list(range(order + 1)) for order in range(1, len(self.products) + 1)]
-        steps = [_STEP] if self.hidden.size else []
-        if options.order is not None:
-            return [orders[-1] + steps]
-        return [*orders[:2], orders[:2][-1] + steps, *orders[2:]] if steps else orders
+    def up_to(self, order: int) -> Columns:
+        """Leave out products of a higher order, which come last."""
+        return self._replace(products=self.products[:order])
 
     def design(self, f: F64) -> F64:
         """Return the columns (rows, C) of features (rows, F); the first is 1."""
         powers = [np.polynomial.chebyshev.chebvander(f[:, p], self.degree)[:, 1:] for p in self.own]
         products = [math.prod(f[:, column] for column in some.T) for some in self.products]
-        sums = np.clip(f @ self.hidden[:-1] + self.hidden[-1], -1.0, 1.0)
-        return np.concatenate([np.ones((len(f), 1)), *powers, *products, sums * (1.5 - 0.5 * sums**2)], axis=1)
+        steps = smooth_steps.values(f, self.hidden)
+        return np.concatenate([np.ones((len(f), 1)), *powers, *products, steps], axis=1)
 
-    def coefficients(self, features: Features, b: F64, used: Index, level: float) -> tuple[F64, ...]:
-        """Return what :class:`FittedTrend` has, from those of the columns ``used`` and a level."""
-        group = self.group[used]
+    def coefficients(self, features: Features, b: F64, level: float) -> tuple[F64, ...]:
+        """Return what :class:`FittedTrend` has, from those of the columns and a level."""
         own, F, D = self.own.size, features.size, self.degree
+        sizes = [1, own * D, *map(len, self.products)]
+        constant, powers, *products, output = np.split(b, np.cumsum(sizes))
         chebyshev = np.zeros((own, D + 1))
-        chebyshev[0, 0] = b[0] + level
-        chebyshev[:, 1:] = b[1 : 1 + own * D].reshape(own, D)
-        arrays = [np.zeros(F), np.zeros((F, F)), np.zeros((F if 3 in group else 0,) * 3)]
-        for power in set(group) - {0, _STEP}:
-            arrays[power - 1][tuple(self.products[power - 1].T)] = b[group == power]
-        hidden = self.hidden[:, used[group == _STEP] - (self.group.size - self.hidden.shape[1])]
-        return chebyshev, *arrays, hidden, b[group == _STEP]
+        chebyshev[0, 0] = constant[0] + level
+        chebyshev[:, 1:] = powers.reshape(own, D)
+        arrays = [np.zeros(F), np.zeros((F, F)), np.zeros((F if len(products) == _HIGHEST else 0,) * 3)]
+        for array, some, values in zip(arrays, self.products, products, strict=False):
+            array[tuple(some.T)] = values
+        return chebyshev, *arrays, self.hidden, output
 
 
 def highest_order(size: int, at_most: int = _HIGHEST) -> int:
     """Return the highest order, one at least, of which products of so many features are few enough."""
     allowed = [order for order in range(1, at_most + 1) if math.comb(size + order, order) <= _MOST_PRODUCTS]
     return max(allowed, default=1)
-
-
-def _number(options: Trend) -> int:
-    """Return how many steps are chosen."""
-    if options.hidden is not None:
-        return options.hidden
-    return _USUAL_HIDDEN if options.order is None else 0
-
-
-def _drawn(number: int, features: Features) -> F64:
-    """Weights of random steps, and their constants (F + 1, number): always the same ones.
-
-    Every other one is a step in what the site itself has alone.
-    """
-    size = features.size
-    normals = noise.normals(_KEY, 0, 0, site=np.arange(size + 2)[:, None] * MOST_HIDDEN + np.arange(number))
-    others = np.setdiff1d(np.arange(size), features.own)
-    normals[others[:, None], np.arange(0, number, 2)] = 0.0
-    direction, length = normals[:size], _STEEPEST * np.sqrt(scipy.special.ndtr(normals[size]))
-    weights = direction * (length / np.sqrt((direction**2).sum(axis=0)))
-    constants = _FARTHEST * (2.0 * scipy.special.ndtr(normals[size + 1 :]) - 1.0)
-    return np.concatenate([weights, constants])
 
 
 class Fit(NamedTuple):
@@ -176,12 +146,10 @@ def fit_trend(
     held_out = [_rows(series, target, features, parts, share) for parts in blocks(series, features.longest)]
     if not isinstance(options, Trend):
         return _learned(held_out, features, options)
-    columns, sums = Columns.of(features, options), []
     level = float(np.mean(np.concatenate(target)))  # taken off, lest squares cancel where zero is far away
-    for f, values in held_out:
-        pieces = [slice(first, first + _ROWS_AT_ONCE) for first in range(0, max(len(f), 1), _ROWS_AT_ONCE)]
-        sums.append(_Sums.total([_Sums.over(columns.design(f[some]), values[some] - level) for some in pieces]))
-    return _solve(sums, columns, features, options, level)
+    blocks_of_rows = [(f, values - level) for f, values in held_out]
+    with threadpool_limits(1, "blas"):  # whose threads spin, and whose sums would depend on their number
+        return _chosen(_tried(blocks_of_rows, features, options), features, options, level)
 
 
 def _rows(
@@ -225,6 +193,12 @@ class _Sums(NamedTuple):
         return cls(len(y), x.T @ x, x.T @ y, float(y @ y))
 
     @classmethod
+    def over_pieces(cls, columns: Columns, f: F64, target: F64) -> _Sums:
+        """Take the sums of columns over many rows."""
+        pieces = [slice(first, first + _ROWS_AT_ONCE) for first in range(0, max(len(f), 1), _ROWS_AT_ONCE)]
+        return cls.total([cls.over(columns.design(f[some]), target[some]) for some in pieces])
+
+    @classmethod
     def total(cls, parts: list[_Sums]) -> _Sums:
         """Add up sums over different rows."""
         return cls(*(sum(some[1:], some[0]) for some in zip(*parts, strict=True)))
@@ -233,9 +207,9 @@ class _Sums(NamedTuple):
         """Return the sums over the rows that are not those of another."""
         return _Sums(self.n - other.n, self.xx - other.xx, self.xy - other.xy, self.yy - other.yy)
 
-    def of(self, columns: Index) -> _Sums:
-        """Return the sums of some columns."""
-        return _Sums(self.n, self.xx[np.ix_(columns, columns)], self.xy[columns], self.yy)
+    def leading(self, columns: int) -> _Sums:
+        """Return the sums of so many columns."""
+        return _Sums(self.n, self.xx[:columns, :columns], self.xy[:columns], self.yy)
 
     def squares(self, b: F64) -> float:
         """Sum of squared errors of coefficients."""
@@ -253,56 +227,88 @@ class _Sums(NamedTuple):
         return centred * np.outer(per_spread, per_spread), (self.xy[1:] / self.n - mean * of_y) * per_spread, per_spread
 
 
-def _solve(sums: list[_Sums], columns: Columns, features: Features, options: Trend, level: float) -> Fit:
-    """Choose ridge, and columns where they are open, by the held-out error: the simpler where nearly as good."""
-    ridges = _RIDGES if options.ridge is None else (options.ridge,)
+class _Tried(NamedTuple):
+    """Columns of the whole and of each block of time without it, the sums they learn from, and those held out."""
+
+    columns: Sequence[Columns]
+    learned_from: Sequence[_Sums]
+    held_out: Sequence[_Sums]
+
+
+def _tried(rows: list[tuple[F64, F64]], features: Features, options: Trend) -> Iterator[_Tried]:
+    """Make the columns to choose among, the simplest first, with sums over blocks of features and target."""
+    columns, number = Columns.of(features, options), _number(features, options)
+    sums = [_Sums.over_pieces(columns, *one) for one in rows]
+    last = len(columns.products)
+    with_steps = None if not number else last if options.order is not None else min(last, _BESIDE_STEPS)
+    for order in range(1 if options.order is None else last, last + 1):
+        some = columns.up_to(order)
+        if order != with_steps or options.order is None:
+            of_blocks = [one.leading(some.size) for one in sums]
+            yield _Tried([some] * (len(rows) + 1), _without_each(of_blocks), of_blocks)
+        if order == with_steps:
+            yield _with_steps(rows, some, number)
+
+
+def _number(features: Features, options: Trend) -> int:
+    """Return how many steps are tried."""
+    if features.size == features.lower.size:  # a site sees itself now, and polynomials do
+        return 0
+    if options.hidden is not None:
+        return options.hidden
+    return smooth_steps.usual_number(features.size) if options.order is None else 0
+
+
+def _with_steps(rows: list[tuple[F64, F64]], columns: Columns, number: int) -> _Tried:
+    """Add steps, which know of no block what they are held against."""
+    drawn = columns._replace(hidden=smooth_steps.candidates(columns.hidden.shape[0] - 1, columns.own))
+    some = [_some(*one) for one in rows]
+    to_choose = _without_each([_Sums.over_pieces(drawn, *of) for of in some])
+
+    def learned_without(block: int) -> Columns:
+        correlation, along, _ = to_choose[block + 1].standardised()
+        best = smooth_steps.chosen(correlation, along, columns.size - 1, number)  # the constant has been taken off
+        f, values = (np.concatenate(of) for of in zip(*(of for i, of in enumerate(some) if i != block), strict=True))
+        return columns._replace(hidden=smooth_steps.improved(drawn.hidden[:, best], f, columns.design(f), values))
+
+    with ThreadPoolExecutor(threads()) as pool:
+        learned = list(pool.map(learned_without, range(-1, len(rows))))
+    of_each = [[_Sums.over_pieces(one, *of) for of in rows] for one in learned]
+    held_out = [sums[block] for block, sums in enumerate(of_each[1:])]
+    totals = [_Sums.total(sums) for sums in of_each]
+    without = [total.without(one) for total, one in zip(totals[1:], held_out, strict=True)]
+    return _Tried(learned, [totals[0], *without], held_out)
+
+
+def _some(f: F64, target: F64) -> tuple[F64, F64]:
+    """Return as many rows of a block, drawn always alike, as steps learn from."""
+    most = _ROWS_OF_STEPS // _BLOCKS
+    drawn = np.sort(np.random.default_rng(0).permutation(len(f))[:most])
+    return f[drawn], target[drawn]
+
+
+def _without_each(sums: list[_Sums]) -> list[_Sums]:
+    """Return the sums over all blocks, and over all but each."""
     whole = _Sums.total(sums)
-    learned_from = [whole, *(whole.without(one) for one in sums)]
-    best = None
-    for groups in columns.choices(options):
-        chosen = np.isin(columns.group, groups)
-        fixed = np.flatnonzero(chosen & (columns.group != _STEP))
-        open_to = np.flatnonzero(chosen & (columns.group == _STEP))
-        used = [_greedy(one, fixed, open_to, _number(options)) for one in learned_from]
-        paths = [_path(one.of(some), ridges) for one, some in zip(learned_from, used, strict=True)]
+    return [whole, *(whole.without(one) for one in sums)]
+
+
+def _chosen(tried: Iterable[_Tried], features: Features, options: Trend, level: float) -> Fit:
+    """Choose columns and ridge by the held-out error: the simpler columns where nearly as good."""
+    ridges = _RIDGES if options.ridge is None else (options.ridge,)
+    best: tuple[float, list[tuple[Columns, F64]]] | None = None
+    for columns, learned_from, held_out in tried:
+        paths = [_path(one, ridges) for one in learned_from]
         errors = [
-            sum(one.of(some).squares(path[i]) for one, some, path in zip(sums, used[1:], paths[1:], strict=True))
-            for i in range(len(ridges))
+            sum(one.squares(path[i]) for one, path in zip(held_out, paths[1:], strict=True)) for i in range(len(ridges))
         ]
         at = int(np.argmin(errors))
-        error = errors[at] / whole.n
+        error = errors[at] / sum(one.n for one in held_out)
         if best is None or error < _BETTER * best[0]:
-            best = error, [(path[at], some) for path, some in zip(paths, used, strict=True)]
+            best = error, [(of, path[at]) for of, path in zip(columns, paths, strict=True)]
     assert best is not None
-    made = [FittedTrend(features, *columns.coefficients(features, *some, level)) for some in best[1]]
+    made = [FittedTrend(features, *of.coefficients(features, b, level)) for of, b in best[1]]
     return Fit(made[0], made[1:], best[0])
-
-
-def _greedy(sums: _Sums, fixed: Index, candidates: Index, number: int) -> Index:
-    """Return the columns ``fixed`` and those of the candidates that explain most, one after the other."""
-    if not candidates.size:
-        return fixed
-    correlation, along, _ = sums.of(np.append(fixed, candidates)).standardised()
-    m = fixed.size - 1  # the constant has been taken off
-    factor = scipy.linalg.cholesky(correlation[:m, :m] + _RIDGES[0] * np.eye(m), lower=True)
-    explained = scipy.linalg.solve_triangular(factor, np.column_stack([correlation[:m, m:], along[:m]]), lower=True)
-    rows = list(explained[:, :-1])  # of a Cholesky factor, one more for each step
-    left = np.diag(correlation)[m:] - (explained[:, :-1] ** 2).sum(axis=0)
-    wanted = along[m:] - explained[:, :-1].T @ explained[:, -1]
-    found: list[int] = []
-    for _ in range(min(number, candidates.size)):
-        gain = np.where(left > _NEW, wanted**2 / np.maximum(left, _NEW), 0.0)
-        gain[found] = 0.0
-        best = int(np.argmax(gain))
-        if not gain[best] > 0.0:
-            break
-        together = np.array(rows)
-        row = (correlation[m + best, m:] - together[:, best] @ together) / np.sqrt(left[best])
-        wanted = wanted - row * (wanted[best] / np.sqrt(left[best]))
-        left = left - row**2
-        rows.append(row)
-        found.append(best)
-    return np.append(fixed, candidates[np.sort(np.array(found, np.intp))])
 
 
 def _path(sums: _Sums, ridges: Sequence[float]) -> list[F64]:
@@ -311,6 +317,8 @@ def _path(sums: _Sums, ridges: Sequence[float]) -> list[F64]:
     found = []
     for ridge in ridges:
         penalised = correlation + (ridge + _SINGULAR) * np.eye(along.size)
-        slopes = scipy.linalg.solve(penalised, along, assume_a="pos") * per_spread if along.size else along
+        slopes = along
+        if along.size:
+            slopes = scipy.linalg.cho_solve(scipy.linalg.cho_factor(penalised), along) * per_spread
         found.append(np.concatenate([[(sums.xy[0] - sums.xx[0, 1:] @ slopes) / sums.n], slopes]))
     return found

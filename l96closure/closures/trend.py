@@ -2,7 +2,7 @@
 
 It is a polynomial of high degree in each predictor at the site itself, now and at each lag, in Chebyshev polynomials of
 the scaled predictor, plus all products of up to three features, plus smooth steps s (3 - s^2) / 2 of linear
-combinations s of the features, held at -1 and 1: a network of one hidden layer, of units chosen from random ones.
+combinations s of the features, held at -1 and 1: a network of one hidden layer.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import numpy.typing as npt
 
 from l96closure import checks
 from l96closure.closures.features import Features, Scale, gather, rows
+from l96closure.closures.smooth_steps import MOST_HIDDEN
 from l96closure.compiled import cached, part
 from l96closure.vector import LANES, dot, element, fma, fnma, larger, load, load_each, quadratic, smaller, splat, store
 
 __all__ = [
-    "MOST_HIDDEN",
     "FittedTrend",
     "Regressor",
     "RegressorTrend",
@@ -36,9 +36,6 @@ Index = npt.NDArray[np.intp]
 _IN_REGISTERS = 12  # features of sixteen sites, which take 24 of the 32 registers of the widest kind
 _AT_ONCE = 256  # sites and times whose features are in memory
 
-MOST_HIDDEN = 500
-"""Smooth steps that a trend can have."""
-
 
 @dataclass(frozen=True)
 class Trend:
@@ -50,8 +47,8 @@ class Trend:
     order : highest order of the products of features that are added, from 1, the features themselves, to 3; None is
         chosen on held-out blocks of time.
     ridge : weight of the penalty per row and standardised column, >= 0; None is chosen on held-out blocks of time.
-    hidden : number of smooth steps that are added where a site sees more than itself now, from 0 to 500; None is 32 if
-        ``order`` is open too and held-out blocks ask for them, else none.
+    hidden : number of smooth steps that are added where a site sees more than itself now, from 0 to 100; None is 12 (32
+        with more than 32 features) if ``order`` is open too and held-out blocks ask for them, else none.
     filtered : whether the trend is filtered in space (:class:`FilteredTrend`) where the sites are those of a ring.
 
     Raises

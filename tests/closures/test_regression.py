@@ -11,9 +11,9 @@ import pytest
 import xarray as xr
 
 import l96closure as lc
-from l96closure.closures import Polynomial, SchrodingerBridge, Trend, choice, fitting
+from l96closure.closures import Polynomial, SchrodingerBridge, Trend, choice, fitting, smooth_steps
 from l96closure.closures.features import Features
-from l96closure.closures.regression import Columns, blocks, fit_trend
+from l96closure.closures.regression import blocks, fit_trend
 from l96closure.training import read
 
 F64 = npt.NDArray[np.float64]
@@ -228,25 +228,75 @@ def test_a_filtered_trend_is_uncorrelated_with_what_it_leaves_at_every_wavenumbe
     assert np.abs(total / of_psi - 1.0).max() > 0.1
 
 
+def steps_and_others() -> tuple[F64, F64, F64, F64]:
+    """Features, other columns, a target, and random steps."""
+    rng = np.random.default_rng(7)
+    f = rng.uniform(-1.0, 1.0, (900, 3))
+    others = np.column_stack([np.ones(900), f, f[:, 0] ** 2])
+    target = np.tanh(4.0 * (f[:, 0] - 0.5 * f[:, 1])) + np.sin(3.0 * f[:, 2]) + 0.1 * rng.standard_normal(900)
+    return f, others, target, smooth_steps.candidates(3, np.array([0]))
+
+
+def left(columns: F64, target: F64) -> float:
+    rest = target - columns @ np.linalg.lstsq(columns, target, rcond=None)[0]
+    return float(rest @ rest)
+
+
 def test_each_step_is_the_one_that_explains_most_beside_those_before() -> None:
-    """Chosen by trying all, one regression each, of all data and of the data without a block."""
+    """Chosen by trying all, one regression each."""
+    f, others, target, drawn = steps_and_others()
+    steps = smooth_steps.values(f, drawn)
+    together = np.column_stack([others[:, 1:], steps])
+    together = (together - together.mean(axis=0)) / together.std(axis=0)
+    found = smooth_steps.chosen(together.T @ together / 900, together.T @ target / 900, 4, 5)
+    used: list[int] = []
+    for _ in range(5):
+        error = [left(np.column_stack([others, steps[:, [*used, one]]]), target) for one in range(steps.shape[1])]
+        used.append(int(np.argmin(error)))
+    assert found.tolist() == sorted(used)
+
+
+def test_steps_learn_until_no_change_of_a_weight_makes_them_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By differences of what they are to make small: squares of the rest, and of the weights."""
+    f, others, target, drawn = steps_and_others()
+    monkeypatch.setattr(smooth_steps, "_ITERATIONS", 300)
+    monkeypatch.setattr(smooth_steps, "_GAIN", 1e-12)
+    began = drawn[:, :4]
+    weights = smooth_steps.improved(began, f, others, target)
+    alone = left(others, target)
+
+    def small(w: F64) -> float:
+        steps = smooth_steps.values(f, w)
+        basis = np.linalg.qr(others)[0]
+        ridge = np.sqrt(smooth_steps._OUTPUT_RIDGE * len(f)) * np.eye(w.shape[1])
+        rows = np.vstack([steps - basis @ (basis.T @ steps), ridge])
+        of = np.concatenate([target - basis @ (basis.T @ target), np.zeros(w.shape[1])])
+        return left(rows, of) + smooth_steps._PENALTY * alone * float((w**2).sum())
+
+    h, slopes = 1e-5, []
+    for place in np.ndindex(weights.shape):
+        change = np.zeros_like(weights)
+        change[place] = h
+        slopes.append((small(weights + change) - small(weights - change)) / (2.0 * h))
+    assert small(weights) < 0.5 * small(began)
+    assert np.abs(slopes).max() < 1e-3 * alone
+
+
+def test_a_trend_without_a_block_of_time_does_not_know_it() -> None:
+    """Another target there, and it has the same steps with the same coefficients."""
     features, options = made(1, (2,)), Trend(2, 1, hidden=3, ridge=1e-7)
-    columns, fit = Columns.of(features, options), fit_trend(SERIES, TARGET, features, options)
     of = blocks(SERIES, features.longest)
-    for trend, kept in ((fit.trend, range(5)), (fit.without[2], (0, 1, 3, 4))):
-        parts = [(s, t) for b in kept for s, times in enumerate(of[b]) for t in times]
-        f = np.concatenate([[seen(features, SERIES[s], t, k) for k in range(K)] for s, t in parts])
-        y, design = np.concatenate([TARGET[s][t] for s, t in parts]), columns.design(np.clip(f, -1.0, 1.0))
-        steps = np.flatnonzero(columns.group == columns.group.max())
-        used = list(range(steps[0]))
-        for _ in range(3):
-            basis = np.linalg.qr(design[:, used])[0]
-            rest = design[:, steps] - basis @ (basis.T @ design[:, steps])
-            size = (rest**2).sum(axis=0)
-            gain = np.where(size > 1e-3 * len(y), (rest.T @ y) ** 2 / np.maximum(size, 1e-3), 0.0)
-            used.append(int(steps[np.argmax(gain)]))
-        expected = columns.hidden[:, np.sort(used[-3:]) - steps[0]]
-        np.testing.assert_array_equal(trend.hidden, expected)
+    changed = [one.copy() for one in TARGET]
+    for one, times in zip(changed, of[2], strict=True):
+        one[times] = -one[times]
+    other = [one - np.mean(np.concatenate(changed)) + np.mean(np.concatenate(TARGET)) for one in changed]
+    fits = [fit_trend(SERIES, target, features, options) for target in (TARGET, other)]
+    shift = np.mean(np.concatenate(changed)) - np.mean(np.concatenate(TARGET))
+    (before, after), times = [fit.without[2] for fit in fits], np.arange(features.longest, 100)
+    found = after.of_series(SERIES[0], times) + shift
+    np.testing.assert_allclose(found, before.of_series(SERIES[0], times), rtol=0, atol=1e-8)
+    changes = fits[0].without[1].of_series(SERIES[0], times) - fits[1].without[1].of_series(SERIES[0], times) - shift
+    assert np.abs(changes).max() > 0.1
 
 
 def test_steps_find_what_polynomials_do_not() -> None:
