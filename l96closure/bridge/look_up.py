@@ -4,7 +4,7 @@ Where the nodes of the coordinate lie on an even lattice, as ours do, the table 
 multiplication finds the row. Elsewhere the lattice says where to begin, and the nodes from there on are compared.
 
 A second coordinate chooses among tables in the first: each belongs to a level of it, and between two levels what they
-give is interpolated. All levels of a group have the same nodes, on a lattice.
+give is interpolated. All levels of a group have the same nodes, on a lattice, and the levels too lie on one.
 """
 
 from __future__ import annotations
@@ -16,17 +16,15 @@ import numpy.typing as npt
 
 from l96closure import checks
 from l96closure.compiled import part
-from l96closure.vector import floor, fma, gather, gather_pairs, larger, load, smaller, splat, where_below
+from l96closure.vector import floor, fma, gather, gather_pairs, larger, smaller, splat, where_below
 
 __all__ = [
     "FARTHEST",
     "Lattice",
     "LookUp",
-    "between_levels",
+    "find_level",
     "find_row",
     "lattice_of",
-    "level_rows",
-    "put_levels",
     "read_between",
     "read_off",
 ]
@@ -47,10 +45,11 @@ class LookUp(NamedTuple):
     Attributes
     ----------
     table : Q(Phi(xi) | x) in the units of the samples (N, L), the rows of one dictionary after the other's.
-    level : of a second coordinate (G, B), B dictionaries one after the other being a group; B is 1 where there is none.
-    per_level : rows of each level.
+    levels, per_level : of a second coordinate, levels of each group, one after the other, and rows of each; 1 level
+        where there is none.
     lowest, per_unit, cells : of each group (G,), where its lattice of coordinates starts, how many of its cells
         there are in a unit, and in all.
+    second_lowest, second_per_unit : likewise of its lattice of levels (G,).
     first : of each group (G,), its first row; with nodes off the lattice its first cell.
     crowd : most nodes in a cell that are off the lattice.
     row : with such, row of the last node at or below the start of each cell.
@@ -58,11 +57,13 @@ class LookUp(NamedTuple):
     """
 
     table: F64
-    level: F64
+    levels: int
     per_level: int
     lowest: F64
     per_unit: F64
     cells: F64
+    second_lowest: F64
+    second_per_unit: F64
     first: F64
     crowd: int
     row: F64
@@ -88,19 +89,20 @@ class LookUp(NamedTuple):
         Raises
         ------
         ValueError
-            There are levels, and the nodes of a group differ or are no lattice.
+            There are levels that are no lattice, or the nodes of a group differ or are none.
         """
         if level is not None:
             return cls._with_levels(table, nodes, ends, np.ascontiguousarray(level))
-        level = np.zeros((len(ends), 1))
+        none, no_second = np.empty(0), np.zeros(len(ends))
         own = [slice(first, last + 1) for first, last in ends]
         lowest, spans = nodes[ends[:, 0]], np.array([np.ptp(nodes[one]) for one in own])
         points = [at for one in own if (at := _lattice(nodes[one])) is not None]
         if len(points) == len(own):
             rows = [_rows(table[one], at) for one, at in zip(own, points, strict=True)]
             cells = np.array([len(one) - 1.0 for one in rows])
-            first, none = np.cumsum([0.0, *cells[:-1] + 1.0]), np.empty(0)
-            return cls(np.concatenate(rows), level, 0, lowest, cells / spans, cells, first, 0, none, none, none, none)
+            first = np.cumsum([0.0, *cells[:-1] + 1.0])
+            lattice = lowest, cells / spans, cells, no_second, no_second, first
+            return cls(np.concatenate(rows), 1, 0, *lattice, 0, none, none, none, none)
         closest = max(float(span / np.diff(nodes[one]).min()) for span, one in zip(spans, own, strict=True))
         number = int(min(2.0 * closest, _MOST_CELLS)) + 1
         row = np.empty((len(own), number + 1))
@@ -114,7 +116,8 @@ class LookUp(NamedTuple):
         cells = np.full(len(own), float(number))
         per_gap = 1.0 / np.append(np.diff(nodes), np.inf)  # from one dictionary to the next nothing is read
         first = number * np.arange(len(own), dtype=np.float64)
-        return cls(table, level, 0, lowest, cells / spans, cells, first, crowd, row.ravel(), nodes, next_node, per_gap)
+        lattice = lowest, cells / spans, cells, no_second, no_second, first
+        return cls(table, 1, 0, *lattice, crowd, row.ravel(), nodes, next_node, per_gap)
 
     @classmethod
     def _with_levels(cls, table: F64, nodes: F64, ends: Index, level: F64) -> LookUp:
@@ -124,13 +127,16 @@ class LookUp(NamedTuple):
         even = size > 1 and all(_is_even(one) for one in own[:, 0]) and (own == own[:, :1]).all()
         if not even or not np.array_equal(ends[:, 0], size * np.arange(groups * B)):
             checks.reject("nodes", own.shape, "the same even lattice at every level of a second coordinate")
+        if not (B > 1 and all(_is_even(one) for one in level)):
+            checks.reject("levels of a second coordinate", level.tolist(), "evenly spaced in each group, at least two")
         lowest, spans, none = own[:, 0, 0].copy(), np.ptp(own[:, 0], axis=1), np.empty(0)
         cells, first = np.full(groups, size - 1.0), np.arange(groups, dtype=np.float64) * (B * size)
-        return cls(table, level, size, lowest, cells / spans, cells, first, 0, none, none, none, none)
+        second = level[:, 0].copy(), (B - 1.0) / np.ptp(level, axis=1)
+        return cls(table, B, size, lowest, cells / spans, cells, *second, first, 0, none, none, none, none)
 
 
 def _is_even(nodes: F64) -> bool:
-    at = _lattice(nodes)
+    at = _lattice(nodes) if (np.diff(nodes) > 0.0).all() else None
     return at is not None and at.size == at[-1] + 1
 
 
@@ -154,35 +160,22 @@ def _rows(table: F64, at: Index) -> F64:
     return rows
 
 
-@part
-def level_rows(of: LookUp) -> int:
-    """Return how many rows :func:`put_levels` fills.
-
-    Parameters
-    ----------
-    of : table of quantiles.
-
-    Returns
-    -------
-    2 (B - 1); none where there is no second coordinate.
-    """
-    rows: int = 2 * (of.level.shape[1] - 1)
-    return rows
-
-
 class Lattice(NamedTuple):
-    """Of sixteen places ``lowest``, ``per_unit``, ``cells`` and ``first`` of a :class:`LookUp`."""
+    """Of sixteen places what a :class:`LookUp` has of each group, by the same names."""
 
     lowest: Any
     per_unit: Any
     cells: Any
     first: Any
+    second_lowest: Any
+    second_per_unit: Any
 
 
 @part
 def lattice_of(of: LookUp, d: int) -> Any:
     """Return the lattice of a dictionary or group, for sixteen places."""
-    return Lattice(splat(of.lowest[d]), splat(of.per_unit[d]), splat(of.cells[d]), splat(of.first[d]))
+    first = splat(of.lowest[d]), splat(of.per_unit[d]), splat(of.cells[d]), splat(of.first[d])
+    return Lattice(*first, splat(of.second_lowest[d]), splat(of.second_per_unit[d]))
 
 
 @part
@@ -209,49 +202,30 @@ def read_off(x: Any, noise: Any, lattice: Lattice, of: LookUp) -> Any:
     """Return the quantiles of some coordinates and noise; NaN where a coordinate is not finite."""
     row, down = find_row(x, lattice, of)
     column, across = _find_column(noise, of)
-    return fma(x, splat(0.0), _interpolated(row, down, column, across, of))
+    at = fma(row, splat(float(of.table.shape[1])), column)
+    return fma(x, splat(0.0), _interpolated(at, 0, down, across, of))
 
 
 @part
-def read_between(x: Any, y: Any, noise: Any, lattice: Lattice, levels: F64, at: int, stride: int, of: LookUp) -> Any:
-    """Return the quantiles of some pairs of coordinates and noise; NaN where a coordinate is not finite.
-
-    The levels of the places stand in rows of ``levels`` from ``at`` on, as :func:`put_levels` writes them.
-    """
+def read_between(x: Any, y: Any, noise: Any, lattice: Lattice, of: LookUp) -> Any:
+    """Return the quantiles of some pairs of coordinates and noise; NaN where a coordinate is not finite."""
     row, down = find_row(x, lattice, of)
+    level, on = find_level(y, lattice, of)
     column, across = _find_column(noise, of)
-    number, on = between_levels(y, levels, at, stride, of)
-    further = splat(float(of.per_level))
-    row = fma(number, further, row)
-    here = _interpolated(row, down, column, across, of)
-    after = _interpolated(row + further, down, column, across, of)
+    row = fma(level, splat(float(of.per_level)), row)
+    at = fma(row, splat(float(of.table.shape[1])), column)
+    here = _interpolated(at, 0, down, across, of)
+    after = _interpolated(at, of.per_level * of.table.shape[1], down, across, of)
     return fma(x + y, splat(0.0), fma(on, after - here, here))
 
 
 @part
-def put_levels(levels: F64, at: int, stride: int, of: LookUp, group: int) -> None:
-    """Write what tells the levels of a group to one place of rows from ``at`` on.
-
-    Levels are numbered by a function of y that is b at level b, and linear in between: the sum, over all levels l_b but
-    the last, of a change of slope times max(y - l_b, 0). Level and change follow in turn.
-    """
-    slope = 0.0
-    for b in range(of.level.shape[1] - 1):
-        level, before = of.level[group, b], slope
-        slope = 1.0 / (of.level[group, b + 1] - level)
-        levels[at + 2 * b * stride], levels[at + (2 * b + 1) * stride] = level, slope - before
-
-
-@part
-def between_levels(y: Any, levels: F64, at: int, stride: int, of: LookUp) -> Any:
+def find_level(y: Any, lattice: Lattice, of: LookUp) -> Any:
     """Return the last levels at or below some second coordinates, and how far these are on the way to the next."""
-    last, along = of.level.shape[1] - 1, splat(0.0)
-    for b in range(last):
-        here = at + 2 * b * stride
-        along = fma(load(levels, here + stride), larger(y - load(levels, here), splat(0.0)), along)
-    along = smaller(splat(float(last)), larger(along, splat(0.0)))
-    number = smaller(floor(along), splat(last - 1.0))
-    return number, along - number
+    last = splat(float(of.levels - 1))
+    along = smaller(last, larger((y - lattice.second_lowest) * lattice.second_per_unit, splat(0.0)))
+    level = smaller(floor(along), last - splat(1.0))
+    return level, along - level
 
 
 @part
@@ -265,11 +239,12 @@ def _find_column(noise: Any, of: LookUp) -> Any:
 
 
 @part
-def _interpolated(row: Any, down: Any, column: Any, across: Any, of: LookUp) -> Any:
-    """Return what is ``down`` of the way from a row to the next, and ``across`` from a column to the next."""
-    L = of.table.shape[1]
-    at = fma(row, splat(float(L)), column)
-    here, next_here = gather_pairs(of.table, at, 0)
-    below, next_below = gather_pairs(of.table, at, L)
+def _interpolated(at: Any, further: int, down: Any, across: Any, of: LookUp) -> Any:
+    """Return what is ``down`` of the way from a row to the next, and ``across`` from a column to the next.
+
+    Row and column begin at the places ``at + further``.
+    """
+    here, next_here = gather_pairs(of.table, at, further)
+    below, next_below = gather_pairs(of.table, at, further + of.table.shape[1])
     upper, lower = fma(across, next_here - here, here), fma(across, next_below - below, below)
     return fma(down, lower - upper, upper)

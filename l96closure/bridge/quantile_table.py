@@ -15,15 +15,13 @@ from l96closure import checks
 from l96closure.bridge.look_up import (
     FARTHEST,
     LookUp,
-    between_levels,
+    find_level,
     find_row,
     lattice_of,
-    level_rows,
-    put_levels,
     read_between,
     read_off,
 )
-from l96closure.compiled import cached, part
+from l96closure.compiled import cached
 from l96closure.vector import LANES, load, store
 
 __all__ = ["ConditionalQuantiles", "Table"]
@@ -56,8 +54,8 @@ class ConditionalQuantiles:
     of : dictionary of each of K sites (K,), or group of dictionaries.
     error : root mean square, over training states and noise, of the table less a direct evaluation, in standard
         deviations of the values of each dictionary (D,).
-    level : of a second coordinate, ascending in each group of B dictionaries (D / B, B), which have the same evenly
-        spaced nodes; None where there is none.
+    level : of a second coordinate, ascending and evenly spaced in each group of B dictionaries (D / B, B), which have
+        the same evenly spaced nodes; None where there is none.
     """
 
     table: F64
@@ -109,7 +107,8 @@ class ConditionalQuantiles:
         ``quantile`` (N, L) at the coordinates ``quantile_node`` (N,), of which dictionary d has those from the first to
         the last that ``quantile_nodes_of`` (D, 2) counts, and at L of the noise, evenly spaced from the first to the
         last of ``quantile_noise`` (2,); ``dictionary_of_site`` (K,). Of two coordinates ``quantile_level`` (groups, B):
-        dictionary B g + b has the quantiles at level b of the second, and ``dictionary_of_site`` counts groups g.
+        dictionary B g + b has the quantiles at level b of the second, evenly spaced, and ``dictionary_of_site`` counts
+        groups g.
         """
         tables = {
             "quantile": self.table,
@@ -178,37 +177,26 @@ class ConditionalQuantiles:
 @cached
 def _look_up(x: F64, noise: F64, of: LookUp, dictionary: Index, out: F64) -> None:
     last, near = x.shape[1] - 1, np.zeros((3, LANES))
-    levels = np.empty(level_rows(of) * LANES)
     for k in range(x.shape[2]):
         lattice = lattice_of(of, dictionary[k])
-        _put_everywhere(levels, of, dictionary[k])
         for first in range(0, x.shape[0], LANES):
             some = min(LANES, x.shape[0] - first)
             for i in range(some):
                 near[0, i], near[1, i], near[2, i] = x[first + i, 0, k], x[first + i, last, k], noise[first + i, k]
             at, beside, asked = load(near, 0), load(near, LANES), load(near, 2 * LANES)
             if last:
-                store(read_between(at, beside, asked, lattice, levels, 0, LANES, of), near, 0)
+                store(read_between(at, beside, asked, lattice, of), near, 0)
             else:
                 store(read_off(at, asked, lattice, of), near, 0)
             for i in range(some):
                 out[first + i, k] = np.nan if np.isnan(noise[first + i, k]) else near[0, i]
 
 
-@part
-def _put_everywhere(levels: F64, of: LookUp, group: int) -> None:
-    if levels.size:
-        for i in range(LANES):
-            put_levels(levels, i, LANES, of, group)
-
-
 @cached
 def _invert(x: F64, values: F64, of: LookUp, dictionary: Index, out: F64) -> None:
     last, near = x.shape[1] - 1, np.zeros((4, LANES))
-    levels = np.empty(level_rows(of) * LANES)
     for k in range(x.shape[2]):
         lattice = lattice_of(of, dictionary[k])
-        _put_everywhere(levels, of, dictionary[k])
         for first in range(0, x.shape[0], LANES):
             some = min(LANES, x.shape[0] - first)
             near[:] = 0.0
@@ -218,7 +206,7 @@ def _invert(x: F64, values: F64, of: LookUp, dictionary: Index, out: F64) -> Non
             store(row, near, 0)
             store(down, near, LANES)
             if last:
-                number, on = between_levels(load(near, 2 * LANES), levels, 0, LANES, of)
+                number, on = find_level(load(near, 2 * LANES), lattice, of)
                 store(number, near, 2 * LANES)
                 store(on, near, 3 * LANES)
             for i in range(some):

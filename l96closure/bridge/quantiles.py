@@ -35,7 +35,7 @@ Index = npt.NDArray[np.intp]
 
 _SPACING, _FINEST = 0.5, 0.05  # of the coordinates of the table, in standard deviations of the kernel
 _MAX_NODES = 1024  # coordinates of the table
-_LEVELS = 129  # probabilities
+_LEVELS = 65  # probabilities
 _LIGHTEST = 60.0  # weights smaller by so many powers of two are left out
 _TRIALS = 256  # samples at least at which the error is measured, where there are some more
 _GOOD_ERROR, _WORTHWHILE = 0.01, 0.85  # down to which the nodes are brought closer

@@ -14,7 +14,6 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from l96closure.bridge.look_up import level_rows, put_levels
 from l96closure.closures.compiled_tables import Tables
 from l96closure.compiled import part
 from l96closure.lanes import lines
@@ -39,6 +38,7 @@ F64 = npt.NDArray[np.float64]
 U64 = npt.NDArray[np.uint64]
 Index = npt.NDArray[np.intp]
 
+_LATTICE = 6  # rows
 _NUMBERS = 192  # of a block at most, if it has several members: then what a step reads and writes is near
 _NORMALS = 768  # drawn at once at least, as long as there are steps
 
@@ -83,8 +83,7 @@ class Block(NamedTuple):
     normal, normal_stride : standard normals of some steps, and how many of each.
     fresh : noise of these steps that nothing before has a part in, rows without halos.
     evaluations, counter, word, value : see :func:`l96closure.noise.fill`.
-    lattice : rows of ``lowest``, ``per_unit``, ``cells`` and ``first`` of a :class:`~l96closure.bridge.look_up.LookUp`,
-        and of its levels, as :func:`~l96closure.bridge.look_up.put_levels` writes them.
+    lattice : rows of what a :class:`~l96closure.bridge.look_up.Lattice` has.
     psi : a row.
     """
 
@@ -170,16 +169,14 @@ def block_of(tables: Tables, predictors: int, member: U64, steps: int) -> Block:
         for i in range(taps):
             row = (now - tables.earlier_step[i]) % rows
             earlier_place[now * taps + i] = row * noise.stride + noise.first - tables.earlier_offset[i] * M
-    lattice = lines((4 + level_rows(tables.look_up)) * stride)
+    lattice, of = lines(_LATTICE * stride), tables.look_up
     lattice[2 * stride : 3 * stride] = 1.0  # beyond the last site too something is read
     for k in range(K):
         d = tables.dictionary[k]
-        for m in range(M):
-            at = k * M + m
-            lattice[at], lattice[stride + at] = tables.look_up.lowest[d], tables.look_up.per_unit[d]
-            lattice[2 * stride + at], lattice[3 * stride + at] = tables.look_up.cells[d], tables.look_up.first[d]
-            if level_rows(tables.look_up):
-                put_levels(lattice, 4 * stride + at, stride, tables.look_up, d)
+        for at in range(k * M, (k + 1) * M):
+            lattice[at], lattice[stride + at] = of.lowest[d], of.per_unit[d]
+            lattice[2 * stride + at], lattice[3 * stride + at] = of.cells[d], of.first[d]
+            lattice[4 * stride + at], lattice[5 * stride + at] = of.second_lowest[d], of.second_per_unit[d]
     counter = np.zeros((4, evaluated(at_once * normal_stride // 4)), np.uint64)
     evaluations = count(member, at_once, np.uint64(0), 1, normal_stride // (4 * M), counter)
     gathered = 0 if tables.shift.size else features * stride

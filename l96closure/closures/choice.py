@@ -50,7 +50,8 @@ _BETTER = 0.985  # part of the held-out std that more features must come below
 _SHORTEST = 2  # steps
 _SHARPER = 0.99, 0.997  # part of the best quantile score that another coordinate, or a second one, must come below
 _MOST_BINS, _PER_BIN = 12, 1000  # of a second coordinate, and samples in each
-_MOST_TABLES, _NODES = 120, 129  # of all pools of sites together, and of the first coordinate in each
+_FINER = 4  # levels of a second coordinate for three bins of it
+_MOST_TABLES, _NODES = 120, 65  # of all pools of sites together, and of the first coordinate in each
 _TAIL, _BEYOND = 1e-3, 0.5  # share of a predictor on either side, and how far beyond the rest it may lie, in ranges
 _FEWEST = 100  # values that tell an outlier
 _ALONE = np.zeros(1, np.intp)  # labels of one site
@@ -248,8 +249,8 @@ def quantiles(
     values, along = np.concatenate(left), np.concatenate(x)
     if along.ndim == 2:
         return _tabulated(along, values, labels, centres, kernel, rng, float(along.std()))
-    tables, levels = [], []
-    number = _bins(min(int(np.bincount(labels).min()) * len(values), centres))
+    tables: list[bridge.ConditionalQuantiles] = []
+    levels, number = [], _bins(min(int(np.bincount(labels).min()) * len(values), centres))
     for pool in range(int(labels.max()) + 1):
         own = labels == pool
         first, second, of = along[:, 0, own].ravel(), along[:, 1, own].ravel(), values[:, own].ravel()
@@ -257,12 +258,19 @@ def quantiles(
         nodes = np.linspace(*_range(first), _NODES)
         if (np.diff(medians) <= 0.0).any() or (np.diff(nodes) <= 0.0).any():
             checks.reject("law.coordinates", "two, one of them of few values", "two that vary, or one alone")
-        levels.append(medians)
         spread = float(first.std())  # one bandwidth for all bins
-        for one in bins:
-            pair = first[one, None], of[one, None]
-            tables.append(_tabulated(*pair, _ALONE, centres // len(bins), kernel, rng, spread, nodes))
+        pairs = [(first[one, None], of[one, None]) for one in bins]
+        made = [_tabulated(*pair, _ALONE, centres // len(bins), kernel, rng, spread, nodes) for pair in pairs]
+        levels.append(np.linspace(medians[0], medians[-1], -(-_FINER * len(bins) // 3)))
+        tables += _between(made, medians, levels[-1])
     return bridge.ConditionalQuantiles.joined(tables, labels, np.array(levels))
+
+
+def _between(tables: list[bridge.ConditionalQuantiles], at: F64, levels: F64) -> list[bridge.ConditionalQuantiles]:
+    """Interpolate between tables of the same nodes, which belong to ascending numbers: one for each level."""
+    weights = np.stack([np.interp(levels, at, one) for one in np.eye(at.size)], axis=1)
+    table, error = (np.stack([getattr(one, name) for one in tables]) for name in ("table", "error"))
+    return [replace(tables[0], table=np.tensordot(w, table, 1), error=w @ error) for w in weights]
 
 
 def _bins(samples: int) -> int:

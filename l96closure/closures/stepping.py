@@ -176,23 +176,23 @@ def _given(tables: Tables, block: Block, coordinate: int) -> tuple[F64, int]:
 def _lattice(block: Block, e: int) -> Any:
     """Return the lattice of coordinates at sixteen sites."""
     rows, stride = block.lattice, block.stride
-    return Lattice(load(rows, e), load(rows, stride + e), load(rows, 2 * stride + e), load(rows, 3 * stride + e))
+    first = load(rows, e), load(rows, stride + e), load(rows, 2 * stride + e), load(rows, 3 * stride + e)
+    return Lattice(*first, load(rows, 4 * stride + e), load(rows, 5 * stride + e))
 
 
 @part
 def _add_residual(tables: Tables, block: Block, xi: int) -> None:
     """Add what the law makes of the noise that begins at a place."""
-    N, look_up, levels = block.sites * block.members, tables.look_up, 4 * block.stride
+    N, look_up = block.sites * block.members, tables.look_up
     given, first = _given(tables, block, tables.coordinate)
     if tables.law == QUANTILES:
         other, second = _given(tables, block, tables.second)
         for e in range(0, N, LANES):
             at, x, xi_here = _lattice(block, e), load(given, first + e), load(block.noise.values, xi + e)
-            if look_up.level.shape[1] == 1:
+            if look_up.levels == 1:
                 drawn = read_off(x, xi_here, at, look_up)
             else:
-                y = load(other, second + e)
-                drawn = read_between(x, y, xi_here, at, block.lattice, levels + e, block.stride, look_up)
+                drawn = read_between(x, load(other, second + e), xi_here, at, look_up)
             store(load(block.psi, e) + drawn, block.psi, e)
     if tables.law == GAUSSIAN:
         scale, coefficients = tables.log_deviation_scale, tables.log_deviation
