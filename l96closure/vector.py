@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numba
@@ -30,16 +31,17 @@ __all__ = [
     "fma",
     "fnma",
     "gather",
-    "gather_pairs",
     "larger",
     "load",
     "load_each",
+    "load_fours",
     "quadratic",
     "root",
     "shifted",
     "smaller",
     "splat",
     "store",
+    "store_whole",
     "total",
     "where_below",
     "whole_lines",
@@ -223,30 +225,63 @@ def gather(context: Any, array: Any, where: Any, further: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def gather_pairs(context: Any, array: Any, where: Any, further: Any) -> Any:
-    """Read as :func:`gather` does, and the elements after these: a tuple of two, at little more than one costs."""
+def load_fours(context: Any, array: Any, places: Any, first: Any, further: Any) -> Any:
+    """Read four elements one after the other from each of sixteen places: a tuple of four vectors.
+
+    The i-th lane begins at ``places[first + i] + further``. Eight places at a time: what belongs to the first and the
+    fifth stands side by side in a register, and so on, so that two exchanges put each of the four elements together.
+    """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, where, further = arguments
-        data = cgutils.create_struct_proxy(signature.args[0])(context, builder, array).data
-        start, places = builder.gep(data, [further]), _converted(builder, where)
-        pair, integers = ir.VectorType(ir.DoubleType(), 2), ir.IntType(32)
+        values, places, first, further = arguments
+        data = cgutils.create_struct_proxy(signature.args[0])(context, builder, values).data
+        at = cgutils.create_struct_proxy(signature.args[1])(context, builder, places).data
+        start, at = builder.gep(data, [further]), builder.gep(at, [first])
+        four, integer = ir.VectorType(ir.DoubleType(), 4), ir.IntType(64)
         read = []
         for i in range(LANES):
-            address = builder.gep(start, [builder.extract_element(places, integers(i))])
-            read.append(builder.load(builder.bitcast(address, pair.as_pointer())))
+            place = builder.zext(builder.load(builder.gep(at, [integer(i)])), integer)
+            read.append(builder.load(builder.bitcast(builder.gep(start, [place]), four.as_pointer())))
             read[-1].align = types.float64.bitwidth // 8
+        halves = [_transposed(builder, read[:8]), _transposed(builder, read[8:])]
+        together = [_picked(builder, one, other, range(LANES)) for one, other in zip(*halves, strict=True)]
+        return context.make_tuple(builder, fours, together)
 
-        def picked(a: Any, b: Any, order: range) -> Any:
-            return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(integers, len(order)), list(order)))
+    fours = types.UniTuple(_VECTORS[array.dtype], 4)
+    return fours(array, places, types.intp, types.intp), generate
 
-        while len(read) > 2:
-            joined = range(2 * read[0].type.count)
-            read = [picked(a, b, joined) for a, b in zip(read[::2], read[1::2], strict=True)]
-        return context.make_tuple(builder, pairs, [picked(read[0], read[1], range(i, 2 * LANES, 2)) for i in range(2)])
 
-    pairs = types.UniTuple(DOUBLE, 2)
-    return pairs(array, DOUBLE, types.intp), generate
+def _picked(builder: Any, a: Any, b: Any, order: Iterable[int]) -> Any:
+    """Return elements of two vectors, one after the other, by number."""
+    numbers = list(order)
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(numbers)), numbers))
+
+
+def _transposed(builder: Any, fours: list[Any]) -> list[Any]:
+    """Return four vectors of eight, given eight of four."""
+    sides = [_picked(builder, fours[i], fours[4 + i], range(8)) for i in range(4)]
+    found = []
+    for element in range(4):
+        alternate = [8 * side + element % 2 + i for i in range(0, 8, 2) for side in range(2)]
+        one, other = (_picked(builder, sides[i], sides[i + 1], alternate) for i in (0, 2))
+        begins = [8 * side + half + element - element % 2 for half in (0, 4) for side in (0, 1)]
+        found.append(_picked(builder, one, other, (begin + i for begin in begins for i in (0, 1))))
+    return found
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def store_whole(context: Any, value: Any, array: Any, index: Any) -> Any:
+    """Write whole numbers, from 0 on and below 2^31, to elements ``index`` and following of integers of 32 bits."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        value, array, index = arguments
+        data = cgutils.create_struct_proxy(signature.args[1])(context, builder, array).data
+        integers = builder.fptosi(value, ir.VectorType(ir.IntType(32), LANES))
+        place = builder.bitcast(builder.gep(data, [index]), integers.type.as_pointer())
+        builder.store(integers, place).align = 4
+        return context.get_dummy_value()
+
+    return types.void(value, array, types.intp), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -16,17 +16,30 @@ import numpy.typing as npt
 
 from l96closure import checks
 from l96closure.compiled import part
-from l96closure.vector import floor, fma, gather, gather_pairs, larger, smaller, splat, where_below
+from l96closure.vector import (
+    floor,
+    fma,
+    gather,
+    larger,
+    load,
+    load_fours,
+    smaller,
+    splat,
+    store,
+    store_whole,
+    where_below,
+)
 
 __all__ = [
     "FARTHEST",
+    "Found",
     "Lattice",
     "LookUp",
+    "find",
     "find_level",
     "find_row",
     "lattice_of",
-    "read_between",
-    "read_off",
+    "read",
 ]
 
 F64 = npt.NDArray[np.float64]
@@ -37,6 +50,7 @@ FARTHEST = 4.0
 
 _MOST_CELLS = 4096  # of a lattice
 _ROUNDING = 1e-14  # by which a node may lie beside a point of the lattice, in parts of its length
+_LAST_PLACES = 4.0 * np.finfo(np.float64).eps  # by which, in parts of the node: of numbers far from zero
 
 
 class LookUp(NamedTuple):
@@ -44,7 +58,8 @@ class LookUp(NamedTuple):
 
     Attributes
     ----------
-    table : Q(Phi(xi) | x) in the units of the samples (N, L), the rows of one dictionary after the other's.
+    table : Q(Phi(xi) | x) in the units of the samples (N, L, 2), the rows of one dictionary after the other's, each
+        number beside that of the next row: so what a place lies between stands together.
     levels, per_level : of a second coordinate, levels of each group, one after the other, and rows of each; 1 level
         where there is none.
     lowest, per_unit, cells : of each group (G,), where its lattice of coordinates starts, how many of its cells
@@ -102,7 +117,7 @@ class LookUp(NamedTuple):
             cells = np.array([len(one) - 1.0 for one in rows])
             first = np.cumsum([0.0, *cells[:-1] + 1.0])
             lattice = lowest, cells / spans, cells, no_second, no_second, first
-            return cls(np.concatenate(rows), 1, 0, *lattice, 0, none, none, none, none)
+            return cls(_with_next(np.concatenate(rows)), 1, 0, *lattice, 0, none, none, none, none)
         closest = max(float(span / np.diff(nodes[one]).min()) for span, one in zip(spans, own, strict=True))
         number = int(min(2.0 * closest, _MOST_CELLS)) + 1
         row = np.empty((len(own), number + 1))
@@ -117,7 +132,7 @@ class LookUp(NamedTuple):
         per_gap = 1.0 / np.append(np.diff(nodes), np.inf)  # from one dictionary to the next nothing is read
         first = number * np.arange(len(own), dtype=np.float64)
         lattice = lowest, cells / spans, cells, no_second, no_second, first
-        return cls(table, 1, 0, *lattice, crowd, row.ravel(), nodes, next_node, per_gap)
+        return cls(_with_next(table), 1, 0, *lattice, crowd, row.ravel(), nodes, next_node, per_gap)
 
     @classmethod
     def _with_levels(cls, table: F64, nodes: F64, ends: Index, level: F64) -> LookUp:
@@ -132,7 +147,13 @@ class LookUp(NamedTuple):
         lowest, spans, none = own[:, 0, 0].copy(), np.ptp(own[:, 0], axis=1), np.empty(0)
         cells, first = np.full(groups, size - 1.0), np.arange(groups, dtype=np.float64) * (B * size)
         second = level[:, 0].copy(), (B - 1.0) / np.ptp(level, axis=1)
-        return cls(table, B, size, lowest, cells / spans, cells, *second, first, 0, none, none, none, none)
+        lattice = lowest, cells / spans, cells, *second, first
+        return cls(_with_next(table), B, size, *lattice, 0, none, none, none, none)
+
+
+def _with_next(table: F64) -> F64:
+    """Put beside every number that of the next row; nothing reads across the last of a dictionary."""
+    return np.stack([table, np.roll(table, -1, axis=0)], axis=2)
 
 
 def _is_even(nodes: F64) -> bool:
@@ -147,7 +168,8 @@ def _lattice(nodes: F64) -> Index | None:
         return None
     at = np.rint((nodes - nodes[0]) / np.diff(nodes).min())
     beside = np.abs(nodes[0] + at * (span / at[-1]) - nodes).max()
-    return at.astype(np.intp) if beside <= _ROUNDING * span else None
+    allowed = _ROUNDING * span + _LAST_PLACES * np.abs(nodes).max()
+    return at.astype(np.intp) if beside <= allowed else None
 
 
 def _rows(table: F64, at: Index) -> F64:
@@ -169,6 +191,21 @@ class Lattice(NamedTuple):
     first: Any
     second_lowest: Any
     second_per_unit: Any
+
+
+class Found(NamedTuple):
+    """Where coordinates and noise lie in a table, for some places.
+
+    Attributes
+    ----------
+    place : where in the table, seen as flat, what is around them begins.
+    down, across, on : how far they are on the way to the next row, the next column and the next level.
+    """
+
+    place: npt.NDArray[np.int32]
+    down: F64
+    across: F64
+    on: F64
 
 
 @part
@@ -198,25 +235,37 @@ def find_row(x: Any, lattice: Lattice, of: LookUp) -> Any:
 
 
 @part
-def read_off(x: Any, noise: Any, lattice: Lattice, of: LookUp) -> Any:
-    """Return the quantiles of some coordinates and noise; NaN where a coordinate is not finite."""
+def find(x: Any, y: Any, noise: Any, lattice: Lattice, of: LookUp, found: Found, e: int) -> None:
+    """Find where sixteen coordinates and noise lie in the table; :func:`read` reads there.
+
+    Parameters
+    ----------
+    x, y : the coordinates; the second is not looked at where there is none.
+    noise : the noise.
+    lattice : of the places.
+    of : the table.
+    found : is written to, from ``e`` on.
+    e : number of the first.
+    """
     row, down = find_row(x, lattice, of)
     column, across = _find_column(noise, of)
-    at = fma(row, splat(float(of.table.shape[1])), column)
-    return fma(x, splat(0.0), _interpolated(at, 0, down, across, of))
+    if of.levels > 1:
+        level, on = find_level(y, lattice, of)
+        row = fma(level, splat(float(of.per_level)), row)
+        store(fma(y, splat(0.0), on), found.on, e)  # NaN of what is not finite
+    store_whole(fma(row, splat(2.0 * of.table.shape[1]), column + column), found.place, e)
+    store(fma(x, splat(0.0), down), found.down, e)
+    store(across, found.across, e)
 
 
 @part
-def read_between(x: Any, y: Any, noise: Any, lattice: Lattice, of: LookUp) -> Any:
-    """Return the quantiles of some pairs of coordinates and noise; NaN where a coordinate is not finite."""
-    row, down = find_row(x, lattice, of)
-    level, on = find_level(y, lattice, of)
-    column, across = _find_column(noise, of)
-    row = fma(level, splat(float(of.per_level)), row)
-    at = fma(row, splat(float(of.table.shape[1])), column)
-    here = _interpolated(at, 0, down, across, of)
-    after = _interpolated(at, of.per_level * of.table.shape[1], down, across, of)
-    return fma(x + y, splat(0.0), fma(on, after - here, here))
+def read(of: LookUp, found: Found, e: int) -> Any:
+    """Return the quantiles at sixteen places that :func:`find` has found; NaN where a coordinate is not finite."""
+    here = _interpolated(of, found, e, 0)
+    if of.levels == 1:
+        return here
+    after = _interpolated(of, found, e, 2 * of.per_level * of.table.shape[1])
+    return fma(load(found.on, e), after - here, here)
 
 
 @part
@@ -239,12 +288,9 @@ def _find_column(noise: Any, of: LookUp) -> Any:
 
 
 @part
-def _interpolated(at: Any, further: int, down: Any, across: Any, of: LookUp) -> Any:
-    """Return what is ``down`` of the way from a row to the next, and ``across`` from a column to the next.
-
-    Row and column begin at the places ``at + further``.
-    """
-    here, next_here = gather_pairs(of.table, at, further)
-    below, next_below = gather_pairs(of.table, at, further + of.table.shape[1])
+def _interpolated(of: LookUp, found: Found, e: int, further: int) -> Any:
+    """Return what is ``down`` of the way from a row to the next, and ``across`` from a column to the next."""
+    down, across = load(found.down, e), load(found.across, e)
+    here, below, next_here, next_below = load_fours(of.table, found.place, e, further)
     upper, lower = fma(across, next_here - here, here), fma(across, next_below - below, below)
     return fma(down, lower - upper, upper)

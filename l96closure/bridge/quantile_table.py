@@ -14,12 +14,13 @@ import numpy.typing as npt
 from l96closure import checks
 from l96closure.bridge.look_up import (
     FARTHEST,
+    Found,
     LookUp,
+    find,
     find_level,
     find_row,
     lattice_of,
-    read_between,
-    read_off,
+    read,
 )
 from l96closure.compiled import cached
 from l96closure.vector import LANES, load, store
@@ -177,17 +178,15 @@ class ConditionalQuantiles:
 @cached
 def _look_up(x: F64, noise: F64, of: LookUp, dictionary: Index, out: F64) -> None:
     last, near = x.shape[1] - 1, np.zeros((3, LANES))
+    found = Found(np.empty(LANES, np.int32), np.empty(LANES), np.empty(LANES), np.empty(LANES))
     for k in range(x.shape[2]):
         lattice = lattice_of(of, dictionary[k])
         for first in range(0, x.shape[0], LANES):
             some = min(LANES, x.shape[0] - first)
             for i in range(some):
                 near[0, i], near[1, i], near[2, i] = x[first + i, 0, k], x[first + i, last, k], noise[first + i, k]
-            at, beside, asked = load(near, 0), load(near, LANES), load(near, 2 * LANES)
-            if last:
-                store(read_between(at, beside, asked, lattice, of), near, 0)
-            else:
-                store(read_off(at, asked, lattice, of), near, 0)
+            find(load(near, 0), load(near, LANES), load(near, 2 * LANES), lattice, of, found, 0)
+            store(read(of, found, 0), near, 0)
             for i in range(some):
                 out[first + i, k] = np.nan if np.isnan(noise[first + i, k]) else near[0, i]
 
@@ -238,9 +237,9 @@ def _noise_of(table: F64, at: _At, wanted: float) -> float:
 def _between(table: F64, at: _At, c: int) -> float:
     """Return the quantile in a column: at two levels the rows, and how far on from a row and from a level."""
     g, h, down, on = at
-    value = table[g, c] + down * (table[g + np.uintp(1), c] - table[g, c])
+    value = table[g, c, 0] + down * (table[g, c, 1] - table[g, c, 0])
     if on > 0.0:
-        value += on * (table[h, c] + down * (table[h + np.uintp(1), c] - table[h, c]) - value)
+        value += on * (table[h, c, 0] + down * (table[h, c, 1] - table[h, c, 0]) - value)
     return value  # type: ignore[no-any-return]
 
 

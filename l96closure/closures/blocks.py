@@ -14,6 +14,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from l96closure.bridge.look_up import Found
 from l96closure.closures.compiled_tables import Tables
 from l96closure.compiled import part
 from l96closure.lanes import lines
@@ -84,6 +85,7 @@ class Block(NamedTuple):
     fresh : noise of these steps that nothing before has a part in, rows without halos.
     evaluations, counter, word, value : see :func:`l96closure.noise.fill`.
     lattice : rows of what a :class:`~l96closure.bridge.look_up.Lattice` has.
+    found : where in a table of quantiles the sites of a step are.
     psi : a row.
     """
 
@@ -111,6 +113,7 @@ class Block(NamedTuple):
     word: U64
     value: F64
     lattice: F64
+    found: Found
     psi: F64
 
 
@@ -191,7 +194,7 @@ def block_of(tables: Tables, predictors: int, member: U64, steps: int) -> Block:
         noise, earlier_place,
         lines(at_once * normal_stride + LANES), normal_stride, lines(at_once * stride),
         evaluations, counter, np.empty_like(counter), np.empty(counter.shape),
-        lattice, lines(stride),
+        lattice, Found(np.empty(stride, np.int32), lines(stride), lines(stride), lines(stride)), lines(stride),
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from l96closure import noise
-from l96closure.bridge.look_up import Lattice, read_between, read_off
+from l96closure.bridge.look_up import Lattice, find, read
 from l96closure.closures.blocks import (
     Block,
     before,
@@ -189,11 +189,9 @@ def _add_residual(tables: Tables, block: Block, xi: int) -> None:
         other, second = _given(tables, block, tables.second)
         for e in range(0, N, LANES):
             at, x, xi_here = _lattice(block, e), load(given, first + e), load(block.noise.values, xi + e)
-            if look_up.levels == 1:
-                drawn = read_off(x, xi_here, at, look_up)
-            else:
-                drawn = read_between(x, load(other, second + e), xi_here, at, look_up)
-            store(load(block.psi, e) + drawn, block.psi, e)
+            find(x, load(other, second + e), xi_here, at, look_up, block.found, e)
+        for e in range(0, N, LANES):
+            store(load(block.psi, e) + read(look_up, block.found, e), block.psi, e)
     if tables.law == GAUSSIAN:
         scale, coefficients = tables.log_deviation_scale, tables.log_deviation
         for e in range(0, N, LANES):

@@ -127,17 +127,18 @@ def test_vectors_in_nested_loops_leave_the_memory_of_others_alone():
     np.testing.assert_array_equal(out, np.full(1600, 10.0))
 
 
-def test_gathered_pairs_are_neighbours():
+def test_fours_are_read_from_places_that_whole_numbers_name():
     @numba.njit
-    def read(a, where, out):
-        for i, one in enumerate(vector.gather_pairs(a, vector.load(where, 0), 3)):
+    def read(a, where, places, out):
+        vector.store_whole(vector.load(where, 0), places, 1)
+        for i, one in enumerate(vector.load_fours(a, places, 1, 3)):
             vector.store(one, out, i * vector.LANES)
-        vector.store(vector.gather(a, vector.load(where, 0), 3), out, 2 * vector.LANES)
+        vector.store(vector.gather(a, vector.load(where, 0), 3), out, 4 * vector.LANES)
 
     a = np.random.default_rng(0).standard_normal((7, 30))
-    where = np.random.default_rng(1).integers(0, a.size - 4, vector.LANES).astype(float)
-    where[:2] = 0.0, a.size - 5
-    out = np.empty((3, vector.LANES))
-    read(a, where, out)
+    where = np.random.default_rng(1).integers(0, a.size - 6, vector.LANES).astype(float)
+    where[:2] = 0.0, a.size - 7
+    places, out = np.empty(vector.LANES + 1, np.int32), np.empty((5, vector.LANES))
+    read(a, where, places, out)
     at = where.astype(int) + 3
-    np.testing.assert_array_equal(out, a.ravel()[[at, at + 1, at]])
+    np.testing.assert_array_equal(out, a.ravel()[[at, at + 1, at + 2, at + 3, at]])
