@@ -30,6 +30,7 @@ __all__ = [
     "floor",
     "fma",
     "fnma",
+    "four_sums",
     "gather",
     "larger",
     "load",
@@ -200,6 +201,46 @@ def quadratic(context: Any, a: Any, first: Any, start: Any, x: Any, total: Any) 
         return result
 
     return total(a, types.intp, types.intp, x, total), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def four_sums(context: Any, a: Any, first: Any, start: Any, x: Any, totals: Any) -> Any:
+    """Return totals_j + sum_{i >= start} a_ij x_i, a tuple for j = 0 to 3, of a tuple x of vectors.
+
+    From ``a[first]`` on stand the four a_ij of each i, from ``start`` on. As in :func:`quadratic` the x stay in
+    registers.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        a, first, start, x, totals = arguments
+        x, sums, entry = cgutils.unpack_tuple(builder, x), cgutils.unpack_tuple(builder, totals), builder.block
+        data = cgutils.create_struct_proxy(signature.args[0])(context, builder, a).data
+        data = builder.gep(data, [builder.sub(first, builder.mul(start, ir.Constant(start.type, 4)))])
+        terms = [builder.append_basic_block(f"term{i}") for i in range(len(x))]
+        done = builder.append_basic_block("done")
+        jump, so_far = builder.switch(start, done), sums
+        for i, term in enumerate(terms):
+            jump.add_case(ir.Constant(start.type, i), term)
+            builder.position_at_end(term)
+            entering = [builder.phi(one.type) for one in sums]
+            for phi, at_entry, before in zip(entering, sums, so_far, strict=True):
+                phi.add_incoming(at_entry, entry)
+                if i:
+                    phi.add_incoming(before, terms[i - 1])
+            so_far = [
+                _call(builder, "fmuladd", [_element(builder, data, 4 * i + j, phi.type), x[i], phi])
+                for j, phi in enumerate(entering)
+            ]
+            builder.branch(terms[i + 1] if i + 1 < len(x) else done)
+        builder.position_at_end(done)
+        results = [builder.phi(one.type) for one in sums]
+        for phi, at_entry, before in zip(results, sums, so_far, strict=True):
+            phi.add_incoming(at_entry, entry)
+            phi.add_incoming(before, terms[-1])
+        return context.make_tuple(builder, totals_type, results)
+
+    totals_type = totals
+    return totals(a, types.intp, types.intp, x, totals), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]

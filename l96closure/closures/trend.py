@@ -18,7 +18,21 @@ from l96closure import checks
 from l96closure.closures.features import Features, Scale, gather, rows
 from l96closure.closures.smooth_steps import MOST_HIDDEN
 from l96closure.compiled import cached, part
-from l96closure.vector import LANES, dot, element, fma, fnma, larger, load, load_each, quadratic, smaller, splat, store
+from l96closure.vector import (
+    LANES,
+    dot,
+    element,
+    fma,
+    fnma,
+    four_sums,
+    larger,
+    load,
+    load_each,
+    quadratic,
+    smaller,
+    splat,
+    store,
+)
 
 __all__ = [
     "FittedTrend",
@@ -237,11 +251,11 @@ def polynomial(values: F64, place: Index, e: int, terms: Terms) -> Any:
             after = fma(x + x, here, splat(element(terms.chebyshev, a)) - after)
             here = fma(x + x, after, splat(element(terms.chebyshev, a + 1)) - here)
         total = total + fma(x, here, splat(element(terms.chebyshev, at + last)) - after)
+    f = load_each(values, place, leading, e, _IN_REGISTERS)
     if terms.order == 1:
         for i in range(terms.padding, F):
             total = fma(splat(terms.linear[i]), load(values, place[i] + e), total)
     else:
-        f = load_each(values, place, leading, e, _IN_REGISTERS)
         if terms.order == 2:
             total, at = _rows(values, place, e, terms.products, 0, terms.padding, f, total)
         else:
@@ -249,22 +263,25 @@ def polynomial(values: F64, place: Index, e: int, terms: Terms) -> Any:
             for i in range(terms.padding, F):
                 slope, at = _rows(values, place, e, terms.products, at, i, f, splat(terms.linear[i]))
                 total = fma(slope, load(values, place[i] + e), total)
-    return _steps(values, place, e, terms, total)
+    return _steps(values, place, e, terms, f, total)
 
 
 @part
-def _steps(values: F64, place: Index, e: int, terms: Terms, total: Any) -> Any:
-    """Add the smooth steps, four at a time, which share what is loaded and wait for each other's sums."""
-    a, at = terms.hidden, 0
+def _steps(values: F64, place: Index, e: int, terms: Terms, f: Any, total: Any) -> Any:
+    """Add the smooth steps, four at a time, which share what is loaded and do not wait for each other's sums."""
+    a, at, leading = terms.hidden, 0, place.size - _IN_REGISTERS
+    start = max(terms.padding - leading, 0)
     while at < a.size:
         p, q = splat(element(a, at)), splat(element(a, at + 1))
         r, s = splat(element(a, at + 2)), splat(element(a, at + 3))
         at += 4
-        for i in range(terms.padding, terms.linear.size):
+        for i in range(leading):
             x = load(values, element(place, i) + e)
             p, q = fma(splat(element(a, at)), x, p), fma(splat(element(a, at + 1)), x, q)
             r, s = fma(splat(element(a, at + 2)), x, r), fma(splat(element(a, at + 3)), x, s)
             at += 4
+        p, q, r, s = four_sums(a, at, start, f, (p, q, r, s))
+        at += 4 * (_IN_REGISTERS - start)
         total = _step(a, at + 3, s, _step(a, at + 2, r, _step(a, at + 1, q, _step(a, at, p, total))))
         at += 8
     return total
