@@ -251,18 +251,18 @@ def polynomial(values: F64, place: Index, e: int, terms: Terms) -> Any:
             after = fma(x + x, here, splat(element(terms.chebyshev, a)) - after)
             here = fma(x + x, after, splat(element(terms.chebyshev, a + 1)) - here)
         total = total + fma(x, here, splat(element(terms.chebyshev, at + last)) - after)
-    f = load_each(values, place, leading, e, _IN_REGISTERS)
     if terms.order == 1:
         for i in range(terms.padding, F):
             total = fma(splat(terms.linear[i]), load(values, place[i] + e), total)
-    else:
-        if terms.order == 2:
-            total, at = _rows(values, place, e, terms.products, 0, terms.padding, f, total)
-        else:
-            at = 0
-            for i in range(terms.padding, F):
-                slope, at = _rows(values, place, e, terms.products, at, i, f, splat(terms.linear[i]))
-                total = fma(slope, load(values, place[i] + e), total)
+        if terms.hidden.size == 0:
+            return total
+    f, at = load_each(values, place, leading, e, _IN_REGISTERS), 0
+    if terms.order == 2:
+        total, at = _rows(values, place, e, terms.products, 0, terms.padding, f, total)
+    elif terms.order == 3:
+        for i in range(terms.padding, F):
+            slope, at = _rows(values, place, e, terms.products, at, i, f, splat(terms.linear[i]))
+            total = fma(slope, load(values, place[i] + e), total)
     return _steps(values, place, e, terms, f, total)
 
 
