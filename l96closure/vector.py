@@ -32,6 +32,7 @@ __all__ = [
     "fnma",
     "four_sums",
     "gather",
+    "gather_fours",
     "larger",
     "load",
     "load_each",
@@ -266,30 +267,51 @@ def gather(context: Any, array: Any, where: Any, further: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def load_fours(context: Any, array: Any, places: Any, first: Any, further: Any) -> Any:
-    """Read four elements one after the other from each of sixteen places: a tuple of four vectors.
+def gather_fours(context: Any, array: Any, where: Any, further: Any) -> Any:
+    """Read as :func:`gather` does, and the three elements after each: a tuple of four vectors."""
 
-    The i-th lane begins at ``places[first + i] + further``. Eight places at a time: what belongs to the first and the
-    fifth stands side by side in a register, and so on, so that two exchanges put each of the four elements together.
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, where, further = arguments
+        data = cgutils.create_struct_proxy(signature.args[0])(context, builder, array).data
+        places = _converted(builder, where)
+        numbers = [builder.extract_element(places, ir.IntType(32)(i)) for i in range(LANES)]
+        return context.make_tuple(builder, fours, _fours(builder, builder.gep(data, [further]), numbers))
+
+    fours = types.UniTuple(DOUBLE, 4)
+    return fours(array, DOUBLE, types.intp), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def load_fours(context: Any, array: Any, places: Any, first: Any, further: Any) -> Any:
+    """Do as :func:`gather_fours`, from ``places[first]`` on, integers of 32 bits, + ``further``.
+
+    Where many are read one after the other it is faster than to take them out of vectors; for a few it is slower.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         values, places, first, further = arguments
         data = cgutils.create_struct_proxy(signature.args[0])(context, builder, values).data
         at = cgutils.create_struct_proxy(signature.args[1])(context, builder, places).data
-        start, at = builder.gep(data, [further]), builder.gep(at, [first])
-        four, integer = ir.VectorType(ir.DoubleType(), 4), ir.IntType(64)
-        read = []
-        for i in range(LANES):
-            place = builder.zext(builder.load(builder.gep(at, [integer(i)])), integer)
-            read.append(builder.load(builder.bitcast(builder.gep(start, [place]), four.as_pointer())))
-            read[-1].align = types.float64.bitwidth // 8
-        halves = [_transposed(builder, read[:8]), _transposed(builder, read[8:])]
-        together = [_picked(builder, one, other, range(LANES)) for one, other in zip(*halves, strict=True)]
-        return context.make_tuple(builder, fours, together)
+        loads = [builder.load(builder.gep(at, [builder.add(first, ir.IntType(64)(i))])) for i in range(LANES)]
+        numbers = [builder.zext(one, ir.IntType(64)) for one in loads]
+        return context.make_tuple(builder, fours, _fours(builder, builder.gep(data, [further]), numbers))
 
     fours = types.UniTuple(_VECTORS[array.dtype], 4)
     return fours(array, places, types.intp, types.intp), generate
+
+
+def _fours(builder: Any, start: Any, places: list[Any]) -> list[Any]:
+    """Return four vectors, of what stands at some places and after them.
+
+    Eight places at a time: what belongs to the first and the fifth stands side by side in a register, and so on, so
+    that two exchanges put each of the four elements together.
+    """
+    read, four = [], ir.VectorType(ir.DoubleType(), 4)
+    for place in places:
+        read.append(builder.load(builder.bitcast(builder.gep(start, [place]), four.as_pointer())))
+        read[-1].align = types.float64.bitwidth // 8
+    halves = [_transposed(builder, read[:8]), _transposed(builder, read[8:])]
+    return [_picked(builder, one, other, range(LANES)) for one, other in zip(*halves, strict=True)]
 
 
 def _picked(builder: Any, a: Any, b: Any, order: Iterable[int]) -> Any:

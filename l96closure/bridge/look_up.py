@@ -20,6 +20,7 @@ from l96closure.vector import (
     floor,
     fma,
     gather,
+    gather_fours,
     larger,
     load,
     load_fours,
@@ -38,8 +39,10 @@ __all__ = [
     "find",
     "find_level",
     "find_row",
+    "keep",
     "lattice_of",
     "read",
+    "read_kept",
 ]
 
 F64 = npt.NDArray[np.float64]
@@ -194,18 +197,18 @@ class Lattice(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Where coordinates and noise lie in a table, for some places.
+    """Where coordinates and noise lie in a table: sixteen of them, as vectors, or of many sites, as arrays.
 
     Attributes
     ----------
-    place : where in the table, seen as flat, what is around them begins.
+    place : where in the table, seen as flat, what is around them begins; in an array integers of 32 bits.
     down, across, on : how far they are on the way to the next row, the next column and the next level.
     """
 
-    place: npt.NDArray[np.int32]
-    down: F64
-    across: F64
-    on: F64
+    place: Any
+    down: Any
+    across: Any
+    on: Any
 
 
 @part
@@ -235,42 +238,78 @@ def find_row(x: Any, lattice: Lattice, of: LookUp) -> Any:
 
 
 @part
-def find(x: Any, y: Any, noise: Any, lattice: Lattice, of: LookUp, found: Found, e: int) -> None:
-    """Find where sixteen coordinates and noise lie in the table; :func:`read` reads there.
+def find(x: Any, y: Any, noise: Any, lattice: Lattice, of: LookUp) -> Any:
+    """Find where sixteen coordinates and noise lie in the table.
 
     Parameters
     ----------
-    x, y : the coordinates; the second is not looked at where there is none.
+    x, y : the coordinates; the second does not matter where there is none.
     noise : the noise.
     lattice : of the places.
     of : the table.
-    found : is written to, from ``e`` on.
-    e : number of the first.
+
+    Returns
+    -------
+    Found
     """
     row, down = find_row(x, lattice, of)
+    level, on = find_level(y, lattice, of)
     column, across = _find_column(noise, of)
-    if of.levels > 1:
-        level, on = find_level(y, lattice, of)
-        row = fma(level, splat(float(of.per_level)), row)
-        store(fma(y, splat(0.0), on), found.on, e)  # NaN of what is not finite
-    store_whole(fma(row, splat(2.0 * of.table.shape[1]), column + column), found.place, e)
-    store(fma(x, splat(0.0), down), found.down, e)
-    store(across, found.across, e)
+    row = fma(level, splat(float(of.per_level)), row)
+    place = fma(row, splat(2.0 * of.table.shape[1]), column + column)
+    return Found(place, fma(x, splat(0.0), down), across, fma(y, splat(0.0), on))  # what is not finite makes NaN
 
 
 @part
-def read(of: LookUp, found: Found, e: int) -> Any:
-    """Return the quantiles at sixteen places that :func:`find` has found; NaN where a coordinate is not finite."""
-    here = _interpolated(of, found, e, 0)
+def keep(found: Found, several: Found, e: int) -> None:
+    """Write what was found for sixteen sites into that of many, from number ``e`` on."""
+    store_whole(found.place, several.place, e)
+    store(found.down, several.down, e)
+    store(found.across, several.across, e)
+    store(found.on, several.on, e)
+
+
+@part
+def read(found: Found, of: LookUp) -> Any:
+    """Return the quantiles at sixteen places; NaN where a coordinate is not finite."""
+    here = _between(gather_fours(of.table, found.place, 0), found.down, found.across)
     if of.levels == 1:
         return here
-    after = _interpolated(of, found, e, 2 * of.per_level * of.table.shape[1])
-    return fma(load(found.on, e), after - here, here)
+    after = _between(gather_fours(of.table, found.place, _next_level(of)), found.down, found.across)
+    return fma(found.on, after - here, here)
+
+
+@part
+def read_kept(several: Found, e: int, of: LookUp) -> Any:
+    """Do as :func:`read`, for sixteen of many sites from number ``e`` on."""
+    down, across = load(several.down, e), load(several.across, e)
+    here = _between(load_fours(of.table, several.place, e, 0), down, across)
+    if of.levels == 1:
+        return here
+    after = _between(load_fours(of.table, several.place, e, _next_level(of)), down, across)
+    return fma(load(several.on, e), after - here, here)
+
+
+@part
+def _next_level(of: LookUp) -> int:
+    """Return how far on the same row and column of the next level stand."""
+    further: int = 2 * of.per_level * of.table.shape[1]
+    return further
+
+
+@part
+def _between(fours: Any, down: Any, across: Any) -> Any:
+    """Return what is ``down`` of the way from a row to the next, and ``across`` from a column to the next."""
+    here, below, next_here, next_below = fours
+    upper, lower = fma(across, next_here - here, here), fma(across, next_below - below, below)
+    return fma(down, lower - upper, upper)
 
 
 @part
 def find_level(y: Any, lattice: Lattice, of: LookUp) -> Any:
     """Return the last levels at or below some second coordinates, and how far these are on the way to the next."""
+    if of.levels == 1:
+        return splat(0.0), splat(0.0)
     last = splat(float(of.levels - 1))
     along = smaller(last, larger((y - lattice.second_lowest) * lattice.second_per_unit, splat(0.0)))
     level = smaller(floor(along), last - splat(1.0))
@@ -285,12 +324,3 @@ def _find_column(noise: Any, of: LookUp) -> Any:
     across = smaller(larger(across, splat(0.0)), splat(L - 1.0))
     column = smaller(floor(across), splat(L - 2.0))
     return column, across - column
-
-
-@part
-def _interpolated(of: LookUp, found: Found, e: int, further: int) -> Any:
-    """Return what is ``down`` of the way from a row to the next, and ``across`` from a column to the next."""
-    down, across = load(found.down, e), load(found.across, e)
-    here, below, next_here, next_below = load_fours(of.table, found.place, e, further)
-    upper, lower = fma(across, next_here - here, here), fma(across, next_below - below, below)
-    return fma(down, lower - upper, upper)

@@ -14,7 +14,6 @@ import numpy.typing as npt
 from l96closure import checks
 from l96closure.bridge.look_up import (
     FARTHEST,
-    Found,
     LookUp,
     find,
     find_level,
@@ -178,15 +177,14 @@ class ConditionalQuantiles:
 @cached
 def _look_up(x: F64, noise: F64, of: LookUp, dictionary: Index, out: F64) -> None:
     last, near = x.shape[1] - 1, np.zeros((3, LANES))
-    found = Found(np.empty(LANES, np.int32), np.empty(LANES), np.empty(LANES), np.empty(LANES))
     for k in range(x.shape[2]):
         lattice = lattice_of(of, dictionary[k])
         for first in range(0, x.shape[0], LANES):
             some = min(LANES, x.shape[0] - first)
             for i in range(some):
                 near[0, i], near[1, i], near[2, i] = x[first + i, 0, k], x[first + i, last, k], noise[first + i, k]
-            find(load(near, 0), load(near, LANES), load(near, 2 * LANES), lattice, of, found, 0)
-            store(read(of, found, 0), near, 0)
+            found = find(load(near, 0), load(near, LANES), load(near, 2 * LANES), lattice, of)
+            store(read(found, of), near, 0)
             for i in range(some):
                 out[first + i, k] = np.nan if np.isnan(noise[first + i, k]) else near[0, i]
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from l96closure import noise
-from l96closure.bridge.look_up import Lattice, find, read
+from l96closure.bridge.look_up import Lattice, find, keep, read, read_kept
 from l96closure.closures.blocks import (
     Block,
     before,
@@ -188,10 +188,14 @@ def _add_residual(tables: Tables, block: Block, xi: int) -> None:
     if tables.law == QUANTILES:
         other, second = _given(tables, block, tables.second)
         for e in range(0, N, LANES):
-            at, x, xi_here = _lattice(block, e), load(given, first + e), load(block.noise.values, xi + e)
-            find(x, load(other, second + e), xi_here, at, look_up, block.found, e)
-        for e in range(0, N, LANES):
-            store(load(block.psi, e) + read(look_up, block.found, e), block.psi, e)
+            x, y = load(given, first + e), load(other, second + e)
+            found = find(x, y, load(block.noise.values, xi + e), _lattice(block, e), look_up)
+            if N > LANES:
+                keep(found, block.found, e)
+            else:
+                store(load(block.psi, e) + read(found, look_up), block.psi, e)
+        for e in range(0, N if N > LANES else 0, LANES):
+            store(load(block.psi, e) + read_kept(block.found, e, look_up), block.psi, e)
     if tables.law == GAUSSIAN:
         scale, coefficients = tables.log_deviation_scale, tables.log_deviation
         for e in range(0, N, LANES):
