@@ -374,12 +374,13 @@ def _model_step(model: _Model, block: Block, stage: Rings, work: F64, slope: F64
 
 
 @numba.njit(no_cpython_wrapper=True)  # type: ignore[untyped-decorator]
-def _stages(sites: int, members: int) -> Rings:
-    """Return rows for z at stages of a step, with as much at their ends as is looked at."""
-    alone = members == 1 and _BEFORE <= sites <= 2 * LANES - _BEFORE - _AFTER
-    left, right = (_BEFORE, _AFTER) if alone else (2 * members, 2 * members)
-    made: Rings = blocks.rings(2, sites * members, left, right)
-    return made
+def _memory(block: Block) -> tuple[Rings, F64, F64, F64]:
+    """Return rows for z at stages of a step, with as much at their ends as is looked at; for slopes; for records."""
+    K, M = block.sites, block.members
+    alone = M == 1 and _BEFORE <= K <= 2 * LANES - _BEFORE - _AFTER
+    left, right = (_BEFORE, _AFTER) if alone else (2 * M, 2 * M)
+    stages = blocks.rings(2, K * M, left, right)
+    return stages, np.empty((2, K * M)), lines(4 * block.stride), lines(2 * _KEPT * block.stride)
 
 
 @part
@@ -409,15 +410,19 @@ def _advance(
     steps: int,
 ) -> None:  # fmt: skip
     """Advance members from number ``first`` to before ``last`` by so many steps, in blocks."""
-    K = ensemble.z.shape[1]
+    K, M = ensemble.z.shape[1], min(at_once, last - first)
+    block = blocks.block_of(tables, 1, ensemble.member[first : first + M], steps)
+    stage, work, slope, kept = _memory(block)
     for begin in range(first, last, at_once):
-        M = min(at_once, last - begin)
-        block = blocks.block_of(tables, 1, ensemble.member[begin : begin + M], steps)
-        stage, work, slope = _stages(K, M), np.empty((2, K * M)), lines(4 * block.stride)
+        if last - begin < M:  # the last
+            M = last - begin
+            block = blocks.block_of(tables, 1, ensemble.member[begin : begin + M], steps)
+            stage, work, slope, kept = _memory(block)
+        blocks.number(block, ensemble.member[begin : begin + M])
         outside = ensemble.outside[begin : begin + M]
         z = ensemble.z.reshape((-1, 1, K))
         blocks.load_state(tables, block, steps, begin, z, ensemble.memory, ensemble.history)
-        kept, number, record, to_go = lines(2 * _KEPT * block.stride), 0, records.record, -records.step % records.every
+        number, record, to_go = 0, records.record, -records.step % records.every
         for step in range(steps):
             draw(tables, block, steps, step, ensemble.key, ensemble.number, outside)
             if to_go == 0:

@@ -30,6 +30,7 @@ __all__ = [
     "load_state",
     "members_at_once",
     "noise_row",
+    "number",
     "rings",
     "save_state",
     "see",
@@ -180,10 +181,10 @@ def block_of(tables: Tables, predictors: int, member: U64, steps: int) -> Block:
             lattice[at], lattice[stride + at] = of.lowest[d], of.per_unit[d]
             lattice[2 * stride + at], lattice[3 * stride + at] = of.cells[d], of.first[d]
             lattice[4 * stride + at], lattice[5 * stride + at] = of.second_lowest[d], of.second_per_unit[d]
-    counter = np.zeros((4, evaluated(at_once * normal_stride // 4)), np.uint64)
-    evaluations = count(member, at_once, np.uint64(0), 1, normal_stride // (4 * M), counter)
+    evaluations = at_once * normal_stride // 4
+    counter = np.zeros((4, evaluated(evaluations)), np.uint64)
     gathered = 0 if tables.shift.size else features * stride
-    return Block(
+    block = Block(
         K, M, P,
         rings(P, N, 0, 0),
         rings((H + 1) * P, N, _most(-tables.shift) * M, _most(tables.shift) * M),
@@ -196,6 +197,15 @@ def block_of(tables: Tables, predictors: int, member: U64, steps: int) -> Block:
         evaluations, counter, np.empty_like(counter), np.empty(counter.shape),
         lattice, Found(np.empty(stride, np.int32), lines(stride), lines(stride), lines(stride)), lines(stride),
     )  # fmt: skip
+    number(block, member)
+    return block
+
+
+@part
+def number(block: Block, member: U64) -> None:
+    """Let a block be that of members of some numbers, as many as it has."""
+    four, at_once = 4 * block.members, block.evaluations * 4 // max(block.normal_stride, 1)
+    count(member, at_once, np.uint64(0), 1, block.normal_stride // four, block.counter)
 
 
 @part
