@@ -242,15 +242,11 @@ def polynomial(values: F64, place: Index, e: int, terms: Terms) -> Any:
     The padding has places too, which may be any.
     """
     F, leading = terms.linear.size, terms.linear.size - _IN_REGISTERS
-    total = splat(0.0)
-    for p in range(terms.own.size):
-        x = load(values, element(place, element(terms.own, p)) + e)
-        at, last = p * terms.chebyshev.shape[1], terms.chebyshev.shape[1] - 1
-        here, after = splat(0.0), splat(0.0)
-        for a in range(at, at + last, 2):
-            after = fma(x + x, here, splat(element(terms.chebyshev, a)) - after)
-            here = fma(x + x, after, splat(element(terms.chebyshev, a + 1)) - here)
-        total = total + fma(x, here, splat(element(terms.chebyshev, at + last)) - after)
+    total, alone = splat(0.0), terms.own.size % 2
+    if alone:
+        total = _series(values, place, e, terms)
+    for p in range(alone, terms.own.size, 2):
+        total = total + _two_series(values, place, e, terms, p)
     if terms.order == 1:
         for i in range(terms.padding, F):
             total = fma(splat(terms.linear[i]), load(values, place[i] + e), total)
@@ -264,6 +260,36 @@ def polynomial(values: F64, place: Index, e: int, terms: Terms) -> Any:
             slope, at = _rows(values, place, e, terms.products, at, i, f, splat(terms.linear[i]))
             total = fma(slope, load(values, place[i] + e), total)
     return _steps(values, place, e, terms, f, total)
+
+
+@part
+def _series(values: F64, place: Index, e: int, terms: Terms) -> Any:
+    """Sum the Chebyshev series of the first predictor (Clenshaw 1955)."""
+    last = terms.chebyshev.shape[1] - 1
+    x = load(values, element(place, element(terms.own, 0)) + e)
+    here, after = splat(0.0), splat(0.0)
+    for a in range(0, last, 2):
+        after = fma(x + x, here, splat(element(terms.chebyshev, a)) - after)
+        here = fma(x + x, after, splat(element(terms.chebyshev, a + 1)) - here)
+    return fma(x, here, splat(element(terms.chebyshev, last)) - after)
+
+
+@part
+def _two_series(values: F64, place: Index, e: int, terms: Terms, p: int) -> Any:
+    """Sum the Chebyshev series of predictors ``p`` and ``p + 1`` side by side: neither waits for itself."""
+    of, last = terms.chebyshev, terms.chebyshev.shape[1] - 1
+    first, second = p * (last + 1), (p + 1) * (last + 1)
+    x = load(values, element(place, element(terms.own, p)) + e)
+    y = load(values, element(place, element(terms.own, p + 1)) + e)
+    here, after = splat(0.0), splat(0.0)
+    here_too, after_too = here, after
+    for a in range(0, last, 2):
+        after = fma(x + x, here, splat(element(of, first + a)) - after)
+        after_too = fma(y + y, here_too, splat(element(of, second + a)) - after_too)
+        here = fma(x + x, after, splat(element(of, first + a + 1)) - here)
+        here_too = fma(y + y, after_too, splat(element(of, second + a + 1)) - here_too)
+    one = fma(x, here, splat(element(of, first + last)) - after)
+    return one + fma(y, here_too, splat(element(of, second + last)) - after_too)
 
 
 @part
