@@ -35,7 +35,7 @@ Index = npt.NDArray[np.intp]
 
 _SPACING, _FINEST = 0.5, 0.05  # of the coordinates of the table, in standard deviations of the kernel
 _MAX_NODES = 1024  # coordinates of the table
-_LEVELS = 65  # probabilities
+_LEVELS = 129  # probabilities
 _LIGHTEST = 60.0  # weights smaller by so many powers of two are left out
 _TRIALS = 256  # samples at least at which the error is measured, where there are some more
 _GOOD_ERROR, _WORTHWHILE = 0.01, 0.85  # down to which the nodes are brought closer
@@ -43,13 +43,14 @@ _LARGEST_ERROR = 0.1  # that goes without a warning
 
 
 @np.errstate(under="ignore")  # weights of samples far away
-def tabulate(bridge: Bridge, nodes: F64 | None = None) -> ConditionalQuantiles:
+def tabulate(bridge: Bridge, nodes: F64 | None = None, levels: int = _LEVELS) -> ConditionalQuantiles:
     """Tabulate the conditional quantiles of a bridge each of whose components sees one coordinate.
 
     Parameters
     ----------
     bridge : from :func:`l96closure.bridge.fit`, of the estimator ``bridge`` or ``kde``, not compressed.
     nodes : coordinates of the table (G,), ascending; None takes what is said above.
+    levels : number of probabilities, two at least.
 
     Returns
     -------
@@ -58,8 +59,8 @@ def tabulate(bridge: Bridge, nodes: F64 | None = None) -> ConditionalQuantiles:
     Raises
     ------
     ValueError
-        A neighbourhood has another size than one, the bridge is compressed, or its kernel is none of distances with
-        one bandwidth.
+        A neighbourhood has another size than one, the bridge is compressed, its kernel is none of distances with one
+        bandwidth, or there are too few levels.
 
     Warns
     -----
@@ -76,6 +77,7 @@ def tabulate(bridge: Bridge, nodes: F64 | None = None) -> ConditionalQuantiles:
     >>> bool(0.8 < median[0, 0] < 1.2)
     True
     """
+    checks.integer("levels", levels, 2)
     if not bridge.kernel.of_distance:
         checks.reject("estimator", bridge.kernel.estimator, "bridge or kde, for a table of quantiles")
     for alpha, members in zip(bridge.components, bridge.neighbourhoods, strict=True):
@@ -84,7 +86,7 @@ def tabulate(bridge: Bridge, nodes: F64 | None = None) -> ConditionalQuantiles:
     if bridge.compression is not None:
         checks.reject("compression", bridge.compression.centres, "None; quantiles need every sample")
     made = ConditionalQuantiles.joined(
-        [_table(_Sorted.of(one, bridge.kernel), nodes) for one in bridge.dictionaries], bridge.dictionary_of
+        [_table(_Sorted.of(one, bridge.kernel), nodes, levels) for one in bridge.dictionaries], bridge.dictionary_of
     )
     if made.error.max() > _LARGEST_ERROR:
         warnings.warn(
@@ -150,9 +152,9 @@ class _Sorted(NamedTuple):
         return table
 
 
-def _table(samples: _Sorted, given: F64 | None) -> Table:
+def _table(samples: _Sorted, given: F64 | None, levels: int) -> Table:
     """Tabulate one dictionary, as finely as its error asks for and the number of nodes allows, or at given nodes."""
-    noise = np.linspace(-FARTHEST, FARTHEST, _LEVELS)
+    noise = np.linspace(-FARTHEST, FARTHEST, levels)
     middles = 0.5 * (noise[1:] + noise[:-1])
     spacing, nodes = _SPACING, samples.nodes(_SPACING) if given is None else given
     while given is None and nodes.size > _MAX_NODES:

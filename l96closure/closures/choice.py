@@ -51,7 +51,7 @@ _SHORTEST = 2  # steps
 _SHARPER = 0.99, 0.997  # part of the best quantile score that another coordinate, or a second one, must come below
 _MOST_BINS, _PER_BIN = 12, 1000  # of a second coordinate, and samples in each
 _FINER = 4  # levels of a second coordinate for three bins of it
-_MOST_TABLES, _NODES = 120, 65  # of all pools of sites together, and of the first coordinate in each
+_MOST_TABLES, _NODES, _PROBABILITIES = 120, 65, 65  # of all pools of sites together, and the size of each
 _TAIL, _BEYOND = 1e-3, 0.5  # share of a predictor on either side, and how far beyond the rest it may lie, in ranges
 _FEWEST = 100  # values that tell an outlier
 _ALONE = np.zeros(1, np.intp)  # labels of one site
@@ -306,7 +306,7 @@ def _tabulated(
         centres=min(max(centres, 2), len(x) * int(np.bincount(labels).min())),
         rng=rng,
     )
-    return bridge.tabulate(fitted, nodes)
+    return bridge.tabulate(fitted) if nodes is None else bridge.tabulate(fitted, nodes, _PROBABILITIES)
 
 
 def coordinates(fields: Fields, trend: Any) -> list[str]:

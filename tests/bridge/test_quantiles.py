@@ -42,9 +42,9 @@ def test_the_table_holds_the_quantiles_of_the_weighted_samples(fitted):
         x = quantiles.nodes[g]
         w = dictionary.v * np.exp(-((x - dictionary.coordinates[:, 0]) ** 2) / (4 * 0.005))
         w /= w.sum()
-        for level in (16, 32, 45):
+        for level in (32, 64, 90):
             found = quantiles.table[g, level]
-            probability = ndtr(-4 + level / 8)
+            probability = ndtr(-4 + level / 16)
             assert w[values < found - 1e-12].sum() <= probability + w.max()
             assert w[values <= found + 1e-12].sum() >= probability - w.max()
 
@@ -57,7 +57,7 @@ def test_quantiles_average_to_the_conditional_mean_and_lie_within_the_samples(fi
     pairs = [axis.reshape(-1, 1) for axis in np.meshgrid(x, levels, indexing="ij")]
     mean = quantiles(*pairs).reshape(x.size, -1) @ weight / weight.sum()
     expected = fitted.conditional_mean(np.hstack([x, x]))[:, 0]
-    np.testing.assert_allclose(mean, expected, rtol=0, atol=float(quantiles.error.max()))  # of std 1
+    np.testing.assert_allclose(mean, expected, atol=2e-3)
     far = quantiles(np.array([[-1e9, 1e9, 0.0, 0.0]]).T.copy(), np.array([[0.0, 0.0, -1e9, 1e9]]).T.copy())
     values = fitted.dictionaries[0].values
     assert values.min() <= far.min() <= far.max() <= values.max()
