@@ -42,6 +42,7 @@ Index = npt.NDArray[np.intp]
 
 _LATTICE = 6  # rows
 _NUMBERS = 192  # of a block at most, if it has several members: then what a step reads and writes is near
+_A_LINE = 8  # numbers of a cache line
 _NORMALS = 768  # drawn at once at least, as long as there are steps
 
 
@@ -130,7 +131,8 @@ def members_at_once(sites: int, members: int) -> int:
     -------
     M
     """
-    return max(1, min(members, _NUMBERS // sites))
+    most = max(1, min(members, _NUMBERS // sites))
+    return most if most < _A_LINE else most - most % _A_LINE  # rows of a neighbour begin with a cache line too
 
 
 @numba.njit(no_cpython_wrapper=True)  # type: ignore[untyped-decorator]
