@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from l96closure.attributes import in_units, labelled
+from l96closure.attributes import in_time_unit, in_units, labelled
 from l96closure.diagnostics import climate, grids, intervals, ring, tails
 from l96closure.diagnostics.runs import SOURCES, Runs
 from l96closure.diagnostics.scorecard import MOMENTS, NEIGHBOURS, SPECTRA
@@ -97,7 +97,7 @@ class Grid(NamedTuple):
     lags : number of lags, the first of which is 0.
     lag_stride : every how many of them correlations in space and time are kept.
     segment : number of times in a segment of the frequency spectra.
-    step : time step in model time units.
+    step : time step.
     dims, shape : of the grid of the sites.
     rings : along which dims it is periodic.
     along : coordinates of the grid, by dim.
@@ -220,7 +220,7 @@ def statistics(runs: Runs, on: Grid) -> xr.Dataset:
     known = {name: values for name, values in on.coordinates().items() if name in described.dims}
     described = described.assign_coords(known)
     described = described.assign(_spectra_compared(described) if on.ring else {})
-    return labelled(in_units(described, _UNITS, *runs.units), _NAMES)
+    return in_time_unit(labelled(in_units(described, _UNITS, *runs.units), _NAMES), runs.time_unit)
 
 
 def covariances(pairs: Sequence[Runs], targets: Sequence[str]) -> dict[str, xr.DataArray]:

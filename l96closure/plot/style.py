@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 
 from l96closure import checks
 from l96closure.atomic import atomic_path
+from l96closure.durations import scaled
 
 __all__ = [
     "COLOURS",
@@ -40,6 +41,7 @@ __all__ = [
     "save",
     "save_all",
     "settings",
+    "times",
 ]
 
 Panels = npt.NDArray[np.object_]
@@ -99,6 +101,12 @@ def in_brackets(variable: xr.DataArray) -> str:
 def label(name: str, variable: xr.DataArray) -> str:
     """Return what stands at an axis of ``z`` or ``psi``; ``variable`` has the units."""
     return f"{_WORDS[name]} {in_brackets(variable)}"
+
+
+def times(variable: xr.DataArray) -> tuple[npt.NDArray[np.float64], str]:
+    """Return lags or leads as an axis shows them, and the name of their unit there."""
+    factor, unit = scaled(variable)
+    return factor * variable.to_numpy(), unit
 
 
 def literal(text: str) -> str:

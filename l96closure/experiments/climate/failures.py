@@ -11,6 +11,7 @@ import xarray as xr
 from l96closure.diagnostics import intervals, ring
 from l96closure.diagnostics.forecast import headline_leads
 from l96closure.diagnostics.scorecard import DISTANCES, FIELDS, FORECASTS, NEIGHBOURS, RESIDUAL, difference, scalars
+from l96closure.durations import duration, unit_of
 
 __all__ = ["CRITERIA", "HEADING", "failures"]
 
@@ -139,9 +140,9 @@ def _memory(diagnostics: xr.Dataset) -> _Judged:
             yield True
             continue
         worst = max(clear, key=lambda i: abs(at[i][0]))
-        lag = float(diagnostics["lag"][chosen[worst]])
+        lag = duration(float(diagnostics["lag"][chosen[worst]]), unit_of(diagnostics["lag"]), ".3g")
         difference, error = at[worst]
-        yield _judge(f"autocorrelation of {symbol} at lag {lag:.3g} is", difference, intervals.SIDE * error, _MEMORY)
+        yield _judge(f"autocorrelation of {symbol} at lag {lag} is", difference, intervals.SIDE * error, _MEMORY)
 
 
 def _spread(diagnostics: xr.Dataset) -> _Judged:
@@ -153,7 +154,7 @@ def _spread(diagnostics: xr.Dataset) -> _Judged:
             yield True
         else:
             yield (
-                f"ensembles are too {'narrow' if ratio < 1 else 'wide'} at lead {lead:g} "
+                f"ensembles are too {'narrow' if ratio < 1 else 'wide'} at lead {lead} "
                 f"(spread over error {ratio:.2f}, interval {low:.2f} to {high:.2f})"
             )
 
@@ -174,7 +175,7 @@ def _skill(diagnostics: xr.Dataset) -> _Judged:
                 percent = (_percent(100 * (each / climatology - 1)) for each in (value, low, high))
                 worse.append("{} by {} % (interval {} to {} %)".format(FORECASTS[name].symbol, *percent))
         if worse:
-            yield f"forecasts of lead {lead:g} score worse than climatology: {_listed(worse)}"
+            yield f"forecasts of lead {lead} score worse than climatology: {_listed(worse)}"
 
 
 def _mark(diagnostics: xr.Dataset) -> _Judged:
@@ -188,7 +189,7 @@ def _mark(diagnostics: xr.Dataset) -> _Judged:
             yield True
         else:
             yield (
-                f"CRPS at lead {lead:g} exceeds that of the full model by {above:.2g} (interval {low:.2g} to "
+                f"CRPS at lead {lead} exceeds that of the full model by {above:.2g} (interval {low:.2g} to "
                 f"{high:.2g}), {_percent(100 * above / mark)} %"
             )
 
@@ -257,12 +258,12 @@ def _difference(diagnostics: xr.Dataset, name: str) -> tuple[float, float]:
     return float(off), float(error)
 
 
-def _at_leads(diagnostics: xr.Dataset) -> Iterator[tuple[float, xr.Dataset]]:
+def _at_leads(diagnostics: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
     """Yield the leads that are shown as numbers, with the scores there; not the start, at which nothing is forecast."""
     if "lead" in diagnostics.dims:
         for lead in headline_leads(diagnostics):
             if lead > 0:
-                yield lead, diagnostics.sel(lead=lead)
+                yield duration(lead, unit_of(diagnostics["lead"])), diagnostics.sel(lead=lead)
 
 
 def _percent(value: float) -> str:

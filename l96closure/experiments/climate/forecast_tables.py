@@ -8,6 +8,7 @@ import xarray as xr
 
 from l96closure.diagnostics.forecast import headline_leads
 from l96closure.diagnostics.scorecard import FORECASTS, scalars
+from l96closure.durations import MODEL_TIME, duration, unit_of
 from l96closure.report import NONE, Row, Table, as_text, paragraph, with_interval
 
 __all__ = ["headline", "score_table", "table", "tables"]
@@ -32,7 +33,7 @@ def headline(scores: xr.Dataset) -> str:
     else:
         verdict = f"the ensembles are {'too narrow' if high < 1 else 'too wide' if low > 1 else _RIGHT}"
     return (
-        f"Forecasts of lead {float(at['lead']):g} have a CRPS of {_with_interval(at, 'crps')}, "
+        f"Forecasts of {_label(scores, float(at['lead']))} have a CRPS of {_with_interval(at, 'crps')}, "
         f"{_relative(at, 'crps')} times that of climatology; {verdict} "
         f"(spread-skill ratio {_with_interval(at, 'spread_skill')})."
     )
@@ -45,11 +46,11 @@ def table(scores: xr.Dataset) -> Table:
     for lead in headline_leads(scores):
         at = scores.sel(lead=lead)
         crps, *others = (_with_interval(at, name) for name in (*_SCORES, *marks))
-        rows.append(Row(f"lead {lead:g}", (crps, _relative(at, "crps"), *others)))
+        rows.append(Row(_label(scores, lead), (crps, _relative(at, "crps"), *others)))
     crps_head, *heads = (FORECASTS[name].symbol for name in _SCORES)
     return Table(
         "Forecasts",
-        ("lead (time units)", crps_head, "/ climatology", *heads, *marks.values()),
+        (_head(scores), crps_head, "/ climatology", *heads, *marks.values()),
         tuple(rows),
         f"CRPS: fair continuous ranked probability score of z, alone and over that of the climatological distribution, "
         f"{float(scores['crps_climatology']):.3f}. Spread-skill: ratio of spread to error, corrected for the size of "
@@ -59,13 +60,23 @@ def table(scores: xr.Dataset) -> Table:
     )
 
 
+def _head(scores: xr.Dataset) -> str:
+    """Return the head of the column of leads: model time has no unit to stand behind each."""
+    return "lead (time units)" if unit_of(scores["lead"]) == MODEL_TIME else "lead"
+
+
+def _label(scores: xr.Dataset, lead: float) -> str:
+    return f"lead {duration(lead, unit_of(scores['lead']))}"
+
+
 def _mark_note(scores: xr.Dataset) -> str:
     """Say what the mark is; nothing where there is none."""
     if "crps_mark" not in scores:
         return ""
+    spinup = duration(scores.attrs["mark_spinup"], unit_of(scores["lead"]), model="time units")
     return (
         "Full model: the CRPS of ensembles of the model that made the truth, whose fast variables were spun up from "
-        f"random values along the recorded z of the last {scores.attrs['mark_spinup']:g} time units, a mark for what "
+        f"random values along the recorded z of the last {spinup}, a mark for what "
         f"can be had; {scores.attrs['mark_starts']} of the starts, {scores.attrs['mark_members']} members. Above it: "
         "the CRPS of the closure's forecasts less that, both on these starts. "
     )
@@ -77,10 +88,10 @@ def tables(scores: xr.Dataset) -> tuple[Table, Table]:
     for lead in headline_leads(scores):
         at = scores.sel(lead=lead)
         cells = (cell for name in _OF_FIELDS for cell in (_with_interval(at, name), _relative(at, name)))
-        rows.append(Row(f"lead {lead:g}", tuple(cells)))
+        rows.append(Row(_label(scores, lead), tuple(cells)))
     of_fields = Table(
         "Forecasts of whole fields",
-        ("lead (time units)", *(head for name in _OF_FIELDS for head in (FORECASTS[name].symbol, "/ climatology"))),
+        (_head(scores), *(head for name in _OF_FIELDS for head in (FORECASTS[name].symbol, "/ climatology"))),
         tuple(rows),
         "Fair energy score (Gneiting & Raftery 2007) and fair variogram score of order 0.5, a mean over all pairs of "
         "sites (Scheuerer & Hamill 2015), alone and over what the climatological distribution scores: the lower the "

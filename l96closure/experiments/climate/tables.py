@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -21,6 +20,7 @@ from l96closure.diagnostics.scorecard import (
     difference,
     scalars,
 )
+from l96closure.durations import MODEL_TIME, duration, unit_of
 from l96closure.report import NONE, Row, Table, as_text, interval, paragraph, with_error, with_interval
 
 __all__ = ["compared", "headline", "law", "score_table", "tables"]
@@ -86,7 +86,7 @@ def law(diagnostics: xr.Dataset) -> list[Table]:
     rows.append(Row("largest", ("", f"{largest:.4f}", interval(low, high, ".4f"))))
     note = (
         f"Share of ψ in the reference that lies below the deciles of the law the closure states for it, "
-        f"{int(diagnostics.attrs['pit_values'])} values of {float(diagnostics.attrs['pit_duration']):g} time units. "
+        f"{int(diagnostics.attrs['pit_values'])} values of {_said(diagnostics, 'pit_duration', 'pit_lag')}. "
         "Too much below the first and too little below the last deciles: the law is too narrow; the reverse: too wide. "
         "The interval of the largest difference holds all deciles at once."
         f"{_unless_known(diagnostics, ['pit_error_low'], 'Intervals')}"
@@ -217,10 +217,10 @@ def _neighbour_table(diagnostics: xr.Dataset) -> list[Table]:
 
 def _memory_table(diagnostics: xr.Dataset) -> Table:
     """Compare the autocorrelation of the residual at a few lags."""
-    step = float(diagnostics.attrs["common_time_step"])
+    step, unit = float(diagnostics.attrs["common_time_step"]), unit_of(diagnostics["lag"])
     rows = tuple(
         Row(
-            f"lag {records * step:g}, {records} record{'s' if records > 1 else ''}",
+            f"lag {duration(records * step, unit)}, {records} record{'s' if records > 1 else ''}",
             compared(diagnostics.isel(lag=records), MEMORY.name),
         )
         for records in _RECORDS
@@ -228,7 +228,7 @@ def _memory_table(diagnostics: xr.Dataset) -> Table:
     )
     note = (
         "Autocorrelation of ψ less its mean given z, a polynomial of degree eight fitted to the truth. Records "
-        f"are {step:g} time units apart; after ± stands the standard error, by batches of time."
+        f"are {_said(diagnostics, 'common_time_step')} apart; after ± stands the standard error, by batches of time."
         f"{_unless_known(diagnostics, [f'{MEMORY.name}_se'])}"
     )
     return Table("Memory of the residual of ψ", ("lag", "coarse run", "truth", "difference", "in errors"), rows, note)
@@ -236,33 +236,40 @@ def _memory_table(diagnostics: xr.Dataset) -> Table:
 
 def _extremes_table(diagnostics: xr.Dataset) -> Table:
     """Compare the return periods of the levels."""
+    unit = unit_of(diagnostics["return_period_z"])
     rows = tuple(
         Row(
             f"z above {float(level):.1f}",
-            tuple(_period(diagnostics.sel(threshold=level, source=source)) for source in ("coarse", "truth")),
+            tuple(_period(diagnostics.sel(threshold=level, source=source), unit) for source in ("coarse", "truth")),
         )
         for level in diagnostics["threshold"].to_numpy()
     )
     note = (
-        "Mean time, in model time units, from one up-crossing of the level to the next at one site, with a 95 % "
+        f"Mean time{', in model time units,' if unit == MODEL_TIME else ''} from one up-crossing of the level to the "
+        "next at one site, with a 95 % "
         "interval. The levels are quantiles of the truth."
         f"{_unless_known(diagnostics, ['return_period_z_low'], 'Intervals')}"
     )
     return Table("Return periods", ("level", "coarse run", "truth"), rows, note)
 
 
-def _period(at: xr.Dataset) -> str:
+def _period(at: xr.Dataset, unit: str) -> str:
     """Show a return period with its interval."""
     value, low, high = scalars(at, "return_period_z")
-    bounds = "" if math.isnan(low) else f" ({_time(low)} to {_time(high)})"
-    return ("never" if math.isinf(value) else _time(value)) + bounds
+    bounds = "" if math.isnan(low) else f" ({_time(low, unit)} to {_time(high, unit)})"
+    return ("never" if math.isinf(value) else _time(value, unit)) + bounds
 
 
-def _time(value: float) -> str:
+def _time(value: float, unit: str) -> str:
     """Show a time to three digits without an exponent."""
     if math.isinf(value):
         return "∞"
-    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+    return duration(value, unit, ".3g")
+
+
+def _said(diagnostics: xr.Dataset, attribute: str, lag: str = "lag", form: str = "g") -> str:
+    """Say how long a time is that the attributes have, in the unit of a lag."""
+    return duration(float(diagnostics.attrs[attribute]), unit_of(diagnostics[lag]), form, model="time units")
 
 
 def _error_bar(floor: float, floor_std: float) -> str:
@@ -280,21 +287,21 @@ def _floor_note(diagnostics: xr.Dataset) -> str:
     spread = "one pair only: the floor itself is uncertain" if pairs == 1 else f"{pairs} pairs"
     return (
         f"Floor: the same distance between two stretches of truth ({a['floor_stretches']} stretches of "
-        f"{float(a['floor_stretch_duration']):g} time units, {spread}), ± its standard deviation; a perfect "
-        f"closure has ratio 1. Here {a['floor_method']}. {_interval_note(a)}"
+        f"{_said(diagnostics, 'floor_stretch_duration')}, {spread}), ± its standard deviation; a perfect "
+        f"closure has ratio 1. Here {a['floor_method']}. {_interval_note(diagnostics)}"
     )
 
 
-def _interval_note(attributes: dict[str, Any]) -> str:
+def _interval_note(diagnostics: xr.Dataset) -> str:
     """Say what the intervals mean."""
-    blocks = int(attributes["interval_blocks"])
+    blocks = int(diagnostics.attrs["interval_blocks"])
     if not blocks:
-        why = str(attributes["interval_method"]).removeprefix("none: ")
+        why = str(diagnostics.attrs["interval_method"]).removeprefix("none: ")
         return (
             f"Intervals are not given, for they would not cover: the runs are too short against their memory ({why})."
         )
     return (
         f"Interval: for what runs as long as these score on average, by resampling {blocks} blocks of "
-        f"{float(attributes['interval_block_duration']):.3g} time units in each; a floor inside it means that the "
+        f"{_said(diagnostics, 'interval_block_duration', form='.3g')} in each; a floor inside it means that the "
         "closure may be perfect by this distance."
     )

@@ -22,6 +22,7 @@ from l96closure.diagnostics.scorecard import (
     SPECTRA,
     difference,
 )
+from l96closure.durations import duration, unit_of
 from l96closure.experiments.data import offline
 from l96closure.report import NONE, with_error, with_interval
 
@@ -147,7 +148,8 @@ def forecast(comparison: xr.Dataset, name: str, lead: float) -> Column:
     score = FORECASTS[name]
     level = "_climatology" in "".join(score.parts)
     truth = (_between(comparison[f"{name}_climatology"].to_numpy(), 3), "") if level else (f"{score.target:g}",) * 2
-    heads = f"lead {lead:g}", f"{score.symbol}({lead:g})"
+    after = duration(lead, unit_of(comparison["lead"]))
+    heads = f"lead {after}", f"{score.symbol}({after})"
     return _bounded(comparison.sel(lead=lead), name, heads, 3, truth, target=score.target)
 
 
@@ -175,7 +177,8 @@ def memory(comparison: xr.Dataset) -> list[Column]:
         if np.isnan(_off(at, MEMORY.name)[0]).all():
             continue
         steps = round(float(lag) / float(comparison.attrs["coarse_dt"]))
-        heads = f"lag {lag:g}, {steps} step{'s' if steps > 1 else ''}", f"{MEMORY.symbol}({lag:g})"
+        after = duration(float(lag), unit_of(comparison["lag"]))
+        heads = f"lag {after}, {steps} step{'s' if steps > 1 else ''}", f"{MEMORY.symbol}({after})"
         columns.append(_against_truth(at, MEMORY.name, heads))
     return columns
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import training
-from l96closure.attributes import ERROR, labelled
+from l96closure.attributes import ERROR, in_time_unit, labelled
 from l96closure.coarse import first_state, take_step
 from l96closure.diagnostics import climate, intervals
 from l96closure.diagnostics.forecast import fair_crps
@@ -19,6 +19,7 @@ from l96closure.diagnostics.reliability import pit
 from l96closure.diagnostics.scorecard import BOUNDED, Score
 from l96closure.diagnostics.several import joined
 from l96closure.fields import Fields
+from l96closure.series import time_unit
 
 __all__ = ["SCORES", "Drawn", "draw", "law", "scores"]
 
@@ -84,15 +85,17 @@ class Drawn(NamedTuple):
     psi : (segment, member, time, Q, K) of Q targets.
     target : (segment, time, Q, K).
     step : time between two values.
+    time_unit : of the step.
     """
 
     psi: F64
     target: F64
     step: float
+    time_unit: str
 
     def of(self, number: int) -> Drawn:
         """Return the same of one target, without the axis Q."""
-        return Drawn(self.psi[..., number, :], self.target[..., number, :], self.step)
+        return self._replace(psi=self.psi[..., number, :], target=self.target[..., number, :])
 
 
 def draw(
@@ -129,7 +132,8 @@ def draw(
         out[:, time], state = (closure.step if time else take)(z[:, time].copy(), state)
     psi = out.reshape(len(series), members, last, -1, series.shape[-1])[:, :, first:]
     step = record.steps.dt if remembers and record.steps.dt is not None else float(np.diff(reference["time"][:2])[0])
-    return Drawn(psi, target.reshape(*target.shape[:2], -1, series.shape[-1])[:, first:last], step)
+    happened = target.reshape(*target.shape[:2], -1, series.shape[-1])[:, first:last]
+    return Drawn(psi, happened, step, time_unit(reference))
 
 
 def scores(drawn: Drawn, fields: Fields, max_lag: float) -> xr.Dataset:
@@ -184,7 +188,7 @@ def _scores(drawn: Drawn, units: str, max_lag: float) -> xr.Dataset:
     if drawn.target.shape[2] <= _MAX_SITES:
         data = data.assign(_covariances(*runs))
     attributes = {"offline_values": drawn.target.size, "offline_members": members}
-    return labelled(data, _NAMES).assign_attrs(attributes)
+    return in_time_unit(labelled(data, _NAMES), drawn.time_unit).assign_attrs(attributes)
 
 
 def _climatology(target: F64) -> float:

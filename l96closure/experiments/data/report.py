@@ -8,6 +8,7 @@ import xarray as xr
 
 from l96closure.diagnostics import intervals
 from l96closure.diagnostics.scorecard import scalars
+from l96closure.durations import duration, unit_of
 from l96closure.experiments.climate.tables import compared
 from l96closure.report import NONE, Row, Table, as_text, paragraph, with_error
 
@@ -86,12 +87,12 @@ def _same(diagnostics: xr.Dataset) -> Table:
     rows = []
     for name, label in (("offline_mean", "mean"), ("offline_std", "standard deviation")):
         rows.append(Row(label, tuple(f"{float(value):.4g}" for value in diagnostics[name].values[::-1])))
-    step = float(diagnostics["offline_lag"][1])
+    step, unit = float(diagnostics["offline_lag"][1]), unit_of(diagnostics["offline_lag"])
     for lag in (lag for lag in _LAGS if lag < diagnostics.sizes["offline_lag"]):
         at = diagnostics.isel(offline_lag=lag)
         value, error = (at[f"offline_autocorrelation{part}"].values.tolist() for part in ("", "_se"))
         cells = (with_error(value[source], error[source]) for source in (1, 0))
-        rows.append(Row(f"autocorrelation, lag {lag * step:.4g}", tuple(cells)))
+        rows.append(Row(f"autocorrelation, lag {duration(lag * step, unit, '.4g')}", tuple(cells)))
     note = (
         "After ± stands the standard error, by batches of time (of the closure that of one draw alone), not given "
         f"where it would not cover; {intervals.SIDE:.1f} of them may be chance."

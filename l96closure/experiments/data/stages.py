@@ -23,6 +23,7 @@ from l96closure.coarse import integrate
 from l96closure.diagnostics import diagnose
 from l96closure.diagnostics.forecast import verify
 from l96closure.diagnostics.several import each
+from l96closure.durations import duration
 from l96closure.experiments.climate import closure_tables, failures, forecast_tables, tables
 from l96closure.experiments.climate.batches import chosen_scheme
 from l96closure.experiments.climate.figures import pictures
@@ -39,7 +40,7 @@ from l96closure.pairing import mismatch, scheme_of, step_of, tendency_of
 from l96closure.report.parts import Part, said
 from l96closure.restart import Restart
 from l96closure.schemes import starting
-from l96closure.series import time_step
+from l96closure.series import time_step, time_unit
 
 __all__ = ["WORKFLOW", "score_table", "write_report"]
 
@@ -68,7 +69,7 @@ def _fitted(settings: Settings, folder: RunFolder, restart: Restart | None = Non
 
 def _fit_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
     closure = _fitted(settings, folder, restart)
-    if chosen := closure_tables.text(closure):
+    if chosen := closure_tables.text(closure, time_unit(folder.read("truth"))):
         _log.info("closure: %s", chosen)
     return {"closure": settings.closure.to_dataset(closure)}
 
@@ -153,9 +154,15 @@ def _integrate_stage(settings: Settings, folder: RunFolder, restart: Restart) ->
     with chosen_scheme():
         run = integrate(model, closure, states[starts], steps=steps, save_every=min(every, steps), **how)
     names = known.names if known.names[0] in run else ("z", "psi")
-    for ours, theirs in zip((*names, "time"), (*known.names, "time"), strict=True):
-        run[ours].attrs.update(truth[theirs].attrs)
-    return {"coarse": run}
+    return {"coarse": _described(run, truth, dict(zip((*names, "time"), (*known.names, "time"), strict=True)))}
+
+
+def _described(run: xr.Dataset, truth: xr.Dataset, names: Mapping[str, str]) -> xr.Dataset:
+    """Give variables of a run the attributes of those of the truth that they stand for, where they are in it."""
+    for ours, theirs in names.items():
+        if ours in run.variables:
+            run[ours].attrs.update(truth[theirs].attrs)
+    return run
 
 
 def _forecast_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
@@ -170,13 +177,14 @@ def _forecast_stage(settings: Settings, folder: RunFolder, restart: Restart) -> 
     records = _LEADS if given.lead is None else checks.multiple("forecast.lead", given.lead, "forecast.every", every)
     most = (reference.sizes["time"] - 1) // max(1, round(records * every / interval)) - 1
     if given.starts is None and most < 2:
-        _log.warning("note: the reference is too short for forecasts of lead %g", records * every)
+        lead = duration(records * every, time_unit(reference))
+        _log.warning("note: the reference is too short for forecasts of lead %s", lead)
         return _without(folder, "forecast")
     how: dict[str, Any] = {"rng": settings.seeds["forecast"], "scheme": settings.coarse.scheme, "restart": restart}
     how |= {"starts": given.starts or min(_STARTS, most), "members": given.members}
     with chosen_scheme():
         made = forecast(settings.model, closure, reference, leads=every * np.arange(records + 1), **how)
-    return {"forecast": made.astype(np.float32)}
+    return {"forecast": _described(made.astype(np.float32), reference, {"z": "z", "observation": "z"})}
 
 
 def _diagnose_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
@@ -249,7 +257,7 @@ def write_report(folder: RunFolder) -> None:
         tables=[
             *(table for part in parts for table in part.tables),
             *report.covariances(diagnostics),
-            *closure_tables.tables(closure),
+            *closure_tables.tables(closure, time_unit(folder.read("truth"))),
         ],
         figures={**drawn, **pictures(xr.Dataset(), closure=closure)},
         notes=[_NO_RING] if coarse is not None and "spectrum_z" not in diagnostics else [],
