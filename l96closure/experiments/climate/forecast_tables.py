@@ -9,7 +9,8 @@ import xarray as xr
 from l96closure.diagnostics.forecast import headline_leads
 from l96closure.diagnostics.scorecard import FORECASTS, scalars
 from l96closure.durations import MODEL_TIME, duration, unit_of
-from l96closure.report import NONE, Row, Table, as_text, paragraph, with_interval
+from l96closure.experiments.climate.tables import in_units
+from l96closure.report import NONE, Row, Table, as_text, number, paragraph, with_interval
 
 __all__ = ["headline", "score_table", "table", "tables"]
 
@@ -32,8 +33,9 @@ def headline(scores: xr.Dataset) -> str:
         verdict = "whether the ensembles are as wide as their errors ask for is not told"
     else:
         verdict = f"the ensembles are {'too narrow' if high < 1 else 'too wide' if low > 1 else _RIGHT}"
+    score = _with_interval(at, "crps") + in_units(at["crps"])
     return (
-        f"Forecasts of {_label(scores, float(at['lead']))} have a CRPS of {_with_interval(at, 'crps')}, "
+        f"Forecasts of {_label(scores, float(at['lead']))} have a CRPS of {score}, "
         f"{_relative(at, 'crps')} times that of climatology; {verdict} "
         f"(spread-skill ratio {_with_interval(at, 'spread_skill')})."
     )
@@ -48,14 +50,15 @@ def table(scores: xr.Dataset) -> Table:
         crps, *others = (_with_interval(at, name) for name in (*_SCORES, *marks))
         rows.append(Row(_label(scores, lead), (crps, _relative(at, "crps"), *others)))
     crps_head, *heads = (FORECASTS[name].symbol for name in _SCORES)
+    crps, rmse = (number(float(scores[f"{name}_climatology"]), 3) for name in ("crps", "rmse"))
     return Table(
         "Forecasts",
         (_head(scores), crps_head, "/ climatology", *heads, *marks.values()),
         tuple(rows),
         f"CRPS: fair continuous ranked probability score of z, alone and over that of the climatological distribution, "
-        f"{float(scores['crps_climatology']):.3f}. Spread-skill: ratio of spread to error, corrected for the size of "
+        f"{crps}. Spread-skill: ratio of spread to error, corrected for the size of "
         f"the ensemble, 1 for a reliable one. RMSE: error of the ensemble mean; that of the climatological mean is "
-        f"{float(scores['rmse_climatology']):.3f}. {scores.attrs['forecast_starts']} starts of "
+        f"{rmse}. {scores.attrs['forecast_starts']} starts of "
         f"{scores.attrs['forecast_members']} members. {_mark_note(scores)}{_interval_note(scores)}",
     )
 
@@ -121,4 +124,4 @@ def _with_interval(at: xr.Dataset, name: str) -> str:
 
 def _relative(at: xr.Dataset, name: str) -> str:
     climatology = float(at[f"{name}_climatology"])
-    return f"{float(at[name]) / climatology:.2f}" if climatology > 0 else NONE
+    return number(float(at[name]) / climatology, 2) if climatology > 0 else NONE

@@ -21,7 +21,7 @@ from l96closure.diagnostics.scorecard import (
     scalars,
 )
 from l96closure.durations import MODEL_TIME, duration, unit_of
-from l96closure.report import NONE, Row, Table, as_text, interval, paragraph, with_error, with_interval
+from l96closure.report import NONE, Row, Table, as_text, interval, number, paragraph, with_error, with_interval
 
 __all__ = ["compared", "headline", "law", "score_table", "tables"]
 
@@ -43,6 +43,7 @@ def headline(diagnostics: xr.Dataset) -> str:
     else:
         spread = f"The coarse run varies {abs(percent):.1f} % {'more' if percent > 0 else 'less'} than the truth"
         spread += ", by chance or not: the runs are too short against their memory" if math.isnan(error) else ""
+    units = in_units(diagnostics["std"])
     score, floor, floor_std, *_ = scalars(diagnostics, "hellinger_z", DISTANCES["hellinger_z"].parts)
     if math.isnan(floor_std):
         verdict = f"{_ratio(score, floor)} times its floor, which rests on one pair of stretches and is uncertain"
@@ -51,7 +52,7 @@ def headline(diagnostics: xr.Dataset) -> str:
     else:
         verdict = f"{_ratio(score, floor)} times its floor"
     return (
-        f"{spread} (standard deviation of z {coarse:.2f} against {truth:.2f}). "
+        f"{spread} (standard deviation of z {number(coarse, 2)} against {number(truth, 2)}{units}). "
         f"The Hellinger distance between the two distributions of z is {verdict} "
         f"({score:.4f}; between two stretches of truth {_error_bar(floor, floor_std)})."
     )
@@ -117,8 +118,15 @@ def _scores_and_moments(diagnostics: xr.Dataset) -> tuple[Table, Table]:
 
 def _distance(diagnostics: xr.Dataset, score: Score) -> Row:
     value, floor, floor_std, low, high = scalars(diagnostics, score.name, score.parts)
-    cells = (f"{value:.4f}", interval(low, high, ".4f"), _error_bar(floor, floor_std), _ratio(value, floor))
+    bounds = NONE if math.isnan(low) else f"{number(low, 4)} to {number(high, 4)}"
+    cells = (number(value, 4), bounds, _error_bar(floor, floor_std), _ratio(value, floor))
     return Row(score.label, cells, score.meaning, short=score.name)
+
+
+def in_units(variable: xr.DataArray) -> str:
+    """Return what stands behind a number of a variable in a sentence: its units, if it has any."""
+    units = str(variable.attrs.get("units", "1"))
+    return "" if units == "1" else f" {units}"
 
 
 def compared(diagnostics: xr.Dataset, name: str) -> tuple[str, str, str, str]:
@@ -237,12 +245,16 @@ def _memory_table(diagnostics: xr.Dataset) -> Table:
 def _extremes_table(diagnostics: xr.Dataset) -> Table:
     """Compare the return periods of the levels."""
     unit = unit_of(diagnostics["return_period_z"])
+    levels = diagnostics["threshold"].to_numpy()
+    apart = np.diff(levels)
+    least = float(apart[apart > 0].min(initial=1.0))
+    digits = max(1, -math.floor(math.log10(least)))  # that tell them apart
     rows = tuple(
         Row(
-            f"z above {float(level):.1f}",
+            f"z above {level:.{digits}f}{in_units(diagnostics['threshold'])}",
             tuple(_period(diagnostics.sel(threshold=level, source=source), unit) for source in ("coarse", "truth")),
         )
-        for level in diagnostics["threshold"].to_numpy()
+        for level in levels
     )
     note = (
         f"Mean time{', in model time units,' if unit == MODEL_TIME else ''} from one up-crossing of the level to the "
@@ -273,7 +285,7 @@ def _said(diagnostics: xr.Dataset, attribute: str, lag: str = "lag", form: str =
 
 
 def _error_bar(floor: float, floor_std: float) -> str:
-    return f"{floor:.4f}" if math.isnan(floor_std) else f"{floor:.4f} ± {floor_std:.4f}"
+    return number(floor, 4) if math.isnan(floor_std) else f"{number(floor, 4)} ± {number(floor_std, 4)}"
 
 
 def _ratio(score: float, floor: float) -> str:
