@@ -346,9 +346,9 @@ def test_the_draws_of_each_target_are_scored_as_alone(columns: Path) -> None:
     rng = np.random.default_rng(0)
     psi, target = rng.standard_normal((1, 4, 60, 2, 3)), rng.standard_normal((1, 60, 2, 3))
     fields = Fields(("T", "q"), ("heating", "moistening"), dim="lev", units=("K", "1", "K s-1", "s-1"))
-    both = offline.scores(offline.Drawn(psi, target, 0.5), fields, 5.0)
+    both = offline.scores(offline.Drawn(psi, target, 0.5, "1"), fields, 5.0)
     for number, name in enumerate(("heating", "moistening")):
-        one = offline.Drawn(psi[..., number : number + 1, :], target[..., number : number + 1, :], 0.5)
+        one = offline.Drawn(psi[..., number : number + 1, :], target[..., number : number + 1, :], 0.5, "1")
         alone = offline.scores(one, Fields(units=("1", "1")), 5.0)
         for score in alone.data_vars:
             np.testing.assert_array_equal(both[score].sel(target=name), alone[score])
