@@ -23,7 +23,7 @@ import scipy
 
 from l96closure import noise
 from l96closure.closures.features import Features
-from l96closure.closures.trend import MOST_HIDDEN, FittedTrend, Regressor, RegressorTrend, Trend
+from l96closure.closures.trend import MOST_HIDDEN, USUAL_DEGREE, FittedTrend, Regressor, RegressorTrend, Trend
 
 __all__ = ["MOST_ROWS", "Columns", "Fit", "blocks", "fit_trend", "highest_order"]
 
@@ -61,13 +61,14 @@ class Columns(NamedTuple):
     def of(cls, features: Features, options: Trend) -> Columns:
         """Leave out the powers of own predictors that the polynomials have already."""
         products, more = [], features.size > features.lower.size
+        degree = USUAL_DEGREE if options.degree is None else options.degree
         for power in range(1, (options.order or highest_order(features.size)) + 1):
             rows = combinations_with_replacement(range(features.size), power)
             some = np.array(list(rows), np.intp).reshape(-1, power)
-            same = (some == some[:, :1]).all(axis=1) & np.isin(some[:, 0], features.own) & (power <= options.degree)
+            same = (some == some[:, :1]).all(axis=1) & np.isin(some[:, 0], features.own) & (power <= degree)
             products.append(some[~same])
         candidates = _CANDIDATES if _number(options) and more else 0
-        return cls(options.degree, features.own, tuple(products), _drawn(candidates, features))
+        return cls(degree, features.own, tuple(products), _drawn(candidates, features))
 
     @property
     def group(self) -> Index:

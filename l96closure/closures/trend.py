@@ -21,6 +21,7 @@ from l96closure.vector import LANES, dot, element, fma, fnma, larger, load, load
 
 __all__ = [
     "MOST_HIDDEN",
+    "USUAL_DEGREE",
     "FittedTrend",
     "Regressor",
     "RegressorTrend",
@@ -39,6 +40,9 @@ _AT_ONCE = 256  # sites and times whose features are in memory
 MOST_HIDDEN = 500
 """Smooth steps that a trend can have."""
 
+USUAL_DEGREE = 8
+"""Degree of a trend whose options leave it open."""
+
 
 @dataclass(frozen=True)
 class Trend:
@@ -46,7 +50,9 @@ class Trend:
 
     Parameters
     ----------
-    degree : of the polynomial in each predictor at the site itself, now and at each lag, >= 0.
+    degree : of the polynomial in each predictor at the site itself, now and at each lag, >= 0. None is 8; where the
+        targets of the step before are predictors too, one of 1, 2, 4 and 8, chosen on held-out blocks of time: what a
+        polynomial gets wrong where data are few is fed back there, and makes a coarse run vary too much.
     order : highest order of the products of features that are added, from 1, the features themselves, to 3; None is
         chosen on held-out blocks of time.
     ridge : weight of the penalty per row and standardised column, >= 0; None is chosen on held-out blocks of time.
@@ -60,14 +66,15 @@ class Trend:
         A field is out of its range.
     """
 
-    degree: int = 8
+    degree: int | None = None
     order: int | None = None
     ridge: float | None = None
     hidden: int | None = None
     filtered: bool = True
 
     def __post_init__(self) -> None:
-        checks.integer("trend.degree", self.degree, 0)
+        if self.degree is not None:
+            checks.integer("trend.degree", self.degree, 0)
         if self.order is not None:
             checks.integer("trend.order", self.order, 1, below=4)
         if self.hidden is not None:
