@@ -29,6 +29,7 @@ class Runs(NamedTuple):
     step : the common time step.
     units : of z and psi.
     time_unit : of the step.
+    base : what has been taken off z and psi at each site (k,), see :meth:`anomalies`; None is nothing.
     """
 
     z: dict[str, FloatArray]
@@ -36,6 +37,24 @@ class Runs(NamedTuple):
     step: float
     units: tuple[str, ...] = ("1", "1")
     time_unit: str = MODEL_TIME
+    base: tuple[FloatArray, FloatArray] | None = None
+
+    def anomalies(self, groups: npt.NDArray[np.intp]) -> Runs:
+        """Return the runs less the truth's means over the sites of each group; as they are where all are one group.
+
+        Parameters
+        ----------
+        groups : label of each site (k,), from 0 on, the same for sites that may be pooled.
+        """
+        if not groups.any():
+            return self
+        sizes = np.bincount(groups)
+        z, psi = ((np.bincount(groups, x["truth"].mean(axis=(0, 1))) / sizes)[groups] for x in (self.z, self.psi))
+        return self._replace(
+            z={source: x - z for source, x in self.z.items()},
+            psi={source: x - psi for source, x in self.psi.items()},
+            base=(z, psi),
+        )
 
     @property
     def shortest(self) -> int:

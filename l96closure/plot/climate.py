@@ -129,7 +129,7 @@ def psi_against_z(truth: xr.Dataset, coarse: xr.Dataset, diagnostics: xr.Dataset
     figure, panels = style.row(2, ax=ax, sharey=True, height=3.9)
     edges = [bin_edges(diagnostics[f"{name}_bin"].values) for name in ("z", "psi")]
     z = diagnostics["z_bin"].values
-    densities = [_density(run, edges) for run in (truth, coarse)]
+    densities = [_density(run, diagnostics, edges) for run in (truth, coarse)]
     met = np.concatenate([density[density > 0] for density in densities])
     norm = LogNorm(met.min(), 100 * met.max()) if met.size else None  # no darker than lines can be seen upon
     for axes, source, density in zip(panels, ("truth", "coarse"), densities, strict=True):
@@ -212,9 +212,18 @@ def _since_start(run: xr.DataArray) -> npt.NDArray[np.float64]:
     return since
 
 
-def _density(run: xr.Dataset, edges: list[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+def _pooled(run: xr.Dataset, name: str, diagnostics: xr.Dataset) -> npt.NDArray[np.float64]:
+    """Return values of all sites of a run, as the anomalies that the diagnostics are of where sites are unlike."""
+    values = run[name]
+    if (off := diagnostics.get(f"taken_off_{name}")) is not None:
+        flat = "k" in values.dims and "k" not in off.dims  # sites counted through
+        values = values - (xr.DataArray(off.to_numpy().ravel(), dims="k") if flat else off)
+    return _thinned(values.to_numpy().ravel(), _MAX_POINTS)
+
+
+def _density(run: xr.Dataset, diagnostics: xr.Dataset, edges: list[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
     """Return the joint density of z and psi of a run, in cells; zero where it has no value in any."""
-    z, psi = (_thinned(run[name].to_numpy().ravel(), _MAX_POINTS) for name in ("z", "psi"))
+    z, psi = (_pooled(run, name, diagnostics) for name in ("z", "psi"))
     counts, *_ = np.histogram2d(z, psi, bins=edges)
     area = np.outer(*map(np.diff, edges))
     density: npt.NDArray[np.float64] = counts / (max(1.0, counts.sum()) * area)

@@ -99,8 +99,9 @@ def in_brackets(variable: xr.DataArray) -> str:
 
 
 def label(name: str, variable: xr.DataArray) -> str:
-    """Return what stands at an axis of ``z`` or ``psi``; ``variable`` has the units."""
-    return f"{_WORDS[name]} {in_brackets(variable)}"
+    """Return what stands at an axis of ``z`` or ``psi``; ``variable`` has the units, and tells of anomalies."""
+    anomaly = ", anomaly" if "anomalies" in str(variable.attrs.get("comment")) else ""
+    return f"{_WORDS[name]}{anomaly} {in_brackets(variable)}"
 
 
 def times(variable: xr.DataArray) -> tuple[npt.NDArray[np.float64], str]:

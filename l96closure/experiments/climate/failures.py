@@ -24,8 +24,8 @@ _LAGS = 10  # at which autocorrelations are judged, closer together where they a
 _SKILL = ("crps", "energy_score", "variogram_score")
 
 CRITERIA = (
-    "Named is what lies outside its 95 % interval (of several wavenumbers or lags taken together) and is more than "
-    f"{100 * _MOMENT:g} % of the standard deviation (means and standard deviations), {_RATIO:g} times the floor "
+    "Named is what lies outside its 95 % interval (of several levels, wavenumbers or lags taken together) and is more "
+    f"than {100 * _MOMENT:g} % of the standard deviation (means and standard deviations), {_RATIO:g} times the floor "
     f"(Hellinger distances), {100 * _SPECTRUM:g} % (variance at a wavenumber, where that carries variance), "
     f"{_NEIGHBOUR:g} (correlation of neighbours), {_MEMORY:g} (autocorrelation), {100 * _SPREAD:g} % (ratio of spread "
     f"to error), {100 * _MARK:g} % (CRPS above the full model's) or {_DECILE:g} (share of ψ below a decile of the law)."
@@ -66,6 +66,26 @@ def _moments(diagnostics: xr.Dataset) -> _Judged:
             100 * each / scale if scale > 0 else np.nan for each in _difference(diagnostics, f"{prefix}std")
         )
         yield _judge(f"standard deviation of {symbol} is", difference, intervals.SIDE * error, 100 * _MOMENT, " %")
+
+
+def _profiles(diagnostics: xr.Dataset) -> _Judged:
+    if "profile_mean_z" not in diagnostics:  # no levels
+        return
+    side = intervals.together(diagnostics["profile_mean_z"].sel(source="truth").size)
+    for name, symbol in FIELDS.items():
+        scale = diagnostics[f"profile_std_{name}"].sel(source="truth")
+        for what, word in (("mean", "mean"), ("std", "standard deviation")):
+            off, error = (each / scale for each in difference(diagnostics, f"profile_{what}_{name}"))
+            if error.isnull().any():
+                yield False
+                continue
+            clear = np.abs(off.to_numpy())
+            clear[clear <= np.maximum(side * error, _MOMENT)] = 0.0
+            worst = off.isel({dim: int(clear.argmax()) for dim in off.dims}).coords
+            at = ", ".join(f"{dim} {worst[dim].item() if dim in worst else clear.argmax()}" for dim in off.dims)
+            size, half = (100 * float(each[int(clear.argmax())]) for each in (off, side * error))
+            said = f"{word} of {symbol} at {at}, in standard deviations there, is"
+            yield _judge(said, size, half, 100 * _MOMENT, " %")
 
 
 def _distributions(diagnostics: xr.Dataset) -> _Judged:
@@ -218,6 +238,7 @@ def _law(diagnostics: xr.Dataset) -> _Judged:
 
 _CHECKS: dict[str, Callable[[xr.Dataset], _Judged]] = {
     "means and standard deviations": _moments,
+    "profiles": _profiles,
     "distributions": _distributions,
     "variances by wavenumber": _spectra,
     "correlations of neighbours": _neighbours,

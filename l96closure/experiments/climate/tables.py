@@ -154,7 +154,13 @@ def _units_note(diagnostics: xr.Dataset) -> str:
     units = [str(diagnostics[name].attrs.get("units", "1")) for name in ("mean", "psi_mean")]
     if units == ["1", "1"]:
         return "All quantities are dimensionless."
-    return f"Units: {units[0]} of z, {units[1]} of ψ."
+    return f"Units: {units[0]} of z, {units[1]} of ψ.{_pooled_note(diagnostics)}"
+
+
+def _pooled_note(diagnostics: xr.Dataset) -> str:
+    """Say what is pooled of unlike sites; nothing where all are alike."""
+    along = diagnostics.attrs.get("anomalies_along")
+    return "" if along is None else f" z and ψ are anomalies from the truth's mean at each place along {along}."
 
 
 def _unless_known(diagnostics: xr.Dataset, names: Sequence[str], what: str = "Standard errors") -> str:
@@ -260,6 +266,7 @@ def _extremes_table(diagnostics: xr.Dataset) -> Table:
         f"Mean time{', in model time units,' if unit == MODEL_TIME else ''} from one up-crossing of the level to the "
         "next at one site, with a 95 % "
         "interval. The levels are quantiles of the truth."
+        f"{_pooled_note(diagnostics)}"
         f"{_unless_known(diagnostics, ['return_period_z_low'], 'Intervals')}"
     )
     return Table("Return periods", ("level", "coarse run", "truth"), rows, note)
@@ -300,7 +307,7 @@ def _floor_note(diagnostics: xr.Dataset) -> str:
     return (
         f"Floor: the same distance between two stretches of truth ({a['floor_stretches']} stretches of "
         f"{_said(diagnostics, 'floor_stretch_duration')}, {spread}), ± its standard deviation; a perfect "
-        f"closure has ratio 1. Here {a['floor_method']}. {_interval_note(diagnostics)}"
+        f"closure has ratio 1. Here {a['floor_method']}.{_pooled_note(diagnostics)} {_interval_note(diagnostics)}"
     )
 
 

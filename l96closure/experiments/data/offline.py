@@ -97,6 +97,14 @@ class Drawn(NamedTuple):
         """Return the same of one target, without the axis Q."""
         return self._replace(psi=self.psi[..., number, :], target=self.target[..., number, :])
 
+    def anomalies(self, groups: npt.NDArray[np.intp]) -> Drawn:
+        """Return the same of one target less its means over the sites of each group; as it is where all are one."""
+        if not groups.any():
+            return self
+        mean = self.target.mean(axis=(0, 1))
+        off = (np.bincount(groups, mean) / np.bincount(groups))[groups]
+        return self._replace(psi=self.psi - off, target=self.target - off)
+
 
 def draw(
     closure: Any, reference: xr.Dataset, fields: Fields, *, dt: float | None, members: int, steps: int, seed: int
@@ -151,15 +159,23 @@ def scores(drawn: Drawn, fields: Fields, max_lag: float) -> xr.Dataset:
     distribution of the target in the reference scores, ``_climatology``), ``offline_rmse``, ``offline_spread``,
     ``offline_spread_skill``; by ``offline_source`` mean and standard deviation of the target, their autocorrelation at
     ``offline_lag`` and, on few sites, ``offline_covariance`` with ``offline_covariance_error`` and its floor, the same
-    between the halves of the reference.
+    between the halves of the reference. Where sites are unlike, mean, deviation and autocorrelation are of anomalies
+    from the reference's mean at each place (attribute ``offline_anomalies_along``), and each has a climatology.
     """
     units = dict(zip(fields.targets, fields.units[len(fields.predictors) :], strict=True))
-    each = {name: _scores(drawn.of(number), unit, max_lag) for number, (name, unit) in enumerate(units.items())}
-    return joined("target", each, len(fields.names) > 2)
+    sites = drawn.target.shape[-1]
+    groups = fields.groups if fields.shape else np.zeros(sites, np.intp)
+    each = {
+        name: _scores(drawn.of(number).anomalies(groups), unit, max_lag, groups)
+        for number, (name, unit) in enumerate(units.items())
+    }
+    found = joined("target", each, len(fields.names) > 2)
+    unlike = [dim for dim, ring in zip(fields.dim, fields.rings, strict=True) if not ring]
+    return found.assign_attrs(offline_anomalies_along=" and ".join(unlike)) if groups.any() else found
 
 
-def _scores(drawn: Drawn, units: str, max_lag: float) -> xr.Dataset:
-    """Score the draws of one target (segment, member, time, K)."""
+def _scores(drawn: Drawn, units: str, max_lag: float, groups: npt.NDArray[np.intp]) -> xr.Dataset:
+    """Score the draws of one target (segment, member, time, K), sites of a group having one climate."""
     ensemble = np.moveaxis(drawn.psi, 1, -1)  # (segment, time, K, member)
     crps = fair_crps(ensemble, drawn.target)
     error = intervals.SIDE * float(intervals.batched_standard_error(crps.mean(axis=2)))
@@ -169,14 +185,17 @@ def _scores(drawn: Drawn, units: str, max_lag: float) -> xr.Dataset:
         "offline_crps": crps.mean(),
         "offline_crps_low": crps.mean() - error,
         "offline_crps_high": crps.mean() + error,
-        "offline_crps_climatology": _climatology(drawn.target),
+        "offline_crps_climatology": np.average(
+            [_climatology(drawn.target[..., groups == group]) for group in range(groups.max() + 1)],
+            weights=np.bincount(groups),
+        ),
         "offline_rmse": np.sqrt(mse),
         "offline_spread": np.sqrt(spread),
     }
     data = xr.Dataset({name: ((), float(value), {"units": units}) for name, value in found.items()})
     data["offline_spread_skill"] = np.sqrt((1 + 1 / members) * spread / mse)
     runs = [drawn.target, drawn.psi.reshape(-1, *drawn.psi.shape[2:])]
-    for name, statistic in (("mean", np.mean), ("std", np.std)):
+    for name, statistic in (("mean", climate.mean), ("std", np.std)):
         data[f"offline_{name}"] = "offline_source", [float(statistic(run)) for run in runs], {"units": units}
     lags = max(2, min(round(max_lag / drawn.step) + 1, drawn.target.shape[1] // 4))
     every = -(-lags // _MAX_LAGS)

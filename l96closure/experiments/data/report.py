@@ -98,6 +98,8 @@ def _same(diagnostics: xr.Dataset) -> Table:
         "After ± stands the standard error, by batches of time (of the closure that of one draw alone), not given "
         f"where it would not cover; {intervals.SIDE:.1f} of them may be chance."
     )
+    if (along := diagnostics.attrs.get("offline_anomalies_along")) is not None:
+        note += f" All are of anomalies from the reference's mean at each place along {along}."
     if "offline_covariance_error" in diagnostics:
         error, floor = scalars(diagnostics, "offline_covariance_error", ("", "_floor"))
         rows.append(Row("distance of the covariance matrices", (number(error, 3), number(floor, 3))))
