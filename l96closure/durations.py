@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-__all__ = ["MODEL_TIME", "duration", "scaled", "unit_of"]
+__all__ = ["MODEL_TIME", "duration", "plain", "scaled", "unit_of"]
 
 MODEL_TIME = "1"
 """Unit of model time, which has none; :func:`l96closure.series.time_unit` tells the unit of data."""
@@ -72,14 +72,20 @@ def duration(time: float, unit: str, form: str = "g", *, model: str = "") -> str
     ('0.5 h', '0.05', '0.05 time units')
     """
     if unit == MODEL_TIME:
-        return f"{_plain(time, form)} {model}".rstrip()
+        return f"{plain(time, form)} {model}".rstrip()
     units = {name: length for name, length in _SECONDS.items() if unit == "s" and abs(time) >= length}
-    shown = [(_plain(time / length, form), name) for name, length in (units or {_WORDS.get(unit, unit): 1.0}).items()]
+    shown = [(plain(time / length, form), name) for name, length in (units or {_WORDS.get(unit, unit): 1.0}).items()]
     number, name = next((each for each in shown if len(each[0]) <= _SHORT), shown[0])
     return f"{number} {'day' if (number, name) == ('1', 'days') else name}"
 
 
-def _plain(number: float, form: str) -> str:
-    """Show a number in a format, one above 1 without an exponent."""
+def plain(number: float, form: str) -> str:
+    """Show a number in a format, one above 1 without an exponent.
+
+    Parameters
+    ----------
+    number : to be shown.
+    form : its format.
+    """
     text = f"{number:{form}}"
     return f"{number:.0f}" if "e+" in text else text

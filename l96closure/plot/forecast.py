@@ -137,7 +137,8 @@ def _begun(start: xr.DataArray) -> str:
     if " since " in str(start.attrs.get("units")):
         start = xr.decode_cf(xr.Dataset({"date": ((), start.item(), start.attrs)}))["date"]
     if start.dtype.kind in "MO":
-        return f"from {str(start.to_numpy().astype('M8[m]') if start.dtype.kind == 'M' else start.item())[:16]}"
+        date = start.to_numpy().astype("M8[m]") if start.dtype.kind == "M" else start.item()
+        return f"from {str(date)[:16].replace('T', ' ')}"
     return f"from time {float(start):.0f} of the reference"
 
 

@@ -71,6 +71,7 @@ _FREE_LINES = 2  # of the legend, which every figure has the height for
 _SEEN = 0.6  # opacity of a line in a legend, at least
 _LINE = 0.21  # inches that any further one takes
 _LETTERS = 11  # of the legend in an inch
+_LABEL = 42  # of a label, beside which a power of ten has room
 _HANDLE = 6  # letters that the handle of a name takes
 
 
@@ -101,7 +102,9 @@ def in_brackets(variable: xr.DataArray) -> str:
 def label(name: str, variable: xr.DataArray) -> str:
     """Return what stands at an axis of ``z`` or ``psi``; ``variable`` has the units, and tells of anomalies."""
     anomaly = ", anomaly" if "anomalies" in str(variable.attrs.get("comment")) else ""
-    return f"{_WORDS[name]}{anomaly} {in_brackets(variable)}"
+    words, units = f"{_WORDS[name]}{anomaly}", in_brackets(variable)
+    between = " " if len(words) + len(units) < _LABEL else "\n"
+    return f"{words}{between}{units}"
 
 
 def times(variable: xr.DataArray) -> tuple[npt.NDArray[np.float64], str]:

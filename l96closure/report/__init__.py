@@ -44,6 +44,7 @@ WIDTH = 120
 """Letters in a line of the terminal."""
 
 _DIGITS = 3  # of a small number, at least
+_DECIMALS = 6  # of a value and its error
 _MOST_OF_A_NUMBER = 40  # letters, with its error or interval
 
 
@@ -202,8 +203,9 @@ def with_error(value: float, error: float, *, signed: bool = False) -> str:
     if not (math.isfinite(error) and error > 0):
         return f"{value:{sign}.4g}"
     digits = max(0, 1 - math.floor(math.log10(error)))
-    if digits > 9:  # what should vanish does so up to round-off
-        return f"{value:{sign}.1e} ± {error:.1e}"
+    if digits > _DECIMALS:
+        more = digits + math.floor(math.log10(abs(value))) if value else 0
+        return (f"{value:{sign}.{min(max(more, 1), 9)}e}" if value else "0") + f" ± {error:.1e}"
     return f"{value:{sign}.{digits}f} ± {error:.{digits}f}"
 
 

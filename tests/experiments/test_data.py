@@ -278,7 +278,7 @@ def test_a_coarse_run_on_a_grid_that_is_no_ring_lacks_what_is_of_rings(
     assert {"hellinger_joint", "crps", "offline_crps", "autocorrelation_residual"} <= set(data)
     assert not {"covariance", "spectrum_z", "space_time_correlation_psi"} & set(data)
     page = (outcome.folder / "report.html").read_text(encoding="utf-8")
-    assert "the sites are no ring: covariances and correlations along it" in page
+    assert "The sites are not a ring, so covariances, correlations and spectra along one are left out." in page
     assert 'class="hovmoeller"' in page
     assert 'class="spectra"' not in page
     with xr.open_dataset(outcome.folder / "forecast.nc", decode_times=False) as made:

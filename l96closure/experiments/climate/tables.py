@@ -20,7 +20,7 @@ from l96closure.diagnostics.scorecard import (
     difference,
     scalars,
 )
-from l96closure.durations import MODEL_TIME, duration, unit_of
+from l96closure.durations import duration, plain, scaled, unit_of
 from l96closure.report import NONE, Row, Table, as_text, interval, number, paragraph, with_error, with_interval
 
 __all__ = ["compared", "headline", "law", "score_table", "tables"]
@@ -250,40 +250,35 @@ def _memory_table(diagnostics: xr.Dataset) -> Table:
 
 def _extremes_table(diagnostics: xr.Dataset) -> Table:
     """Compare the return periods of the levels."""
-    unit = unit_of(diagnostics["return_period_z"])
+    factor, unit = scaled(diagnostics["return_period_z"])
     levels = diagnostics["threshold"].to_numpy()
     apart = np.diff(levels)
-    least = float(apart[apart > 0].min(initial=1.0))
-    digits = max(1, -math.floor(math.log10(least)))  # that tell them apart
+    digits = max(1, -math.floor(math.log10(float(apart[apart > 0].min(initial=1.0)))))  # that tell them apart
     rows = tuple(
         Row(
             f"z above {level:.{digits}f}{in_units(diagnostics['threshold'])}",
-            tuple(_period(diagnostics.sel(threshold=level, source=source), unit) for source in ("coarse", "truth")),
+            tuple(_period(diagnostics.sel(threshold=level, source=source), factor) for source in ("coarse", "truth")),
         )
         for level in levels
     )
     note = (
-        f"Mean time{', in model time units,' if unit == MODEL_TIME else ''} from one up-crossing of the level to the "
-        "next at one site, with a 95 % "
-        "interval. The levels are quantiles of the truth."
-        f"{_pooled_note(diagnostics)}"
+        f"Mean time, in {unit}, from one up-crossing of the level to the next at one site, with a 95 % "
+        f"interval. The levels are quantiles of the truth.{_pooled_note(diagnostics)}"
         f"{_unless_known(diagnostics, ['return_period_z_low'], 'Intervals')}"
     )
     return Table("Return periods", ("level", "coarse run", "truth"), rows, note)
 
 
-def _period(at: xr.Dataset, unit: str) -> str:
+def _period(at: xr.Dataset, factor: float) -> str:
     """Show a return period with its interval."""
-    value, low, high = scalars(at, "return_period_z")
-    bounds = "" if math.isnan(low) else f" ({_time(low, unit)} to {_time(high, unit)})"
-    return ("never" if math.isinf(value) else _time(value, unit)) + bounds
+    value, low, high = (factor * each for each in scalars(at, "return_period_z"))
+    bounds = "" if math.isnan(low) else f" ({_time(low)} to {_time(high)})"
+    return ("never" if math.isinf(value) else _time(value)) + bounds
 
 
-def _time(value: float, unit: str) -> str:
+def _time(value: float) -> str:
     """Show a time to three digits without an exponent."""
-    if math.isinf(value):
-        return "∞"
-    return duration(value, unit, ".3g")
+    return "∞" if math.isinf(value) else plain(value, ".3g")
 
 
 def _said(diagnostics: xr.Dataset, attribute: str, lag: str = "lag", form: str = "g") -> str:

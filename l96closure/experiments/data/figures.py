@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from l96closure.diagnostics import intervals
 from l96closure.plot import style
@@ -27,6 +28,8 @@ def covariances(diagnostics: xr.Dataset) -> Figure:
         image = axes.imshow(matrix, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
         axes.set_title(title)
         axes.set_xlabel("site")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(integer=True))
         figure.colorbar(image, ax=axes, shrink=0.8)
     panels[0].set_ylabel("site")
     return figure

@@ -47,8 +47,8 @@ __all__ = ["WORKFLOW", "score_table", "write_report"]
 _log = logging.getLogger(__name__)
 
 _NO_RING = (
-    "the sites are no ring: covariances and correlations along it, spectra and waves are left out; sites are counted "
-    "through in the order of the dimensions of the grid"
+    "The sites are not a ring, so covariances, correlations and spectra along one are left out. Sites are numbered in "
+    "the order of the dimensions of the grid, the last of them fastest."
 )
 _PARTS, _LAGS = 5, 50  # of the reference, as long as the coarse run and as the longest lag
 _MIN_LAGS = 20
@@ -253,7 +253,7 @@ def write_report(folder: RunFolder) -> None:
     drawn = {name: figure for part in parts for name, figure in part.figures.items()}
     folder.write_page(
         title="a closure for data of your own",
-        headline=" ".join(part.headline for part in parts if part.headline),
+        headline="\n".join(part.headline for part in parts if part.headline),
         tables=[
             *(table for part in parts for table in part.tables),
             *report.covariances(diagnostics),
