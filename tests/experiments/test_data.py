@@ -183,6 +183,14 @@ def test_names_units_dates_and_packing_are_read_as_they_are_meant(call: Call, fi
     for name, unit in {**units, "pit_error": 1.0, "offline_lag": HALF_DAY}.items():
         np.testing.assert_allclose(unit * ours[name], theirs[name], atol=2e-3 * unit)
     _dates_are_told(outcome.folder, shown)
+    assert "note:" not in outcome.err
+    for name in ("truth", "reference"):
+        xr.open_dataset(f"packed_{name}.nc").assign(Q=lambda data: data["Q"].assign_attrs(units="W m-2")).to_netcdf(
+            f"fluxes_{name}.nc"
+        )
+    files_of_fluxes = ("truth=fluxes_truth.nc", "reference=fluxes_reference.nc", "run_dir=fluxes")
+    fluxes = call(*DATA, *files_of_fluxes, *named, *model, "stages=[read,fit,integrate]")
+    assert "note: The coarse run adds Q to the tendency of T as numbers in K s-1; the data say W m-2." in fluxes.err
 
 
 def _dates_are_told(folder: Path, shown: Sequence[str]) -> None:

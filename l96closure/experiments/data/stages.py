@@ -23,7 +23,7 @@ from l96closure.coarse import integrate
 from l96closure.diagnostics import diagnose
 from l96closure.diagnostics.forecast import verify
 from l96closure.diagnostics.several import each
-from l96closure.durations import duration
+from l96closure.durations import MODEL_TIME, duration
 from l96closure.experiments.climate import closure_tables, failures, forecast_tables, tables
 from l96closure.experiments.climate.batches import chosen_scheme
 from l96closure.experiments.climate.figures import pictures
@@ -149,12 +149,30 @@ def _integrate_stage(settings: Settings, folder: RunFolder, restart: Restart) ->
     how: dict[str, Any] = {"dt": dt, "scheme": coarse.scheme, "rng": settings.seeds["coarse"], "restart": restart}
     if (why := mismatch(closure, coarse.scheme or scheme_of(closure))) is not None:
         _log.warning("note: %s", why)
+    for note in _no_tendencies(known, time_unit(truth)):
+        _log.warning("note: %s", note)
     times = np.tile(truth["time"].to_numpy(), truth.sizes.get(sources.SAMPLES, 1))[starts]
     model = starting(tendency_of(settings.model), times, states.ndim)
     with chosen_scheme():
         run = integrate(model, closure, states[starts], steps=steps, save_every=min(every, steps), **how)
     names = known.names if known.names[0] in run else ("z", "psi")
     return {"coarse": _described(run, truth, dict(zip((*names, "time"), (*known.names, "time"), strict=True)))}
+
+
+def _no_tendencies(fields: Fields, time: str) -> list[str]:
+    """Say which targets a coarse run adds to tendencies though their units are not those of their predictors a time."""
+    notes = []
+    for predictor, target, of, theirs in zip(
+        fields.predictors, fields.targets, fields.units, fields.units[len(fields.predictors) :], strict=False
+    ):
+        each = f"{of} " if of != "1" else ""
+        rates = {f"{each}{time}{power}" for power in ("-1", "^-1", "**-1")} | {f"{of}/{time}", f"{of} {time}-1"}
+        if time != MODEL_TIME and theirs not in rates | {"1"}:
+            notes.append(
+                f"The coarse run adds {target} to the tendency of {predictor} as numbers in {each}{time}-1; the data say"
+                f" {theirs}. Where these are not the same, convert {target}, or have the tendency do so."
+            )
+    return notes
 
 
 def _described(run: xr.Dataset, truth: xr.Dataset, names: Mapping[str, str]) -> xr.Dataset:
@@ -260,9 +278,16 @@ def write_report(folder: RunFolder) -> None:
             *closure_tables.tables(closure, time_unit(folder.read("truth"))),
         ],
         figures={**drawn, **pictures(xr.Dataset(), closure=closure)},
-        notes=[_NO_RING] if coarse is not None and "spectrum_z" not in diagnostics else [],
+        notes=_notes(settings, folder, diagnostics) if coarse is not None else [],
         **found,
     )
+
+
+def _notes(settings: Settings, folder: RunFolder, diagnostics: xr.Dataset) -> list[str]:
+    """Return what else the reader of a page with a coarse run should know."""
+    truth = folder.read("truth")
+    found = _no_tendencies(settings.known.of(truth), time_unit(truth))
+    return found if "spectrum_z" in diagnostics else [*found, _NO_RING]
 
 
 def _part(names: Mapping[str, str], diagnostics: xr.Dataset, runs: Mapping[str, xr.Dataset]) -> Part:
