@@ -169,8 +169,8 @@ def _no_tendencies(fields: Fields, time: str) -> list[str]:
         rates = {f"{each}{time}{power}" for power in ("-1", "^-1", "**-1")} | {f"{of}/{time}", f"{of} {time}-1"}
         if time != MODEL_TIME and theirs not in rates | {"1"}:
             notes.append(
-                f"The coarse run adds {target} to the tendency of {predictor} as numbers in {each}{time}-1; the data say"
-                f" {theirs}. Where these are not the same, convert {target}, or have the tendency do so."
+                f"The coarse run adds {target} to the tendency of {predictor} as numbers in {each}{time}-1; the data "
+                f"say {theirs}. Where these are not the same, convert {target}, or have the tendency do so."
             )
     return notes
 
