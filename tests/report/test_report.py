@@ -527,7 +527,7 @@ def test_memory_and_extremes_are_compared() -> None:
         (1234.0, 56.0, "1234 ± 56"),
         (2.0, np.nan, "2"),
         (2.5, 0.0, "2.5"),
-        (2.1e-18, 3.4e-19, "2.1e-18 ± 3.4e-19"),
+        (2.1e-18, 3.4e-19, "2.10e-18 ± 3.4e-19"),
     ],
 )
 def test_values_are_shown_to_the_digits_their_error_allows(value: float, error: float, shown: str) -> None:
