@@ -6,12 +6,15 @@ What many files share stands here; what one function alone makes is named beside
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-__all__ = ["ATTRIBUTES", "BIN", "ERROR", "INTERVAL", "bin_edges", "in_units", "labelled"]
+from l96closure.durations import MODEL_TIME
+
+__all__ = ["ATTRIBUTES", "BIN", "ERROR", "INTERVAL", "bin_edges", "default", "in_time_unit", "in_units", "labelled"]
 
 BIN = "_bin"
 """Ending of the name of a coordinate that is the centres of evenly spaced bins."""
@@ -28,6 +31,13 @@ _ENDINGS = {
     "_floor_std": "standard deviation of the {} over pairs of stretches of truth",
     "_climatology": "{} of the climatological distribution",
 }
+
+_OF_TIME = {
+    **dict.fromkeys(("lag", "time_lag", "pit_lag", "offline_lag", "lead", "return_period_z"), 1),
+    **dict.fromkeys(("power_z", "power_psi"), 1),
+    "frequency": -1,
+}
+"""Power of the unit of time in the units of a variable."""
 
 
 def _quantity(long_name: str, **more: str) -> dict[str, str]:
@@ -79,6 +89,51 @@ def in_units(dataset: xr.Dataset, powers: Mapping[str, tuple[int, int]], z: str,
         if factors:
             variable.attrs["units"] = " ".join(factors)
     return dataset
+
+
+def in_time_unit(dataset: xr.Dataset, unit: str) -> xr.Dataset:
+    """Give lags, leads, frequencies, spectra in time and return periods the unit of time; nothing of model time.
+
+    Parameters
+    ----------
+    dataset : its variables change in place.
+    unit : of time, :func:`l96closure.series.time_unit`.
+
+    Returns
+    -------
+    The dataset.
+    """
+    for name, variable in dataset.variables.items() if unit != MODEL_TIME else ():
+        endings = ("", *_ENDINGS)
+        power = next((_OF_TIME[base] for end in endings if (base := str(name).removesuffix(end)) in _OF_TIME), 0)
+        if not power:
+            continue
+        own = variable.attrs.get("units", "1")
+        long_name = variable.attrs.get("long_name", ATTRIBUTES.get(str(name), {}).get("long_name", ""))
+        for words, instead in ((", in model time units", ""), (" in model time units", ""),
+                               ("model time unit", unit), ("model time", "time")):  # fmt: skip
+            long_name = long_name.replace(words, instead)
+        variable.attrs |= {
+            "units": " ".join([*([own] if own != "1" else []), _power(unit, power)]),
+            "long_name": long_name,
+        }
+    return dataset
+
+
+def default(name: str, own: Mapping[str, Any]) -> dict[str, str]:
+    """Return what :data:`ATTRIBUTES` says of a variable; of its axis nothing where it has units of its own.
+
+    Parameters
+    ----------
+    name : of the variable.
+    own : its attributes.
+
+    Returns
+    -------
+    Attributes.
+    """
+    ours = ATTRIBUTES.get(name, {})
+    return {key: value for key, value in ours.items() if "units" not in own or key not in ("calendar", "comment")}
 
 
 def _power(unit: str, power: int) -> str:

@@ -16,7 +16,7 @@ import shlex
 import signal
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -159,20 +159,34 @@ def _explained(root: DictConfig) -> str:
     """Return all settings, each with what it means, as text in which Hydra's help replaces nothing."""
     settings = OmegaConf.masked_copy(root, [str(key) for key in root if key != "hydra"])
     known = _of_every_run() | meanings(cast(dict[str, Any], OmegaConf.to_container(settings)))
-    lines, above = [], list[str]()
-    for line in OmegaConf.to_yaml(settings).splitlines():
+    lines = []
+    for name, line in _named(OmegaConf.to_yaml(settings)):
+        indent = max(_VALUES, len(line) + 2)
+        first, *others = _wrapped(known.get(name, ""), WIDTH - indent - 2) or [""]
+        lines.append(f"{line:{indent}}# {first}" if first else line)
+        lines += [f"{'':{indent}}# {other}" for other in others]
+    return "\n".join(lines).replace("$", "$$")
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Return a text in lines, with bounds such as >= 0 in one of them."""
+    bound = re.sub(r"([<>]=?) (?=\S)", "\\1\u00a0", text)
+    return [line.replace("\u00a0", " ") for line in textwrap.wrap(bound, width)]
+
+
+def _named(settings: str) -> Iterator[tuple[str, str]]:
+    """Yield each line of settings in YAML with the full name of its setting."""
+    above = list[str]()
+    for line in settings.splitlines():
         depth, name = (len(line) - len(line.lstrip())) // 2, line.strip().partition(":")[0]
         above = [*above[:depth], name]
-        told = known.get(".".join(above), "")
-        room = WIDTH - max(_VALUES, len(line) + 2) - 2
-        lines.append(f"{line:{_VALUES}}# {textwrap.shorten(told, room, placeholder=' ...')}" if told else line)
-    return "\n".join(lines).replace("$", "$$")
+        yield ".".join(above), line
 
 
 def _of_every_run() -> dict[str, str]:
     """Return what the settings beside the sections mean: the comments of the configuration."""
     text = (config_folder() / "config.yaml").read_text(encoding="utf-8")
-    return dict(re.findall(r"^(\w+):.*? # (.*)$", text, re.MULTILINE))
+    return {name: line.partition(" # ")[2] for name, line in _named(text) if " # " in line}
 
 
 def _job_in_one_line(config: DictConfig) -> float | None:

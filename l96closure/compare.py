@@ -91,7 +91,7 @@ def _compare(paths: Sequence[Path], output: Path | None, command: str) -> Path:
     report.write_page(
         page,
         title=title,
-        headline=" ".join(part.headline for part in parts),
+        headline="\n".join(part.headline for part in parts),
         tables=[*(table for part in parts for table in part.tables), *tables.of_runs(data)],
         figures=style.save_all(output / _FIGURES, {name: one for part in parts for name, one in part.figures.items()}),
         notes=[note for part in parts for note in part.findings],

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks, progress
+from l96closure.attributes import in_time_unit
 from l96closure.closures import Closure
 from l96closure.coarse import integrate
 from l96closure.histories import of_states
@@ -19,7 +20,7 @@ from l96closure.layout import Layout
 from l96closure.pairing import Tendency, scheme_of, step_of, tendency_of
 from l96closure.restart import Restart
 from l96closure.schemes import starting
-from l96closure.series import elapsed, one_run, time_step
+from l96closure.series import elapsed, one_run, time_step, time_unit
 
 __all__ = ["forecast", "mark"]
 
@@ -57,8 +58,9 @@ def forecast(
     starts : number of initial states, >= 2, spread evenly over the reference, the first of them one longest lead after
         its beginning; no two forecasts share a stretch of it.
     members : ensemble members of each start, >= 2.
-    leads : lead times in model time units, evenly spaced from 0 on; the spacing is a multiple of the closure's step and
-        of the reference's. None is 0 and forty more, spaced by the shortest such multiple of ten steps or more.
+    leads : lead times in the unit of the reference's time, seconds where it has dates, evenly spaced from 0 on; the
+        spacing is a multiple of the closure's step and of the reference's. None is 0 and forty more, spaced by the
+        shortest such multiple of ten steps or more.
     past : whether the recorded past of a start may be used.
     rng, scheme, restart : as for :func:`integrate`.
 
@@ -115,17 +117,26 @@ def forecast(
     )
     z = layout.states("run", run, "member", "time").reshape(starts, members, leads.size, *layout.state)
     said = {name: run.attrs[name] for name in ("scheme", "dt")} | {"past": "drawn" if known is None else "known"}
-    return xr.Dataset(
+    forecasts = xr.Dataset(
         layout.state_variables(z, "start", "member", "lead")
         | layout.state_variables(observation, "start", "lead", observed=True),
         coords={
-            "start": reference["time"].to_numpy()[times[:, 0]],
+            "start": _starts(reference, times[:, 0]),
             "member": np.arange(members),
             "lead": leads,
             **layout.coordinates,
         },
         attrs=said | layout.told,
     )
+    return in_time_unit(forecasts, time_unit(reference))
+
+
+def _starts(reference: xr.Dataset, index: npt.NDArray[np.intp]) -> xr.Variable:
+    """Return the times of the starts, with what the reference says of its times."""
+    times = reference["time"][index]
+    said = {name: times.attrs[name] for name in ("units", "calendar") if name in times.attrs}
+    told = {"long_name": "time of the reference at which a forecast starts"} if said else {}
+    return xr.Variable("start", times.to_numpy(), told | said)
 
 
 def _repeated(starts: int, members: int) -> npt.NDArray[np.intp]:
@@ -234,7 +245,7 @@ def mark(
     return xr.Dataset(
         {"z": (("start", "member", "lead", "k"), z), "observation": (("start", "lead", "k"), truth[times])},
         coords={
-            "start": reference["time"].to_numpy()[times[:, 0]],
+            "start": _starts(reference, times[:, 0]),
             "member": np.arange(members),
             "lead": leads,
             "k": np.arange(truth.shape[1]),

@@ -13,6 +13,7 @@ from l96closure.closures import Closure
 from l96closure.coarse import BlowUpError
 from l96closure.diagnostics.forecast import verify
 from l96closure.forecasts import forecast
+from l96closure.series import time_step
 
 __all__ = ["Selection"]
 
@@ -80,7 +81,7 @@ class Selection:
         steps = held_out.sizes["time"] - 1
         longest = steps // (self.starts + 2)
         every = max(1, longest // _LEADS)
-        leads = np.arange(longest // every + 1) * every * float(held_out["time"][1] - held_out["time"][0])
+        leads = np.arange(longest // every + 1) * every * time_step("held_out", held_out)
         try:
             ensemble = forecast(
                 self.model, closure, held_out, starts=self.starts, members=self.members, leads=leads, rng=self.rng

@@ -11,8 +11,19 @@ import scipy
 import xarray as xr
 
 from l96closure import checks
+from l96closure.durations import MODEL_TIME
 
-__all__ = ["autocorrelation", "dated", "elapsed", "lagged_products", "no_joint", "one_run", "stretches", "time_step"]
+__all__ = [
+    "autocorrelation",
+    "dated",
+    "elapsed",
+    "lagged_products",
+    "no_joint",
+    "one_run",
+    "stretches",
+    "time_step",
+    "time_unit",
+]
 
 F64 = npt.NDArray[np.float64]
 
@@ -34,6 +45,12 @@ _REVIVED, _FALLEN = 0.75, 0.4  # least autocorrelation of stacked columns at the
 _BETWEEN = 0.25
 _FEWEST_CYCLES = 10
 _MOST_GAPS = 0.1  # of all steps
+
+_OURS = " SINCE "  # in the units of model time in files, see l96closure.attributes
+_LENGTHS = {  # that variables may have in files; xarray takes the long names for those of durations
+    short: (short, f"{name}s", name, *more)
+    for short, name, *more in (("s", "second", "sec"), ("min", "minute"), ("h", "hour", "hr"), ("d", "day"))
+}
 
 
 def time_step(name: str, dataset: xr.Dataset) -> float:
@@ -119,6 +136,26 @@ def dated(dataset: xr.Dataset) -> bool:
     True or False.
     """
     return dataset["time"].dtype.kind in "MmO"
+
+
+def time_unit(dataset: xr.Dataset) -> str:
+    """Return the unit that :func:`time_step` counts in: the one place that decides what lags and leads are in.
+
+    Parameters
+    ----------
+    dataset : has the coordinate ``time``.
+
+    Returns
+    -------
+    Seconds where times are dates or durations; else the unit that the numbers say they have; that of model time, which
+    is 1, where they say none, or are ours.
+    """
+    time = dataset["time"]
+    given = str(time.attrs.get("units", MODEL_TIME))
+    if time.attrs.get("long_name") == "model time" or _OURS in given:
+        return MODEL_TIME
+    unit = given.partition(" since ")[0]
+    return "s" if dated(dataset) else next((short for short, names in _LENGTHS.items() if unit in names), unit)
 
 
 def _spacing(time: npt.NDArray[Any]) -> float:

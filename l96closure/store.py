@@ -28,7 +28,7 @@ import xarray as xr
 
 from l96closure import checks
 from l96closure.atomic import atomic_path, no_room
-from l96closure.attributes import ATTRIBUTES, BIN, bin_edges
+from l96closure.attributes import BIN, bin_edges, default
 from l96closure.provenance import git_commit, package_version
 
 __all__ = [
@@ -111,7 +111,7 @@ def write(
     """
     prepared = dataset.drop_encoding() if kind in SEALED else _for_tools(dataset.drop_encoding())
     for name, variable in prepared.variables.items():
-        named = {**ATTRIBUTES.get(str(name), {}), **variable.attrs}
+        named = {**default(str(name), variable.attrs), **variable.attrs}
         variable.attrs = {key: value for key, value in named.items() if value is not None}
         if "long_name" not in variable.attrs:
             checks.reject(

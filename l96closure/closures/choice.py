@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +38,10 @@ __all__ = [
     "settled",
     "simplest",
     "tabulated",
+    "with_degree",
 ]
+
+_Options = TypeVar("_Options", bound=Trend | Regressor | None)
 
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
@@ -48,6 +51,7 @@ _TRIALS = 20_000  # samples of such a law
 _ROWS, _FEWEST_ROWS, _ORDER = 30_000, 2000, 2  # of the regressions that compare features
 _BETTER = 0.985  # part of the held-out std that more features must come below
 _SHORTEST = 2  # steps
+_DEGREES, _CURVED = (1, 2, 4, 8), 0.9975  # and part of the held-out std that a higher one must come below
 _SHARPER = 0.99, 0.997  # part of the best quantile score that another coordinate, or a second one, must come below
 _MOST_BINS, _PER_BIN = 12, 1000  # of a second coordinate, and samples in each
 _FINER = 4  # levels of a second coordinate for three bins of it
@@ -109,20 +113,32 @@ def _radii(fields: Fields) -> tuple[int, ...]:
     return (0,)
 
 
-def _left(record: Record, seen: Features, options: Trend | Regressor) -> float:
+def _left(record: Record, seen: Features, options: Trend | Regressor, order: int = _ORDER) -> float:
     """Return the held-out std of what a trend leaves; of several groups relative to what there is, over all cells."""
     groups, total, cells = record.groups, 0.0, 0
     for group in groups:
         part, own = record if len(groups) == 1 else record.of(group), seen.of_sites(group.sites)
         few = options
         if isinstance(options, Trend):
-            few = replace(options, order=highest_order(own.size, _ORDER), hidden=0)
+            few = replace(options, order=highest_order(own.size, order), hidden=0)
         left = fit_trend(record.series, part.target, own, few, max(_ROWS // len(groups), _FEWEST_ROWS)).held_out
         if len(groups) == 1:
             return math.sqrt(left)
         total += group.cells.size * left / float(np.concatenate(part.target).var())
         cells += group.cells.size
     return math.sqrt(total / cells)
+
+
+def with_degree(record: Record, options: _Options) -> _Options:
+    """Return the options of a trend with a degree, if they leave it open where psi of the step before is seen."""
+    if not isinstance(options, Trend) or options.degree is not None or not record.fields.previous:
+        return options
+    seen, best = of(record, 0, ()), _DEGREES[0]
+    left = {degree: _left(record, seen, replace(options, degree=degree), order=1) for degree in _DEGREES}
+    for degree, error in left.items():
+        if error < _CURVED * left[best]:
+            best = degree
+    return replace(options, degree=best)
 
 
 def simplest(found: Sequence[Candidate]) -> int:

@@ -68,5 +68,6 @@ class Polynomial(Composed):
             .with_previous()
             .scaled()
         )
+        trend = choice.with_degree(record, trend)
         record, features, selection = choice.chosen(record, fields, trend)
         return cls(**fitting.composed(record, features, trend), selection=selection)

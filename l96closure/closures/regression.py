@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_limits
 
 from l96closure.closures import smooth_steps
 from l96closure.closures.features import Features
-from l96closure.closures.trend import FittedTrend, Regressor, RegressorTrend, Trend
+from l96closure.closures.trend import USUAL_DEGREE, FittedTrend, Regressor, RegressorTrend, Trend
 from l96closure.compiled import threads
 
 __all__ = ["MOST_ROWS", "Columns", "Fit", "blocks", "fit_trend", "highest_order"]
@@ -58,13 +58,13 @@ class Columns(NamedTuple):
     @classmethod
     def of(cls, features: Features, options: Trend) -> Columns:
         """Leave out the powers of own predictors that the polynomials have already."""
-        products = []
+        products, degree = [], USUAL_DEGREE if options.degree is None else options.degree
         for power in range(1, (options.order or highest_order(features.size)) + 1):
             rows = combinations_with_replacement(range(features.size), power)
             some = np.array(list(rows), np.intp).reshape(-1, power)
-            same = (some == some[:, :1]).all(axis=1) & np.isin(some[:, 0], features.own) & (power <= options.degree)
+            same = (some == some[:, :1]).all(axis=1) & np.isin(some[:, 0], features.own) & (power <= degree)
             products.append(some[~same])
-        return cls(options.degree, features.own, tuple(products), np.empty((features.size + 1, 0)))
+        return cls(degree, features.own, tuple(products), np.empty((features.size + 1, 0)))
 
     @property
     def size(self) -> int:

@@ -116,6 +116,7 @@ class SchrodingerBridge(Composed):
         most = fitting.MOST_VALUES if grouped else None
         record = read(truth, several[0], dt, ordered=ordered, grouped=grouped, most=most)
         record, noise = record.with_previous().scaled() if grouped else record, noise.on(record.fields)
+        trend = choice.with_degree(record, trend)
         found = [one for these in several for one in choice.candidates(record, these, trend, len(several) > 1)]
         kernel = bridge.Kernel(epsilon=law.epsilon) if kernel is None else kernel
 

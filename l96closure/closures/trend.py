@@ -35,6 +35,7 @@ from l96closure.vector import (
 )
 
 __all__ = [
+    "USUAL_DEGREE",
     "FittedTrend",
     "Regressor",
     "RegressorTrend",
@@ -50,6 +51,9 @@ Index = npt.NDArray[np.intp]
 _IN_REGISTERS = 12  # features of sixteen sites, which take 24 of the 32 registers of the widest kind
 _AT_ONCE = 256  # sites and times whose features are in memory
 
+USUAL_DEGREE = 8
+"""Degree of a trend whose options leave it open."""
+
 
 @dataclass(frozen=True)
 class Trend:
@@ -57,7 +61,9 @@ class Trend:
 
     Parameters
     ----------
-    degree : of the polynomial in each predictor at the site itself, now and at each lag, >= 0.
+    degree : of the polynomial in each predictor at the site itself, now and at each lag, >= 0. None is 8; where the
+        targets of the step before are predictors too, one of 1, 2, 4 and 8, chosen on held-out blocks of time: what a
+        polynomial gets wrong where data are few is fed back there, and makes a coarse run vary too much.
     order : highest order of the products of features that are added, from 1, the features themselves, to 3; None is
         chosen on held-out blocks of time.
     ridge : weight of the penalty per row and standardised column, >= 0; None is chosen on held-out blocks of time.
@@ -71,14 +77,15 @@ class Trend:
         A field is out of its range.
     """
 
-    degree: int = 8
+    degree: int | None = None
     order: int | None = None
     ridge: float | None = None
     hidden: int | None = None
     filtered: bool = True
 
     def __post_init__(self) -> None:
-        checks.integer("trend.degree", self.degree, 0)
+        if self.degree is not None:
+            checks.integer("trend.degree", self.degree, 0)
         if self.order is not None:
             checks.integer("trend.order", self.order, 1, below=4)
         if self.hidden is not None:

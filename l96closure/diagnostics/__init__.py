@@ -12,6 +12,7 @@ an interval is given is decided in ``intervals``, which run is best in ``ranking
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -65,6 +66,10 @@ def diagnose(
     Dataset with the coordinate ``source`` = truth, coarse. Of several targets z and psi stand for each and its
     predictor, along the dimension ``pair``, which is named by the predictor; further predictors are left out. Bins and
     levels of each are ``z_bin_of_pair`` and the like:
+
+    Along dimensions that are not periodic sites are unlike, and statistics of all of them together are of anomalies
+    from the truth's mean at each place there, ``taken_off_z`` and ``taken_off_psi`` (attribute ``anomalies_along``):
+    of temperatures of 300 to 200 K all else would be the profile's. Profiles are of the variables themselves.
 
     - ``mean``, ``std``, ``psi_mean``, ``psi_std`` (source), each with its standard error ``<name>_se``
       (:func:`~l96closure.diagnostics.climate.batch_standard_errors`);
@@ -125,7 +130,8 @@ def diagnose(
     bins = checks.integer("bins", bins, 2)
     fields = told_by(checks.xarray_dataset("coarse", coarse), dim, periodic)
     names = dict(zip(fields.predictors, fields.targets, strict=False))
-    pairs = {pair[0]: align(truth, coarse, tuple(fields.dim), pair) for pair in names.items()}
+    groups = replace(fields, shape=tuple(coarse.sizes.get(dim, 1) for dim in fields.dim)).groups
+    pairs = {pair[0]: align(truth, coarse, tuple(fields.dim), pair).anomalies(groups) for pair in names.items()}
     on = {name: grid(runs, truth, fields, bins, lag_time(max_lag, truth, runs.step)) for name, runs in pairs.items()}
     described = {name: statistics(runs, on[name]) for name, runs in pairs.items()}
     memory = max(
@@ -137,7 +143,7 @@ def diagnose(
     scores = {
         name: score(runs, on[name].edges, on[name].joint_edges, memory, np.random.default_rng(rng))
         .assign(described[name])
-        .assign_attrs(common_time_step=runs.step, decorrelation_time=memory * runs.step)
+        .assign_attrs(described[name].attrs, common_time_step=runs.step, decorrelation_time=memory * runs.step)
         for name, runs in pairs.items()
     }
     together = joined("pair", scores, len(fields.names) > 2)

@@ -20,6 +20,7 @@ __all__ = [
     "density",
     "joint_density",
     "long_enough",
+    "mean",
     "pairs_by_batch",
     "power_spectrum",
     "ratio_of_sums",
@@ -28,6 +29,7 @@ __all__ = [
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
+_ROUNDING = 1e-12  # of a mean, beside the largest value
 _MIN_SAMPLES = 30  # samples in a bin below which its conditional moments are noise
 
 
@@ -160,6 +162,17 @@ def conditional_moments(psi: FloatArray, z: FloatArray, edges: FloatArray) -> tu
     # Two passes: the sum of squares minus the squared mean would lose digits.
     std = np.sqrt(np.bincount(index, (psi - mean[index]) ** 2, minlength=bins) / count)
     return mean, std
+
+
+def mean(x: FloatArray) -> float:
+    """Return the mean of all values, 0 where it is their rounding, as of anomalies.
+
+    Parameters
+    ----------
+    x : values of any shape.
+    """
+    found = float(x.mean())
+    return found if abs(found) > _ROUNDING * float(np.abs(x).max()) else 0.0
 
 
 def batch_standard_errors(x: FloatArray) -> tuple[float, float]:

@@ -178,7 +178,7 @@ class _Ensemble(NamedTuple):
 
     name: str
     units: str
-    leads: FloatArray
+    leads: xr.DataArray
     members: FloatArray
     observation: FloatArray
     climate: FloatArray
@@ -197,7 +197,7 @@ class _Ensemble(NamedTuple):
         units = str(forecast[name].attrs.get("units", "1"))
         if reference[name].attrs.get("units", units) != units and "units" in forecast[name].attrs:
             checks.reject(f"reference[{name!r}].units", reference[name].attrs["units"], f"{units!r}, of the forecasts")
-        leads = forecast["lead"].to_numpy()
+        leads = forecast["lead"]
         groups = replace(fields, shape=climate.shape[1:]).groups
         return cls(name, units, leads, x, y.reshape(x.shape[:3]), climate.reshape(len(climate), -1), groups)
 
@@ -219,7 +219,7 @@ class _Ensemble(NamedTuple):
                 "variogram_score_climatology": variogram,
                 "rmse_climatology": np.sqrt(self._of_climate(np.var)),
             },
-            coords={"lead": self.leads, "rank": np.arange(members + 1)},
+            coords={"lead": self.leads.variable, "rank": np.arange(members + 1)},
             attrs={
                 "forecast_starts": starts,
                 "forecast_members": members,

@@ -9,11 +9,11 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks
-from l96closure.attributes import labelled
+from l96closure.attributes import in_time_unit, labelled
 from l96closure.diagnostics import climate, intervals
 from l96closure.diagnostics.runs import lag_time
 from l96closure.diagnostics.scorecard import LAW
-from l96closure.series import time_step
+from l96closure.series import time_step, time_unit
 
 __all__ = ["DECILES", "pit"]
 
@@ -74,8 +74,8 @@ def pit(
         A dimension or the time coordinate is missing, a value is not a probability, one is missing among known ones, or
         fewer than two times are known.
     """
-    u, step, dataset = _known(probabilities)
-    lags = max(1, min(int(lag_time(max_lag, dataset, step) / step + 1e-9), u.shape[1] // 2) + 1)
+    u, step, known = _known(probabilities)
+    lags = max(1, min(int(lag_time(max_lag, known, step) / step + 1e-9), u.shape[1] // 2) + 1)
     every = -(-lags // _MAX_LAGS)
     correlation, correlation_se = (each[::every] for each in climate.autocorrelation(u, lags))
     errors = np.array([float((u <= p).mean()) - p for p in DECILES])
@@ -100,7 +100,7 @@ def pit(
     ):
         for part, values in zip(("", "_low", "_high"), bounded, strict=True):
             dataset[name + part] = dims, values, {"interval_method": method} if part else {}
-    return labelled(dataset, _NAMES)
+    return in_time_unit(labelled(dataset, _NAMES), time_unit(known))
 
 
 def _known(probabilities: xr.DataArray) -> tuple[FloatArray, float, xr.Dataset]:

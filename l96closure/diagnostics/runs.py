@@ -10,7 +10,8 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks
-from l96closure.series import dated, one_run, time_step
+from l96closure.durations import MODEL_TIME
+from l96closure.series import dated, one_run, time_step, time_unit
 
 __all__ = ["SOURCES", "Runs", "align", "lag_time"]
 
@@ -25,14 +26,35 @@ class Runs(NamedTuple):
     Attributes
     ----------
     z, psi : by source, each (member, time, k); the truth has one member.
-    step : the common time step in model time units.
+    step : the common time step.
     units : of z and psi.
+    time_unit : of the step.
+    base : what has been taken off z and psi at each site (k,), see :meth:`anomalies`; None is nothing.
     """
 
     z: dict[str, FloatArray]
     psi: dict[str, FloatArray]
     step: float
     units: tuple[str, ...] = ("1", "1")
+    time_unit: str = MODEL_TIME
+    base: tuple[FloatArray, FloatArray] | None = None
+
+    def anomalies(self, groups: npt.NDArray[np.intp]) -> Runs:
+        """Return the runs less the truth's means over the sites of each group; as they are where all are one group.
+
+        Parameters
+        ----------
+        groups : label of each site (k,), from 0 on, the same for sites that may be pooled.
+        """
+        if not groups.any():
+            return self
+        sizes = np.bincount(groups)
+        z, psi = ((np.bincount(groups, x["truth"].mean(axis=(0, 1))) / sizes)[groups] for x in (self.z, self.psi))
+        return self._replace(
+            z={source: x - z for source, x in self.z.items()},
+            psi={source: x - psi for source, x in self.psi.items()},
+            base=(z, psi),
+        )
 
     @property
     def shortest(self) -> int:
@@ -72,7 +94,7 @@ def align(
         one_run(f"truth.{name}", fields["truth"][name][0])
     step, every = _common_step(time_step("truth", truth), time_step("coarse", coarse))
     z, psi = ({source: fields[source][name][:, :: every[source]] for source in SOURCES} for name in names)
-    runs = Runs(z, psi, step, tuple(_units(truth, coarse, name) for name in names))
+    runs = Runs(z, psi, step, tuple(_units(truth, coarse, name) for name in names), time_unit(truth))
     if runs.shortest < 2:
         checks.reject("time", runs.shortest, f"two times or more of both runs at their common step {step:g}")
     return runs

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from l96closure.attributes import in_units, labelled
+from l96closure.attributes import in_time_unit, in_units, labelled
 from l96closure.diagnostics import climate, grids, intervals, ring, tails
 from l96closure.diagnostics.runs import SOURCES, Runs
 from l96closure.diagnostics.scorecard import MOMENTS, NEIGHBOURS, SPECTRA
@@ -58,6 +58,8 @@ _NAMES = {
     "covariance_rows": "row of the covariance matrix along the ring, centred at its site",
     "density_joint": "joint probability density of the slow variable and the subgrid tendency",
     "return_period_z": "mean model time between up-crossings of a level by the slow variable at a site",
+    "taken_off_z": "mean of the truth that is taken off the slow variable, where statistics are of anomalies",
+    "taken_off_psi": "mean of the truth that is taken off the subgrid tendency, where statistics are of anomalies",
     "psi_given_z_mean": "mean of the subgrid tendency given the slow variable",
     "psi_given_z_std": "standard deviation of the subgrid tendency given the slow variable",
     **{f"density_{name}": f"probability density of the {of}" for name, of in _OF.items()},
@@ -74,8 +76,16 @@ _NAMES = {
 }
 
 
+_FIELDS = ("z", "psi")
+_OF_ANOMALIES = (  # where sites are unlike
+    *("mean", "std", "psi_mean", "psi_std", "z_bin", "psi_bin", "joint_z_bin", "joint_psi_bin", "threshold"),
+    *("quantile_z", "quantile_psi"),
+)
+
 _UNITS = {  # powers of the units of z and of psi
     **dict.fromkeys(("mean", "std", "z_bin", "joint_z_bin", "quantile_z", "threshold", "profile_mean_z"), (1, 0)),
+    "taken_off_z": (1, 0),
+    "taken_off_psi": (0, 1),
     **dict.fromkeys(("psi_mean", "psi_std", "psi_bin", "joint_psi_bin", "quantile_psi", "profile_mean_psi"), (0, 1)),
     **dict.fromkeys(("psi_given_z_mean", "psi_given_z_std", "profile_std_psi"), (0, 1)),
     **dict.fromkeys(("covariance", "covariance_rows", "spectrum_z", "power_z", "isotropic_spectrum_z"), (2, 0)),
@@ -97,7 +107,7 @@ class Grid(NamedTuple):
     lags : number of lags, the first of which is 0.
     lag_stride : every how many of them correlations in space and time are kept.
     segment : number of times in a segment of the frequency spectra.
-    step : time step in model time units.
+    step : time step.
     dims, shape : of the grid of the sites.
     rings : along which dims it is periodic.
     along : coordinates of the grid, by dim.
@@ -201,7 +211,7 @@ def statistics(runs: Runs, on: Grid) -> xr.Dataset:
     -------
     Dataset, most variables of which have the dimension ``source``.
     """
-    trend = _trend(runs.z["truth"], runs.psi["truth"])
+    trend, base = _trend(runs.z["truth"], runs.psi["truth"]), runs.base or (0.0, 0.0)
     sources = []
     for z, psi in ((runs.z[source], runs.psi[source]) for source in SOURCES):
         fields = {"z": z, "psi": psi, "residual": psi - trend(z)}
@@ -209,7 +219,7 @@ def statistics(runs: Runs, on: Grid) -> xr.Dataset:
             xr.Dataset(
                 {
                     **_moments(z, psi),
-                    **(_along_the_ring(fields, on) if on.ring else _on_the_grid(fields, on)),
+                    **(_along_the_ring(fields, on) if on.ring else _on_the_grid(z + base[0], psi + base[1], on)),
                     **_distributions(z, psi, on),
                     **_variability(fields, on),
                     **_tails(z, psi, on),
@@ -220,7 +230,13 @@ def statistics(runs: Runs, on: Grid) -> xr.Dataset:
     known = {name: values for name, values in on.coordinates().items() if name in described.dims}
     described = described.assign_coords(known)
     described = described.assign(_spectra_compared(described) if on.ring else {})
-    return labelled(in_units(described, _UNITS, *runs.units), _NAMES)
+    if runs.base is not None:
+        off = {f"taken_off_{name}": (on.dims, x.reshape(on.shape)) for name, x in zip(_FIELDS, runs.base, strict=True)}
+        unlike = " and ".join(dim for dim, ring in zip(on.dims, on.rings, strict=True) if not ring)
+        described = described.assign(off).assign_attrs(anomalies_along=unlike)
+        for name in _OF_ANOMALIES:
+            described[name].attrs["comment"] = f"of anomalies from the truth's mean at each place along {unlike}"
+    return in_time_unit(labelled(in_units(described, _UNITS, *runs.units), _NAMES), runs.time_unit)
 
 
 def covariances(pairs: Sequence[Runs], targets: Sequence[str]) -> dict[str, xr.DataArray]:
@@ -260,7 +276,7 @@ def covariances(pairs: Sequence[Runs], targets: Sequence[str]) -> dict[str, xr.D
 def _moments(z: FloatArray, psi: FloatArray) -> dict[str, Any]:
     moments: dict[str, Any] = {}
     for prefix, x in (("", z), ("psi_", psi)):
-        moments |= {f"{prefix}mean": x.mean(), f"{prefix}std": x.std()}
+        moments |= {f"{prefix}mean": climate.mean(x), f"{prefix}std": x.std()}
         for name, error in zip(("mean", "std"), climate.batch_standard_errors(x), strict=True):
             moments[f"{prefix}{name}_se"] = (), error, _BATCHED
     return moments
@@ -310,19 +326,19 @@ def _along_the_ring(fields: dict[str, FloatArray], on: Grid) -> dict[str, Any]:
     return result
 
 
-def _on_the_grid(fields: dict[str, FloatArray], on: Grid) -> dict[str, Any]:
+def _on_the_grid(z: FloatArray, psi: FloatArray, on: Grid) -> dict[str, Any]:
     """Profiles along levels, and isotropic spectra on planes, of z and psi, where the grid has them."""
     result: dict[str, Any] = {}
     level, plane = grids.levels_of(on.rings), grids.plane_of(on.rings)
-    for name in ("z", "psi"):
+    for name, x in zip(_FIELDS, (z, psi), strict=True):
         if level is not None:
-            mean, mean_se, std, std_se = grids.profile(fields[name], on.shape, level)
+            mean, mean_se, std, std_se = grids.profile(x, on.shape, level)
             for what, values, error in (("mean", mean, mean_se), ("std", std, std_se)):
                 result[f"profile_{what}_{name}"] = (on.dims[level], values)
                 result[f"profile_{what}_{name}_se"] = on.dims[level], error, _BATCHED
         if plane is not None:
             dims = (*(dim for number, dim in enumerate(on.dims) if number not in plane), "total_wavenumber")
-            spectrum, error = grids.isotropic_spectrum(fields[name], on.shape, plane)
+            spectrum, error = grids.isotropic_spectrum(x, on.shape, plane)
             result[f"isotropic_spectrum_{name}"] = (dims, spectrum)
             result[f"isotropic_spectrum_{name}_se"] = dims, error, _BATCHED
     return result

@@ -1,4 +1,4 @@
-"""What every setting means, in a line: the first words of the docstrings of the code that takes it."""
+"""What every setting means: the first sentence of the docstrings of the code that takes it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _SECTIONS: Mapping[str, Mapping[str, _Code]] = {
 
 _ENTRY = re.compile(r"(\w+(?:, \w+)*) : (.*)")
 _ROLE = re.compile(r":\w+:`~?([^`]*)`")
-_END = re.compile(r"(?<!eqs)(?<!eq)[.;](?= |$)")  # of the first words
+_END = re.compile(r"(?<!eqs)(?<!eq)(?<! al)[.](?= |$)")  # of the first sentence
 
 
 def meanings(config: Mapping[str, Any]) -> dict[str, str]:
@@ -83,11 +83,11 @@ def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _described(code: _Code) -> dict[str, str]:
-    """Return the first words of a docstring about each parameter."""
+    """Return the first sentence of a docstring about each parameter."""
     _, _, rest = (inspect.getdoc(code) or "").partition("Parameters\n----------\n")
     block, found = re.split(r"\n\n\w+\n-+\n", rest)[0], dict[str, str]()
     for entry in re.split(r"\n(?=\S)", block):
         if match := _ENTRY.match(" ".join(line.strip() for line in entry.splitlines())):
-            words = _ROLE.sub(r"\1", match[2]).replace("``", "")
+            words = re.sub(r"\bNone\b", "null", _ROLE.sub(r"\1", match[2]).replace("``", ""))
             found |= dict.fromkeys(match[1].split(", "), _END.split(words)[0].strip())
     return {name: words for name, words in found.items() if not words.startswith("as ")}

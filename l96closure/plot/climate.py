@@ -11,13 +11,16 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
 from l96closure.attributes import bin_edges
+from l96closure.durations import MODEL_TIME, scaled
 from l96closure.plot import style
 from l96closure.plot.style import COLOURS, LABELS, Panels
+from l96closure.series import elapsed, time_unit
 
 __all__ = ["autocorrelations", "covariance", "histograms", "hovmoeller", "psi_against_z"]
 
 _MAX_POINTS = 200_000  # of a run in the density of psi against z
 _MAX_ROWS = 500  # of a run in the Hovmöller picture
+_DURATION = 10.0  # of model time in it
 _APART = 3.0  # standard deviations in time, by which the means of sites differ where these are unlike
 
 
@@ -95,7 +98,7 @@ def autocorrelations(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panel
     Axes (2,).
     """
     _, panels = style.row(2, ax=ax, sharey=True)
-    lag = diagnostics["lag"].values
+    lag, unit = style.times(diagnostics["lag"])
     for axes, name, symbol in zip(panels, ("z", "psi"), ("z", r"\psi"), strict=True):
         for source, width, alpha in (("truth", 3.2, 0.55), ("coarse", 1.5, 1.0)):
             axes.plot(lag, diagnostics[f"autocorrelation_{name}"].sel(source=source), linewidth=width,
@@ -103,7 +106,7 @@ def autocorrelations(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panel
         axes.axhline(0.0, color=style.INK, linewidth=0.6, zorder=0)
         axes.set_xlim(0.0, lag[-1] or 1.0)
         axes.set_title(f"${symbol}$")
-        axes.set_xlabel("lag (model time units)")
+        axes.set_xlabel(f"lag ({unit})")
     panels[0].set_ylabel("autocorrelation")
     panels[1].legend(frameon=False)
     return np.array(panels)
@@ -126,7 +129,7 @@ def psi_against_z(truth: xr.Dataset, coarse: xr.Dataset, diagnostics: xr.Dataset
     figure, panels = style.row(2, ax=ax, sharey=True, height=3.9)
     edges = [bin_edges(diagnostics[f"{name}_bin"].values) for name in ("z", "psi")]
     z = diagnostics["z_bin"].values
-    densities = [_density(run, edges) for run in (truth, coarse)]
+    densities = [_density(run, diagnostics, edges) for run in (truth, coarse)]
     met = np.concatenate([density[density > 0] for density in densities])
     norm = LogNorm(met.min(), 100 * met.max()) if met.size else None  # no darker than lines can be seen upon
     for axes, source, density in zip(panels, ("truth", "coarse"), densities, strict=True):
@@ -154,7 +157,9 @@ def psi_against_z(truth: xr.Dataset, coarse: xr.Dataset, diagnostics: xr.Dataset
 
 
 @style.settings()
-def hovmoeller(truth: xr.Dataset, coarse: xr.Dataset, duration: float = 10.0, ax: Panels | None = None) -> Panels:
+def hovmoeller(
+    truth: xr.Dataset, coarse: xr.Dataset, duration: float | None = None, ax: Panels | None = None
+) -> Panels:
     """Draw z over site and time for the truth and the first member of the coarse run, on one colour scale.
 
     Where the means of the sites differ by much more than each of them varies, the truth's are taken off both.
@@ -163,7 +168,8 @@ def hovmoeller(truth: xr.Dataset, coarse: xr.Dataset, duration: float = 10.0, ax
     ----------
     truth : ``z`` (time, k).
     coarse : ``z`` (member, time, k).
-    duration : model time shown, from the start of each run; less when the shorter run is shorter.
+    duration : time shown, from the start of each run, in the unit of their times, seconds for dates; less when the
+        shorter run is shorter. None is ten model time units, or 500 records of a truth with another unit.
     ax : where to draw, as many Axes as are returned; None makes a figure.
 
     Returns
@@ -172,8 +178,13 @@ def hovmoeller(truth: xr.Dataset, coarse: xr.Dataset, duration: float = 10.0, ax
     """
     figure, panels = style.row(2, ax=ax, sharey=True, height=4.8)
     runs = [truth["z"].transpose("time", "k"), coarse["z"].isel(member=0).transpose("time", "k")]
-    duration = min(duration, *(float(run["time"][-1] - run["time"][0]) for run in runs))
-    runs = [run.isel(time=(run["time"] - run["time"][0]).values <= duration * (1 + 1e-9)) for run in runs]
+    times = [_since_start(run) for run in runs]
+    unit = time_unit(truth)
+    if duration is None:
+        duration = _DURATION if unit == MODEL_TIME else float(times[0][:_MAX_ROWS][-1])
+    duration = min(duration, *(float(time[-1]) for time in times))
+    runs = [run.isel(time=time <= duration * (1 + 1e-9)) for run, time in zip(runs, times, strict=True)]
+    factor, unit = scaled(xr.DataArray(duration, attrs={"units": unit}))
     mean = truth["z"].mean("time")
     if apart := bool(
         mean.std() > _APART * truth["z"].std("time").mean()
@@ -183,20 +194,36 @@ def hovmoeller(truth: xr.Dataset, coarse: xr.Dataset, duration: float = 10.0, ax
     for axes, source, run in zip(panels, ("truth", "coarse"), runs, strict=True):
         picture = axes.imshow(_thinned(run.values, _MAX_ROWS), origin="lower", aspect="auto", cmap="RdBu_r",
                               vmin=-limit, vmax=limit, interpolation="nearest",
-                              extent=(-0.5, run.sizes["k"] - 0.5, 0.0, duration))  # fmt: skip
+                              extent=(-0.5, run.sizes["k"] - 0.5, 0.0, factor * duration))  # fmt: skip
         axes.set_title(LABELS[source])
         axes.set_xlabel("site $k$")
         axes.set_xticks(range(0, run.sizes["k"], max(1, run.sizes["k"] // 6)))
-    panels[0].set_ylabel("time (model time units)")
+    panels[0].set_ylabel(f"time ({unit})")
     bar = figure.colorbar(picture, ax=panels, extend="both", fraction=0.05, pad=0.02)
     bar.set_label(style.label("z", truth["z"]) + (", less the truth's mean at its site" if apart else ""))
     bar.outline.set_visible(False)
     return np.array(panels)
 
 
-def _density(run: xr.Dataset, edges: list[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+def _since_start(run: xr.DataArray) -> npt.NDArray[np.float64]:
+    """Return the times of a run since its first, of dates in seconds."""
+    time = elapsed("run", run["time"].to_numpy())
+    since: npt.NDArray[np.float64] = time - time[0]
+    return since
+
+
+def _pooled(run: xr.Dataset, name: str, diagnostics: xr.Dataset) -> npt.NDArray[np.float64]:
+    """Return values of all sites of a run, as the anomalies that the diagnostics are of where sites are unlike."""
+    values = run[name]
+    if (off := diagnostics.get(f"taken_off_{name}")) is not None:
+        flat = "k" in values.dims and "k" not in off.dims  # sites counted through
+        values = values - (xr.DataArray(off.to_numpy().ravel(), dims="k") if flat else off)
+    return _thinned(values.to_numpy().ravel(), _MAX_POINTS)
+
+
+def _density(run: xr.Dataset, diagnostics: xr.Dataset, edges: list[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
     """Return the joint density of z and psi of a run, in cells; zero where it has no value in any."""
-    z, psi = (_thinned(run[name].to_numpy().ravel(), _MAX_POINTS) for name in ("z", "psi"))
+    z, psi = (_pooled(run, name, diagnostics) for name in ("z", "psi"))
     counts, *_ = np.histogram2d(z, psi, bins=edges)
     area = np.outer(*map(np.diff, edges))
     density: npt.NDArray[np.float64] = counts / (max(1.0, counts.sum()) * area)

@@ -11,12 +11,12 @@ from matplotlib.axes import Axes
 from l96closure.attributes import bin_edges
 from l96closure.diagnostics.forecast import headline_leads
 from l96closure.diagnostics.scorecard import BOUNDED
+from l96closure.durations import duration, unit_of
 from l96closure.plot import style
 from l96closure.plot.style import COLOURS, LABELS, Panels
 
 __all__ = ["plumes", "rank_histograms", "skill"]
 
-_LEAD_LABEL = "lead (model time units)"
 _EXAMPLES = 3
 _SITE = 0
 _MARK = "#009e73"
@@ -39,6 +39,7 @@ def skill(scores: xr.Dataset, ax: Panels | None = None) -> Panels:
     """
     figure, ((errors, ratio, crps), (energy, variogram, empty)) = style.grid(2, 3, ax=ax, width=10.5, height=6.4)
     empty.set_axis_off()
+    lead, unit = style.times(scores["lead"])
     proper = {"crps": crps, "energy_score": energy, "variogram_score": variogram}
     _curve(errors, scores, "rmse", COLOURS["coarse"], "error of the mean (RMSE)")
     _curve(errors, scores, "ensemble_spread", style.INK, "spread", linestyle=(0, (4, 2)))
@@ -59,9 +60,9 @@ def skill(scores: xr.Dataset, ax: Panels | None = None) -> Panels:
         (energy, "energy score of the field"),
         (variogram, "variogram score of the field"),
     ):
-        axes.set_xlim(0.0, float(scores["lead"][-1]))
+        axes.set_xlim(0.0, lead[-1])
         axes.set_ylim(bottom=0.0)
-        axes.set_xlabel(_LEAD_LABEL)
+        axes.set_xlabel(f"lead ({unit})")
         axes.set_ylabel(label)
     style.legend_above(figure, errors, ratio)
     return np.array([[errors, ratio, crps], [energy, variogram, empty]])
@@ -92,7 +93,7 @@ def rank_histograms(scores: xr.Dataset, ax: Panels | None = None) -> Panels:
         axes.axhline(1.0 / rank.size, color=style.INK, linewidth=0.8, linestyle=(0, (1, 2)), label="reliable")
         axes.set_xlim(-0.5, rank[-1] + 0.5)
         axes.set_ylim(bottom=0.0)
-        axes.set_title(f"lead {lead:g}")
+        axes.set_title(f"lead {duration(lead, unit_of(scores['lead']))}")
         axes.set_xlabel("members below the truth")
     panels[0].set_ylabel("relative frequency")
     style.legend_above(figure, panels[0])
@@ -114,7 +115,7 @@ def plumes(forecast: xr.Dataset, ax: Panels | None = None) -> Panels:
     """
     shown = np.linspace(0, forecast.sizes["start"] - 1, min(_EXAMPLES, forecast.sizes["start"])).round().astype(int)
     figure, panels = style.row(len(shown), ax=ax, width=3.5 * len(shown), sharey=True)
-    lead = forecast["lead"].to_numpy()
+    lead, unit = style.times(forecast["lead"])
     for axes, start in zip(panels, shown, strict=True):
         one = forecast.isel(start=start, k=_SITE)
         lines = axes.plot(
@@ -124,14 +125,24 @@ def plumes(forecast: xr.Dataset, ax: Panels | None = None) -> Panels:
         axes.plot(lead, one["observation"], color=COLOURS["truth"], linewidth=2.2, label=LABELS["truth"])
         axes.set_xlim(0.0, lead[-1])
         axes.locator_params(axis="x", nbins=5)
-        axes.set_title(f"from time {float(one['start']):.0f} of the reference")
-        axes.set_xlabel(_LEAD_LABEL)
+        axes.set_title(_begun(one["start"]))
+        axes.set_xlabel(f"lead ({unit})")
     panels[0].set_ylabel(f"slow variable $z_{_SITE}$ {style.in_brackets(forecast['z'])}")
     style.legend_above(figure, panels[0])
     return np.array(panels)
 
 
+def _begun(start: xr.DataArray) -> str:
+    """Say when a forecast starts: a date, or the time in the reference."""
+    if " since " in str(start.attrs.get("units")):
+        start = xr.decode_cf(xr.Dataset({"date": ((), start.item(), start.attrs)}))["date"]
+    if start.dtype.kind in "MO":
+        date = start.to_numpy().astype("M8[m]") if start.dtype.kind == "M" else start.item()
+        return f"from {str(date)[:16].replace('T', ' ')}"
+    return f"from time {float(start):.0f} of the reference"
+
+
 def _curve(axes: Axes, scores: xr.Dataset, name: str, colour: str, label: str | None = None, **look: Any) -> None:
     """Draw a score against lead with the band of its interval."""
     bounded = (scores[f"{name}{part}"] for part in BOUNDED)
-    style.curve(axes, scores["lead"].to_numpy(), *bounded, color=colour, label=label, **look)
+    style.curve(axes, style.times(scores["lead"])[0], *bounded, color=colour, label=label, **look)

@@ -42,13 +42,12 @@ def reliability(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
     errors.set_xlim(0.0, 1.0)
     errors.set_xlabel("$u$")
     errors.set_ylabel("$F(u) - u$")
-    lag, correlation, error = (
-        diagnostics[name].to_numpy() for name in ("pit_lag", "pit_autocorrelation", "pit_autocorrelation_se")
-    )
+    lag, unit = style.times(diagnostics["pit_lag"])
+    correlation, error = (diagnostics[f"pit_autocorrelation{part}"].to_numpy() for part in ("", "_se"))
     half = intervals.SIDE * error
     style.curve(memory, lag, correlation, correlation - half, correlation + half, color=colour)
     memory.set_xlim(0.0, float(lag[-1]) or 1.0)
-    memory.set_xlabel("lag (model time units)")
+    memory.set_xlabel(f"lag ({unit})")
     memory.set_ylabel("autocorrelation of $u$")
     for axes in (errors, memory):
         axes.axhline(0.0, color=style.INK, linewidth=0.8, linestyle=(0, (1, 2)))

@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from l96closure.attributes import bin_edges
 from l96closure.diagnostics import intervals
+from l96closure.durations import scaled
 from l96closure.plot import style
 from l96closure.plot.style import COLOURS, LABELS, Panels
 
@@ -73,7 +74,7 @@ def residual_autocorrelation(diagnostics: xr.Dataset, ax: Panels | None = None) 
     Axes (2,).
     """
     figure, panels = style.row(2, ax=ax, sharey=True)
-    lag = diagnostics["lag"].values
+    lag, unit = style.times(diagnostics["lag"])
     for axes, end in zip(panels, (lag[: _ZOOM + 1][-1], lag[-1]), strict=True):
         for source, colour in COLOURS.items():
             value, error = (
@@ -84,7 +85,7 @@ def residual_autocorrelation(diagnostics: xr.Dataset, ax: Panels | None = None) 
                         label=LABELS[source])  # fmt: skip
         axes.axhline(0.0, color=style.INK, linewidth=0.6, zorder=0)
         axes.set_xlim(0.0, end or 1.0)
-        axes.set_xlabel("lag (model time units)")
+        axes.set_xlabel(f"lag ({unit})")
     panels[0].set_title(f"first {min(_ZOOM, len(lag) - 1)} records")
     panels[1].set_title("all lags")
     panels[0].set_ylabel(r"autocorrelation of $\psi$ about its trend")
@@ -109,7 +110,8 @@ def space_time(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
     """
     figure, rows = style.grid(2, 3, ax=ax, width=10.5, height=6.6, sharey="row")
     offset = bin_edges(diagnostics["offset"].values.astype(np.float64))
-    lag = bin_edges(diagnostics["time_lag"].values)
+    lags, unit = style.times(diagnostics["time_lag"])
+    lag = bin_edges(lags)
     for row, (name, label) in zip(rows, {"psi": r"$\psi$", "residual": r"$\psi$ about its trend"}.items(), strict=True):
         both, errors = (
             [diagnostics[f"space_time_correlation_{name}{part}"].sel(source=source).transpose("time_lag", ...).values
@@ -127,7 +129,7 @@ def space_time(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
         figure.colorbar(picture, ax=row[2], fraction=0.08).set_label("difference")
         left = np.flatnonzero((np.abs(np.nan_to_num(both)) > _LEFT).any(axis=(0, 2)))
         row[0].set_ylim(lag[0], lag[min(lag.size - 1, max(_MIN_LAGS, 1 + int(left.max(initial=0))))])
-        row[0].set_ylabel("lag (model time units)")
+        row[0].set_ylabel(f"lag ({unit})")
     for axes in rows[-1]:
         axes.set_xlabel("distance along the ring (sites)")
     return np.array(rows)
@@ -147,7 +149,9 @@ def spectra(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
     Axes (2, 2).
     """
     figure, ((*rings,), (*times,)) = style.grid(2, 2, ax=ax, width=8.4, height=6.6)
-    wavenumber, frequency = diagnostics["wavenumber"].values, diagnostics["frequency"].values
+    wavenumber = diagnostics["wavenumber"].values
+    factor, unit = scaled(diagnostics["lag"])
+    frequency = diagnostics["frequency"].values / factor
     inside = slice(1, -1)  # no logarithm of zero, and half of the last frequency's power would be its alias
     for ring, time, (name, symbol) in zip(rings, times, _SYMBOLS.items(), strict=True):
         for source, shift, width, alpha in (("truth", -0.06, 3.0, 0.5), ("coarse", 0.06, 1.3, 1.0)):
@@ -156,15 +160,17 @@ def spectra(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
             ring.errorbar(wavenumber + shift, values[f"spectrum_{name}"], bars,
                           fmt=_MARKERS[source], color=COLOURS[source], markersize=5, capsize=2, linewidth=1,
                           label=LABELS[source])  # fmt: skip
-            time.loglog(frequency[inside], values[f"power_{name}"][inside], color=COLOURS[source],
+            time.loglog(frequency[inside], factor * values[f"power_{name}"][inside], color=COLOURS[source],
                         linewidth=width, alpha=alpha)  # fmt: skip
         ring.set_ylim(bottom=0.0)
         ring.set_xticks(wavenumber)
         ring.set_title(f"${symbol}$")
         ring.set_xlabel("wavenumber (cycles around the ring)")
-        time.set_xlabel("frequency (cycles per model time unit)")
-    rings[0].set_ylabel(f"variance {style.in_brackets(diagnostics['spectrum_z'])}")
-    times[0].set_ylabel("power spectral density (model time units)")
+        time.set_xlabel(f"frequency (cycles per {unit.removesuffix('s') if len(unit) > 1 else unit})")
+    units = [str(diagnostics[f"spectrum_{name}"].attrs.get("units", "1")) for name in _SYMBOLS]
+    for ring, time, own, name in list(zip(rings, times, units, _SYMBOLS, strict=True))[: len(set(units))]:
+        ring.set_ylabel(f"variance {style.in_brackets(diagnostics[f'spectrum_{name}'])}")
+        time.set_ylabel(f"power spectral density ({unit if own == '1' else f'{style.literal(own)} × {unit}'})")
     style.legend_above(figure, rings[0])
     return np.array([rings, times])
 
@@ -191,9 +197,10 @@ def tails(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
         axes.set_xlabel("probability of a smaller value")
     panels[0].set_ylabel(f"coarse run less truth {units}")
     axes, level = panels[2], diagnostics["threshold"].values
+    factor, unit = scaled(diagnostics["return_period_z"])
     for source, colour in COLOURS.items():
         values, low, high = (
-            np.where(np.isfinite(x), x, np.nan)
+            np.where(np.isfinite(x), factor * x, np.nan)
             for x in (diagnostics[f"return_period_z{part}"].sel(source=source).values for part in ("", "_low", "_high"))
         )
         axes.errorbar(level, values, (values - low, high - values), fmt=f"{_MARKERS[source]}-", color=colour,
@@ -201,7 +208,7 @@ def tails(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
     axes.set_yscale("log")
     axes.set_title("return period at a site")
     axes.set_xlabel(f"level of $z$ {style.in_brackets(diagnostics['threshold'])}")
-    axes.set_ylabel("return period (model time units)")
+    axes.set_ylabel(f"return period ({unit})")
     axes.legend(frameon=False)
     return np.array(panels)
 

@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 
 from l96closure import checks
 from l96closure.atomic import atomic_path
+from l96closure.durations import scaled
 
 __all__ = [
     "COLOURS",
@@ -40,6 +41,7 @@ __all__ = [
     "save",
     "save_all",
     "settings",
+    "times",
 ]
 
 Panels = npt.NDArray[np.object_]
@@ -69,6 +71,7 @@ _FREE_LINES = 2  # of the legend, which every figure has the height for
 _SEEN = 0.6  # opacity of a line in a legend, at least
 _LINE = 0.21  # inches that any further one takes
 _LETTERS = 11  # of the legend in an inch
+_LABEL = 42  # of a label, beside which a power of ten has room
 _HANDLE = 6  # letters that the handle of a name takes
 
 
@@ -97,8 +100,17 @@ def in_brackets(variable: xr.DataArray) -> str:
 
 
 def label(name: str, variable: xr.DataArray) -> str:
-    """Return what stands at an axis of ``z`` or ``psi``; ``variable`` has the units."""
-    return f"{_WORDS[name]} {in_brackets(variable)}"
+    """Return what stands at an axis of ``z`` or ``psi``; ``variable`` has the units, and tells of anomalies."""
+    anomaly = ", anomaly" if "anomalies" in str(variable.attrs.get("comment")) else ""
+    words, units = f"{_WORDS[name]}{anomaly}", in_brackets(variable)
+    between = " " if len(words) + len(units) < _LABEL else "\n"
+    return f"{words}{between}{units}"
+
+
+def times(variable: xr.DataArray) -> tuple[npt.NDArray[np.float64], str]:
+    """Return lags or leads as an axis shows them, and the name of their unit there."""
+    factor, unit = scaled(variable)
+    return factor * variable.to_numpy(), unit
 
 
 def literal(text: str) -> str:

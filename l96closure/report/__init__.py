@@ -30,6 +30,7 @@ __all__ = [
     "Table",
     "as_text",
     "interval",
+    "number",
     "paragraph",
     "with_error",
     "with_interval",
@@ -42,6 +43,8 @@ NONE = "–"
 WIDTH = 120
 """Letters in a line of the terminal."""
 
+_DIGITS = 3  # of a small number, at least
+_DECIMALS = 6  # of a value and its error
 _MOST_OF_A_NUMBER = 40  # letters, with its error or interval
 
 
@@ -200,8 +203,9 @@ def with_error(value: float, error: float, *, signed: bool = False) -> str:
     if not (math.isfinite(error) and error > 0):
         return f"{value:{sign}.4g}"
     digits = max(0, 1 - math.floor(math.log10(error)))
-    if digits > 9:  # what should vanish does so up to round-off
-        return f"{value:{sign}.1e} ± {error:.1e}"
+    if digits > _DECIMALS:
+        more = digits + math.floor(math.log10(abs(value))) if value else 0
+        return (f"{value:{sign}.{min(max(more, 1), 9)}e}" if value else "0") + f" ± {error:.1e}"
     return f"{value:{sign}.{digits}f} ± {error:.{digits}f}"
 
 
@@ -210,7 +214,18 @@ def with_interval(bounded: Sequence[float], digits: int) -> str:
     value, low, high = bounded
     if math.isnan(value):
         return NONE
-    return f"{value:.{digits}f}" + ("" if math.isnan(low) else f" ({interval(low, high, f'.{digits}f')})")
+    bounds = "" if math.isnan(low) else f" ({number(low, digits)} to {number(high, digits)})"
+    return number(value, digits) + bounds
+
+
+def number(value: float, digits: int, *, signed: bool = False) -> str:
+    """Show a value to so many decimals, a small one to as many digits, or three.
+
+    Scores have the units of their variables, and specific humidities are some thousandths.
+    """
+    small = 0.0 < abs(value) < 10.0 ** min(1 - digits, -1)
+    sign = "+" if signed else ""
+    return f"{value:{sign}.{max(_DIGITS, digits)}g}" if small else f"{value:{sign}.{digits}f}"
 
 
 def interval(low: float, high: float, form: str) -> str:

@@ -175,6 +175,22 @@ def test_order_and_ridge_are_chosen_by_the_held_out_error() -> None:
     assert values.std() < 3.0 * np.sqrt(10.0 / (1500 * K))  # of a regression on ten columns, at most
 
 
+@pytest.mark.parametrize(("curved", "least", "most"), [(0.0, 1, 1), (1.0, 4, 8)])
+def test_a_trend_that_is_fed_back_is_no_higher_than_held_out_data_ask_for(curved: float, least: int, most: int) -> None:
+    """Psi depends on that of the step before, linearly or by a sine."""
+    rng, psi = np.random.default_rng(5), np.zeros((800, K))
+    for t in range(1, len(psi)):
+        mean = curved * 2.0 * np.sin(2.0 * psi[t - 1]) + (1.0 - curved) * 0.9 * psi[t - 1]
+        psi[t] = mean + 0.5 * rng.standard_normal(K)
+    z = rng.standard_normal(psi.shape)
+    record = xr.Dataset({"z": (("time", "k"), z), "psi": (("time", "k"), psi)}, {"time": 0.1 * np.arange(len(psi))})
+    see, options = {"radius": 0, "lags": ()}, Trend(order=1, filtered=False)
+    chosen = Polynomial.fit(record, lc.Fields(previous=True, **see), options).trend  # type: ignore[arg-type]
+    assert least <= chosen.chebyshev.shape[1] - 1 <= most
+    usual = Polynomial.fit(record, lc.Fields(**see), options).trend  # type: ignore[arg-type]
+    assert usual.chebyshev.shape[1] - 1 == 8
+
+
 def test_residuals_that_a_law_learns_are_those_of_trends_that_have_not_seen_them() -> None:
     """With as many columns as rows a trend fits its own data; what is drawn keeps the spread of new data."""
     few = data(times=60)

@@ -191,6 +191,30 @@ def test_profiles_are_means_and_spreads_at_each_level(coarse: xr.Dataset, refere
         np.testing.assert_allclose(at["profile_std_psi"], run["heating"].std(over), rtol=1e-12)
 
 
+def test_what_is_pooled_over_unlike_levels_does_not_depend_on_their_profiles(
+    coarse: xr.Dataset, reference: xr.Dataset
+) -> None:
+    """Of 300 to 200 K, say, which would be nearly all of the variance, and never forget."""
+    profile = xr.DataArray(np.linspace(300.0, 200.0, reference.sizes["lev"]), dims="lev")
+    shift = {"T": profile, "heating": -0.1 * profile}
+    warm, warm_run = (run.assign({name: run[name] + off for name, off in shift.items()}) for run in (reference, coarse))
+    how: dict[str, Any] = {"dim": "lev", "periodic": False, "bins": 11, "max_lag": 2.0}  # no edge at the extremes
+    plain, shifted = (
+        lc.diagnose(*(run.drop_attrs(deep=False)[["T", "heating"]].rename(T="z", heating="psi") for run in pair), **how)
+        for pair in ((reference, coarse), (warm, warm_run))
+    )
+    assert shifted.attrs["anomalies_along"] == "lev"
+    of_profile = {f"{name}_{field}": off for name in ("profile_mean", "taken_off")
+                  for field, off in (("z", profile), ("psi", -0.1 * profile))}  # fmt: skip
+    for name, values in plain.data_vars.items():
+        scale = float(np.abs(values.where(np.isfinite(values))).max())
+        np.testing.assert_allclose(
+            shifted[name] - of_profile.get(str(name), 0.0), values, 1e-6, 1e-6 * scale, err_msg=str(name)
+        )
+    assert (plain["autocorrelation_z"].isel(lag=-1) < 0.9).all()
+    assert plain["mean"].sel(source="truth") == 0.0
+
+
 def plane(times: int, shape: tuple[int, ...], seed: int) -> F64:
     return np.random.default_rng(seed).standard_normal((1, times, *shape))
 

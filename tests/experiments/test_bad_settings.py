@@ -152,7 +152,7 @@ COMMANDS = [
             "fields.radius": ("-1", "6"),  # six neighbours on either side of twelve sites: one twice
             "fields.lags": ("0.1", "[0]", "[x]"),
             "fields.pool": ("3", "null"),
-            "trend.degree": ("-1", "null"),
+            "trend.degree": ("-1", "many"),
             "trend.order": ("0", "4"),
             "law.centres": ("0", "many"),
             "law.coordinates": ("psi",),

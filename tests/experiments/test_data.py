@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +18,7 @@ import numpy.typing as npt
 import pytest
 import xarray as xr
 from command_line import TINY, Call
+from matplotlib.figure import Figure
 from overlaps import overlapping
 
 from l96closure import cli, compare, noise
@@ -28,6 +31,7 @@ pytestmark = pytest.mark.slow  # whole runs
 
 F64 = npt.NDArray[np.float64]
 
+HALF_DAY = 43_200.0  # in seconds
 DATA = ("experiment=data", "truth=truth.nc", "reference=reference.nc", "closure=polynomial_ar1", "run_dir=mine")
 SLOPE, MEMORY, SPREAD = 0.5, 0.8, 0.7  # of psi = SLOPE z + r, and the memory and standard deviation of r
 
@@ -139,20 +143,76 @@ def test_a_file_alone_gives_a_closure_that_is_held_against_the_reference(call: C
     assert data["offline_covariance_error"] < data["offline_covariance_error_floor"] + 0.2
 
 
-def test_names_units_dates_and_packing_are_read_as_they_are_meant(call: Call, files: Path) -> None:
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch, sketched: None) -> list[str]:
+    """Labels of all axes of the figures that are saved."""
+    labels: list[str] = []
+
+    def saved(figure: Figure, path: Path, **_: Any) -> None:
+        labels.extend(label for axes in figure.axes for label in (axes.get_xlabel(), axes.get_ylabel()))
+        save(figure, path)
+
+    save = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", saved)
+    return labels
+
+
+def test_names_units_dates_and_packing_are_read_as_they_are_meant(call: Call, files: Path, shown: list[str]) -> None:
     plain = call(*DATA).folder
+    assert "lag (model time units)" in shown
+    shown.clear()
     for name, seed, times in (("truth", 1, 2000), ("reference", 2, 1000)):
         given = record(times, seed, z="T", psi="Q", k="x")
-        given = given.assign_coords(time=np.datetime64("2001-01-01") + (500 * np.arange(times)).astype("m8[ms]"))
+        given = given.assign_coords(time=np.datetime64("2001-01-01") + 6 * np.arange(times).astype("m8[h]"))
         given = given.expand_dims(height=[2.0], axis=1)
-        packed = {each: {"dtype": "i2", "scale_factor": 2e-4, "_FillValue": -32768} for each in ("T", "Q")}
+        given["Q"] /= HALF_DAY  # psi of half a time unit for one of six hours
+        given["T"].attrs["units"], given["Q"].attrs["units"] = "K", "K s-1"
+        packed = {
+            each: {"dtype": "i2", "scale_factor": scale, "_FillValue": -32768}
+            for each, scale in (("T", 2e-4), ("Q", 2e-4 / HALF_DAY))
+        }
         given.to_netcdf(f"packed_{name}.nc", encoding=packed)
     named = ("fields.predictors=T", "fields.targets=Q", "fields.dim=x")
-    outcome = call(*DATA, "truth=packed_truth.nc", "reference=packed_reference.nc", "run_dir=other", *named)
+    model = (f"tendency._target_={HERE}.relaxation", f"tendency.rate={1 / HALF_DAY}", "coarse.steps=400")
+    forecasts = ("forecast.lead=432000", "forecast.every=43200")
+    packed_files = ("truth=packed_truth.nc", "reference=packed_reference.nc", "run_dir=other")
+    outcome = call(*DATA, *packed_files, *named, *model, *forecasts)
     assert outcome.status == 0, outcome.err
     ours, theirs = scores(plain), scores(outcome.folder)
-    for name in ("offline_crps", "offline_rmse", "offline_std", "pit_error", "offline_lag"):
-        np.testing.assert_allclose(ours[name], theirs[name], atol=2e-3)
+    units = {name: 1 / HALF_DAY for name in ("offline_crps", "offline_rmse", "offline_std")}
+    for name, unit in {**units, "pit_error": 1.0, "offline_lag": HALF_DAY}.items():
+        np.testing.assert_allclose(unit * ours[name], theirs[name], atol=2e-3 * unit)
+    _dates_are_told(outcome.folder, shown)
+    assert "note:" not in outcome.err
+    for name in ("truth", "reference"):
+        xr.open_dataset(f"packed_{name}.nc").assign(Q=lambda data: data["Q"].assign_attrs(units="W m-2")).to_netcdf(
+            f"fluxes_{name}.nc"
+        )
+    files_of_fluxes = ("truth=fluxes_truth.nc", "reference=fluxes_reference.nc", "run_dir=fluxes")
+    fluxes = call(*DATA, *files_of_fluxes, *named, *model, "stages=[read,fit,integrate]")
+    assert "note: The coarse run adds Q to the tendency of T as numbers in K s-1; the data say W m-2." in fluxes.err
+
+
+def _dates_are_told(folder: Path, shown: Sequence[str]) -> None:
+    """Hold that times are seconds in files, and hours and days on the page, on axes and in tables."""
+    diagnostics = scores(folder)
+    of_time = {"offline_lag", "pit_lag", "lag", "time_lag", "lead", "return_period_z"}
+    assert {diagnostics[name].attrs["units"] for name in of_time} == {"s"}
+    assert diagnostics["frequency"].attrs["units"] == "s-1"
+    assert diagnostics["power_z"].attrs["units"] == "K2 s"
+    assert not any("model time" in one.attrs.get("long_name", "") for one in diagnostics.variables.values())
+    for name, first in (("truth", "2001-01-01"), ("coarse", "2001-01-01"), ("forecast", None)):
+        with xr.open_dataset(folder / f"{name}.nc") as decoded:
+            time = decoded["start" if name == "forecast" else "time"]
+            assert time.dtype.kind == "M"
+            assert first is None or str(time.values[0]).startswith(first)
+            assert not any("model time" in str(value) for value in time.attrs.values())
+    axes = {"lag (days)", "time (days)", "lead (days)", "return period (days)", "frequency (cycles per day)"}
+    assert axes <= {*shown}
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    for told in ("autocorrelation, lag 6 h<", "lag 2.5 days, 10 records", "Records are 6 h apart", "lead 5 days<"):
+        assert told in page
+    assert not re.search("time units?", page + " ".join(shown))
 
 
 def test_a_zarr_folder_is_as_good_as_a_file(call: Call, files: Path) -> None:
@@ -226,7 +286,7 @@ def test_a_coarse_run_on_a_grid_that_is_no_ring_lacks_what_is_of_rings(
     assert {"hellinger_joint", "crps", "offline_crps", "autocorrelation_residual"} <= set(data)
     assert not {"covariance", "spectrum_z", "space_time_correlation_psi"} & set(data)
     page = (outcome.folder / "report.html").read_text(encoding="utf-8")
-    assert "the sites are no ring: covariances and correlations along it" in page
+    assert "The sites are not a ring, so covariances, correlations and spectra along one are left out." in page
     assert 'class="hovmoeller"' in page
     assert 'class="spectra"' not in page
     with xr.open_dataset(outcome.folder / "forecast.nc", decode_times=False) as made:
@@ -294,9 +354,9 @@ def test_the_draws_of_each_target_are_scored_as_alone(columns: Path) -> None:
     rng = np.random.default_rng(0)
     psi, target = rng.standard_normal((1, 4, 60, 2, 3)), rng.standard_normal((1, 60, 2, 3))
     fields = Fields(("T", "q"), ("heating", "moistening"), dim="lev", units=("K", "1", "K s-1", "s-1"))
-    both = offline.scores(offline.Drawn(psi, target, 0.5), fields, 5.0)
+    both = offline.scores(offline.Drawn(psi, target, 0.5, "1"), fields, 5.0)
     for number, name in enumerate(("heating", "moistening")):
-        one = offline.Drawn(psi[..., number : number + 1, :], target[..., number : number + 1, :], 0.5)
+        one = offline.Drawn(psi[..., number : number + 1, :], target[..., number : number + 1, :], 0.5, "1")
         alone = offline.scores(one, Fields(units=("1", "1")), 5.0)
         for score in alone.data_vars:
             np.testing.assert_array_equal(both[score].sel(target=name), alone[score])

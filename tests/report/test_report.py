@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import inspect
+import math
 import re
 import subprocess
 import sys
@@ -438,6 +439,25 @@ def test_score_table_lines_up_and_holds_the_numbers() -> None:
     assert "40 blocks of 2.5 time units" in " ".join(blocks[2])
 
 
+@pytest.mark.parametrize(
+    ("value", "digits", "shown"),
+    [
+        (12.3456, 3, "12.346"),
+        (0.0123, 3, "0.012"),
+        (0.00234, 3, "0.00234"),
+        (4.5678e-6, 4, "4.568e-06"),
+        (-0.0004, 3, "-0.0004"),
+        (0.0, 3, "0.000"),
+        (0.96, 1, "1.0"),
+        (0.04, 1, "0.04"),
+    ],
+)
+def test_no_number_is_shown_as_zero_that_is_none(value: float, digits: int, shown: str) -> None:
+    assert report.number(value, digits) == shown
+    assert report.with_interval((value, value, value), digits) == f"{shown} ({shown} to {shown})"
+    assert report.with_interval((value, math.nan, math.nan), digits) == shown
+
+
 def test_columns_without_room_on_the_terminal_follow_below() -> None:
     columns = ("run", *(f"column {number}" for number in range(9)))
     rows = tuple(report.Row(label, tuple(f"{number}.0 (0.1 to 0.9)" for number in range(9))) for label in ("a", "bb"))
@@ -507,7 +527,7 @@ def test_memory_and_extremes_are_compared() -> None:
         (1234.0, 56.0, "1234 ± 56"),
         (2.0, np.nan, "2"),
         (2.5, 0.0, "2.5"),
-        (2.1e-18, 3.4e-19, "2.1e-18 ± 3.4e-19"),
+        (2.1e-18, 3.4e-19, "2.10e-18 ± 3.4e-19"),
     ],
 )
 def test_values_are_shown_to_the_digits_their_error_allows(value: float, error: float, shown: str) -> None:

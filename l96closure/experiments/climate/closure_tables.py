@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -16,17 +15,14 @@ from l96closure.closures.filtered_trend import AnyTrend, FilteredTrend, GroupedT
 from l96closure.closures.fitted_laws import ChainLaw, DrivenLaw, FittedLaw, Grouped
 from l96closure.closures.patterns import AnyPattern, Pattern
 from l96closure.closures.trend import RegressorTrend
+from l96closure.durations import MODEL_TIME, duration, unit_of
 from l96closure.plot.selection import candidate_names
 from l96closure.report import Row, Table
 from l96closure.trends import PolynomialTrend
 
-__all__ = ["NOTE", "tables", "text"]
+__all__ = ["note", "tables", "text", "time_unit"]
 
-NOTE = (
-    "What the settings leave open (null) was chosen by the fit, on data that it was not fitted to. Lags are in "
-    "model time units."
-)
-"""What stands below the parts of a closure."""
+_NOTE = "What the settings leave open (null) was chosen by the fit, on data that it was not fitted to."
 
 _CHOICE = (
     "Neighbours on either side and times before now that a site may see. Without coupled runs the simplest is taken "
@@ -35,15 +31,32 @@ _CHOICE = (
 )
 
 
-def tables(closure: Any) -> tuple[Table, ...]:
-    """Return the parts of a closure as a table; nothing for one that has none, or is not ours."""
-    rows = tuple(Row(name, (value,)) for name, value in _parts(closure).items())
-    found = (Table("The closure", ("part", "fitted"), rows, NOTE),) if rows else ()
+def time_unit(scores: xr.Dataset) -> str:
+    """Return the unit of the times of a run by that of the lags of its scores."""
+    lags = [scores[name] for name in ("lag", "offline_lag", "pit_lag") if name in scores.variables]
+    return unit_of(lags[0]) if lags else MODEL_TIME
+
+
+def note(unit: str = MODEL_TIME) -> str:
+    """Return what stands below the parts of a closure of data whose times have that unit."""
+    return f"{_NOTE} Lags are in model time units." if unit == MODEL_TIME else _NOTE
+
+
+def tables(closure: Any, unit: str = MODEL_TIME) -> tuple[Table, ...]:
+    """Return the parts of a closure as a table; nothing for one that has none, or is not ours.
+
+    Parameters
+    ----------
+    closure : the closure.
+    unit : of the times of its data.
+    """
+    rows = tuple(Row(name, (value,)) for name, value in _parts(closure, unit).items())
+    found = (Table("The closure", ("part", "fitted"), rows, note(unit)),) if rows else ()
     selection = getattr(closure, "selection", None)
-    return found if selection is None else (*found, _candidates(selection))
+    return found if selection is None else (*found, _candidates(selection, unit))
 
 
-def _candidates(selection: xr.Dataset) -> Table:
+def _candidates(selection: xr.Dataset, unit: str) -> Table:
     """Return what a closure chose its features among, and by what numbers."""
     rows, names = [], candidate_names(selection)
     for n in range(selection.sizes["candidate"]):
@@ -52,25 +65,27 @@ def _candidates(selection: xr.Dataset) -> Table:
         chosen = "chosen" if bool(one["chosen"]) else ""
         rows.append(Row(names[n], (*scores, chosen)))
     columns = ("candidate", "std of the held-out residual", "score of coupled runs", "")
-    return Table("What the closure may see", columns, tuple(rows), _CHOICE)
+    in_units = "" if unit == MODEL_TIME else f" Lags are in {unit}."
+    return Table("What the closure may see", columns, tuple(rows), f"{_CHOICE}{in_units}")
 
 
-def text(closure: Any) -> str:
-    """Return the parts of a closure in one line; empty for one that has none, or is not ours."""
-    return "; ".join(f"{name}: {value}" for name, value in _parts(closure).items())
+def text(closure: Any, unit: str = MODEL_TIME) -> str:
+    """Return the parts of a closure in one line, as :func:`tables` does."""
+    return "; ".join(f"{name}: {value}" for name, value in _parts(closure, unit).items())
 
 
-def _parts(closure: Any) -> dict[str, str]:
-    kinds: dict[type, Callable[[Any], dict[str, str]]] = {Composed: _composed, Analog: _analog}
-    return next((say(closure) for kind, say in kinds.items() if isinstance(closure, kind)), {})
+def _parts(closure: Any, unit: str) -> dict[str, str]:
+    if isinstance(closure, Composed):
+        return _composed(closure, unit)
+    return _analog(closure) if isinstance(closure, Analog) else {}
 
 
-def _composed(closure: Composed) -> dict[str, str]:
+def _composed(closure: Composed, unit: str) -> dict[str, str]:
     features, law = closure.features, closure.law
-    step = closure.dt or 1.0  # without times a lag counts steps
+    step, unit = (1.0, "steps") if closure.dt is None else (closure.dt, unit)
     found = {
         "neighbours seen on either side": str(features.neighbour.shape[1] // 2),
-        "lags seen": ", ".join(f"{lag * step:.4g}" for lag in features.lags[1:].tolist()) or "none",
+        "lags seen": ", ".join(duration(lag * step, unit, ".4g") for lag in features.lags[1:].tolist()) or "none",
         "trend": "none" if closure.trend is None else _trend(closure.trend),
         "law of the residual": "none" if law is None else _law(law, closure.coordinates),
     }

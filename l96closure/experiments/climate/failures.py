@@ -11,6 +11,7 @@ import xarray as xr
 from l96closure.diagnostics import intervals, ring
 from l96closure.diagnostics.forecast import headline_leads
 from l96closure.diagnostics.scorecard import DISTANCES, FIELDS, FORECASTS, NEIGHBOURS, RESIDUAL, difference, scalars
+from l96closure.durations import duration, unit_of
 
 __all__ = ["CRITERIA", "HEADING", "failures"]
 
@@ -23,8 +24,8 @@ _LAGS = 10  # at which autocorrelations are judged, closer together where they a
 _SKILL = ("crps", "energy_score", "variogram_score")
 
 CRITERIA = (
-    "Named is what lies outside its 95 % interval (of several wavenumbers or lags taken together) and is more than "
-    f"{100 * _MOMENT:g} % of the standard deviation (means and standard deviations), {_RATIO:g} times the floor "
+    "Named is what lies outside its 95 % interval (of several levels, wavenumbers or lags taken together) and is more "
+    f"than {100 * _MOMENT:g} % of the standard deviation (means and standard deviations), {_RATIO:g} times the floor "
     f"(Hellinger distances), {100 * _SPECTRUM:g} % (variance at a wavenumber, where that carries variance), "
     f"{_NEIGHBOUR:g} (correlation of neighbours), {_MEMORY:g} (autocorrelation), {100 * _SPREAD:g} % (ratio of spread "
     f"to error), {100 * _MARK:g} % (CRPS above the full model's) or {_DECILE:g} (share of ψ below a decile of the law)."
@@ -65,6 +66,26 @@ def _moments(diagnostics: xr.Dataset) -> _Judged:
             100 * each / scale if scale > 0 else np.nan for each in _difference(diagnostics, f"{prefix}std")
         )
         yield _judge(f"standard deviation of {symbol} is", difference, intervals.SIDE * error, 100 * _MOMENT, " %")
+
+
+def _profiles(diagnostics: xr.Dataset) -> _Judged:
+    if "profile_mean_z" not in diagnostics:  # no levels
+        return
+    side = intervals.together(diagnostics["profile_mean_z"].sel(source="truth").size)
+    for name, symbol in FIELDS.items():
+        scale = diagnostics[f"profile_std_{name}"].sel(source="truth")
+        for what, word in (("mean", "mean"), ("std", "standard deviation")):
+            off, error = (each / scale for each in difference(diagnostics, f"profile_{what}_{name}"))
+            if error.isnull().any():
+                yield False
+                continue
+            clear = np.abs(off.to_numpy())
+            clear[clear <= np.maximum(side * error, _MOMENT)] = 0.0
+            worst = off.isel({dim: int(clear.argmax()) for dim in off.dims}).coords
+            at = ", ".join(f"{dim} {worst[dim].item() if dim in worst else clear.argmax()}" for dim in off.dims)
+            size, half = (100 * float(each[int(clear.argmax())]) for each in (off, side * error))
+            said = f"{word} of {symbol} at {at}, in standard deviations there, is"
+            yield _judge(said, size, half, 100 * _MOMENT, " %")
 
 
 def _distributions(diagnostics: xr.Dataset) -> _Judged:
@@ -139,9 +160,9 @@ def _memory(diagnostics: xr.Dataset) -> _Judged:
             yield True
             continue
         worst = max(clear, key=lambda i: abs(at[i][0]))
-        lag = float(diagnostics["lag"][chosen[worst]])
+        lag = duration(float(diagnostics["lag"][chosen[worst]]), unit_of(diagnostics["lag"]), ".3g")
         difference, error = at[worst]
-        yield _judge(f"autocorrelation of {symbol} at lag {lag:.3g} is", difference, intervals.SIDE * error, _MEMORY)
+        yield _judge(f"autocorrelation of {symbol} at lag {lag} is", difference, intervals.SIDE * error, _MEMORY)
 
 
 def _spread(diagnostics: xr.Dataset) -> _Judged:
@@ -153,7 +174,7 @@ def _spread(diagnostics: xr.Dataset) -> _Judged:
             yield True
         else:
             yield (
-                f"ensembles are too {'narrow' if ratio < 1 else 'wide'} at lead {lead:g} "
+                f"ensembles are too {'narrow' if ratio < 1 else 'wide'} at lead {lead} "
                 f"(spread over error {ratio:.2f}, interval {low:.2f} to {high:.2f})"
             )
 
@@ -174,7 +195,7 @@ def _skill(diagnostics: xr.Dataset) -> _Judged:
                 percent = (_percent(100 * (each / climatology - 1)) for each in (value, low, high))
                 worse.append("{} by {} % (interval {} to {} %)".format(FORECASTS[name].symbol, *percent))
         if worse:
-            yield f"forecasts of lead {lead:g} score worse than climatology: {_listed(worse)}"
+            yield f"forecasts of lead {lead} score worse than climatology: {_listed(worse)}"
 
 
 def _mark(diagnostics: xr.Dataset) -> _Judged:
@@ -188,7 +209,7 @@ def _mark(diagnostics: xr.Dataset) -> _Judged:
             yield True
         else:
             yield (
-                f"CRPS at lead {lead:g} exceeds that of the full model by {above:.2g} (interval {low:.2g} to "
+                f"CRPS at lead {lead} exceeds that of the full model by {above:.2g} (interval {low:.2g} to "
                 f"{high:.2g}), {_percent(100 * above / mark)} %"
             )
 
@@ -217,6 +238,7 @@ def _law(diagnostics: xr.Dataset) -> _Judged:
 
 _CHECKS: dict[str, Callable[[xr.Dataset], _Judged]] = {
     "means and standard deviations": _moments,
+    "profiles": _profiles,
     "distributions": _distributions,
     "variances by wavenumber": _spectra,
     "correlations of neighbours": _neighbours,
@@ -257,12 +279,12 @@ def _difference(diagnostics: xr.Dataset, name: str) -> tuple[float, float]:
     return float(off), float(error)
 
 
-def _at_leads(diagnostics: xr.Dataset) -> Iterator[tuple[float, xr.Dataset]]:
+def _at_leads(diagnostics: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
     """Yield the leads that are shown as numbers, with the scores there; not the start, at which nothing is forecast."""
     if "lead" in diagnostics.dims:
         for lead in headline_leads(diagnostics):
             if lead > 0:
-                yield lead, diagnostics.sel(lead=lead)
+                yield duration(lead, unit_of(diagnostics["lead"])), diagnostics.sel(lead=lead)
 
 
 def _percent(value: float) -> str:

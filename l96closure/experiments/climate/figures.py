@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from l96closure import plot
+from l96closure.durations import duration, unit_of
 from l96closure.plot.style import Panels, figure_of
 
 __all__ = ["pictures"]
@@ -27,7 +28,7 @@ _CAPTIONS = {
     "difference on a linear one. The Hellinger distance of both together compares these cells.",
     "residual_autocorrelation": "Memory of the unresolved part: autocorrelation of ψ less its mean given z, a "
     "polynomial of degree eight fitted to the truth and used for both. Bands: 95 %, by batches of time. Left: the "
-    "first steps between records, {step} time units each.",
+    "first steps between records, {step} each.",
     "spectra": "Above: how the variance is shared among waves around the ring, with 95 % intervals where the run is "
     "long enough for them. Below: power spectral density in time, by Welch's method.",
     "space_time": "Correlation of ψ at a site with itself at another site (distance along the ring) and a later time "
@@ -91,7 +92,7 @@ def pictures(
     drawn: dict[str, Axes | Panels] = {}
     told = {"step": "", "mark": _MARK if "crps_mark" in diagnostics else "", "chosen": ""}
     if truth is not None and coarse is not None:
-        told["step"] = f"{diagnostics.attrs['common_time_step']:g}"
+        told["step"] = duration(diagnostics.attrs["common_time_step"], unit_of(diagnostics["lag"]), model="time units")
         drawn |= _of_climate(diagnostics, truth, coarse)
     if ensemble is not None:
         drawn |= {
@@ -121,5 +122,5 @@ def _of_climate(diagnostics: xr.Dataset, truth: xr.Dataset, coarse: xr.Dataset) 
         "tails": plot.tails(diagnostics),
         **({"profiles": plot.profiles(diagnostics)} if "profile_mean_z" in diagnostics else {}),
         **({"isotropic_spectra": plot.isotropic_spectra(diagnostics)} if "isotropic_spectrum_z" in diagnostics else {}),
-        "hovmoeller": plot.hovmoeller(truth, coarse, longest or 10.0),
+        "hovmoeller": plot.hovmoeller(truth, coarse, longest or None),
     }

@@ -8,7 +8,9 @@ import xarray as xr
 
 from l96closure.diagnostics.forecast import headline_leads
 from l96closure.diagnostics.scorecard import FORECASTS, scalars
-from l96closure.report import NONE, Row, Table, as_text, paragraph, with_interval
+from l96closure.durations import MODEL_TIME, duration, unit_of
+from l96closure.experiments.climate.tables import in_units
+from l96closure.report import NONE, Row, Table, as_text, number, paragraph, with_interval
 
 __all__ = ["headline", "score_table", "table", "tables"]
 
@@ -31,8 +33,9 @@ def headline(scores: xr.Dataset) -> str:
         verdict = "whether the ensembles are as wide as their errors ask for is not told"
     else:
         verdict = f"the ensembles are {'too narrow' if high < 1 else 'too wide' if low > 1 else _RIGHT}"
+    score = _with_interval(at, "crps") + in_units(at["crps"])
     return (
-        f"Forecasts of lead {float(at['lead']):g} have a CRPS of {_with_interval(at, 'crps')}, "
+        f"Forecasts of {_label(scores, float(at['lead']))} have a CRPS of {score}, "
         f"{_relative(at, 'crps')} times that of climatology; {verdict} "
         f"(spread-skill ratio {_with_interval(at, 'spread_skill')})."
     )
@@ -45,27 +48,38 @@ def table(scores: xr.Dataset) -> Table:
     for lead in headline_leads(scores):
         at = scores.sel(lead=lead)
         crps, *others = (_with_interval(at, name) for name in (*_SCORES, *marks))
-        rows.append(Row(f"lead {lead:g}", (crps, _relative(at, "crps"), *others)))
+        rows.append(Row(_label(scores, lead), (crps, _relative(at, "crps"), *others)))
     crps_head, *heads = (FORECASTS[name].symbol for name in _SCORES)
+    crps, rmse = (number(float(scores[f"{name}_climatology"]), 3) for name in ("crps", "rmse"))
     return Table(
         "Forecasts",
-        ("lead (time units)", crps_head, "/ climatology", *heads, *marks.values()),
+        (_head(scores), crps_head, "/ climatology", *heads, *marks.values()),
         tuple(rows),
         f"CRPS: fair continuous ranked probability score of z, alone and over that of the climatological distribution, "
-        f"{float(scores['crps_climatology']):.3f}. Spread-skill: ratio of spread to error, corrected for the size of "
+        f"{crps}. Spread-skill: ratio of spread to error, corrected for the size of "
         f"the ensemble, 1 for a reliable one. RMSE: error of the ensemble mean; that of the climatological mean is "
-        f"{float(scores['rmse_climatology']):.3f}. {scores.attrs['forecast_starts']} starts of "
+        f"{rmse}. {scores.attrs['forecast_starts']} starts of "
         f"{scores.attrs['forecast_members']} members. {_mark_note(scores)}{_interval_note(scores)}",
     )
+
+
+def _head(scores: xr.Dataset) -> str:
+    """Return the head of the column of leads: model time has no unit to stand behind each."""
+    return "lead (time units)" if unit_of(scores["lead"]) == MODEL_TIME else "lead"
+
+
+def _label(scores: xr.Dataset, lead: float) -> str:
+    return f"lead {duration(lead, unit_of(scores['lead']))}"
 
 
 def _mark_note(scores: xr.Dataset) -> str:
     """Say what the mark is; nothing where there is none."""
     if "crps_mark" not in scores:
         return ""
+    spinup = duration(scores.attrs["mark_spinup"], unit_of(scores["lead"]), model="time units")
     return (
         "Full model: the CRPS of ensembles of the model that made the truth, whose fast variables were spun up from "
-        f"random values along the recorded z of the last {scores.attrs['mark_spinup']:g} time units, a mark for what "
+        f"random values along the recorded z of the last {spinup}, a mark for what "
         f"can be had; {scores.attrs['mark_starts']} of the starts, {scores.attrs['mark_members']} members. Above it: "
         "the CRPS of the closure's forecasts less that, both on these starts. "
     )
@@ -77,10 +91,10 @@ def tables(scores: xr.Dataset) -> tuple[Table, Table]:
     for lead in headline_leads(scores):
         at = scores.sel(lead=lead)
         cells = (cell for name in _OF_FIELDS for cell in (_with_interval(at, name), _relative(at, name)))
-        rows.append(Row(f"lead {lead:g}", tuple(cells)))
+        rows.append(Row(_label(scores, lead), tuple(cells)))
     of_fields = Table(
         "Forecasts of whole fields",
-        ("lead (time units)", *(head for name in _OF_FIELDS for head in (FORECASTS[name].symbol, "/ climatology"))),
+        (_head(scores), *(head for name in _OF_FIELDS for head in (FORECASTS[name].symbol, "/ climatology"))),
         tuple(rows),
         "Fair energy score (Gneiting & Raftery 2007) and fair variogram score of order 0.5, a mean over all pairs of "
         "sites (Scheuerer & Hamill 2015), alone and over what the climatological distribution scores: the lower the "
@@ -110,4 +124,4 @@ def _with_interval(at: xr.Dataset, name: str) -> str:
 
 def _relative(at: xr.Dataset, name: str) -> str:
     climatology = float(at[f"{name}_climatology"])
-    return f"{float(at[name]) / climatology:.2f}" if climatology > 0 else NONE
+    return number(float(at[name]) / climatology, 2) if climatology > 0 else NONE

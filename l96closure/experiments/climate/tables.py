@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -21,7 +20,8 @@ from l96closure.diagnostics.scorecard import (
     difference,
     scalars,
 )
-from l96closure.report import NONE, Row, Table, as_text, interval, paragraph, with_error, with_interval
+from l96closure.durations import duration, plain, scaled, unit_of
+from l96closure.report import NONE, Row, Table, as_text, interval, number, paragraph, with_error, with_interval
 
 __all__ = ["compared", "headline", "law", "score_table", "tables"]
 
@@ -43,6 +43,7 @@ def headline(diagnostics: xr.Dataset) -> str:
     else:
         spread = f"The coarse run varies {abs(percent):.1f} % {'more' if percent > 0 else 'less'} than the truth"
         spread += ", by chance or not: the runs are too short against their memory" if math.isnan(error) else ""
+    units = in_units(diagnostics["std"])
     score, floor, floor_std, *_ = scalars(diagnostics, "hellinger_z", DISTANCES["hellinger_z"].parts)
     if math.isnan(floor_std):
         verdict = f"{_ratio(score, floor)} times its floor, which rests on one pair of stretches and is uncertain"
@@ -51,7 +52,7 @@ def headline(diagnostics: xr.Dataset) -> str:
     else:
         verdict = f"{_ratio(score, floor)} times its floor"
     return (
-        f"{spread} (standard deviation of z {coarse:.2f} against {truth:.2f}). "
+        f"{spread} (standard deviation of z {number(coarse, 2)} against {number(truth, 2)}{units}). "
         f"The Hellinger distance between the two distributions of z is {verdict} "
         f"({score:.4f}; between two stretches of truth {_error_bar(floor, floor_std)})."
     )
@@ -86,7 +87,7 @@ def law(diagnostics: xr.Dataset) -> list[Table]:
     rows.append(Row("largest", ("", f"{largest:.4f}", interval(low, high, ".4f"))))
     note = (
         f"Share of ψ in the reference that lies below the deciles of the law the closure states for it, "
-        f"{int(diagnostics.attrs['pit_values'])} values of {float(diagnostics.attrs['pit_duration']):g} time units. "
+        f"{int(diagnostics.attrs['pit_values'])} values of {_said(diagnostics, 'pit_duration', 'pit_lag')}. "
         "Too much below the first and too little below the last deciles: the law is too narrow; the reverse: too wide. "
         "The interval of the largest difference holds all deciles at once."
         f"{_unless_known(diagnostics, ['pit_error_low'], 'Intervals')}"
@@ -117,8 +118,15 @@ def _scores_and_moments(diagnostics: xr.Dataset) -> tuple[Table, Table]:
 
 def _distance(diagnostics: xr.Dataset, score: Score) -> Row:
     value, floor, floor_std, low, high = scalars(diagnostics, score.name, score.parts)
-    cells = (f"{value:.4f}", interval(low, high, ".4f"), _error_bar(floor, floor_std), _ratio(value, floor))
+    bounds = NONE if math.isnan(low) else f"{number(low, 4)} to {number(high, 4)}"
+    cells = (number(value, 4), bounds, _error_bar(floor, floor_std), _ratio(value, floor))
     return Row(score.label, cells, score.meaning, short=score.name)
+
+
+def in_units(variable: xr.DataArray) -> str:
+    """Return what stands behind a number of a variable in a sentence: its units, if it has any."""
+    units = str(variable.attrs.get("units", "1"))
+    return "" if units == "1" else f" {units}"
 
 
 def compared(diagnostics: xr.Dataset, name: str) -> tuple[str, str, str, str]:
@@ -146,7 +154,13 @@ def _units_note(diagnostics: xr.Dataset) -> str:
     units = [str(diagnostics[name].attrs.get("units", "1")) for name in ("mean", "psi_mean")]
     if units == ["1", "1"]:
         return "All quantities are dimensionless."
-    return f"Units: {units[0]} of z, {units[1]} of ψ."
+    return f"Units: {units[0]} of z, {units[1]} of ψ.{_pooled_note(diagnostics)}"
+
+
+def _pooled_note(diagnostics: xr.Dataset) -> str:
+    """Say what is pooled of unlike sites; nothing where all are alike."""
+    along = diagnostics.attrs.get("anomalies_along")
+    return "" if along is None else f" z and ψ are anomalies from the truth's mean at each place along {along}."
 
 
 def _unless_known(diagnostics: xr.Dataset, names: Sequence[str], what: str = "Standard errors") -> str:
@@ -217,10 +231,10 @@ def _neighbour_table(diagnostics: xr.Dataset) -> list[Table]:
 
 def _memory_table(diagnostics: xr.Dataset) -> Table:
     """Compare the autocorrelation of the residual at a few lags."""
-    step = float(diagnostics.attrs["common_time_step"])
+    step, unit = float(diagnostics.attrs["common_time_step"]), unit_of(diagnostics["lag"])
     rows = tuple(
         Row(
-            f"lag {records * step:g}, {records} record{'s' if records > 1 else ''}",
+            f"lag {duration(records * step, unit)}, {records} record{'s' if records > 1 else ''}",
             compared(diagnostics.isel(lag=records), MEMORY.name),
         )
         for records in _RECORDS
@@ -228,7 +242,7 @@ def _memory_table(diagnostics: xr.Dataset) -> Table:
     )
     note = (
         "Autocorrelation of ψ less its mean given z, a polynomial of degree eight fitted to the truth. Records "
-        f"are {step:g} time units apart; after ± stands the standard error, by batches of time."
+        f"are {_said(diagnostics, 'common_time_step')} apart; after ± stands the standard error, by batches of time."
         f"{_unless_known(diagnostics, [f'{MEMORY.name}_se'])}"
     )
     return Table("Memory of the residual of ψ", ("lag", "coarse run", "truth", "difference", "in errors"), rows, note)
@@ -236,37 +250,44 @@ def _memory_table(diagnostics: xr.Dataset) -> Table:
 
 def _extremes_table(diagnostics: xr.Dataset) -> Table:
     """Compare the return periods of the levels."""
+    factor, unit = scaled(diagnostics["return_period_z"])
+    levels = diagnostics["threshold"].to_numpy()
+    apart = np.diff(levels)
+    digits = max(1, -math.floor(math.log10(float(apart[apart > 0].min(initial=1.0)))))  # that tell them apart
     rows = tuple(
         Row(
-            f"z above {float(level):.1f}",
-            tuple(_period(diagnostics.sel(threshold=level, source=source)) for source in ("coarse", "truth")),
+            f"z above {level:.{digits}f}{in_units(diagnostics['threshold'])}",
+            tuple(_period(diagnostics.sel(threshold=level, source=source), factor) for source in ("coarse", "truth")),
         )
-        for level in diagnostics["threshold"].to_numpy()
+        for level in levels
     )
     note = (
-        "Mean time, in model time units, from one up-crossing of the level to the next at one site, with a 95 % "
-        "interval. The levels are quantiles of the truth."
+        f"Mean time, in {unit}, from one up-crossing of the level to the next at one site, with a 95 % "
+        f"interval. The levels are quantiles of the truth.{_pooled_note(diagnostics)}"
         f"{_unless_known(diagnostics, ['return_period_z_low'], 'Intervals')}"
     )
     return Table("Return periods", ("level", "coarse run", "truth"), rows, note)
 
 
-def _period(at: xr.Dataset) -> str:
+def _period(at: xr.Dataset, factor: float) -> str:
     """Show a return period with its interval."""
-    value, low, high = scalars(at, "return_period_z")
+    value, low, high = (factor * each for each in scalars(at, "return_period_z"))
     bounds = "" if math.isnan(low) else f" ({_time(low)} to {_time(high)})"
     return ("never" if math.isinf(value) else _time(value)) + bounds
 
 
 def _time(value: float) -> str:
     """Show a time to three digits without an exponent."""
-    if math.isinf(value):
-        return "∞"
-    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+    return "∞" if math.isinf(value) else plain(value, ".3g")
+
+
+def _said(diagnostics: xr.Dataset, attribute: str, lag: str = "lag", form: str = "g") -> str:
+    """Say how long a time is that the attributes have, in the unit of a lag."""
+    return duration(float(diagnostics.attrs[attribute]), unit_of(diagnostics[lag]), form, model="time units")
 
 
 def _error_bar(floor: float, floor_std: float) -> str:
-    return f"{floor:.4f}" if math.isnan(floor_std) else f"{floor:.4f} ± {floor_std:.4f}"
+    return number(floor, 4) if math.isnan(floor_std) else f"{number(floor, 4)} ± {number(floor_std, 4)}"
 
 
 def _ratio(score: float, floor: float) -> str:
@@ -280,21 +301,21 @@ def _floor_note(diagnostics: xr.Dataset) -> str:
     spread = "one pair only: the floor itself is uncertain" if pairs == 1 else f"{pairs} pairs"
     return (
         f"Floor: the same distance between two stretches of truth ({a['floor_stretches']} stretches of "
-        f"{float(a['floor_stretch_duration']):g} time units, {spread}), ± its standard deviation; a perfect "
-        f"closure has ratio 1. Here {a['floor_method']}. {_interval_note(a)}"
+        f"{_said(diagnostics, 'floor_stretch_duration')}, {spread}), ± its standard deviation; a perfect "
+        f"closure has ratio 1. Here {a['floor_method']}.{_pooled_note(diagnostics)} {_interval_note(diagnostics)}"
     )
 
 
-def _interval_note(attributes: dict[str, Any]) -> str:
+def _interval_note(diagnostics: xr.Dataset) -> str:
     """Say what the intervals mean."""
-    blocks = int(attributes["interval_blocks"])
+    blocks = int(diagnostics.attrs["interval_blocks"])
     if not blocks:
-        why = str(attributes["interval_method"]).removeprefix("none: ")
+        why = str(diagnostics.attrs["interval_method"]).removeprefix("none: ")
         return (
             f"Intervals are not given, for they would not cover: the runs are too short against their memory ({why})."
         )
     return (
         f"Interval: for what runs as long as these score on average, by resampling {blocks} blocks of "
-        f"{float(attributes['interval_block_duration']):.3g} time units in each; a floor inside it means that the "
+        f"{_said(diagnostics, 'interval_block_duration', form='.3g')} in each; a floor inside it means that the "
         "closure may be perfect by this distance."
     )

@@ -22,8 +22,9 @@ from l96closure.diagnostics.scorecard import (
     SPECTRA,
     difference,
 )
+from l96closure.durations import duration, unit_of
 from l96closure.experiments.data import offline
-from l96closure.report import NONE, with_error, with_interval
+from l96closure.report import NONE, number, with_error, with_interval
 
 __all__ = [
     "MARK",
@@ -98,9 +99,9 @@ def offline_scores(comparison: xr.Dataset) -> list[Column]:
             continue
         heads, value = (score.meaning, score.symbol), comparison[name].to_numpy()
         if set(BOUNDED) <= set(score.parts):
-            digits = max(0, 3 - int(np.floor(np.log10(np.nanmin(value)))))
+            digits = min(4, max(0, 3 - int(np.floor(np.log10(np.nanmin(value))))))
             level = comparison[f"{name}_climatology"].to_numpy()
-            truth = _between(level, digits), f"{np.nanmean(level):.{digits}f}"
+            truth = _between(level, digits), number(float(np.nanmean(level)), digits)
             columns.append(_bounded(comparison, name, heads, digits, truth))
             continue
         shown, none = _numbers(value, ".4g"), np.zeros(value.shape, dtype=bool)
@@ -129,8 +130,8 @@ def distance(comparison: xr.Dataset, name: str) -> Column:
     same = np.unique(floor[known]).size == 1
     first = int(np.argmax(known))
     score = DISTANCES[name]
-    truth = with_error(floor[first], spread[first]) if same else f"{np.nanmin(floor):.4f} to {np.nanmax(floor):.4f}"
-    short_truth = f"{floor[first]:.4f}" if same else f"{np.nanmean(floor):.4f}"
+    truth = with_error(floor[first], spread[first]) if same else _between(floor, 4)
+    short_truth = number(float(floor[first] if same else np.nanmean(floor)), 4)
     column = _bounded(comparison, name, (score.label, score.symbol), 4, (truth, short_truth))
     return column if ranked(comparison, name) else replace(column, best=np.zeros(floor.shape, dtype=bool))
 
@@ -147,7 +148,8 @@ def forecast(comparison: xr.Dataset, name: str, lead: float) -> Column:
     score = FORECASTS[name]
     level = "_climatology" in "".join(score.parts)
     truth = (_between(comparison[f"{name}_climatology"].to_numpy(), 3), "") if level else (f"{score.target:g}",) * 2
-    heads = f"lead {lead:g}", f"{score.symbol}({lead:g})"
+    after = duration(lead, unit_of(comparison["lead"]))
+    heads = f"lead {after}", f"{score.symbol}({after})"
     return _bounded(comparison.sel(lead=lead), name, heads, 3, truth, target=score.target)
 
 
@@ -175,7 +177,8 @@ def memory(comparison: xr.Dataset) -> list[Column]:
         if np.isnan(_off(at, MEMORY.name)[0]).all():
             continue
         steps = round(float(lag) / float(comparison.attrs["coarse_dt"]))
-        heads = f"lag {lag:g}, {steps} step{'s' if steps > 1 else ''}", f"{MEMORY.symbol}({lag:g})"
+        after = duration(float(lag), unit_of(comparison["lag"]))
+        heads = f"lag {after}, {steps} step{'s' if steps > 1 else ''}", f"{MEMORY.symbol}({after})"
         columns.append(_against_truth(at, MEMORY.name, heads))
     return columns
 
@@ -227,7 +230,8 @@ def _bounded(
     """Return a score that has intervals; the runs nearest to the target are best."""
     value, low, high = (factor * comparison[f"{name}{part}"].to_numpy() for part in BOUNDED)
     cells = _each(lambda *each: with_interval(each, digits), value, low, high)
-    return _judged(ranking.departure(value, low, high, target), heads, cells, _numbers(value, f".{digits}f"), truth)
+    short = _each(lambda one: number(one, digits), value)
+    return _judged(ranking.departure(value, low, high, target), heads, cells, short, truth)
 
 
 def _against_truth(comparison: xr.Dataset, name: str, heads: tuple[str, str]) -> Column:
@@ -235,7 +239,7 @@ def _against_truth(comparison: xr.Dataset, name: str, heads: tuple[str, str]) ->
     off, error = _off(comparison, name)
     departure = ranking.departure(off, off - intervals.SIDE * error, off + intervals.SIDE * error, 0.0)
     cells = _each(lambda d, e: with_error(d, e, signed=True), off, error)
-    return _judged(departure, heads, cells, _numbers(off, "+.3f"), ("0", "0"))
+    return _judged(departure, heads, cells, _each(lambda one: number(one, 3, signed=True), off), ("0", "0"))
 
 
 def _judged(
@@ -266,7 +270,7 @@ def _off(comparison: xr.Dataset, name: str) -> tuple[FloatArray, FloatArray]:
 
 
 def _between(values: FloatArray, digits: int) -> str:
-    low, high = (f"{end(values):.{digits}f}" for end in (np.nanmin, np.nanmax))
+    low, high = (number(float(end(values)), digits) for end in (np.nanmin, np.nanmax))
     return low if low == high else f"{low} to {high}"
 
 

@@ -197,10 +197,11 @@ def _column(scores: xr.Dataset, leads: list[float], left_out: list[str], dt: flo
     alike = (*_OFFLINE, *_CLIMATE, *_RING, *_RATIOS, *_DENSITIES, *_SPACE_TIME)
     parts = [scores[[name for name in alike if name not in left_out]]]
     if MEMORY.name not in left_out:
-        lags = dt * np.array(_LAGS)
+        lags = xr.Variable("lag", dt * np.array(_LAGS), scores["lag"].attrs)
         parts.append(scores[MEMORY.variables].reindex(lag=lags, method="nearest", tolerance=1e-6 * dt))
     if leads:
-        parts.append(scores[_FORECASTS].sel(lead=leads, method="nearest").assign_coords(lead=leads))
+        same = xr.Variable("lead", leads, scores["lead"].attrs)
+        parts.append(scores[_FORECASTS].sel(lead=leads, method="nearest").assign_coords(lead=same))
     taken = xr.merge(parts, combine_attrs="drop_conflicts")
     law = {name: scores[name] if name in scores else xr.DataArray(np.nan) for name in LAW.variables}
     taken = taken.assign({name: value for name, value in law.items() if name not in left_out})

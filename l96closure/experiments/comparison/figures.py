@@ -53,7 +53,7 @@ def offline(comparison: xr.Dataset) -> Figure:
 
 def _memories(axes: Axes, comparison: xr.Dataset) -> None:
     """Draw the autocorrelation in time of the draws of every run, and of the reference."""
-    lag, values = comparison["offline_lag"].to_numpy(), comparison["offline_autocorrelation"]
+    (lag, unit), values = style.times(comparison["offline_lag"]), comparison["offline_autocorrelation"]
     finished = np.flatnonzero(scored(comparison))
     truth = values.sel(offline_source="reference").isel(run=finished[0])
     axes.plot(lag, truth, color=style.INK, linewidth=2.4, alpha=0.5, label="reference")
@@ -62,7 +62,7 @@ def _memories(axes: Axes, comparison: xr.Dataset) -> None:
         axes.plot(lag, one, linewidth=1.6, label=style.literal(str(one["run"].item())), **look)
     axes.axhline(0.0, color=style.INK, linewidth=0.8, linestyle=(0, (1, 2)))
     axes.set_xlim(0.0, float(lag[-1]) or 1.0)
-    axes.set_xlabel("lag (unit of the data's time)")
+    axes.set_xlabel(f"lag ({unit})")
     axes.set_ylabel("autocorrelation of the target")
 
 
@@ -161,7 +161,8 @@ def space_time(comparison: xr.Dataset) -> Figure:
     chance = intervals.SIDE * np.hypot(*(_space_time(drawn, source, ERROR) for source in ("truth", "coarse")))
     difference = np.where(np.abs(coarse - truth) > chance, coarse - truth, np.nan)
     limit = float(np.abs(np.nan_to_num(difference)).max()) or 1.0
-    at = [bin_edges(drawn[name].to_numpy().astype(np.float64)) for name in ("offset", "time_lag")]
+    lags, unit = style.times(drawn["time_lag"])
+    at = [bin_edges(each.astype(np.float64)) for each in (drawn["offset"].to_numpy(), lags)]
     rows = 1 + drawn.sizes["run"]
     figure, panels = style.grid(rows, 2, width=8.4, height=1.4 + 1.9 * rows, sharey=True)
     panels[0][1].set_axis_off()
@@ -175,7 +176,7 @@ def space_time(comparison: xr.Dataset) -> Figure:
     left_over = np.flatnonzero((np.abs(np.nan_to_num([truth, coarse])) > _LEFT).any(axis=(0, 1, 3)))
     panels[0][0].set_ylim(at[1][0], at[1][min(at[1].size - 1, 1 + int(left_over.max(initial=0)))])
     for left, _ in panels:
-        left.set_ylabel("lag")
+        left.set_ylabel(f"lag ({unit})")
     for axes in panels[-1]:
         axes.set_xlabel("distance along the ring (sites)")
     for picture, column, label in ((whole, 0, r"correlation of $\psi$"), (less, 1, "difference")):
@@ -233,7 +234,7 @@ def pictures(comparison: xr.Dataset) -> Mapping[str, tuple[Figure, str]]:
         found["space_time"] = (
             space_time(comparison),
             "Left: correlation of ψ at a site with itself at another site (distance along the ring) and a later time "
-            "(lag, in model time units), up to the last above 0.1. Right: the run's less the truth's, white where that "
+            "(lag), up to the last above 0.1. Right: the run's less the truth's, white where that "
             "may be chance, by 95 % intervals.",
         )
     if "crps" in comparison:
@@ -249,7 +250,7 @@ def pictures(comparison: xr.Dataset) -> Mapping[str, tuple[Figure, str]]:
 
 def _curves(axes: Axes, comparison: xr.Dataset, name: str) -> None:
     """Draw a score of every run against lead with the band of its interval."""
-    lead = comparison["lead"].to_numpy()
+    lead, unit = style.times(comparison["lead"])
     for number, run in enumerate(comparison["run"].to_numpy()):
         one, look = comparison.sel(run=run), style.line_style(number)
         if one[name].isnull().all():  # did not finish
@@ -258,4 +259,4 @@ def _curves(axes: Axes, comparison: xr.Dataset, name: str) -> None:
         style.curve(axes, lead, *bounded, label=style.literal(str(run)), **look)
     axes.set_xlim(min(lead[0], 0.0), lead[-1])
     axes.set_ylim(bottom=0.0)
-    axes.set_xlabel("lead (model time units)")
+    axes.set_xlabel(f"lead ({unit})")

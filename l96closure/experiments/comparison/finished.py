@@ -14,6 +14,7 @@ import xarray as xr
 from l96closure import closures, store
 from l96closure.diagnostics.scorecard import LAW
 from l96closure.diagnostics.several import each
+from l96closure.durations import MODEL_TIME
 from l96closure.experiments.climate import closure_tables as closure_report
 from l96closure.experiments.climate.stages import BLOW_UP, WORKFLOW
 from l96closure.experiments.data import offline
@@ -130,7 +131,7 @@ def _read(path: Path) -> Run:
         status=_status(path, coarse, scores is not None),
         fit_time=number(closure, "wall_time_seconds"),
         step_time=number(coarse, "wall_time_seconds") / (steps * members) if steps * members > 0 else math.nan,
-        parts=closure_report.text(closures.load(path / "closure.nc")) if closure and not _is_own(config) else "",
+        parts=_parts(path / "closure.nc", scores) if closure and not _is_own(config) else "",
         dt=_step(config, coarse),
     )
     if scores is not None:
@@ -166,6 +167,12 @@ def apart(runs: Sequence[Run]) -> list[tuple[dict[str, str], list[Run]]]:
         (names, [replace(run, scores=finished[run.path][number][1]) if run.path in finished else run for run in runs])
         for number, (names, _) in enumerate(parts)
     ]
+
+
+def _parts(path: Path, scores: xr.Dataset | None) -> str:
+    """Say what the closure of a run is made of."""
+    unit = MODEL_TIME if scores is None else closure_report.time_unit(scores)
+    return closure_report.text(closures.load(path), unit)
 
 
 def _is_own(config: Mapping[str, Any]) -> bool:

@@ -12,6 +12,7 @@ import xarray as xr
 from l96closure.diagnostics import intervals
 from l96closure.diagnostics.forecast import headline_leads
 from l96closure.diagnostics.scorecard import FORECASTS
+from l96closure.durations import duration, unit_of
 from l96closure.experiments.climate import closure_tables as closure
 from l96closure.experiments.comparison import columns
 from l96closure.experiments.comparison.columns import MARK, Column
@@ -123,8 +124,8 @@ def headline(comparison: xr.Dataset) -> str:
         )
     if "crps" in comparison:
         lead = _middle(headline_leads(comparison))
-        column = columns.forecast(comparison, "crps", lead)
-        sentences.append(_verdict(comparison, column, f"the CRPS of forecasts of lead {lead:g}", "", _FEW))
+        column, after = columns.forecast(comparison, "crps", lead), duration(lead, unit_of(comparison["lead"]))
+        sentences.append(_verdict(comparison, column, f"the CRPS of forecasts of lead {after}", "", _FEW))
     return " ".join(sentences)
 
 
@@ -143,7 +144,8 @@ def of_runs(comparison: xr.Dataset) -> list[Table]:
     rows = tuple(Row(str(run), (str(one) or NONE,)) for run, one in parts)
     said = "Wall time of the fit, and of the coarse run per step and member, with what starting up costs."
     cost = _table(comparison, "Cost", columns.cost(comparison), said, None)
-    return [cost, Table("The closures", ("run", "what it is made of"), rows, closure.NOTE)]
+    note = closure.note(closure.time_unit(comparison))
+    return [cost, Table("The closures", ("run", "what it is made of"), rows, note)]
 
 
 def text(comparison: xr.Dataset) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from l96closure.diagnostics import intervals
 from l96closure.plot import style
@@ -27,6 +28,8 @@ def covariances(diagnostics: xr.Dataset) -> Figure:
         image = axes.imshow(matrix, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
         axes.set_title(title)
         axes.set_xlabel("site")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(integer=True))
         figure.colorbar(image, ax=axes, shrink=0.8)
     panels[0].set_ylabel("site")
     return figure
@@ -36,7 +39,7 @@ def covariances(diagnostics: xr.Dataset) -> Figure:
 def autocorrelation(diagnostics: xr.Dataset) -> Figure:
     """Draw the autocorrelation in time of target and draws."""
     figure, (axes,) = style.row(1, width=5.6)
-    lag = diagnostics["offline_lag"].to_numpy()
+    lag, unit = style.times(diagnostics["offline_lag"])
     for source, colour in _LOOKS.items():
         value, error = (
             diagnostics[f"offline_autocorrelation{part}"].sel(offline_source=source).to_numpy() for part in ("", "_se")
@@ -45,7 +48,7 @@ def autocorrelation(diagnostics: xr.Dataset) -> Figure:
         style.curve(axes, lag, value, value - half, value + half, color=colour, label=source)
     axes.axhline(0.0, color=style.INK, linewidth=0.8, linestyle=(0, (1, 2)))
     axes.set_xlim(0.0, float(lag[-1]) or 1.0)
-    axes.set_xlabel("lag (unit of the data's time)")
+    axes.set_xlabel(f"lag ({unit})")
     axes.set_ylabel("autocorrelation of the target")
     style.legend_above(figure, axes)
     return figure

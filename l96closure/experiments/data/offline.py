@@ -11,7 +11,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import training
-from l96closure.attributes import ERROR, labelled
+from l96closure.attributes import ERROR, in_time_unit, labelled
 from l96closure.coarse import first_state, take_step
 from l96closure.diagnostics import climate, intervals
 from l96closure.diagnostics.forecast import fair_crps
@@ -19,6 +19,7 @@ from l96closure.diagnostics.reliability import pit
 from l96closure.diagnostics.scorecard import BOUNDED, Score
 from l96closure.diagnostics.several import joined
 from l96closure.fields import Fields
+from l96closure.series import time_unit
 
 __all__ = ["SCORES", "Drawn", "draw", "law", "scores"]
 
@@ -84,15 +85,25 @@ class Drawn(NamedTuple):
     psi : (segment, member, time, Q, K) of Q targets.
     target : (segment, time, Q, K).
     step : time between two values.
+    time_unit : of the step.
     """
 
     psi: F64
     target: F64
     step: float
+    time_unit: str
 
     def of(self, number: int) -> Drawn:
         """Return the same of one target, without the axis Q."""
-        return Drawn(self.psi[..., number, :], self.target[..., number, :], self.step)
+        return self._replace(psi=self.psi[..., number, :], target=self.target[..., number, :])
+
+    def anomalies(self, groups: npt.NDArray[np.intp]) -> Drawn:
+        """Return the same of one target less its means over the sites of each group; as it is where all are one."""
+        if not groups.any():
+            return self
+        mean = self.target.mean(axis=(0, 1))
+        off = (np.bincount(groups, mean) / np.bincount(groups))[groups]
+        return self._replace(psi=self.psi - off, target=self.target - off)
 
 
 def draw(
@@ -129,7 +140,8 @@ def draw(
         out[:, time], state = (closure.step if time else take)(z[:, time].copy(), state)
     psi = out.reshape(len(series), members, last, -1, series.shape[-1])[:, :, first:]
     step = record.steps.dt if remembers and record.steps.dt is not None else float(np.diff(reference["time"][:2])[0])
-    return Drawn(psi, target.reshape(*target.shape[:2], -1, series.shape[-1])[:, first:last], step)
+    happened = target.reshape(*target.shape[:2], -1, series.shape[-1])[:, first:last]
+    return Drawn(psi, happened, step, time_unit(reference))
 
 
 def scores(drawn: Drawn, fields: Fields, max_lag: float) -> xr.Dataset:
@@ -147,15 +159,23 @@ def scores(drawn: Drawn, fields: Fields, max_lag: float) -> xr.Dataset:
     distribution of the target in the reference scores, ``_climatology``), ``offline_rmse``, ``offline_spread``,
     ``offline_spread_skill``; by ``offline_source`` mean and standard deviation of the target, their autocorrelation at
     ``offline_lag`` and, on few sites, ``offline_covariance`` with ``offline_covariance_error`` and its floor, the same
-    between the halves of the reference.
+    between the halves of the reference. Where sites are unlike, mean, deviation and autocorrelation are of anomalies
+    from the reference's mean at each place (attribute ``offline_anomalies_along``), and each has a climatology.
     """
     units = dict(zip(fields.targets, fields.units[len(fields.predictors) :], strict=True))
-    each = {name: _scores(drawn.of(number), unit, max_lag) for number, (name, unit) in enumerate(units.items())}
-    return joined("target", each, len(fields.names) > 2)
+    sites = drawn.target.shape[-1]
+    groups = fields.groups if fields.shape else np.zeros(sites, np.intp)
+    each = {
+        name: _scores(drawn.of(number).anomalies(groups), unit, max_lag, groups)
+        for number, (name, unit) in enumerate(units.items())
+    }
+    found = joined("target", each, len(fields.names) > 2)
+    unlike = [dim for dim, ring in zip(fields.dim, fields.rings, strict=True) if not ring]
+    return found.assign_attrs(offline_anomalies_along=" and ".join(unlike)) if groups.any() else found
 
 
-def _scores(drawn: Drawn, units: str, max_lag: float) -> xr.Dataset:
-    """Score the draws of one target (segment, member, time, K)."""
+def _scores(drawn: Drawn, units: str, max_lag: float, groups: npt.NDArray[np.intp]) -> xr.Dataset:
+    """Score the draws of one target (segment, member, time, K), sites of a group having one climate."""
     ensemble = np.moveaxis(drawn.psi, 1, -1)  # (segment, time, K, member)
     crps = fair_crps(ensemble, drawn.target)
     error = intervals.SIDE * float(intervals.batched_standard_error(crps.mean(axis=2)))
@@ -165,14 +185,17 @@ def _scores(drawn: Drawn, units: str, max_lag: float) -> xr.Dataset:
         "offline_crps": crps.mean(),
         "offline_crps_low": crps.mean() - error,
         "offline_crps_high": crps.mean() + error,
-        "offline_crps_climatology": _climatology(drawn.target),
+        "offline_crps_climatology": np.average(
+            [_climatology(drawn.target[..., groups == group]) for group in range(groups.max() + 1)],
+            weights=np.bincount(groups),
+        ),
         "offline_rmse": np.sqrt(mse),
         "offline_spread": np.sqrt(spread),
     }
     data = xr.Dataset({name: ((), float(value), {"units": units}) for name, value in found.items()})
     data["offline_spread_skill"] = np.sqrt((1 + 1 / members) * spread / mse)
     runs = [drawn.target, drawn.psi.reshape(-1, *drawn.psi.shape[2:])]
-    for name, statistic in (("mean", np.mean), ("std", np.std)):
+    for name, statistic in (("mean", climate.mean), ("std", np.std)):
         data[f"offline_{name}"] = "offline_source", [float(statistic(run)) for run in runs], {"units": units}
     lags = max(2, min(round(max_lag / drawn.step) + 1, drawn.target.shape[1] // 4))
     every = -(-lags // _MAX_LAGS)
@@ -184,7 +207,7 @@ def _scores(drawn: Drawn, units: str, max_lag: float) -> xr.Dataset:
     if drawn.target.shape[2] <= _MAX_SITES:
         data = data.assign(_covariances(*runs))
     attributes = {"offline_values": drawn.target.size, "offline_members": members}
-    return labelled(data, _NAMES).assign_attrs(attributes)
+    return in_time_unit(labelled(data, _NAMES), drawn.time_unit).assign_attrs(attributes)
 
 
 def _climatology(target: F64) -> float:

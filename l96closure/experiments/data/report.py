@@ -8,8 +8,9 @@ import xarray as xr
 
 from l96closure.diagnostics import intervals
 from l96closure.diagnostics.scorecard import scalars
-from l96closure.experiments.climate.tables import compared
-from l96closure.report import NONE, Row, Table, as_text, paragraph, with_error
+from l96closure.durations import duration, unit_of
+from l96closure.experiments.climate.tables import compared, in_units
+from l96closure.report import NONE, Row, Table, as_text, number, paragraph, with_error
 
 __all__ = ["covariances", "headline", "score_table", "tables"]
 
@@ -21,9 +22,10 @@ def headline(diagnostics: xr.Dataset) -> str:
     if "offline_crps" not in diagnostics:
         return "The closure was not driven by the reference, which was not recorded at its steps."
     crps, climatology = scalars(diagnostics, "offline_crps", ("", "_climatology"))
+    units, relative = in_units(diagnostics["offline_crps"]), number(crps / climatology, 2)
     return (
         f"Given the predictors of the reference, which the closure was not fitted to, its draws have a CRPS of "
-        f"{crps:.4g}, {crps / climatology:.2f} times that of climatology; their spread is "
+        f"{crps:.4g}{units}, {relative} times that of climatology; their spread is "
         f"{float(diagnostics['offline_spread_skill']):.2f} times what their errors ask for."
     )
 
@@ -86,19 +88,21 @@ def _same(diagnostics: xr.Dataset) -> Table:
     rows = []
     for name, label in (("offline_mean", "mean"), ("offline_std", "standard deviation")):
         rows.append(Row(label, tuple(f"{float(value):.4g}" for value in diagnostics[name].values[::-1])))
-    step = float(diagnostics["offline_lag"][1])
+    step, unit = float(diagnostics["offline_lag"][1]), unit_of(diagnostics["offline_lag"])
     for lag in (lag for lag in _LAGS if lag < diagnostics.sizes["offline_lag"]):
         at = diagnostics.isel(offline_lag=lag)
         value, error = (at[f"offline_autocorrelation{part}"].values.tolist() for part in ("", "_se"))
         cells = (with_error(value[source], error[source]) for source in (1, 0))
-        rows.append(Row(f"autocorrelation, lag {lag * step:.4g}", tuple(cells)))
+        rows.append(Row(f"autocorrelation, lag {duration(lag * step, unit, '.4g')}", tuple(cells)))
     note = (
         "After ± stands the standard error, by batches of time (of the closure that of one draw alone), not given "
         f"where it would not cover; {intervals.SIDE:.1f} of them may be chance."
     )
+    if (along := diagnostics.attrs.get("offline_anomalies_along")) is not None:
+        note += f" All are of anomalies from the reference's mean at each place along {along}."
     if "offline_covariance_error" in diagnostics:
         error, floor = scalars(diagnostics, "offline_covariance_error", ("", "_floor"))
-        rows.append(Row("distance of the covariance matrices", (f"{error:.3f}", f"{floor:.3f}")))
+        rows.append(Row("distance of the covariance matrices", (number(error, 3), number(floor, 3))))
         note += (
             " Distance: Frobenius norm of the difference over that of the reference's matrix; below the reference "
             "stands the same between its halves."

@@ -23,6 +23,7 @@ from l96closure.coarse import integrate
 from l96closure.diagnostics import diagnose
 from l96closure.diagnostics.forecast import verify
 from l96closure.diagnostics.several import each
+from l96closure.durations import MODEL_TIME, duration
 from l96closure.experiments.climate import closure_tables, failures, forecast_tables, tables
 from l96closure.experiments.climate.batches import chosen_scheme
 from l96closure.experiments.climate.figures import pictures
@@ -39,15 +40,15 @@ from l96closure.pairing import mismatch, scheme_of, step_of, tendency_of
 from l96closure.report.parts import Part, said
 from l96closure.restart import Restart
 from l96closure.schemes import starting
-from l96closure.series import time_step
+from l96closure.series import time_step, time_unit
 
 __all__ = ["WORKFLOW", "score_table", "write_report"]
 
 _log = logging.getLogger(__name__)
 
 _NO_RING = (
-    "the sites are no ring: covariances and correlations along it, spectra and waves are left out; sites are counted "
-    "through in the order of the dimensions of the grid"
+    "The sites are not a ring, so covariances, correlations and spectra along one are left out. Sites are numbered in "
+    "the order of the dimensions of the grid, the last of them fastest."
 )
 _PARTS, _LAGS = 5, 50  # of the reference, as long as the coarse run and as the longest lag
 _MIN_LAGS = 20
@@ -68,7 +69,7 @@ def _fitted(settings: Settings, folder: RunFolder, restart: Restart | None = Non
 
 def _fit_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
     closure = _fitted(settings, folder, restart)
-    if chosen := closure_tables.text(closure):
+    if chosen := closure_tables.text(closure, time_unit(folder.read("truth"))):
         _log.info("closure: %s", chosen)
     return {"closure": settings.closure.to_dataset(closure)}
 
@@ -148,14 +149,38 @@ def _integrate_stage(settings: Settings, folder: RunFolder, restart: Restart) ->
     how: dict[str, Any] = {"dt": dt, "scheme": coarse.scheme, "rng": settings.seeds["coarse"], "restart": restart}
     if (why := mismatch(closure, coarse.scheme or scheme_of(closure))) is not None:
         _log.warning("note: %s", why)
+    for note in _no_tendencies(known, time_unit(truth)):
+        _log.warning("note: %s", note)
     times = np.tile(truth["time"].to_numpy(), truth.sizes.get(sources.SAMPLES, 1))[starts]
     model = starting(tendency_of(settings.model), times, states.ndim)
     with chosen_scheme():
         run = integrate(model, closure, states[starts], steps=steps, save_every=min(every, steps), **how)
     names = known.names if known.names[0] in run else ("z", "psi")
-    for ours, theirs in zip((*names, "time"), (*known.names, "time"), strict=True):
-        run[ours].attrs.update(truth[theirs].attrs)
-    return {"coarse": run}
+    return {"coarse": _described(run, truth, dict(zip((*names, "time"), (*known.names, "time"), strict=True)))}
+
+
+def _no_tendencies(fields: Fields, time: str) -> list[str]:
+    """Say which targets a coarse run adds to tendencies though their units are not those of their predictors a time."""
+    notes = []
+    for predictor, target, of, theirs in zip(
+        fields.predictors, fields.targets, fields.units, fields.units[len(fields.predictors) :], strict=False
+    ):
+        each = f"{of} " if of != "1" else ""
+        rates = {f"{each}{time}{power}" for power in ("-1", "^-1", "**-1")} | {f"{of}/{time}", f"{of} {time}-1"}
+        if time != MODEL_TIME and theirs not in rates | {"1"}:
+            notes.append(
+                f"The coarse run adds {target} to the tendency of {predictor} as numbers in {each}{time}-1; the data "
+                f"say {theirs}. Where these are not the same, convert {target}, or have the tendency do so."
+            )
+    return notes
+
+
+def _described(run: xr.Dataset, truth: xr.Dataset, names: Mapping[str, str]) -> xr.Dataset:
+    """Give variables of a run the attributes of those of the truth that they stand for, where they are in it."""
+    for ours, theirs in names.items():
+        if ours in run.variables:
+            run[ours].attrs.update(truth[theirs].attrs)
+    return run
 
 
 def _forecast_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
@@ -170,13 +195,14 @@ def _forecast_stage(settings: Settings, folder: RunFolder, restart: Restart) -> 
     records = _LEADS if given.lead is None else checks.multiple("forecast.lead", given.lead, "forecast.every", every)
     most = (reference.sizes["time"] - 1) // max(1, round(records * every / interval)) - 1
     if given.starts is None and most < 2:
-        _log.warning("note: the reference is too short for forecasts of lead %g", records * every)
+        lead = duration(records * every, time_unit(reference))
+        _log.warning("note: the reference is too short for forecasts of lead %s", lead)
         return _without(folder, "forecast")
     how: dict[str, Any] = {"rng": settings.seeds["forecast"], "scheme": settings.coarse.scheme, "restart": restart}
     how |= {"starts": given.starts or min(_STARTS, most), "members": given.members}
     with chosen_scheme():
         made = forecast(settings.model, closure, reference, leads=every * np.arange(records + 1), **how)
-    return {"forecast": made.astype(np.float32)}
+    return {"forecast": _described(made.astype(np.float32), reference, {"z": "z", "observation": "z"})}
 
 
 def _diagnose_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
@@ -245,16 +271,23 @@ def write_report(folder: RunFolder) -> None:
     drawn = {name: figure for part in parts for name, figure in part.figures.items()}
     folder.write_page(
         title="a closure for data of your own",
-        headline=" ".join(part.headline for part in parts if part.headline),
+        headline="\n".join(part.headline for part in parts if part.headline),
         tables=[
             *(table for part in parts for table in part.tables),
             *report.covariances(diagnostics),
-            *closure_tables.tables(closure),
+            *closure_tables.tables(closure, time_unit(folder.read("truth"))),
         ],
         figures={**drawn, **pictures(xr.Dataset(), closure=closure)},
-        notes=[_NO_RING] if coarse is not None and "spectrum_z" not in diagnostics else [],
+        notes=_notes(settings, folder, diagnostics) if coarse is not None else [],
         **found,
     )
+
+
+def _notes(settings: Settings, folder: RunFolder, diagnostics: xr.Dataset) -> list[str]:
+    """Return what else the reader of a page with a coarse run should know."""
+    truth = folder.read("truth")
+    found = _no_tendencies(settings.known.of(truth), time_unit(truth))
+    return found if "spectrum_z" in diagnostics else [*found, _NO_RING]
 
 
 def _part(names: Mapping[str, str], diagnostics: xr.Dataset, runs: Mapping[str, xr.Dataset]) -> Part:
