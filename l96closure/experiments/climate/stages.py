@@ -7,7 +7,7 @@ results through the files of a run folder, so that any stage can be repeated alo
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import asdict
@@ -31,7 +31,7 @@ from l96closure.experiments.climate.batches import chosen_scheme, run_batches
 from l96closure.experiments.climate.figures import pictures
 from l96closure.experiments.climate.settings import Settings
 from l96closure.experiments.own import Stepped, code_of
-from l96closure.experiments.run_folder import File, RunFolder
+from l96closure.experiments.run_folder import File, Product, RunFolder
 from l96closure.experiments.workflow import Objective, Stage, Workflow
 from l96closure.forecasts import forecast as forecast_coarse
 from l96closure.forecasts import mark as forecast_full
@@ -62,12 +62,12 @@ _NEVER_COMPILED = (closures.Analog, closures.SpectralAutoregression)
 _SUMMED = (closures.Chain, closures.Moments)  # laws that sum over samples at every step
 
 
-def simulate(settings: Settings, restart: Restart | None = None) -> tuple[xr.Dataset, xr.Dataset]:
+def simulate(settings: Settings, restart: Restart | None = None) -> tuple[xr.Dataset, Callable[[], xr.Dataset]]:
     """Run the truth twice, from different seeds.
 
     Returns
     -------
-    The training truth and the reference, as the model's ``simulate`` returns them.
+    The training truth, and what makes the reference, as the model's ``simulate`` returns them.
     """
     seeds = settings.seeds
     truth = settings.model.simulate(**settings.training, rng=seeds["truth"], restart=restart and restart.of_piece(0))
@@ -76,8 +76,11 @@ def simulate(settings: Settings, restart: Restart | None = None) -> tuple[xr.Dat
         "every": settings.reference_every,
         "spinup": settings.reference.spinup,
     }
-    reference = settings.judged.simulate(
-        **{**settings.training, **recorded}, rng=seeds["reference"], restart=restart and restart.of_piece(1)
+    reference = partial(
+        settings.judged.simulate,
+        **{**settings.training, **recorded},
+        rng=seeds["reference"],
+        restart=restart and restart.of_piece(1, last=True),
     )
     return truth, reference
 
@@ -187,7 +190,7 @@ def mark(settings: Settings, reference: xr.Dataset, restart: Restart | None = No
     ).astype(np.float32)
 
 
-def _simulate_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
+def _simulate_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, Product]:
     truth, reference = simulate(settings, restart)
     return {"truth": truth, "reference": reference}
 
