@@ -36,6 +36,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+# Before NumPy is loaded. Several threads of linear algebra wait for each other in busy loops, so that a fit takes ten
+# times as long beside another process; and sums would depend on how many processors there are.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+
 from l96closure import checks, progress
 from l96closure.atomic import atomic_path
 from l96closure.experiments import WORKFLOWS
