@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from l96closure import progress, signals
 from l96closure.compiled import threads
@@ -29,7 +29,7 @@ class Beside(Generic[_T]):
 
     The copy knows all that this process knows, has one thread, and computes the same bits. It is made while no other
     thread of ours is at work, as it would wait for ever for what that one holds. Where there is one processor, or no
-    copy can be had, the function is called here, at once.
+    copy can be had, the function is called here when its result is asked for. As a context it leaves no copy behind.
 
     Parameters
     ----------
@@ -39,27 +39,28 @@ class Beside(Generic[_T]):
     def __init__(self, function: Callable[[], _T]) -> None:
         self._function, self._process = function, 0
         if not sys.platform.startswith("linux") or threads() == 1:
-            self._result = function()
             return
         maker, (out_of, into) = os.getpid(), os.pipe()
         self._pipe = os.fdopen(out_of, "rb")
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of Python, and JAX, about the threads that are not in the copy
-                self._process = os.fork()
-        except OSError:  # no other process may be had
-            self._pipe.close()
-            self._result = function()
-        else:
+        with warnings.catch_warnings(), suppress(OSError):  # no other process may be had
+            warnings.simplefilter("ignore")  # of Python, and JAX, about the threads that are not in the copy
+            self._process = os.fork()
             if self._process == 0:
                 _be_a_copy(maker, function, into)
-        finally:
-            os.close(into)
+        os.close(into)
+        if not self._process:
+            self._pipe.close()
+
+    def __enter__(self) -> Beside[_T]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def result(self) -> _T:
-        """Wait for the result; where the copy was killed, call the function here."""
+        """Wait for the result; where there is no copy, or it was killed, call the function here."""
         if not self._process:
-            return self._result
+            return self._function()
         with self._pipe:
             try:
                 made, result = pickle.load(self._pipe)
@@ -67,14 +68,13 @@ class Beside(Generic[_T]):
                 made, result = None, None
         self._end()
         if made is None:
-            result = self._function()
-        elif not made:
+            return self._function()
+        if not made:
             raise result
-        self._result = result
-        return self._result
+        return cast(_T, result)
 
     def stop(self) -> None:
-        """Let the copy put aside what it has done, and end."""
+        """Let the copy, if there is one, put aside what it has done, and end."""
         if self._process:
             self._pipe.close()
             with suppress(ProcessLookupError):

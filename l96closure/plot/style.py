@@ -277,12 +277,9 @@ def _save_each(files: Sequence[tuple[Path, Figure]]) -> None:
             save(files[i][1], files[i][0])
             state[i] = saved
 
-    last = Beside(lambda: save_those(reversed(range(len(files)))))
-    try:
+    with Beside(lambda: save_those(reversed(range(len(files))))) as last:
         save_those(range(len(files)))
         last.result()
-    finally:
-        last.stop()
     for i, (path, figure) in enumerate(files):
         if state[i] != saved:  # the copy was killed over it
             save(figure, path)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -19,6 +17,7 @@ import numpy as np
 import xarray as xr
 
 from l96closure import checks, closures
+from l96closure.beside import Beside
 from l96closure.coarse import BlowUpError
 from l96closure.compiled_loop import CompiledLoop
 from l96closure.diagnostics import diagnose
@@ -254,12 +253,16 @@ def _diagnose_stage(settings: Settings, folder: RunFolder, restart: Restart) -> 
     reference = _as_often(whole, coarse)
     rng = settings.seeds["intervals"]
     closure = _closure(settings, folder)
-    with ThreadPoolExecutor(1) as beside:  # in compiled code for the most part, which does not hold Python's lock
-        law = beside.submit(copy_context().run, reliability, settings, whole, closure)
+    with Beside(partial(reliability, settings, whole, closure)) as law:
         scores = [diagnose(reference, coarse, **asdict(settings.diagnostics)), verify(ensemble, reference, rng=rng)]
         if not folder.lacks("mark"):
             scores.append(beside_mark(ensemble, folder.read("mark"), reference, rng=rng))
-    if (stated := law.result()) is not None:
+        try:
+            stated = law.result()
+        except ValueError as error:  # recorded too coarsely for the closure's lags, say
+            _log.warning("note: the law of the closure is not held against the reference: %s", error)
+            stated = None
+    if stated is not None:
         scores.append(stated)
     return {"diagnostics": xr.merge(scores, combine_attrs="no_conflicts")}
 
@@ -274,16 +277,16 @@ def reliability(settings: Settings, reference: xr.Dataset, closure: Any) -> xr.D
 
     Returns
     -------
-    Result of :func:`~l96closure.diagnostics.reliability.pit`; None where the closure states no law, or none for a
-    record like this.
+    Result of :func:`~l96closure.diagnostics.reliability.pit`; None where the closure states no law.
+
+    Raises
+    ------
+    ValueError
+        It states none for a record like this.
     """
     if not hasattr(closure, "probability"):
         return None
-    try:
-        return pit(closure.probability(reference), max_lag=settings.diagnostics.max_lag)
-    except ValueError as error:  # recorded too coarsely for the closure's lags, say
-        _log.warning("note: the law of the closure is not held against the reference: %s", error)
-        return None
+    return pit(closure.probability(reference), max_lag=settings.diagnostics.max_lag)
 
 
 def _as_often(reference: xr.Dataset, coarse: xr.Dataset) -> xr.Dataset:
