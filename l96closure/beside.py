@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pickle
 import signal
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -21,7 +21,7 @@ __all__ = ["Beside"]
 _T = TypeVar("_T")
 
 _PATIENCE = 60.0  # seconds that a copy has to put aside what it has done
-_LOOK = 0.2  # seconds between two looks of a copy at its maker
+_END_WITH_MAKER = 1  # PR_SET_PDEATHSIG of Linux: the signal for a process whose maker has ended
 
 
 class Beside(Generic[_T]):
@@ -34,11 +34,12 @@ class Beside(Generic[_T]):
     Parameters
     ----------
     function : is called without arguments; its result, or what it raises, comes back pickled.
+    foreign : whether it calls code of others, which may wait for threads that the copy lacks; it is then called here.
     """
 
-    def __init__(self, function: Callable[[], _T]) -> None:
+    def __init__(self, function: Callable[[], _T], *, foreign: bool = False) -> None:
         self._function, self._process = function, 0
-        if not sys.platform.startswith("linux") or threads() == 1:
+        if foreign or not sys.platform.startswith("linux") or threads() == 1:
             return
         maker, (out_of, into) = os.getpid(), os.pipe()
         self._pipe = os.fdopen(out_of, "rb")
@@ -94,21 +95,15 @@ class Beside(Generic[_T]):
 def _be_a_copy(maker: int, function: Callable[[], Any], into: int) -> NoReturn:
     """Call a function, write what comes of it, and leave without a trace of what was begun before."""
     try:
-        signals.end_quietly()
-        progress.without_bars()
-        threading.Thread(target=_leave_with, args=(maker,), daemon=True).start()
-        try:
-            outcome = True, function()
-        except Exception as error:
-            outcome = False, error
-        with os.fdopen(into, "wb") as pipe:
-            pickle.dump(outcome, pipe, protocol=5)
+        ctypes.CDLL(None).prctl(_END_WITH_MAKER, signal.SIGKILL)
+        if os.getppid() == maker:
+            signals.end_quietly()
+            progress.without_bars()
+            try:
+                outcome = True, function()
+            except Exception as error:
+                outcome = False, error
+            with os.fdopen(into, "wb") as pipe:
+                pickle.dump(outcome, pipe, protocol=5)
     finally:
         os._exit(0)
-
-
-def _leave_with(maker: int) -> NoReturn:
-    """Wait for the end of the process that has made this one, and leave."""
-    while os.getppid() == maker:
-        time.sleep(_LOOK)
-    os._exit(1)

@@ -253,7 +253,7 @@ def _diagnose_stage(settings: Settings, folder: RunFolder, restart: Restart) -> 
     reference = _as_often(whole, coarse)
     rng = settings.seeds["intervals"]
     closure = _closure(settings, folder)
-    with Beside(partial(reliability, settings, whole, closure)) as law:
+    with Beside(partial(reliability, settings, whole, closure), foreign=settings.chosen.own) as law:
         scores = [diagnose(reference, coarse, **asdict(settings.diagnostics)), verify(ensemble, reference, rng=rng)]
         if not folder.lacks("mark"):
             scores.append(beside_mark(ensemble, folder.read("mark"), reference, rng=rng))
