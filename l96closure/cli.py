@@ -8,6 +8,7 @@ is interrupted or terminated keeps what it has done and exits with 130 or 143; `
 
 from __future__ import annotations
 
+import gc
 import itertools
 import logging
 import os
@@ -35,6 +36,11 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+# Before NumPy is loaded. Several threads of linear algebra wait for each other in busy loops, so that a fit takes ten
+# times as long beside another process; and sums would depend on how many processors there are.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 from l96closure import checks, progress
 from l96closure.atomic import atomic_path
@@ -79,6 +85,7 @@ def main() -> None:
     if "--version" in sys.argv[1:]:  # which would tell Hydra's
         tell(f"l96closure {package_version()}")
         return
+    gc.set_threshold(20_000, 50, 50)  # nearly all of a million objects are modules', and stay
     signal.signal(signal.SIGTERM, lambda *_: _leave("terminated", 143))
     made: list[Path] = []
     OmegaConf.register_new_resolver("run_folder", partial(_run_folder, made), replace=True, use_cache=True)

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, TypeVar
 
 from l96closure import checks
 
-__all__ = ["Compute", "Each", "each", "mapped"]
+__all__ = ["Compute", "Each", "each", "groups", "mapped"]
 
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 """Applies a function to several arguments, like the builtin ``map``; the results are in the order of these."""
 
 _EACH: ContextVar[Each] = ContextVar("each", default=map)
+_AT_ONCE: ContextVar[int] = ContextVar("at_once", default=1)
+_T = TypeVar("_T")
 
 
 @contextmanager
-def mapped(how: Each) -> Iterator[None]:
+def mapped(how: Each, at_once: int = 1) -> Iterator[None]:
     """Let independent pieces of work in this context be done by a function like ``map``: the sites of a fit, say.
 
     Parameters
     ----------
     how : takes a function and its arguments, as ``concurrent.futures.Executor.map`` does.
+    at_once : how many pieces it does at the same time; :func:`groups` makes as many.
 
     Yields
     ------
@@ -41,11 +45,12 @@ def mapped(how: Each) -> Iterator[None]:
     >>> len(fitted.dictionaries)
     4
     """
-    before = _EACH.set(how)
+    before = _EACH.set(how), _AT_ONCE.set(at_once)
     try:
         yield
     finally:
-        _EACH.reset(before)
+        _EACH.reset(before[0])
+        _AT_ONCE.reset(before[1])
 
 
 def each(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterable[Any]:
@@ -61,6 +66,22 @@ def each(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterable[Any]:
     Results in the order of the pieces.
     """
     return _EACH.get()(function, items)
+
+
+def groups(items: Sequence[_T]) -> list[Sequence[_T]]:
+    """Part things that are best done together into as many groups as are done at the same time, one by default.
+
+    Parameters
+    ----------
+    items : one or more.
+
+    Returns
+    -------
+    Some of the items each, in their order.
+    """
+    number = min(_AT_ONCE.get(), len(items))
+    ends = [len(items) * i // number for i in range(number + 1)]
+    return [items[first:last] for first, last in pairwise(ends)]
 
 
 @dataclass(frozen=True)
@@ -123,5 +144,5 @@ class Compute:
                 results: list[Any] = client.gather(client.map(function, list(items), pure=False))
                 return results
 
-            with mapped(everywhere):
+            with mapped(everywhere, sum(client.nthreads().values())):
                 yield

@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-__all__ = ["bar", "shown"]
+__all__ = ["bar", "shown", "without_bars"]
 
 _log = logging.getLogger(__name__)
 
@@ -24,6 +24,7 @@ _LINE = (
 
 
 _SHOWN = ContextVar("shown", default=False)
+_BARS = ContextVar("bars", default=True)
 
 
 @contextmanager
@@ -50,6 +51,11 @@ def shown(show: bool = True) -> Iterator[None]:
         yield
     finally:
         _SHOWN.reset(before)
+
+
+def without_bars() -> None:
+    """Show progress in lines of the log from now on: the terminal has the bars of another process."""
+    _BARS.set(False)
 
 
 class _Lines(tqdm):  # type: ignore[type-arg]
@@ -82,7 +88,7 @@ def bar(total: int, desc: str, unit: str = "step", **more: Any) -> tqdm[Any]:
     The bar; lines of the log in its place where standard error is no terminal.
     """
     show = _SHOWN.get()
-    if show and not sys.stderr.isatty():
+    if show and not (_BARS.get() and sys.stderr.isatty()):
         lines = {"mininterval": 1.0, "smoothing": 0.0, "leave": False, "bar_format": _LINE, "file": StringIO()}
         return _Lines(total=total, desc=desc, unit=unit, **{**more, **lines})
     return tqdm(total=total, desc=desc, unit=unit, disable=not show, **more)

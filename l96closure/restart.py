@@ -92,12 +92,13 @@ class Restart:
         bound._begin(fingerprint(self._identity, depends))
         return bound
 
-    def of_piece(self, number: int) -> Restart:
+    def of_piece(self, number: int, *, last: bool = False) -> Restart:
         """Return where one of several pieces of the computation is kept, until :meth:`clear`.
 
         Parameters
         ----------
         number : of the piece, >= 0.
+        last : whether nothing is left to do after it, so that its end need not be kept.
 
         Returns
         -------
@@ -109,7 +110,9 @@ class Restart:
             The folder holds something else than restart files.
         """
         self._paths()
-        return self._piece(self._folder / f"piece{number}")
+        piece = self._piece(self._folder / f"piece{number}")
+        piece._piece_of_more = not last
+        return piece
 
     def _piece(self, folder: Path) -> Restart:
         piece = copy(self)

@@ -258,20 +258,25 @@ class DiesInTheReference(Restart):
 def test_a_finished_piece_stays_until_all_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The truth is not run again where the process died in the reference."""
     settings = Settings.from_config(composed("training.samples=300", "reference.duration=10", "forecast.starts=3"))
-    whole, record, steps = closure.simulate(settings), lorenz96_core.Ensemble.record, []
+
+    def simulated(restart: Restart | None = None) -> tuple[xr.Dataset, xr.Dataset]:
+        truth, reference = closure.simulate(settings, restart)
+        return truth, reference()
+
+    whole, record, steps = simulated(), lorenz96_core.Ensemble.record, []
     with pytest.raises(Killed):
-        closure.simulate(settings, restart=DiesInTheReference(tmp_path / "work", 0.0))
+        simulated(DiesInTheReference(tmp_path / "work", 0.0))
 
     def counted(*arguments: Any) -> Any:
         steps.append(record(*arguments))
         return steps[-1]
 
     monkeypatch.setattr(lorenz96_core.Ensemble, "record", counted)
-    again = closure.simulate(settings, restart=Restart(tmp_path / "work", 1e6))
+    again = simulated(Restart(tmp_path / "work", 1e6))
     assert all(one.identical(other) for one, other in zip(again, whole, strict=True))
     resumed = sum(steps)
     steps.clear()
-    closure.simulate(settings)
+    simulated()
     assert resumed <= sum(steps) - settings.training["samples"]
     Restart(tmp_path / "work").clear()
     assert not (tmp_path / "work").exists()

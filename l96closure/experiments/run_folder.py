@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,17 +21,21 @@ from matplotlib.figure import Figure
 
 from l96closure import checks, provenance, report, store
 from l96closure.atomic import TEMPORARY
+from l96closure.beside import Beside
 from l96closure.experiments import manifest
 from l96closure.experiments.stored import to_yaml
 from l96closure.plot import style
 from l96closure.restart import Restart
 
-__all__ = ["LOCK", "File", "RunFolder", "figure_format", "flat", "leaves", "locked"]
+__all__ = ["LOCK", "File", "Product", "RunFolder", "figure_format", "flat", "leaves", "locked"]
 
 _log = logging.getLogger(__name__)
 
 LOCK = ".lock"
 _PLACES = (".hydra", "figures")  # inside a run folder, that hold files of the run
+
+Product = xr.Dataset | Callable[[], xr.Dataset]
+"""What a file is to hold, or what makes that."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,9 @@ class RunFolder:
     command: str
     seeds: Mapping[str, int]
     sources: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+    _unsettled: dict[str, tuple[manifest.Record | None, manifest.Record, Beside[float]]] = field(
+        default_factory=dict, init=False
+    )
 
     @property
     def config_yaml(self) -> str:
@@ -96,18 +104,68 @@ class RunFolder:
         """Read a file, of this run or a user's own; raises ``ValueError`` when it is missing, damaged or another's."""
         return store.read(self.file(name), kind=self.files[name].kind, foreign=True)
 
-    def write(self, name: str, data: xr.Dataset, seconds: float) -> None:
-        """Write a file and put it down in the manifest, with the wall time of its stage."""
-        file, path, records = self.files[name], self.file(name), manifest.read(self.path)
-        record = manifest.Record(self._settings(name), self._inputs(file.made_by), round(seconds, 3), None)
-        manifest.write(self.path, {**records, path.name: record})  # who kills us now leaves a file that is not trusted
+    def write(self, name: str, product: Product, started: float) -> None:
+        """Write a file and put it down in the manifest, with the wall time of its stage.
+
+        Parameters
+        ----------
+        name : of the file.
+        product : what it holds; or what makes that, beside this process: :meth:`settle` waits for it.
+        started : when its stage was begun, by ``time.perf_counter``.
+        """
+        earlier = manifest.read(self.path).get(self.file(name).name)
+        record = manifest.Record(self._settings(name), self._inputs(self.files[name].made_by), 0.0, None)
+        self._put_down(name, record)  # who kills us now leaves a file that is not trusted
+        with self._or_as_before(name, earlier):
+            if callable(product):
+                self._unsettled[name] = earlier, record, Beside(lambda: self._write(name, product(), started))
+            else:
+                self._finish(name, record, self._write(name, product, started))
+
+    def settle(self, *names: str) -> None:
+        """Wait for those of these files that are being made beside this process."""
+        for name in [name for name in names if name in self._unsettled]:
+            earlier, record, made = self._unsettled[name]
+            with self._or_as_before(name, earlier):
+                seconds = made.result()
+            self._finish(name, record, seconds)
+            del self._unsettled[name]
+            stage = self.files[name].made_by
+            _log.info("%-9s %6.1f s, %s", stage, seconds, self.file(name).name)
+            self.forget(stage)
+
+    @contextmanager
+    def settled(self) -> Iterator[None]:
+        """Wait at the end for all files that are being made; where that comes early, for what there is to put aside."""
         try:
-            made = data.assign_attrs(wall_time_seconds=record.seconds)
-            self.write_aside(name, made, kind=file.kind, title=file.title)
+            yield
+            self.settle(*self.files)
+        finally:
+            for *_, made in self._unsettled.values():
+                made.stop()
+            self._unsettled.clear()
+
+    def _write(self, name: str, data: xr.Dataset, started: float) -> float:
+        """Write a file; return the seconds that it took to make."""
+        file, seconds = self.files[name], round(time.perf_counter() - started, 3)
+        self.write_aside(name, data.assign_attrs(wall_time_seconds=seconds), kind=file.kind, title=file.title)
+        return seconds
+
+    def _finish(self, name: str, record: manifest.Record, seconds: float) -> None:
+        self._put_down(name, record._replace(seconds=seconds, sha256=store.checksum(self.file(name))))
+
+    def _put_down(self, name: str, record: manifest.Record | None) -> None:
+        """Write the record of a file into the manifest; None is none."""
+        records: dict[str, manifest.Record | None] = {**manifest.read(self.path), self.file(name).name: record}
+        manifest.write(self.path, {file: known for file, known in records.items() if known is not None})
+
+    @contextmanager
+    def _or_as_before(self, name: str, earlier: manifest.Record | None) -> Iterator[None]:
+        try:
+            yield
         except OSError:  # on a full disk, say: the file is as it was
-            manifest.write(self.path, records)
+            self._put_down(name, earlier)
             raise
-        manifest.write(self.path, {**records, path.name: record._replace(sha256=store.checksum(path))})
 
     def write_aside(self, name: str, data: xr.Dataset, *, kind: str, title: str) -> None:
         """Write a file that is none of ``files``; arguments as for :func:`l96closure.store.write`."""
@@ -176,15 +234,17 @@ class RunFolder:
 
         A file that the user has edited or put there is as good as one that the stage has made.
         """
-        records, inputs = manifest.read(self.path), self._inputs(stage)
-        for name in self.made_by(stage):
-            record = records.get(self.file(name).name)
-            if record is not None and (record.inputs != inputs or record.settings != self._settings(name)):
-                return False
-            try:
-                self._check(name)
-            except ValueError:
-                return False
+        return all(map(self.is_current, self.made_by(stage)))
+
+    def is_current(self, name: str) -> bool:
+        """Whether a file is there, whole, and made as :meth:`up_to_date` says."""
+        record, inputs = manifest.read(self.path).get(self.file(name).name), self._inputs(self.files[name].made_by)
+        if record is not None and (record.inputs != inputs or record.settings != self._settings(name)):
+            return False
+        try:
+            self._check(name)
+        except ValueError:
+            return False
         return True
 
     def note(self, names: Iterable[str]) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import xarray as xr
 
 from l96closure import checks
-from l96closure.experiments.run_folder import File, RunFolder, figure_format, locked
+from l96closure.experiments.run_folder import File, Product, RunFolder, figure_format, locked
 from l96closure.restart import Restart
 from l96closure.terminal import tell
 
@@ -48,13 +48,13 @@ class Stage(Generic[_S]):
     ----------
     needs : names of the files it reads.
     run : makes datasets, by name of file, from the settings, the folder with those files, and where to keep what it has
-        done until it is finished.
+        done until it is finished; or what makes one beside the stages that do not need it.
     asked_for : whether it runs only where it is asked for.
     prepare : begins what the settings allow to be done while the stages before it run.
     """
 
     needs: tuple[str, ...]
-    run: Callable[[_S, RunFolder, Restart], dict[str, xr.Dataset]]
+    run: Callable[[_S, RunFolder, Restart], Mapping[str, Product]]
     asked_for: bool = False
     prepare: Callable[[_S], None] | None = None
 
@@ -140,8 +140,10 @@ class Workflow(Generic[_S]):
             for name in chosen[1:]:
                 if name != REPORT and (prepare := self.stages[name].prepare) is not None:
                     prepare(settings)
-            for name in chosen:
-                self._run_stage(name, settings, folder, force)
+            with folder.settled():
+                for name in chosen:
+                    folder.settle(*self.needs[name])
+                    self._run_stage(name, settings, folder, force)
             if REPORT not in chosen and self.files["diagnostics"].made_by not in chosen:
                 return None
             diagnostics = folder.read("diagnostics")
@@ -177,10 +179,11 @@ class Workflow(Generic[_S]):
         if force:
             folder.forget(name)
         products = self.stages[name].run(settings, folder, folder.restart(name))
-        seconds = time.perf_counter() - started
-        for file, data in products.items():
-            folder.write(file, data, seconds)
-        folder.forget(name)
+        for file, product in products.items():
+            if force or not folder.is_current(file):
+                folder.write(file, product, started)
+        if not any(map(callable, products.values())):
+            folder.forget(name)
 
     @property
     def needs(self) -> dict[str, tuple[str, ...]]:

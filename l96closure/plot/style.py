@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -18,6 +19,7 @@ from matplotlib.lines import Line2D
 
 from l96closure import checks
 from l96closure.atomic import atomic_path
+from l96closure.beside import Beside
 from l96closure.durations import scaled
 
 __all__ = [
@@ -269,9 +271,27 @@ def save_all(
     Name, path of the PNG file and caption of each picture, in the same order.
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
-    if also != "png":
-        for name, (figure, _) in figures.items():
-            save(figure, Path(folder, f"{name}.{also}"))
-    return [
-        Picture(name, save(figure, Path(folder, f"{name}.png")), caption) for name, (figure, caption) in figures.items()
-    ]
+    kinds = dict.fromkeys((also, "png"))
+    _save_each([(Path(folder, f"{name}.{kind}"), figures[name][0]) for kind in kinds for name in figures])
+    return [Picture(name, Path(folder, f"{name}.png"), caption) for name, (_, caption) in figures.items()]
+
+
+def _save_each(files: Sequence[tuple[Path, Figure]]) -> None:
+    """Save figures here from the first one on, and beside from the last one on, until both meet."""
+    state = mmap.mmap(-1, len(files) or 1)  # a byte for each file, which a copy of the process sees too
+    begun, saved = 1, 2
+
+    def save_those(numbers: Iterable[int]) -> None:
+        for i in numbers:
+            if state[i]:
+                return
+            state[i] = begun
+            save(files[i][1], files[i][0])
+            state[i] = saved
+
+    with Beside(lambda: save_those(reversed(range(len(files))))) as last:
+        save_those(range(len(files)))
+        last.result()
+    for i, (path, figure) in enumerate(files):
+        if state[i] != saved:  # the copy was killed over it
+            save(figure, path)

@@ -238,7 +238,8 @@ class KuramotoSivashinsky:
         coarse_dt : the coarse step of the definition ``step``, a whole multiple of ``dt``; unused otherwise.
         rng : generator or seed of the random initial states, small waves of zero mean.
         members : number of independent runs, each from a stream of its own spawned from ``rng``, so that a member does
-            not depend on how many there are; None makes one, straight from ``rng``.
+            not depend on how many there are; None makes one, straight from ``rng``. On a cluster
+            (:class:`l96closure.compute.Compute`) they are run at the same time, unless there is a ``restart``.
         restart : where the run is kept, to be taken up again by the same call after it was stopped; the result has the
             same bits.
 
@@ -259,22 +260,10 @@ class KuramotoSivashinsky:
         step_of_psi = {"coarse_dt": float(coarse_dt)} if subgrid in HELD else {}
         schedule = recording.Schedule(samples, every, lead, checks.steps("spinup", spinup, dt))
         generators = recording.streams(rng, members)
-        at_work = partial(_Ensemble, self, dt, etdrk4(self.growth, self.advection, dt), schedule)
-        truth = recording.Truth(
-            "Kuramoto-Sivashinsky equation",
-            schedule,
-            (len(generators), self.K),
-            max(_STEPS_PER_CALL // len(generators), 1),
-            lambda: at_work(np.array([self._small_waves(each) for each in generators])),
-            lambda part: at_work(part["u_hat_now"].to_numpy().view(np.complex128)),
-        )
         depends = ("Kuramoto-Sivashinsky", self, samples, dt, every, spinup, step_of_psi, generators)
-        loop.run(truth, restart and restart.of(*depends))
-        run = truth.dataset(members, every * dt)
-        if subgrid in HELD:  # what was recorded are the box averages a coarse step later
-            psi = held(self.resolved_tendency, run["z"].values, run["psi"].values, coarse_dt)
-            run["psi"] = run["psi"].copy(data=psi)
-        run = run.assign_attrs(
+        made = partial(self._members, dt, schedule, coarse_dt)
+        z, psi = recording.together(made, generators, restart and restart.of(*depends))
+        run = recording.dataset(z, psi, members, every * dt).assign_attrs(
             **{f"model_{name}": value for name, value in asdict(self).items()},
             subgrid=subgrid,
             subgrid_definition=DEFINITIONS[subgrid],
@@ -284,6 +273,30 @@ class KuramotoSivashinsky:
         for name, meaning in _LONG_NAMES.items():
             run[name].attrs.update(long_name=meaning, units="1")
         return run
+
+    def _members(
+        self,
+        dt: float,
+        schedule: recording.Schedule,
+        coarse_dt: float,
+        generators: list[np.random.Generator],
+        restart: Restart | None = None,
+    ) -> tuple[F64, F64]:
+        """Return z and psi (member, sample, K) of members with these generators."""
+        at_work = partial(_Ensemble, self, dt, etdrk4(self.growth, self.advection, dt), schedule)
+        truth = recording.Truth(
+            "Kuramoto-Sivashinsky equation",
+            schedule,
+            (len(generators), self.K),
+            max(_STEPS_PER_CALL // len(generators), 1),
+            lambda: at_work(np.array([self._small_waves(each) for each in generators])),
+            lambda part: at_work(part["u_hat_now"].to_numpy().view(np.complex128)),
+        )
+        loop.run(truth, restart)
+        z, psi = truth.made
+        if schedule.lead:  # what was recorded are the box averages a coarse step later
+            psi = held(self.resolved_tendency, z, psi, coarse_dt)
+        return z, psi
 
     def _small_waves(self, rng: np.random.Generator) -> C128:
         u = 0.1 * rng.standard_normal(self.K * self.J)

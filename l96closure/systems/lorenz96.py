@@ -196,7 +196,8 @@ class TwoScaleLorenz96:
             otherwise.
         rng : generator or seed of the random initial states.
         members : number of independent runs, each from a stream of its own spawned from ``rng``, so that a member does
-            not depend on how many there are; None makes one, straight from ``rng``.
+            not depend on how many there are; None makes one, straight from ``rng``. On a cluster
+            (:class:`l96closure.compute.Compute`) they are run at the same time, unless there is a ``restart``.
         restart : where the run is kept, to be taken up again by the same call after it was stopped; the result has the
             same bits.
 
@@ -217,6 +218,28 @@ class TwoScaleLorenz96:
         schedule = recording.Schedule(samples, every, lead, checks.steps("spinup", spinup, dt))
         generators = recording.streams(rng, members)
         step_of_psi = {"coarse_dt": float(coarse_dt)} if subgrid in HELD else {}
+        depends = ("two scales", self, samples, dt, every, spinup, subgrid, step_of_psi, generators)
+        run = partial(self._members, dt, schedule, subgrid, step_of_psi.get("coarse_dt", dt))
+        z, psi = recording.together(run, generators, restart and restart.of(*depends))
+        record = recording.dataset(z, psi, members, every * dt)
+        return record.assign_attrs(
+            **{f"model_{name}": value for name, value in asdict(self).items()},
+            subgrid=subgrid,
+            subgrid_definition=DEFINITIONS[subgrid],
+            **step_of_psi,
+            **{"dt": dt, "every": every, "spinup": spinup, **recording.seed(rng)},
+        )
+
+    def _members(
+        self,
+        dt: float,
+        schedule: recording.Schedule,
+        subgrid: str,
+        interval: float,
+        generators: list[np.random.Generator],
+        restart: Restart | None = None,
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return z and psi (member, sample, K) of members with these generators, psi over ``interval``."""
         at_work = partial(_Ensemble, dt, schedule)
         truth = recording.Truth(
             "two-scale model",
@@ -226,20 +249,11 @@ class TwoScaleLorenz96:
             lambda: at_work(self._start(dt, generators)),
             lambda part: at_work(core.Ensemble(self._scheme(dt), part["z_now"].to_numpy(), part["y_now"].to_numpy())),
         )
-        depends = ("two scales", self, samples, dt, every, spinup, subgrid, step_of_psi, generators)
-        loop.run(truth, restart and restart.of(*depends))
-        record = truth.dataset(members, every * dt)
-        if lead:  # what was recorded are the slow variables at the end of the step
-            record["psi"] = record["psi"].copy(
-                data=self._subgrid(subgrid, record["z"].values, record["psi"].values, step_of_psi.get("coarse_dt", dt))
-            )
-        return record.assign_attrs(
-            **{f"model_{name}": value for name, value in asdict(self).items()},
-            subgrid=subgrid,
-            subgrid_definition=DEFINITIONS[subgrid],
-            **step_of_psi,
-            **{"dt": dt, "every": every, "spinup": spinup, **recording.seed(rng)},
-        )
+        loop.run(truth, restart)
+        z, psi = truth.made
+        if schedule.lead:  # what was recorded are the slow variables at the end of the step
+            psi = self._subgrid(subgrid, z, psi, interval)
+        return z, psi
 
     def trajectory(self, z: npt.ArrayLike, y: npt.ArrayLike, dt: float, every: int, records: int) -> FloatArray:
         """Run on from one state of the slow variables, and record them.

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from l96closure import checks
+from l96closure import checks, compute
 from l96closure.loop import Records
+from l96closure.restart import Restart
 
-__all__ = ["Ensemble", "Schedule", "Truth", "seed", "streams"]
+__all__ = ["Ensemble", "Schedule", "Truth", "dataset", "seed", "streams", "together"]
 
 F64 = npt.NDArray[np.float64]
 
@@ -113,14 +114,42 @@ class Truth:
         z = self.records.arrays["z"]
         return z[self._schedule.complete(step) : self._schedule.begun(step)]
 
-    def dataset(self, members: int | None, interval: float) -> xr.Dataset:
-        """Return the records as a Dataset of dims (member, time, k), or (time, k) for ``members`` None."""
-        dims, z = ("member", "time", "k"), self._z
-        run = xr.Dataset(
-            {"z": (dims, z), "psi": (dims, self._psi)},
-            coords={"member": np.arange(len(z)), "time": np.arange(z.shape[1]) * interval, "k": np.arange(z.shape[2])},
-        )
-        return run.isel(member=0, drop=True) if members is None else run
+    @property
+    def made(self) -> tuple[F64, F64]:
+        """Both records (member, sample, K)."""
+        return self._z, self._psi
+
+
+def together(
+    run: Callable[..., tuple[F64, F64]], generators: Sequence[np.random.Generator], restart: Restart | None
+) -> tuple[F64, F64]:
+    """Run members at the same time as others where there is a place for that (:mod:`l96closure.compute`).
+
+    Parameters
+    ----------
+    run : returns the records (member, sample, K) of members with these generators; is given the restart besides.
+    generators : of all members.
+    restart : where the run is kept; then it is one.
+
+    Returns
+    -------
+    The records of all members, whose bits do not depend on where they were run.
+    """
+    groups = [generators] if restart is not None else compute.groups(generators)
+    if len(groups) == 1:
+        return run(generators, restart)
+    z, psi = zip(*compute.each(run, groups), strict=True)
+    return np.concatenate(z), np.concatenate(psi)
+
+
+def dataset(z: F64, psi: F64, members: int | None, interval: float) -> xr.Dataset:
+    """Return records as a Dataset of dims (member, time, k), or (time, k) for ``members`` None."""
+    dims = ("member", "time", "k")
+    run = xr.Dataset(
+        {"z": (dims, z), "psi": (dims, psi)},
+        coords={"member": np.arange(len(z)), "time": np.arange(z.shape[1]) * interval, "k": np.arange(z.shape[2])},
+    )
+    return run.isel(member=0, drop=True) if members is None else run
 
 
 def streams(rng: np.random.Generator | int | None, members: int | None) -> list[np.random.Generator]:

@@ -71,6 +71,33 @@ def test_pieces_are_done_in_order_by_several_processes(two_workers: Any) -> None
         assert len({*compute.each(pid, range(6)), os.getpid()}) == 3
 
 
+@pytest.mark.parametrize("items", [1, 3, 4, 11])
+@pytest.mark.parametrize("at_once", [1, 3, 8])
+def test_groups_are_all_items_in_order_as_even_as_can_be(items: int, at_once: int) -> None:
+    with compute.mapped(map, at_once):
+        groups = compute.groups(range(items))
+    assert [item for group in groups for item in group] == list(range(items))
+    assert len(groups) == min(items, at_once)
+    assert max(map(len, groups)) - min(map(len, groups)) <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", [lc.TwoScaleLorenz96(K=6, J=4), lc.KuramotoSivashinsky(K=8, J=4)], ids=["L96", "KS"])
+def test_members_of_a_truth_have_the_same_bits_on_a_cluster(model: Any, two_workers: Any, tmp_path: Path) -> None:
+    how: dict[str, Any] = {"samples": 40, "every": 2, "spinup": 0.1, "rng": 3}
+    here = model.simulate(**how, members=5)
+    asked: list[int] = []
+    with compute.Compute("dask", two_workers.scheduler_address).engaged():
+        there = model.simulate(**how, members=5)
+        with compute.mapped(lambda function, items: [asked.append(len(item)) or function(item) for item in items], 2):
+            model.simulate(**how, members=5)
+            kept = model.simulate(**how, members=5, restart=lc.Restart(tmp_path / "kept"))
+            model.simulate(**how)
+    assert there.identical(here)
+    assert kept.identical(here)
+    assert asked == [2, 3]
+
+
 @pytest.mark.slow
 def test_a_fit_over_sites_has_the_same_bits_on_a_cluster(two_workers: Any) -> None:
     truth = lc.TwoScaleLorenz96(K=6, J=4).simulate(samples=400, dt=1e-3, every=5, spinup=2.0, subgrid="coupling")

@@ -7,9 +7,7 @@ results through the files of a run folder, so that any stage can be repeated alo
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -19,6 +17,7 @@ import numpy as np
 import xarray as xr
 
 from l96closure import checks, closures
+from l96closure.beside import Beside
 from l96closure.coarse import BlowUpError
 from l96closure.compiled_loop import CompiledLoop
 from l96closure.diagnostics import diagnose
@@ -31,7 +30,7 @@ from l96closure.experiments.climate.batches import chosen_scheme, run_batches
 from l96closure.experiments.climate.figures import pictures
 from l96closure.experiments.climate.settings import Settings
 from l96closure.experiments.own import Stepped, code_of
-from l96closure.experiments.run_folder import File, RunFolder
+from l96closure.experiments.run_folder import File, Product, RunFolder
 from l96closure.experiments.workflow import Objective, Stage, Workflow
 from l96closure.forecasts import forecast as forecast_coarse
 from l96closure.forecasts import mark as forecast_full
@@ -62,12 +61,12 @@ _NEVER_COMPILED = (closures.Analog, closures.SpectralAutoregression)
 _SUMMED = (closures.Chain, closures.Moments)  # laws that sum over samples at every step
 
 
-def simulate(settings: Settings, restart: Restart | None = None) -> tuple[xr.Dataset, xr.Dataset]:
+def simulate(settings: Settings, restart: Restart | None = None) -> tuple[xr.Dataset, Callable[[], xr.Dataset]]:
     """Run the truth twice, from different seeds.
 
     Returns
     -------
-    The training truth and the reference, as the model's ``simulate`` returns them.
+    The training truth, and what makes the reference, as the model's ``simulate`` returns them.
     """
     seeds = settings.seeds
     truth = settings.model.simulate(**settings.training, rng=seeds["truth"], restart=restart and restart.of_piece(0))
@@ -76,8 +75,11 @@ def simulate(settings: Settings, restart: Restart | None = None) -> tuple[xr.Dat
         "every": settings.reference_every,
         "spinup": settings.reference.spinup,
     }
-    reference = settings.judged.simulate(
-        **{**settings.training, **recorded}, rng=seeds["reference"], restart=restart and restart.of_piece(1)
+    reference = partial(
+        settings.judged.simulate,
+        **{**settings.training, **recorded},
+        rng=seeds["reference"],
+        restart=restart and restart.of_piece(1, last=True),
     )
     return truth, reference
 
@@ -187,7 +189,7 @@ def mark(settings: Settings, reference: xr.Dataset, restart: Restart | None = No
     ).astype(np.float32)
 
 
-def _simulate_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
+def _simulate_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, Product]:
     truth, reference = simulate(settings, restart)
     return {"truth": truth, "reference": reference}
 
@@ -251,12 +253,16 @@ def _diagnose_stage(settings: Settings, folder: RunFolder, restart: Restart) -> 
     reference = _as_often(whole, coarse)
     rng = settings.seeds["intervals"]
     closure = _closure(settings, folder)
-    with ThreadPoolExecutor(1) as beside:  # in compiled code for the most part, which does not hold Python's lock
-        law = beside.submit(copy_context().run, reliability, settings, whole, closure)
+    with Beside(partial(reliability, settings, whole, closure), foreign=settings.chosen.own) as law:
         scores = [diagnose(reference, coarse, **asdict(settings.diagnostics)), verify(ensemble, reference, rng=rng)]
         if not folder.lacks("mark"):
             scores.append(beside_mark(ensemble, folder.read("mark"), reference, rng=rng))
-    if (stated := law.result()) is not None:
+        try:
+            stated = law.result()
+        except ValueError as error:  # recorded too coarsely for the closure's lags, say
+            _log.warning("note: the law of the closure is not held against the reference: %s", error)
+            stated = None
+    if stated is not None:
         scores.append(stated)
     return {"diagnostics": xr.merge(scores, combine_attrs="no_conflicts")}
 
@@ -271,16 +277,16 @@ def reliability(settings: Settings, reference: xr.Dataset, closure: Any) -> xr.D
 
     Returns
     -------
-    Result of :func:`~l96closure.diagnostics.reliability.pit`; None where the closure states no law, or none for a
-    record like this.
+    Result of :func:`~l96closure.diagnostics.reliability.pit`; None where the closure states no law.
+
+    Raises
+    ------
+    ValueError
+        It states none for a record like this.
     """
     if not hasattr(closure, "probability"):
         return None
-    try:
-        return pit(closure.probability(reference), max_lag=settings.diagnostics.max_lag)
-    except ValueError as error:  # recorded too coarsely for the closure's lags, say
-        _log.warning("note: the law of the closure is not held against the reference: %s", error)
-        return None
+    return pit(closure.probability(reference), max_lag=settings.diagnostics.max_lag)
 
 
 def _as_often(reference: xr.Dataset, coarse: xr.Dataset) -> xr.Dataset:
