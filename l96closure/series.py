@@ -152,7 +152,7 @@ def time_unit(dataset: xr.Dataset) -> str:
     """
     time = dataset["time"]
     given = str(time.attrs.get("units", MODEL_TIME))
-    if time.attrs.get("long_name") == "model time" or _OURS in given:
+    if _OURS in given:
         return MODEL_TIME
     unit = given.partition(" since ")[0]
     return "s" if dated(dataset) else next((short for short, names in _LENGTHS.items() if unit in names), unit)

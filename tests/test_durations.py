@@ -22,7 +22,7 @@ DATES = np.datetime64("2001-01-01T00", "ns") + STEPS.astype("m8[h]")
     [
         (STEPS, {}, "1", 6.0),
         (STEPS, ATTRIBUTES["time"], "1", 6.0),  # of our own files, whose dates are none
-        (DATES, {"long_name": "model time"}, "1", 21600.0),  # the same, rewritten by CDO
+        (DATES, {"long_name": "model time"}, "s", 21600.0),  # a climate model's
         (DATES, {}, "s", 21600.0),
         (xr.date_range("2001-01-01", periods=4, freq="6h", calendar="360_day", use_cftime=True), {}, "s", 21600.0),
         (STEPS.astype("m8[h]").astype("m8[ns]"), {}, "s", 21600.0),

@@ -170,6 +170,10 @@ def mean(x: FloatArray) -> float:
     Parameters
     ----------
     x : values of any shape.
+
+    Returns
+    -------
+    The mean.
     """
     found = float(x.mean())
     return found if abs(found) > _ROUNDING * float(np.abs(x).max()) else 0.0

@@ -45,6 +45,10 @@ class Runs(NamedTuple):
         Parameters
         ----------
         groups : label of each site (k,), from 0 on, the same for sites that may be pooled.
+
+        Returns
+        -------
+        Runs, which say what has been taken off.
         """
         if not groups.any():
             return self

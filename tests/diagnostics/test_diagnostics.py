@@ -436,11 +436,16 @@ def test_several_dimensions_are_as_the_sites_of_one() -> None:
     rng = np.random.default_rng(0)
     truth, coarse = _on_a_grid(None, rng), _on_a_grid(2, rng)
     found = lc.diagnose(truth, coarse, dim=("lev", "column"), periodic=False, bins=10, max_lag=1.0)
+    mean = truth.mean("time")  # of each site: with edges on both sides none is like another
     stacked = (
-        run.stack(k=("lev", "column")).drop_vars(("k", "lev", "column")).transpose(..., "k") for run in (truth, coarse)
+        (run - mean).stack(k=("lev", "column")).drop_vars(("k", "lev", "column")).transpose(..., "k")
+        for run in (truth, coarse)
     )
     as_one = lc.diagnose(*stacked, bins=10, max_lag=1.0)
-    xr.testing.assert_identical(found, as_one[list(found.variables)])
+    off = ["taken_off_z", "taken_off_psi"]
+    xr.testing.assert_allclose(found[off].rename(taken_off_z="z", taken_off_psi="psi"), mean)
+    pooled = found.drop_vars(off)
+    xr.testing.assert_allclose(pooled, as_one[list(pooled.variables)])
     assert not {"covariance", "spectrum_z", "neighbour_correlation_z"} & set(found.data_vars)
 
 

@@ -197,6 +197,8 @@ def test_nothing_is_cut_off_on_paper_and_it_is_light(browser: Any, page: Path, w
             "return [...document.querySelectorAll('.scroll, pre')].map(box => box.scrollWidth - box.clientWidth)"
         )
         assert max(cut) <= 1, path
+        kept = browser.execute_script("return getComputedStyle(document.querySelector('.scroll')).breakInside")
+        assert kept == "avoid"  # no table is torn between two sheets that has room on one
         assert luminance(browser.execute_script("return getComputedStyle(document.body).color")) < 0.1
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
 

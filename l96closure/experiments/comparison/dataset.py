@@ -146,6 +146,8 @@ def _common(runs: Sequence[Run]) -> tuple[list[float], list[str], list[str], lis
             f"Distances of the climate are not ranked: they shrink as runs grow, and these differ ({found}). "
             "Read each beside its own floor."
         )
+    for along in dict.fromkeys(data.attrs["anomalies_along"] for data in scores if "anomalies_along" in data.attrs):
+        notes.append(f"z and ψ are anomalies from the truth's mean at each place along {along}.")
     bins = _values(runs, lambda run: {"diagnostics.bins": run.config["diagnostics"].get("bins")})
     if "hellinger_z" not in left_out and (found := bins):
         unranked += [name for name in DISTANCES if name.startswith("hellinger") and name not in unranked]
