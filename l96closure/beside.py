@@ -85,10 +85,11 @@ class Beside(Generic[_T]):
     def _end(self) -> None:
         """Wait for the end of the copy."""
         late = time.monotonic() + _PATIENCE
-        while os.waitpid(self._process, os.WNOHANG)[0] == 0:
-            if time.monotonic() > late:
-                os.kill(self._process, signal.SIGKILL)
-            time.sleep(0.001)
+        with suppress(ChildProcessError):  # the program does not care for the ends of its processes
+            while os.waitpid(self._process, os.WNOHANG)[0] == 0:
+                if time.monotonic() > late:
+                    os.kill(self._process, signal.SIGKILL)
+                time.sleep(0.001)
         self._process = 0
 
 

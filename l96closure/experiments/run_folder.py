@@ -116,11 +116,12 @@ class RunFolder:
         earlier = manifest.read(self.path).get(self.file(name).name)
         record = manifest.Record(self._settings(name), self._inputs(self.files[name].made_by), 0.0, None)
         self._put_down(name, record)  # who kills us now leaves a file that is not trusted
+        spent = time.perf_counter() - started
         with self._or_as_before(name, earlier):
             if callable(product):
-                self._unsettled[name] = earlier, record, Beside(lambda: self._write(name, product(), started))
+                self._unsettled[name] = earlier, record, Beside(lambda: self._made(name, product, spent))
             else:
-                self._finish(name, record, self._write(name, product, started))
+                self._finish(name, record, self._written(name, product, spent))
 
     def settle(self, *names: str) -> None:
         """Wait for those of these files that are being made beside this process."""
@@ -145,9 +146,15 @@ class RunFolder:
                 made.stop()
             self._unsettled.clear()
 
-    def _write(self, name: str, data: xr.Dataset, started: float) -> float:
-        """Write a file; return the seconds that it took to make."""
-        file, seconds = self.files[name], round(time.perf_counter() - started, 3)
+    def _made(self, name: str, make: Callable[[], xr.Dataset], spent: float) -> float:
+        """Make a file, after so many seconds of its stage; return the seconds by then."""
+        begun = time.perf_counter()
+        data = make()
+        return self._written(name, data, spent + time.perf_counter() - begun)
+
+    def _written(self, name: str, data: xr.Dataset, seconds: float) -> float:
+        """Write a file that says how long its stage took, and return that."""
+        file, seconds = self.files[name], round(seconds, 3)
         self.write_aside(name, data.assign_attrs(wall_time_seconds=seconds), kind=file.kind, title=file.title)
         return seconds
 

@@ -322,6 +322,24 @@ def test_diagnostics_can_run_on_what_came_before_a_blow_up(call: Call) -> None:
     assert (outcome.folder / "blow_up.nc").is_file()
 
 
+def test_a_run_that_fails_while_the_reference_is_made_goes_on_with_the_truth_it_has(
+    call: Call, mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise ValueError("no closure today")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("l96closure.experiments.climate.stages.fit", fails)
+        outcome = call(*FINISHED, "run_dir=other")
+    assert (outcome.status, "no closure today" in outcome.err) == (2, True)
+    first = stamps(Path("other"))
+    again = call("run_dir=other", "resume=true", "stages=[simulate,fit,integrate]")
+    assert again.status == 0, again.err
+    assert stamps(again.folder)["truth.nc"] == first["truth.nc"]
+    for name in ("truth", "reference", "coarse"):
+        assert content(again.folder / f"{name}.nc").identical(content(mine / f"{name}.nc")), name
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_run_stopped_before_its_first_file_leaves_but_its_settings(
