@@ -28,8 +28,9 @@ class Beside(Generic[_T]):
     """A function at work in a copy of this process, which ends with it.
 
     The copy knows all that this process knows, has one thread, and computes the same bits. It is made while no other
-    thread of ours is at work, as it would wait for ever for what that one holds. Where there is one processor, or no
-    copy can be had, the function is called here when its result is asked for. As a context it leaves no copy behind.
+    thread of ours is at work, as it would wait for ever for what that one holds. Where compiled functions may use one
+    thread alone, on systems other than Linux, or where no copy can be had, the function is called here when its result
+    is asked for. As a context it leaves no copy behind.
 
     Parameters
     ----------

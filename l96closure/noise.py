@@ -177,7 +177,9 @@ def block(
     target: int = 0,
     normal: bool = True,
 ) -> F64:
-    """Draw for several members and sites at once: :func:`normals`, or :func:`uniforms`, four of them at their price.
+    """Draw what :func:`normals` or :func:`uniforms` give, for many members and sites at once.
+
+    That is faster, as an evaluation of Philox serves four neighbouring sites.
 
     Parameters
     ----------

@@ -1,12 +1,12 @@
 """The localized Schrödinger bridge sampler on plain arrays; it knows nothing of climate.
 
 In the order of Gottwald & Reich (2024): the localization sets, eqs. (33) and (57), are in ``neighbourhoods``, the
-Sinkhorn scaling, eqs. (8)-(9), in ``sinkhorn``, fit and conditional means, eqs. (7)-(13) and (36)-(43), in
-``conditional``, the chains, eqs. (5), (6), (14) and its localized denoising (42), in ``sampler``, their compiled steps
-in ``chain_steps``. Beyond the paper: ``full_conditionals``, one component drawn after the other; ``quantiles``, the
-whole law tabulated, which ``quantile_table`` and ``look_up`` read; ``compression`` to few centres; ``bandwidth``, the
-choice of epsilon, and what tells an honest chain; ``accuracy``, how many samples stand behind a mean. The sums over
-samples are those of :mod:`l96closure.kernel`.
+Sinkhorn scaling, eqs. (8)-(9), in ``sinkhorn``, fit and conditional means, eqs. (7)-(13), localized as in (36)-(43), in
+``conditional``, the chains, eqs. (5), (6), (14) and their localized denoising (42), in ``sampler``, and the compiled
+steps of these in ``chain_steps``. Beyond the paper: ``full_conditionals``, one component drawn after the other;
+``quantiles``, the whole law tabulated, which ``quantile_table`` and ``look_up`` read; ``compression`` to few centres;
+``bandwidth``, the choice of epsilon, and what tells an honest chain; ``accuracy``, how many samples stand behind a
+mean. The sums over samples are those of :mod:`l96closure.kernel`.
 """
 
 from l96closure.bridge.accuracy import MIN_EFFECTIVE, AccuracyWarning, median_effective_samples

@@ -53,15 +53,16 @@ def solve(
     [1, 2] at the solution where T is positive semi-definite, as the Gaussian and the dot-product kernel are, because
     P is a Markov matrix. The usual symmetric iteration v <- sqrt(v / T v) is u <- u - g/2 and gains a factor 2 a
     step; the Chebyshev semi-iteration on [1, 2] (Golub & Varga 1961) costs the same and gains a factor
-    3 + sqrt(8) = 5.8. Where the residual rises, which it can only do far from the solution, one plain symmetric
-    step is taken and the semi-iteration starts anew.
+    3 + sqrt(8) = 5.8. Where the residual rises to twice the best, which it can only do far from the solution, one plain
+    symmetric step is taken and the semi-iteration starts anew.
 
     Parameters
     ----------
     log_row_sums : (u, share, double) -> log(T e^u), u and result (M,); a part ``share`` of the sums may be left out,
         ``double`` asks for double precision.
     M : number of samples.
-    tolerance : stop once max|v o (T v) - 1| is at most this, > 0.
+    tolerance : stop once max|v o (T v) - 1| is at most this, > 0, as evaluated with a share left out of the sums that
+        is small beside it, and below 1e-5 in double precision.
     label : what the progress bar and the warning call this problem.
     start : log v to start from (M,); None is (T 1)^(-1/2).
     share : what the first evaluation may leave out; later ones may leave out less, by the residual.
@@ -69,7 +70,7 @@ def solve(
     Returns
     -------
     Scaling
-        A :class:`SinkhornWarning` is issued when its residual exceeds ``tolerance`` after 200 evaluations of T v.
+        A :class:`SinkhornWarning` is issued where 200 evaluations of T v did not suffice.
     """
     finest = _SHARE * tolerance
     share, double = max(share, finest), False

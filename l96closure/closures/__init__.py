@@ -1,10 +1,13 @@
 """Closures: what stands in for the unresolved scales. One file each; all obey :class:`Closure`.
 
 :class:`SchrodingerBridge` is made of parts: what a site sees (``features``; chosen in ``choice``), its trend
-(``trend``, ``regression``, ``filtered_trend``), the law of the residual (``laws``, as fitted ``fitted_laws``) and the
-noise that drives it (``patterns``, learned by ``noise_fit``, from a known past ``past``). ``fitting`` fits them,
-``composed`` is all of them, ``stepping`` the step by their tables, and ``closure_file`` says what a file may hold, with
-``trend_file``, ``noise_file`` and ``bridge_file``.
+(``trend``, its ``regression`` and ``smooth_steps``, ``filtered_trend``), the law of the residual (``laws``, as fitted
+``fitted_laws``) and the noise that drives it (``patterns``, of levels and targets ``vector_pattern``; learned by
+``noise_fit``, from a known past ``past``). ``fitting`` fits them, ``composed`` is all of them, ``resizing`` and
+``tile`` put them on other grids, ``stepping`` is the step by their tables (``compiled_tables``, ``blocks``), and what a
+run carries from step to step is a ``state``. What a file may hold says ``closure_file``, with ``trend_file``,
+``noise_file`` and ``bridge_file``, by the rules of ``parts``; closures that are not made of parts say it in their
+``from_dataset``.
 """
 
 from __future__ import annotations

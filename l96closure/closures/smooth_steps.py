@@ -5,8 +5,8 @@ after the other, each time the one that explains most of what is left, out of ma
 squares; Chen, Cowan & Grant 1991, IEEE Trans. Neural Netw. 2, 302-309). Then all their weights are improved together by
 the method of Levenberg and Marquardt, while the coefficients of steps and other columns, which the target is linear in,
 follow (variable projection; Golub & Pereyra 1973, SIAM J. Numer. Anal. 10, 413-432, with the derivative of Kaufman
-1975, BIT 15, 49-57). A dozen that have learned do better than many random ones, and are evaluated in a third of the
-time.
+1975, BIT 15, 49-57), where there are at most 400 of them. A dozen that have learned do better than many random ones,
+and are evaluated in a third of the time.
 """
 
 from __future__ import annotations

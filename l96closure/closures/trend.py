@@ -68,7 +68,8 @@ class Trend:
         chosen on held-out blocks of time.
     ridge : weight of the penalty per row and standardised column, >= 0; None is chosen on held-out blocks of time.
     hidden : number of smooth steps that are added where a site sees more than itself now, from 0 to 100; None is 12 (32
-        with more than 32 features) if ``order`` is open too and held-out blocks ask for them, else none.
+        with more than 32 features) if ``order`` is open too and held-out blocks ask for them, else none. Where steps
+        times features exceeds 400 or so they stay as they are drawn, and do not learn.
     filtered : whether the trend is filtered in space (:class:`FilteredTrend`) where the sites are those of a ring.
 
     Raises

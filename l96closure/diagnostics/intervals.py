@@ -13,14 +13,16 @@ are too few of them, or they are not independent. So the rule is the same for al
 - A standard error of a plain mean over values that are independent by construction (chains, training sets) needs
   :data:`MIN_REPLICATES` = 5. They are close to normal, so Student's distribution is exact: 2.8 errors on either side
   for five, see :func:`student`.
-- Stretches of time count as independent where each is at least ten times as long as the integrated autocorrelation
-  time of the series that is averaged. Stretches of five leave a tenth of the variance between them, which would do; but
-  that time is estimated from the run itself, comes out short in just those runs whose scatter also comes out small, and
-  at ten even these cover.
+- Stretches of time count as independent where each is at least ten times as long as the integrated autocorrelation time
+  of the series that is averaged. Stretches of five leave a tenth of the variance between them, which would do; but that
+  time is estimated from the run itself, comes out short in just those runs whose scatter also comes out small, and at
+  ten even these cover. For distances (``resampling``) stretches have twenty times 1 + 2 sum rho^2, which tells how well
+  a variance is known; starts of forecasts (``forecast``) are joined to groups of five autocorrelation times.
 - In the tails the events must be many enough: an interval of a quantile is given where its rarer side holds two
   values worth of independent ones or more, counted by how well the median is known.
 
-``tests/test_coverage.py`` measures how often what remains holds the truth.
+What is NaN is shown as a dash (:mod:`l96closure.report`). ``tests/diagnostics/test_coverage.py`` measures how often
+what remains holds the truth.
 """
 
 from __future__ import annotations

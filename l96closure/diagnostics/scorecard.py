@@ -1,4 +1,8 @@
-"""The scores of a run, declared once: name, symbol, units and target, for files, tables, pages and comparisons."""
+"""The scores of a coarse run and its forecasts, declared once: name, symbol and target, for files, tables and pages.
+
+Their units follow from those of z and psi where they are computed. Scores that only held-out data have are declared in
+:mod:`l96closure.experiments.data.offline`.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +53,6 @@ class Score(NamedTuple):
     meaning : a few words for who does not know it.
     parts : endings of the variables that belong to it.
     target : what a perfect run has, where that is no run's own.
-    units : of the score; all quantities of these models are dimensionless.
     """
 
     name: str
@@ -58,7 +61,6 @@ class Score(NamedTuple):
     meaning: str = ""
     parts: tuple[str, ...] = BOUNDED
     target: float = 0.0
-    units: str = "1"
 
     @property
     def variables(self) -> list[str]:

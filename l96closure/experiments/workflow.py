@@ -47,8 +47,9 @@ class Stage(Generic[_S]):
     Attributes
     ----------
     needs : names of the files it reads.
-    run : makes datasets, by name of file, from the settings, the folder with those files, and where to keep what it has
-        done until it is finished; or what makes one beside the stages that do not need it.
+    run : called with the settings, the run folder, and where to keep unfinished work. It returns, for each file name,
+        the dataset to write or a function that makes it, which runs in a second process while later stages that do not
+        read the file go on.
     asked_for : whether it runs only where it is asked for.
     prepare : begins what the settings allow to be done while the stages before it run.
     """
@@ -95,7 +96,7 @@ class Workflow(Generic[_S]):
         """Run stages of the experiment in a folder; print the scores once the run has been diagnosed.
 
         A stage whose files are there, made with the same settings from the same files, is not run again, and one that
-        was stopped goes on where it was (see :mod:`l96closure.restart`).
+        was stopped goes on where it was (see :mod:`l96closure.restart`); the report is always written.
 
         Parameters
         ----------
