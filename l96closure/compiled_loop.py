@@ -418,7 +418,8 @@ def _advance(
             M = last - begin
             block = blocks.block_of(tables, 1, ensemble.member[begin : begin + M], steps)
             stage, work, slope, kept = _memory(block)
-        blocks.number(block, ensemble.member[begin : begin + M])
+        elif begin > first:
+            blocks.number(block, ensemble.member[begin : begin + M])
         outside = ensemble.outside[begin : begin + M]
         z = ensemble.z.reshape((-1, 1, K))
         blocks.load_state(tables, block, steps, begin, z, ensemble.memory, ensemble.history)

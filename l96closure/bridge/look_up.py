@@ -52,6 +52,7 @@ FARTHEST = 4.0
 """Standard normal quantile of the last probability of a table; beyond, the quantile stays as it is."""
 
 _MOST_CELLS = 4096  # of a lattice
+_MOST_QUANTILES = 2**30  # each stands twice in a table whose places are integers of 32 bits
 _ROUNDING = 1e-14  # by which a node may lie beside a point of the lattice, in parts of its length
 _LAST_PLACES = 4.0 * np.finfo(np.float64).eps  # by which, in parts of the node: of numbers far from zero
 
@@ -146,7 +147,11 @@ class LookUp(NamedTuple):
         if not even or not np.array_equal(ends[:, 0], size * np.arange(groups * B)):
             checks.reject("nodes", own.shape, "the same even lattice at every level of a second coordinate")
         if not (B > 1 and all(_is_even(one) for one in level)):
-            checks.reject("levels of a second coordinate", level.tolist(), "evenly spaced in each group, at least two")
+            checks.reject(
+                "levels of a second coordinate",
+                level.tolist(),
+                "evenly spaced in each group, two at least: fit again what an earlier state made",
+            )
         lowest, spans, none = own[:, 0, 0].copy(), np.ptp(own[:, 0], axis=1), np.empty(0)
         cells, first = np.full(groups, size - 1.0), np.arange(groups, dtype=np.float64) * (B * size)
         second = level[:, 0].copy(), (B - 1.0) / np.ptp(level, axis=1)
@@ -156,6 +161,7 @@ class LookUp(NamedTuple):
 
 def _with_next(table: F64) -> F64:
     """Put beside every number that of the next row; nothing reads across the last of a dictionary."""
+    checks.integer("quantiles in a table", table.size, 0, below=_MOST_QUANTILES)
     return np.stack([table, np.roll(table, -1, axis=0)], axis=2)
 
 

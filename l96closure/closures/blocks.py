@@ -212,7 +212,7 @@ def number(block: Block, member: U64) -> None:
 
 @part
 def close(of: Rings, first: int, numbers: int) -> None:
-    """Copy the ends of the row that begins at a place into its halos, and into what is between rows."""
+    """Copy the ends of the row that begins at a place into its halos, which are no longer, and between rows."""
     if numbers <= LANES and of.left <= numbers and of.right <= numbers:
         # By writing the row again to either side: a read of what two writes have made would have to wait for both.
         row = load(of.values, first)

@@ -54,8 +54,8 @@ _SHORTEST = 2  # steps
 _DEGREES, _CURVED = (1, 2, 4, 8), 0.9975  # and part of the held-out std that a higher one must come below
 _SHARPER = 0.99, 0.997  # part of the best quantile score that another coordinate, or a second one, must come below
 _MOST_BINS, _PER_BIN = 12, 1000  # of a second coordinate, and samples in each
-_FINER = 4  # levels of a second coordinate for three bins of it
-_MOST_TABLES, _NODES, _PROBABILITIES = 120, 65, 65  # of all pools of sites together, and the size of each
+_MOST_LEVELS = 64  # of a second coordinate
+_MOST_TABLES, _NODES, _PROBABILITIES = 120, 65, 65  # bins of all pools of sites together, and the size of each
 _TAIL, _BEYOND = 1e-3, 0.5  # share of a predictor on either side, and how far beyond the rest it may lie, in ranges
 _FEWEST = 100  # values that tell an outlier
 _ALONE = np.zeros(1, np.intp)  # labels of one site
@@ -266,7 +266,7 @@ def quantiles(
     if along.ndim == 2:
         return _tabulated(along, values, labels, centres, kernel, rng, float(along.std()))
     tables: list[bridge.ConditionalQuantiles] = []
-    levels, number = [], _bins(min(int(np.bincount(labels).min()) * len(values), centres))
+    levels, of_pools, number = [], [], _bins(min(int(np.bincount(labels).min()) * len(values), centres))
     for pool in range(int(labels.max()) + 1):
         own = labels == pool
         first, second, of = along[:, 0, own].ravel(), along[:, 1, own].ravel(), values[:, own].ravel()
@@ -277,7 +277,11 @@ def quantiles(
         spread = float(first.std())  # one bandwidth for all bins
         pairs = [(first[one, None], of[one, None]) for one in bins]
         made = [_tabulated(*pair, _ALONE, centres // len(bins), kernel, rng, spread, nodes) for pair in pairs]
-        levels.append(np.linspace(medians[0], medians[-1], -(-_FINER * len(bins) // 3)))
+        fine = math.ceil(float(np.ptp(medians) / np.diff(medians).min())) + 1  # no cell wider than any between medians
+        of_pools.append((made, medians, fine))
+    number = min(max(fine for _, _, fine in of_pools), _MOST_LEVELS)
+    for made, medians, _ in of_pools:
+        levels.append(np.linspace(medians[0], medians[-1], number))
         tables += _between(made, medians, levels[-1])
     return bridge.ConditionalQuantiles.joined(tables, labels, np.array(levels))
 

@@ -128,7 +128,7 @@ class Tables(NamedTuple):
             fresh=_in_fours(fresh),
             fresh_offset=_in_fours(_signed(tables.get("noise_fresh_offset", none), sites)),
             earlier=_in_fours(earlier.ravel()),
-            earlier_step=_in_fours(np.repeat(np.arange(1, order + 1), width)),
+            earlier_step=_in_fours(np.repeat(np.arange(1, order + 1), width), 1),  # this step's is not written yet
             earlier_offset=_in_fours(np.tile(_signed(tables.get("noise_earlier_offset", none), sites), order)),
             conserve=bool(tables.get("conserve", False)),
         )
@@ -156,6 +156,6 @@ def _quantiles(tables: dict[str, npt.NDArray[Any]], sites: int) -> tuple[LookUp,
     return of, np.ascontiguousarray(tables["dictionary_of_site"], np.intp)
 
 
-def _in_fours(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Fill up with zeros, as compiled sums take its terms."""
-    return np.pad(values, (0, -values.size % 4))
+def _in_fours(values: npt.NDArray[Any], fill: int = 0) -> npt.NDArray[Any]:
+    """Fill up with what has the weight 0, as compiled sums take terms in fours."""
+    return np.pad(values, (0, -values.size % 4), constant_values=fill)

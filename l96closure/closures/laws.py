@@ -22,8 +22,7 @@ class Quantiles:
     ----------
     coordinates : what the law is given at the site itself: ``trend``, the value of the trend, or the name of a
         predictor, or two of these; None is chosen on held-out blocks of time. Of two, samples are sorted into bins of
-        the second; each bin has a law given the first, and between the medians of bins their quantiles are
-        interpolated.
+        the second; each bin has a law given the first, and between bins their quantiles are interpolated.
     centres : at most so many samples make a law, drawn at random, >= 2; of two coordinates those of all bins together.
 
     Raises

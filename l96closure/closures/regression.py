@@ -43,7 +43,8 @@ _HIGHEST = 3  # order of products
 _MOST_PRODUCTS = 2000  # where the order is open
 _BESIDE_STEPS = 2  # order of products that steps stand beside, where it is open
 _ROWS_OF_STEPS = 12_000  # times and sites that steps learn from
-_CONSTANT = 1e-14  # variance of a column, of values up to 1, that is rounding
+_LARGE = 10_000_000  # numbers of a design that is in memory once, and not for several blocks at a time
+_CONSTANT = 1e-8  # variance of a column, of values up to 1, beside which rounding of sums is no less than a ridge
 _BETTER = 0.95  # part of the held-out mean square that costlier columns must come below
 
 
@@ -213,7 +214,7 @@ class _Sums(NamedTuple):
 
     def squares(self, b: F64) -> float:
         """Sum of squared errors of coefficients."""
-        return float(self.yy - 2.0 * b @ self.xy + b @ self.xx @ b)
+        return max(float(self.yy - 2.0 * b @ self.xy + b @ self.xx @ b), 0.0)  # rounding
 
     def standardised(self) -> tuple[F64, F64, F64]:
         """Return correlations of the columns but for the first, a constant, theirs with y, and 1 / their spreads.
@@ -271,7 +272,8 @@ def _with_steps(rows: list[tuple[F64, F64]], columns: Columns, number: int) -> _
         f, values = (np.concatenate(of) for of in zip(*(of for i, of in enumerate(some) if i != block), strict=True))
         return columns._replace(hidden=smooth_steps.improved(drawn.hidden[:, best], f, columns.design(f), values))
 
-    with ThreadPoolExecutor(threads()) as pool:
+    large = sum(len(f) for f, _ in some) * columns.size > _LARGE
+    with ThreadPoolExecutor(1 if large else threads()) as pool:
         learned = list(pool.map(learned_without, range(-1, len(rows))))
     of_each = [[_Sums.over_pieces(one, *of) for of in rows] for one in learned]
     held_out = [sums[block] for block, sums in enumerate(of_each[1:])]

@@ -28,7 +28,7 @@ Index = npt.NDArray[np.intp]
 MOST_HIDDEN = 100
 """Smooth steps that a trend can have."""
 
-_USUAL, _USUAL_DRAWN = 12, 32  # number of steps that learn, and of those that stay as they are drawn
+_USUAL, _FEWEST, _USUAL_DRAWN = 12, 4, 32  # steps that learn, at most and at least, and where none can
 _CANDIDATES = 256  # random steps to choose from
 _KEY = 20120614  # of them
 _STEEPEST, _FARTHEST = 2.4, 1.2  # of a random step: length of its weights, and its constant
@@ -41,6 +41,7 @@ _GAIN = 1e-4  # relative, of an iteration, below which it was the last
 _FIRST_DAMPING, _LEAST_DAMPING, _MOST_DAMPING = 1e-1, 1e-6, 1e4
 _FLOOR = 1e-1  # in parts of the mean, of a derivative's square that damping is relative to
 _PENALTY = 1e-4  # of the squares of weights, beside the target's: else steps become jumps
+_NOTHING = 1e-20  # of the squares of a target, which other columns leave
 _OUTPUT_RIDGE = 1e-6  # per row: else two steps that are nearly the same cancel
 
 
@@ -53,13 +54,15 @@ def usual_number(features: int) -> int:
 
     Returns
     -------
-    12, or 32 where there are too many features for steps to learn.
+    12, or as many as learn, from 4 on; 32 where there are more than 99 features, too many for so many to learn.
     """
-    return _USUAL if _learn(features, _USUAL) else _USUAL_DRAWN
+    number = min(_USUAL, _learning(features))
+    return number if number >= _FEWEST else _USUAL_DRAWN
 
 
-def _learn(features: int, number: int) -> bool:
-    return (features + 1) * number <= _MOST_WEIGHTS
+def _learning(features: int) -> int:
+    """Return how many steps can learn."""
+    return _MOST_WEIGHTS // (features + 1)
 
 
 def candidates(features: int, own: Index) -> F64:
@@ -118,7 +121,7 @@ def chosen(correlation: F64, along: F64, fixed: int, number: int) -> Index:
 
     Returns
     -------
-    Their numbers, ascending; fewer, if no more explain anything.
+    Their numbers, the one that explains most first; fewer, if no more explain anything.
     """
     factor = scipy.linalg.cholesky(correlation[:fixed, :fixed] + _RIDGE * np.eye(fixed), lower=True)
     beside = np.column_stack([correlation[:fixed, fixed:], along[:fixed]])
@@ -139,11 +142,11 @@ def chosen(correlation: F64, along: F64, fixed: int, number: int) -> Index:
         left = left - row**2
         rows.append(row)
         found.append(best)
-    return np.sort(np.array(found, np.intp))
+    return np.array(found, np.intp)
 
 
 def improved(weights: F64, f: F64, columns: F64, target: F64) -> F64:
-    """Let steps learn, where they have few enough weights.
+    """Let steps learn: the first of them, as many as have 400 weights together.
 
     Parameters
     ----------
@@ -156,10 +159,11 @@ def improved(weights: F64, f: F64, columns: F64, target: F64) -> F64:
     -------
     Weights (F + 1, R), by which more of the target is explained; fewer, where steps no longer vary.
     """
-    if not weights.size or not _learn(f.shape[1], weights.shape[1]):
-        return weights
-    basis = np.linalg.qr(columns)[0]
+    weights, others = np.split(weights, [_learning(f.shape[1])], axis=1)
+    basis = np.linalg.qr(np.column_stack([columns, values(f, others)]))[0]
     rest = target - basis @ (basis.T @ target)
+    if not weights.size or not rest @ rest > _NOTHING * (target @ target):
+        return np.concatenate([weights, others], axis=1)
     seen, damping = np.column_stack([f, np.ones(len(f))]), _FIRST_DAMPING
     left = _Left.of(weights, f, basis, rest)
     for _ in range(_ITERATIONS):
@@ -177,7 +181,7 @@ def improved(weights: F64, f: F64, columns: F64, target: F64) -> F64:
         if before.error - after.error < _GAIN * before.error:
             break
     varied = values(f, left.weights).var(axis=0) > _NEW
-    return left.weights[:, varied]
+    return np.concatenate([left.weights[:, varied], others], axis=1)
 
 
 class _Left(NamedTuple):
@@ -191,7 +195,7 @@ class _Left(NamedTuple):
     output : coefficients of the steps (R,).
     residual : (n,)
     penalty : of the square of a weight.
-    error : sum of the squares of the residual and of what is penalised.
+    error : what is to be small: the squares of the residual, and of outputs and weights as they are penalised.
     """
 
     weights: F64
@@ -213,7 +217,7 @@ class _Left(NamedTuple):
         factor = scipy.linalg.cholesky(products + _OUTPUT_RIDGE * len(f) * np.eye(len(products)), lower=True)
         output = scipy.linalg.cho_solve((factor, True), steps.T @ rest)
         residual, penalty = rest - steps @ output, _PENALTY * float(rest @ rest)
-        error = float(residual @ residual) + penalty * float((weights**2).sum())
+        error = float(rest @ residual) + penalty * float((weights**2).sum())
         return cls(weights, steps, 1.5 - 1.5 * s**2, factor, output, residual, penalty, error)
 
     def normal_equations(self, seen: F64, basis: F64) -> tuple[F64, F64]:

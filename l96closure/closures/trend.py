@@ -67,9 +67,9 @@ class Trend:
     order : highest order of the products of features that are added, from 1, the features themselves, to 3; None is
         chosen on held-out blocks of time.
     ridge : weight of the penalty per row and standardised column, >= 0; None is chosen on held-out blocks of time.
-    hidden : number of smooth steps that are added where a site sees more than itself now, from 0 to 100; None is 12 (32
-        with more than 32 features) if ``order`` is open too and held-out blocks ask for them, else none. Where steps
-        times features exceeds 400 or so they stay as they are drawn, and do not learn.
+    hidden : most smooth steps that are added where a site sees more than itself now, from 0 to 100; None is 12 (fewer
+        with more than 32 features) if ``order`` is open too and held-out blocks ask for them, else none. Steps with 400
+        weights together learn, those beyond stay as they are drawn.
     filtered : whether the trend is filtered in space (:class:`FilteredTrend`) where the sites are those of a ring.
 
     Raises

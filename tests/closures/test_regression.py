@@ -269,7 +269,7 @@ def test_each_step_is_the_one_that_explains_most_beside_those_before() -> None:
     for _ in range(5):
         error = [left(np.column_stack([others, steps[:, [*used, one]]]), target) for one in range(steps.shape[1])]
         used.append(int(np.argmin(error)))
-    assert found.tolist() == sorted(used)
+    assert found.tolist() == used
 
 
 def test_steps_learn_until_no_change_of_a_weight_makes_them_better(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,6 +296,35 @@ def test_steps_learn_until_no_change_of_a_weight_makes_them_better(monkeypatch: 
         slopes.append((small(weights + change) - small(weights - change)) / (2.0 * h))
     assert small(weights) < 0.5 * small(began)
     assert np.abs(slopes).max() < 1e-3 * alone
+
+
+def test_of_many_steps_the_first_learn_and_the_others_stay() -> None:
+    f, others, target, drawn = steps_and_others()
+    weights = smooth_steps.improved(drawn[:, :120], f, others, target)
+    np.testing.assert_array_equal(weights[:, -20:], drawn[:, 100:120])
+    assert (weights[:, :-20] != drawn[:, : weights.shape[1] - 20]).any(axis=0).all()
+    steps = [np.column_stack([others, smooth_steps.values(f, some)]) for some in (weights, drawn[:, :120])]
+    assert left(steps[0], target) < left(steps[1], target)
+
+
+@pytest.mark.parametrize("rows", [900, 4])
+def test_where_other_columns_leave_nothing_steps_stay(rows: int) -> None:
+    """A linear target, and fewer rows than columns."""
+    f, others, target, drawn = (one[:rows] if len(one) == 900 else one for one in steps_and_others())
+    explained = others @ np.arange(5.0) if rows == 900 else target
+    np.testing.assert_array_equal(smooth_steps.improved(drawn[:, :3], f, others, explained), drawn[:, :3])
+
+
+def test_a_predictor_that_hardly_varies_does_no_harm() -> None:
+    """One that has spun up: its variance is the rounding of the others' sums."""
+    rng, times = np.random.default_rng(8), 1500
+    z = rng.standard_normal((times, 2, K))
+    z[:, 1] = np.exp(-np.arange(times) / 25.0)[:, None]
+    target = z[:, 0] ** 2 + 0.1 * rng.standard_normal((times, K))
+    low, high = z.min(axis=(0, 2)), z.max(axis=(0, 2))
+    features = Features(np.arange(K)[:, None], np.array([0]), low, high)
+    fit = fit_trend([z], [target], features, Trend())
+    assert fit.held_out < 0.02
 
 
 def test_a_trend_without_a_block_of_time_does_not_know_it() -> None:

@@ -12,7 +12,7 @@ import step_oracle
 import xarray as xr
 
 import l96closure as lc
-from l96closure.closures import CLOSURES, Chain, Moments, Noise, Quantiles, Trend
+from l96closure.closures import CLOSURES, Chain, Moments, Noise, Quantiles, Trend, choice
 from l96closure.closures.noise_fit import LARGEST_GRID
 
 K, MEMBERS, STEPS, DT = 6, 5, 8, 5e-3
@@ -151,3 +151,17 @@ def test_noise_of_modes_and_prescribed_noise_are_in_tables_and_files(covariance:
     source = closure.to_dataset().get("noise_factor", xr.DataArray()).attrs.get("source")
     assert source == (None if covariance == "auto" else "prescribed")
     assert loaded.law.pattern.prescribed == (covariance != "auto")
+
+
+def test_levels_of_a_skewed_coordinate_are_as_close_as_its_bins() -> None:
+    """Of exp(1.5 a) most bins lie within a sixteenth of the range; the law knows the spread in each of them."""
+    rng = np.random.default_rng(12)
+    first, a = rng.standard_normal((2, 24_000, 1))
+    second = np.exp(1.5 * a)
+    values = first + np.where(second < 0.5, 0.5, 5.0) * rng.standard_normal(a.shape)
+    law = choice.quantiles(
+        [np.stack([first, second], axis=1)], [values], np.zeros(1, np.intp), 20_000, lc.bridge.Kernel(epsilon=0.01), 0
+    )
+    at = np.stack([np.zeros(4), [0.1, 0.25, 1.0, 5.0]], axis=1)[:, :, None]
+    above = law(at, np.ones((4, 1)))[:, 0] - law(at, np.zeros((4, 1)))[:, 0]
+    np.testing.assert_allclose(above, [0.5, 0.5, 5.0, 5.0], rtol=0.15)

@@ -1,0 +1,59 @@
+"""Blocks of members in compiled code: their halos, and that no member sees another."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import pytest
+import xarray as xr
+
+import l96closure as lc
+from l96closure.closures import blocks
+from l96closure.compiled_loop import CompiledLoop
+
+
+@numba.njit
+def closed(size: int, left: int, right: int):  # type: ignore[no-untyped-def]
+    made = blocks.rings(3, size, left, right)
+    made.values[:] = -1.0
+    for row in range(3):
+        for i in range(size):
+            made.values[row * made.stride + made.first + i] = 100.0 * row + i
+    blocks.close(made, made.stride + made.first, size)
+    return made.values, made.stride, made.first
+
+
+@pytest.mark.parametrize("size", [1, 3, 8, 12, 15, 16, 17, 33, 192])
+def test_a_row_is_closed_to_a_ring_and_its_neighbours_are_left_alone(size: int) -> None:
+    for left, right in (
+        (0, 0),
+        (1, 0),
+        (0, 1),
+        (size, size),
+        (size // 2, (size + 1) // 2),
+        (min(size, 8), min(size, 4)),
+    ):
+        values, stride, first = closed(size, left, right)
+        around = np.arange(-left, size + right)
+        np.testing.assert_array_equal(values[stride + first + around], 100.0 + around % size)
+        for row in (0, 2):
+            np.testing.assert_array_equal(values[row * stride + first + np.arange(size)], 100.0 * row + np.arange(size))
+
+
+@pytest.mark.parametrize("order", [1, 3, 4])
+def test_a_member_that_is_not_finite_harms_no_other(order: int) -> None:
+    """Not even those that take its place in the memory of a block, four blocks in one call."""
+    rng, K = np.random.default_rng(0), 24
+    z = rng.standard_normal((2000, K))
+    data = {"z": (("time", "k"), z), "psi": (("time", "k"), rng.standard_normal(z.shape) - z)}
+    truth = xr.Dataset(data, {"time": 0.01 * np.arange(2000)})
+    closure = lc.closures.PolynomialAR1.fit(truth, noise=lc.closures.Noise(order, covariance=None))
+    loop = CompiledLoop.of(lc.TwoScaleLorenz96(K=K).resolved_tendency, closure, "rk4", 0.01, K)
+    assert loop is not None
+    state, nothing, runs = closure.init(z[:32], 1), np.empty((32, 0, K)), []
+    for poison in (0.0, np.nan):
+        memory = state.memory.copy()
+        memory[0] += poison
+        runs.append(loop.advance(z[:32], state._replace(memory=memory), 1, 2, 2**40, (nothing, nothing, 0)))
+    assert np.isnan(runs[1][0][0]).any()
+    np.testing.assert_array_equal(runs[0][0][1:], runs[1][0][1:])
