@@ -102,7 +102,8 @@ def reads_of(workflow: Workflow[Any], config: Mapping[str, Any], path: Path) -> 
     for name, stage in workflow.stages.items():
         restart = folder.restart(name)
         with recorded(settings) as read:
-            made = stage.run(settings, folder, restart)
+            products = stage.run(settings, folder, restart)
+            made = {file: product() if callable(product) else product for file, product in products.items()}
         assert set(made) == {file for file, what in workflow.files.items() if what.made_by == name}
         for file, data in made.items():
             folder.write(file, data, 0.0)
