@@ -15,6 +15,7 @@ from l96closure import checks, progress
 from l96closure.attributes import in_time_unit
 from l96closure.closures import Closure
 from l96closure.coarse import integrate
+from l96closure.durations import MODEL_TIME
 from l96closure.histories import of_states
 from l96closure.layout import Layout
 from l96closure.pairing import Tendency, scheme_of, step_of, tendency_of
@@ -134,9 +135,10 @@ def forecast(
 def _starts(reference: xr.Dataset, index: npt.NDArray[np.intp]) -> xr.Variable:
     """Return the times of the starts, with what the reference says of its times."""
     times = reference["time"][index]
+    if time_unit(reference) == MODEL_TIME:
+        return xr.Variable("start", times.to_numpy())
     said = {name: times.attrs[name] for name in ("units", "calendar") if name in times.attrs}
-    told = {"long_name": "time of the reference at which a forecast starts"} if said else {}
-    return xr.Variable("start", times.to_numpy(), told | said)
+    return xr.Variable("start", times.to_numpy(), {"long_name": "time at which a forecast starts", **said})
 
 
 def _repeated(starts: int, members: int) -> npt.NDArray[np.intp]:

@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -144,23 +144,29 @@ def test_a_file_alone_gives_a_closure_that_is_held_against_the_reference(call: C
 
 
 @pytest.fixture
-def shown(monkeypatch: pytest.MonkeyPatch, sketched: None) -> list[str]:
-    """Labels of all axes of the figures that are saved."""
-    labels: list[str] = []
+def shown(monkeypatch: pytest.MonkeyPatch, sketched: None, tmp_path: Path) -> Callable[[], set[str]]:
+    """Labels of the axes of all figures saved since it was asked last, by copies of this process too."""
+    labels, save = tmp_path / "labels.txt", Figure.savefig
 
     def saved(figure: Figure, path: Path, **_: Any) -> None:
-        labels.extend(label for axes in figure.axes for label in (axes.get_xlabel(), axes.get_ylabel()))
+        with labels.open("a") as file:
+            file.writelines(f"{label}\n" for axes in figure.axes for label in (axes.get_xlabel(), axes.get_ylabel()))
         save(figure, path)
 
-    save = Figure.savefig
+    def asked() -> set[str]:
+        found = {*labels.read_text().splitlines()}
+        labels.unlink()
+        return found
+
     monkeypatch.setattr(Figure, "savefig", saved)
-    return labels
+    return asked
 
 
-def test_names_units_dates_and_packing_are_read_as_they_are_meant(call: Call, files: Path, shown: list[str]) -> None:
+def test_names_units_dates_and_packing_are_read_as_they_are_meant(
+    call: Call, files: Path, shown: Callable[[], set[str]]
+) -> None:
     plain = call(*DATA).folder
-    assert "lag (model time units)" in shown
-    shown.clear()
+    assert "lag (model time units)" in shown()
     for name, seed, times in (("truth", 1, 2000), ("reference", 2, 1000)):
         given = record(times, seed, z="T", psi="Q", k="x")
         given = given.assign_coords(time=np.datetime64("2001-01-01") + 6 * np.arange(times).astype("m8[h]"))
@@ -182,7 +188,7 @@ def test_names_units_dates_and_packing_are_read_as_they_are_meant(call: Call, fi
     units = {name: 1 / HALF_DAY for name in ("offline_crps", "offline_rmse", "offline_std")}
     for name, unit in {**units, "pit_error": 1.0, "offline_lag": HALF_DAY}.items():
         np.testing.assert_allclose(unit * ours[name], theirs[name], atol=2e-3 * unit)
-    _dates_are_told(outcome.folder, shown)
+    _dates_are_told(outcome.folder, shown())
     assert "note:" not in outcome.err
     for name in ("truth", "reference"):
         xr.open_dataset(f"packed_{name}.nc").assign(Q=lambda data: data["Q"].assign_attrs(units="W m-2")).to_netcdf(
@@ -193,7 +199,7 @@ def test_names_units_dates_and_packing_are_read_as_they_are_meant(call: Call, fi
     assert "note: The coarse run adds Q to the tendency of T as numbers in K s-1; the data say W m-2." in fluxes.err
 
 
-def _dates_are_told(folder: Path, shown: Sequence[str]) -> None:
+def _dates_are_told(folder: Path, shown: set[str]) -> None:
     """Hold that times are seconds in files, and hours and days on the page, on axes and in tables."""
     diagnostics = scores(folder)
     of_time = {"offline_lag", "pit_lag", "lag", "time_lag", "lead", "return_period_z"}
@@ -208,7 +214,7 @@ def _dates_are_told(folder: Path, shown: Sequence[str]) -> None:
             assert first is None or str(time.values[0]).startswith(first)
             assert not any("model time" in str(value) for value in time.attrs.values())
     axes = {"lag (days)", "time (days)", "lead (days)", "return period (days)", "frequency (cycles per day)"}
-    assert axes <= {*shown}
+    assert axes <= shown
     page = (folder / "report.html").read_text(encoding="utf-8")
     for told in ("autocorrelation, lag 6 h<", "lag 2.5 days, 10 records", "Records are 6 h apart", "lead 5 days<"):
         assert told in page

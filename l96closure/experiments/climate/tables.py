@@ -87,7 +87,7 @@ def law(diagnostics: xr.Dataset) -> list[Table]:
     rows.append(Row("largest", ("", f"{largest:.4f}", interval(low, high, ".4f"))))
     note = (
         f"Share of ψ in the reference that lies below the deciles of the law the closure states for it, "
-        f"{int(diagnostics.attrs['pit_values'])} values of {_said(diagnostics, 'pit_duration', 'pit_lag')}. "
+        f"{int(diagnostics.attrs['pit_values']):,} values of {_said(diagnostics, 'pit_duration', 'pit_lag')}. "
         "Too much below the first and too little below the last deciles: the law is too narrow; the reverse: too wide. "
         "The interval of the largest difference holds all deciles at once."
         f"{_unless_known(diagnostics, ['pit_error_low'], 'Intervals')}"
