@@ -144,9 +144,26 @@ class Fields:
             dims = set(truth[name].dims)
             if not (dims == set(wanted) or (name in self.predictors and dims < set(wanted))):
                 checks.reject(f"truth.{name}.dims", truth[name].dims, repr(wanted))
-        units = tuple(_units(truth[name]) for name in self.names)
-        shape = tuple(truth.sizes[name] for name in self.dim)
-        known = replace(self, shape=shape, units=units, coordinates=_coordinates(truth, tuple(self.dim)))
+        return replace(self, units=tuple(_units(truth[name]) for name in self.names)).on_grid_of(truth)
+
+    def on_grid_of(self, dataset: xr.Dataset) -> Fields:
+        """Return the same with shape and coordinates of the grid of a Dataset, and the mask in its order.
+
+        Parameters
+        ----------
+        dataset : has the dims ``dim``.
+
+        Returns
+        -------
+        Fields
+
+        Raises
+        ------
+        ValueError
+            The mask does not fit the grid.
+        """
+        shape = tuple(dataset.sizes[name] for name in self.dim)
+        known = replace(self, shape=shape, coordinates=_coordinates(dataset, tuple(self.dim)))
         return known if self.mask is None else replace(known, mask=known._aligned(self.mask))
 
     def _aligned(self, mask: xr.DataArray) -> xr.DataArray | None:
@@ -317,6 +334,29 @@ class Fields:
         filled = variable.where(self.mask.drop_vars(self.mask.coords), variable.isel(first, drop=True))
         filled.encoding = variable.encoding
         return filled
+
+    def values(self, shown: str, dataset: xr.Dataset, name: str, before: tuple[str, ...]) -> F64:
+        """Return a variable of a Dataset at the sites that there are.
+
+        Parameters
+        ----------
+        shown : what an error calls the Dataset.
+        dataset : has the variable ``name``, of the dims ``before`` and those of the grid, in any order.
+        name, before : of the variable, and of what comes before its sites.
+
+        Returns
+        -------
+        (*before, K)
+
+        Raises
+        ------
+        ValueError
+            There is no such variable, its dims are others, or it is not finite or not decoded within the mask.
+        """
+        if self.mask is not None and name in dataset:
+            dataset = dataset.assign({name: self.filled(dataset[name])})
+        array = checks.variable(shown, dataset, name, (*before, *self.dim))
+        return self.taken(array.reshape(*array.shape[: len(before)], -1))
 
     def inputs(self, dataset: xr.Dataset) -> F64:
         """Take the predictors out of a Dataset, as a closure wants them.

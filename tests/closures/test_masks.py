@@ -218,6 +218,46 @@ def test_a_mask_goes_by_its_coordinates(data: xr.Dataset, closure: Any) -> None:
     assert np.array_equal(np.isnan(output[0]), ~SEA)
 
 
+def listed(run: xr.Dataset) -> xr.Dataset:
+    """The sites that there are one after the other, without a grid."""
+    sites = run.drop_vars("mask", errors="ignore").stack(site=("y", "x")).isel(site=np.flatnonzero(SEA))
+    said = {**run.attrs, "dim": ["site"], "periodic": []}
+    return sites.drop_vars(["site", "y", "x"]).assign_attrs(said if "dim" in run.attrs else {})
+
+
+def test_scores_are_those_of_the_sites_that_there_are(data: xr.Dataset, closure: Any) -> None:
+    """Whatever stands elsewhere, and in whatever order the reference has its sites; profiles are those of xarray."""
+    run = lc.integrate(damped, closure, starts(closure, data, [5, 800]), steps=400, rng=2, scheme="euler")
+    made = lc.forecast(damped, closure, data, starts=20, members=4, leads=[0.0, 0.5], scheme="euler")
+    turned = data.fillna(1e300).isel(y=slice(None, None, -1))
+    found = lc.diagnose(turned, run, bins=10, max_lag=2.0)
+    alone = lc.diagnose(listed(data), listed(run), bins=10, max_lag=2.0)
+    assert {"profile_mean_z", "hellinger_joint", "power_psi", "return_period_z"} <= set(found) == set(alone)
+    for name in set(alone) - {name for name in alone if str(name).startswith("profile")}:
+        np.testing.assert_array_equal(found[name], alone[name], err_msg=str(name))
+    np.testing.assert_allclose(found["profile_std_psi"][1], run["heating"].std(("member", "time", "x")), rtol=1e-12)
+    scores, of_sites = lc.verify(made, turned), lc.verify(listed(made), listed(data))
+    for name in set(of_sites) - {"crps_climatology", "rmse_climatology"}:
+        np.testing.assert_array_equal(scores[name], of_sites[name], err_msg=str(name))
+    squares = ((data["T"] - data["T"].mean(("time", "x"))) ** 2).mean("time")  # of all sites of a row one climate
+    assert scores["rmse_climatology"].item() == pytest.approx(float(np.sqrt(squares.mean())), rel=1e-12)
+
+
+def test_what_a_mask_cuts_is_said_to_be_left_out() -> None:
+    rng = np.random.default_rng(0)
+    z, psi = rng.standard_normal((2, 60, 2, 6))
+    there = xr.DataArray(np.arange(6) != 4, dims="k")
+    runs = [
+        xr.Dataset({"z": (("time", "k"), z[:, n]), "psi": (("time", "k"), psi[:, n])}, {"time": np.arange(60.0)})
+        for n in range(2)
+    ]
+    coarse = runs[1].expand_dims("member").assign_coords(mask=there)
+    found = lc.diagnose(runs[0].where(there), coarse, bins=5, max_lag=2.0)
+    assert found.attrs["left_out"].startswith("covariances and correlations along the ring")
+    assert not {"covariance", "spectrum_z", "neighbour_correlation_z"} & set(found)
+    assert found["std"][0] == pytest.approx(z[:, 0, np.arange(6) != 4].std(), rel=1e-12)
+
+
 def _now(closure: Any, data: xr.Dataset) -> tuple[F64, Any]:
     z = starts(closure, data, [3])
     return z, closure.init(z, 0)
