@@ -59,7 +59,10 @@ class Fields:
         size and the site itself stands at one place in them: list them so that one place means one relative neighbour.
     conserve : take the mean over the sites, which stand for equal volumes, off every psi: for a quantity that the
         unresolved scales move about but do not make. Else its mean drifts by the errors of all sites. None is true
-        where that mean is zero, up to rounding, at all times of the data.
+        where that mean is zero, up to rounding, at all times of the data. Or a weight for some targets by their names,
+        a number or a DataArray along some of ``dim`` (mass times heat capacity or latent heat, say): the sum of weight
+        times psi over targets and sites is then zero where it is so in the data, else that of the trend, so that the
+        noise makes none of it.
     shape, units, coordinates : sites along each of ``dim``; units of the predictors and then of the targets, "1" where
         a variable had none, as CF reads it; and numbers and texts along ``dim``. These are the data's own: leave them.
 
@@ -93,7 +96,7 @@ class Fields:
     pool: str | Sequence[str] = "auto"
     mask: xr.DataArray | None = None
     neighbourhoods: Sequence[Iterable[int]] | None = None
-    conserve: bool | None = None
+    conserve: bool | Mapping[str, Any] | None = None
     shape: tuple[int, ...] = ()
     units: tuple[str, ...] = ()
     coordinates: xr.Dataset = field(default_factory=xr.Dataset)
@@ -114,8 +117,8 @@ class Fields:
         object.__setattr__(self, "pool", _AUTO if pool == (_AUTO,) else tuple(pool))
         checks.boolean("previous", self.previous)
         _check_mask(self.mask, tuple(self.dim))
-        if self.conserve is not None:
-            checks.boolean("conserve", self.conserve)
+        if not (self.conserve is None or isinstance(self.conserve, (bool, Mapping))):
+            checks.reject("conserve", self.conserve, "true or false, or weights of some of the targets")
 
     def of(self, truth: xr.Dataset) -> Fields:
         """Return the same with shape, units and coordinates of a training Dataset.

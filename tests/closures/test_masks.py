@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,40 @@ def test_a_file_and_a_mean_that_is_kept(data: xr.Dataset, tmp_path: Path) -> Non
     assert np.isfinite(following.history).all()
 
 
+@pytest.mark.parametrize("zero", [False, True])
+def test_a_weighted_sum_over_targets_levels_and_sites_is_kept(data: xr.Dataset, tmp_path: Path, zero: bool) -> None:
+    """It is zero where it is so in the data, else what the trend says, whose closure draws nothing."""
+    weight = xr.DataArray([1.0, 2.0, 3.0, 5.0], {"y": data["y"]}, "y")
+    heating, latent = data["heating"], 0.1 * data["heating"].roll(time=7, roll_coords=False) - 0.3 * data["T"]
+    if zero:
+        latent = latent - (weight * heating + 20.0 * latent).sum(("y", "x")) / (20.0 * SEA.sum())
+    kept = {"heating": weight[::-1], "latent": 20.0}
+    fields = lc.Fields("T", ("heating", "latent"), **GRID | {"pool": "x"}, mask=FIELDS.mask, conserve=kept)
+    learned = data.assign(latent=latent)
+    closures = [SchrodingerBridge.fit(learned, fields, **FEW), Polynomial.fit(learned, fields, FEW["trend"])]
+    closures[0].save(tmp_path / "closure.nc")
+    loaded: Any = lc.closures.load(tmp_path / "closure.nc")
+    z = starts(closures[0], data, [3, 400, 700, 900])
+    psi, means = (one.step(z, one.init(z, 1))[0].reshape(4, 2, *SHAPE) for one in closures)
+    assert np.array_equal(loaded.step(z, loaded.init(z, 1))[0].reshape(psi.shape), psi, equal_nan=True)
+    assert np.nanstd(psi - means) > 0.1 * np.nanstd(psi)
+    of_psi, of_means = (np.nansum(weight.values[:, None] * x[:, 0] + 20.0 * x[:, 1], axis=(1, 2)) for x in (psi, means))
+    np.testing.assert_allclose(of_psi, 0.0 if zero else of_means, rtol=0, atol=1e-10)
+    if zero:
+        np.testing.assert_allclose(of_means, 0.0, atol=1e-10)
+        return
+    # What it is off is taken from the cells as the mean of independent residuals given their sum has it.
+    free = SchrodingerBridge.fit(learned, replace(fields, conserve=False), **FEW)
+    change = psi - free.step(z, free.init(z, 1))[0].reshape(psi.shape)
+    past = starts(closures[1], data, list(range(TIMES)))
+    left = np.stack([heating, latent], axis=1) - closures[1].step(past, closures[1].init(past, 0))[0].reshape(
+        -1, 2, *SHAPE
+    )
+    expected = np.stack([weight.values, np.full(4, 20.0)]) * np.nanvar(left, axis=(0, 3))
+    found = np.nanmean(change, axis=3) / change[:, 1, 2, 2][:, None, None]
+    np.testing.assert_allclose(found, np.broadcast_to(expected / expected[1, 2], found.shape), rtol=0.05)
+
+
 def test_a_mask_goes_by_its_coordinates(data: xr.Dataset, closure: Any) -> None:
     turned = closure.fields.mask.isel(y=slice(None, None, -1)).transpose("x", "y")
     fields = lc.Fields("T", "heating", **GRID, mask=turned)
@@ -289,3 +324,32 @@ def test_what_knows_no_mask_refuses_it(data: xr.Dataset) -> None:
             fit()
     with pytest.raises(ValueError, match=r"^fields\.periodic = .* whose sites are alike, without mask$"):
         SpectralAutoregression.fit(data, FIELDS)
+
+
+@pytest.mark.parametrize(
+    ("fit", "options", "message"),
+    [
+        (
+            SpectralAutoregression.fit,
+            {"previous": True},
+            r"^fields\.previous = True .* False: what is seen of psi's own",
+        ),
+        (
+            SpectralAutoregression.fit,
+            {"conserve": True},
+            r"^fields\.conserve = True .* None: the mean of psi is drawn as",
+        ),
+        (Analog.fit, {"conserve": {"heating": 1.0}}, r"^conserve = \['heating'\] .* for this closure and law$"),
+        (Polynomial.fit, {"conserve": {"T": 1.0}}, r"^conserve = \['T'\] .* weights of some of the targets heating$"),
+        (
+            Polynomial.fit,
+            {"conserve": {"heating": xr.DataArray(np.ones(3), dims="x")}},
+            r"^conserve\['heating'\]\.sizes",
+        ),
+        (Polynomial.fit, {"conserve": {"heating": np.nan}}, r"^conserve\['heating'\] = nan .* a finite number"),
+        (Polynomial.fit, {"conserve": {"heating": 0.0}}, r"^conserve = 'zero everywhere'"),
+    ],
+)
+def test_what_a_closure_cannot_keep_is_refused(whole: xr.Dataset, fit: Any, options: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit(whole, lc.Fields("T", "heating", dim=("y", "x"), lags=(), **options))
