@@ -403,8 +403,8 @@ class Composed:
         Raises
         ------
         ValueError
-            There are no such sites, or a step needs all of the grid: noise that is correlated in space, a trend that is
-            filtered, a mean that is kept; or the closure is not compiled, as of several targets and levels.
+            There are no such sites, or a step needs predictors or psi of all of the grid, for a trend that is filtered
+            or a mean that is kept; or the closure is not compiled, as of several targets and levels.
 
         Examples
         --------
