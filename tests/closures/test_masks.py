@@ -69,7 +69,7 @@ def starts(closure: Any, data: xr.Dataset, times: list[int]) -> F64:
     return z
 
 
-@pytest.mark.parametrize("fit", [SchrodingerBridge.fit, PolynomialAR1.fit, Polynomial.fit])
+@pytest.mark.parametrize("fit", [SchrodingerBridge.fit, PolynomialAR1.fit, Polynomial.fit, Analog.fit])
 def test_what_is_left_of_a_grid_is_as_the_same_sites_without_a_grid(data: xr.Dataset, fit: Any) -> None:
     """Trend, law, memory and correlation of the noise: the same bits."""
     how = {name: value for name, value in FEW.items() if fit == SchrodingerBridge.fit}
@@ -318,7 +318,6 @@ def test_what_knows_no_mask_refuses_it(data: xr.Dataset) -> None:
     for fit in (
         lambda: SchrodingerBridge.fit(data, FIELDS, law=Moments()),
         lambda: SchrodingerBridge.fit(data, FIELDS, law=Chain()),
-        lambda: Analog.fit(data, FIELDS),
     ):
         with pytest.raises(ValueError, match=r"^mask = \('y', 'x'\) .* None for this closure and law$"):
             fit()
@@ -339,7 +338,7 @@ def test_what_knows_no_mask_refuses_it(data: xr.Dataset) -> None:
             {"conserve": True},
             r"^fields\.conserve = True .* None: the mean of psi is drawn as",
         ),
-        (Analog.fit, {"conserve": {"heating": 1.0}}, r"^conserve = \['heating'\] .* for this closure and law$"),
+        (Analog.fit, {"conserve": {"heating": 1.0}}, r"^conserve = \['heating'\] .* true, false or None for analogs$"),
         (Polynomial.fit, {"conserve": {"T": 1.0}}, r"^conserve = \['T'\] .* weights of some of the targets heating$"),
         (
             Polynomial.fit,
