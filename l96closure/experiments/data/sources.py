@@ -123,22 +123,22 @@ def _mask(
 ) -> xr.DataArray | None:
     """Return where there are sites, by a variable of the file or by where others are missing; None for everywhere."""
     dims = tuple(fields.dim)
-    known = [values.notnull().any([dim for dim in values.dims if dim not in dims]) for values in found.values()]
-    there: xr.DataArray = xr.concat(known, "variable", coords="minimal", compat="override").all("variable")
+    missing = [np.isnan(values).all(values.dims[: -len(dims)]).values for values in found.values()]
+    there = ~np.logical_or.reduce(missing)
     if mask is None and not there.all():
-        missing = f"{int((~there).sum())} of {there.size}"
+        number = f"{int((~there).sum())} of {there.size}"
         allowed = f"0, or taken for sites that are not there: fields.mask={AUTO}"
-        checks.reject(f"{path}: sites at which a variable is NaN at all times", missing, allowed)
+        checks.reject(f"{path}: sites at which a variable is NaN at all times", number, allowed)
     if mask is not None and mask != AUTO:
         if mask not in source.variables or set(source[mask].dims) != set(dims):
             checks.reject(f"fields.mask for {path}", mask, f"a variable of the dims ({', '.join(dims)}), or {AUTO!r}")
         given = checks.real_array(f"{path}: {mask}", source[mask].transpose(*dims).values)
         if not np.isin(given, (0.0, 1.0)).all():
             checks.reject(f"{path}: {mask}", float(given[~np.isin(given, (0.0, 1.0))][0]), "0 or 1 at every site")
-        there = xr.DataArray(given == 1.0, dims=dims)
+        there = given == 1.0
     if not there.any():
         checks.reject(f"{path}: sites that are there", 0, "at least one")
-    return None if there.all() else there.transpose(*dims)
+    return None if there.all() else xr.DataArray(there, dims=dims)
 
 
 def _opened(path: Path) -> xr.Dataset:
