@@ -123,8 +123,8 @@ def _mask(
 ) -> xr.DataArray | None:
     """Return where there are sites, by a variable of the file or by where others are missing; None for everywhere."""
     dims = tuple(fields.dim)
-    missing = [np.isnan(values).all(values.dims[: -len(dims)]).values for values in found.values()]
-    there = ~np.logical_or.reduce(missing)
+    values = [one.to_numpy().reshape(-1, *one.shape[one.ndim - len(dims) :]) for one in found.values()]
+    there = ~np.logical_or.reduce([np.isnan(one).all(axis=0) for one in values])
     if mask is None and not there.all():
         number = f"{int((~there).sum())} of {there.size}"
         allowed = f"0, or taken for sites that are not there: fields.mask={AUTO}"
