@@ -256,7 +256,7 @@ def test_a_mask_goes_by_its_coordinates(data: xr.Dataset, closure: Any) -> None:
 def listed(run: xr.Dataset) -> xr.Dataset:
     """The sites that there are one after the other, without a grid."""
     sites = run.drop_vars("mask", errors="ignore").stack(site=("y", "x")).isel(site=np.flatnonzero(SEA))
-    said = {**run.attrs, "dim": ["site"], "periodic": []}
+    said = {**run.attrs, "dim": ["site"], "periodic": ["site"]}
     return sites.drop_vars(["site", "y", "x"]).assign_attrs(said if "dim" in run.attrs else {})
 
 
@@ -266,13 +266,17 @@ def test_scores_are_those_of_the_sites_that_there_are(data: xr.Dataset, closure:
     made = lc.forecast(damped, closure, data, starts=20, members=4, leads=[0.0, 0.5], scheme="euler")
     turned = data.fillna(1e300).isel(y=slice(None, None, -1))
     found = lc.diagnose(turned, run, bins=10, max_lag=2.0)
-    alone = lc.diagnose(listed(data), listed(run), bins=10, max_lag=2.0)
-    assert {"profile_mean_z", "hellinger_joint", "power_psi", "return_period_z"} <= set(found) == set(alone)
-    for name in set(alone) - {name for name in alone if str(name).startswith("profile")}:
-        np.testing.assert_array_equal(found[name], alone[name], err_msg=str(name))
     np.testing.assert_allclose(found["profile_std_psi"][1], run["heating"].std(("member", "time", "x")), rtol=1e-12)
+    means = data["T"].mean(("time", "x"))
+    np.testing.assert_allclose(found["taken_off_z"], means.where(FIELDS.mask).transpose("y", "x"), rtol=1e-9)
+    pooled = lc.diagnose(turned, run, periodic=[True, True], bins=10, max_lag=2.0)
+    alone = lc.diagnose(listed(data), listed(run), bins=10, max_lag=2.0)
+    assert {"hellinger_joint", "power_psi", "return_period_z"} <= set(pooled) < set(alone)
+    assert pooled.attrs["left_out"] == "isotropic spectra: a mask cuts the plane"
+    for name in pooled:
+        np.testing.assert_array_equal(pooled[name], alone[name], err_msg=str(name))
     scores, of_sites = lc.verify(made, turned), lc.verify(listed(made), listed(data))
-    for name in set(of_sites) - {"crps_climatology", "rmse_climatology"}:
+    for name in set(of_sites) - {"crps_climatology", "rmse_climatology"}:  # of one climate there
         np.testing.assert_array_equal(scores[name], of_sites[name], err_msg=str(name))
     squares = ((data["T"] - data["T"].mean(("time", "x"))) ** 2).mean("time")  # of all sites of a row one climate
     assert scores["rmse_climatology"].item() == pytest.approx(float(np.sqrt(squares.mean())), rel=1e-12)

@@ -312,7 +312,7 @@ def test_a_run_with_a_mask_is_that_of_the_sites_that_there_are(call: Call, files
         found[kind] = scores(outcome.folder)
     assert {"hellinger_joint", "crps", "offline_crps", "pit_error", "offline_covariance"} <= set(found[""])
     for kind in ("told_", "missing_"):
-        for name in set(found[""]) - {name for name in found[""] if str(name).startswith("profile")}:
+        for name in set(found[""]) - {name for name in found[""] if str(name).startswith(("profile", "taken_off"))}:
             np.testing.assert_array_equal(found[kind][name], found[""][name], err_msg=str(name))
     page = (outcome.folder / "report.html").read_text(encoding="utf-8")
     assert "4 of 6 sites are there; the others are neither read nor drawn nor scored" in page
