@@ -168,6 +168,7 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     "time": _MODEL_TIME,
     "k": _quantity("site of the slow variable"),
     "j": _quantity("fast variable within a site"),
+    "mask": _quantity("whether there is a site"),
     "member": _quantity("ensemble member", standard_name="realization"),
     "sample": _quantity("training sample"),
     "start": {

@@ -59,7 +59,10 @@ class Fields:
         size and the site itself stands at one place in them: list them so that one place means one relative neighbour.
     conserve : take the mean over the sites, which stand for equal volumes, off every psi: for a quantity that the
         unresolved scales move about but do not make. Else its mean drifts by the errors of all sites. None is true
-        where that mean is zero, up to rounding, at all times of the data.
+        where that mean is zero, up to rounding, at all times of the data. Or a weight for some targets by their names,
+        a number or a DataArray along some of ``dim`` (mass times heat capacity or latent heat, say): the sum of weight
+        times psi over targets and sites is then zero where it is so in the data, else that of the trend, so that the
+        noise makes none of it.
     shape, units, coordinates : sites along each of ``dim``; units of the predictors and then of the targets, "1" where
         a variable had none, as CF reads it; and numbers and texts along ``dim``. These are the data's own: leave them.
 
@@ -93,7 +96,7 @@ class Fields:
     pool: str | Sequence[str] = "auto"
     mask: xr.DataArray | None = None
     neighbourhoods: Sequence[Iterable[int]] | None = None
-    conserve: bool | None = None
+    conserve: bool | Mapping[str, Any] | None = None
     shape: tuple[int, ...] = ()
     units: tuple[str, ...] = ()
     coordinates: xr.Dataset = field(default_factory=xr.Dataset)
@@ -114,8 +117,8 @@ class Fields:
         object.__setattr__(self, "pool", _AUTO if pool == (_AUTO,) else tuple(pool))
         checks.boolean("previous", self.previous)
         _check_mask(self.mask, tuple(self.dim))
-        if self.conserve is not None:
-            checks.boolean("conserve", self.conserve)
+        if not (self.conserve is None or isinstance(self.conserve, (bool, Mapping))):
+            checks.reject("conserve", self.conserve, "true or false, or weights of some of the targets")
 
     def of(self, truth: xr.Dataset) -> Fields:
         """Return the same with shape, units and coordinates of a training Dataset.
@@ -144,9 +147,26 @@ class Fields:
             dims = set(truth[name].dims)
             if not (dims == set(wanted) or (name in self.predictors and dims < set(wanted))):
                 checks.reject(f"truth.{name}.dims", truth[name].dims, repr(wanted))
-        units = tuple(_units(truth[name]) for name in self.names)
-        shape = tuple(truth.sizes[name] for name in self.dim)
-        known = replace(self, shape=shape, units=units, coordinates=_coordinates(truth, tuple(self.dim)))
+        return replace(self, units=tuple(_units(truth[name]) for name in self.names)).on_grid_of(truth)
+
+    def on_grid_of(self, dataset: xr.Dataset) -> Fields:
+        """Return the same with shape and coordinates of the grid of a Dataset, and the mask in its order.
+
+        Parameters
+        ----------
+        dataset : has the dims ``dim``.
+
+        Returns
+        -------
+        Fields
+
+        Raises
+        ------
+        ValueError
+            The mask does not fit the grid.
+        """
+        shape = tuple(dataset.sizes[name] for name in self.dim)
+        known = replace(self, shape=shape, coordinates=_coordinates(dataset, tuple(self.dim)))
         return known if self.mask is None else replace(known, mask=known._aligned(self.mask))
 
     def _aligned(self, mask: xr.DataArray) -> xr.DataArray | None:
@@ -317,6 +337,29 @@ class Fields:
         filled = variable.where(self.mask.drop_vars(self.mask.coords), variable.isel(first, drop=True))
         filled.encoding = variable.encoding
         return filled
+
+    def values(self, shown: str, dataset: xr.Dataset, name: str, before: tuple[str, ...]) -> F64:
+        """Return a variable of a Dataset at the sites that there are.
+
+        Parameters
+        ----------
+        shown : what an error calls the Dataset.
+        dataset : has the variable ``name``, of the dims ``before`` and those of the grid, in any order.
+        name, before : of the variable, and of what comes before its sites.
+
+        Returns
+        -------
+        (*before, K)
+
+        Raises
+        ------
+        ValueError
+            There is no such variable, its dims are others, or it is not finite or not decoded within the mask.
+        """
+        if self.mask is not None and name in dataset:
+            dataset = dataset.assign({name: self.filled(dataset[name])})
+        array = checks.variable(shown, dataset, name, (*before, *self.dim))
+        return self.taken(array.reshape(*array.shape[: len(before)], -1))
 
     def inputs(self, dataset: xr.Dataset) -> F64:
         """Take the predictors out of a Dataset, as a closure wants them.

@@ -13,9 +13,12 @@ import xarray as xr
 from l96closure import checks
 from l96closure.fields import Fields
 
-__all__ = ["Layout", "observation_of", "told_by"]
+__all__ = ["MASK", "Layout", "mask_of", "named", "observation_of", "told_by"]
 
 F64 = npt.NDArray[np.float64]
+
+MASK = "mask"
+"""Coordinate along a grid that is true where there is a site; of truth values, so that no numbers are taken for it."""
 
 
 class Layout(NamedTuple):
@@ -53,7 +56,7 @@ class Layout(NamedTuple):
             There are more targets than predictors.
         """
         fields = getattr(closure, "fields", None)
-        if not isinstance(fields, Fields) or (len(fields.names) == 2 and fields.mask is None):
+        if not isinstance(fields, Fields) or not named(fields):
             return cls(None, sites or 0)
         if len(fields.targets) > len(fields.predictors):
             allowed = f"at most the {len(fields.predictors)} predictors, whose tendencies they are, in a coarse run"
@@ -140,8 +143,12 @@ class Layout(NamedTuple):
 
     @property
     def coordinates(self) -> Mapping[Any, Any]:
-        """Coordinates of the grid."""
-        return {"k": np.arange(self.sites)} if self.fields is None else self.fields.coordinates.coords
+        """Coordinates of the grid, its mask among them, for :func:`told_by`."""
+        if self.fields is None:
+            return {"k": np.arange(self.sites)}
+        known = self.fields.coordinates.coords
+        mask = self.fields.mask
+        return known if mask is None else {**known, MASK: mask.drop_vars(mask.coords)}
 
     def states(self, name: str, dataset: xr.Dataset, *before: str) -> F64:
         """Return the states of a Dataset that an error calls ``name``, whose first axes are to be ``before``.
@@ -181,6 +188,18 @@ class Layout(NamedTuple):
                 checks.reject(f"{name}[{one!r}].units", found, f"{units!r}, the units of the training data")
 
 
+def named(fields: Fields) -> bool:
+    """Return whether runs call variables by their names, several or with a mask, and not z and psi on ``k``."""
+    return len(fields.names) > 2 or fields.mask is not None
+
+
+def mask_of(run: xr.Dataset, dims: Sequence[str]) -> xr.DataArray | None:
+    """Return the mask that a run has as its coordinate :data:`MASK` along these dims; None where it has none."""
+    if MASK not in run.coords or run[MASK].dtype != bool or set(run[MASK].dims) != set(dims):
+        return None
+    return run[MASK].reset_coords(drop=True)
+
+
 def observation_of(predictor: str) -> str:
     """Return the name of the truth that a forecast of a predictor should meet."""
     return "observation" if predictor == "z" else f"{predictor}_observation"
@@ -193,13 +212,14 @@ def told_by(
 
     Parameters
     ----------
-    run : made by a coarse model, whose attributes are those of :attr:`Layout.told`.
+    run : made by a coarse model, whose attributes are those of :attr:`Layout.told`; its coordinate :data:`MASK`, if
+        there is one, is the mask.
     dim : dimension of the grid, or several; None is those of the run.
     periodic : whether the grid is a ring along these; None is what the run says.
 
     Returns
     -------
-    Fields without what belongs to data.
+    Fields without units; with shape and coordinates of the grid where the run says what it is of, or has a mask.
 
     Raises
     ------
@@ -219,6 +239,7 @@ def told_by(
         len(periodic) != len(dims) or not all(isinstance(one, bool) for one in periodic)
     ):
         checks.reject("periodic", periodic, f"true or false, or one of these for each of {', '.join(dims)}")
-    if not several:
-        return Fields(dim=dims, periodic=periodic)
-    return Fields(told["predictors"], told["targets"], dims, periodic=periodic)
+    names = {name: told[name] for name in ("predictors", "targets") if several}
+    fields = Fields(**names, dim=dims, periodic=periodic, mask=mask_of(run, dims))
+    told_of_grid = several or fields.mask is not None
+    return fields.on_grid_of(run) if told_of_grid and set(dims) <= set(run.dims) else fields

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +14,13 @@ from l96closure.closures import Closure
 from l96closure.coarse import BlowUpError
 from l96closure.diagnostics.forecast import verify
 from l96closure.forecasts import forecast
+from l96closure.layout import Layout
 from l96closure.series import time_step
 
 __all__ = ["Selection"]
 
 _LEADS = 8  # to score at, but for fewer steps
+_MOST_VALUES = 2**22  # of all forecasts at a time
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,8 @@ class Selection:
     Parameters
     ----------
     model : the coarse model, a system or a function z -> dz/dt, see :func:`l96closure.integrate`.
-    starts : held-out states that forecasts start from, at most as many as the data hold, >= 2.
+    starts : held-out states that forecasts start from, at most as many as the data hold, >= 2; on large grids fewer, so
+        that all forecasts together have about four million values at a time.
     members : of each forecast, >= 2.
     rng : seed of the forecasts; every candidate gets the same.
 
@@ -67,7 +71,7 @@ class Selection:
         Parameters
         ----------
         closure : obeys :class:`l96closure.closures.Closure`.
-        held_out : Dataset with z of dims (time, k) at a uniform time step.
+        held_out : Dataset with z of dims (time, k), or the predictors of the closure, at a uniform time step.
 
         Returns
         -------
@@ -78,15 +82,16 @@ class Selection:
         ValueError
             ``held_out`` is too short for so many starts.
         """
-        steps = held_out.sizes["time"] - 1
-        longest = steps // (self.starts + 2)
+        steps, state = held_out.sizes["time"] - 1, math.prod(Layout.of(closure, held_out.sizes.get("k", 1)).state)
+        starts = min(self.starts, max(2, _MOST_VALUES // (self.members * state)))
+        longest = steps // (starts + 2)
         every = max(1, longest // _LEADS)
         leads = np.arange(longest // every + 1) * every * time_step("held_out", held_out)
         try:
             ensemble = forecast(
-                self.model, closure, held_out, starts=self.starts, members=self.members, leads=leads, rng=self.rng
+                self.model, closure, held_out, starts=starts, members=self.members, leads=leads, rng=self.rng
             )
         except BlowUpError:
             return float("inf")
         scores = verify(ensemble, held_out)
-        return float((scores["crps"] / scores["crps_climatology"])[1:].mean())
+        return float((scores["crps"] / scores["crps_climatology"]).isel(lead=slice(1, None)).mean())

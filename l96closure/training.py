@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -70,6 +70,8 @@ def read(
         checks.reject("previous", fields.previous, "False for this closure and law")
     if not grouped and fields.mask is not None:
         checks.reject("mask", fields.mask.dims, "None for this closure and law")
+    if not grouped and isinstance(fields.conserve, Mapping):
+        checks.reject("conserve", sorted(fields.conserve), "true, false or None for this closure and law")
     ordered = ordered or fields.previous
     steps, parts = steps_of(truth, dt, ordered), stretches(truth) if ordered else [slice(0, truth.sizes["time"])]
     like = truth[fields.targets[0]]

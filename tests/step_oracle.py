@@ -86,6 +86,7 @@ def step(tables: Tables, z: F64, kept: Kept, source: Noise) -> tuple[F64, Kept]:
     groups = [of_group(tables, g) for g in range(sum(name.endswith("_cells") for name in tables))]
     groups = groups or [tables | {"cells": np.arange(K)}]
     psi, outside = np.zeros((len(z), sum(group["cells"].size for group in groups))), 0
+    trends = np.zeros_like(psi)
     xi, memory = noise_of(tables, kept.memory, source, psi.shape[1])
     for group in groups:
         cells = group["cells"]
@@ -93,13 +94,17 @@ def step(tables: Tables, z: F64, kept: Kept, source: Noise) -> tuple[F64, Kept]:
         if "linear" in group:
             f, beyond = features(group, z, history)
             mean, outside = trend(group, f), outside + beyond
+            trends[:, cells] = mean
         if "coordinates" in group:
             given = [mean if one < 0 else now[:, one] for one in group["coordinates"]]
             own = xi[:, cells]
             mean = mean + (quantiles(group, *given, xi=own) if "quantile" in group else spread(group, *given) * own)
         psi[:, cells] = mean
     if "bounds" in tables:
-        psi = psi.clip(*tables["bounds"])
+        psi, trends = psi.clip(*tables["bounds"]), trends.clip(*tables["bounds"])
+    if "conserve_weight" in tables:
+        off = psi if tables["conserve_zero"] else psi - trends
+        psi = psi - np.outer(off @ tables["conserve_weight"], tables["conserve_share"])
     psi = psi.reshape(len(z), -1, K)
     if tables["conserve"]:
         psi = psi - psi.mean(axis=2, keepdims=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -36,8 +37,9 @@ class Analog:
     """Draws psi from the training samples that are nearest in z, with memory also in the step before.
 
     Of the ``neighbours`` nearest samples of the sites that learn together (``fields.pool``) one is drawn, each as
-    likely as the others; psi is its own, less its mean over the sites where ``fields.conserve`` says so. With memory
-    the nearness counts the change of z over the coarse step ``dt`` that led to it, and the psi before that step;
+    likely as the others; psi is its own, less its mean over the sites where ``fields.conserve`` says so. Several
+    targets of a site are those of one sample, so that they go together as in the data. With memory the nearness counts
+    the change of z over the coarse step ``dt`` that led to it, and the psi before that step;
     :func:`l96closure.integrate` refuses any other. Without the change of z, psi where z rises would be mixed with psi
     where it falls.
 
@@ -55,8 +57,8 @@ class Analog:
     memory : the change of z over a coarse step and the psi before it count too.
     coordinates : what a sample is found by (M, C), all sites of one time after another: the predictors at the W sites,
         with memory also their change and the previous psi at the site itself.
-    coordinate_scale : standard deviation that each is divided by in the distances (C,).
-    psi : what is drawn (M,).
+    coordinate_scale : standard deviation of each in each pool, that it is divided by in the distances (pools, C).
+    psi : what is drawn (M, Q).
     subgrid : definition of psi in the training data, see :data:`l96closure.subgrid.DEFINITIONS`; None if unknown.
     dt : coarse step in model time units it was fitted for, with ``memory`` the only one it is right for.
     """
@@ -77,19 +79,27 @@ class Analog:
     save = save
 
     def __post_init__(self) -> None:
-        if self.psi.size % self.fields.sites:
-            checks.reject("psi.size", self.psi.size, f"a multiple of the {self.fields.sites} sites")
-        most = self.psi.size // self.fields.sites * int(np.unique(self.pool, return_counts=True)[1].min())
+        samples, targets = len(self.psi), len(self.fields.targets)
+        if samples % self.fields.sites or self.psi.shape != (samples, targets):
+            checks.reject(
+                "psi.shape", self.psi.shape, f"{targets} targets of a multiple of the {self.fields.sites} sites"
+            )
+        most = samples // self.fields.sites * int(np.unique(self.pool, return_counts=True)[1].min())
         if checks.integer("neighbours", self.neighbours, 1) > most:
             checks.reject("neighbours", self.neighbours, f"at most the {most} samples of a site and those alike")
         predictors = len(self.fields.predictors)
-        seen = predictors * self.neighbour.shape[1] + (predictors + 1 if self.memory else 0)
-        if self.coordinates.shape != (self.psi.size, seen):
-            checks.reject("coordinates.shape", self.coordinates.shape, f"({self.psi.size}, {seen})")
+        seen = predictors * self.neighbour.shape[1] + (predictors + targets if self.memory else 0)
+        if self.coordinates.shape != (samples, seen):
+            checks.reject("coordinates.shape", self.coordinates.shape, f"({samples}, {seen})")
+        if self.coordinate_scale.shape != (int(self.pool.max()) + 1, seen):
+            checks.reject(
+                "coordinate_scale.shape", self.coordinate_scale.shape, f"({int(self.pool.max()) + 1}, {seen})"
+            )
         object.__setattr__(self, "_trees", self._trees_of(seen))
 
     def __repr__(self) -> str:
-        return f"<Analog: {self.fields.targets[0]} of one of the {self.neighbours} nearest of {self.psi.size} samples>"
+        targets = ", ".join(self.fields.targets)
+        return f"<Analog: {targets} of one of the {self.neighbours} nearest of {len(self.psi)} samples>"
 
     @property
     def coarse_dt(self) -> float | None:
@@ -140,39 +150,36 @@ class Analog:
         """
         if fields.lags:
             checks.reject("lags", fields.lags, "(): analogs see the present and, with memory, the step before")
-        record = read(truth, replace(fields, radius=fields.radius or 0, lags=()), dt, ordered=memory)
+        if fields.previous:
+            checks.reject("previous", True, "False: analogs know the psi of the step before by memory")
+        if isinstance(fields.conserve, Mapping):
+            checks.reject("conserve", sorted(fields.conserve), "true, false or None for analogs")
+        record = read(truth, replace(fields, radius=fields.radius or 0, lags=()), dt, ordered=memory, grouped=True)
         if memory and record.steps.dt is None:
             checks.reject("truth.coords", sorted(map(str, truth.coords)), "with the times that memory is about")
         neighbour = choice.of(record, record.fields.radius or 0, ()).neighbour
         first = int(memory)
         if min(map(len, record.target)) <= first:
             checks.reject("truth.sizes['time']", min(map(len, record.target)), "two times or more, for memory")
-        seen, scale = [], np.repeat(record.scales(), neighbour.shape[1])
-        for z, psi in zip(record.series, record.target, strict=True):
+        seen, drawn = [], []
+        for z, of in zip(record.series, record.target, strict=True):
+            psi = of.reshape(len(of), -1, z.shape[2])
             coordinates = [_seen(z[first:], neighbour)]
             if memory:
-                for p in range(z.shape[1]):
-                    one_run(f"truth.{record.fields.predictors[p]}", z[:, p])
-                one_run(f"truth.{record.target_name}", psi)
-                coordinates += [np.moveaxis(z[1:] - z[:-1], 1, 2), psi[:-1, :, None]]
+                both = np.moveaxis(np.concatenate([z, psi], axis=1), 1, 0)
+                for name, values in zip(record.fields.names, both, strict=True):
+                    one_run(f"truth.{name}", values)
+                coordinates += [np.moveaxis(part, 1, 2) for part in (z[1:] - z[:-1], psi[:-1])]
             seen.append(np.concatenate(coordinates, axis=2).reshape(-1, sum(one.shape[2] for one in coordinates)))
-        samples, drawn = np.concatenate(seen), np.concatenate([psi[first:].ravel() for psi in record.target])
-        if memory:
-            scale = np.concatenate([scale, samples[:, scale.size :].std(axis=0)])
-            if not (scale > 0.0).all():
-                checks.reject("change of truth.z", 0.0, "an array of at least two distinct values")
-        return cls(
-            record.fields,
-            neighbour,
-            record.fields.pools,
-            neighbours,
-            memory,
-            samples,
-            scale,
-            drawn,
-            record.steps.subgrid,
-            record.steps.dt,
-        )
+            drawn.append(np.moveaxis(psi[first:], 1, 2).reshape(-1, psi.shape[1]))
+        samples, pools = np.concatenate(seen), record.fields.pools
+        labels, places = range(int(pools.max()) + 1), neighbour.shape[1]
+        scale = np.stack([_scales(record.series, samples, pools == pool, places) for pool in labels])
+        if not (scale > 0.0).any(axis=0).all():
+            checks.reject("change of truth.z", 0.0, "an array of at least two distinct values")
+        scale[scale == 0.0] = 1.0  # of what never changes at some sites
+        parts = neighbour, pools, neighbours, memory, samples, scale, np.concatenate(drawn)
+        return cls(record.fields, *parts, record.steps.subgrid, record.steps.dt)
 
     def init(
         self, z: F64, rng: np.random.Generator | int, member: npt.ArrayLike = 0, history: xr.Dataset | None = None
@@ -188,7 +195,7 @@ class Analog:
 
         Returns
         -------
-        A state that remembers psi and the predictors of the step before (member, K, 1 + P), or nothing without memory.
+        A state that remembers psi and the predictors of the step before (member, K, Q + P), or nothing without memory.
 
         Raises
         ------
@@ -201,12 +208,13 @@ class Analog:
             return state
         if history is not None:
             values, psi = known(history, self, len(now), 1)
-            return state._replace(memory=np.concatenate([psi[:, 1, :, None], np.moveaxis(values[:, 1], 1, 2)], axis=2))
+            both = np.concatenate([psi[:, 1].reshape(len(now), -1, self.fields.sites), values[:, 1]], axis=1)
+            return state._replace(memory=np.moveaxis(both, 1, 2).copy())
         places = self.neighbour.shape[1] * now.shape[1]
         nearest = self._drawn(self._trees_of(places), _seen(now, self.neighbour), state)
         drawn = self.coordinates[nearest][:, :, places:]
-        before = np.moveaxis(now, 1, 2) - drawn[:, :, :-1]
-        return state._replace(memory=np.concatenate([drawn[:, :, -1:], before], axis=2))
+        before = np.moveaxis(now, 1, 2) - drawn[:, :, : now.shape[1]]
+        return state._replace(memory=np.concatenate([drawn[:, :, now.shape[1] :], before], axis=2))
 
     def step(self, z: F64, state: State) -> tuple[F64, State]:
         """Draw psi from the samples that are nearest.
@@ -218,39 +226,42 @@ class Analog:
 
         Returns
         -------
-        psi (member, K) in the units of the training data, and the next state.
+        psi (member, K), or (member, Q, K) of several targets, in the units of the training data, NaN outside of the
+        mask, and the next state.
 
         Raises
         ------
         ValueError
             ``z`` is not of that shape for the P and K the closure was fitted for, or ``state`` does not fit it.
         """
-        now = self._now(z)
+        now, targets = self._now(z), len(self.fields.targets)
         own = np.moveaxis(now, 1, 2)
-        state = following(state, len(now), *(own.shape[1], 1 + own.shape[2]) if self.memory else (0,))
+        state = following(state, len(now), *(own.shape[1], targets + own.shape[2]) if self.memory else (0,))
         seen = _seen(now, self.neighbour)
         if self.memory:
-            seen = np.concatenate([seen, own - state.memory[:, :, 1:], state.memory[:, :, :1]], axis=2)
-        psi: F64 = self.psi[self._drawn(self._trees, seen, state)]
+            seen = np.concatenate([seen, own - state.memory[:, :, targets:], state.memory[:, :, :targets]], axis=2)
+        psi = self.psi[self._drawn(self._trees, seen, state)]
         psi = psi - psi.mean(axis=1, keepdims=True) if self.fields.conserve else psi
-        return psi, state._replace(memory=np.concatenate([psi[:, :, None], own], axis=2)) if self.memory else state
+        state = state._replace(memory=np.concatenate([psi, own], axis=2)) if self.memory else state
+        on_grid = self.fields.placed(np.moveaxis(psi, 2, 1).copy())
+        return on_grid.reshape(len(now), *self.fields.output_shape), state
 
     def _now(self, z: F64) -> F64:
         z = slow_variables(z, self.fields.input_shape)
-        return z.reshape(len(z), len(self.fields.predictors), self.fields.sites)
+        return self.fields.taken(z.reshape(len(z), len(self.fields.predictors), self.fields.size))
 
     def _trees_of(self, seen: int) -> list[tuple[Index, Index, Any]]:
         """Return the sites of each pool, their samples, and a tree of the first ``seen`` coordinates of these."""
-        scaled, pool_of = self.coordinates[:, :seen] / self.coordinate_scale[:seen], np.resize(self.pool, self.psi.size)
-        found = []
-        for label in np.unique(self.pool):
+        pool_of, found = np.resize(self.pool, len(self.psi)), []
+        for label, scale in enumerate(self.coordinate_scale[:, :seen]):
             samples = np.flatnonzero(pool_of == label)
-            found.append((np.flatnonzero(self.pool == label), samples, scipy.spatial.cKDTree(scaled[samples])))
+            tree = scipy.spatial.cKDTree(self.coordinates[samples, :seen] / scale)
+            found.append((np.flatnonzero(self.pool == label), samples, tree))
         return found
 
     def _drawn(self, trees: list[tuple[Index, Index, Any]], seen: F64, state: State) -> Index:
         """Draw one of the samples nearest to what each site sees (member, K, coordinate); its number (member, K)."""
-        points = (seen / self.coordinate_scale[: seen.shape[2]]).clip(-_FAR, _FAR)
+        points = (seen / self.coordinate_scale[self.pool, : seen.shape[2]]).clip(-_FAR, _FAR)
         points = checks.finite_array("z", points, 3)
         near = np.empty((*points.shape[:2], self.neighbours), np.intp)
         for sites, samples, tree in trees:
@@ -272,8 +283,8 @@ class Analog:
                 neighbour=(("site", "place"), self.neighbour.astype(np.int32)),
                 pool_of_site=("site", self.pool.astype(np.int32)),
                 coordinates=(("sample", "coordinate"), self.coordinates),
-                coordinate_scale=("coordinate", self.coordinate_scale),
-                psi=("sample", self.psi),
+                coordinate_scale=(("pool", "coordinate"), self.coordinate_scale),
+                psi=(("sample", "target"), self.psi),
             )
             .assign_attrs(
                 closure=self.name,
@@ -318,10 +329,17 @@ class Analog:
             parts.integer("neighbours", 1, below=samples + 1),
             memory,
             parts.array("coordinates", "sample", "coordinate"),
-            parts.array("coordinate_scale", "coordinate", positive=True),
-            parts.array("psi", "sample"),
+            parts.array("coordinate_scale", "pool", "coordinate", positive=True),
+            parts.array("psi", "sample", "target"),
             **found,
         )
+
+
+def _scales(series: Sequence[F64], samples: F64, own: npt.NDArray[np.bool_], places: int) -> F64:
+    """Return the standard deviation of each coordinate of samples (M, C) of some sites (K,), at all places one of z."""
+    of_z = [np.std(np.concatenate([one[:, p, own] for one in series])) for p in range(series[0].shape[1])]
+    rest = samples[np.resize(own, len(samples)), len(of_z) * places :].std(axis=0)
+    return np.concatenate([np.repeat(of_z, places), rest])
 
 
 def _seen(z: F64, neighbour: Index) -> F64:

@@ -14,6 +14,7 @@ from l96closure import bridge, checks
 from l96closure.attributes import ATTRIBUTES
 from l96closure.closures import past
 from l96closure.closures.bridge_file import bridge_from, bridge_variables, field_variables, fields_from, with_units
+from l96closure.closures.conserved import Conserved
 from l96closure.closures.features import Features
 from l96closure.closures.filtered_trend import AnyTrend, GroupedTrend
 from l96closure.closures.fitted_laws import ChainLaw, Distribution, DrivenLaw, FittedLaw, Grouped
@@ -72,6 +73,12 @@ def to_dataset(closure: Any) -> xr.Dataset:
     if closure.scaling is not None:
         for name, values in closure.scaling._asdict().items():
             dataset[f"scaling_{name}"] = named(("predictor", "site"), values, f"{name} of a predictor at a site")
+    if closure.conserved is not None:
+        shape = len(closure.fields.targets), closure.fields.sites
+        for name, values in zip(("weight", "share"), closure.conserved, strict=False):
+            told = f"{name} of a cell in a sum that is conserved"
+            dataset[f"conserve_{name}"] = named(("target", "site"), values.reshape(shape), told)
+        dataset.attrs["conserve_zero"] = np.int8(closure.conserved.zero)
     if isinstance(law, DrivenLaw):
         dataset = dataset.assign(noise_variables(law.pattern))
     elif isinstance(law, ChainLaw):
@@ -194,6 +201,7 @@ def from_dataset(dataset: xr.Dataset) -> dict[str, Any]:
         "fields": fields,
         "features": features,
         "scaling": _scaling(parts, len(fields.seen), fields.sites),
+        "conserved": _conserved(parts, fields),
         "past": _past(parts, features, fields),
         "selection": _selection(dataset),
     }
@@ -246,6 +254,16 @@ def _scaling(parts: Parts, predictors: int, sites: int) -> Scaling | None:
     if not spread.shape == centre.shape == (predictors, sites):
         checks.reject("scaling_spread.shape", spread.shape, repr((predictors, sites)))
     return Scaling(centre, spread)
+
+
+def _conserved(parts: Parts, fields: Fields) -> Conserved | None:
+    if "conserve_weight" not in parts:
+        return None
+    weight, share = (parts.array(f"conserve_{name}", "target", "site") for name in ("weight", "share"))
+    shape = len(fields.targets), fields.sites
+    if not weight.shape == share.shape == shape or not math.isclose(float((weight * share).sum()), 1.0, rel_tol=1e-9):
+        checks.reject("conserve_share", share.shape, f"{shape}, shares that times weights sum to 1")
+    return Conserved(weight.ravel(), share.ravel(), bool(parts.integer("conserve_zero", 0, below=2)))
 
 
 def _features(parts: Parts, predictors: int, sites: int) -> Features:
@@ -355,6 +373,8 @@ def tables(closure: Any) -> dict[str, npt.NDArray[Any]]:
         found["mask"] = closure.fields.mask.values.ravel()
     if closure.scaling is not None:
         found |= {f"scaling_{name}": values for name, values in closure.scaling._asdict().items()}
+    if closure.conserved is not None:
+        found |= {f"conserve_{name}": np.asarray(values) for name, values in closure.conserved._asdict().items()}
     if closure.trend is not None:
         found["bounds"] = np.array(closure.bounds)
     predictors = closure.fields.seen

@@ -15,6 +15,7 @@ import xarray as xr
 from l96closure import checks
 from l96closure.closures import closure_file, origin, resizing, stepping
 from l96closure.closures.compiled_tables import Tables
+from l96closure.closures.conserved import Conserved
 from l96closure.closures.features import Features
 from l96closure.closures.files import save
 from l96closure.closures.filtered_trend import AnyTrend, GroupedTrend
@@ -65,6 +66,8 @@ class Composed:
     past : training states from which an unknown history is drawn; None where the closure sees the present alone.
     selection : candidates for the features, with the scores that one was chosen by; None where none were compared.
     scaling : what sites that do not pool divide the predictors by; None where all have one scale.
+    conserved : the weighted sum over targets and sites that draws keep; None without, or where ``fields.conserve`` says
+        that means over the sites are zero.
     subgrid : definition of psi in the training data, see :data:`l96closure.subgrid.DEFINITIONS`; None if unknown.
     dt : step it was fitted for; None where the training data had no times.
     """
@@ -78,6 +81,7 @@ class Composed:
     past: Past | None = None
     selection: xr.Dataset | None = None
     scaling: Scaling | None = None
+    conserved: Conserved | None = None
     subgrid: str | None = None
     dt: float | None = None
 
@@ -205,12 +209,15 @@ class Composed:
         if self.compiled is not None:
             psi, state = stepping.take(self.compiled, now, state, history)
             return self.fields.placed(psi), state
-        psi, x, outside = self._mean(*self._seen(now, history))
+        mean, x, outside = self._mean(*self._seen(now, history))
+        psi = mean
         if self.law is not None:
             residual, memory = self.law(x, state)
-            psi, state = psi + residual, state._replace(memory=memory)
+            psi, state = mean + residual, state._replace(memory=memory)
         if self.trend is not None:
-            psi = np.minimum(np.maximum(psi, self.bounds[0]), self.bounds[1])
+            psi = self._bounded(psi)
+        if self.conserved is not None:
+            psi = self.conserved(psi, self._bounded(mean))
         psi = psi.reshape(len(z), -1, self.fields.sites)
         psi = psi - psi.mean(axis=-1, keepdims=True) if self.fields.conserve else psi
         if H:
@@ -219,11 +226,17 @@ class Composed:
         psi = self.fields.placed(psi).reshape(len(z), *self.fields.output_shape)
         return psi, state._replace(outside=state.outside + outside)
 
+    def _bounded(self, psi: F64) -> F64:
+        held: F64 = np.minimum(np.maximum(psi, self.bounds[0]), self.bounds[1])
+        return held
+
     @cached_property
     def compiled(self) -> Tables | None:
         """The tables of a step for compiled code; None where it has none."""
         pattern = self.law.pattern if isinstance(self.law, DrivenLaw) else None
-        if self.grouped or self.fields.previous or isinstance(pattern, VectorPattern):
+        if self.grouped or self.fields.previous or self.conserved is not None:
+            return None
+        if isinstance(pattern, VectorPattern):
             return None
         if pattern is not None and pattern.modes is not None:
             return None
@@ -390,8 +403,8 @@ class Composed:
         Raises
         ------
         ValueError
-            There are no such sites, or a step needs all of the grid: noise that is correlated in space, a trend that is
-            filtered, a mean that is kept; or the closure is not compiled, as of several targets and levels.
+            There are no such sites, or a step needs predictors or psi of all of the grid, for a trend that is filtered
+            or a mean that is kept; or the closure is not compiled, as of several targets and levels.
 
         Examples
         --------
@@ -432,7 +445,9 @@ class Composed:
         the trend and the law of group number g begin with ``group{g}_``; its cells, q K + k of target q at site k, are
         ``group{g}_cells`` and see ``group{g}_neighbour``, and K in what is said of ``bounds`` and the noise is the
         number of all cells; predictors are less ``scaling_centre`` (P, K) and divided by ``scaling_spread`` (P, K)
-        before all, where these are there.
+        before all, where these are there. Last, ``conserve_share`` (C,) of what the sum over all cells of
+        ``conserve_weight`` (C,) times psi is off is taken from each, which is that sum where ``conserve_zero`` (), else
+        that of psi less the trend, both within ``bounds``.
 
         Raises
         ------

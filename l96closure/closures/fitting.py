@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from l96closure import bridge, checks
 from l96closure.bridge.sampler import SEQUENTIAL
 from l96closure.closures import choice
+from l96closure.closures.conserved import Conserved
 from l96closure.closures.features import Features
 from l96closure.closures.filtered_trend import AnyTrend, GroupedTrend, fit_filter, put
 from l96closure.closures.fitted_laws import (
@@ -248,12 +250,16 @@ def composed(
     names: list[tuple[str, ...]] = []
     if noise is not None and distributions is not None:
         law, names = _driven(record, parts, learned, noise, distributions)
+    cells = tuple(group.cells for group in groups)
+    spreads = [np.full(one.size, np.concatenate(left.values).var()) for one, left in zip(cells, learned, strict=True)]
+    conserved = Conserved.of(record.fields, record.target, put(spreads, cells))
+    if conserved is not None:
+        record = replace(record, fields=replace(record.fields, conserve=False))
     if len(groups) == 1:
-        return composed_of(record, learned[0], law, names[0] if names else ())
-    made = composed_of(record, learned[0]._replace(features=features), law, tuple(names))
+        return composed_of(record, learned[0], law, names[0] if names else ()) | {"conserved": conserved}
+    made = composed_of(record, learned[0]._replace(features=features), law, tuple(names)) | {"conserved": conserved}
     if trend is None:
         return made
-    cells = tuple(group.cells for group in groups)
     ends = [np.repeat([_ends(part)], part.sites.size, axis=0).T for part in parts]
     trends = tuple(residual.trend for residual in learned if residual.trend is not None)
     return made | {"trend": GroupedTrend(trends, cells), "bounds": put(ends, cells)}

@@ -109,7 +109,7 @@ def resized(closure: Any, sizes: Mapping[str, int]) -> dict[str, Any]:
     kept = old.coordinates.drop_dims(changed, errors="ignore")
     grids = _Grids(old, replace(old, shape=shape, coordinates=kept), _like(old.shape, shape))
     features = replace(closure.features, neighbour=grids.neighbours(closure.features.neighbour))
-    scaling, bounds = closure.scaling, closure.bounds
+    scaling, bounds, conserved = closure.scaling, closure.bounds, closure.conserved
     return {
         "fields": grids.new,
         "features": features,
@@ -118,6 +118,7 @@ def resized(closure: Any, sizes: Mapping[str, int]) -> dict[str, Any]:
         "bounds": grids.of_cells(bounds) if np.ndim(bounds) > 1 else bounds,
         "past": None if closure.past is None else _past(closure.past, grids),
         "scaling": None if scaling is None else Scaling(*(grids.taken(one) for one in scaling)),
+        "conserved": None if conserved is None else conserved.on(*map(grids.of_cells, conserved[:2])),
     }
 
 

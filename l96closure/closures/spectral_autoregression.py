@@ -121,7 +121,8 @@ class SpectralAutoregression:
         ----------
         truth : Dataset with predictors and targets of dims time and ``fields.dim``, of one run or several.
         fields : which variables are what, on a grid of which one dim at least is periodic; its ``lags`` are those of
-            the predictors, None being one step. All of a wavevector is seen: ``radius`` is unused.
+            the predictors, None being one step. All of a wavevector is seen: ``radius`` is unused, and ``previous`` and
+            ``conserve`` are refused.
         order : steps of psi's own past, >= 0.
         harmonics : of the direction of a wavevector, that the coefficients of a ring of a plane are made of, >= 0: 0
             is isotropic, with real coefficients; a few do for a psi that drifts, or that feels shear or a beta plane;
@@ -139,6 +140,11 @@ class SpectralAutoregression:
             An argument is out of its range, ``truth`` is no usable training data or too short, no dim is periodic, or
             the autoregression that was found grows.
         """
+        if fields.previous:
+            checks.reject("fields.previous", True, "False: what is seen of psi's own past is order")
+        if fields.conserve:
+            allowed = "None: the mean of psi is drawn as the data have it, zero where it always is"
+            checks.reject("fields.conserve", fields.conserve, allowed)
         record = read(truth, fields, dt, ordered=True, grouped=True)
         grid = Wavevectors.of(record.fields)
         lags = (1,) if fields.lags is None else tuple(record.in_steps(fields.lags))

@@ -51,7 +51,9 @@ def diagnose(
     ----------
     truth : ``z`` and ``psi`` of dims (time, k), uniform time step; or the predictors and targets of the coarse run.
     coarse : ``z`` and ``psi`` of dims (member, time, k), uniform time step; one of the two steps
-        is a whole multiple of the other. Or several predictors and targets, from :func:`l96closure.integrate`.
+        is a whole multiple of the other. Or several predictors and targets, from :func:`l96closure.integrate`. Where it
+        has a coordinate ``mask`` of truth values along the grid, as it has of a closure with a mask, sites where that
+        is false count nowhere, and are not read.
     dim : dimension of the grid, or several; None is what the coarse run says, ``k`` of z and psi.
     periodic : whether the grid is periodic, one answer or one for each of ``dim``; None is what the coarse run says, a
         ring of z and psi. Along a ring there are covariances, correlations and spectra.
@@ -107,7 +109,8 @@ def diagnose(
     Standard errors and bounds are NaN where they could not cover, :mod:`l96closure.diagnostics.intervals`, and say in
     the attribute ``interval_method`` how they are made. The attributes ``common_time_step``, ``floor_stretches``,
     ``floor_pairs``, ``floor_stretch_duration``, ``floor_method``, ``coarse_pieces``, ``decorrelation_time``,
-    ``interval_blocks``, ``interval_block_duration`` and ``interval_method`` say how the comparison was made.
+    ``interval_blocks``, ``interval_block_duration`` and ``interval_method`` say how the comparison was made;
+    ``left_out`` says what there is not because a mask cuts a ring or a plane.
 
     Raises
     ------
@@ -130,8 +133,9 @@ def diagnose(
     bins = checks.integer("bins", bins, 2)
     fields = told_by(checks.xarray_dataset("coarse", coarse), dim, periodic)
     names = dict(zip(fields.predictors, fields.targets, strict=False))
+    truth = fields.in_order(checks.xarray_dataset("truth", truth), "truth")
     groups = replace(fields, shape=tuple(coarse.sizes.get(dim, 1) for dim in fields.dim)).groups
-    pairs = {pair[0]: align(truth, coarse, tuple(fields.dim), pair).anomalies(groups) for pair in names.items()}
+    pairs = {pair[0]: align(truth, coarse, fields, pair).anomalies(groups) for pair in names.items()}
     on = {name: grid(runs, truth, fields, bins, lag_time(max_lag, truth, runs.step)) for name, runs in pairs.items()}
     described = {name: statistics(runs, on[name]) for name, runs in pairs.items()}
     memory = max(
@@ -147,4 +151,6 @@ def diagnose(
         for name, runs in pairs.items()
     }
     together = joined("pair", scores, len(fields.names) > 2)
+    if (cut := next(iter(on.values())).cut) is not None:
+        together = together.assign_attrs(left_out=cut)
     return together if len(pairs) == 1 else together.assign(covariances(list(pairs.values()), list(names.values())))

@@ -112,7 +112,8 @@ def verify(
     Parameters
     ----------
     forecast : ``z`` (start, member, lead, k) and ``observation`` (start, lead, k), or several predictors, from
-        :func:`l96closure.forecast`.
+        :func:`l96closure.forecast`. Sites where a coordinate ``mask`` of truth values is false count nowhere, as in
+        :func:`l96closure.diagnose`.
     reference : ``z`` (time, k), or the predictors, whose climate is the forecast of no skill.
     dim : dimension of the grid, or several; None is what the forecasts say, ``k`` of z.
     periodic : whether the grid is periodic, one answer or one for each of ``dim``; None is what the forecasts say, and
@@ -157,6 +158,7 @@ def verify(
     True
     """
     fields = told_by(checks.xarray_dataset("forecast", forecast), dim, periodic)
+    reference = fields.in_order(checks.xarray_dataset("reference", reference), "reference")
     ensembles = [_Ensemble.of(name, forecast, reference, fields) for name in fields.predictors]
     size = max(_group_size(ensemble.observation) for ensemble in ensembles)
     scores = {one.name: one.scores(size, np.random.default_rng(rng)) for one in ensembles}
@@ -187,19 +189,18 @@ class _Ensemble(NamedTuple):
     @classmethod
     def of(cls, name: str, forecast: xr.Dataset, reference: xr.Dataset, fields: Fields) -> _Ensemble:
         """Take a variable out of forecasts, and its climate out of a reference; ``ValueError`` where it cannot be."""
-        grid = tuple(fields.dim)
-        x = checks.variable("forecast", forecast, name, ("start", "lead", *grid, "member"))
-        x = x.reshape(*x.shape[:2], -1, x.shape[-1])
+        x = fields.values("forecast", forecast, name, ("start", "lead", "member"))
+        x = np.ascontiguousarray(x.swapaxes(-2, -1))
         for dim, size in (("start", x.shape[0]), ("member", x.shape[3])):
             checks.integer(f"forecast.sizes['{dim}']", size, 2)
-        y = checks.variable("forecast", forecast, observation_of(name), ("start", "lead", *grid))
-        climate = checks.variable("reference", reference, name, ("time", *grid))
+        y = fields.values("forecast", forecast, observation_of(name), ("start", "lead"))
+        climate = fields.values("reference", reference, name, ("time",))
         units = str(forecast[name].attrs.get("units", "1"))
         if reference[name].attrs.get("units", units) != units and "units" in forecast[name].attrs:
             checks.reject(f"reference[{name!r}].units", reference[name].attrs["units"], f"{units!r}, of the forecasts")
         leads = forecast["lead"]
-        groups = replace(fields, shape=climate.shape[1:]).groups
-        return cls(name, units, leads, x, y.reshape(x.shape[:3]), climate.reshape(len(climate), -1), groups)
+        groups = replace(fields, shape=tuple(reference.sizes[dim] for dim in fields.dim)).groups
+        return cls(name, units, leads, x, y, climate, groups)
 
     def _of_climate(self, statistic: Callable[[FloatArray], float]) -> float:
         """Return the mean over sites of a statistic of the values at those of one climate."""

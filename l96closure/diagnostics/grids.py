@@ -26,24 +26,26 @@ def plane_of(rings: tuple[bool, ...]) -> tuple[int, int] | None:
     return (found[0], found[1]) if len(found) == 2 else None
 
 
-def profile(x: FloatArray, shape: tuple[int, ...], level: int) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+def profile(x: FloatArray, level: IntArray, levels: int) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Mean and standard deviation at each level, over all else, with their standard errors.
 
     Parameters
     ----------
     x : (member, time, k).
-    shape : sizes of the grid, whose sites k are counted in C order.
-    level : number of the dimension of the levels.
+    level : number of the level of each site (k,).
+    levels : how many there are.
 
     Returns
     -------
-    Mean, its error, standard deviation, its error, each (level,); errors as in
+    Mean, its error, standard deviation, its error, each (level,), NaN at a level without sites; errors as in
     :func:`~climate.batch_standard_errors`.
     """
-    at = np.moveaxis(x.reshape(*x.shape[:2], *shape), 2 + level, 0)
-    levels = at.reshape(len(at), *x.shape[:2], -1)
-    errors = np.array([batch_standard_errors(each) for each in levels])
-    return levels.mean(axis=(1, 2, 3)), errors[:, 0], levels.std(axis=(1, 2, 3)), errors[:, 1]
+    mean, mean_se, std, std_se = np.full((4, levels), np.nan)
+    for number in np.unique(level):
+        at = x[:, :, level == number]
+        mean[number], std[number] = at.mean(), at.std()
+        mean_se[number], std_se[number] = batch_standard_errors(at)
+    return mean, mean_se, std, std_se
 
 
 def total_wavenumbers(rows: int, columns: int) -> IntArray:

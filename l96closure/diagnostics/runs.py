@@ -11,6 +11,7 @@ import xarray as xr
 
 from l96closure import checks
 from l96closure.durations import MODEL_TIME
+from l96closure.fields import Fields
 from l96closure.series import dated, one_run, time_step, time_unit
 
 __all__ = ["SOURCES", "Runs", "align", "lag_time"]
@@ -66,17 +67,15 @@ class Runs(NamedTuple):
         return min(int(x.shape[1]) for x in self.z.values())
 
 
-def align(
-    truth: xr.Dataset, coarse: xr.Dataset, grid: tuple[str, ...] = ("k",), names: tuple[str, str] = ("z", "psi")
-) -> Runs:
+def align(truth: xr.Dataset, coarse: xr.Dataset, fields: Fields, names: tuple[str, str]) -> Runs:
     """Check two runs and take both at the coarser of their two time steps.
 
     Parameters
     ----------
-    truth : ``z`` and ``psi`` of dims (time, k), uniform time step.
-    coarse : ``z`` and ``psi`` of dims (member, time, k), uniform time step.
-    grid : the dimensions in the place of ``k``; their sites are counted through.
-    names : of the variables in the place of ``z`` and ``psi``.
+    truth : variables of dims (time, *dim), uniform time step.
+    coarse : variables of dims (member, time, *dim), uniform time step.
+    fields : the grid; the sites of its mask are counted through.
+    names : of the variables that are z and psi.
 
     Returns
     -------
@@ -87,17 +86,17 @@ def align(
     ValueError
         As :func:`l96closure.diagnose` says.
     """
-    fields = {
-        "truth": _arrays("truth", truth, ("time", *grid), names),
-        "coarse": _arrays("coarse", coarse, ("member", "time", *grid), names),
-    }
-    for dim in grid:
-        if truth.sizes[dim] != coarse.sizes[dim]:
+    for dim in fields.dim:
+        if dim in truth.dims and dim in coarse.dims and truth.sizes[dim] != coarse.sizes[dim]:
             checks.reject(f"coarse.sizes[{dim!r}]", coarse.sizes[dim], f"the truth's, {truth.sizes[dim]}")
+    arrays = {
+        "truth": _arrays("truth", truth, ("time",), fields, names),
+        "coarse": _arrays("coarse", coarse, ("member", "time"), fields, names),
+    }
     for name in names:
-        one_run(f"truth.{name}", fields["truth"][name][0])
+        one_run(f"truth.{name}", arrays["truth"][name][0])
     step, every = _common_step(time_step("truth", truth), time_step("coarse", coarse))
-    z, psi = ({source: fields[source][name][:, :: every[source]] for source in SOURCES} for name in names)
+    z, psi = ({source: arrays[source][name][:, :: every[source]] for source in SOURCES} for name in names)
     runs = Runs(z, psi, step, tuple(_units(truth, coarse, name) for name in names), time_unit(truth))
     if runs.shortest < 2:
         checks.reject("time", runs.shortest, f"two times or more of both runs at their common step {step:g}")
@@ -143,17 +142,19 @@ def _units(truth: xr.Dataset, coarse: xr.Dataset, name: str) -> str:
     return found[0] if found else "1"
 
 
-def _arrays(name: str, dataset: xr.Dataset, dims: tuple[str, ...], names: tuple[str, str]) -> dict[str, FloatArray]:
+def _arrays(
+    name: str, dataset: xr.Dataset, before: tuple[str, ...], fields: Fields, names: tuple[str, str]
+) -> dict[str, FloatArray]:
     """Check ``z`` and ``psi`` of a run, called ``names``, and return them as arrays (member, time, k)."""
     checks.xarray_dataset(name, dataset)
-    arrays = {}
+    arrays, dims = {}, (*before, *fields.dim)
     for variable in names:
         if variable not in dataset:
             checks.reject(name, sorted(map(str, dataset.data_vars)), f"a Dataset with the variable {variable!r}")
         field = dataset[variable]
         if set(field.dims) != set(dims):
             checks.reject(f"{name}[{variable!r}].dims", field.dims, f"({', '.join(dims)})")
-        field = field.transpose(*dims)
+        field = fields.filled(field.transpose(*dims))
         values = checks.real_array(f"{name}[{variable!r}]", field.values)
         bad = ~np.isfinite(values)
         if bad.any():
@@ -166,7 +167,7 @@ def _arrays(name: str, dataset: xr.Dataset, dims: tuple[str, ...], names: tuple[
         values = checks.decoded(f"{name}[{variable!r}]", field, values)
         checked = checks.finite_array(f"{name}[{variable!r}]", values, len(dims))
         members = field.sizes.get("member", 1)
-        arrays[variable] = checked.reshape(members, field.sizes["time"], -1)
+        arrays[variable] = fields.taken(checked.reshape(members, field.sizes["time"], -1))
     return arrays
 
 

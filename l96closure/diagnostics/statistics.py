@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -108,8 +108,7 @@ class Grid(NamedTuple):
     lag_stride : every how many of them correlations in space and time are kept.
     segment : number of times in a segment of the frequency spectra.
     step : time step.
-    dims, shape : of the grid of the sites.
-    rings : along which dims it is periodic.
+    fields : the grid of the sites.
     along : coordinates of the grid, by dim.
     """
 
@@ -120,26 +119,34 @@ class Grid(NamedTuple):
     lag_stride: int
     segment: int
     step: float
-    dims: tuple[str, ...]
-    shape: tuple[int, ...]
-    rings: tuple[bool, ...]
+    fields: Fields
     along: Mapping[str, Any]
 
     @property
-    def sites(self) -> int:
-        """Number of sites."""
-        return math.prod(self.shape)
+    def level(self) -> int | None:
+        """Number of the dimension of levels; None where there are none."""
+        return grids.levels_of(self.fields.rings)
 
     @property
-    def ring(self) -> bool:
-        """Whether the sites are a ring."""
-        return self.rings == (True,)
+    def plane(self) -> tuple[int, int] | None:
+        """Numbers of the two dimensions of a plane; None where there is none, or a mask cuts it."""
+        return grids.plane_of(self.fields.homogeneous)
+
+    @property
+    def cut(self) -> str | None:
+        """What is left out because a mask cuts it; None where nothing is."""
+        if self.fields.mask is None:
+            return None
+        if self.fields.rings == (True,):
+            return "covariances and correlations along the ring, and its spectra: a mask cuts it"
+        return None if grids.plane_of(self.fields.rings) is None else "isotropic spectra: a mask cuts the plane"
 
     @property
     def _shells(self) -> int:
         """Number of total wavenumbers; 0 where there is no plane."""
-        plane = grids.plane_of(self.rings)
-        return 0 if plane is None else 1 + int(grids.total_wavenumbers(*(self.shape[axis] for axis in plane)).max())
+        if self.plane is None:
+            return 0
+        return 1 + int(grids.total_wavenumbers(*(self.fields.shape[axis] for axis in self.plane)).max())
 
     def coordinates(self) -> dict[str, Any]:
         """Return the coordinates of :func:`statistics`.
@@ -152,12 +159,12 @@ class Grid(NamedTuple):
         centres = [(edges[1:] + edges[:-1]) / 2 for edges in (*self.edges, *self.joint_edges)]
         return {
             "source": list(SOURCES),
-            **({self.dims[0]: np.arange(self.sites)} if self.ring else self.along),
-            "offset": ring.offsets(self.sites),
+            **({self.fields.dim[0]: np.arange(self.fields.sites)} if self.fields.ring else self.along),
+            "offset": ring.offsets(self.fields.sites),
             "lag": np.arange(self.lags) * self.step,
             "time_lag": np.arange(0, self.lags, self.lag_stride) * self.step,
             **dict(zip(names, centres, strict=True)),
-            "wavenumber": np.arange(self.sites // 2 + 1),
+            "wavenumber": np.arange(self.fields.sites // 2 + 1),
             "total_wavenumber": np.arange(self._shells),
             "frequency": np.fft.rfftfreq(self.segment, self.step),
             "probability": tails.PROBABILITIES,
@@ -192,9 +199,7 @@ def grid(runs: Runs, truth: xr.Dataset, fields: Fields, bins: int, max_lag: floa
         lag_stride=-(-lags // _MAX_LAGS),
         segment=min(_SEGMENT * lags, runs.shortest),
         step=runs.step,
-        dims=tuple(fields.dim),
-        shape=tuple(truth.sizes[dim] for dim in fields.dim),
-        rings=fields.rings,
+        fields=replace(fields, shape=tuple(truth.sizes[dim] for dim in fields.dim)),
         along={dim: truth[dim].variable for dim in fields.dim if dim in truth.coords},
     )
 
@@ -219,7 +224,7 @@ def statistics(runs: Runs, on: Grid) -> xr.Dataset:
             xr.Dataset(
                 {
                     **_moments(z, psi),
-                    **(_along_the_ring(fields, on) if on.ring else _on_the_grid(z + base[0], psi + base[1], on)),
+                    **(_along_the_ring(fields, on) if on.fields.ring else _on_the_grid(z + base[0], psi + base[1], on)),
                     **_distributions(z, psi, on),
                     **_variability(fields, on),
                     **_tails(z, psi, on),
@@ -229,10 +234,12 @@ def statistics(runs: Runs, on: Grid) -> xr.Dataset:
     described = xr.concat(sources, dim="source")
     known = {name: values for name, values in on.coordinates().items() if name in described.dims}
     described = described.assign_coords(known)
-    described = described.assign(_spectra_compared(described) if on.ring else {})
+    described = described.assign(_spectra_compared(described) if on.fields.ring else {})
     if runs.base is not None:
-        off = {f"taken_off_{name}": (on.dims, x.reshape(on.shape)) for name, x in zip(_FIELDS, runs.base, strict=True)}
-        unlike = " and ".join(dim for dim, ring in zip(on.dims, on.rings, strict=True) if not ring)
+        sites, dims = on.fields, tuple(on.fields.dim)
+        placed = [sites.placed(x).reshape(sites.shape) for x in runs.base]
+        off = {f"taken_off_{name}": (dims, x) for name, x in zip(_FIELDS, placed, strict=True)}
+        unlike = " and ".join(dim for dim, ring in zip(dims, sites.rings, strict=True) if not ring)
         described = described.assign(off).assign_attrs(anomalies_along=unlike)
         for name in _OF_ANOMALIES:
             described[name].attrs["comment"] = f"of anomalies from the truth's mean at each place along {unlike}"
@@ -310,9 +317,9 @@ def _along_the_ring(fields: dict[str, FloatArray], on: Grid) -> dict[str, Any]:
     rows = ring.covariance_rows(fields["z"])
     result: dict[str, Any] = {
         "covariance": ("offset", rows.mean(axis=0)),
-        "covariance_rows": ((on.dims[0], "offset"), rows),
+        "covariance_rows": ((on.fields.dim[0], "offset"), rows),
     }
-    neighbour = np.flatnonzero(ring.offsets(on.sites) == 1)
+    neighbour = np.flatnonzero(ring.offsets(on.fields.sites) == 1)
     for name, x in fields.items():
         for part, values in zip(("", "_se"), ring.space_time_correlation(x, on.lags, on.lag_stride), strict=True):
             told = _BATCHED if part else {}
@@ -329,16 +336,17 @@ def _along_the_ring(fields: dict[str, FloatArray], on: Grid) -> dict[str, Any]:
 def _on_the_grid(z: FloatArray, psi: FloatArray, on: Grid) -> dict[str, Any]:
     """Profiles along levels, and isotropic spectra on planes, of z and psi, where the grid has them."""
     result: dict[str, Any] = {}
-    level, plane = grids.levels_of(on.rings), grids.plane_of(on.rings)
+    level, plane, dim = on.level, on.plane, on.fields.dim
     for name, x in zip(_FIELDS, (z, psi), strict=True):
         if level is not None:
-            mean, mean_se, std, std_se = grids.profile(x, on.shape, level)
+            place = np.indices(on.fields.shape)[level].reshape(-1)[on.fields.kept]
+            mean, mean_se, std, std_se = grids.profile(x, place, on.fields.shape[level])
             for what, values, error in (("mean", mean, mean_se), ("std", std, std_se)):
-                result[f"profile_{what}_{name}"] = (on.dims[level], values)
-                result[f"profile_{what}_{name}_se"] = on.dims[level], error, _BATCHED
+                result[f"profile_{what}_{name}"] = (dim[level], values)
+                result[f"profile_{what}_{name}_se"] = dim[level], error, _BATCHED
         if plane is not None:
-            dims = (*(dim for number, dim in enumerate(on.dims) if number not in plane), "total_wavenumber")
-            spectrum, error = grids.isotropic_spectrum(x, on.shape, plane)
+            dims = (*(one for number, one in enumerate(dim) if number not in plane), "total_wavenumber")
+            spectrum, error = grids.isotropic_spectrum(x, on.fields.shape, plane)
             result[f"isotropic_spectrum_{name}"] = (dims, spectrum)
             result[f"isotropic_spectrum_{name}_se"] = dims, error, _BATCHED
     return result

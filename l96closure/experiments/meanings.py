@@ -15,7 +15,6 @@ from l96closure.experiments.climate import settings as climate
 from l96closure.experiments.data import settings as data
 from l96closure.experiments.gaussian import stages as gaussian
 from l96closure.experiments.sampling.chains import Lengths, Sampling
-from l96closure.fields import Fields
 from l96closure.selection import Selection
 from l96closure.systems import SYSTEMS
 
@@ -33,7 +32,7 @@ _SECTIONS: Mapping[str, Mapping[str, _Code]] = {
     },
     "data": {
         "data": data.Paths,
-        "fields": Fields,
+        "fields": data.Names,
         "offline": data.Offline,
         "coarse": data.Coarse,
         "forecast": data.Forecast,

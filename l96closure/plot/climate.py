@@ -216,8 +216,8 @@ def _pooled(run: xr.Dataset, name: str, diagnostics: xr.Dataset) -> npt.NDArray[
     """Return values of all sites of a run, as the anomalies that the diagnostics are of where sites are unlike."""
     values = run[name]
     if (off := diagnostics.get(f"taken_off_{name}")) is not None:
-        flat = "k" in values.dims and "k" not in off.dims  # sites counted through
-        values = values - (xr.DataArray(off.to_numpy().ravel(), dims="k") if flat else off)
+        there = off.to_numpy()[off.notnull().to_numpy()]  # of a mask
+        values = values - (xr.DataArray(there, dims="k") if "k" in values.dims else off)  # sites counted through
     return _thinned(values.to_numpy().ravel(), _MAX_POINTS)
 
 

@@ -475,18 +475,13 @@ class TestSitesThatDiffer:
     WEATHER = noise(400, 8)
     PROFILE = np.linspace(300.0, 200.0, 8)
 
-    @pytest.mark.parametrize(
-        ("of", "pool"),
-        [*((of, "auto") for of in ("schrodinger_bridge", "polynomial", "polynomial_ar1", "analog")), ("analog", ())],
-    )
+    @pytest.mark.parametrize("of", ["schrodinger_bridge", "polynomial", "polynomial_ar1", "analog"])
     @pytest.mark.parametrize("which", ["z", "psi"])
-    def test_by_more_than_their_spread_are_refused_and_their_anomalies_are_not(
-        self, of: str, pool: Any, which: str
-    ) -> None:
+    def test_by_more_than_their_spread_are_refused_and_their_anomalies_are_not(self, of: str, which: str) -> None:
         """Where they share one scale."""
         data = made_of(("k",), z=0.5 * self.WEATHER, psi=-self.WEATHER + noise(400, 8, seed=1))
         data = data.assign_coords(time=0.1 * np.arange(400))
-        fit = partial(lc.closures.CLOSURES[of].fit, fields=on("k", pool=pool))
+        fit = partial(lc.closures.CLOSURES[of].fit, fields=on("k"))
         profile = data.assign({which: data[which] + self.PROFILE})
         with pytest.raises(ValueError, match=rf"^means of truth\.{which} at its sites = \[\d+\.\d*, .* \(std "):
             fit(profile)
@@ -495,6 +490,15 @@ class TestSitesThatDiffer:
         with pytest.raises(ValueError, match=rf"^standard deviations of truth\.{which} at its sites = .* factor of 10"):
             fit(uneven)
         fit(uneven / uneven.std("time"))
+
+    def test_analogs_of_each_site_alone_have_scales_of_their_own(self) -> None:
+        data = made_of(("k",), z=0.5 * self.WEATHER, psi=-self.WEATHER + noise(400, 8, seed=1))
+        data, scale = data.assign_coords(time=0.1 * np.arange(400)), 2.0 ** np.arange(8)
+        fit = partial(lc.closures.CLOSURES["analog"].fit, fields=on("k", pool=()))
+        closures = [fit(one) for one in (data, data * xr.DataArray(scale, dims="k"))]
+        z = noise(5, 8, seed=2)
+        one, other = (draw(closure, z * by, 3)[0] for closure, by in zip(closures, (1.0, scale), strict=True))
+        assert np.array_equal(scale * one, other)
 
     def test_what_does_not_change_in_time_and_short_records_are_taken(self) -> None:
         height = np.broadcast_to(self.PROFILE, (400, 8))

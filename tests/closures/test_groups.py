@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import xarray as xr
 
 import l96closure as lc
-from l96closure.closures import Noise, Polynomial, PolynomialAR1, Quantiles, SchrodingerBridge, Trend
+from l96closure.closures import Analog, Noise, Polynomial, PolynomialAR1, Quantiles, SchrodingerBridge, Trend
 
 F64 = npt.NDArray[np.float64]
 
@@ -219,11 +220,33 @@ def test_bad_fields(change: dict[str, Any], message: str) -> None:
         lc.Fields(**{"predictors": ("T", "q"), "targets": "heating", "dim": "lev", **change})
 
 
+def test_analogs_draw_all_targets_of_one_sample(data: xr.Dataset, tmp_path: Path) -> None:
+    """Of one neighbour, every state being a training sample, they replay the record; of several those of one time."""
+    fields = replace(BOTH, previous=False)
+    closure = Analog.fit(data, fields, neighbours=1)
+    z = closure.fields.inputs(data.isel(time=[1, 300]).rename(time="member").drop_vars("member"))
+    run = lc.integrate(model, closure, z, steps=50, scheme="euler")
+    for name in fields.names:
+        np.testing.assert_allclose(run[name][0], data[name][1:51], rtol=1e-9, atol=1e-12)
+    several = Analog.fit(data, fields, neighbours=40)
+    several.save(tmp_path / "analog.nc")
+    loaded: Any = lc.closures.load(tmp_path / "analog.nc")
+    psi, state = loaded.step(z, loaded.init(z, 0))
+    assert np.array_equal(psi, several.step(z, several.init(z, 0))[0])
+    assert np.array_equal(state.memory[:, :, :2], np.moveaxis(psi, 1, 2))
+    heating, moistening = (data[name].values for name in fields.targets)
+    for member, level in np.ndindex(len(z), LEVELS):
+        when = np.flatnonzero(heating[:, level] == psi[member, 0, level])
+        assert psi[member, 1, level] in moistening[when, level]
+
+
 def test_what_cannot_be_is_refused(data: xr.Dataset, closure: Any) -> None:
     with pytest.raises(ValueError, match=r"^targets = \('heating', 'moistening'\) .* one name for this closure"):
         SchrodingerBridge.fit(data, BOTH, law=lc.closures.Moments(100))
-    with pytest.raises(ValueError, match=r"^targets = .* one name for this closure"):
-        lc.closures.Analog.fit(data, lc.Fields("T", ("heating", "moistening"), **COLUMN))
+    with pytest.raises(
+        ValueError, match=r"^previous = True .* False: analogs know the psi of the step before by memory"
+    ):
+        lc.closures.Analog.fit(data, BOTH)
     more: Any = Polynomial.fit(data, lc.Fields("T", ("heating", "moistening"), **COLUMN), Trend(2, 1))
     with pytest.raises(ValueError, match=r"^targets = .* at most the 1 predictors"):
         lc.integrate(model, more, data["T"].values[:2], steps=3)

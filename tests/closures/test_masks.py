@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def starts(closure: Any, data: xr.Dataset, times: list[int]) -> F64:
     return z
 
 
-@pytest.mark.parametrize("fit", [SchrodingerBridge.fit, PolynomialAR1.fit, Polynomial.fit])
+@pytest.mark.parametrize("fit", [SchrodingerBridge.fit, PolynomialAR1.fit, Polynomial.fit, Analog.fit])
 def test_what_is_left_of_a_grid_is_as_the_same_sites_without_a_grid(data: xr.Dataset, fit: Any) -> None:
     """Trend, law, memory and correlation of the noise: the same bits."""
     how = {name: value for name, value in FEW.items() if fit == SchrodingerBridge.fit}
@@ -210,12 +211,90 @@ def test_a_file_and_a_mean_that_is_kept(data: xr.Dataset, tmp_path: Path) -> Non
     assert np.isfinite(following.history).all()
 
 
+@pytest.mark.parametrize("zero", [False, True])
+def test_a_weighted_sum_over_targets_levels_and_sites_is_kept(data: xr.Dataset, tmp_path: Path, zero: bool) -> None:
+    """It is zero where it is so in the data, else what the trend says, whose closure draws nothing."""
+    weight = xr.DataArray([1.0, 2.0, 3.0, 5.0], {"y": data["y"]}, "y")
+    heating, latent = data["heating"], 0.1 * data["heating"].roll(time=7, roll_coords=False) - 0.3 * data["T"]
+    if zero:
+        latent = latent - (weight * heating + 20.0 * latent).sum(("y", "x")) / (20.0 * SEA.sum())
+    kept = {"heating": weight[::-1], "latent": 20.0}
+    fields = lc.Fields("T", ("heating", "latent"), **GRID | {"pool": "x"}, mask=FIELDS.mask, conserve=kept)
+    learned = data.assign(latent=latent)
+    closures = [SchrodingerBridge.fit(learned, fields, **FEW), Polynomial.fit(learned, fields, FEW["trend"])]
+    closures[0].save(tmp_path / "closure.nc")
+    loaded: Any = lc.closures.load(tmp_path / "closure.nc")
+    z = starts(closures[0], data, [3, 400, 700, 900])
+    psi, means = (one.step(z, one.init(z, 1))[0].reshape(4, 2, *SHAPE) for one in closures)
+    assert np.array_equal(loaded.step(z, loaded.init(z, 1))[0].reshape(psi.shape), psi, equal_nan=True)
+    assert np.nanstd(psi - means) > 0.1 * np.nanstd(psi)
+    of_psi, of_means = (np.nansum(weight.values[:, None] * x[:, 0] + 20.0 * x[:, 1], axis=(1, 2)) for x in (psi, means))
+    np.testing.assert_allclose(of_psi, 0.0 if zero else of_means, rtol=0, atol=1e-10)
+    if zero:
+        np.testing.assert_allclose(of_means, 0.0, atol=1e-10)
+        return
+    # What it is off is taken from the cells as the mean of independent residuals given their sum has it.
+    free = SchrodingerBridge.fit(learned, replace(fields, conserve=False), **FEW)
+    change = psi - free.step(z, free.init(z, 1))[0].reshape(psi.shape)
+    past = starts(closures[1], data, list(range(TIMES)))
+    left = np.stack([heating, latent], axis=1) - closures[1].step(past, closures[1].init(past, 0))[0].reshape(
+        -1, 2, *SHAPE
+    )
+    expected = np.stack([weight.values, np.full(4, 20.0)]) * np.nanvar(left, axis=(0, 3))
+    found = np.nanmean(change, axis=3) / change[:, 1, 2, 2][:, None, None]
+    np.testing.assert_allclose(found, np.broadcast_to(expected / expected[1, 2], found.shape), rtol=0.05)
+
+
 def test_a_mask_goes_by_its_coordinates(data: xr.Dataset, closure: Any) -> None:
     turned = closure.fields.mask.isel(y=slice(None, None, -1)).transpose("x", "y")
     fields = lc.Fields("T", "heating", **GRID, mask=turned)
     xr.testing.assert_identical(fields.of(data).mask, closure.fields.mask)
     output = closure.fields.output(closure.step(*_now(closure, data))[0])["heating"]
     assert np.array_equal(np.isnan(output[0]), ~SEA)
+
+
+def listed(run: xr.Dataset) -> xr.Dataset:
+    """The sites that there are one after the other, without a grid."""
+    sites = run.drop_vars("mask", errors="ignore").stack(site=("y", "x")).isel(site=np.flatnonzero(SEA))
+    said = {**run.attrs, "dim": ["site"], "periodic": ["site"]}
+    return sites.drop_vars(["site", "y", "x"]).assign_attrs(said if "dim" in run.attrs else {})
+
+
+def test_scores_are_those_of_the_sites_that_there_are(data: xr.Dataset, closure: Any) -> None:
+    """Whatever stands elsewhere, and in whatever order the reference has its sites; profiles are those of xarray."""
+    run = lc.integrate(damped, closure, starts(closure, data, [5, 800]), steps=400, rng=2, scheme="euler")
+    made = lc.forecast(damped, closure, data, starts=20, members=4, leads=[0.0, 0.5], scheme="euler")
+    turned = data.fillna(1e300).isel(y=slice(None, None, -1))
+    found = lc.diagnose(turned, run, bins=10, max_lag=2.0)
+    np.testing.assert_allclose(found["profile_std_psi"][1], run["heating"].std(("member", "time", "x")), rtol=1e-12)
+    means = data["T"].mean(("time", "x"))
+    np.testing.assert_allclose(found["taken_off_z"], means.where(FIELDS.mask).transpose("y", "x"), rtol=1e-9)
+    pooled = lc.diagnose(turned, run, periodic=[True, True], bins=10, max_lag=2.0)
+    alone = lc.diagnose(listed(data), listed(run), bins=10, max_lag=2.0)
+    assert {"hellinger_joint", "power_psi", "return_period_z"} <= set(pooled) < set(alone)
+    assert pooled.attrs["left_out"] == "isotropic spectra: a mask cuts the plane"
+    for name in pooled:
+        np.testing.assert_array_equal(pooled[name], alone[name], err_msg=str(name))
+    scores, of_sites = lc.verify(made, turned), lc.verify(listed(made), listed(data))
+    for name in set(of_sites) - {"crps_climatology", "rmse_climatology"}:  # of one climate there
+        np.testing.assert_array_equal(scores[name], of_sites[name], err_msg=str(name))
+    squares = ((data["T"] - data["T"].mean(("time", "x"))) ** 2).mean("time")  # of all sites of a row one climate
+    assert scores["rmse_climatology"].item() == pytest.approx(float(np.sqrt(squares.mean())), rel=1e-12)
+
+
+def test_what_a_mask_cuts_is_said_to_be_left_out() -> None:
+    rng = np.random.default_rng(0)
+    z, psi = rng.standard_normal((2, 60, 2, 6))
+    there = xr.DataArray(np.arange(6) != 4, dims="k")
+    runs = [
+        xr.Dataset({"z": (("time", "k"), z[:, n]), "psi": (("time", "k"), psi[:, n])}, {"time": np.arange(60.0)})
+        for n in range(2)
+    ]
+    coarse = runs[1].expand_dims("member").assign_coords(mask=there)
+    found = lc.diagnose(runs[0].where(there), coarse, bins=5, max_lag=2.0)
+    assert found.attrs["left_out"].startswith("covariances and correlations along the ring")
+    assert not {"covariance", "spectrum_z", "neighbour_correlation_z"} & set(found)
+    assert found["std"][0] == pytest.approx(z[:, 0, np.arange(6) != 4].std(), rel=1e-12)
 
 
 def _now(closure: Any, data: xr.Dataset) -> tuple[F64, Any]:
@@ -243,9 +322,37 @@ def test_what_knows_no_mask_refuses_it(data: xr.Dataset) -> None:
     for fit in (
         lambda: SchrodingerBridge.fit(data, FIELDS, law=Moments()),
         lambda: SchrodingerBridge.fit(data, FIELDS, law=Chain()),
-        lambda: Analog.fit(data, FIELDS),
     ):
         with pytest.raises(ValueError, match=r"^mask = \('y', 'x'\) .* None for this closure and law$"):
             fit()
     with pytest.raises(ValueError, match=r"^fields\.periodic = .* whose sites are alike, without mask$"):
         SpectralAutoregression.fit(data, FIELDS)
+
+
+@pytest.mark.parametrize(
+    ("fit", "options", "message"),
+    [
+        (
+            SpectralAutoregression.fit,
+            {"previous": True},
+            r"^fields\.previous = True .* False: what is seen of psi's own",
+        ),
+        (
+            SpectralAutoregression.fit,
+            {"conserve": True},
+            r"^fields\.conserve = True .* None: the mean of psi is drawn as",
+        ),
+        (Analog.fit, {"conserve": {"heating": 1.0}}, r"^conserve = \['heating'\] .* true, false or None for analogs$"),
+        (Polynomial.fit, {"conserve": {"T": 1.0}}, r"^conserve = \['T'\] .* weights of some of the targets heating$"),
+        (
+            Polynomial.fit,
+            {"conserve": {"heating": xr.DataArray(np.ones(3), dims="x")}},
+            r"^conserve\['heating'\]\.sizes",
+        ),
+        (Polynomial.fit, {"conserve": {"heating": np.nan}}, r"^conserve\['heating'\] = nan .* a finite number"),
+        (Polynomial.fit, {"conserve": {"heating": 0.0}}, r"^conserve = 'zero everywhere'"),
+    ],
+)
+def test_what_a_closure_cannot_keep_is_refused(whole: xr.Dataset, fit: Any, options: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit(whole, lc.Fields("T", "heating", dim=("y", "x"), lags=(), **options))

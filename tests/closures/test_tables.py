@@ -49,6 +49,13 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "schrodinger_bridge",
         {"fields": lc.Fields(radius=1, lags=(DT,), mask=xr.DataArray([True, True, False, True, True], dims="k"))},
     ),
+    "two targets, a weighted sum of which is conserved": (
+        "polynomial_ar1",
+        {
+            "fields": lc.Fields(targets=TARGETS, radius=0, lags=(), conserve=dict.fromkeys(TARGETS, 2.0)),
+            "noise": Noise(1),
+        },
+    ),
     "AR(2), two targets": (
         "polynomial_ar1",
         {"fields": lc.Fields(targets=TARGETS, radius=1, lags=(DT,)), "noise": Noise(2)},

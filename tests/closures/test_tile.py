@@ -21,6 +21,19 @@ CLOSURES: dict[str, tuple[Any, dict[str, Any]]] = {
     "quantiles": (SchrodingerBridge.fit, {"fields": AROUND, **WHITE}),
     "quantiles of one site": (SchrodingerBridge.fit, {"fields": HERE, **WHITE}),
     "two predictors": (SchrodingerBridge.fit, {"fields": lc.Fields(("z", "other"), radius=1, lags=()), **WHITE}),
+    "noise correlated along the ring": (SchrodingerBridge.fit, {"fields": AROUND, **WHITE, "noise": Noise(3)}),
+    "fresh noise correlated along the ring": (
+        PolynomialAR1.fit,
+        {"fields": HERE, "trend": LOCAL, "residual_degree": 2, "noise": Noise(0)},
+    ),
+    "noise of prescribed correlations, with edges": (
+        SchrodingerBridge.fit,
+        {
+            "fields": lc.Fields(radius=1, lags=(), periodic=False, pool="k"),
+            **WHITE,
+            "noise": Noise(2, 0.4 * np.eye(K) + 0.6),
+        },
+    ),
     "with edges": (
         SchrodingerBridge.fit,
         {"fields": lc.Fields(radius=1, lags=(DT,), periodic=False, pool="k"), **WHITE},
@@ -75,8 +88,6 @@ def test_a_tile_is_given_no_more_than_it_sees(truth: xr.Dataset) -> None:
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"noise": Noise(1)}, r"^noise = 'correlated in space' .* Noise\(covariance=None\), for a tile"),
-        ({"noise": Noise(1, np.eye(K))}, r"^noise = 'correlated in space'"),
         ({"trend": Trend(4, 2)}, r"^trend = 'filtered' .* Trend\(filtered=False\)"),
         ({"fields": lc.Fields(radius=0, lags=(), conserve=True)}, r"^conserve = True .* False, for a tile"),
         ({"fields": lc.Fields(radius=0, lags=(), pool=())}, r"^closure = 'schrodinger_bridge' .* of one target"),

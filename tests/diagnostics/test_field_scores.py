@@ -43,6 +43,18 @@ def test_both_scores_are_those_of_a_loop(sites: int, members: int) -> None:
         assert variogram[case] == pytest.approx(np.mean(squares) if squares else np.nan, nan_ok=True)
 
 
+def test_pairs_of_many_sites_stand_for_all() -> None:
+    """Of fields that are no field: all pairs have one expectation, so that some of them have the mean of all."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((2, 900, 5)), 1.5 * rng.standard_normal((2, 900))
+    some = field_scores.fair_variogram_score(x, y)
+    first, second = np.triu_indices(900, 1)
+    roots = np.abs(x[:, first] - x[:, second]) ** 0.5
+    squares = (np.abs(y[:, first] - y[:, second]) ** 0.5 - roots.mean(axis=2)) ** 2 - roots.var(axis=2, ddof=1) / 5
+    np.testing.assert_allclose(some, squares.mean(axis=1), atol=4 * squares.std() / np.sqrt(900))
+    assert (some != squares.mean(axis=1)).all()
+
+
 def test_the_energy_score_of_one_site_is_the_fair_crps_of_scores() -> None:
     from scores.probability import crps_for_ensemble
 

@@ -454,7 +454,7 @@ def test_bad_forecasts_are_refused() -> None:
     data = ensemble(4, 3, 2, 4)
     for wrong, message in (
         (data.drop_vars("observation"), r"^forecast = .* a Dataset with observation \(start, lead, k\)"),
-        (data.isel(k=0), r"^forecast = .* a Dataset with z \(start, lead, k, member\)"),
+        (data.isel(k=0), r"^forecast = .* a Dataset with z \(start, lead, member, k\)"),
         (data.isel(member=[0]), r"^forecast\.sizes\['member'\] = 1 .* >= 2"),
         (data.isel(start=[0]), r"^forecast\.sizes\['start'\] = 1 .* >= 2"),
         (data.where(data["start"] > 0), r"^forecast\['z'\]\[0, 0, 0, 0\] = nan .* finite"),

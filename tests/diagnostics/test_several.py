@@ -110,6 +110,17 @@ def test_forecasts_of_each_predictor_are_scored_as_alone(ensemble: xr.Dataset, r
             np.testing.assert_array_equal(both[score].sel(predictor=name), of_one[score])
 
 
+def test_closures_are_selected_by_all_predictors_at_all_leads_but_the_first(closure: Any, reference: Any) -> None:
+    judge = lc.Selection(model, starts=10, members=4)
+    made = lc.forecast(model, closure, reference, starts=10, members=4, leads=2.0 * np.arange(9))
+    ratios = []
+    for name in SINGLE:
+        alone = made[[name, f"{name}_observation"]].rename({name: "z", f"{name}_observation": "observation"})
+        of_one = lc.verify(alone.drop_attrs(deep=False), reference.rename({name: "z"}), dim="lev", periodic=False)
+        ratios.append((of_one["crps"][1:] / of_one["crps_climatology"]).values)
+    assert judge(closure, reference) == pytest.approx(np.mean(ratios), rel=1e-12)
+
+
 def test_the_climate_of_each_pair_is_that_of_it_alone(coarse: xr.Dataset, reference: xr.Dataset) -> None:
     """But for intervals, whose blocks are long against the memory of all of them."""
     both = lc.diagnose(reference, coarse, bins=12, max_lag=2.0)

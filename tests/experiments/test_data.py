@@ -299,6 +299,31 @@ def test_a_coarse_run_on_a_grid_that_is_no_ring_lacks_what_is_of_rings(
         assert made.attrs["past"] == "known"
 
 
+@pytest.mark.pictures
+def test_a_run_with_a_mask_is_that_of_the_sites_that_there_are(call: Call, files: Path) -> None:
+    """From a file with missing values, or with a variable that says where they are, to the scores of all stages."""
+    there = np.array([True, True, False, True, True, False])
+    for name in ("truth", "reference"):
+        data = xr.load_dataset(f"{name}.nc")
+        data.where(xr.DataArray(there, dims="k")).to_netcdf(f"missing_{name}.nc")
+        data.assign(sea=("k", there.astype("i1"))).to_netcdf(f"told_{name}.nc")
+        data.isel(k=there).to_netcdf(f"{name}.nc")
+    alike = ("fields.periodic=false", "closure.fields={radius:0,lags:[],pool:[k]}", "coarse.steps=300")
+    alike += ("forecast.lead=10", f"tendency._target_={HERE}.relaxation")
+    found = {}
+    for kind, mask, report in (("", "null", ""), ("told_", "sea", ""), ("missing_", "auto", ",report")):
+        given = (f"truth={kind}truth.nc", f"reference={kind}reference.nc", f"fields.mask={mask}", f"run_dir=run{kind}")
+        outcome = call(*DATA, *alike, *given, f"stages=[read,fit,integrate,forecast,diagnose{report}]")
+        assert outcome.status == 0, outcome.err
+        found[kind] = scores(outcome.folder)
+    assert {"hellinger_joint", "crps", "offline_crps", "pit_error", "offline_covariance"} <= set(found[""])
+    for kind in ("told_", "missing_"):
+        for name in set(found[""]) - {name for name in found[""] if str(name).startswith(("profile", "taken_off"))}:
+            np.testing.assert_array_equal(found[kind][name], found[""][name], err_msg=str(name))
+    page = (outcome.folder / "report.html").read_text(encoding="utf-8")
+    assert "4 of 6 sites are there; the others are neither read nor drawn nor scored" in page
+
+
 SEVERAL = ("fields.predictors=[T,q]", "fields.targets=[heating,moistening]", "fields.dim=lev", "fields.periodic=false")
 SEVERAL += ("closure.fields.radius=0", "closure.fields.lags=[]", "coarse.steps=300", "forecast.lead=10")
 
@@ -502,6 +527,8 @@ def test_code_that_has_changed_is_run_again(call: Call, files: Path, monkeypatch
 def broken(name: str, data: xr.Dataset) -> xr.Dataset:
     if name == "missing":
         data["psi"][5, 2] = np.nan
+    if name == "absent":
+        data["psi"][:, 2] = np.nan
     if name == "units":
         data["z"].attrs["units"] = "m"
     if name == "times":
@@ -515,6 +542,7 @@ def broken(name: str, data: xr.Dataset) -> xr.Dataset:
     ("name", "message"),
     [
         ("missing", "reference.nc: psi[5, 2] = nan is not allowed; it must be finite"),
+        ("absent", "reference.nc: sites at which a variable is NaN at all times = '1 of 6' is not allowed; it must"),
         ("units", "reference.nc: units of z = 'm' is not allowed; it must be '1', as in "),
         ("times", "reference.nc['time'][6] = 3.1 is not allowed"),
         ("variable", "reference.nc = 'psi' is not allowed; it must be one of z"),
@@ -544,6 +572,7 @@ def test_what_is_wrong_with_a_file_is_told_in_one_line(call: Call, files: Path, 
         ("closure._target_=nothing", "module.name, or the name of an entry point of the group l96closure.closures"),
         ("fields.dim=[k,l]", "z.dims = ('time', 'k') is not allowed; it must be ('time', 'k', 'l')"),
         ("fields.periodic=perhaps", "fields.periodic = 'perhaps' is not allowed"),
+        ("fields.mask=z", "fields.mask for /"),
         ("offline.members=1", "offline.members = 1 is not allowed; it must be an integer >= 2"),
         ("coarse.scheme=heun", "coarse.scheme = 'heun' is not allowed; it must be one of euler, rk4"),
     ],

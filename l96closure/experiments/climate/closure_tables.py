@@ -127,6 +127,6 @@ def _noise(pattern: AnyPattern) -> str:
 def _analog(closure: Analog) -> dict[str, str]:
     return {
         "neighbours seen on either side": str(closure.neighbour.shape[1] // 2),
-        "samples drawn from": f"the {closure.neighbours} nearest of {closure.psi.size:,}",
+        "samples drawn from": f"the {closure.neighbours} nearest of {len(closure.psi):,}",
         "memory": "the last step" if closure.memory else "none",
     }

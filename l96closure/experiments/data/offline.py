@@ -128,17 +128,18 @@ def draw(
     """
     remembers = getattr(closure, "coarse_dt", None) is not None
     record = training.read(reference, fields, dt, ordered=remembers, grouped=True)
+    fields = record.fields
     series, target = np.stack(record.series), np.stack(record.target)
     first = int(getattr(closure, "past_steps", 0))  # before, a past is drawn that does not go with the predictors
     last = min(series.shape[1], first + steps)
-    z = np.repeat(series[:, :last], members, axis=0)
+    z = fields.placed(np.repeat(series[:, :last], members, axis=0))
     z = z[:, :, 0] if z.shape[2] == 1 else z
     state = first_state(closure, z[:, 0].copy(), np.random.default_rng(seed))
-    out = np.empty((len(z), last, *target.shape[2:]))
+    out = np.empty((len(z), last, *fields.output_shape))
     take = partial(take_step, closure, shape=out.shape[2:])
     for time in range(last):
         out[:, time], state = (closure.step if time else take)(z[:, time].copy(), state)
-    psi = out.reshape(len(series), members, last, -1, series.shape[-1])[:, :, first:]
+    psi = fields.taken(out.reshape(len(series), members, last, -1, fields.size))[:, :, first:]
     step = record.steps.dt if remembers and record.steps.dt is not None else float(np.diff(reference["time"][:2])[0])
     happened = target.reshape(*target.shape[:2], -1, series.shape[-1])[:, first:last]
     return Drawn(psi, happened, step, time_unit(reference))

@@ -9,12 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import xarray as xr
+
 from l96closure import checks
 from l96closure.coarse import SCHEMES
 from l96closure.experiments import sections
-from l96closure.experiments.data.sources import SAMPLES, checked_path
+from l96closure.experiments.data import sources
 from l96closure.experiments.own import TARGET, ChosenClosure, made
 from l96closure.fields import Fields
+from l96closure.layout import mask_of
 from l96closure.pairing import tendency_of
 
 __all__ = ["SUPPLIED", "Coarse", "Diagnostics", "Forecast", "Names", "Offline", "Paths", "Settings"]
@@ -45,7 +48,13 @@ class Names:
 
     Parameters
     ----------
-    predictors, targets, dim, sample_dim, periodic : as there.
+    predictors : names of the variables that the target is drawn given.
+    targets : names of the variables that are drawn together.
+    dim : dimensions of the grid.
+    sample_dim : dimensions whose entries are independent samples, such as the members of an ensemble.
+    periodic : whether the grid is a ring; one answer, or one for each of ``dim``.
+    mask : variable that is 1 at the sites that there are and else 0; ``auto`` is those that are not NaN at all times;
+        None is every site.
     """
 
     predictors: str | Sequence[str]
@@ -53,11 +62,14 @@ class Names:
     dim: str | Sequence[str]
     sample_dim: str | Sequence[str]
     periodic: bool | Sequence[bool]
+    mask: str | None
 
     def __post_init__(self) -> None:
         answers = self.periodic if isinstance(self.periodic, list) else [self.periodic]
         if not answers or not all(isinstance(answer, bool) for answer in answers):
             checks.reject("fields.periodic", self.periodic, "true or false, or one of these for each of fields.dim")
+        if self.mask is not None and not isinstance(self.mask, str):
+            checks.reject("fields.mask", self.mask, f"the name of a variable, {sources.AUTO!r} or null")
         self.given()
 
     def given(self, closure: Fields | None = None) -> Fields:
@@ -165,7 +177,8 @@ class Settings:
     Parameters
     ----------
     truth, reference : the user's files.
-    fields : what their variables are, and what the closure sees of them.
+    fields : what their variables are, and what the closure sees of them, without a mask.
+    mask : what of the files is the mask, see :class:`Names`.
     closure : the closure.
     model : the coarse model, an object with ``resolved_tendency`` or a function z -> dz/dt or (z, t) -> dz/dt; None for
         no coarse run.
@@ -179,6 +192,7 @@ class Settings:
     truth: Path
     reference: Path
     fields: Fields
+    mask: str | None
     closure: ChosenClosure
     model: Any
     offline: Offline
@@ -218,9 +232,10 @@ class Settings:
         paths = sections.build("data", Paths, config["data"])
         there = "read" in (config.get("stages") or ["read"])  # else what is used of them is in the run folder
         return cls(
-            truth=checked_path("truth", paths.truth, there),
-            reference=checked_path("reference", paths.reference, there),
+            truth=sources.checked_path("truth", paths.truth, there),
+            reference=sources.checked_path("reference", paths.reference, there),
             fields=fields,
+            mask=names.mask,
             closure=closure,
             model=_model(own[0], config[own[0]]) if own else None,
             offline=sections.build("offline", Offline, config["offline"]),
@@ -230,10 +245,9 @@ class Settings:
             seed=config.get("seed", 0),
         )
 
-    @property
-    def known(self) -> Fields:
-        """The fields of the truth and the reference of the run folder, whose samples are members."""
-        return replace(self.fields, sample_dim=SAMPLES)
+    def of(self, run: xr.Dataset) -> Fields:
+        """Return the fields of a run of the run folder, whose samples are members, with its mask if it has one."""
+        return replace(self.fields, sample_dim=sources.SAMPLES, mask=mask_of(run, self.fields.dim))
 
     @property
     def seeds(self) -> dict[str, int]:

@@ -35,7 +35,7 @@ from l96closure.experiments.run_folder import File, RunFolder
 from l96closure.experiments.workflow import Objective, Stage, Workflow
 from l96closure.fields import Fields
 from l96closure.forecasts import forecast
-from l96closure.layout import observation_of
+from l96closure.layout import named, observation_of
 from l96closure.pairing import mismatch, scheme_of, step_of, tendency_of
 from l96closure.report.parts import Part, said
 from l96closure.restart import Restart
@@ -57,13 +57,13 @@ _LEADS, _STEPS, _STARTS = 40, 10, 100  # leads, coarse steps between two of them
 
 
 def _read_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
-    truth, reference = sources.pair(settings.truth, settings.reference, settings.fields)
+    truth, reference = sources.pair(settings.truth, settings.reference, settings.fields, settings.mask)
     return {"truth": truth, "reference": reference}
 
 
 def _fitted(settings: Settings, folder: RunFolder, restart: Restart | None = None) -> Any:
-    offered = {"fields": settings.known, "rng": settings.seeds["fit"], "restart": restart}
     truth = folder.read("truth")
+    offered = {"fields": settings.of(truth), "rng": settings.seeds["fit"], "restart": restart}
     return settings.closure.fit(truth, dt=settings.coarse.dt or time_step("truth", truth), **offered)
 
 
@@ -85,8 +85,9 @@ def _stepped(settings: Settings, folder: RunFolder) -> tuple[Any, float]:
     closure = _closure(settings, folder)
     if any(getattr(closure, name, None) is not None for name in ("dt", "coarse_dt")):
         return closure, step_of(closure, settings.coarse.dt)
-    dt = settings.coarse.dt or time_step("truth", folder.read("truth"))
-    return Stepped(closure, dt, settings.known.of(folder.read("truth"))), dt
+    truth = folder.read("truth")
+    dt = settings.coarse.dt or time_step("truth", truth)
+    return Stepped(closure, dt, settings.of(truth).of(truth)), dt
 
 
 def _without(folder: RunFolder, name: str) -> dict[str, xr.Dataset]:
@@ -97,25 +98,27 @@ def _without(folder: RunFolder, name: str) -> dict[str, xr.Dataset]:
 
 def _reference(settings: Settings, folder: RunFolder) -> xr.Dataset:
     """Return the reference as the coarse model has its run: z and psi on ``k``, or several variables by their names."""
-    run, known = folder.read("reference"), settings.known
+    run = folder.read("reference")
+    known = settings.of(run)
     dims = ("time", *known.dim)
     for name in known.names:
         if set(run[name].dims) != set(dims):
             checks.reject(f"{name}.dims of the reference", run[name].dims, f"{dims}, one run, for a coarse run")
-    return run if len(known.names) > 2 else _as_one(known, run, 0)
+    return run if named(known) else _as_one(known, run, 0)
 
 
 def _as_one(fields: Fields, run: xr.Dataset, number: int) -> xr.Dataset:
-    """Call a predictor of a run z and its target psi, and count the sites of the grid through as ``k``."""
+    """Call a predictor of a run z and its target psi, and count the sites that there are through as ``k``."""
     predictor = fields.predictors[number]
-    named = {predictor: "z", observation_of(predictor): "observation"}
-    named |= dict(zip(fields.targets[number : number + 1], ("psi",), strict=False))
+    called = {predictor: "z", observation_of(predictor): "observation"}
+    called |= dict(zip(fields.targets[number : number + 1], ("psi",), strict=False))
     flat = {}
-    for theirs, ours in named.items():
+    for theirs, ours in called.items():
         if theirs in run:
             values = run[theirs].transpose(..., *fields.dim)
             dims = values.dims[: -len(fields.dim)]
-            flat[ours] = ((*dims, "k"), values.to_numpy().reshape(*(run.sizes[dim] for dim in dims), -1), values.attrs)
+            sites = fields.taken(values.to_numpy().reshape(*(run.sizes[dim] for dim in dims), -1))
+            flat[ours] = ((*dims, "k"), sites, values.attrs)
     coordinates = {name: run[name] for dims, *_ in flat.values() for name in dims if name in run.coords}
     return xr.Dataset(flat, coordinates, run.attrs)
 
@@ -136,8 +139,8 @@ def _integrate_stage(settings: Settings, folder: RunFolder, restart: Restart) ->
         return _without(folder, "coarse")
     (closure, dt), coarse = _stepped(settings, folder), settings.coarse
     truth, reference = folder.read("truth"), _reference(settings, folder)
-    known = settings.known.of(truth)
-    fields = [truth[name].transpose(..., *known.dim).to_numpy().reshape(-1, known.sites) for name in known.predictors]
+    known = settings.of(truth).of(truth)
+    fields = [truth[name].transpose(..., *known.dim).to_numpy().reshape(-1, known.size) for name in known.predictors]
     states = np.stack(fields, axis=1).reshape(-1, *known.input_shape)
     if coarse.members > len(states):
         checks.reject("coarse.members", coarse.members, f"at most the {len(states)} training samples")
@@ -207,14 +210,14 @@ def _forecast_stage(settings: Settings, folder: RunFolder, restart: Restart) -> 
 
 def _diagnose_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
     reference, closure, rng = folder.read("reference"), _closure(settings, folder), settings.seeds["intervals"]
-    fields = settings.known.of(folder.read("truth"))
+    fields = settings.of(reference).of(reference)
     interval = time_step("reference", reference)
     max_lag = settings.diagnostics.max_lag or max(_MIN_LAGS, reference.sizes["time"] // _LAGS) * interval
     offered = (_offline(settings, closure, reference, max_lag), offline.law(closure, reference, fields, max_lag))
     found = [each for each in offered if each is not None]
     grid: dict[str, Any] = {}
     on_grid: Callable[[xr.Dataset], xr.Dataset] = lambda run: run  # noqa: E731 - of several, runs say what they are of
-    if len(fields.names) == 2 and not fields.ring:
+    if not named(fields) and not fields.ring:
         grid, on_grid = {"dim": fields.dim, "periodic": list(fields.rings)}, partial(_on_grid, fields)
     if not folder.lacks("coarse"):
         coarse = folder.read("coarse")
@@ -230,7 +233,7 @@ def _diagnose_stage(settings: Settings, folder: RunFolder, restart: Restart) -> 
 
 def _offline(settings: Settings, closure: Any, reference: xr.Dataset, max_lag: float) -> xr.Dataset | None:
     """Score the closure along the reference; None, with a note, where it cannot be driven by it."""
-    fields = getattr(closure, "fields", None) or settings.known.of(reference)
+    fields = getattr(closure, "fields", None) or settings.of(reference)
     dt, given = getattr(closure, "dt", None) or settings.coarse.dt, settings.offline
     try:
         drawn = offline.draw(closure, reference, fields, dt=dt, members=given.members, steps=given.steps,
@@ -278,16 +281,19 @@ def write_report(folder: RunFolder) -> None:
             *closure_tables.tables(closure, time_unit(folder.read("truth"))),
         ],
         figures={**drawn, **pictures(xr.Dataset(), closure=closure)},
-        notes=_notes(settings, folder, diagnostics) if coarse is not None else [],
+        notes=_notes(settings, folder, diagnostics, coarse is not None),
         **found,
     )
 
 
-def _notes(settings: Settings, folder: RunFolder, diagnostics: xr.Dataset) -> list[str]:
-    """Return what else the reader of a page with a coarse run should know."""
+def _notes(settings: Settings, folder: RunFolder, diagnostics: xr.Dataset, coarse: bool) -> list[str]:
+    """Return what else the reader of a page should know, one with a coarse run perhaps."""
     truth = folder.read("truth")
-    found = _no_tendencies(settings.known.of(truth), time_unit(truth))
-    return found if "spectrum_z" in diagnostics else [*found, _NO_RING]
+    fields = settings.of(truth).of(truth)
+    found = _no_tendencies(fields, time_unit(truth)) if coarse else []
+    found += [_NO_RING] if coarse and "spectrum_z" not in diagnostics else []
+    there = f"{fields.sites} of {fields.size} sites are there; the others are neither read nor drawn nor scored"
+    return found if fields.mask is None else [*found, there]
 
 
 def _part(names: Mapping[str, str], diagnostics: xr.Dataset, runs: Mapping[str, xr.Dataset]) -> Part:
@@ -308,8 +314,8 @@ def _part(names: Mapping[str, str], diagnostics: xr.Dataset, runs: Mapping[str, 
 
 def _alone(settings: Settings, run: xr.Dataset, number: int) -> xr.Dataset:
     """Return the variables of a run that belong to part ``number`` of the page, as z, psi and observation on ``k``."""
-    several = len(settings.known.names) > 2 and number < len(settings.known.predictors)
-    return _as_one(settings.known, run, number) if several else run
+    fields = settings.of(run)
+    return _as_one(fields, run, number) if named(fields) and number < len(fields.predictors) else run
 
 
 def _sources(settings: Settings) -> dict[str, tuple[Path, ...]]:
