@@ -34,7 +34,7 @@ from l96closure.pairing import Tendency
 from l96closure.schemes import SCHEMES
 from l96closure.systems.kuramoto_sivashinsky import KuramotoSivashinsky
 from l96closure.systems.lorenz96 import TwoScaleLorenz96
-from l96closure.vector import LANES, load, shifted, splat, store
+from l96closure.vector import LANES, aligned_stack, load, shifted, splat, store
 
 __all__ = ["CompiledLoop"]
 
@@ -410,6 +410,7 @@ def _advance(
     steps: int,
 ) -> None:  # fmt: skip
     """Advance members from number ``first`` to before ``last`` by so many steps, in blocks."""
+    aligned_stack()
     K, M = ensemble.z.shape[1], min(at_once, last - first)
     block = blocks.block_of(tables, 1, ensemble.member[first : first + M], steps)
     stage, work, slope, kept = _memory(block)

@@ -22,6 +22,7 @@ from numba.extending import intrinsic, lower_builtin, models, register_model, ty
 
 __all__ = [
     "LANES",
+    "aligned_stack",
     "append_within",
     "dot",
     "element",
@@ -97,6 +98,23 @@ def _converted(builder: Any, numbers: Any) -> Any:
 def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
     data = cgutils.create_struct_proxy(array_type)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [index]), _LLVM[_VECTORS[array_type.dtype]].as_pointer())
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def aligned_stack(context: Any) -> Any:
+    """Let the function that calls it keep vectors in whole cache lines of its stack.
+
+    LLVM aligns a stack for what has a place there from the start, not for registers that it puts aside later.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = cgutils.alloca_once(builder, _LLVM[SINGLE])
+        place.align = 64
+        kind = ir.FunctionType(ir.VoidType(), [place.type])
+        builder.asm(kind, "", "r,~{memory}", [place], side_effect=True)  # else it would be left out
+        return context.get_dummy_value()
+
+    return types.void(), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
