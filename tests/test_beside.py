@@ -65,10 +65,11 @@ def test_a_copy_that_is_stopped_puts_aside_what_it_has_done(processors: int, tmp
 
     beside = Beside(work)
     os.read(ready, 1)
+    copy = beside._process
     beside.stop()
     assert [part.attrs["done"] for part in restart.parts()] == [7]
     with pytest.raises(ChildProcessError):  # it was waited for
-        os.waitpid(-1, os.WNOHANG)
+        os.waitpid(copy, os.WNOHANG)
 
 
 @copies

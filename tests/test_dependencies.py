@@ -46,7 +46,7 @@ RUNS = {
 }
 NAMES = {  # of fields as settings, by workflow
     "closure": {"closure": "closure.name", "closure_arguments": "closure", "selection": "closure.selection"},
-    "data": {"truth": "data.truth", "reference": "data.reference", "model": "tendency"},
+    "data": {"truth": "data.truth", "reference": "data.reference", "model": "tendency", "mask": "fields.mask"},
 }
 DECIDE_NOTHING = ("compute",)  # sections that no result depends on
 

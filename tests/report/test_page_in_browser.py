@@ -250,17 +250,20 @@ def test_figures_enlarge_and_close_by_keyboard(browser: Any, page: Path) -> None
 def test_the_theme_is_chosen_and_kept(browser: Any, page: Path) -> None:
     opened(browser, page)
     paper = "return getComputedStyle(document.body).backgroundColor"
+    from selenium.webdriver.support.ui import WebDriverWait
+
     light = browser.execute_script(paper)
     button = browser.find_element("id", "theme")
     assert button.text == "Dark"
     button.click()
     dark = browser.execute_script(paper)
     assert luminance(dark) < luminance(light)
-    for _ in range(20):  # a busy browser may keep what it was told a little later
+
+    def is_dark(browser: Any) -> bool:
         browser.refresh()
-        if browser.execute_script(paper) == dark:
-            break
-    assert browser.execute_script(paper) == dark
+        return bool(browser.execute_script(paper) == dark)
+
+    WebDriverWait(browser, 60).until(is_dark)  # a busy browser may keep what it was told a little later
     browser.find_element("id", "theme").click()
     assert browser.execute_script(paper) == light
 
