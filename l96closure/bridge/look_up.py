@@ -16,20 +16,8 @@ import numpy.typing as npt
 
 from l96closure import checks
 from l96closure.compiled import part
-from l96closure.vector import (
-    floor,
-    fma,
-    gather,
-    gather_fours,
-    larger,
-    load,
-    load_fours,
-    smaller,
-    splat,
-    store,
-    store_whole,
-    where_below,
-)
+from l96closure.vector import floor, fma, larger, load, smaller, splat, store, where_below
+from l96closure.vector_places import gather, gather_fours, load_fours, store_whole
 
 __all__ = [
     "FARTHEST",

@@ -239,12 +239,12 @@ class _Tried(NamedTuple):
 def _tried(rows: list[tuple[F64, F64]], features: Features, options: Trend) -> Iterator[_Tried]:
     """Make the columns to choose among, the simplest first, with sums over blocks of features and target."""
     columns, number = Columns.of(features, options), _number(features, options)
-    sums = [_Sums.over_pieces(columns, *one) for one in rows]
-    last = len(columns.products)
+    without_steps, last = options.order is None or not number, len(columns.products)
+    sums = [_Sums.over_pieces(columns, *one) for one in rows] if without_steps else []
     with_steps = None if not number else last if options.order is not None else min(last, _BESIDE_STEPS)
     for order in range(1 if options.order is None else last, last + 1):
         some = columns.up_to(order)
-        if order != with_steps or options.order is None:
+        if without_steps:
             of_blocks = [one.leading(some.size) for one in sums]
             yield _Tried([some] * (len(rows) + 1), _without_each(of_blocks), of_blocks)
         if order == with_steps:

@@ -18,21 +18,9 @@ from l96closure import checks
 from l96closure.closures.features import Features, Scale, gather, rows
 from l96closure.closures.smooth_steps import MOST_HIDDEN
 from l96closure.compiled import cached, part
-from l96closure.vector import (
-    LANES,
-    dot,
-    element,
-    fma,
-    fnma,
-    four_sums,
-    larger,
-    load,
-    load_each,
-    quadratic,
-    smaller,
-    splat,
-    store,
-)
+from l96closure.vector import LANES, element, fma, fnma, larger, load, smaller, splat, store
+from l96closure.vector_places import load_each
+from l96closure.vector_sums import dot, four_sums, quadratic
 
 __all__ = [
     "USUAL_DEGREE",

@@ -6,7 +6,7 @@ import numba
 import numpy as np
 import pytest
 
-from l96closure import vector
+from l96closure import vector, vector_places
 from l96closure.kernel._unmanaged import unmanaged
 
 
@@ -130,10 +130,10 @@ def test_vectors_in_nested_loops_leave_the_memory_of_others_alone():
 def test_fours_are_read_from_places_that_whole_numbers_name():
     @numba.njit
     def read(a, where, places, out):
-        vector.store_whole(vector.load(where, 0), places, 1)
-        for i, one in enumerate(vector.load_fours(a, places, 1, 3)):
+        vector_places.store_whole(vector.load(where, 0), places, 1)
+        for i, one in enumerate(vector_places.load_fours(a, places, 1, 3)):
             vector.store(one, out, i * vector.LANES)
-        vector.store(vector.gather(a, vector.load(where, 0), 3), out, 4 * vector.LANES)
+        vector.store(vector_places.gather(a, vector.load(where, 0), 3), out, 4 * vector.LANES)
 
     a = np.random.default_rng(0).standard_normal((7, 30))
     where = np.random.default_rng(1).integers(0, a.size - 6, vector.LANES).astype(float)
