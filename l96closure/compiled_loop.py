@@ -423,7 +423,7 @@ def _advance(
             blocks.number(block, ensemble.member[begin : begin + M])
         outside = ensemble.outside[begin : begin + M]
         z = ensemble.z.reshape((-1, 1, K))
-        blocks.load_state(tables, block, steps, begin, z, ensemble.memory, ensemble.history)
+        blocks.load_state(tables, block, steps, begin, z, ensemble.memory, ensemble.history, outside)
         number, record, to_go = 0, records.record, -records.step % records.every
         for step in range(steps):
             draw(tables, block, steps, step, ensemble.key, ensemble.number, outside)

@@ -127,7 +127,9 @@ def noise_of(tables: Tables, memory: F64, source: Noise, cells: int) -> tuple[F6
         modes = tables["noise_modes"]
         white = white * tables["noise_remainder"] + source.normals(1, len(modes)) @ modes
     if "noise_fresh" in tables:
-        xi = around_the_ring(tables["noise_fresh"], white @ tables.get("noise_factor", np.eye(cells)).T)
+        taps = np.zeros(cells)
+        taps[tables["noise_fresh_offset"].astype(int)] = tables["noise_fresh"]
+        xi = around_the_ring(taps, white @ tables.get("noise_factor", np.eye(cells)).T)
         for lag, taps in enumerate(tables["noise_earlier"]):
             xi = xi + around_the_ring(taps, memory[:, lag])
     elif "noise_of_white" in tables:

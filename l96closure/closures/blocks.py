@@ -31,6 +31,7 @@ __all__ = [
     "members_at_once",
     "noise_row",
     "number",
+    "remainder",
     "rings",
     "save_state",
     "see",
@@ -71,11 +72,10 @@ class Block(NamedTuple):
     sites, members, predictors : K, M and P.
     z : predictors.
     seen : scaled predictors of the steps up to the longest lag H.
-    outside : features outside of their ranges, of the same steps (H + 1, M), times the sites that see them.
     before : predictors of the last H steps, rows without halos.
     stride : of rows without halos.
     gathered : features of all sites, rows, where they are not those of a ring.
-    place : where each feature begins.
+    place : where each feature begins, for each place of the step's among the rows (H + 1, F); (1, F) if gathered.
     trend : before it is filtered.
     filter_place : where each weight of the filter begins.
     white : standard normals of some steps.
@@ -96,11 +96,10 @@ class Block(NamedTuple):
     predictors: int
     z: Rings
     seen: Rings
-    outside: Index
     before: F64
     stride: int
     gathered: F64
-    place: Index
+    place: npt.NDArray[np.intp]
     trend: Rings
     filter_place: Index
     white: Rings
@@ -160,6 +159,22 @@ def _rings_around(rows: int, size: int, offset: Index) -> Rings:
 
 
 @numba.njit(no_cpython_wrapper=True)  # type: ignore[untyped-decorator]
+def _places(tables: Tables, P: int, M: int, seen: Rings) -> Index:
+    """Return where each feature begins on the rings of what is seen, for each row that may be that of a step."""
+    rows, features, padding = tables.lag[-1] + 1, tables.terms.linear.size, tables.terms.padding
+    place = np.zeros((rows, features), np.intp)
+    for now in range(rows):
+        i = padding
+        for lag in tables.lag:
+            for p in range(P):
+                first = (before(now, lag, rows) * P + p) * seen.stride + seen.first
+                for shift in tables.shift:
+                    place[now, i] = first + shift * M
+                    i += 1
+    return place
+
+
+@numba.njit(no_cpython_wrapper=True)  # type: ignore[untyped-decorator]
 def block_of(tables: Tables, predictors: int, member: U64, steps: int) -> Block:
     """Make the memory of a block of members of some numbers that is to make so many steps."""
     K, P, M, H = tables.neighbour.shape[0], predictors, member.size, tables.lag[-1]
@@ -167,7 +182,7 @@ def block_of(tables: Tables, predictors: int, member: U64, steps: int) -> Block:
     stride, normal_stride = -(-N // LANES) * LANES, -(-K // 4) * 4 * M
     at_once = max(1, min(steps, _NORMALS // N)) if tables.fresh.size else 0
     trend = _rings_around(1, N, tables.filter_offset * M)
-    white = _rings_around(at_once, N, tables.fresh_offset * M)
+    white = _rings_around(at_once if tables.fresh.size > 1 else 0, N, tables.fresh_offset * M)
     noise = _rings_around(rows, N, tables.earlier_offset * M)
     fresh_place = white.first - tables.fresh_offset * M + white.stride * np.arange(at_once).reshape((-1, 1))
     earlier_place = np.empty(rows * taps, np.intp)
@@ -183,15 +198,17 @@ def block_of(tables: Tables, predictors: int, member: U64, steps: int) -> Block:
             lattice[at], lattice[stride + at] = of.lowest[d], of.per_unit[d]
             lattice[2 * stride + at], lattice[3 * stride + at] = of.cells[d], of.first[d]
             lattice[4 * stride + at], lattice[5 * stride + at] = of.second_lowest[d], of.second_per_unit[d]
+    seen = rings((H + 1) * P, N, _most(-tables.shift) * M, _most(tables.shift) * M)
+    on_rings = tables.trend and tables.shift.size > 0
+    place = _places(tables, P, M, seen) if on_rings else stride * np.arange(features).reshape((1, -1))
     evaluations = at_once * normal_stride // 4
     counter = np.zeros((4, evaluated(evaluations)), np.uint64)
     gathered = 0 if tables.shift.size else features * stride
     block = Block(
         K, M, P,
-        rings(P, N, 0, 0),
-        rings((H + 1) * P, N, _most(-tables.shift) * M, _most(tables.shift) * M),
-        np.zeros((H + 1) * M, np.intp), lines(min(H, steps) * P * stride), stride,
-        lines(gathered), np.zeros(features, np.intp),
+        rings(P, N, 0, 0), seen,
+        lines(min(H, steps) * P * stride), stride,
+        lines(gathered), place,
         trend, trend.first - tables.filter_offset * M,
         white, fresh_place.ravel(),
         noise, earlier_place,
@@ -231,7 +248,9 @@ def close(of: Rings, first: int, numbers: int) -> None:
 
 
 @part
-def load_state(tables: Tables, block: Block, steps: int, begin: int, z: F64, memory: F64, history: F64) -> None:
+def load_state(
+    tables: Tables, block: Block, steps: int, begin: int, z: F64, memory: F64, history: F64, outside: Index
+) -> None:  # fmt: skip
     """Put members from number ``begin`` on of arrays (member, ...) into a block that is to make so many steps."""
     K, M, P = block.sites, block.members, block.predictors
     for p in range(P):
@@ -251,7 +270,7 @@ def load_state(tables: Tables, block: Block, steps: int, begin: int, z: F64, mem
                     for k in range(K):
                         for m in range(M):
                             block.psi[k * M + m] = history[begin + m, ago - 1, p, k]
-                    see(tables, block, tables.lag[-1] + 1 - ago, p, block.psi, 0)
+                    see(tables, block, p, block.psi, 0, -ago, steps, outside)
                 break
 
 
@@ -287,19 +306,19 @@ def before(row: int, steps: int, rows: int) -> int:
 def noise_row(tables: Tables, block: Block, step: int) -> int:
     """Return where the noise of a step begins, counted from the first of the block, which is step 0."""
     rows = tables.order + 1
-    return (step + rows) % rows * block.noise.stride + block.noise.first
+    return remainder(step + rows, rows) * block.noise.stride + block.noise.first
 
 
 @part
-def see(tables: Tables, block: Block, row: int, p: int, z: F64, first: int) -> None:
-    """Scale predictor ``p``, the row that begins in ``z[first]``, and count what is out of its range.
+def see(tables: Tables, block: Block, p: int, z: F64, first: int, step: int, steps: int, outside: Index) -> None:
+    """Scale predictor ``p`` of a step, the row that begins in ``z[first]``, and count what is out of its range.
 
-    The step is that of row number ``row`` of the ring of H + 1.
+    It counts as often as steps from 0 to ``steps`` look at it, each site that sees it.
     """
-    M, N = block.members, block.sites * block.members
+    M, N, rows = block.members, block.sites * block.members, tables.lag[-1] + 1
     lower, upper = tables.scale.lower[p], tables.scale.upper[p]
     middle, factor = splat(tables.scale.middle[p]), splat(tables.scale.factor[p])
-    at = (row * block.predictors + p) * block.seen.stride + block.seen.first
+    at = (remainder(step + rows, rows) * block.predictors + p) * block.seen.stride + block.seen.first
     low, high, beyond = splat(lower), splat(upper), splat(0.0)
     for e in range(0, N, LANES):
         value = load(z, first + e)
@@ -307,13 +326,19 @@ def see(tables: Tables, block: Block, row: int, p: int, z: F64, first: int) -> N
         store(smaller(splat(1.0), larger(splat(-1.0), x)), block.seen.values, at + e)  # NaN stays
         beyond = larger(low - value, larger(value - high, beyond))
     close(block.seen, at, N)
-    count = row * M
-    if p == 0:
-        for m in range(M):
-            block.outside[np.uintp(count + m)] = 0
     if exceeds(beyond, splat(0.0)):  # which is rare
+        looks = 0
+        for lag in tables.lag:
+            looks += 0 <= step + lag < steps
         for k in range(block.sites):
             for m in range(M):
                 value_of = z[np.uintp(first + k * M + m)]
                 out_of_range = (value_of < lower) | (value_of > upper)
-                block.outside[np.uintp(count + m)] += tables.seen_by[k] * out_of_range
+                outside[np.uintp(m)] += looks * tables.seen_by[k] * out_of_range
+
+
+@part
+def remainder(number: int, of: int) -> int:
+    """Return the remainder of numbers that are not negative and below 2^32, which is quicker to find than of others."""
+    rest: int = np.intp(np.uint32(number) % np.uint32(of))  # type: ignore[assignment]
+    return rest

@@ -46,7 +46,7 @@ class Tables(NamedTuple):
     factor : lower triangular, which makes white noise correlated in space (K, K); (0, 0) where nothing does.
     order : of the autoregression of the noise, p.
     fresh, fresh_offset : weights of white noise in the noise of a step, and how far to the left of a site they are, to
-        the right if negative.
+        the right if negative; or one weight, of the site itself.
     earlier, earlier_step, earlier_offset : weights of the noise before, how many steps and how far to the left.
     conserve : whether the mean over the sites is taken off.
     """
@@ -99,7 +99,8 @@ class Tables(NamedTuple):
             trend = [np.zeros(1), np.zeros((1, 1)), none, np.empty((2, 0)), none]
         chebyshev = tables.get("chebyshev", np.empty((0, 1)))
         own = np.arange(len(chebyshev), dtype=np.intp) * neighbour.shape[1]
-        weight, offset = tables.get("trend_filter", none), np.arange(tables.get("trend_filter", none).size)
+        weight = tables.get("trend_filter", none)
+        offset = np.flatnonzero(weight)
         look_up, dictionary = _quantiles(tables, sites)
         coordinates = tables.get("coordinates", np.array([-1]))
         fresh, earlier = tables.get("noise_fresh", none), tables.get("noise_earlier", np.empty((0, 1)))
@@ -112,7 +113,7 @@ class Tables(NamedTuple):
             scale=Scale.of(*ranges.T.copy()),
             trend="linear" in tables,
             terms=Terms.of(own, chebyshev, *trend),
-            filter=_in_fours(weight),
+            filter=_in_fours(weight[offset]),
             filter_offset=_in_fours(_signed(offset, sites)),
             level=float(tables.get("trend_level", 0.0)) * (1.0 - math.fsum(weight)),
             bounds=tables.get("bounds", np.array([-np.inf, np.inf])),
@@ -125,7 +126,7 @@ class Tables(NamedTuple):
             dictionary=dictionary,
             factor=np.ascontiguousarray(tables.get("noise_factor", np.empty((0, 0)))),
             order=order,
-            fresh=_in_fours(fresh),
+            fresh=fresh if fresh.size == 1 else _in_fours(fresh),
             fresh_offset=_in_fours(_signed(tables.get("noise_fresh_offset", none), sites)),
             earlier=_in_fours(earlier.ravel()),
             earlier_step=_in_fours(np.repeat(np.arange(1, order + 1), width), 1),  # this step's is not written yet

@@ -16,6 +16,7 @@ from l96closure.closures.blocks import (
     close,
     load_state,
     members_at_once,
+    remainder,
     save_state,
     see,
 )
@@ -35,65 +36,59 @@ _WHOLE = np.empty(0, np.uint64)
 
 
 @part
-def _place(tables: Tables, block: Block, row: int) -> None:
-    """Find where each feature begins, on a ring among what is seen, else gather them; z is seen in a row of it."""
+def _gather(tables: Tables, block: Block, row: int) -> None:
+    """Gather what each site sees, of z that is seen in a row of its ring and of those before."""
     i, M, P, rows = tables.terms.padding, block.members, block.predictors, tables.lag[-1] + 1
     for lag in tables.lag:
         for p in range(P):
             first = (before(row, lag, rows) * P + p) * block.seen.stride + block.seen.first
             for w in range(tables.neighbour.shape[1]):
-                if tables.shift.size:
-                    block.place[np.uintp(i)] = first + tables.shift[w] * M
-                else:
-                    block.place[i] = i * block.stride
-                    for k in range(block.sites):
-                        for m in range(M):
-                            value = block.seen.values[first + tables.neighbour[k, w] * M + m]
-                            block.gathered[block.place[i] + k * M + m] = value
+                for k in range(block.sites):
+                    for m in range(M):
+                        value = block.seen.values[first + tables.neighbour[k, w] * M + m]
+                        block.gathered[block.place[0, i] + k * M + m] = value
                 i += 1
 
 
 @part
-def _trend(tables: Tables, block: Block, step: int, outside: Index) -> None:
+def _trend(tables: Tables, block: Block, steps: int, step: int, outside: Index) -> None:
     """Write the trend of a step into psi, and count what is out of its range."""
-    M, rows = block.members, tables.lag[-1] + 1
-    row = step % rows
+    row = remainder(step, tables.lag[-1] + 1)
     for p in range(block.predictors):
-        see(tables, block, row, p, block.z.values, p * block.z.stride + block.z.first)
-    _place(tables, block, row)
-    values = block.seen.values if tables.shift.size else block.gathered
-    trend, filtered, N = block.trend, tables.filter.size > 0, block.sites * M
+        see(tables, block, p, block.z.values, p * block.z.stride + block.z.first, step, steps, outside)
+    values, place = block.seen.values, block.place[np.uintp(row if tables.shift.size else 0)]
+    if tables.shift.size == 0:
+        _gather(tables, block, row)
+        values = block.gathered
+    trend, filtered, N = block.trend, tables.filter.size > 0, block.sites * block.members
     into, first = (trend.values, trend.first) if filtered else (block.psi, 0)
     for e in range(0, N, LANES):
-        store(polynomial(values, block.place, e, tables.terms), into, first + e)
+        store(polynomial(values, place, e, tables.terms), into, first + e)
     if filtered:
         close(trend, first, N)
         weigh(tables.filter, trend.values, block.filter_place, 0, tables.level, N, block.psi, 0)
-    for lag in tables.lag:
-        count = before(row, lag, rows) * M
-        for m in range(M):
-            outside[np.uintp(m)] += block.outside[np.uintp(count + m)]
 
 
 @part
 def _draw_fresh(tables: Tables, block: Block, key: Any, step: Any) -> None:
     """Make the fresh noise of as many steps as there is memory for: weighted sums of normals."""
-    N, row = block.sites * block.members, block.white
-    at_once = block.fresh.size // block.stride
+    N, row, T = block.sites * block.members, block.white, tables.fresh.size
     noise.fill(
         key, step, np.uint64(0), True, block.evaluations, block.members,
         block.counter, block.word, block.value, block.normal,
     )  # fmt: skip
-    for s in range(at_once):
-        first = s * row.stride + row.first
-        for e in range(0, N, LANES):
-            store(load(block.normal, s * block.normal_stride + e), row.values, first + e)
+    for s in range(block.fresh.size // block.stride):
+        normal, fresh, first = s * block.normal_stride, s * block.stride, s * row.stride + row.first
         if tables.factor.size:
-            _correlate(tables.factor, block.members, row.values, first)
-        close(row, first, N)
-    for s in range(at_once):
-        place = s * tables.fresh.size
-        weigh(tables.fresh, row.values, block.fresh_place, place, 0.0, N, block.fresh, s * block.stride)
+            _correlate(tables.factor, block.members, block.normal, normal)
+        if T == 1:
+            for e in range(0, N, LANES):
+                store(splat(tables.fresh[0]) * load(block.normal, normal + e), block.fresh, fresh + e)
+        else:
+            for e in range(0, N, LANES):
+                store(load(block.normal, normal + e), row.values, first + e)
+            close(row, first, N)
+            weigh(tables.fresh, row.values, block.fresh_place, s * T, 0.0, N, block.fresh, fresh)
 
 
 @part
@@ -110,7 +105,7 @@ def _correlate(factor: F64, M: int, white: F64, first: int) -> None:
 @part
 def _colour(tables: Tables, block: Block, step: int, fresh: int) -> int:
     """Make the noise of a step of the fresh noise that begins at a place; return where it begins."""
-    N, row, now = block.sites * block.members, block.noise, step % (tables.order + 1)
+    N, row, now = block.sites * block.members, block.noise, remainder(step, tables.order + 1)
     first = now * row.stride + row.first
     weigh(tables.earlier, row.values, block.earlier_place, now * tables.earlier.size, 0.0, N, row.values, first)
     for e in range(0, N, LANES):
@@ -223,20 +218,22 @@ def draw(tables: Tables, block: Block, steps: int, step: int, key: Any, number: 
     M, N, P, H = block.members, block.sites * block.members, block.predictors, tables.lag[-1]
     if step >= steps - H:
         for p in range(P):
-            row = (step % min(H, steps) * P + p) * block.stride
+            row = (remainder(step, min(H, steps)) * P + p) * block.stride
             for e in range(0, N, LANES):
                 store(load(block.z.values, p * block.z.stride + block.z.first + e), block.before, row + e)
+    xi = 0
+    if tables.law != NO_LAW:
+        drawn = remainder(step, block.fresh.size // block.stride)
+        if drawn == 0:
+            _draw_fresh(tables, block, key, number + np.uint64(step))
+        xi = _colour(tables, block, step, drawn * block.stride)
     if tables.trend:
-        _trend(tables, block, step, outside)
+        _trend(tables, block, steps, step, outside)
     else:
         for e in range(0, N, LANES):
             store(splat(0.0), block.psi, e)
     if tables.law != NO_LAW:
-        at_once = block.fresh.size // block.stride
-        drawn = step % at_once
-        if drawn == 0:
-            _draw_fresh(tables, block, key, number + np.uint64(step))
-        _add_residual(tables, block, _colour(tables, block, step, drawn * block.stride))
+        _add_residual(tables, block, xi)
     if tables.trend:
         lowest, highest = splat(tables.bounds[0]), splat(tables.bounds[1])
         for e in range(0, N, LANES):
@@ -273,7 +270,7 @@ def step(
         if fours.size:
             for q in range(block.counter.shape[1]):
                 block.counter[0, q] = np.uint64(4) * fours[block.counter[0, q] >> np.uint64(2)]
-        load_state(tables, block, 1, begin, z, memory, history)
+        load_state(tables, block, 1, begin, z, memory, history, outside[begin:end])
         draw(tables, block, 1, 0, key, number, outside[begin:end])
         save_state(tables, block, 1, begin, following, history, before)
         for m in range(end - begin):

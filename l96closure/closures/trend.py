@@ -37,6 +37,7 @@ F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 
 _IN_REGISTERS = 12  # features of sixteen sites, which take 24 of the 32 registers of the widest kind
+_FEW = 4  # features, which leave room for what is made of them
 _AT_ONCE = 256  # sites and times whose features are in memory
 
 USUAL_DEGREE = 8
@@ -187,7 +188,7 @@ class Terms(NamedTuple):
     order : of the products of features.
     padding : features of coefficient 0 before the others, where there are fewer than fill the registers.
     own : places among the features of each predictor at the site itself, now (P,).
-    chebyshev : coefficients in each, the highest first, of an even degree (P, degree + 1).
+    chebyshev : coefficients in each, the highest first, of a degree of 4, 8, ... (P, degree + 1).
     linear : of each feature (F,).
     products : of each pair i <= j of features, that of f_i f_j and those of f_i f_j f_k for k >= j; up to second order,
         of each feature its own and those of f_i f_k for k >= i.
@@ -207,8 +208,9 @@ class Terms(NamedTuple):
     @classmethod
     def of(cls, own: Index, chebyshev: F64, linear: F64, quadratic: F64, cubic: F64, hidden: F64, output: F64) -> Terms:
         """Put the coefficients of a :class:`FittedTrend` into order; ``own`` as in :class:`Features`."""
+        degrees = chebyshev.shape[1]
         F, order = linear.size, 3 if cubic.size else 2 if quadratic.any() else 1
-        padding, rows = max(_IN_REGISTERS - F, 0), [np.empty(0)]
+        padding, rows = max((_FEW if F <= _FEW else _IN_REGISTERS) - F, 0), [np.empty(0)]
         if order == 3:
             rows = [np.append(quadratic[i, j], cubic[i, j, j:]) for i in range(F) for j in range(i, F)]
         elif order == 2:
@@ -217,7 +219,7 @@ class Terms(NamedTuple):
             order,
             padding,
             own + padding,
-            np.pad(chebyshev, ((0, 0), (0, (chebyshev.shape[1] + 1) % 2)))[:, ::-1].copy(),
+            np.pad(chebyshev, ((0, 0), (0, max(5 - degrees, (1 - degrees) % 4))))[:, ::-1].copy(),
             np.pad(linear, (padding, 0)),
             np.concatenate(rows),
             _steps_in_fours(hidden, output),
@@ -237,62 +239,68 @@ def polynomial(values: F64, place: Index, e: int, terms: Terms) -> Any:
 
     The padding has places too, which may be any.
     """
-    F, leading = terms.linear.size, terms.linear.size - _IN_REGISTERS
-    total, alone = splat(0.0), terms.own.size % 2
-    if alone:
-        total = _series(values, place, e, terms)
-    for p in range(alone, terms.own.size, 2):
-        total = total + _two_series(values, place, e, terms, p)
+    own = splat(0.0)
+    for p in range(terms.own.size):
+        own = own + _series(values, place, e, terms, p)
+    if terms.order == 1 and terms.hidden.size == 0:
+        return own + _linear(values, place, e, terms)
+    if place.size == _FEW:
+        return own + _rest(values, place, e, terms, load_each(values, place, 0, e, _FEW))
+    in_registers = load_each(values, place, place.size - _IN_REGISTERS, e, _IN_REGISTERS)
+    return own + _rest(values, place, e, terms, in_registers)
+
+
+@part
+def _linear(values: F64, place: Index, e: int, terms: Terms) -> Any:
+    total = splat(0.0)
+    for i in range(terms.padding, place.size):
+        total = fma(splat(terms.linear[i]), load(values, element(place, i) + e), total)
+    return total
+
+
+@part
+def _rest(values: F64, place: Index, e: int, terms: Terms, f: Any) -> Any:
+    """Return what does not wait for the series: products of features, of which the last stand in f, and steps."""
     if terms.order == 1:
-        for i in range(terms.padding, F):
-            total = fma(splat(terms.linear[i]), load(values, place[i] + e), total)
-        if terms.hidden.size == 0:
-            return total
-    f, at = load_each(values, place, leading, e, _IN_REGISTERS), 0
+        return _linear(values, place, e, terms) + _steps(values, place, e, terms, f)
+    total, at = splat(0.0), 0
     if terms.order == 2:
         total, at = _rows(values, place, e, terms.products, 0, terms.padding, f, total)
-    elif terms.order == 3:
-        for i in range(terms.padding, F):
+    else:
+        for i in range(terms.padding, place.size):
             slope, at = _rows(values, place, e, terms.products, at, i, f, splat(terms.linear[i]))
-            total = fma(slope, load(values, place[i] + e), total)
-    return _steps(values, place, e, terms, f, total)
+            total = fma(slope, load(values, element(place, i) + e), total)
+    return total + _steps(values, place, e, terms, f)
 
 
 @part
-def _series(values: F64, place: Index, e: int, terms: Terms) -> Any:
-    """Sum the Chebyshev series of the first predictor (Clenshaw 1955)."""
-    last = terms.chebyshev.shape[1] - 1
-    x = load(values, element(place, element(terms.own, 0)) + e)
-    here, after = splat(0.0), splat(0.0)
-    for a in range(0, last, 2):
-        after = fma(x + x, here, splat(element(terms.chebyshev, a)) - after)
-        here = fma(x + x, after, splat(element(terms.chebyshev, a + 1)) - here)
-    return fma(x, here, splat(element(terms.chebyshev, last)) - after)
+def _series(values: F64, place: Index, e: int, terms: Terms, p: int) -> Any:
+    """Sum the Chebyshev series of predictor ``p``, its even and odd terms side by side.
 
-
-@part
-def _two_series(values: F64, place: Index, e: int, terms: Terms, p: int) -> Any:
-    """Sum the Chebyshev series of predictors ``p`` and ``p + 1`` side by side: neither waits for itself."""
+    With y = T_2(x), T_2k(x) = T_k(y) and T_2k+1(x) = x W_k(y), and both have the recurrence of Chebyshev polynomials in
+    y; so they are summed as Clenshaw (1955) does, in half as many steps of which each waits for the one before.
+    """
     of, last = terms.chebyshev, terms.chebyshev.shape[1] - 1
-    first, second = p * (last + 1), (p + 1) * (last + 1)
+    first = p * (last + 1)
     x = load(values, element(place, element(terms.own, p)) + e)
-    y = load(values, element(place, element(terms.own, p + 1)) + e)
-    here, after = splat(0.0), splat(0.0)
-    here_too, after_too = here, after
-    for a in range(0, last, 2):
-        after = fma(x + x, here, splat(element(of, first + a)) - after)
-        after_too = fma(y + y, here_too, splat(element(of, second + a)) - after_too)
-        here = fma(x + x, after, splat(element(of, first + a + 1)) - here)
-        here_too = fma(y + y, after_too, splat(element(of, second + a + 1)) - here_too)
-    one = fma(x, here, splat(element(of, first + last)) - after)
-    return one + fma(y, here_too, splat(element(of, second + last)) - after_too)
+    y = fma(x + x, x, splat(-1.0))
+    even_after, odd_after = splat(element(of, first)), splat(element(of, first + 1))
+    even = fma(y + y, even_after, splat(element(of, first + 2)))
+    odd = fma(y + y, odd_after, splat(element(of, first + 3)))
+    for a in range(first + 4, first + last, 4):
+        even_after = fma(y + y, even, splat(element(of, a)) - even_after)
+        odd_after = fma(y + y, odd, splat(element(of, a + 1)) - odd_after)
+        even = fma(y + y, even_after, splat(element(of, a + 2)) - even)
+        odd = fma(y + y, odd_after, splat(element(of, a + 3)) - odd)
+    return fma(x, odd - odd_after, fma(y, even, splat(element(of, first + last)) - even_after))
 
 
 @part
-def _steps(values: F64, place: Index, e: int, terms: Terms, f: Any, total: Any) -> Any:
-    """Add the smooth steps, four at a time, which share what is loaded and do not wait for each other's sums."""
-    a, at, leading = terms.hidden, 0, place.size - _IN_REGISTERS
+def _steps(values: F64, place: Index, e: int, terms: Terms, f: Any) -> Any:
+    """Sum the smooth steps, four at a time, which share what is loaded and do not wait for each other's sums."""
+    a, at, leading = terms.hidden, 0, place.size - len(f)
     start = max(terms.padding - leading, 0)
+    one, two = splat(0.0), splat(0.0)
     while at < a.size:
         p, q = splat(element(a, at)), splat(element(a, at + 1))
         r, s = splat(element(a, at + 2)), splat(element(a, at + 3))
@@ -303,10 +311,11 @@ def _steps(values: F64, place: Index, e: int, terms: Terms, f: Any, total: Any) 
             r, s = fma(splat(element(a, at + 2)), x, r), fma(splat(element(a, at + 3)), x, s)
             at += 4
         p, q, r, s = four_sums(a, at, start, f, (p, q, r, s))
-        at += 4 * (_IN_REGISTERS - start)
-        total = _step(a, at + 3, s, _step(a, at + 2, r, _step(a, at + 1, q, _step(a, at, p, total))))
+        at += 4 * (len(f) - start)
+        one, two = _step(a, at, p, one), _step(a, at + 1, q, two)
+        one, two = _step(a, at + 2, r, one), _step(a, at + 3, s, two)
         at += 8
-    return total
+    return one + two
 
 
 @part
@@ -323,22 +332,22 @@ def _rows(values: F64, place: Index, e: int, a: F64, at: int, i: int, f: Any, to
 
     Returns the sum, and where in ``a`` what follows stands.
     """
-    leading = place.size - _IN_REGISTERS
+    leading = place.size - len(f)
     for j in range(i, leading):
-        s = _leading(values, place, e, a, at + 1, j, splat(a[at]))
+        s = _leading(values, place, leading, e, a, at + 1, j, splat(a[at]))
         at += 1 + leading - j
-        total = fma(dot(a, at, f, s), load(values, place[j] + e), total)
-        at += _IN_REGISTERS
+        total = fma(dot(a, at, f, s), load(values, element(place, j) + e), total)
+        at += len(f)
     start = max(i - leading, 0)
-    rows = _IN_REGISTERS - start
+    rows = len(f) - start
     return quadratic(a, at, start, f, total), at + rows + rows * (rows + 1) // 2
 
 
 @part
-def _leading(values: F64, place: Index, e: int, a: F64, at: int, i: int, total: Any) -> Any:
-    """Add sum_k a_k f_k of the features from i on that are not in registers."""
-    for k in range(i, place.size - _IN_REGISTERS):
-        total = fma(splat(a[at + k - i]), load(values, place[k] + e), total)
+def _leading(values: F64, place: Index, leading: int, e: int, a: F64, at: int, i: int, total: Any) -> Any:
+    """Add sum_k a_k f_k of the features from i on to the first in registers."""
+    for k in range(i, leading):
+        total = fma(splat(a[at + k - i]), load(values, element(place, k) + e), total)
     return total
 
 
