@@ -3,24 +3,29 @@
 A regression is uncorrelated with what it leaves at a site, but not at a wavenumber: there their variances do not add up
 to that of the target, and noise that is drawn independently of the trend gives some scales too much and others too
 little. On a ring the trend is therefore passed through the filter whose response at a wavenumber is the slope of the
-target on the trend there.
+target on the trend there, or by a shorter one that cannot be told from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from l96closure.closures.patterns import real_wavenumbers
+from l96closure.closures.short_kernels import WITHIN, by_blocks, jackknife, reaches, shortest
 from l96closure.closures.trend import FittedTrend, RegressorTrend
 from l96closure.compiled import cached
 
 __all__ = ["AnyTrend", "FilteredTrend", "GroupedTrend", "fit_filter", "put"]
 
 F64 = npt.NDArray[np.float64]
+C128 = npt.NDArray[np.complex128]
 Index = npt.NDArray[np.intp]
+
+_EXPLAINED, _MISSED = 0.02, 0.05  # of the rest, and of the target's variance, that a filter may leave
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,8 +93,10 @@ def put(values: Sequence[F64], cells: Sequence[Index]) -> F64:
     return out
 
 
-def fit_filter(trend: FittedTrend | RegressorTrend, mean: Sequence[F64], target: Sequence[F64]) -> FilteredTrend:
-    """Filter a trend.
+def fit_filter(
+    trend: FittedTrend | RegressorTrend, mean: Sequence[F64], target: Sequence[F64]
+) -> FittedTrend | RegressorTrend | FilteredTrend:
+    """Filter a trend, by the shortest filter that the data ask for.
 
     Parameters
     ----------
@@ -98,14 +105,45 @@ def fit_filter(trend: FittedTrend | RegressorTrend, mean: Sequence[F64], target:
 
     Returns
     -------
-    FilteredTrend, uncorrelated with the rest of the target at every wavenumber.
+    FilteredTrend, at every wavenumber uncorrelated with the rest of the target within errors, or so little correlated
+    that no filter would explain 2 % of the rest or change the variance by 5 %; the trend itself, if it is.
     """
     values = np.concatenate(mean)
     level, sites = float(values.mean()), values.shape[1]
-    of_trend, of_rest = (np.fft.rfft(one, axis=1) for one in (values - level, np.concatenate(target) - values))
-    power = np.maximum((np.abs(of_trend) ** 2).sum(axis=0), np.finfo(np.float64).tiny)
-    response = 1.0 + (of_rest * of_trend.conj()).sum(axis=0) / power
-    return FilteredTrend(trend, np.fft.irfft(response, sites), level)
+    rest = np.concatenate(target) - values
+    of_trend, of_rest = (np.fft.rfft(one, axis=1) for one in (values - level, rest))
+    power, product = by_blocks(np.abs(of_trend) ** 2), by_blocks(of_rest * of_trend.conj())
+    tiny = np.finfo(np.float64).tiny
+    slope, error = jackknife(lambda power, product: product / np.maximum(power, tiny), power, product)
+    of_target = (np.abs(of_trend + of_rest) ** 2).sum(axis=0)
+    explained, missed = _EXPLAINED * (np.abs(of_rest) ** 2).sum(axis=0), _MISSED * of_target
+    response, size = 1.0 + slope, power.sum(axis=0)
+
+    def agrees(kernel: F64) -> bool:
+        off = response - np.fft.rfft(kernel)
+        little = (np.abs(off) ** 2 * size <= explained) & (2.0 * np.abs(off.real) * size <= missed)
+        return bool((little | (np.abs(off) <= WITHIN * error)).all())
+
+    kernel = shortest(_kernels(response, size, sites), agrees)
+    return FilteredTrend(trend, kernel, level) if (kernel != np.eye(1, sites)[0]).any() else trend
+
+
+def _kernels(response: C128, power: F64, sites: int) -> Iterator[F64]:
+    """Give filters of longer and longer reach, from none on: those that leave least of the target; at last any."""
+    yield np.eye(1, sites)[0]
+    m = np.arange(response.size)
+    weight = np.sqrt(power * np.where(real_wavenumbers(sites), 1.0, 2.0))
+    for reach in reaches(sites):
+        offset = np.arange(-reach, reach + 1)
+        waves = weight[:, None] * np.exp(-2j * np.pi * np.outer(m, offset) / sites)
+        wanted = weight * response
+        weights = np.linalg.lstsq(
+            np.concatenate([waves.real, waves.imag]), np.concatenate([wanted.real, wanted.imag]), rcond=None
+        )[0]
+        kernel = np.zeros(sites)
+        kernel[offset] = weights
+        yield kernel
+    yield np.fft.irfft(response, sites)
 
 
 @cached

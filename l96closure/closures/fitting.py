@@ -15,7 +15,7 @@ from l96closure.bridge.sampler import SEQUENTIAL
 from l96closure.closures import choice
 from l96closure.closures.conserved import Conserved
 from l96closure.closures.features import Features
-from l96closure.closures.filtered_trend import AnyTrend, GroupedTrend, fit_filter, put
+from l96closure.closures.filtered_trend import AnyTrend, FilteredTrend, GroupedTrend, fit_filter, put
 from l96closure.closures.fitted_laws import (
     ChainLaw,
     Distribution,
@@ -83,7 +83,8 @@ def without_trend(
         made: AnyTrend = fitted.trend
         if _is_filtered(record, options):
             made = fit_filter(fitted.trend, mean, target)
-            mean = [made.filtered(one) for one in mean]
+            if isinstance(made, FilteredTrend):
+                mean = [made.filtered(one) for one in mean]
         left = [one - off for one, off in zip(target, mean, strict=True)]
         residual = Residual(features, made, mean, left)
     _check(record, target, residual, options, ordered)

@@ -34,6 +34,7 @@ from l96closure.closures.patterns import (
     real_wavenumbers,
     remainder_of,
 )
+from l96closure.closures.short_kernels import WITHIN, by_blocks, jackknife, reaches, shortest
 from l96closure.closures.vector_pattern import LARGEST_VECTOR, fit_vector_pattern, held_out
 from l96closure.closures.wavevectors import Wavevectors
 from l96closure.fields import Fields
@@ -52,6 +53,7 @@ MOST_MODES = 128
 _WORTHWHILE = 0.005  # log-likelihood per value that coefficients for each wavenumber must win
 _LEAST_WON = 10.0  # log-likelihood of all values that vectors must win, which may be few
 _BLOCKS = 20  # of time, whose differences tell the error of a correlation
+_MISSED = 0.05  # part of a wavenumber's variance that a shorter kernel may miss
 _LEAST_SHRUNK = 1e-9  # so that a matrix of correlations has a factor
 _ROUNDED = 1e-6  # in correlations of a matrix that is given, perhaps in single precision
 _AUTO = "auto"
@@ -221,17 +223,39 @@ def fit_pattern(
         of_residual = noise if spread is None else _weighted(noise, [*compress(spread, long_enough)])
         return _on_grid(of_residual, together, options, Wavevectors(shape, alike))
     modes = [np.fft.rfft(one, axis=1) for one in noise]
-    power = sum((np.abs(one) ** 2).sum(axis=0) for one in modes)
-    power = power * np.where(real_wavenumbers(sites), 1.0, 2.0)
-    share = np.asarray(power / power.sum())
+    both_signs = np.where(real_wavenumbers(sites), 1.0, 2.0)
+    power = by_blocks(np.concatenate([np.abs(one) ** 2 for one in modes]) * both_signs)
+    share, error = jackknife(lambda power: power / power.sum(), power)
     if sites > LARGEST_RING:
         return Pattern(together, share, sites)
     reflection = _burg(modes, options.order, False)
     reflection[real_wavenumbers(sites)] = reflection[real_wavenumbers(sites)].real
     plain = _burg(noise, options.order, True)
     unexplained = [coefficients_of(one)[1][:, -1] for one in (plain, reflection)]
-    won = 0.5 * np.log(unexplained[0] / unexplained[1]) @ np.where(real_wavenumbers(sites), 1.0, 2.0) / sites
-    return Pattern(reflection if won > _WORTHWHILE else together, share, sites)
+    won = 0.5 * np.log(unexplained[0] / unexplained[1]) @ both_signs / sites
+    if won > _WORTHWHILE:
+        return Pattern(reflection, share, sites)
+    short = _short(share, error, sites)
+    return Pattern(together, np.ones(1) if (short == both_signs / sites).all() else short, sites)
+
+
+def _short(share: F64, error: F64, sites: int) -> F64:
+    """Return what white noise has of the variance of each wavenumber that is weighed no farther in space than needed.
+
+    It is the estimate within its errors, or :data:`_MISSED` of it.
+    """
+    both_signs = np.where(real_wavenumbers(sites), 1.0, 2.0) / sites
+    whole = np.fft.irfft(np.sqrt(share / both_signs), sites)
+    within = np.maximum(WITHIN * error, _MISSED * share)
+
+    def share_of(kernel: F64) -> F64:
+        power = np.abs(np.fft.rfft(kernel)) ** 2 * both_signs
+        return np.asarray(power / power.sum())
+
+    offset = np.arange(sites)
+    away = np.minimum(offset, sites - offset)
+    kernels = [np.where(away <= reach, whole, 0.0) for reach in reaches(sites)]
+    return share_of(shortest([*kernels, whole], lambda one: bool((np.abs(share_of(one) - share) <= within).all())))
 
 
 def _weighted(noise: Sequence[F64], spread: Sequence[F64]) -> list[F64]:

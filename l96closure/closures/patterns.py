@@ -44,6 +44,7 @@ Index = npt.NDArray[np.intp]
 LARGEST_RING = 64
 """Sites of a ring on which every wavenumber has coefficients of its own; larger ones have kernels that are cut off."""
 
+_ROUNDED = 1e-12  # beside the largest, of a weight that is no more than what a transform and its inverse leave
 _REACH = 24  # sites on either side to which the colour of larger rings reaches
 
 
@@ -279,7 +280,7 @@ def remainder_of(modes: F64) -> F64:
 
 def _near(kernel: F64) -> tuple[F64, Index]:
     """Return the taps of a circular kernel that reach no farther than is meant, of the same norm, and their offsets."""
-    offsets = np.arange(kernel.size)
+    offsets = np.flatnonzero(np.abs(kernel) > _ROUNDED * np.abs(kernel).max())
     if kernel.size > LARGEST_RING:
         offsets = offsets[np.minimum(offsets, kernel.size - offsets) <= _REACH]
     taps: F64 = kernel[offsets]

@@ -111,9 +111,9 @@ class TestSchrodingerBridge:
         turned = SchrodingerBridge.fit(runs.transpose("k", "time", "member"), **settings)
         assert first.to_dataset().identical(turned.to_dataset())
         twice = xr.concat([truth.isel(time=slice(900))] * 2, "member")
-        double = SchrodingerBridge.fit(twice, **{**settings, "trend": Trend(3, 2, ridge=1e-3)})
-        alone = SchrodingerBridge.fit(truth.isel(time=slice(900)), **{**settings, "trend": Trend(3, 2, ridge=1e-3)})
-        np.testing.assert_allclose(double.trend.of.chebyshev, alone.trend.of.chebyshev, rtol=0, atol=1e-8)
+        settings["trend"] = Trend(3, 2, ridge=1e-3, filtered=False)
+        double, alone = (SchrodingerBridge.fit(one, **settings) for one in (twice, truth.isel(time=slice(900))))
+        np.testing.assert_allclose(double.trend.chebyshev, alone.trend.chebyshev, rtol=0, atol=1e-8)
 
 
 @pytest.mark.parametrize(
