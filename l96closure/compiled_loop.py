@@ -34,6 +34,7 @@ from l96closure.pairing import Tendency
 from l96closure.schemes import SCHEMES
 from l96closure.systems.kuramoto_sivashinsky import KuramotoSivashinsky
 from l96closure.systems.lorenz96 import TwoScaleLorenz96
+from l96closure.vector_places import load_pieces
 from l96closure.vector import LANES, aligned_stack, load, shifted, splat, store
 
 __all__ = ["CompiledLoop"]
@@ -317,21 +318,22 @@ def _moved(z: Any, step: Any, slope: Any) -> Any:
 
 
 @part
-def _step_of_one(model: _Model, block: Block, stage: Rings) -> None:
+def _stretch(values: F64, first: int, places: Index) -> Any:
+    """Return 32 sites of a ring in two vectors, from the eighth before the first on."""
+    if places.size == 2 * LANES // 4:
+        return load_pieces(values, first, places, 4)
+    return load_pieces(values, first, places, 2)
+
+
+@part
+def _step_of_one(model: _Model, block: Block, places: Index) -> None:
     """Advance the z of one member by a step of RK4, as :func:`_model_step` does, in registers.
 
     Eight sites before the first and four after the last go along: each stage has two and one of them less.
     """
-    z, psi, y, N = block.z, block.psi, stage, block.sites
-    for e in range(0, N, LANES):
-        store(load(z.values, z.first + e), y.values, y.first + e)
-        store(load(psi, e), y.values, y.stride + y.first + e)
-    close(y, y.first, N)
-    close(y, y.stride + y.first, N)
-    begin, half = y.first - _BEFORE, splat(0.5 * model.dt)
-    start = load(y.values, begin), load(y.values, begin + LANES)
-    begin += y.stride
-    forced, F = (load(y.values, begin), load(y.values, begin + LANES)), splat(model.forcing)
+    z, psi, N = block.z, block.psi, block.sites
+    half, F = splat(0.5 * model.dt), splat(model.forcing)
+    start, forced = _stretch(z.values, z.first, places), _stretch(psi, 0, places)
     k1 = _slopes(F, start, forced)
     k2 = _slopes(F, _moved(start, half, k1), forced)
     k3 = _slopes(F, _moved(start, half, k2), forced)
@@ -345,13 +347,13 @@ def _step_of_one(model: _Model, block: Block, stage: Rings) -> None:
 
 
 @part
-def _model_step(model: _Model, block: Block, stage: Rings, work: F64, slope: F64) -> None:
+def _model_step(model: _Model, block: Block, stage: Rings, places: Index, work: F64, slope: F64) -> None:
     """Advance z by a step with psi; the first row of ``stage`` is z."""
     z, y, row, M = block.z, stage, block.stride, block.members
     N = block.sites * M
     lorenz96 = model.tendency == 0 and model.per_area == 0.0
-    if M == 1 and y.left == _BEFORE and model.scheme != _EULER and lorenz96:
-        _step_of_one(model, block, stage)
+    if places.size and model.scheme != _EULER and lorenz96:
+        _step_of_one(model, block, places)
         return
     for e in range(0, N, LANES):
         store(load(z.values, z.first + e), y.values, y.first + e)
@@ -374,13 +376,14 @@ def _model_step(model: _Model, block: Block, stage: Rings, work: F64, slope: F64
 
 
 @numba.njit(no_cpython_wrapper=True)  # type: ignore[untyped-decorator]
-def _memory(block: Block) -> tuple[Rings, F64, F64, F64]:
-    """Return rows for z at stages of a step, with as much at their ends as is looked at; for slopes; for records."""
+def _memory(block: Block) -> tuple[Rings, Index, F64, F64, F64]:
+    """Return rows for z at stages of a step, places of pieces of one member's, rows for slopes and for records."""
     K, M = block.sites, block.members
-    alone = M == 1 and _BEFORE <= K <= 2 * LANES - _BEFORE - _AFTER
-    left, right = (_BEFORE, _AFTER) if alone else (2 * M, 2 * M)
-    stages = blocks.rings(2, K * M, left, right)
-    return stages, np.empty((2, K * M)), lines(4 * block.stride), lines(2 * _KEPT * block.stride)
+    length, places = 4 if K % 4 == 0 else 2, np.empty(0, np.intp)
+    if M == 1 and K % 2 == 0 and _BEFORE <= K <= 2 * LANES - _BEFORE - _AFTER:
+        places = (np.arange(2 * LANES // length) * length - _BEFORE) % K
+    stages = blocks.rings(2, K * M, 2 * M, 2 * M)
+    return stages, places, np.empty((2, K * M)), lines(4 * block.stride), lines(2 * _KEPT * block.stride)
 
 
 @part
@@ -413,12 +416,12 @@ def _advance(
     aligned_stack()
     K, M = ensemble.z.shape[1], min(at_once, last - first)
     block = blocks.block_of(tables, 1, ensemble.member[first : first + M], steps)
-    stage, work, slope, kept = _memory(block)
+    stage, places, work, slope, kept = _memory(block)
     for begin in range(first, last, at_once):
         if last - begin < M:  # the last
             M = last - begin
             block = blocks.block_of(tables, 1, ensemble.member[begin : begin + M], steps)
-            stage, work, slope, kept = _memory(block)
+            stage, places, work, slope, kept = _memory(block)
         elif begin > first:
             blocks.number(block, ensemble.member[begin : begin + M])
         outside = ensemble.outside[begin : begin + M]
@@ -434,7 +437,7 @@ def _advance(
             if number == _KEPT or step == steps - 1:
                 _record(block, kept, number, begin, records, record)
                 number, record = 0, record + number
-            _model_step(model, block, stage, work, slope)
+            _model_step(model, block, stage, places, work, slope)
         for m in range(M):
             for k in range(K):
                 ensemble.z[begin + m, k] = block.z.values[block.z.first + k * M + m]

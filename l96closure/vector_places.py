@@ -12,7 +12,7 @@ from numba.extending import intrinsic
 
 from l96closure.vector import DOUBLE, LANES, VECTORS, address, permuted
 
-__all__ = ["gather", "gather_fours", "load_each", "load_fours", "store_whole"]
+__all__ = ["gather", "gather_fours", "load_each", "load_fours", "load_pieces", "store_whole"]
 
 
 def _converted(builder: Any, numbers: Any) -> Any:
@@ -38,6 +38,32 @@ def load_each(context: Any, array: Any, places: Any, first: Any, index: Any, cou
         return context.make_tuple(builder, vectors, loaded)
 
     return vectors(array, places, types.intp, types.intp, count), generate
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def load_pieces(context: Any, array: Any, first: Any, places: Any, length: Any) -> Any:
+    """Return two vectors, one after the other, of pieces of a constant length: from ``first + places[i]`` for each i.
+
+    A piece that stands in what one vector has written need not wait until that is in memory.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        values, first, places, _ = arguments
+        data = builder.gep(cgutils.create_struct_proxy(signature.args[0])(context, builder, values).data, [first])
+        at = cgutils.create_struct_proxy(signature.args[2])(context, builder, places).data
+        kind = ir.VectorType(ir.DoubleType(), length.literal_value)
+        parts = []
+        for i in range(2 * LANES // length.literal_value):
+            place = builder.load(builder.gep(at, [ir.IntType(64)(i)]))
+            parts.append(builder.load(builder.bitcast(builder.gep(data, [place]), kind.as_pointer())))
+            parts[-1].align = types.float64.bitwidth // 8
+        while len(parts) > 2:
+            size = 2 * parts[0].type.count
+            parts = [_picked(builder, a, b, range(size)) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+        return context.make_tuple(builder, pair, parts)
+
+    pair = types.UniTuple(DOUBLE, 2)
+    return pair(array, types.intp, places, length), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -176,8 +176,14 @@ def _lattice(block: Block, e: int) -> Any:
 
 
 @part
+def _bounded(tables: Tables, psi: Any) -> Any:
+    """Hold psi within its bounds; NaN stays."""
+    return smaller(splat(tables.bounds[1]), larger(splat(tables.bounds[0]), psi))
+
+
+@part
 def _add_residual(tables: Tables, block: Block, xi: int) -> None:
-    """Add what the law makes of the noise that begins at a place."""
+    """Add what the law makes of the noise that begins at a place, and hold the sum within its bounds."""
     N, look_up = block.sites * block.members, tables.look_up
     given, first = _given(tables, block, tables.coordinate)
     if tables.law == QUANTILES:
@@ -188,9 +194,9 @@ def _add_residual(tables: Tables, block: Block, xi: int) -> None:
             if N > LANES:
                 keep(found, block.found, e)
             else:
-                store(load(block.psi, e) + read(found, look_up), block.psi, e)
+                store(_bounded(tables, load(block.psi, e) + read(found, look_up)), block.psi, e)
         for e in range(0, N if N > LANES else 0, LANES):
-            store(load(block.psi, e) + read_kept(block.found, e, look_up), block.psi, e)
+            store(_bounded(tables, load(block.psi, e) + read_kept(block.found, e, look_up)), block.psi, e)
     if tables.law == GAUSSIAN:
         scale, coefficients = tables.log_deviation_scale, tables.log_deviation
         for e in range(0, N, LANES):
@@ -200,7 +206,8 @@ def _add_residual(tables: Tables, block: Block, xi: int) -> None:
             for a in range(coefficients.size - 1):
                 here, after = fma(x + x, here, splat(coefficients[a]) - after), here
             deviation = exp2(fma(x, here, splat(coefficients[coefficients.size - 1]) - after))
-            store(fma(deviation, load(block.noise.values, xi + e), load(block.psi, e)), block.psi, e)
+            psi = fma(deviation, load(block.noise.values, xi + e), load(block.psi, e))
+            store(_bounded(tables, psi), block.psi, e)
 
 
 @part
@@ -234,10 +241,9 @@ def draw(tables: Tables, block: Block, steps: int, step: int, key: Any, number: 
             store(splat(0.0), block.psi, e)
     if tables.law != NO_LAW:
         _add_residual(tables, block, xi)
-    if tables.trend:
-        lowest, highest = splat(tables.bounds[0]), splat(tables.bounds[1])
+    elif tables.trend:
         for e in range(0, N, LANES):
-            store(smaller(highest, larger(lowest, load(block.psi, e))), block.psi, e)  # NaN stays
+            store(_bounded(tables, load(block.psi, e)), block.psi, e)
     if tables.conserve:
         for m in range(M):
             mean = 0.0
