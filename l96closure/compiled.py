@@ -34,7 +34,7 @@ try:
 except ImportError:  # numba has another inside
     numba_private = None  # type: ignore[assignment]
 
-__all__ = ["at_once", "await_ahead", "cached", "compile_ahead", "part", "shared", "threads"]
+__all__ = ["at_once", "await_ahead", "cached", "compile_ahead", "maker", "part", "shared", "threads"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -100,8 +100,18 @@ def part(function: _Function) -> _Function:
 
     Without machine code of its own it compiles several times faster, without counts of references it runs faster.
     """
-    how = {} if numba_private is None else numba_private.WITHOUT_MACHINE_CODE
-    return cast(_Function, numba.njit(forceinline=True, error_model="numpy", **how)(function))
+    return _taken_in(function, _nrt=False, forceinline=True)
+
+
+def maker(function: _Function) -> _Function:
+    """Do as :func:`part` for a function that makes arrays."""
+    return _taken_in(function)
+
+
+def _taken_in(function: _Function, **options: Any) -> _Function:
+    if numba_private is None or numba.config.DISABLE_JIT:
+        return cast(_Function, numba.njit(error_model="numpy")(function))
+    return cast(_Function, numba_private.without_machine_code(function, error_model="numpy", **options))
 
 
 def shared(function: Callable[..., Any], tasks: int, *arguments: Any, grain: int = 1) -> list[Any]:

@@ -28,14 +28,14 @@ from l96closure.closures.compiled_tables import Tables
 from l96closure.closures.composed import Composed
 from l96closure.closures.state import State
 from l96closure.closures.stepping import draw
-from l96closure.compiled import await_ahead, cached, compile_ahead, part, threads
+from l96closure.compiled import await_ahead, cached, compile_ahead, maker, part, threads
 from l96closure.lanes import lines
 from l96closure.pairing import Tendency
 from l96closure.schemes import SCHEMES
 from l96closure.systems.kuramoto_sivashinsky import KuramotoSivashinsky
 from l96closure.systems.lorenz96 import TwoScaleLorenz96
-from l96closure.vector_places import load_pieces
 from l96closure.vector import LANES, aligned_stack, load, shifted, splat, store
+from l96closure.vector_places import load_pieces, store_turned
 
 __all__ = ["CompiledLoop"]
 
@@ -279,14 +279,14 @@ def _call_user(model: _Model, block: Block, z: F64, first: int, work: F64, slope
 
 
 @part
-def _slope(model: _Model, block: Block, z: F64, first: int, slope: F64, at: int, e: int) -> Any:
+def _slope(model: _Model, members: int, psi: F64, z: F64, first: int, slope: F64, at: int, e: int) -> Any:
     """Return G(z) + psi at sixteen sites; a user's G(z) stands in ``slope``."""
     if model.tendency:
-        return load(slope, at + e) + load(block.psi, e)
+        return load(slope, at + e) + load(psi, e)
     if model.per_area > 0.0:
         areas, reaches = splat(model.per_area), splat(model.per_reach)
-        return _kuramoto_sivashinsky(z, first + e, block.members, areas, reaches) + load(block.psi, e)
-    return _lorenz96(z, first + e, block.members, splat(model.forcing)) + load(block.psi, e)
+        return _kuramoto_sivashinsky(z, first + e, members, areas, reaches) + load(psi, e)
+    return _lorenz96(z, first + e, members, splat(model.forcing)) + load(psi, e)
 
 
 @part
@@ -296,7 +296,7 @@ def _stage(model: _Model, block: Block, y: Rings, row: int, work: F64, slope: F6
     if model.tendency:
         _call_user(model, block, y.values, first, work, slope, at)
     for e in range(0, block.sites * block.members, LANES):
-        k = _slope(model, block, y.values, first, slope, at, e)
+        k = _slope(model, block.members, block.psi, y.values, first, slope, at, e)
         store(k, slope, at + e)
         store(load(z.values, z.first + e) + splat(step) * k, y.values, following + e)
     close(y, following, block.sites * block.members)
@@ -326,12 +326,11 @@ def _stretch(values: F64, first: int, places: Index) -> Any:
 
 
 @part
-def _step_of_one(model: _Model, block: Block, places: Index) -> None:
+def _step_of_one(model: _Model, z: Rings, psi: F64, N: int, places: Index) -> None:
     """Advance the z of one member by a step of RK4, as :func:`_model_step` does, in registers.
 
     Eight sites before the first and four after the last go along: each stage has two and one of them less.
     """
-    z, psi, N = block.z, block.psi, block.sites
     half, F = splat(0.5 * model.dt), splat(model.forcing)
     start, forced = _stretch(z.values, z.first, places), _stretch(psi, 0, places)
     k1 = _slopes(F, start, forced)
@@ -353,7 +352,7 @@ def _model_step(model: _Model, block: Block, stage: Rings, places: Index, work: 
     N = block.sites * M
     lorenz96 = model.tendency == 0 and model.per_area == 0.0
     if places.size and model.scheme != _EULER and lorenz96:
-        _step_of_one(model, block, places)
+        _step_of_one(model, z, block.psi, N, places)
         return
     for e in range(0, N, LANES):
         store(load(z.values, z.first + e), y.values, y.first + e)
@@ -370,18 +369,19 @@ def _model_step(model: _Model, block: Block, stage: Rings, places: Index, work: 
         _call_user(model, block, y.values, y.stride + y.first, work, slope, 3 * row)
     for e in range(0, N, LANES):
         middle = splat(2.0) * (load(slope, row + e) + load(slope, 2 * row + e))
-        last = _slope(model, block, y.values, y.stride + y.first, slope, 3 * row, e)
+        last = _slope(model, block.members, block.psi, y.values, y.stride + y.first, slope, 3 * row, e)
         mean = load(slope, e) + middle + last
         store(load(z.values, z.first + e) + splat(model.dt / 6.0) * mean, z.values, z.first + e)
 
 
-@numba.njit(no_cpython_wrapper=True)  # type: ignore[untyped-decorator]
+@maker
 def _memory(block: Block) -> tuple[Rings, Index, F64, F64, F64]:
     """Return rows for z at stages of a step, places of pieces of one member's, rows for slopes and for records."""
     K, M = block.sites, block.members
-    length, places = 4 if K % 4 == 0 else 2, np.empty(0, np.intp)
-    if M == 1 and K % 2 == 0 and _BEFORE <= K <= 2 * LANES - _BEFORE - _AFTER:
-        places = (np.arange(2 * LANES // length) * length - _BEFORE) % K
+    length, alone = 4 if K % 4 == 0 else 2, M == 1 and K % 2 == 0 and _BEFORE <= K <= 2 * LANES - _BEFORE - _AFTER
+    places = np.empty(2 * LANES // length if alone else 0, np.intp)
+    for i in range(places.size):
+        places[i] = (i * length - _BEFORE) % K
     stages = blocks.rings(2, K * M, 2 * M, 2 * M)
     return stages, places, np.empty((2, K * M)), lines(4 * block.stride), lines(2 * _KEPT * block.stride)
 
@@ -396,15 +396,33 @@ def _keep(block: Block, kept: F64, number: int) -> None:
 
 
 @part
-def _record(block: Block, kept: F64, number: int, begin: int, records: _Records, first: int) -> None:
-    """Write so many records of members from number ``begin`` on, member by member, each in one go."""
-    M, row = block.members, block.stride
-    for which, out in enumerate((records.z, records.psi)):
-        for m in range(M):
-            for record in range(number):
-                at = (2 * record + which) * row + m
-                for k in range(block.sites):
-                    out[np.uintp(begin + m), np.uintp(first + record), np.uintp(k)] = kept[np.uintp(at + k * M)]
+def _record(block: Block, kept: F64, number: int, begin: int, out: F64, which: int, first: int) -> None:
+    """Write z or psi of so many records of members from number ``begin`` on."""
+    M, K, row, between = block.members, block.sites, block.stride, out.shape[1] * block.sites
+    for record in range(number):
+        at, place = (2 * record + which) * row, (begin * out.shape[1] + first + record) * K
+        m = 0
+        while m + 8 <= M:
+            k = 0
+            while k + 8 <= K:
+                store_turned(kept, at + k * M + m, M, 8, out, place + m * between + k, between)
+                k += 8
+            if k + 4 <= K:
+                store_turned(kept, at + k * M + m, M, 4, out, place + m * between + k, between)
+                k += 4
+            _record_each(kept, at, M, m, m + 8, k, K, out, begin, first + record)
+            m += 8
+        _record_each(kept, at, M, m, M, 0, K, out, begin, first + record)
+
+
+@part
+def _record_each(
+    kept: F64, at: int, M: int, m: int, last: int, first: int, K: int, out: F64, begin: int, record: int
+) -> None:  # fmt: skip
+    """Write members from number ``m`` to ``last`` of a row, at sites from ``first`` to K, one by one."""
+    for member in range(m, last):
+        for k in range(first, K):
+            out[np.uintp(begin + member), np.uintp(record), np.uintp(k)] = kept[np.uintp(at + k * M + member)]
 
 
 @cached
@@ -414,31 +432,30 @@ def _advance(
 ) -> None:  # fmt: skip
     """Advance members from number ``first`` to before ``last`` by so many steps, in blocks."""
     aligned_stack()
-    K, M = ensemble.z.shape[1], min(at_once, last - first)
-    block = blocks.block_of(tables, 1, ensemble.member[first : first + M], steps)
-    stage, places, work, slope, kept = _memory(block)
-    for begin in range(first, last, at_once):
-        if last - begin < M:  # the last
-            M = last - begin
-            block = blocks.block_of(tables, 1, ensemble.member[begin : begin + M], steps)
-            stage, places, work, slope, kept = _memory(block)
-        elif begin > first:
+    K, rest = ensemble.z.shape[1], last - (last - first) % at_once
+    for start, end, M in ((first, rest, at_once), (rest, last, last - rest)):
+        if start == end:
+            continue
+        block = blocks.block_of(tables, 1, ensemble.member[start : start + M], steps)
+        stage, places, work, slope, kept = _memory(block)
+        for begin in range(start, end, M):
             blocks.number(block, ensemble.member[begin : begin + M])
-        outside = ensemble.outside[begin : begin + M]
-        z = ensemble.z.reshape((-1, 1, K))
-        blocks.load_state(tables, block, steps, begin, z, ensemble.memory, ensemble.history, outside)
-        number, record, to_go = 0, records.record, -records.step % records.every
-        for step in range(steps):
-            draw(tables, block, steps, step, ensemble.key, ensemble.number, outside)
-            if to_go == 0:
-                _keep(block, kept, number)
-                number, to_go = number + 1, records.every
-            to_go -= 1
-            if number == _KEPT or step == steps - 1:
-                _record(block, kept, number, begin, records, record)
-                number, record = 0, record + number
-            _model_step(model, block, stage, places, work, slope)
-        for m in range(M):
-            for k in range(K):
-                ensemble.z[begin + m, k] = block.z.values[block.z.first + k * M + m]
-        blocks.save_state(tables, block, steps, begin, ensemble.memory, ensemble.history, ensemble.before)
+            outside = ensemble.outside[begin : begin + M]
+            z = ensemble.z.reshape((-1, 1, K))
+            blocks.load_state(tables, block, steps, begin, z, ensemble.memory, ensemble.history, outside)
+            number, record, to_go = 0, records.record, -records.step % records.every
+            for step in range(steps):
+                draw(tables, block, steps, step, ensemble.key, ensemble.number, outside)
+                if to_go == 0:
+                    _keep(block, kept, number)
+                    number, to_go = number + 1, records.every
+                to_go -= 1
+                if number == _KEPT or step == steps - 1:
+                    for which, out in enumerate((records.z, records.psi)):
+                        _record(block, kept, number, begin, out, which, record)
+                    number, record = 0, record + number
+                _model_step(model, block, stage, places, work, slope)
+            for m in range(M):
+                for k in range(K):
+                    ensemble.z[begin + m, k] = block.z.values[block.z.first + k * M + m]
+            blocks.save_state(tables, block, steps, begin, ensemble.memory, ensemble.history, ensemble.before)

@@ -13,12 +13,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numba
+from numba import types
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
 from numba.core.typed_passes import NativeLowering
 
-__all__ = ["WITHOUT_MACHINE_CODE", "is_on_disk", "keep_on_disk"]
+__all__ = ["is_on_disk", "keep_on_disk", "without_machine_code"]
 
 _PACKAGE = Path(__file__).parent
 
@@ -103,10 +105,24 @@ class _CompilerOfParts(CompilerBase):  # type: ignore[misc]
         return [manager]
 
 
-WITHOUT_MACHINE_CODE: dict[str, Any] = {
-    "pipeline_class": _CompilerOfParts,
-    "no_cpython_wrapper": True,
-    "no_cfunc_wrapper": True,
-    "_nrt": False,
-}
-"""Options of ``numba.njit`` for a function that only compiled functions call."""
+def without_machine_code(function: Callable[..., Any], **options: Any) -> Any:
+    """Compile a function that only compiled functions call.
+
+    Parameters
+    ----------
+    function : the function.
+    options : for ``numba.njit``.
+    """
+    compiled = numba.njit(pipeline_class=_CompilerOfParts, no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)(
+        function
+    )
+    template = compiled.get_call_template
+
+    def of_any_number(arguments: Any, keywords: Any) -> Any:  # not once for 0 and once for other integers
+        return template(
+            tuple(types.unliteral(one) for one in arguments),
+            {name: types.unliteral(one) for name, one in keywords.items()},
+        )
+
+    compiled.get_call_template = of_any_number
+    return compiled

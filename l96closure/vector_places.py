@@ -12,7 +12,7 @@ from numba.extending import intrinsic
 
 from l96closure.vector import DOUBLE, LANES, VECTORS, address, permuted
 
-__all__ = ["gather", "gather_fours", "load_each", "load_fours", "load_pieces", "store_whole"]
+__all__ = ["gather", "gather_fours", "load_each", "load_fours", "load_pieces", "store_turned", "store_whole"]
 
 
 def _converted(builder: Any, numbers: Any) -> Any:
@@ -152,6 +152,56 @@ def _transposed(builder: Any, fours: list[Any]) -> list[Any]:
         begins = [8 * side + half + element - element % 2 for half in (0, 4) for side in (0, 1)]
         found.append(_picked(builder, one, other, (begin + i for begin in begins for i in (0, 1))))
     return found
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def store_turned(
+    context: Any, array: Any, first: Any, apart: Any, rows: Any, out: Any, place: Any, between: Any
+) -> Any:  # fmt: skip
+    """Write eight columns of some rows of numbers, a constant, 4 or 8: one after the other, each in a row.
+
+    Row i begins at ``array[first + apart i]``, and column j is written from ``out[place + between j]`` on; both arrays
+    are C-ordered and seen as flat.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, first, apart, _, out, place, between = arguments
+        data, into = (
+            builder.gep(cgutils.create_struct_proxy(kind)(context, builder, one).data, [start])
+            for kind, one, start in ((signature.args[0], array, first), (signature.args[4], out, place))
+        )
+        size, row = rows.literal_value, ir.VectorType(ir.DoubleType(), 8)
+        read = []
+        for _i in range(size):
+            read.append(builder.load(builder.bitcast(data, row.as_pointer())))
+            read[-1].align = types.float64.bitwidth // 8
+            data = builder.gep(data, [apart])
+        columns = _turned(builder, read)
+        column = columns[0].type
+        for one in columns:
+            builder.store(one, builder.bitcast(into, column.as_pointer())).align = types.float64.bitwidth // 8
+            into = builder.gep(into, [between])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp, rows, out, types.intp, types.intp), generate
+
+
+def _turned(builder: Any, rows: list[Any]) -> list[Any]:
+    """Return the eight columns of four or eight rows, by exchanges of single numbers, of pairs, and of fours."""
+    step, size = 1, len(rows)
+    while step < size:
+        for i in range(size):
+            if i & step == 0:
+                a, b = rows[i], rows[i + step]
+                upper = [j - step + 8 if j & step else j for j in range(8)]
+                rows[i], rows[i + step] = (
+                    _picked(builder, a, b, upper),
+                    _picked(builder, a, b, (j + step for j in upper)),
+                )
+        step *= 2
+    if size == 8:
+        return rows
+    return [_picked(builder, one, one, range(first, first + 4)) for first in (0, 4) for one in rows]
 
 
 @intrinsic  # type: ignore[untyped-decorator]

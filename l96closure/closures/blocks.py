@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from l96closure.bridge.look_up import Found
 from l96closure.closures.compiled_tables import Tables
-from l96closure.compiled import part
+from l96closure.compiled import maker, part
 from l96closure.lanes import lines
 from l96closure.noise import count, evaluated
 from l96closure.vector import LANES, exceeds, larger, load, smaller, splat, store
@@ -134,7 +133,7 @@ def members_at_once(sites: int, members: int) -> int:
     return most if most < _A_LINE else most - most % _A_LINE  # rows of a neighbour begin with a cache line too
 
 
-@numba.njit(no_cpython_wrapper=True)  # type: ignore[untyped-decorator]
+@maker
 def rings(rows: int, size: int, left: int, right: int) -> Rings:
     """Return rows that are read and written in vectors, and begin with a cache line."""
     first = -(-left // LANES) * LANES
@@ -142,27 +141,36 @@ def rings(rows: int, size: int, left: int, right: int) -> Rings:
     return Rings(lines(rows * stride), stride, first, left, right)
 
 
-@part
-def _most(offset: Index) -> int:
-    """Return the largest of some offsets, 0 if there is none > 0."""
-    most = 0
-    for i in range(offset.size):
-        most = max(most, offset[i])
-    return most
-
-
-@numba.njit(no_cpython_wrapper=True)  # type: ignore[untyped-decorator]
-def _rings_around(rows: int, size: int, offset: Index) -> Rings:
-    """Return rows that are read at some offsets to the left."""
-    made: Rings = rings(rows, size, _most(offset), _most(-offset))
+@maker
+def _rings_around(rows: int, size: int, offset: Index, M: int) -> Rings:
+    """Return rows that are read at the places of some sites to the left."""
+    left, right = 0, 0
+    for one in offset:
+        left, right = max(left, one), max(right, -one)
+    made: Rings = rings(rows, size, left * M, right * M)
     return made
 
 
-@numba.njit(no_cpython_wrapper=True)  # type: ignore[untyped-decorator]
-def _places(tables: Tables, P: int, M: int, seen: Rings) -> Index:
+@maker
+def _places_around(of: Rings, rows: int, offset: Index, M: int) -> Index:
+    """Return where sites to the left of the first of each row are."""
+    place = np.empty(rows * offset.size, np.intp)
+    for row in range(rows):
+        for i in range(offset.size):
+            place[row * offset.size + i] = row * of.stride + of.first - offset[i] * M
+    return place
+
+
+@maker
+def _places(tables: Tables, P: int, M: int, seen: Rings, stride: int) -> Index:
     """Return where each feature begins on the rings of what is seen, for each row that may be that of a step."""
-    rows, features, padding = tables.lag[-1] + 1, tables.terms.linear.size, tables.terms.padding
+    features, padding, rings = tables.terms.linear.size, tables.terms.padding, tables.trend and tables.shift.size > 0
+    rows = tables.lag[-1] + 1 if rings else 1
     place = np.zeros((rows, features), np.intp)
+    if not rings:  # those gathered stand row after row
+        for i in range(features):
+            place[0, i] = i * stride
+        return place
     for now in range(rows):
         i = padding
         for lag in tables.lag:
@@ -174,33 +182,31 @@ def _places(tables: Tables, P: int, M: int, seen: Rings) -> Index:
     return place
 
 
-@numba.njit(no_cpython_wrapper=True)  # type: ignore[untyped-decorator]
+@maker
 def block_of(tables: Tables, predictors: int, member: U64, steps: int) -> Block:
     """Make the memory of a block of members of some numbers that is to make so many steps."""
     K, P, M, H = tables.neighbour.shape[0], predictors, member.size, tables.lag[-1]
     N, features, rows, taps = K * M, tables.terms.linear.size, tables.order + 1, tables.earlier.size
     stride, normal_stride = -(-N // LANES) * LANES, -(-K // 4) * 4 * M
     at_once = max(1, min(steps, _NORMALS // N)) if tables.fresh.size else 0
-    trend = _rings_around(1, N, tables.filter_offset * M)
-    white = _rings_around(at_once if tables.fresh.size > 1 else 0, N, tables.fresh_offset * M)
-    noise = _rings_around(rows, N, tables.earlier_offset * M)
-    fresh_place = white.first - tables.fresh_offset * M + white.stride * np.arange(at_once).reshape((-1, 1))
+    trend = _rings_around(1, N, tables.filter_offset, M)
+    white = _rings_around(at_once if tables.fresh.size > 1 else 0, N, tables.fresh_offset, M)
+    noise = _rings_around(rows, N, tables.earlier_offset, M)
     earlier_place = np.empty(rows * taps, np.intp)
     for now in range(rows):
         for i in range(taps):
             row = (now - tables.earlier_step[i]) % rows
             earlier_place[now * taps + i] = row * noise.stride + noise.first - tables.earlier_offset[i] * M
     lattice, of = lines(_LATTICE * stride), tables.look_up
-    lattice[2 * stride : 3 * stride] = 1.0  # beyond the last site too something is read
+    for at in range(2 * stride, 3 * stride):
+        lattice[at] = 1.0  # beyond the last site too something is read
     for k in range(K):
         d = tables.dictionary[k]
         for at in range(k * M, (k + 1) * M):
             lattice[at], lattice[stride + at] = of.lowest[d], of.per_unit[d]
             lattice[2 * stride + at], lattice[3 * stride + at] = of.cells[d], of.first[d]
             lattice[4 * stride + at], lattice[5 * stride + at] = of.second_lowest[d], of.second_per_unit[d]
-    seen = rings((H + 1) * P, N, _most(-tables.shift) * M, _most(tables.shift) * M)
-    on_rings = tables.trend and tables.shift.size > 0
-    place = _places(tables, P, M, seen) if on_rings else stride * np.arange(features).reshape((1, -1))
+    seen = _rings_around((H + 1) * P, N, tables.shift, M)
     evaluations = at_once * normal_stride // 4
     counter = np.zeros((4, evaluated(evaluations)), np.uint64)
     gathered = 0 if tables.shift.size else features * stride
@@ -208,9 +214,9 @@ def block_of(tables: Tables, predictors: int, member: U64, steps: int) -> Block:
         K, M, P,
         rings(P, N, 0, 0), seen,
         lines(min(H, steps) * P * stride), stride,
-        lines(gathered), place,
-        trend, trend.first - tables.filter_offset * M,
-        white, fresh_place.ravel(),
+        lines(gathered), _places(tables, P, M, seen, stride),
+        trend, _places_around(trend, 1, tables.filter_offset, M),
+        white, _places_around(white, at_once, tables.fresh_offset, M),
         noise, earlier_place,
         lines(at_once * normal_stride + LANES), normal_stride, lines(at_once * stride),
         evaluations, counter, np.empty_like(counter), np.empty(counter.shape),

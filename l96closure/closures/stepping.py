@@ -11,6 +11,7 @@ from l96closure import noise
 from l96closure.bridge.look_up import Lattice, find, keep, read, read_kept
 from l96closure.closures.blocks import (
     Block,
+    Rings,
     before,
     block_of,
     close,
@@ -160,43 +161,42 @@ def _weighted_pair(weight: F64, values: F64, place: Index, first: int, e: int) -
 
 
 @part
-def _given(tables: Tables, block: Block, coordinate: int) -> tuple[F64, int]:
+def _given(psi: F64, z: Rings, coordinate: int) -> tuple[F64, int]:
     """Return what holds a coordinate of the law, and where it begins."""
     if coordinate < 0:
-        return block.psi, 0
-    return block.z.values, coordinate * block.z.stride + block.z.first
+        return psi, 0
+    return z.values, coordinate * z.stride + z.first
 
 
 @part
-def _lattice(block: Block, e: int) -> Any:
+def _lattice(rows: F64, stride: int, e: int) -> Any:
     """Return the lattice of coordinates at sixteen sites."""
-    rows, stride = block.lattice, block.stride
     first = load(rows, e), load(rows, stride + e), load(rows, 2 * stride + e), load(rows, 3 * stride + e)
     return Lattice(*first, load(rows, 4 * stride + e), load(rows, 5 * stride + e))
 
 
 @part
-def _bounded(tables: Tables, psi: Any) -> Any:
+def _bounded(bounds: F64, psi: Any) -> Any:
     """Hold psi within its bounds; NaN stays."""
-    return smaller(splat(tables.bounds[1]), larger(splat(tables.bounds[0]), psi))
+    return smaller(splat(bounds[1]), larger(splat(bounds[0]), psi))
 
 
 @part
 def _add_residual(tables: Tables, block: Block, xi: int) -> None:
     """Add what the law makes of the noise that begins at a place, and hold the sum within its bounds."""
     N, look_up = block.sites * block.members, tables.look_up
-    given, first = _given(tables, block, tables.coordinate)
+    given, first = _given(block.psi, block.z, tables.coordinate)
     if tables.law == QUANTILES:
-        other, second = _given(tables, block, tables.second)
+        other, second = _given(block.psi, block.z, tables.second)
         for e in range(0, N, LANES):
             x, y = load(given, first + e), load(other, second + e)
-            found = find(x, y, load(block.noise.values, xi + e), _lattice(block, e), look_up)
+            found = find(x, y, load(block.noise.values, xi + e), _lattice(block.lattice, block.stride, e), look_up)
             if N > LANES:
                 keep(found, block.found, e)
             else:
-                store(_bounded(tables, load(block.psi, e) + read(found, look_up)), block.psi, e)
+                store(_bounded(tables.bounds, load(block.psi, e) + read(found, look_up)), block.psi, e)
         for e in range(0, N if N > LANES else 0, LANES):
-            store(_bounded(tables, load(block.psi, e) + read_kept(block.found, e, look_up)), block.psi, e)
+            store(_bounded(tables.bounds, load(block.psi, e) + read_kept(block.found, e, look_up)), block.psi, e)
     if tables.law == GAUSSIAN:
         scale, coefficients = tables.log_deviation_scale, tables.log_deviation
         for e in range(0, N, LANES):
@@ -207,7 +207,7 @@ def _add_residual(tables: Tables, block: Block, xi: int) -> None:
                 here, after = fma(x + x, here, splat(coefficients[a]) - after), here
             deviation = exp2(fma(x, here, splat(coefficients[coefficients.size - 1]) - after))
             psi = fma(deviation, load(block.noise.values, xi + e), load(block.psi, e))
-            store(_bounded(tables, psi), block.psi, e)
+            store(_bounded(tables.bounds, psi), block.psi, e)
 
 
 @part
@@ -243,7 +243,7 @@ def draw(tables: Tables, block: Block, steps: int, step: int, key: Any, number: 
         _add_residual(tables, block, xi)
     elif tables.trend:
         for e in range(0, N, LANES):
-            store(_bounded(tables, load(block.psi, e)), block.psi, e)
+            store(_bounded(tables.bounds, load(block.psi, e)), block.psi, e)
     if tables.conserve:
         for m in range(M):
             mean = 0.0
