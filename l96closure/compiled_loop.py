@@ -35,7 +35,7 @@ from l96closure.schemes import SCHEMES
 from l96closure.systems.kuramoto_sivashinsky import KuramotoSivashinsky
 from l96closure.systems.lorenz96 import TwoScaleLorenz96
 from l96closure.vector import LANES, aligned_stack, load, shifted, splat, store
-from l96closure.vector_places import load_pieces, store_turned
+from l96closure.vector_places import load_pieces
 
 __all__ = ["CompiledLoop"]
 
@@ -173,7 +173,7 @@ class CompiledLoop:
         await_ahead(_advance)
         members, K = z.shape
         memory = state.memory.copy() if state.memory.ndim == 3 else np.empty((members, 0, K))
-        history = state.history if state.history.ndim == 4 else np.empty((members, 0, 1, K))
+        history = np.ascontiguousarray(state.history) if state.history.ndim == 4 else np.empty((members, 0, 1, K))
         noise.check_step(state.step + steps)
         ensemble = _Ensemble(
             z.copy(), memory, history, np.empty_like(history), state.outside.copy(),
@@ -395,36 +395,6 @@ def _keep(block: Block, kept: F64, number: int) -> None:
         store(load(block.psi, e), kept, first + block.stride + e)
 
 
-@part
-def _record(block: Block, kept: F64, number: int, begin: int, out: F64, which: int, first: int) -> None:
-    """Write z or psi of so many records of members from number ``begin`` on."""
-    M, K, row, between = block.members, block.sites, block.stride, out.shape[1] * block.sites
-    for record in range(number):
-        at, place = (2 * record + which) * row, (begin * out.shape[1] + first + record) * K
-        m = 0
-        while m + 8 <= M:
-            k = 0
-            while k + 8 <= K:
-                store_turned(kept, at + k * M + m, M, 8, out, place + m * between + k, between)
-                k += 8
-            if k + 4 <= K:
-                store_turned(kept, at + k * M + m, M, 4, out, place + m * between + k, between)
-                k += 4
-            _record_each(kept, at, M, m, m + 8, k, K, out, begin, first + record)
-            m += 8
-        _record_each(kept, at, M, m, M, 0, K, out, begin, first + record)
-
-
-@part
-def _record_each(
-    kept: F64, at: int, M: int, m: int, last: int, first: int, K: int, out: F64, begin: int, record: int
-) -> None:  # fmt: skip
-    """Write members from number ``m`` to ``last`` of a row, at sites from ``first`` to K, one by one."""
-    for member in range(m, last):
-        for k in range(first, K):
-            out[np.uintp(begin + member), np.uintp(record), np.uintp(k)] = kept[np.uintp(at + k * M + member)]
-
-
 @cached
 def _advance(
     tables: Tables, model: _Model, ensemble: _Ensemble, records: _Records, first: int, last: int, at_once: int,
@@ -432,7 +402,8 @@ def _advance(
 ) -> None:  # fmt: skip
     """Advance members from number ``first`` to before ``last`` by so many steps, in blocks."""
     aligned_stack()
-    K, rest = ensemble.z.shape[1], last - (last - first) % at_once
+    K, rest, every = ensemble.z.shape[1], last - (last - first) % at_once, records.z.shape[1] * ensemble.z.shape[1]
+    outputs, z = (records.z.reshape(-1), records.psi.reshape(-1)), ensemble.z.reshape((-1, 1, K))
     for start, end, M in ((first, rest, at_once), (rest, last, last - rest)):
         if start == end:
             continue
@@ -441,7 +412,6 @@ def _advance(
         for begin in range(start, end, M):
             blocks.number(block, ensemble.member[begin : begin + M])
             outside = ensemble.outside[begin : begin + M]
-            z = ensemble.z.reshape((-1, 1, K))
             blocks.load_state(tables, block, steps, begin, z, ensemble.memory, ensemble.history, outside)
             number, record, to_go = 0, records.record, -records.step % records.every
             for step in range(steps):
@@ -451,11 +421,11 @@ def _advance(
                     number, to_go = number + 1, records.every
                 to_go -= 1
                 if number == _KEPT or step == steps - 1:
-                    for which, out in enumerate((records.z, records.psi)):
-                        _record(block, kept, number, begin, out, which, record)
+                    for which, out in enumerate(outputs):
+                        for i in range(number):
+                            first_of, place = (2 * i + which) * block.stride, begin * every + (record + i) * K
+                            blocks.turn(kept, first_of, M, K, M, out, place, every)
                     number, record = 0, record + number
                 _model_step(model, block, stage, places, work, slope)
-            for m in range(M):
-                for k in range(K):
-                    ensemble.z[begin + m, k] = block.z.values[block.z.first + k * M + m]
+            blocks.turn(block.z.values, block.z.first, M, K, M, z.reshape(-1), begin * K, K)
             blocks.save_state(tables, block, steps, begin, ensemble.memory, ensemble.history, ensemble.before)

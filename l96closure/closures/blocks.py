@@ -19,6 +19,7 @@ from l96closure.compiled import maker, part
 from l96closure.lanes import lines
 from l96closure.noise import count, evaluated
 from l96closure.vector import LANES, exceeds, larger, load, smaller, splat, store
+from l96closure.vector_places import store_turned
 
 __all__ = [
     "Block",
@@ -34,6 +35,7 @@ __all__ = [
     "rings",
     "save_state",
     "see",
+    "turn",
 ]
 
 F64 = npt.NDArray[np.float64]
@@ -222,15 +224,47 @@ def block_of(tables: Tables, predictors: int, member: U64, steps: int) -> Block:
         evaluations, counter, np.empty_like(counter), np.empty(counter.shape),
         lattice, Found(np.empty(stride, np.int32), lines(stride), lines(stride), lines(stride)), lines(stride),
     )  # fmt: skip
-    number(block, member)
+    count(member, at_once, np.uint64(0), 1, normal_stride // (4 * M), counter)
     return block
 
 
 @part
 def number(block: Block, member: U64) -> None:
     """Let a block be that of members of some numbers, as many as it has."""
-    four, at_once = 4 * block.members, block.evaluations * 4 // max(block.normal_stride, 1)
-    count(member, at_once, np.uint64(0), 1, block.normal_stride // four, block.counter)
+    M = block.members
+    for first in range(0, block.evaluations, M):
+        for m in range(M):
+            block.counter[2, np.uintp(first + m)] = member[m]
+
+
+@part
+def turn(
+    values: F64, first: int, apart: int, rows: int, columns: int, out: F64, place: int, between: int
+) -> None:  # fmt: skip
+    """Copy a matrix, whose row i begins at ``values[first + apart i]``, and column j at ``out[place + between j]``."""
+    in_eights = columns - columns % 8
+    for j in range(0, in_eights, 8):
+        i, into = 0, place + between * j
+        while i + 8 <= rows:
+            store_turned(values, first + apart * i + j, apart, 8, out, into + i, between)
+            i += 8
+        if i + 4 <= rows:
+            store_turned(values, first + apart * i + j, apart, 4, out, into + i, between)
+            i += 4
+        _turn_each(values, first + j, apart, i, rows, 8, out, into, between)
+    _turn_each(
+        values, first + in_eights, apart, 0, rows, columns - in_eights, out, place + between * in_eights, between
+    )
+
+
+@part
+def _turn_each(
+    values: F64, first: int, apart: int, begin: int, rows: int, columns: int, out: F64, place: int, between: int
+) -> None:  # fmt: skip
+    """Do so number by number, from row ``begin`` on."""
+    for j in range(columns):
+        for i in range(begin, rows):
+            out[np.uintp(place + between * j + i)] = values[np.uintp(first + apart * i + j)]
 
 
 @part
@@ -258,24 +292,19 @@ def load_state(
     tables: Tables, block: Block, steps: int, begin: int, z: F64, memory: F64, history: F64, outside: Index
 ) -> None:  # fmt: skip
     """Put members from number ``begin`` on of arrays (member, ...) into a block that is to make so many steps."""
-    K, M, P = block.sites, block.members, block.predictors
+    K, M, P, H = block.sites, block.members, block.predictors, tables.lag[-1]
+    z, memory, history = z.reshape(-1), memory.reshape(-1), history.reshape(-1)
     for p in range(P):
-        for k in range(K):
-            for m in range(M):
-                block.z.values[p * block.z.stride + block.z.first + k * M + m] = z[begin + m, p, k]
+        turn(z, (begin * P + p) * K, P * K, M, K, block.z.values, p * block.z.stride + block.z.first, M)
     for lag in range(tables.order):
         first = noise_row(tables, block, -1 - lag)
-        for k in range(K):
-            for m in range(M):
-                block.noise.values[first + k * M + m] = memory[begin + m, lag, k]
+        turn(memory, (begin * tables.order + lag) * K, tables.order * K, M, K, block.noise.values, first, M)
         close(block.noise, first, K * M)
     for ago in range(1, tables.lag[-1] + 1):
         for lag in tables.lag:
             if lag - steps < ago <= lag:  # a step looks at it
                 for p in range(P):
-                    for k in range(K):
-                        for m in range(M):
-                            block.psi[k * M + m] = history[begin + m, ago - 1, p, k]
+                    turn(history, ((begin * H + ago - 1) * P + p) * K, H * P * K, M, K, block.psi, 0, M)
                     see(tables, block, p, block.psi, 0, -ago, steps, outside)
                 break
 
@@ -284,19 +313,17 @@ def load_state(
 def save_state(tables: Tables, block: Block, steps: int, begin: int, memory: F64, history: F64, following: F64) -> None:
     """Put the memory after so many steps into arrays (member, ...), the history before them being known."""
     K, M, P, H = block.sites, block.members, block.predictors, tables.lag[-1]
+    memory_of_all, following_of_all = memory.reshape(-1), following.reshape(-1)
     for lag in range(tables.order):
-        first = noise_row(tables, block, steps - 1 - lag)
-        for m in range(M):
-            for k in range(K):
-                memory[begin + m, lag, k] = block.noise.values[first + k * M + m]
+        first, place = noise_row(tables, block, steps - 1 - lag), (begin * tables.order + lag) * K
+        turn(block.noise.values, first, M, K, M, memory_of_all, place, tables.order * K)
     for ago in range(H):
-        for m in range(M):
-            for p in range(P):
-                if ago < steps:
-                    first = ((steps - 1 - ago) % min(H, steps) * P + p) * block.stride
-                    for k in range(K):
-                        following[begin + m, ago, p, k] = block.before[first + k * M + m]
-                else:
+        for p in range(P):
+            if ago < steps:
+                first = (remainder(steps - 1 - ago, min(H, steps)) * P + p) * block.stride
+                turn(block.before, first, M, K, M, following_of_all, ((begin * H + ago) * P + p) * K, H * P * K)
+            else:
+                for m in range(M):
                     for k in range(K):
                         following[begin + m, ago, p, k] = history[begin + m, ago - steps, p, k]
 

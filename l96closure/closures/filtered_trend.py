@@ -25,7 +25,7 @@ F64 = npt.NDArray[np.float64]
 C128 = npt.NDArray[np.complex128]
 Index = npt.NDArray[np.intp]
 
-_EXPLAINED, _MISSED = 0.02, 0.05  # of the rest, and of the target's variance, that a filter may leave
+_EXPLAINED, _MISSED = 0.01, 0.03  # of the rest, and of the target's variance, that a filter may leave
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +106,7 @@ def fit_filter(
     Returns
     -------
     FilteredTrend, at every wavenumber uncorrelated with the rest of the target within errors, or so little correlated
-    that no filter would explain 2 % of the rest or change the variance by 5 %; the trend itself, if it is.
+    that no filter would explain 1 % of the rest or change the variance by 3 %; the trend itself, if it is.
     """
     values = np.concatenate(mean)
     level, sites = float(values.mean()), values.shape[1]

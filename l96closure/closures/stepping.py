@@ -20,6 +20,7 @@ from l96closure.closures.blocks import (
     remainder,
     save_state,
     see,
+    turn,
 )
 from l96closure.closures.compiled_tables import GAUSSIAN, NO_LAW, QUANTILES, Tables
 from l96closure.closures.state import State
@@ -279,9 +280,7 @@ def step(
         load_state(tables, block, 1, begin, z, memory, history, outside[begin:end])
         draw(tables, block, 1, 0, key, number, outside[begin:end])
         save_state(tables, block, 1, begin, following, history, before)
-        for m in range(end - begin):
-            for k in range(block.sites):
-                psi[begin + m, k] = block.psi[k * block.members + m]
+        turn(block.psi, 0, block.members, block.sites, block.members, psi.reshape(-1), begin * block.sites, block.sites)
 
 
 def take(tables: Tables, z: F64, state: State, history: F64, fours: U64 = _WHOLE) -> tuple[F64, State]:
@@ -300,7 +299,8 @@ def take(tables: Tables, z: F64, state: State, history: F64, fours: U64 = _WHOLE
     psi (n, K), and the state with what it remembers next.
     """
     members, _, K = z.shape
-    memory = state.memory if state.memory.ndim == 3 else np.empty((members, 0, K))
+    z, history = np.ascontiguousarray(z), np.ascontiguousarray(history)
+    memory = np.ascontiguousarray(state.memory) if state.memory.ndim == 3 else np.empty((members, 0, K))
     following, before, psi = np.empty_like(memory), np.empty_like(history), np.empty((members, K))
     outside = state.outside.copy()
     source = np.uint64(state.key), np.uint64(state.step), state.member

@@ -60,7 +60,7 @@ class Trend:
         with more than 32 features) if ``order`` is open too and held-out blocks ask for them, else none. Steps with 400
         weights together learn, those beyond stay as they are drawn.
     filtered : whether the trend is filtered in space (:class:`FilteredTrend`) where the sites are those of a ring and a
-        filter would explain 2 % of what it leaves at some wavenumber, or change the variance there by 5 %.
+        filter would explain 1 % of what it leaves at some wavenumber, or change the variance there by 3 %.
 
     Raises
     ------
