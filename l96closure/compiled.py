@@ -34,7 +34,7 @@ try:
 except ImportError:  # numba has another inside
     numba_private = None  # type: ignore[assignment]
 
-__all__ = ["at_once", "await_ahead", "cached", "compile_ahead", "maker", "part", "shared", "threads"]
+__all__ = ["at_once", "await_ahead", "cached", "called", "compile_ahead", "part", "shared", "threads"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -103,8 +103,8 @@ def part(function: _Function) -> _Function:
     return _taken_in(function, _nrt=False, forceinline=True)
 
 
-def maker(function: _Function) -> _Function:
-    """Do as :func:`part` for a function that makes arrays."""
+def called(function: _Function) -> _Function:
+    """Do as :func:`part` for a function that is called as it is: it makes arrays, or stands in many places."""
     return _taken_in(function)
 
 

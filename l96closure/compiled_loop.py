@@ -28,7 +28,7 @@ from l96closure.closures.compiled_tables import Tables
 from l96closure.closures.composed import Composed
 from l96closure.closures.state import State
 from l96closure.closures.stepping import draw
-from l96closure.compiled import await_ahead, cached, compile_ahead, maker, part, threads
+from l96closure.compiled import await_ahead, cached, called, compile_ahead, part, threads
 from l96closure.lanes import lines
 from l96closure.pairing import Tendency
 from l96closure.schemes import SCHEMES
@@ -290,16 +290,22 @@ def _slope(model: _Model, members: int, psi: F64, z: F64, first: int, slope: F64
 
 
 @part
-def _stage(model: _Model, block: Block, y: Rings, row: int, work: F64, slope: F64, at: int, step: float) -> None:
-    """Write the slope at a row of ``y`` into ``slope[at]`` and what follows, and z + step slope into the other row."""
-    z, first, following = block.z, row * y.stride + y.first, (1 - row) * y.stride + y.first
+def _stage(
+    model: _Model, block: Block, values: F64, first: int, out: Rings, into: int, work: F64, slope: F64, at: int,
+    step: float,
+) -> None:  # fmt: skip
+    """Write the slope at the row that begins at a place of ``values`` into ``slope[at]`` and what follows.
+
+    And write z + step slope into the row of ``out`` that begins at a place.
+    """
+    z, N = block.z, block.sites * block.members
     if model.tendency:
-        _call_user(model, block, y.values, first, work, slope, at)
-    for e in range(0, block.sites * block.members, LANES):
-        k = _slope(model, block.members, block.psi, y.values, first, slope, at, e)
+        _call_user(model, block, values, first, work, slope, at)
+    for e in range(0, N, LANES):
+        k = _slope(model, block.members, block.psi, values, first, slope, at, e)
         store(k, slope, at + e)
-        store(load(z.values, z.first + e) + splat(step) * k, y.values, following + e)
-    close(y, following, block.sites * block.members)
+        store(load(z.values, z.first + e) + splat(step) * k, out.values, into + e)
+    close(out, into, N)
 
 
 @part
@@ -347,34 +353,32 @@ def _step_of_one(model: _Model, z: Rings, psi: F64, N: int, places: Index) -> No
 
 @part
 def _model_step(model: _Model, block: Block, stage: Rings, places: Index, work: F64, slope: F64) -> None:
-    """Advance z by a step with psi; the first row of ``stage`` is z."""
-    z, y, row, M = block.z, stage, block.stride, block.members
-    N = block.sites * M
-    lorenz96 = model.tendency == 0 and model.per_area == 0.0
-    if places.size and model.scheme != _EULER and lorenz96:
+    """Advance z by a step with psi."""
+    z, y, row, N = block.z, stage, block.stride, block.sites * block.members
+    euler, lorenz96 = model.scheme == _EULER, model.tendency == 0 and model.per_area == 0.0
+    if places.size and lorenz96 and not euler:
         _step_of_one(model, z, block.psi, N, places)
         return
-    for e in range(0, N, LANES):
-        store(load(z.values, z.first + e), y.values, y.first + e)
-    close(y, y.first, N)
-    euler = model.scheme == _EULER
+    close(z, z.first, N)
+    values, first, into = z.values, z.first, y.first
     for i in range(1 if euler else 3):
         step = model.dt if euler or i == 2 else 0.5 * model.dt
-        _stage(model, block, y, i % 2, work, slope, i * row, step)
+        _stage(model, block, values, first, y, into, work, slope, i * row, step)
+        values, first, into = y.values, into, y.stride + y.first if i == 0 else y.first
     if euler:
         for e in range(0, N, LANES):
-            store(load(y.values, y.stride + y.first + e), z.values, z.first + e)
+            store(load(y.values, first + e), z.values, z.first + e)
         return
     if model.tendency:
-        _call_user(model, block, y.values, y.stride + y.first, work, slope, 3 * row)
+        _call_user(model, block, values, first, work, slope, 3 * row)
     for e in range(0, N, LANES):
         middle = splat(2.0) * (load(slope, row + e) + load(slope, 2 * row + e))
-        last = _slope(model, block.members, block.psi, y.values, y.stride + y.first, slope, 3 * row, e)
+        last = _slope(model, block.members, block.psi, values, first, slope, 3 * row, e)
         mean = load(slope, e) + middle + last
         store(load(z.values, z.first + e) + splat(model.dt / 6.0) * mean, z.values, z.first + e)
 
 
-@maker
+@called
 def _memory(block: Block) -> tuple[Rings, Index, F64, F64, F64]:
     """Return rows for z at stages of a step, places of pieces of one member's, rows for slopes and for records."""
     K, M = block.sites, block.members

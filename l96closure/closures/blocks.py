@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from l96closure.bridge.look_up import Found
 from l96closure.closures.compiled_tables import Tables
-from l96closure.compiled import maker, part
+from l96closure.compiled import called, part
 from l96closure.lanes import lines
 from l96closure.noise import count, evaluated
 from l96closure.vector import LANES, exceeds, larger, load, smaller, splat, store
@@ -45,6 +45,7 @@ Index = npt.NDArray[np.intp]
 _LATTICE = 6  # rows
 _NUMBERS = 192  # of a block at most, if it has several members: then what a step reads and writes is near
 _A_LINE = 8  # numbers of a cache line
+_AT_THE_END = 1.0 - 1e-12  # of a scaled range: from here on a number may be out of it, but for rounding
 _NORMALS = 768  # drawn at once at least, as long as there are steps
 
 
@@ -71,7 +72,7 @@ class Block(NamedTuple):
     Attributes
     ----------
     sites, members, predictors : K, M and P.
-    z : predictors.
+    z : predictors, with what two neighbours on either side have.
     seen : scaled predictors of the steps up to the longest lag H.
     before : predictors of the last H steps, rows without halos.
     stride : of rows without halos.
@@ -135,7 +136,7 @@ def members_at_once(sites: int, members: int) -> int:
     return most if most < _A_LINE else most - most % _A_LINE  # rows of a neighbour begin with a cache line too
 
 
-@maker
+@called
 def rings(rows: int, size: int, left: int, right: int) -> Rings:
     """Return rows that are read and written in vectors, and begin with a cache line."""
     first = -(-left // LANES) * LANES
@@ -143,7 +144,7 @@ def rings(rows: int, size: int, left: int, right: int) -> Rings:
     return Rings(lines(rows * stride), stride, first, left, right)
 
 
-@maker
+@called
 def _rings_around(rows: int, size: int, offset: Index, M: int) -> Rings:
     """Return rows that are read at the places of some sites to the left."""
     left, right = 0, 0
@@ -153,7 +154,7 @@ def _rings_around(rows: int, size: int, offset: Index, M: int) -> Rings:
     return made
 
 
-@maker
+@called
 def _places_around(of: Rings, rows: int, offset: Index, M: int) -> Index:
     """Return where sites to the left of the first of each row are."""
     place = np.empty(rows * offset.size, np.intp)
@@ -163,7 +164,7 @@ def _places_around(of: Rings, rows: int, offset: Index, M: int) -> Index:
     return place
 
 
-@maker
+@called
 def _places(tables: Tables, P: int, M: int, seen: Rings, stride: int) -> Index:
     """Return where each feature begins on the rings of what is seen, for each row that may be that of a step."""
     features, padding, rings = tables.terms.linear.size, tables.terms.padding, tables.trend and tables.shift.size > 0
@@ -184,7 +185,7 @@ def _places(tables: Tables, P: int, M: int, seen: Rings, stride: int) -> Index:
     return place
 
 
-@maker
+@called
 def block_of(tables: Tables, predictors: int, member: U64, steps: int) -> Block:
     """Make the memory of a block of members of some numbers that is to make so many steps."""
     K, P, M, H = tables.neighbour.shape[0], predictors, member.size, tables.lag[-1]
@@ -214,7 +215,7 @@ def block_of(tables: Tables, predictors: int, member: U64, steps: int) -> Block:
     gathered = 0 if tables.shift.size else features * stride
     block = Block(
         K, M, P,
-        rings(P, N, 0, 0), seen,
+        rings(P, N, 2 * M, 2 * M), seen,
         lines(min(H, steps) * P * stride), stride,
         lines(gathered), _places(tables, P, M, seen, stride),
         trend, _places_around(trend, 1, tables.filter_offset, M),
@@ -237,7 +238,7 @@ def number(block: Block, member: U64) -> None:
             block.counter[2, np.uintp(first + m)] = member[m]
 
 
-@part
+@called
 def turn(
     values: F64, first: int, apart: int, rows: int, columns: int, out: F64, place: int, between: int
 ) -> None:  # fmt: skip
@@ -352,14 +353,14 @@ def see(tables: Tables, block: Block, p: int, z: F64, first: int, step: int, ste
     lower, upper = tables.scale.lower[p], tables.scale.upper[p]
     middle, factor = splat(tables.scale.middle[p]), splat(tables.scale.factor[p])
     at = (remainder(step + rows, rows) * block.predictors + p) * block.seen.stride + block.seen.first
-    low, high, beyond = splat(lower), splat(upper), splat(0.0)
+    beyond = splat(0.0)
     for e in range(0, N, LANES):
         value = load(z, first + e)
         x = (value - middle) * factor
         store(smaller(splat(1.0), larger(splat(-1.0), x)), block.seen.values, at + e)  # NaN stays
-        beyond = larger(low - value, larger(value - high, beyond))
+        beyond = larger(x, larger(splat(0.0) - x, beyond))
     close(block.seen, at, N)
-    if exceeds(beyond, splat(0.0)):  # which is rare
+    if exceeds(beyond, splat(_AT_THE_END)):  # which is rare
         looks = 0
         for lag in tables.lag:
             looks += 0 <= step + lag < steps

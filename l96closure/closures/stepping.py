@@ -80,17 +80,14 @@ def _draw_fresh(tables: Tables, block: Block, key: Any, step: Any) -> None:
         block.counter, block.word, block.value, block.normal,
     )  # fmt: skip
     for s in range(block.fresh.size // block.stride):
-        normal, fresh, first = s * block.normal_stride, s * block.stride, s * row.stride + row.first
+        normal, first = s * block.normal_stride, s * row.stride + row.first
         if tables.factor.size:
             _correlate(tables.factor, block.members, block.normal, normal)
-        if T == 1:
-            for e in range(0, N, LANES):
-                store(splat(tables.fresh[0]) * load(block.normal, normal + e), block.fresh, fresh + e)
-        else:
+        if T > 1:
             for e in range(0, N, LANES):
                 store(load(block.normal, normal + e), row.values, first + e)
             close(row, first, N)
-            weigh(tables.fresh, row.values, block.fresh_place, s * T, 0.0, N, block.fresh, fresh)
+            weigh(tables.fresh, row.values, block.fresh_place, s * T, 0.0, N, block.fresh, s * block.stride)
 
 
 @part
@@ -105,13 +102,18 @@ def _correlate(factor: F64, M: int, white: F64, first: int) -> None:
 
 
 @part
-def _colour(tables: Tables, block: Block, step: int, fresh: int) -> int:
-    """Make the noise of a step of the fresh noise that begins at a place; return where it begins."""
+def _colour(tables: Tables, block: Block, step: int, drawn: int) -> int:
+    """Make the noise of a step, given how many came before among those drawn at once; return where it begins."""
     N, row, now = block.sites * block.members, block.noise, remainder(step, tables.order + 1)
-    first = now * row.stride + row.first
+    first, fresh, normal = now * row.stride + row.first, drawn * block.stride, drawn * block.normal_stride
     weigh(tables.earlier, row.values, block.earlier_place, now * tables.earlier.size, 0.0, N, row.values, first)
-    for e in range(0, N, LANES):
-        store(load(row.values, first + e) + load(block.fresh, fresh + e), row.values, first + e)
+    if tables.fresh.size == 1:
+        for e in range(0, N, LANES):
+            noise_of = fma(splat(tables.fresh[0]), load(block.normal, normal + e), load(row.values, first + e))
+            store(noise_of, row.values, first + e)
+    else:
+        for e in range(0, N, LANES):
+            store(load(row.values, first + e) + load(block.fresh, fresh + e), row.values, first + e)
     close(row, first, N)
     return first
 
@@ -234,7 +236,7 @@ def draw(tables: Tables, block: Block, steps: int, step: int, key: Any, number: 
         drawn = remainder(step, block.fresh.size // block.stride)
         if drawn == 0:
             _draw_fresh(tables, block, key, number + np.uint64(step))
-        xi = _colour(tables, block, step, drawn * block.stride)
+        xi = _colour(tables, block, step, drawn)
     if tables.trend:
         _trend(tables, block, steps, step, outside)
     else:
