@@ -45,7 +45,6 @@ Index = npt.NDArray[np.intp]
 _LATTICE = 6  # rows
 _NUMBERS = 192  # of a block at most, if it has several members: then what a step reads and writes is near
 _A_LINE = 8  # numbers of a cache line
-_AT_THE_END = 1.0 - 1e-12  # of a scaled range: from here on a number may be out of it, but for rounding
 _NORMALS = 768  # drawn at once at least, as long as there are steps
 
 
@@ -353,14 +352,14 @@ def see(tables: Tables, block: Block, p: int, z: F64, first: int, step: int, ste
     lower, upper = tables.scale.lower[p], tables.scale.upper[p]
     middle, factor = splat(tables.scale.middle[p]), splat(tables.scale.factor[p])
     at = (remainder(step + rows, rows) * block.predictors + p) * block.seen.stride + block.seen.first
-    beyond = splat(0.0)
+    low, high, beyond = splat(lower), splat(upper), splat(0.0)
     for e in range(0, N, LANES):
         value = load(z, first + e)
         x = (value - middle) * factor
         store(smaller(splat(1.0), larger(splat(-1.0), x)), block.seen.values, at + e)  # NaN stays
-        beyond = larger(x, larger(splat(0.0) - x, beyond))
+        beyond = larger(low - value, larger(value - high, beyond))
     close(block.seen, at, N)
-    if exceeds(beyond, splat(_AT_THE_END)):  # which is rare
+    if exceeds(beyond, splat(0.0)):  # which is rare
         looks = 0
         for lag in tables.lag:
             looks += 0 <= step + lag < steps
