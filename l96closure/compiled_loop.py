@@ -23,7 +23,7 @@ from numba.extending import intrinsic
 
 from l96closure import noise
 from l96closure.closures import NoClosure, blocks
-from l96closure.closures.blocks import Block, Rings, close
+from l96closure.closures.blocks import BEFORE, Block, Rings, close
 from l96closure.closures.compiled_tables import Tables
 from l96closure.closures.composed import Composed
 from l96closure.closures.state import State
@@ -35,7 +35,6 @@ from l96closure.schemes import SCHEMES
 from l96closure.systems.kuramoto_sivashinsky import KuramotoSivashinsky
 from l96closure.systems.lorenz96 import TwoScaleLorenz96
 from l96closure.vector import LANES, aligned_stack, load, shifted, splat, store
-from l96closure.vector_places import load_pieces
 
 __all__ = ["CompiledLoop"]
 
@@ -46,7 +45,6 @@ Index = npt.NDArray[np.intp]
 _SCHEMES = tuple(SCHEMES)
 _EULER = _SCHEMES.index("euler")
 _BACK, _TWO_BACK = LANES - 1, LANES - 2  # of a vector, the first that one begins with that is one or two sites back
-_BEFORE, _AFTER = 8, 4  # sites that four tendencies look at, one after the other
 _KEPT = 16  # records of a block that are written together: a member's lie side by side, those of others far away
 _ARRAY = types.float64[:, ::1]
 _POINTER = types.CPointer(types.float64)
@@ -324,21 +322,13 @@ def _moved(z: Any, step: Any, slope: Any) -> Any:
 
 
 @part
-def _stretch(values: F64, first: int, places: Index) -> Any:
-    """Return 32 sites of a ring in two vectors, from the eighth before the first on."""
-    if places.size == 2 * LANES // 4:
-        return load_pieces(values, first, places, 4)
-    return load_pieces(values, first, places, 2)
-
-
-@part
-def _step_of_one(model: _Model, z: Rings, psi: F64, N: int, places: Index) -> None:
+def _step_of_one(model: _Model, z: Rings, psi: F64, N: int, pieces: Index) -> None:
     """Advance the z of one member by a step of RK4, as :func:`_model_step` does, in registers.
 
-    Eight sites before the first and four after the last go along: each stage has two and one of them less.
+    Sites before the first and after the last go along: each stage has two and one of them less.
     """
     half, F = splat(0.5 * model.dt), splat(model.forcing)
-    start, forced = _stretch(z.values, z.first, places), _stretch(psi, 0, places)
+    start, forced = blocks.stretch(z.values, z.first, pieces), blocks.stretch(psi, 0, pieces)
     k1 = _slopes(F, start, forced)
     k2 = _slopes(F, _moved(start, half, k1), forced)
     k3 = _slopes(F, _moved(start, half, k2), forced)
@@ -346,18 +336,18 @@ def _step_of_one(model: _Model, z: Rings, psi: F64, N: int, places: Index) -> No
     two = splat(2.0)
     mean = k1[0] + two * (k2[0] + k3[0]) + k4[0], k1[1] + two * (k2[1] + k3[1]) + k4[1]
     a, b = _moved(start, splat(model.dt / 6.0), mean)
-    store(shifted(a, b, _BEFORE), z.values, z.first)
+    store(shifted(a, b, BEFORE), z.values, z.first)
     if N > LANES:
-        store(shifted(b, b, _BEFORE), z.values, z.first + LANES)
+        store(shifted(b, b, BEFORE), z.values, z.first + LANES)
 
 
 @part
-def _model_step(model: _Model, block: Block, stage: Rings, places: Index, work: F64, slope: F64) -> None:
+def _model_step(model: _Model, block: Block, stage: Rings, work: F64, slope: F64) -> None:
     """Advance z by a step with psi."""
     z, y, row, N = block.z, stage, block.stride, block.sites * block.members
     euler, lorenz96 = model.scheme == _EULER, model.tendency == 0 and model.per_area == 0.0
-    if places.size and lorenz96 and not euler:
-        _step_of_one(model, z, block.psi, N, places)
+    if block.pieces.size and lorenz96 and not euler:
+        _step_of_one(model, z, block.psi, N, block.pieces)
         return
     close(z, z.first, N)
     values, first, into = z.values, z.first, y.first
@@ -379,15 +369,11 @@ def _model_step(model: _Model, block: Block, stage: Rings, places: Index, work: 
 
 
 @called
-def _memory(block: Block) -> tuple[Rings, Index, F64, F64, F64]:
-    """Return rows for z at stages of a step, places of pieces of one member's, rows for slopes and for records."""
+def _memory(block: Block) -> tuple[Rings, F64, F64, F64]:
+    """Return rows for z at stages of a step, for slopes and for records."""
     K, M = block.sites, block.members
-    length, alone = 4 if K % 4 == 0 else 2, M == 1 and K % 2 == 0 and _BEFORE <= K <= 2 * LANES - _BEFORE - _AFTER
-    places = np.empty(2 * LANES // length if alone else 0, np.intp)
-    for i in range(places.size):
-        places[i] = (i * length - _BEFORE) % K
     stages = blocks.rings(2, K * M, 2 * M, 2 * M)
-    return stages, places, np.empty((2, K * M)), lines(4 * block.stride), lines(2 * _KEPT * block.stride)
+    return stages, np.empty((2, K * M)), lines(4 * block.stride), lines(2 * _KEPT * block.stride)
 
 
 @part
@@ -412,7 +398,7 @@ def _advance(
         if start == end:
             continue
         block = blocks.block_of(tables, 1, ensemble.member[start : start + M], steps)
-        stage, places, work, slope, kept = _memory(block)
+        stage, work, slope, kept = _memory(block)
         for begin in range(start, end, M):
             blocks.number(block, ensemble.member[begin : begin + M])
             outside = ensemble.outside[begin : begin + M]
@@ -430,6 +416,6 @@ def _advance(
                             first_of, place = (2 * i + which) * block.stride, begin * every + (record + i) * K
                             blocks.turn(kept, first_of, M, K, M, out, place, every)
                     number, record = 0, record + number
-                _model_step(model, block, stage, places, work, slope)
+                _model_step(model, block, stage, work, slope)
             blocks.turn(block.z.values, block.z.first, M, K, M, z.reshape(-1), begin * K, K)
             blocks.save_state(tables, block, steps, begin, ensemble.memory, ensemble.history, ensemble.before)

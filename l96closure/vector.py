@@ -39,6 +39,7 @@ __all__ = [
     "permuted",
     "root",
     "shifted",
+    "shifted_by",
     "smaller",
     "splat",
     "store",
@@ -268,6 +269,33 @@ def shifted(context: Any, a: Any, b: Any, first: Any) -> Any:
         return builder.shuffle_vector(arguments[0], arguments[1], mask)
 
     return a(a, a, first), generate
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def shifted_by(context: Any, a: Any, b: Any, first: Any, least: Any, most: Any) -> Any:
+    """Do so from a number that is known in the run, between constants ``least`` and ``most``."""
+    starts = range(least.literal_value, most.literal_value + 1)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        one, other, number, *_ = arguments
+        done, far = builder.append_basic_block("done"), builder.append_basic_block("far")
+        jump, found = builder.switch(number, far), []
+        for start in starts:
+            place = builder.append_basic_block(f"from{start}")
+            jump.add_case(ir.Constant(number.type, start), place)
+            builder.position_at_end(place)
+            mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [start + i for i in range(LANES)])
+            found.append((builder.shuffle_vector(one, other, mask), place))
+            builder.branch(done)
+        builder.position_at_end(far)
+        builder.unreachable()
+        builder.position_at_end(done)
+        result = builder.phi(one.type)
+        for value, place in found:
+            result.add_incoming(value, place)
+        return result
+
+    return a(a, a, types.intp, least, most), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -8,7 +8,7 @@ bits are the same in any block. The past is in rings of rows, of which a step ov
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +19,11 @@ from l96closure.compiled import called, part
 from l96closure.lanes import lines
 from l96closure.noise import count, evaluated
 from l96closure.vector import LANES, exceeds, larger, load, smaller, splat, store
-from l96closure.vector_places import store_turned
+from l96closure.vector_places import load_pieces, store_turned
 
 __all__ = [
+    "AFTER",
+    "BEFORE",
     "Block",
     "Rings",
     "before",
@@ -35,12 +37,16 @@ __all__ = [
     "rings",
     "save_state",
     "see",
+    "stretch",
     "turn",
 ]
 
 F64 = npt.NDArray[np.float64]
 U64 = npt.NDArray[np.uint64]
 Index = npt.NDArray[np.intp]
+
+BEFORE, AFTER = 8, 4
+"""Sites before the first and after the last that go along in the registers of one member."""
 
 _LATTICE = 6  # rows
 _NUMBERS = 192  # of a block at most, if it has several members: then what a step reads and writes is near
@@ -90,6 +96,8 @@ class Block(NamedTuple):
     lattice : rows of what a :class:`~l96closure.bridge.look_up.Lattice` has.
     found : where in a table of quantiles the sites of a step are.
     psi : a row.
+    pieces : of one member whose ring fits into registers, where pieces of it begin, from :data:`BEFORE` sites before
+        the first on; else empty.
     """
 
     sites: int
@@ -117,6 +125,7 @@ class Block(NamedTuple):
     lattice: F64
     found: Found
     psi: F64
+    pieces: Index
 
 
 def members_at_once(sites: int, members: int) -> int:
@@ -185,6 +194,24 @@ def _places(tables: Tables, P: int, M: int, seen: Rings, stride: int) -> Index:
 
 
 @called
+def _pieces(K: int, M: int) -> Index:
+    """Return where pieces of the ring of one member begin: of four sites, or of two."""
+    length, alone = 4 if K % 4 == 0 else 2, M == 1 and K % 2 == 0 and BEFORE <= K <= 2 * LANES - BEFORE - AFTER
+    begins = np.empty(2 * LANES // length if alone else 0, np.intp)
+    for i in range(begins.size):
+        begins[i] = (i * length - BEFORE) % K
+    return begins
+
+
+@part
+def stretch(values: F64, first: int, pieces: Index) -> Any:
+    """Return 32 sites of one member's ring in two vectors, from :data:`BEFORE` sites before the first on."""
+    if pieces.size == 2 * LANES // 4:
+        return load_pieces(values, first, pieces, 4)
+    return load_pieces(values, first, pieces, 2)
+
+
+@called
 def block_of(tables: Tables, predictors: int, member: U64, steps: int) -> Block:
     """Make the memory of a block of members of some numbers that is to make so many steps."""
     K, P, M, H = tables.neighbour.shape[0], predictors, member.size, tables.lag[-1]
@@ -223,6 +250,7 @@ def block_of(tables: Tables, predictors: int, member: U64, steps: int) -> Block:
         lines(at_once * normal_stride + LANES), normal_stride, lines(at_once * stride),
         evaluations, counter, np.empty_like(counter), np.empty(counter.shape),
         lattice, Found(np.empty(stride, np.int32), lines(stride), lines(stride), lines(stride)), lines(stride),
+        _pieces(K, M),
     )  # fmt: skip
     count(member, at_once, np.uint64(0), 1, normal_stride // (4 * M), counter)
     return block

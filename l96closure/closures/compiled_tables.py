@@ -36,6 +36,7 @@ class Tables(NamedTuple):
     terms : its coefficients.
     filter : weights of the trend in space (K,); none without a filter.
     filter_offset : how far to the left of a site they are, to the right if negative.
+    reach : how far they are to either side, at most.
     level : of the trend, about which it is filtered, less what the filter leaves of it.
     bounds : of psi (2,).
     coordinate, second : number of the predictors that the law is given, -1 for the trend; twice the same, if only one.
@@ -60,6 +61,7 @@ class Tables(NamedTuple):
     terms: Terms
     filter: F64
     filter_offset: Index
+    reach: int
     level: float
     bounds: F64
     coordinate: int
@@ -115,6 +117,7 @@ class Tables(NamedTuple):
             terms=Terms.of(own, chebyshev, *trend),
             filter=_in_fours(weight[offset]),
             filter_offset=_in_fours(_signed(offset, sites)),
+            reach=int(np.abs(_signed(offset, sites)).max(initial=0)),
             level=float(tables.get("trend_level", 0.0)) * (1.0 - math.fsum(weight)),
             bounds=tables.get("bounds", np.array([-np.inf, np.inf])),
             coordinate=int(coordinates[0]),

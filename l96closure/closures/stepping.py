@@ -10,6 +10,8 @@ import numpy.typing as npt
 from l96closure import noise
 from l96closure.bridge.look_up import Lattice, find, keep, read, read_kept
 from l96closure.closures.blocks import (
+    AFTER,
+    BEFORE,
     Block,
     Rings,
     before,
@@ -20,13 +22,14 @@ from l96closure.closures.blocks import (
     remainder,
     save_state,
     see,
+    stretch,
     turn,
 )
 from l96closure.closures.compiled_tables import GAUSSIAN, NO_LAW, QUANTILES, Tables
 from l96closure.closures.state import State
 from l96closure.closures.trend import polynomial
 from l96closure.compiled import cached, part
-from l96closure.vector import LANES, element, exp2, fma, larger, load, smaller, splat, store
+from l96closure.vector import LANES, element, exp2, fma, larger, load, shifted_by, smaller, splat, store
 
 __all__ = ["draw", "take"]
 
@@ -35,6 +38,7 @@ U64 = npt.NDArray[np.uint64]
 Index = npt.NDArray[np.intp]
 
 _WHOLE = np.empty(0, np.uint64)
+_LEAST, _MOST = BEFORE - AFTER, BEFORE + AFTER  # where terms of a filter begin in the ring of one member
 
 
 @part
@@ -66,9 +70,28 @@ def _trend(tables: Tables, block: Block, steps: int, step: int, outside: Index) 
     into, first = (trend.values, trend.first) if filtered else (block.psi, 0)
     for e in range(0, N, LANES):
         store(polynomial(values, place, e, tables.terms), into, first + e)
-    if filtered:
+    if filtered and block.pieces.size and tables.reach <= AFTER:
+        _filter_one(tables, stretch(trend.values, first, block.pieces), block.psi)
+    elif filtered:
         close(trend, first, N)
         weigh(tables.filter, trend.values, block.filter_place, 0, tables.level, N, block.psi, 0)
+
+
+@part
+def _filter_one(tables: Tables, ring: Any, psi: F64) -> None:
+    """Filter the trend of one member, whose ring is in registers, as :func:`weigh` does."""
+    a, b, c, d = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
+    for i in range(0, tables.filter.size, 4):
+        a, b = _filtered(tables, i, ring, a), _filtered(tables, i + 1, ring, b)
+        c, d = _filtered(tables, i + 2, ring, c), _filtered(tables, i + 3, ring, d)
+    store(splat(tables.level) + ((a + b) + (c + d)), psi, 0)
+
+
+@part
+def _filtered(tables: Tables, i: int, ring: Any, total: Any) -> Any:
+    """Add a term, of sites so many to the left."""
+    at = BEFORE - element(tables.filter_offset, i)
+    return fma(splat(element(tables.filter, i)), shifted_by(ring[0], ring[1], at, _LEAST, _MOST), total)
 
 
 @part
