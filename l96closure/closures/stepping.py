@@ -71,27 +71,30 @@ def _trend(tables: Tables, block: Block, steps: int, step: int, outside: Index) 
     for e in range(0, N, LANES):
         store(polynomial(values, place, e, tables.terms), into, first + e)
     if filtered and block.pieces.size and tables.reach <= AFTER:
-        _filter_one(tables, stretch(trend.values, first, block.pieces), block.psi)
+        one, other = stretch(trend.values, first, block.pieces)
+        _filter_one(tables, one, other, block.psi, 0)
+        if N > LANES:
+            _filter_one(tables, other, other, block.psi, LANES)
     elif filtered:
         close(trend, first, N)
         weigh(tables.filter, trend.values, block.filter_place, 0, tables.level, N, block.psi, 0)
 
 
 @part
-def _filter_one(tables: Tables, ring: Any, psi: F64) -> None:
-    """Filter the trend of one member, whose ring is in registers, as :func:`weigh` does."""
+def _filter_one(tables: Tables, one: Any, other: Any, psi: F64, at: int) -> None:
+    """Filter the trend of one member at sixteen sites, of a ring in registers, as :func:`weigh` does."""
     a, b, c, d = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
     for i in range(0, tables.filter.size, 4):
-        a, b = _filtered(tables, i, ring, a), _filtered(tables, i + 1, ring, b)
-        c, d = _filtered(tables, i + 2, ring, c), _filtered(tables, i + 3, ring, d)
-    store(splat(tables.level) + ((a + b) + (c + d)), psi, 0)
+        a, b = _filtered(tables, i, one, other, a), _filtered(tables, i + 1, one, other, b)
+        c, d = _filtered(tables, i + 2, one, other, c), _filtered(tables, i + 3, one, other, d)
+    store(splat(tables.level) + ((a + b) + (c + d)), psi, at)
 
 
 @part
-def _filtered(tables: Tables, i: int, ring: Any, total: Any) -> Any:
+def _filtered(tables: Tables, i: int, one: Any, other: Any, total: Any) -> Any:
     """Add a term, of sites so many to the left."""
     at = BEFORE - element(tables.filter_offset, i)
-    return fma(splat(element(tables.filter, i)), shifted_by(ring[0], ring[1], at, _LEAST, _MOST), total)
+    return fma(splat(element(tables.filter, i)), shifted_by(one, other, at, _LEAST, _MOST), total)
 
 
 @part

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numba
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import xarray as xr
 
 import l96closure as lc
 from l96closure.closures import blocks
+from l96closure.closures.filtered_trend import FilteredTrend
 from l96closure.compiled_loop import CompiledLoop
 
 
@@ -57,3 +60,23 @@ def test_a_member_that_is_not_finite_harms_no_other(order: int) -> None:
         runs.append(loop.advance(z[:32], state._replace(memory=memory), 1, 2, 2**40, (nothing, nothing, 0)))
     assert np.isnan(runs[1][0][0]).any()
     np.testing.assert_array_equal(runs[0][0][1:], runs[1][0][1:])
+
+
+@pytest.mark.parametrize("K", [7, 8, 10, 12, 18, 20, 21])
+def test_a_member_alone_has_the_bits_that_it_has_among_others(K: int) -> None:
+    """Also where its ring is in registers: with no filter, a short one and one that goes all the way round."""
+    rng = np.random.default_rng(K)
+    z = rng.standard_normal((500, K))
+    data = {"z": (("time", "k"), z), "psi": (("time", "k"), rng.standard_normal(z.shape) - np.roll(z, 1, axis=1))}
+    truth = xr.Dataset(data, {"time": 0.01 * np.arange(500)})
+    fitted = lc.closures.PolynomialAR1.fit(truth, trend=lc.closures.Trend(3, filtered=False))
+    model = lc.TwoScaleLorenz96(K=K)
+    for reach in (0, 1, 3, K // 2):
+        kernel = np.zeros(K)
+        kernel[np.arange(-reach, reach + 1)] = rng.standard_normal(2 * reach + 1)
+        closure = replace(fitted, trend=FilteredTrend(fitted.trend, kernel, 0.3)) if reach else fitted
+        together = lc.integrate(model, closure, z[:17], steps=40, rng=1)
+        for member in (0, 5, 16):
+            alone = lc.integrate(model, closure, z[member : member + 1], steps=40, rng=1, member=member)
+            for name in ("z", "psi"):
+                np.testing.assert_array_equal(alone[name][0], together[name][member])
