@@ -46,7 +46,7 @@ function key(cell) {
   return Number(found[0].replace("−", "-").replace("∞", "Infinity"));
 }
 function compare(a, b) {
-  if (typeof a === typeof b) return typeof a === "number" ? a - b : a.localeCompare(b);
+  if (typeof a === typeof b) return typeof a === "number" ? a - b : a.localeCompare(b, undefined, { numeric: true });
   return typeof a === "number" ? -1 : 1; // what has no number comes last
 }
 for (const head of document.querySelectorAll("thead th")) {
