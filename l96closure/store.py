@@ -171,7 +171,8 @@ def _for_tools(dataset: xr.Dataset) -> xr.Dataset:
         if str(name).endswith(BIN) and centre.dims == (name,) and centre.size:
             edge, bounds = bin_edges(centre.to_numpy()), f"{name}_bounds"
             arranged[bounds] = ((name, "bounds"), np.stack([edge[:-1], edge[1:]], axis=1))
-            arranged[bounds].attrs["long_name"] = f"bounds of {name}"
+            said = {**default(str(name), centre.attrs), **centre.attrs}
+            arranged[bounds].attrs["long_name"] = said.get("long_name", name)
             arranged[name].attrs["bounds"] = bounds
     return arranged
 

@@ -171,9 +171,9 @@ def _anchor(heading: str) -> str:
     return re.sub(r"\W+", "-", heading.lower()).strip("-")
 
 
-def _minus(cell: str) -> str:
-    """Return the text of a cell with the sign that printers have for numbers below zero."""
-    return re.sub(r"(?<!\w)-(?=\d)", "−", cell)
+def _minus(text: str) -> str:
+    """Return a text with the sign that printers have in numbers below zero, at which no line ends."""
+    return re.sub(r"(?<!\w)-(?=\d)|(?<=\de)-(?=\d)", "−", text)
 
 
 def _size(path: Path) -> str:

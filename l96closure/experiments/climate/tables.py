@@ -66,7 +66,7 @@ def headline(diagnostics: xr.Dataset) -> str:
     return (
         f"{spread} (standard deviation of z {number(coarse, 2)} against {number(truth, 2)}{units}). "
         f"The Hellinger distance between the two distributions of z is {verdict} "
-        f"({score:.4f}; between two stretches of truth {_error_bar(floor, floor_std)})."
+        f"({score:.4f}; between two stretches of truth {with_error(floor, floor_std)})."
     )
 
 
@@ -132,7 +132,7 @@ def _scores_and_moments(diagnostics: xr.Dataset) -> tuple[Table, Table]:
 def _distance(diagnostics: xr.Dataset, score: Score) -> Row:
     value, floor, floor_std, low, high = scalars(diagnostics, score.name, score.parts)
     show = partial(number, digits=4)
-    cells = (show(value), interval(low, high, show), _error_bar(floor, floor_std), _ratio(value, floor))
+    cells = (show(value), interval(low, high, show), with_error(floor, floor_std), _ratio(value, floor))
     return Row(score.label, cells, score.meaning, short=score.name)
 
 
@@ -295,10 +295,6 @@ def _time(value: float) -> str:
 def _said(diagnostics: xr.Dataset, attribute: str, lag: str = "lag", form: str = "g") -> str:
     """Say how long a time is that the attributes have, in the unit of a lag."""
     return duration(float(diagnostics.attrs[attribute]), unit_of(diagnostics[lag]), form, model="time units")
-
-
-def _error_bar(floor: float, floor_std: float) -> str:
-    return number(floor, 4) if math.isnan(floor_std) else f"{number(floor, 4)} ± {number(floor_std, 4)}"
 
 
 def _ratio(score: float, floor: float) -> str:
