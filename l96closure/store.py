@@ -340,7 +340,7 @@ def _chunks(dataset: xr.Dataset) -> dict[Hashable, tuple[int, ...]]:
 def _encoding(dataset: xr.Dataset, chunks: Mapping[Hashable, tuple[int, ...]]) -> dict[Hashable, dict[str, Any]]:
     """Encode the coordinates as CF wants them, ask for checksums of all numbers, and for these chunks.
 
-    Coordinates have no missing values, so they must not announce a fill value; and a label along its own
+    Coordinates and bounds have no missing values, so they must not announce a fill value; and a label along its own
     dimension is a character array, because a coordinate variable must be numeric.
     """
     encoding: dict[Hashable, dict[str, Any]] = {
@@ -349,6 +349,8 @@ def _encoding(dataset: xr.Dataset, chunks: Mapping[Hashable, tuple[int, ...]]) -
     for name, coordinate in dataset.coords.items():
         label = {"dtype": "S1"} if coordinate.dtype.kind in "OTU" else {}
         encoding[name] = {**encoding.get(name, {}), "_FillValue": None, **label}
+    for bounds in [one.attrs["bounds"] for one in dataset.coords.values() if "bounds" in one.attrs]:
+        encoding[bounds] = {**encoding.get(bounds, {}), "_FillValue": None}
     for name, shape in chunks.items():
         encoding[name] = {**encoding.get(name, {}), "chunksizes": shape}
     return encoding

@@ -35,14 +35,14 @@ def _durations(lags: str, unit: str) -> str:
 
 
 @style.settings()
-def choice(selection: xr.Dataset, ax: Panels | None = None, unit: str = MODEL_TIME) -> Panels:
+def choice(selection: xr.Dataset, unit: str = MODEL_TIME, ax: Panels | None = None) -> Panels:
     """Draw every number by which candidates were compared, and mark the one that was chosen.
 
     Parameters
     ----------
     selection : of a closure.
-    ax : where to draw, as many Axes as are returned; None makes a figure.
     unit : of the times of the data that the closure was fitted to.
+    ax : where to draw, as many Axes as are returned; None makes a figure.
 
     Returns
     -------

@@ -122,12 +122,10 @@ def space_time(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
             axes.set_title(f"{label}, {LABELS[source]}")
         figure.colorbar(picture, ax=row[1], fraction=0.08, extend="both").set_label("correlation")
         off, chance = both[1] - both[0], intervals.SIDE * np.hypot(*errors)
-        difference = np.where(np.abs(off) > chance, off, np.nan)
+        difference = np.where(np.abs(off) <= chance, np.nan, off)
         limit = float(np.abs(np.nan_to_num(difference)).max()) or 1.0
         picture = row[2].pcolormesh(offset, lag, difference, cmap="PuOr_r", vmin=-limit, vmax=limit, rasterized=True)
-        row[2].set_title("coarse run less truth")
-        if np.isnan(chance).all():
-            style.without_intervals(row[2])
+        row[2].set_title("coarse run less truth" + (", by chance or not" if np.isnan(chance).all() else ""))
         figure.colorbar(picture, ax=row[2], fraction=0.08).set_label("difference")
         left = np.flatnonzero((np.abs(np.nan_to_num(both)) > _LEFT).any(axis=(0, 2)))
         row[0].set_ylim(lag[0], lag[min(lag.size - 1, max(_MIN_LAGS, 1 + int(left.max(initial=0))))])

@@ -44,7 +44,6 @@ __all__ = [
     "save_all",
     "settings",
     "times",
-    "without_intervals",
 ]
 
 Panels = npt.NDArray[np.object_]
@@ -115,12 +114,6 @@ def times(variable: xr.DataArray) -> tuple[npt.NDArray[np.float64], str]:
     """Return lags or leads as an axis shows them, and the name of their unit there."""
     factor, unit = scaled(variable)
     return factor * variable.to_numpy(), unit
-
-
-def without_intervals(axes: Axes) -> None:
-    """Say in a panel of differences why there are none: that they are not chance cannot be told."""
-    said = "not shown:\nno intervals tell them from chance"
-    axes.text(0.5, 0.5, said, transform=axes.transAxes, ha="center", va="center", color=INK, fontsize="small")
 
 
 def literal(text: str) -> str:

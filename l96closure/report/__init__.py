@@ -138,7 +138,7 @@ def write_page(
         for name in ("template.html", "page.css", "page.js")
     )
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"anchor": _anchor, "minus": _minus}
+    environment.filters |= {"anchor": _anchor, "typeset": _typeset}
     tables, notes = list(tables), list(notes)
     headings = [
         *([findings[0]] if findings else []),
@@ -171,9 +171,9 @@ def _anchor(heading: str) -> str:
     return re.sub(r"\W+", "-", heading.lower()).strip("-")
 
 
-def _minus(text: str) -> str:
-    """Return a text with the sign that printers have in numbers below zero, at which no line ends."""
-    return re.sub(r"(?<!\w)-(?=\d)|(?<=\de)-(?=\d)", "−", text)
+def _typeset(text: str) -> str:
+    """Return a text with the sign of numbers below zero that printers have, and with numbers that no line parts."""
+    return re.sub(r"(?<!\w)-(?=\d)|(?<=\de)-(?=\d)", "−", text).replace(" %", "\u00a0%").replace("± ", "±\u00a0")
 
 
 def _size(path: Path) -> str:

@@ -591,9 +591,9 @@ def test_runs_without_intervals_are_neither_told_apart_nor_called_alike(
         assert "not all runs have intervals" in sentence
     assert "tell no run from the best" not in report.headline(data)
     hellinger, *_ = made = report.tables(data)
-    assert hellinger.columns[3] == "Hellinger distance of z and ψ together †"
+    assert hellinger.columns[3] == "Hellinger distance of z and ψ together\u00a0†"
     crps = next(table for table in made if table.heading == "Forecasts: CRPS")
-    assert all(column.endswith(" †") for column in crps.columns[1:])
+    assert all(column.endswith("\u00a0†") for column in crps.columns[1:])
     assert crps.note.endswith("† not all runs have intervals.")
     shown = [cell for table in (hellinger, crps) for row in table.rows for cell in row.cells]
     assert not any(cell.endswith("*") for cell in shown)

@@ -255,7 +255,7 @@ def _judged(
     """Return a column that marks the runs of the least departure; its head says where intervals are missing."""
     told, size = ranking.comparable(*departure), departure[0]
     return Column(
-        heads[0] if told else f"{heads[0]} {UNTOLD}",
+        heads[0] if told else f"{heads[0]}\u00a0{UNTOLD}",
         heads[1],
         cells,
         short_cells,

@@ -159,7 +159,7 @@ def space_time(comparison: xr.Dataset) -> Figure:
     drawn = _with_memory(comparison)
     truth, coarse = (_space_time(drawn, source) for source in ("truth", "coarse"))
     chance = intervals.SIDE * np.hypot(*(_space_time(drawn, source, ERROR) for source in ("truth", "coarse")))
-    difference = np.where(np.abs(coarse - truth) > chance, coarse - truth, np.nan)
+    difference = np.where(np.abs(coarse - truth) <= chance, np.nan, coarse - truth)
     limit = float(np.abs(np.nan_to_num(difference)).max()) or 1.0
     lags, unit = style.times(drawn["time_lag"])
     at = [bin_edges(each.astype(np.float64)) for each in (drawn["offset"].to_numpy(), lags)]
@@ -174,9 +174,8 @@ def space_time(comparison: xr.Dataset) -> Figure:
         left.pcolormesh(*at, values, rasterized=True, cmap="RdBu_r", vmin=-_FULL, vmax=_FULL)
         less = right.pcolormesh(*at, off, rasterized=True, cmap="PuOr_r", vmin=-limit, vmax=limit)
         left.set_title(style.literal(str(run)), loc="left", fontsize="medium", color=style.INK)
-        right.set_title("less truth", loc="left", fontsize="medium", color=style.INK)
-        if np.isnan(error).all():
-            style.without_intervals(right)
+        said = "less truth, by chance or not" if np.isnan(error).all() else "less truth"
+        right.set_title(said, loc="left", fontsize="medium", color=style.INK)
     left_over = np.flatnonzero((np.abs(np.nan_to_num([truth, coarse])) > _LEFT).any(axis=(0, 1, 3)))
     panels[0][0].set_ylim(at[1][0], at[1][min(at[1].size - 1, 1 + int(left_over.max(initial=0)))])
     for left, _ in panels:
