@@ -83,7 +83,16 @@ NORMAL = float(scipy.special.ndtri(1 - _TAIL))
 
 
 def known(bound: float) -> bool:
-    """Tell whether there is an interval, by one of its bounds: where none would cover they are NaN."""
+    """Tell whether there is an interval: where none would cover, its bounds are NaN.
+
+    Parameters
+    ----------
+    bound : one of them.
+
+    Returns
+    -------
+    bool
+    """
     return not math.isnan(bound)
 
 
