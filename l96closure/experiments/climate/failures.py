@@ -23,7 +23,7 @@ from l96closure.diagnostics.scorecard import (
 )
 from l96closure.durations import duration, unit_of
 
-__all__ = ["CRITERIA", "HEADING", "Check", "Judged", "Limits", "at_lags", "beside_climatology", "failures"]
+__all__ = ["CRITERIA", "HEADING", "SMALL", "Check", "Judged", "Limits", "at_lags", "beside_climatology", "failures"]
 
 HEADING = "Where the closure fails"
 
@@ -57,6 +57,9 @@ CRITERIA = (
 )
 """What is counted as a failure."""
 
+SMALL = "Small, but outside of its 95 % interval, as one in twenty is by chance"
+"""Said of what is wrong by less than what is counted as a failure."""
+
 Judged = Iterator[str | bool]
 """For each number that is judged: what is wrong with it, True where nothing is, False where that cannot be told."""
 
@@ -87,7 +90,7 @@ def failures(diagnostics: xr.Dataset, further: Mapping[str, Check] | None = None
     if right:
         wrong.append(f"No failure found in {_listed(right)}.")
     if small:
-        wrong.append(f"More than chance, but within the limits below: {'; '.join(small)}.")
+        wrong.append(f"{SMALL}: {'; '.join(small)}.")
     if partly:
         wrong.append(f"No failure found, as far as there are intervals, in {_listed(partly)}.")
     if untold:
