@@ -133,7 +133,7 @@ def default(name: str, own: Mapping[str, Any]) -> dict[str, str]:
     Attributes.
     """
     ours = ATTRIBUTES.get(name, {})
-    return {key: value for key, value in ours.items() if "units" not in own or key not in ("calendar", "comment")}
+    return {key: value for key, value in ours.items() if "units" not in own or key not in _OF_OUR_UNIT}
 
 
 def _power(unit: str, power: int) -> str:
@@ -158,9 +158,11 @@ _TIME_AXIS = {
     "axis": "T",
     "units": "seconds SINCE 2000-01-01",
     "calendar": "standard",
+    "units_metadata": "leap_seconds: none",
     "comment": "the values are dimensionless model time; a second to the unit and the date are there for programs that "
     "know no other time",
 }
+_OF_OUR_UNIT = ("calendar", "units_metadata", "comment")
 _MODEL_TIME = {"long_name": "model time", "standard_name": "time", **_TIME_AXIS}
 
 ATTRIBUTES: Mapping[str, Mapping[str, str]] = {

@@ -8,6 +8,7 @@ is interrupted or terminated keeps what it has done and exits with 130 or 143; `
 
 from __future__ import annotations
 
+import argparse
 import gc
 import itertools
 import logging
@@ -91,6 +92,7 @@ def main() -> None:
     OmegaConf.register_new_resolver("run_folder", partial(_run_folder, made), replace=True, use_cache=True)
     OmegaConf.register_new_resolver("explained", lambda *, _root_: _explained(_root_), replace=True)
     sys.argv[1:] = _spelt_out(sys.argv[1:])
+    _take_help_that_is_no_string()
     decorate = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")
     if os.environ.get(_FULL_ERROR) == "1":
         decorate(_job)()
@@ -119,6 +121,19 @@ class Folders(Callback):
         runs = [path.parent for path in Path(config.hydra.sweep.dir).glob("*/.hydra")]
         for folder in sorted(runs, key=lambda run: (len(run.name), run.name)):
             tell(str(folder.absolute()))
+
+
+def _take_help_that_is_no_string() -> None:
+    """Let argparse take Hydra's help of ``--shell-completion``: from Python 3.14 on it looks into each, as a string."""
+    check = getattr(argparse.ArgumentParser, "_check_help", None)
+    if check is None:
+        return
+
+    def check_string(parser: argparse.ArgumentParser, action: argparse.Action) -> None:
+        if isinstance(action.help, str):
+            check(parser, action)
+
+    argparse.ArgumentParser._check_help = check_string  # type: ignore[attr-defined]
 
 
 def _spelt_out(arguments: Iterable[str]) -> list[str]:

@@ -50,8 +50,8 @@ class BlowUpError(FloatingPointError):
         self.last, self.run = last, run
         member, step, dt = last.attrs["member"], last.attrs["step"], run.attrs["dt"]
         super().__init__(
-            f"the coarse model stopped being finite in member {member} at time {step * dt:.6g} "
-            f"(step {step} of dt = {dt:g}, scheme {run.attrs['scheme']})"
+            f"the coarse model stopped being finite in member {member} in step {step} of dt = {dt:g} "
+            f"(time {step * dt:.6g} in the unit of dt, scheme {run.attrs['scheme']})"
         )
 
     def __reduce__(self) -> tuple[type[BlowUpError], tuple[xr.Dataset, xr.Dataset]]:

@@ -171,7 +171,8 @@ def _for_tools(dataset: xr.Dataset) -> xr.Dataset:
         if str(name).endswith(BIN) and centre.dims == (name,) and centre.size:
             edge, bounds = bin_edges(centre.to_numpy()), f"{name}_bounds"
             arranged[bounds] = ((name, "bounds"), np.stack([edge[:-1], edge[1:]], axis=1))
-            arranged[bounds].attrs["long_name"] = f"bounds of {name}"
+            said = {**default(str(name), centre.attrs), **centre.attrs}
+            arranged[bounds].attrs["long_name"] = said.get("long_name", name)
             arranged[name].attrs["bounds"] = bounds
     return arranged
 
@@ -339,7 +340,7 @@ def _chunks(dataset: xr.Dataset) -> dict[Hashable, tuple[int, ...]]:
 def _encoding(dataset: xr.Dataset, chunks: Mapping[Hashable, tuple[int, ...]]) -> dict[Hashable, dict[str, Any]]:
     """Encode the coordinates as CF wants them, ask for checksums of all numbers, and for these chunks.
 
-    Coordinates have no missing values, so they must not announce a fill value; and a label along its own
+    Coordinates and bounds have no missing values, so they must not announce a fill value; and a label along its own
     dimension is a character array, because a coordinate variable must be numeric.
     """
     encoding: dict[Hashable, dict[str, Any]] = {
@@ -348,6 +349,8 @@ def _encoding(dataset: xr.Dataset, chunks: Mapping[Hashable, tuple[int, ...]]) -
     for name, coordinate in dataset.coords.items():
         label = {"dtype": "S1"} if coordinate.dtype.kind in "OTU" else {}
         encoding[name] = {**encoding.get(name, {}), "_FillValue": None, **label}
+    for bounds in [one.attrs["bounds"] for one in dataset.coords.values() if "bounds" in one.attrs]:
+        encoding[bounds] = {**encoding.get(bounds, {}), "_FillValue": None}
     for name, shape in chunks.items():
         encoding[name] = {**encoding.get(name, {}), "chunksizes": shape}
     return encoding

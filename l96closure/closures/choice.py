@@ -52,6 +52,8 @@ _ROWS, _FEWEST_ROWS, _ORDER = 30_000, 2000, 2  # of the regressions that compare
 _BETTER = 0.985  # part of the held-out std that more features must come below
 _SHORTEST = 2  # steps
 _DEGREES, _CURVED = (1, 2, 4, 8), 0.9975  # and part of the held-out std that a higher one must come below
+_FAR = 2  # times the degree that held-out data ask for
+_CALLER = 4  # whoever called fit of a closure, counted from here
 _SHARPER = 0.99, 0.997  # part of the best quantile score that another coordinate, or a second one, must come below
 _MOST_BINS, _PER_BIN = 12, 1000  # of a second coordinate, and samples in each
 _MOST_LEVELS = 64  # of a second coordinate
@@ -130,15 +132,27 @@ def _left(record: Record, seen: Features, options: Trend | Regressor, order: int
 
 
 def with_degree(record: Record, options: _Options) -> _Options:
-    """Return the options of a trend with a degree, if they leave it open where psi of the step before is seen."""
-    if not isinstance(options, Trend) or options.degree is not None or not record.fields.previous:
+    """Return the options of a trend with a degree, if they leave it open where psi of the step before is seen.
+
+    Warns where they ask for one far above what held-out data do.
+    """
+    if not isinstance(options, Trend) or not record.fields.previous:
         return options
     seen, best = of(record, 0, ()), _DEGREES[0]
     left = {degree: _left(record, seen, replace(options, degree=degree), order=1) for degree in _DEGREES}
     for degree, error in left.items():
         if error < _CURVED * left[best]:
             best = degree
-    return replace(options, degree=best)
+    if options.degree is None:
+        return replace(options, degree=best)
+    if options.degree > _FAR * best:
+        warnings.warn(
+            f"trend.degree = {options.degree} where held-out data ask for {best}: what a polynomial gets wrong where "
+            "data are few is fed back by previous=True, and a coarse run may vary far too much. Leave the degree open",
+            bridge.AccuracyWarning,
+            stacklevel=_CALLER,
+        )
+    return options
 
 
 def simplest(found: Sequence[Candidate]) -> int:

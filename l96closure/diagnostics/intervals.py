@@ -21,11 +21,13 @@ are too few of them, or they are not independent. So the rule is the same for al
 - In the tails the events must be many enough: an interval of a quantile is given where its rarer side holds two
   values worth of independent ones or more, counted by how well the median is known.
 
-What is NaN is shown as a dash (:mod:`l96closure.report`). ``tests/diagnostics/test_coverage.py`` measures how often
-what remains holds the truth.
+What is NaN is not :func:`known`, and shown as a dash (:mod:`l96closure.report`).
+``tests/diagnostics/test_coverage.py`` measures how often what remains holds the truth.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +48,7 @@ __all__ = [
     "count_bounds",
     "enough_in_the_tail",
     "independent_values",
+    "known",
     "memory",
     "proportion_bounds",
     "replicate_attributes",
@@ -77,6 +80,20 @@ _RARE = 2.0  # independent values on the rarer side of a quantile
 
 NORMAL = float(scipy.special.ndtri(1 - _TAIL))
 """Standard errors on either side that make 95 % where they are known exactly, 1.96."""
+
+
+def known(bound: float) -> bool:
+    """Tell whether there is an interval: where none would cover, its bounds are NaN.
+
+    Parameters
+    ----------
+    bound : one of them.
+
+    Returns
+    -------
+    bool
+    """
+    return not math.isnan(bound)
 
 
 def student(values: int) -> float:

@@ -1,6 +1,8 @@
 """Pictures of runs, which the pages of the reports show too: functions from datasets to matplotlib Axes.
 
-Each draws into the Axes that it is given, ``ax``, or makes a figure, which has room for its legend.
+Each draws into the Axes that it is given, ``ax``, or makes a figure, which has room for its legend. ``climate``,
+``structure`` (memory, waves, extremes) and ``grids`` (levels, planes) draw a coarse run beside its truth, ``forecast``
+ensembles, ``reliability`` the law on held-out data, ``selection`` what a closure chose; ``style`` is what they share.
 """
 
 from l96closure.plot.climate import autocorrelations, covariance, histograms, hovmoeller, psi_against_z

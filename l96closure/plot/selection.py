@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from l96closure.durations import MODEL_TIME, duration
 from l96closure.plot import style
 from l96closure.plot.style import COLOURS, Panels
 
@@ -16,24 +17,31 @@ _NUMBERS = {
 }
 
 
-def candidate_names(selection: xr.Dataset) -> list[str]:
+def candidate_names(selection: xr.Dataset, unit: str = MODEL_TIME) -> list[str]:
     """Return what to call the candidates among which a closure chose what it sees.
 
     Parameters
     ----------
     selection : of a closure.
+    unit : of the times of its data.
     """
     pairs = zip(selection["radius"].to_numpy(), selection["lags"].to_numpy(), strict=True)
-    return [f"radius {radius}, lags {lags}" for radius, lags in pairs]
+    return [f"radius {radius}, lags {_durations(str(lags), unit)}" for radius, lags in pairs]
+
+
+def _durations(lags: str, unit: str) -> str:
+    """Return lags as they are shown; where there are none, a word says so."""
+    return lags if lags == "none" else ", ".join(duration(float(lag), unit, ".4g") for lag in lags.split(", "))
 
 
 @style.settings()
-def choice(selection: xr.Dataset, ax: Panels | None = None) -> Panels:
+def choice(selection: xr.Dataset, unit: str = MODEL_TIME, ax: Panels | None = None) -> Panels:
     """Draw every number by which candidates were compared, and mark the one that was chosen.
 
     Parameters
     ----------
     selection : of a closure.
+    unit : of the times of the data that the closure was fitted to.
     ax : where to draw, as many Axes as are returned; None makes a figure.
 
     Returns
@@ -52,7 +60,7 @@ def choice(selection: xr.Dataset, ax: Panels | None = None) -> Panels:
         axes.plot(values[chosen], at[chosen], "o", color=COLOURS["coarse"], markersize=9, label="chosen")
         axes.set_xlabel(_NUMBERS[name])
         axes.margins(x=0.08)
-    panels[0].set_yticks(at, candidate_names(selection))
+    panels[0].set_yticks(at, candidate_names(selection, unit))
     panels[0].set_ylim(at.size - 0.5, -0.5)
     style.legend_above(figure, panels[0])
     return np.array(panels)

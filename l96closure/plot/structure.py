@@ -121,11 +121,11 @@ def space_time(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
             picture = axes.pcolormesh(offset, lag, values, cmap="RdBu_r", vmin=-_FULL, vmax=_FULL, rasterized=True)
             axes.set_title(f"{label}, {LABELS[source]}")
         figure.colorbar(picture, ax=row[1], fraction=0.08, extend="both").set_label("correlation")
-        difference = both[1] - both[0]
-        difference[np.abs(difference) <= intervals.SIDE * np.hypot(*errors)] = np.nan
+        off, chance = both[1] - both[0], intervals.SIDE * np.hypot(*errors)
+        difference = np.where(np.abs(off) <= chance, np.nan, off)
         limit = float(np.abs(np.nan_to_num(difference)).max()) or 1.0
         picture = row[2].pcolormesh(offset, lag, difference, cmap="PuOr_r", vmin=-limit, vmax=limit, rasterized=True)
-        row[2].set_title("coarse run less truth")
+        row[2].set_title("coarse run less truth" + (", by chance or not" if np.isnan(chance).all() else ""))
         figure.colorbar(picture, ax=row[2], fraction=0.08).set_label("difference")
         left = np.flatnonzero((np.abs(np.nan_to_num(both)) > _LEFT).any(axis=(0, 2)))
         row[0].set_ylim(lag[0], lag[min(lag.size - 1, max(_MIN_LAGS, 1 + int(left.max(initial=0))))])

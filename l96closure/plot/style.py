@@ -67,6 +67,7 @@ _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)))
 FORMATS = ("png", "svg", "pdf")
 """Of files of figures."""
 
+_NUMBERS = {"axes.formatter.limits": (-3, 5), "axes.formatter.use_mathtext": True}  # small ones have a power of ten
 _DPI = 200
 _MAX_NAMES = 5  # in a line of the legend
 _FREE_LINES = 2  # of the legend, which every figure has the height for
@@ -91,7 +92,7 @@ def settings() -> Iterator[None]:
 
     Every function that makes a figure is decorated: a text, say, is set in LaTeX or not from its making on.
     """
-    with matplotlib.style.context("default"):
+    with matplotlib.style.context(["default", _NUMBERS]):
         yield
 
 

@@ -7,9 +7,10 @@ import math
 import os
 import re
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from l96closure.atomic import atomic_path
+from l96closure.diagnostics.intervals import known
 from l96closure.plot.style import Picture
 from l96closure.provenance import package_version
 
@@ -29,6 +31,7 @@ __all__ = [
     "Row",
     "Table",
     "as_text",
+    "bracketed",
     "interval",
     "number",
     "paragraph",
@@ -135,7 +138,7 @@ def write_page(
         for name in ("template.html", "page.css", "page.js")
     )
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["anchor"] = _anchor
+    environment.filters |= {"anchor": _anchor, "typeset": _typeset}
     tables, notes = list(tables), list(notes)
     headings = [
         *([findings[0]] if findings else []),
@@ -166,6 +169,11 @@ def write_page(
 def _anchor(heading: str) -> str:
     """Return what a link to a section is called."""
     return re.sub(r"\W+", "-", heading.lower()).strip("-")
+
+
+def _typeset(text: str) -> str:
+    """Return a text with the sign of numbers below zero that printers have, and with numbers that no line parts."""
+    return re.sub(r"(?<!\w)-(?=\d)|(?<=\de)-(?=\d)", "−", text).replace(" %", "\u00a0%").replace("± ", "±\u00a0")
 
 
 def _size(path: Path) -> str:
@@ -206,7 +214,7 @@ def with_error(value: float, error: float, *, signed: bool = False) -> str:
     if digits > _DECIMALS:
         more = digits + math.floor(math.log10(abs(value))) if value else 0
         return (f"{value:{sign}.{min(max(more, 1), 9)}e}" if value else "0") + f" ± {error:.1e}"
-    return f"{value:{sign}.{digits}f} ± {error:.{digits}f}"
+    return f"{value:{sign}z.{digits}f} ± {error:.{digits}f}"
 
 
 def with_interval(bounded: Sequence[float], digits: int) -> str:
@@ -214,8 +222,7 @@ def with_interval(bounded: Sequence[float], digits: int) -> str:
     value, low, high = bounded
     if math.isnan(value):
         return NONE
-    bounds = "" if math.isnan(low) else f" ({number(low, digits)} to {number(high, digits)})"
-    return number(value, digits) + bounds
+    return number(value, digits) + bracketed(low, high, partial(number, digits=digits))
 
 
 def number(value: float, digits: int, *, signed: bool = False) -> str:
@@ -225,12 +232,17 @@ def number(value: float, digits: int, *, signed: bool = False) -> str:
     """
     small = 0.0 < abs(value) < 10.0 ** min(1 - digits, -1)
     sign = "+" if signed else ""
-    return f"{value:{sign}.{max(_DIGITS, digits)}g}" if small else f"{value:{sign}.{digits}f}"
+    return f"{value:{sign}.{max(_DIGITS, digits)}g}" if small else f"{value:{sign}z.{digits}f}"
 
 
-def interval(low: float, high: float, form: str) -> str:
-    """Show the bounds of an interval in a format, if it has any."""
-    return NONE if math.isnan(low) else f"{low:{form}} to {high:{form}}"
+def interval(low: float, high: float, show: Callable[[float], str]) -> str:
+    """Show an interval, each bound by ``show``."""
+    return f"{show(low)} to {show(high)}" if known(low) else NONE
+
+
+def bracketed(low: float, high: float, show: Callable[[float], str]) -> str:
+    """Show an interval in brackets behind its number; nothing where it is not known."""
+    return f" ({interval(low, high, show)})" if known(low) else ""
 
 
 def _embedded(path: str | os.PathLike[str]) -> str:

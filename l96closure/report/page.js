@@ -38,15 +38,15 @@ for (const button of document.querySelectorAll(".enlarge")) {
 dialog.addEventListener("click", () => dialog.close());
 
 // A table is sorted by the first number in each cell of a column, by the text where there is none.
-const number = /[-+−]?(?:\d+\.?\d*(?:e[-+]?\d+)?|∞)/i;
+const number = /[-+−]?(?:\d+\.?\d*(?:e[-+−]?\d+)?|∞)/i;
 function key(cell) {
   const text = cell.dataset.text ?? cell.textContent.trim();
   const found = text.match(number);
   if (found === null) return text;
-  return Number(found[0].replace("−", "-").replace("∞", "Infinity"));
+  return Number(found[0].replaceAll("−", "-").replace("∞", "Infinity"));
 }
 function compare(a, b) {
-  if (typeof a === typeof b) return typeof a === "number" ? a - b : a.localeCompare(b);
+  if (typeof a === typeof b) return typeof a === "number" ? a - b : a.localeCompare(b, undefined, { numeric: true });
   return typeof a === "number" ? -1 : 1; // what has no number comes last
 }
 for (const head of document.querySelectorAll("thead th")) {

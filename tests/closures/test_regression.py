@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations_with_replacement
 from typing import Any
 
@@ -189,6 +190,10 @@ def test_a_trend_that_is_fed_back_is_no_higher_than_held_out_data_ask_for(curved
     assert least <= chosen.chebyshev.shape[1] - 1 <= most
     usual = Polynomial.fit(record, lc.Fields(**see), options).trend  # type: ignore[arg-type]
     assert usual.chebyshev.shape[1] - 1 == 8
+    if not curved:
+        with pytest.warns(lc.bridge.AccuracyWarning, match="degree = 8 where held-out data ask for 1") as told:
+            Polynomial.fit(record, lc.Fields(previous=True, **see), replace(options, degree=8))  # type: ignore[arg-type]
+        assert told[0].filename == __file__
 
 
 def test_residuals_that_a_law_learns_are_those_of_trends_that_have_not_seen_them() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import math
 import os
@@ -10,6 +11,7 @@ import sys
 import sysconfig
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import xarray as xr
@@ -330,6 +332,21 @@ def test_help_says_what_every_setting_means(call: Call, experiment: str) -> None
     sections = shown[shown.index("\nfigures:") :].splitlines()[1:]
     leaves = [line.strip() for line in sections if ": " in line.partition("#")[0]]
     assert [line for line in leaves if "#" not in line and not line.startswith("name:")] == []
+
+
+def test_argparse_of_python_3_14_looks_into_strings_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its look, as Python 3.14 has it, would refuse Hydra's help of an option, which is made when it is shown."""
+
+    def look(parser: argparse.ArgumentParser, action: argparse.Action) -> None:
+        if "%d" in action.help:  # type: ignore[operator]  # of a help that is no string
+            raise ValueError("badly formed help string")
+
+    monkeypatch.setattr(argparse.ArgumentParser, "_check_help", look, raising=False)
+    cli._take_help_that_is_no_string()
+    check: Any = argparse.ArgumentParser()._check_help  # type: ignore[attr-defined]
+    check(argparse.Action([], "completion", help=object()))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="badly formed"):
+        check(argparse.Action([], "seed", help="%d"))
 
 
 # Standard output: to be read, if it can be

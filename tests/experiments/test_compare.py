@@ -591,9 +591,10 @@ def test_runs_without_intervals_are_neither_told_apart_nor_called_alike(
         assert "not all runs have intervals" in sentence
     assert "tell no run from the best" not in report.headline(data)
     hellinger, *_ = made = report.tables(data)
-    assert hellinger.columns[3] == "Hellinger distance of z and ψ together (not all runs have intervals)"
+    assert hellinger.columns[3] == "Hellinger distance of z and ψ together\u00a0†"
     crps = next(table for table in made if table.heading == "Forecasts: CRPS")
-    assert all("not all runs have intervals" in column for column in crps.columns[1:])
+    assert all(column.endswith("\u00a0†") for column in crps.columns[1:])
+    assert crps.note.endswith("† not all runs have intervals.")
     shown = [cell for table in (hellinger, crps) for row in table.rows for cell in row.cells]
     assert not any(cell.endswith("*") for cell in shown)
     assert not any("nan" in cell for table in made for row in table.rows for cell in row.cells)

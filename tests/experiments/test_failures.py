@@ -11,6 +11,7 @@ from scipy import signal
 
 from l96closure import diagnose
 from l96closure.experiments.climate import failures
+from l96closure.experiments.data.report import CHECKS
 
 _FIELDS = ("z", "psi", "residual")
 _ALL = (
@@ -118,7 +119,7 @@ FAILURES = [
         {"lead": 1.0},
         "CRPS at lead 1 exceeds that of the full model by 0.4 (interval 0.39 to 0.",
     ),
-    ("pit_error", _NARROW, {}, f"Law of ψ is too narrow: {_LAW} 0.060 (interval 0.055 to 0.065), and 31 % lie below "),
+    ("pit_error", _NARROW, {}, f"Law of ψ is too narrow: {_LAW} 0.060 (interval 0.055 to 0.065), and 31.0 % lie bel"),
     ("pit_error", -_NARROW, {}, f"Law of ψ is too wide: {_LAW} 0.060"),
     ("pit_error", 0.05 + 0 * _NARROW, {}, f"Law of ψ is too high: {_LAW} 0.050"),
     ("pit_error", -0.05 + 0 * _NARROW, {}, f"Law of ψ is too low: {_LAW} 0.050"),
@@ -147,8 +148,49 @@ def test_what_may_be_chance_or_does_not_matter_is_not_named(perfect: xr.Dataset,
             uncertain[name + part][...] = 10.0**side if "ratio" in name else side
     if name == "pit_error":
         uncertain["pit_largest_error"][()] = np.abs(by).max()
-    for each in (small, uncertain):
-        assert failures.failures(each) == [_ALL]
+    assert failures.failures(uncertain) == [_ALL]
+    whole, *few = failures.failures(small)
+    assert whole == _ALL
+    assert all(sentence.startswith(failures.SMALL) for sentence in few)
+
+
+def test_what_is_small_but_no_chance_is_named_apart(perfect: xr.Dataset) -> None:
+    off = moved(moved(perfect, "mean", 0.05, source="coarse"), "crps_above_mark", 0.05, lead=1.0)
+    assert failures.failures(off) == [
+        _ALL,
+        f"{failures.SMALL}: mean of z is 0.050 too large (interval 0.020 to 0.080); CRPS at lead 1 exceeds that of the "
+        "full model by 0.05 (interval 0.04 to 0.06), 5.0 %.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("by", "se", "crps", "said"),
+    [
+        (0.0, 0.01, 1.0, "No failure found in skill of draws along the reference beside climatology and memory of"),
+        (0.2, 0.01, 1.0, "Autocorrelation of ψ drawn along the reference at lag 2 h is 0.200 too large"),
+        (
+            0.0,
+            0.01,
+            3.3,
+            "Draws along the reference score worse than climatology: CRPS by 10.0 % (interval 6.7 to 13 %)",
+        ),
+        (0.2, np.nan, 1.0, "No failure found in skill of draws along the reference beside climatology"),
+    ],
+)
+def test_draws_along_a_reference_are_judged(by: float, se: float, crps: float, said: str) -> None:
+    lags, sources = np.arange(4) * 7200.0, ("offline_source", ["reference", "closure"])
+    offline = xr.Dataset(
+        {
+            "offline_autocorrelation": (("offline_source", "offline_lag"), np.array([[1, 0.5, 0.2, 0.1]] * 2)),
+            "offline_autocorrelation_se": (("offline_source", "offline_lag"), np.full((2, 4), se)),
+            **{f"offline_crps{part}": crps + off for part, off in (("", 0.0), ("_low", -0.1), ("_high", 0.1))},
+            "offline_crps_climatology": 3.0,
+        },
+        {"offline_source": sources, "offline_lag": ("offline_lag", lags, {"units": "s"})},
+    )
+    offline["offline_autocorrelation"][1, 1] += by
+    first, *_ = failures.failures(offline, CHECKS)
+    assert first.startswith(said)
 
 
 def test_what_has_no_interval_is_not_judged(perfect: xr.Dataset) -> None:
@@ -179,7 +221,7 @@ def test_of_many_wavenumbers_the_clearest_are_named(perfect: xr.Dataset) -> None
 
 @pytest.mark.slow
 def test_a_run_of_the_law_of_the_truth_is_seldom_found_to_fail() -> None:
-    """Whatever its length: here chance is larger than what matters."""
+    """Whatever its length, and however small what is told."""
     rng, repetitions, said = np.random.default_rng(1), 6, 0
     for _ in range(repetitions):
         noise = rng.standard_normal((2, 5, 3000, 6))
@@ -192,8 +234,8 @@ def test_a_run_of_the_law_of_the_truth_is_seldom_found_to_fail() -> None:
         result = diagnose(runs.isel(member=0), runs.isel(member=slice(1, None)), max_lag=2.0)
         told = failures.failures(result)
         assert not any(sentence.startswith("Not told") for sentence in told)
-        said += sum(not sentence.startswith("No failure") for sentence in told)
-    # Fifteen kinds of sentences, in each of which 5 % may be false at most; three standard errors.
+        said += sum(1 + sentence.count("); ") for sentence in told if not sentence.startswith("No failure"))
+    # Fifteen numbers, large or small, of which 5 % may be false at most; three standard errors.
     assert said / repetitions < 0.75 + 3 * np.sqrt(0.75 / repetitions)
 
 

@@ -487,7 +487,7 @@ def test_runs_too_short_for_standard_errors_have_numbers_without_and_say_why() -
     _, moments, waves, neighbours, memory, extremes = climate.tables(numbers)
     assert moments.rows[0].cells == ("5.5", "5", "+0.5", "–")
     assert memory.rows[0].cells == ("0.81", "0.9", "-0.09", "–")
-    assert extremes.rows[0].cells == ("6", "5")
+    assert extremes.rows[0].cells == ("6.00", "5.00")
     assert waves.rows[1].cells == ("4", "0.690", "4", "0.690")
     assert waves.rows[-1].cells[1] == "31.0 % at 1"
     assert neighbours.rows[1].cells == ("0.09", "0.14", "-0.05", "–")
@@ -515,8 +515,8 @@ def test_memory_and_extremes_are_compared() -> None:
     assert memory.rows[0].cells == ("0.810 ± 0.010", "0.900 ± 0.010", "-0.090 ± 0.014", "-6.4")
     assert "0.02 time units" in memory.note
     assert [(row.label, row.cells) for row in extremes.rows] == [
-        ("z above 10.0", ("6 (5 to 7)", "5 (4 to 6)")),
-        ("z above 20.0", ("never (1062 to ∞)", "80 (50 to 120)")),
+        ("z above 10.0", ("6.00 (5.00 to 7.00)", "5.00 (4.00 to 6.00)")),
+        ("z above 20.0", ("never (1062 to ∞)", "80.0 (50.0 to 120)")),
     ]
 
 
@@ -689,7 +689,7 @@ def test_what_a_closure_is_made_of_is_said_also_of_one_from_a_file(tmp_path: Pat
         found = {row.label: row.cells[0] for table in tables[:1] for row in table.rows}
         compared = getattr(one, "selection", None)
         assert len(tables[1:]) == (compared is not None)
-        assert [row.cells[-1] for row in tables[-1].rows].count("chosen") == (compared is not None) if tables else True
+        assert [row.cells[-1] for row in tables[-1].rows].count("yes") == (compared is not None) if tables else True
         names = " and ".join(one.coordinates) if kind is SchrodingerBridge else ""
         told = {key: text.format(coordinates=names) for key, text in SAID[name].items()}
         assert found.items() >= told.items()

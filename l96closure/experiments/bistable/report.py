@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import xarray as xr
 
 from l96closure.diagnostics import intervals
@@ -14,18 +16,25 @@ _SCORES = {
     "sign_changes": ("sign changes", "fraction of consecutive times whose signs differ"),
     "spread": ("standard deviation of |Z|", "width of each of the two modes"),
 }
+_SAID = {
+    "sign_changes": "Trajectories of the training set change sign in {} of the intervals.",
+    "spread": "The standard deviation of |Z| in the training set, the width of its modes, is {}.",
+}
 
 
 def headline(diagnostics: xr.Dataset) -> str:
-    """Say how the sign changes of the generated trajectories compare with those of the training set."""
-    rates = diagnostics[["sign_changes", "sign_changes_se"]]
-    given, given_error = (float(x) for x in rates.sel(source="training").values())
-    sentences = [f"Trajectories of the training set change sign in {with_error(given, given_error)} of the intervals."]
-    sides = intervals.sides(rates["sign_changes_se"])
+    """Say how the statistics of the generated trajectories compare with those of the training set."""
+    return " ".join(sentence for name in _SCORES for sentence in _compared(diagnostics, name))
+
+
+def _compared(diagnostics: xr.Dataset, name: str) -> Iterator[str]:
+    scores = diagnostics[[name, f"{name}_se"]]
+    given, given_error = (float(x) for x in scores.sel(source="training").values())
+    yield _SAID[name].format(with_error(given, given_error))
+    sides = intervals.sides(scores[f"{name}_se"])
     for scheme in diagnostics["scheme"].values:
-        value, error = (float(x) for x in rates.sel(source=scheme).values())
-        sentences.append(f"The {scheme} scheme gives {judged(value, error, given, given_error, sides)}.")
-    return " ".join(sentences)
+        value, error = (float(x) for x in scores.sel(source=scheme).values())
+        yield f"The {scheme} scheme gives {judged(value, error, given, given_error, sides)}."
 
 
 def table(diagnostics: xr.Dataset) -> Table:

@@ -17,13 +17,14 @@ from l96closure.closures.patterns import AnyPattern, Pattern
 from l96closure.closures.trend import RegressorTrend
 from l96closure.durations import MODEL_TIME, duration, unit_of
 from l96closure.plot.selection import candidate_names
-from l96closure.report import Row, Table
+from l96closure.report import NONE, Row, Table
 from l96closure.trends import PolynomialTrend
 
 __all__ = ["note", "tables", "text", "time_unit"]
 
 _NOTE = "What the settings leave open (null) was chosen by the fit, on data that it was not fitted to."
 
+_COMPARED = {"left": "std of the held-out residual", "score": "score of coupled runs"}
 _CHOICE = (
     "Neighbours on either side and times before now that a site may see. Without coupled runs the simplest is taken "
     "beyond which the residual of the trend, on blocks of time that it was not fitted to, falls by little; coupled "
@@ -58,15 +59,13 @@ def tables(closure: Any, unit: str = MODEL_TIME) -> tuple[Table, ...]:
 
 def _candidates(selection: xr.Dataset, unit: str) -> Table:
     """Return what a closure chose its features among, and by what numbers."""
-    rows, names = [], candidate_names(selection)
-    for n in range(selection.sizes["candidate"]):
+    known = {name: head for name, head in _COMPARED.items() if np.isfinite(selection[name]).any()}
+    rows = []
+    for n, label in enumerate(candidate_names(selection, unit)):
         one = selection.isel(candidate=n)
-        scores = (f"{float(one[name]):.4g}" if np.isfinite(one[name]) else "" for name in ("left", "score"))
-        chosen = "chosen" if bool(one["chosen"]) else ""
-        rows.append(Row(names[n], (*scores, chosen)))
-    columns = ("candidate", "std of the held-out residual", "score of coupled runs", "")
-    in_units = "" if unit == MODEL_TIME else f" Lags are in {unit}."
-    return Table("What the closure may see", columns, tuple(rows), f"{_CHOICE}{in_units}")
+        scores = (f"{float(one[name]):.4g}" if np.isfinite(one[name]) else NONE for name in known)
+        rows.append(Row(label, (*scores, "yes" if bool(one["chosen"]) else "no")))
+    return Table("What the closure may see", ("candidate", *known.values(), "chosen"), tuple(rows), _CHOICE)
 
 
 def text(closure: Any, unit: str = MODEL_TIME) -> str:

@@ -3,53 +3,94 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from l96closure.diagnostics import intervals, ring
 from l96closure.diagnostics.forecast import headline_leads
-from l96closure.diagnostics.scorecard import DISTANCES, FIELDS, FORECASTS, NEIGHBOURS, RESIDUAL, difference, scalars
+from l96closure.diagnostics.scorecard import (
+    BOUNDED,
+    DISTANCES,
+    FIELDS,
+    FORECASTS,
+    NEIGHBOURS,
+    RESIDUAL,
+    difference,
+    scalars,
+)
 from l96closure.durations import duration, unit_of
 
-__all__ = ["CRITERIA", "HEADING", "failures"]
+__all__ = ["CRITERIA", "HEADING", "SMALL", "Check", "Judged", "Limits", "at_lags", "beside_climatology", "failures"]
 
 HEADING = "Where the closure fails"
 
-# What matters, where it is no chance. A moment is measured in standard deviations of the truth.
-_MOMENT, _RATIO, _SPECTRUM, _NEIGHBOUR, _MEMORY, _SPREAD, _MARK, _DECILE = 0.02, 1.5, 0.05, 0.02, 0.03, 0.05, 0.1, 0.02
+
+class Limits(NamedTuple):
+    """What differs by more matters, where it is no chance. A moment is measured in standard deviations of the truth."""
+
+    moment: float = 0.02
+    ratio: float = 1.5
+    spectrum: float = 0.05
+    neighbour: float = 0.02
+    memory: float = 0.03
+    spread: float = 0.05
+    mark: float = 0.1
+    decile: float = 0.02
+
+
+_MATTERS = Limits()
+_ANY = Limits(ratio=1.0, **dict.fromkeys(set(Limits._fields) - {"ratio"}, 0.0))
 _MAX_NAMED = 4  # wavenumbers that are named
 _LAGS = 10  # at which autocorrelations are judged, closer together where they are short
 _SKILL = ("crps", "energy_score", "variogram_score")
 
 CRITERIA = (
     "Named is what lies outside its 95 % interval (of several levels, wavenumbers or lags taken together) and is more "
-    f"than {100 * _MOMENT:g} % of the standard deviation (means and standard deviations), {_RATIO:g} times the floor "
-    f"(Hellinger distances), {100 * _SPECTRUM:g} % (variance at a wavenumber, where that carries variance), "
-    f"{_NEIGHBOUR:g} (correlation of neighbours), {_MEMORY:g} (autocorrelation), {100 * _SPREAD:g} % (ratio of spread "
-    f"to error), {100 * _MARK:g} % (CRPS above the full model's) or {_DECILE:g} (share of ψ below a decile of the law)."
+    f"than {100 * _MATTERS.moment:g} % of the standard deviation (means and standard deviations), {_MATTERS.ratio:g} "
+    f"times the floor (Hellinger distances), {100 * _MATTERS.spectrum:g} % (variance at a wavenumber, where that "
+    f"carries variance), {_MATTERS.neighbour:g} (correlation of neighbours), {_MATTERS.memory:g} (autocorrelation), "
+    f"{100 * _MATTERS.spread:g} % (ratio of spread to error), {100 * _MATTERS.mark:g} % (CRPS above the full model's) "
+    f"or {_MATTERS.decile:g} (share of ψ below a decile of the law)."
 )
 """What is counted as a failure."""
 
-_Judged = Iterator[str | bool]
+SMALL = "Small, but outside of its 95 % interval, as one in twenty is by chance"
+"""Said of what is wrong by less than what is counted as a failure."""
+
+Judged = Iterator[str | bool]
 """For each number that is judged: what is wrong with it, True where nothing is, False where that cannot be told."""
 
+Check = Callable[[xr.Dataset, Limits], Judged]
+"""Judges what a dataset has of its subject, nothing where it has none."""
 
-def failures(diagnostics: xr.Dataset) -> list[str]:
-    """Say in sentences where a closure fails, where no failure was found, and where that cannot be told."""
+
+def failures(diagnostics: xr.Dataset, further: Mapping[str, Check] | None = None) -> list[str]:
+    """Say in sentences where a closure fails, where no failure was found, what is small and what cannot be told.
+
+    Parameters
+    ----------
+    diagnostics : climate, forecasts and law of a run, or some of these.
+    further : checks of what else there is, by what they look at.
+    """
     wrong: list[str] = []
     right: list[str] = []
     partly: list[str] = []
     untold: list[str] = []
-    for what, check in _CHECKS.items():
-        judged = list(check(diagnostics))
+    small: list[str] = []
+    for what, check in {**_CHECKS, **(further or {})}.items():
+        judged = list(check(diagnostics, _MATTERS))
         found = [each for each in judged if isinstance(each, str)]
+        small += [] if found else [each for each in check(diagnostics, _ANY) if isinstance(each, str)]
         wrong += [f"{each[0].upper()}{each[1:]}." for each in found]
         if judged and not found:
             (right if all(judged) else partly if any(judged) else untold).append(what)
     if right:
         wrong.append(f"No failure found in {_listed(right)}.")
+    if small:
+        wrong.append(f"{SMALL}: {'; '.join(small)}.")
     if partly:
         wrong.append(f"No failure found, as far as there are intervals, in {_listed(partly)}.")
     if untold:
@@ -57,18 +98,18 @@ def failures(diagnostics: xr.Dataset) -> list[str]:
     return wrong
 
 
-def _moments(diagnostics: xr.Dataset) -> _Judged:
-    for prefix, symbol in (("", "z"), ("psi_", "ψ")):
+def _moments(diagnostics: xr.Dataset, least: Limits) -> Judged:
+    for prefix, symbol in (("", "z"), ("psi_", "ψ")) if "std" in diagnostics else ():
         scale = float(diagnostics[f"{prefix}std"].sel(source="truth"))
         difference, error = _difference(diagnostics, f"{prefix}mean")
-        yield _judge(f"mean of {symbol} is", difference, intervals.SIDE * error, _MOMENT * scale)
+        yield _judge(f"mean of {symbol} is", difference, intervals.SIDE * error, least.moment * scale)
         difference, error = (
             100 * each / scale if scale > 0 else np.nan for each in _difference(diagnostics, f"{prefix}std")
         )
-        yield _judge(f"standard deviation of {symbol} is", difference, intervals.SIDE * error, 100 * _MOMENT, " %")
+        yield _judge(f"standard deviation of {symbol} is", difference, intervals.SIDE * error, 100 * least.moment, " %")
 
 
-def _profiles(diagnostics: xr.Dataset) -> _Judged:
+def _profiles(diagnostics: xr.Dataset, least: Limits) -> Judged:
     if "profile_mean_z" not in diagnostics:  # no levels
         return
     side = intervals.together(diagnostics["profile_mean_z"].sel(source="truth").size)
@@ -80,20 +121,22 @@ def _profiles(diagnostics: xr.Dataset) -> _Judged:
                 yield False
                 continue
             clear = np.abs(off.to_numpy())
-            clear[clear <= np.maximum(side * error, _MOMENT)] = 0.0
+            clear[clear <= np.maximum(side * error, least.moment)] = 0.0
             worst = off.isel({dim: int(clear.argmax()) for dim in off.dims}).coords
             at = ", ".join(f"{dim} {worst[dim].item() if dim in worst else clear.argmax()}" for dim in off.dims)
             size, half = (100 * float(each[int(clear.argmax())]) for each in (off, side * error))
             said = f"{word} of {symbol} at {at}, in standard deviations there, is"
-            yield _judge(said, size, half, 100 * _MOMENT, " %")
+            yield _judge(said, size, half, 100 * least.moment, " %")
 
 
-def _distributions(diagnostics: xr.Dataset) -> _Judged:
+def _distributions(diagnostics: xr.Dataset, least: Limits) -> Judged:
+    if "hellinger_z" not in diagnostics:  # no coarse run
+        return
     for name, symbol in (*FIELDS.items(), ("joint", "z and ψ together")):
         score, floor, spread, low, high = scalars(diagnostics, f"hellinger_{name}", DISTANCES["hellinger_z"].parts)
-        if math.isnan(low) or not floor > 0:
+        if not intervals.known(low) or not floor > 0:
             yield False
-        elif low > floor + np.nan_to_num(spread) and score > _RATIO * floor:
+        elif low > floor + np.nan_to_num(spread) and score > least.ratio * floor:
             yield (
                 f"Hellinger distance of {symbol} is {score / floor:.1f} times its floor "
                 f"(interval {low / floor:.1f} to {high / floor:.1f})"
@@ -102,15 +145,15 @@ def _distributions(diagnostics: xr.Dataset) -> _Judged:
             yield True
 
 
-def _spectra(diagnostics: xr.Dataset) -> _Judged:
+def _spectra(diagnostics: xr.Dataset, least: Limits) -> Judged:
     if "spectrum_z" not in diagnostics:  # no ring
         return
     for name, symbol in FIELDS.items():
         off: list[tuple[int, float, str]] = []
         for m, ratio, low, high in _carrying(diagnostics, name):
-            if math.isnan(low):
+            if not intervals.known(low):
                 yield False
-            elif abs(ratio - 1) <= _SPECTRUM or low <= 1 <= high:
+            elif abs(ratio - 1) <= least.spectrum or low <= 1 <= high:
                 yield True
             else:
                 near, far = sorted(100 * abs(each - 1) for each in (low, high))
@@ -136,41 +179,57 @@ def _carrying(diagnostics: xr.Dataset, name: str) -> Iterator[tuple[int, float, 
         yield int(m), ratio, low, high
 
 
-def _neighbours(diagnostics: xr.Dataset) -> _Judged:
+def _neighbours(diagnostics: xr.Dataset, least: Limits) -> Judged:
     for score in NEIGHBOURS.values():
         if score.name not in diagnostics or diagnostics[score.name].isnull().all():  # a lone site has none
             continue
         off, error = _difference(diagnostics, score.name)
-        yield _judge(f"{score.label} is", off, intervals.SIDE * error, _NEIGHBOUR)
+        yield _judge(f"{score.label} is", off, intervals.SIDE * error, least.neighbour)
 
 
-def _memory(diagnostics: xr.Dataset) -> _Judged:
-    lags = diagnostics.sizes["lag"]
-    if lags < 2:
+def _memory(diagnostics: xr.Dataset, least: Limits) -> Judged:
+    for name, symbol in (FIELDS | RESIDUAL).items() if "lag" in diagnostics.dims else ():
+        yield from at_lags(symbol, *difference(diagnostics, f"autocorrelation_{name}"), least)
+
+
+def at_lags(symbol: str, off: xr.DataArray, error: xr.DataArray, least: Limits) -> Judged:
+    """Judge an autocorrelation.
+
+    Parameters
+    ----------
+    symbol : what it is of, in words.
+    off, error : what it is too large by at each lag, from zero on, and the standard error of that.
+    least : what matters.
+
+    Yields
+    ------
+    The verdict; nothing where there are no lags.
+    """
+    lags = off[off.dims[0]]
+    if lags.size < 2:
         return
-    chosen = np.unique(np.geomspace(1, lags - 1, _LAGS).round().astype(int))
-    side = intervals.together(chosen.size)
-    for name, symbol in (FIELDS | RESIDUAL).items():
-        at = [_difference(diagnostics.isel(lag=lag), f"autocorrelation_{name}") for lag in chosen]
-        if any(math.isnan(error) for _, error in at):
-            yield False
-            continue
-        clear = [i for i, (difference, error) in enumerate(at) if abs(difference) > max(side * error, _MEMORY)]
-        if not clear:
-            yield True
-            continue
-        worst = max(clear, key=lambda i: abs(at[i][0]))
-        lag = duration(float(diagnostics["lag"][chosen[worst]]), unit_of(diagnostics["lag"]), ".3g")
-        difference, error = at[worst]
-        yield _judge(f"autocorrelation of {symbol} at lag {lag} is", difference, intervals.SIDE * error, _MEMORY)
+    chosen = np.unique(np.geomspace(1, lags.size - 1, _LAGS).round().astype(int))
+    differences, errors = off.to_numpy()[chosen], error.to_numpy()[chosen]
+    if np.isnan(errors).any():
+        yield False
+        return
+    half = intervals.together(chosen.size) * errors
+    clear = np.where(np.abs(differences) > np.maximum(half, least.memory), np.abs(differences), 0.0)
+    if not clear.any():
+        yield True
+        return
+    worst = int(clear.argmax())
+    lag = duration(float(lags[chosen[worst]]), unit_of(lags), ".3g")
+    said = f"autocorrelation of {symbol} at lag {lag} is"
+    yield _judge(said, float(differences[worst]), intervals.SIDE * float(errors[worst]), least.memory)
 
 
-def _spread(diagnostics: xr.Dataset) -> _Judged:
+def _spread(diagnostics: xr.Dataset, least: Limits) -> Judged:
     for lead, at in _at_leads(diagnostics):
         ratio, low, high = scalars(at, "spread_skill")
-        if math.isnan(low):
+        if not intervals.known(low):
             yield False
-        elif low <= 1 <= high or abs(ratio - 1) <= _SPREAD:
+        elif low <= 1 <= high or abs(ratio - 1) <= least.spread:
             yield True
         else:
             yield (
@@ -179,33 +238,45 @@ def _spread(diagnostics: xr.Dataset) -> _Judged:
             )
 
 
-def _skill(diagnostics: xr.Dataset) -> _Judged:
+def _skill(diagnostics: xr.Dataset, _: Limits) -> Judged:
     for lead, at in _at_leads(diagnostics):
-        worse = []
-        for name in _SKILL:
-            value, low, high = scalars(at, name)
-            climatology = float(at[f"{name}_climatology"])
-            if math.isnan(value):  # a lone site has no variogram
-                continue
-            if math.isnan(low):
-                yield False
-            elif low <= climatology:
-                yield True
-            else:
-                percent = (_percent(100 * (each / climatology - 1)) for each in (value, low, high))
-                worse.append("{} by {} % (interval {} to {} %)".format(FORECASTS[name].symbol, *percent))
-        if worse:
+        each = [beside_climatology(at, name, FORECASTS[name].symbol) for name in _SKILL]
+        yield from (judged for judged in each if isinstance(judged, bool))
+        if worse := [judged for judged in each if isinstance(judged, str)]:
             yield f"forecasts of lead {lead} score worse than climatology: {_listed(worse)}"
 
 
-def _mark(diagnostics: xr.Dataset) -> _Judged:
+def beside_climatology(scores: xr.Dataset, name: str, symbol: str) -> str | bool | None:
+    """Say by how much a score is worse than climatology's; True where it is not, False where that cannot be told.
+
+    Parameters
+    ----------
+    scores : with the score ``name`` and what belongs to it, one number each.
+    name : of the score.
+    symbol : what it is called.
+
+    Returns
+    -------
+    str, bool or None
+        None where there is no score: a lone site has no variogram.
+    """
+    value, low, high, climatology = scalars(scores, name, (*BOUNDED, "_climatology"))
+    if math.isnan(value):
+        return None
+    if not intervals.known(low) or low <= climatology:
+        return intervals.known(low)
+    percent = (_percent(100 * (each / climatology - 1)) for each in (value, low, high))
+    return "{} by {} % (interval {} to {} %)".format(symbol, *percent)
+
+
+def _mark(diagnostics: xr.Dataset, least: Limits) -> Judged:
     if "crps_above_mark" not in diagnostics:
         return
     for lead, at in _at_leads(diagnostics):
         (above, low, high), mark = scalars(at, "crps_above_mark"), float(at["crps_mark"])
-        if math.isnan(low):
+        if not intervals.known(low):
             yield False
-        elif low <= 0 or above <= _MARK * mark:
+        elif low <= 0 or above <= least.mark * mark:
             yield True
         else:
             yield (
@@ -214,14 +285,14 @@ def _mark(diagnostics: xr.Dataset) -> _Judged:
             )
 
 
-def _law(diagnostics: xr.Dataset) -> _Judged:
+def _law(diagnostics: xr.Dataset, least: Limits) -> Judged:
     if "pit_error" not in diagnostics:
         return
     largest, low, high = scalars(diagnostics, "pit_largest_error")
-    if math.isnan(low):
+    if not intervals.known(low):
         yield False
         return
-    if low <= 0 or largest <= _DECILE:
+    if low <= 0 or largest <= least.decile:
         yield True
         return
     below, *_, above = (float(x) for x in diagnostics["pit_error"])
@@ -232,11 +303,11 @@ def _law(diagnostics: xr.Dataset) -> _Judged:
     tails = 100 * (0.2 + width)
     yield (
         f"law of ψ is {shape}: the share of ψ below one of its deciles is off by up to {largest:.3f} (interval "
-        f"{low:.3f} to {high:.3f}), and {_percent(tails)} % lie below the first or above the last, not 20 %"
+        f"{low:.3f} to {high:.3f}), and {tails:.1f} % lie below the first or above the last, not 20 %"
     )
 
 
-_CHECKS: dict[str, Callable[[xr.Dataset], _Judged]] = {
+_CHECKS: dict[str, Check] = {
     "means and standard deviations": _moments,
     "profiles": _profiles,
     "distributions": _distributions,

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from l96closure import plot
-from l96closure.durations import duration, unit_of
+from l96closure.durations import MODEL_TIME, duration, unit_of
 from l96closure.plot.style import Panels, figure_of
 
 __all__ = ["pictures"]
@@ -59,7 +59,7 @@ _CAPTIONS = {
     "is too narrow, dome-shaped where it is too wide. Middle: share of u up to a decile, less the decile. Right: what "
     "memory is left in u. Bands: 95 % intervals, by batches of time.",
     "choice": "What the closure might see, neighbours on either side and times before now, and what the trend of each "
-    "candidate leaves of ψ on blocks of time that it was not fitted to{chosen}",
+    "candidate leaves of ψ on blocks of time that it was not fitted to{chosen}{lags}",
 }
 _MARK = (
     " Full model is what ensembles of the model that made the truth score, whose fast variables were spun up along the "
@@ -79,6 +79,7 @@ def pictures(
     coarse: xr.Dataset | None = None,
     ensemble: xr.Dataset | None = None,
     closure: Any = None,
+    unit: str = MODEL_TIME,
 ) -> Mapping[str, tuple[Figure, str]]:
     """Draw every picture there are data for, by name, each with its caption, in the order a reader wants them.
 
@@ -88,9 +89,10 @@ def pictures(
     truth, coarse : ``z`` and ``psi`` (time, k), and with ``member`` of the coarse run; for the pictures of the climate.
     ensemble : ``z`` (start, member, lead, k) and ``observation`` (start, lead, k); for those of the forecasts.
     closure : may have a ``selection``.
+    unit : of the times of the data that the closure was fitted to.
     """
     drawn: dict[str, Axes | Panels] = {}
-    told = {"step": "", "mark": _MARK if "crps_mark" in diagnostics else "", "chosen": ""}
+    told = {"step": "", "mark": _MARK if "crps_mark" in diagnostics else "", "chosen": "", "lags": ""}
     if truth is not None and coarse is not None:
         told["step"] = duration(diagnostics.attrs["common_time_step"], unit_of(diagnostics["lag"]), model="time units")
         drawn |= _of_climate(diagnostics, truth, coarse)
@@ -103,7 +105,8 @@ def pictures(
     if "pit_density" in diagnostics:
         drawn["reliability"] = plot.reliability(diagnostics)
     if (selection := getattr(closure, "selection", None)) is not None:
-        drawn["choice"] = plot.choice(selection)
+        drawn["choice"] = plot.choice(selection, unit=unit)
+        told["lags"] = " Lags are in model time units." if unit == MODEL_TIME else ""
         told["chosen"] = _BY_FORECASTS if np.isfinite(selection["score"]).any() else _BY_RESIDUAL
     return {name: (figure_of(axes), _CAPTIONS[name].format(**told)) for name, axes in drawn.items()}
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import xarray as xr
 
 from l96closure.diagnostics.forecast import headline_leads
+from l96closure.diagnostics.intervals import known
 from l96closure.diagnostics.scorecard import FORECASTS, scalars
 from l96closure.durations import MODEL_TIME, duration, unit_of
 from l96closure.experiments.climate.tables import in_units
@@ -29,7 +28,7 @@ def headline(scores: xr.Dataset) -> str:
     leads = headline_leads(scores)
     at = scores.sel(lead=leads[len(leads) // 2])
     _, low, high = scalars(at, "spread_skill")
-    if math.isnan(low):
+    if not known(low):
         verdict = "whether the ensembles are as wide as their errors ask for is not told"
     else:
         verdict = f"the ensembles are {'too narrow' if high < 1 else 'too wide' if low > 1 else _RIGHT}"

@@ -324,9 +324,8 @@ def _blow_up_notes(coarse: xr.Dataset) -> list[str]:
     if "blow_up_step" not in coarse.attrs:
         return []
     member, step = coarse.attrs["blow_up_member"], int(coarse.attrs["blow_up_step"])
-    return [
-        f"the coarse model blew up in member {member} at time {step * coarse.attrs['dt']:.6g}: this is what came before"
-    ]
+    time = f"{step * coarse.attrs['dt']:.6g} time units"
+    return [f"The coarse model blew up in member {member} after {time}: this is what came before."]
 
 
 def _alone(name: str, diagnostics: xr.Dataset) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -21,7 +22,18 @@ from l96closure.diagnostics.scorecard import (
     scalars,
 )
 from l96closure.durations import duration, plain, scaled, unit_of
-from l96closure.report import NONE, Row, Table, as_text, interval, number, paragraph, with_error, with_interval
+from l96closure.report import (
+    NONE,
+    Row,
+    Table,
+    as_text,
+    bracketed,
+    interval,
+    number,
+    paragraph,
+    with_error,
+    with_interval,
+)
 
 __all__ = ["compared", "headline", "law", "score_table", "tables"]
 
@@ -54,7 +66,7 @@ def headline(diagnostics: xr.Dataset) -> str:
     return (
         f"{spread} (standard deviation of z {number(coarse, 2)} against {number(truth, 2)}{units}). "
         f"The Hellinger distance between the two distributions of z is {verdict} "
-        f"({score:.4f}; between two stretches of truth {_error_bar(floor, floor_std)})."
+        f"({score:.4f}; between two stretches of truth {with_error(floor, floor_std)})."
     )
 
 
@@ -82,9 +94,10 @@ def law(diagnostics: xr.Dataset) -> list[Table]:
     rows = []
     for decile in diagnostics["decile"].to_numpy():
         error, low, high = scalars(diagnostics.sel(decile=decile), "pit_error")
-        rows.append(Row(f"{decile:g}", (f"{error + decile:.4f}", f"{error:+.4f}", interval(low, high, "+.4f"))))
+        bounds = interval(low, high, "{:+.4f}".format)
+        rows.append(Row(f"{decile:g}", (f"{error + decile:.4f}", f"{error:+.4f}", bounds)))
     largest, low, high = scalars(diagnostics, LAW.name)
-    rows.append(Row("largest", ("", f"{largest:.4f}", interval(low, high, ".4f"))))
+    rows.append(Row("largest", ("", f"{largest:.4f}", interval(low, high, "{:.4f}".format))))
     note = (
         f"Share of ψ in the reference that lies below the deciles of the law the closure states for it, "
         f"{int(diagnostics.attrs['pit_values']):,} values of {_said(diagnostics, 'pit_duration', 'pit_lag')}. "
@@ -118,8 +131,8 @@ def _scores_and_moments(diagnostics: xr.Dataset) -> tuple[Table, Table]:
 
 def _distance(diagnostics: xr.Dataset, score: Score) -> Row:
     value, floor, floor_std, low, high = scalars(diagnostics, score.name, score.parts)
-    bounds = NONE if math.isnan(low) else f"{number(low, 4)} to {number(high, 4)}"
-    cells = (number(value, 4), bounds, _error_bar(floor, floor_std), _ratio(value, floor))
+    show = partial(number, digits=4)
+    cells = (show(value), interval(low, high, show), with_error(floor, floor_std), _ratio(value, floor))
     return Row(score.label, cells, score.meaning, short=score.name)
 
 
@@ -145,7 +158,7 @@ def compared(diagnostics: xr.Dataset, name: str) -> tuple[str, str, str, str]:
         with_error(coarse, coarse_se),
         with_error(truth, truth_se),
         with_error(off, error, signed=True),
-        f"{off / error:+.1f}" if error > 0 else NONE,
+        f"{off / error:+z.1f}" if error > 0 else NONE,
     )
 
 
@@ -207,8 +220,7 @@ def _largest(diagnostics: xr.Dataset, name: str) -> str:
         return NONE
     carries = ring.carrying(diagnostics[f"spectrum_{name}"].sel(source="truth").to_numpy())
     departure = np.where(carries, np.abs(diagnostics[f"spectrum_ratio_{name}"] - 1), 0.0)
-    bounds = "" if math.isnan(low) else f" ({interval(low, high, '.1f')})"
-    return f"{error:.1f} %{bounds} at {int(np.argmax(departure))}"
+    return f"{error:.1f} %{bracketed(low, high, '{:.1f}'.format)} at {int(np.argmax(departure))}"
 
 
 def _neighbour_table(diagnostics: xr.Dataset) -> list[Table]:
@@ -272,22 +284,17 @@ def _extremes_table(diagnostics: xr.Dataset) -> Table:
 def _period(at: xr.Dataset, factor: float) -> str:
     """Show a return period with its interval."""
     value, low, high = (factor * each for each in scalars(at, "return_period_z"))
-    bounds = "" if math.isnan(low) else f" ({_time(low)} to {_time(high)})"
-    return ("never" if math.isinf(value) else _time(value)) + bounds
+    return ("never" if math.isinf(value) else _time(value)) + bracketed(low, high, _time)
 
 
 def _time(value: float) -> str:
     """Show a time to three digits without an exponent."""
-    return "∞" if math.isinf(value) else plain(value, ".3g")
+    return "∞" if math.isinf(value) else plain(value, "#.3g").rstrip(".")
 
 
 def _said(diagnostics: xr.Dataset, attribute: str, lag: str = "lag", form: str = "g") -> str:
     """Say how long a time is that the attributes have, in the unit of a lag."""
     return duration(float(diagnostics.attrs[attribute]), unit_of(diagnostics[lag]), form, model="time units")
-
-
-def _error_bar(floor: float, floor_std: float) -> str:
-    return number(floor, 4) if math.isnan(floor_std) else f"{number(floor, 4)} ± {number(floor_std, 4)}"
 
 
 def _ratio(score: float, floor: float) -> str:

@@ -28,6 +28,7 @@ from l96closure.report import NONE, number, with_error, with_interval
 
 __all__ = [
     "MARK",
+    "UNTOLD",
     "Column",
     "cost",
     "distance",
@@ -49,7 +50,9 @@ FloatArray = npt.NDArray[np.float64]
 MARK = "*"
 """Stands behind the score of a run that is best."""
 
-_UNTOLD = "not all runs have intervals"
+UNTOLD = "†"
+"""Stands behind the head of a score of which not all runs have intervals."""
+
 _NOT_SCORES = ("fit_time", "step_time")
 
 
@@ -252,7 +255,7 @@ def _judged(
     """Return a column that marks the runs of the least departure; its head says where intervals are missing."""
     told, size = ranking.comparable(*departure), departure[0]
     return Column(
-        heads[0] if told else f"{heads[0]} ({_UNTOLD})",
+        heads[0] if told else f"{heads[0]}\u00a0{UNTOLD}",
         heads[1],
         cells,
         short_cells,

@@ -44,7 +44,7 @@ def offline(comparison: xr.Dataset) -> Figure:
     axes.set_yticks(at, [style.literal(str(run)) for run in comparison["run"].to_numpy()])
     axes.set_ylim(runs - 0.5, -0.5)
     axes.set_xlim(left=0.0)
-    axes.set_xlabel(f"CRPS ({comparison['offline_crps'].attrs['units']})")
+    axes.set_xlabel(f"CRPS {style.in_brackets(comparison['offline_crps'])}")
     if with_lags:
         _memories(panels[1], comparison)
     style.legend_above(figure, *panels)
@@ -159,7 +159,7 @@ def space_time(comparison: xr.Dataset) -> Figure:
     drawn = _with_memory(comparison)
     truth, coarse = (_space_time(drawn, source) for source in ("truth", "coarse"))
     chance = intervals.SIDE * np.hypot(*(_space_time(drawn, source, ERROR) for source in ("truth", "coarse")))
-    difference = np.where(np.abs(coarse - truth) > chance, coarse - truth, np.nan)
+    difference = np.where(np.abs(coarse - truth) <= chance, np.nan, coarse - truth)
     limit = float(np.abs(np.nan_to_num(difference)).max()) or 1.0
     lags, unit = style.times(drawn["time_lag"])
     at = [bin_edges(each.astype(np.float64)) for each in (drawn["offset"].to_numpy(), lags)]
@@ -168,11 +168,14 @@ def space_time(comparison: xr.Dataset) -> Figure:
     panels[0][1].set_axis_off()
     whole = panels[0][0].pcolormesh(*at, truth[0], rasterized=True, cmap="RdBu_r", vmin=-_FULL, vmax=_FULL)
     panels[0][0].set_title(LABELS["truth"], loc="left", fontsize="medium", color=style.INK)
-    for (left, right), run, values, off in zip(panels[1:], drawn["run"].to_numpy(), coarse, difference, strict=True):
+    for (left, right), run, values, off, error in zip(
+        panels[1:], drawn["run"].to_numpy(), coarse, difference, chance, strict=True
+    ):
         left.pcolormesh(*at, values, rasterized=True, cmap="RdBu_r", vmin=-_FULL, vmax=_FULL)
         less = right.pcolormesh(*at, off, rasterized=True, cmap="PuOr_r", vmin=-limit, vmax=limit)
         left.set_title(style.literal(str(run)), loc="left", fontsize="medium", color=style.INK)
-        right.set_title("less truth", loc="left", fontsize="medium", color=style.INK)
+        said = "less truth, by chance or not" if np.isnan(error).all() else "less truth"
+        right.set_title(said, loc="left", fontsize="medium", color=style.INK)
     left_over = np.flatnonzero((np.abs(np.nan_to_num([truth, coarse])) > _LEFT).any(axis=(0, 1, 3)))
     panels[0][0].set_ylim(at[1][0], at[1][min(at[1].size - 1, 1 + int(left_over.max(initial=0)))])
     for left, _ in panels:

@@ -15,7 +15,7 @@ from l96closure.diagnostics.scorecard import FORECASTS
 from l96closure.durations import duration, unit_of
 from l96closure.experiments.climate import closure_tables as closure
 from l96closure.experiments.comparison import columns
-from l96closure.experiments.comparison.columns import MARK, Column
+from l96closure.experiments.comparison.columns import MARK, UNTOLD, Column
 from l96closure.report import NONE, Row, Table, as_text, paragraph
 
 __all__ = ["headline", "of_runs", "tables", "text"]
@@ -189,7 +189,8 @@ def _table(comparison: xr.Dataset, heading: str, shown: Sequence[Column], note: 
     ):
         meaning = folder if status == "finished" else f"{folder}: {status}"
         rows.append(Row(str(run), tuple(column.marked(i, short=False) for column in shown), str(meaning)))
-    return Table(heading, ("run", *(column.head for column in shown)), tuple(rows), note)
+    said = note if all(column.told for column in shown) else f"{note} {UNTOLD} not all runs have intervals."
+    return Table(heading, ("run", *(column.head for column in shown)), tuple(rows), said)
 
 
 def _middle(items: Sequence[_T]) -> _T:

@@ -66,7 +66,7 @@ def pictures(diagnostics: xr.Dataset) -> Mapping[str, tuple[Figure, str]]:
     if "offline_covariance" in diagnostics:
         drawn["offline_covariance"] = (
             covariances(diagnostics),
-            "Covariance of the target between sites at one time, in the reference and in the closure's draws along it; "
-            "the difference has a colour scale of its own.",
+            "Covariance of the target between sites at one time, in the reference and in the closure's draws along it, "
+            "in the square of the target's units; the difference has a colour scale of its own.",
         )
     return drawn

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import combinations_with_replacement
 
+import numpy as np
 import xarray as xr
 
+from l96closure.attributes import ERROR
 from l96closure.diagnostics import intervals
 from l96closure.diagnostics.scorecard import scalars
 from l96closure.durations import duration, unit_of
+from l96closure.experiments.climate.failures import Check, Judged, Limits, at_lags, beside_climatology
 from l96closure.experiments.climate.tables import compared, in_units
-from l96closure.report import NONE, Row, Table, as_text, number, paragraph, with_error
+from l96closure.report import Row, Table, as_text, interval, number, paragraph, with_error
 
-__all__ = ["covariances", "headline", "score_table", "tables"]
+__all__ = ["CHECKS", "covariances", "headline", "score_table", "tables"]
 
 _LAGS = (1, 2, 5, 10, 20, 50)
 
@@ -63,9 +67,8 @@ def score_table(diagnostics: xr.Dataset) -> str:
 
 def _skill(diagnostics: xr.Dataset) -> Table:
     crps, low, high, climatology = scalars(diagnostics, "offline_crps", ("", "_low", "_high", "_climatology"))
-    bounds = NONE if low != low else f"{low:.4g} to {high:.4g}"
     rows = [
-        Row("CRPS", (f"{crps:.4g}", bounds), short="offline_crps"),
+        Row("CRPS", (f"{crps:.4g}", interval(low, high, "{:.4g}".format)), short="offline_crps"),
         Row("CRPS of climatology", (f"{climatology:.4g}", "")),
     ]
     for name, label in (
@@ -108,3 +111,30 @@ def _same(diagnostics: xr.Dataset) -> Table:
             "stands the same between its halves."
         )
     return Table("Offline: climate of the draws", ("statistic", "closure", "reference"), tuple(rows), note)
+
+
+def _skill_of_draws(diagnostics: xr.Dataset, _: Limits) -> Judged:
+    if "offline_crps" not in diagnostics:
+        return
+    judged = beside_climatology(diagnostics, "offline_crps", "CRPS")
+    if judged is not None:
+        yield f"draws along the reference score worse than climatology: {judged}" if isinstance(judged, str) else judged
+
+
+def _memory_of_draws(diagnostics: xr.Dataset, least: Limits) -> Judged:
+    name = "offline_autocorrelation"
+    if name not in diagnostics:
+        return
+    value, error = diagnostics[name], diagnostics[name + ERROR]
+    (given, drawn), (given_error, drawn_error) = (
+        [each.sel(offline_source=source, drop=True) for source in ("reference", "closure")] for each in (value, error)
+    )
+    both: xr.DataArray = xr.apply_ufunc(np.hypot, given_error, drawn_error)
+    yield from at_lags("ψ drawn along the reference", drawn - given, both, least)
+
+
+CHECKS: Mapping[str, Check] = {
+    "skill of draws along the reference beside climatology": _skill_of_draws,
+    "memory of these draws": _memory_of_draws,
+}
+"""What is judged of draws along the reference, for :func:`l96closure.experiments.climate.failures.failures`."""

@@ -268,6 +268,7 @@ def write_report(folder: RunFolder) -> None:
         _part(names, one, {name: _alone(settings, run, number) for name, run in runs.items() if run is not None})
         for number, (names, one) in enumerate(each(diagnostics))
     ]
+    unit = time_unit(folder.read("truth"))
     found: dict[str, Any] = {}
     if findings := [finding for part in parts for finding in part.findings]:
         found["findings"] = (failures.HEADING, findings, failures.CRITERIA)
@@ -278,9 +279,9 @@ def write_report(folder: RunFolder) -> None:
         tables=[
             *(table for part in parts for table in part.tables),
             *report.covariances(diagnostics),
-            *closure_tables.tables(closure, time_unit(folder.read("truth"))),
+            *closure_tables.tables(closure, unit),
         ],
-        figures={**drawn, **pictures(xr.Dataset(), closure=closure)},
+        figures={**drawn, **pictures(xr.Dataset(), closure=closure, unit=unit)},
         notes=_notes(settings, folder, diagnostics, coarse is not None),
         **found,
     )
@@ -298,17 +299,19 @@ def _notes(settings: Settings, folder: RunFolder, diagnostics: xr.Dataset, coars
 
 def _part(names: Mapping[str, str], diagnostics: xr.Dataset, runs: Mapping[str, xr.Dataset]) -> Part:
     """Say how good closure, coarse run and forecasts are by the scores of one variable."""
-    says, findings = [report.headline(diagnostics)], list[str]()
+    says = [report.headline(diagnostics)]
     shown = [*report.tables(diagnostics), *tables.law(diagnostics)]
     if "hellinger_z" in diagnostics:
         says.append(tables.headline(diagnostics))
         shown += tables.tables(diagnostics)
-        findings = failures.failures(diagnostics) if "crps" in diagnostics else []
     if "crps" in diagnostics:
         says.append(forecast_tables.headline(diagnostics))
         shown += forecast_tables.tables(diagnostics)
-    kept = [name for name, score in _SHOWN_WITH.items() if score in diagnostics and name in runs]
-    drawn = {**figures.pictures(diagnostics), **pictures(diagnostics, **{name: runs[name] for name in kept})}
+    findings = failures.failures(diagnostics, report.CHECKS)
+    kept: dict[str, Any] = {
+        name: runs[name] for name, score in _SHOWN_WITH.items() if score in diagnostics and name in runs
+    }
+    drawn = {**figures.pictures(diagnostics), **pictures(diagnostics, **kept)}
     return Part(" ".join(sentence for sentence in says if sentence), shown, drawn, findings).called(names)
 
 
