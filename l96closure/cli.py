@@ -9,6 +9,7 @@ is interrupted or terminated keeps what it has done and exits with 130 or 143; `
 from __future__ import annotations
 
 import argparse
+import atexit
 import gc
 import itertools
 import logging
@@ -87,6 +88,7 @@ def main() -> None:
         tell(f"l96closure {package_version()}")
         return
     gc.set_threshold(20_000, 50, 50)  # nearly all of a million objects are modules', and stay
+    atexit.register(gc.freeze)  # nor does anyone have to look through them at the end, which takes a second
     signal.signal(signal.SIGTERM, lambda *_: _leave("terminated", 143))
     made: list[Path] = []
     OmegaConf.register_new_resolver("run_folder", partial(_run_folder, made), replace=True, use_cache=True)

@@ -7,6 +7,8 @@ line and exit status 2.
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import re
 import shlex
 import sys
@@ -36,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     parsed = _parser().parse_args(given)
+    atexit.register(gc.freeze)  # as the command line of runs does
     try:
         page = _compare(parsed.runs, parsed.output, shlex.join([_PROGRAM, *given]))
     except KeyboardInterrupt:
