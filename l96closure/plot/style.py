@@ -67,7 +67,7 @@ _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)))
 FORMATS = ("png", "svg", "pdf")
 """Of files of figures."""
 
-_NUMBERS = {"axes.formatter.limits": (-3, 5), "axes.formatter.use_mathtext": True}  # small ones have a power of ten
+_NUMBERS = {"axes.formatter.limits": (-3, 5)}  # small numbers have their power of ten at the end of the axis
 _DPI = 200
 _MAX_NAMES = 5  # in a line of the legend
 _FREE_LINES = 2  # of the legend, which every figure has the height for
