@@ -66,7 +66,7 @@ def _write(context: Any, board: Any, i: Any, value: Any) -> Any:
 @part
 def claim(board: Board, i: int) -> bool:
     """Claim a place of the board (rows, columns), counted along the rows; whether it was free."""
-    return _swap(board, i, FREE, CLAIMED)  # type: ignore[no-any-return]
+    return _swap(board, i, FREE, CLAIMED)
 
 
 @part
@@ -81,6 +81,6 @@ def found(board: Board, i: int) -> int:
     result = _read(board, i)
     for _ in range(_LOOKS):
         if result > FREE:
-            return result  # type: ignore[no-any-return]
+            return result
         result = _read(board, i)
     return FREE

@@ -141,8 +141,7 @@ class Compute:
         with own as cluster, Client(cluster) as client:
 
             def everywhere(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterable[Any]:
-                results: list[Any] = client.gather(client.map(function, list(items), pure=False))
-                return results
+                return client.gather(client.map(function, list(items), pure=False))
 
             with mapped(everywhere, sum(client.nthreads().values())):
                 yield

@@ -491,7 +491,7 @@ def _same(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         return np.asarray(a == b) & np.ones(a.shape, bool)
     steps = np.diff(np.unique(a))
     tolerance = min(_ROUNDING * np.nanmax(np.abs(a)), 0.25 * steps.min() if steps.size else np.inf)
-    return (np.abs(a - b) <= tolerance) | (np.isnan(a) & np.isnan(b))  # type: ignore[no-any-return]
+    return (np.abs(a - b) <= tolerance) | (np.isnan(a) & np.isnan(b))
 
 
 def _several(name: str, given: str | Sequence[str], empty: bool = False) -> tuple[str, ...]:

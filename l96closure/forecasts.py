@@ -178,8 +178,7 @@ def _forecast_times(times: int, starts: int, after: npt.NDArray[np.intp]) -> npt
     if starts > most:
         checks.reject("starts", starts, f"at most {most}, so that no two forecasts share a stretch of the reference")
     first = np.linspace(after[-1], times - 1 - after[-1], starts).round().astype(np.intp)
-    index: npt.NDArray[np.intp] = first[:, np.newaxis] + after
-    return index
+    return first[:, np.newaxis] + after
 
 
 def mark(
@@ -299,5 +298,4 @@ def _marked(known: npt.NDArray[np.bool_], spinup: float, most: int | None) -> np
         checks.reject("spinup", spinup, "short enough that two starts or more have such a past in the reference")
     if most is None or checks.integer("most", most, 2) >= numbers.size:
         return numbers
-    chosen: npt.NDArray[np.intp] = numbers[np.linspace(0, numbers.size - 1, most).round().astype(np.intp)]
-    return chosen
+    return numbers[np.linspace(0, numbers.size - 1, most).round().astype(np.intp)]

@@ -97,8 +97,7 @@ class Scaling(NamedTuple):
         (..., V, K)
         """
         some = slice(first, first + z.shape[-2])
-        scaled: F64 = (z - self.centre[some]) / self.spread[some]
-        return scaled
+        return (z - self.centre[some]) / self.spread[some]
 
 
 @dataclass(frozen=True, eq=False)

@@ -196,8 +196,7 @@ def elapsed(name: str, time: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if missing.size:
         checks.reject(f"{name}['time'][{missing[0]}]", "not a time", "a date; drop it, e.g. with .dropna('time')")
     since = time - time[0] if time.dtype.kind != "O" else _since_first(name, time)
-    seconds: F64 = since / np.timedelta64(1, "s")
-    return seconds
+    return since / np.timedelta64(1, "s")
 
 
 def _since_first(name: str, time: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -274,8 +273,7 @@ def _standardised(series: F64) -> F64:
     series = series[: max(_FEWEST_TIMES, _MOST_VALUES // max(1, series.shape[1]))]
     spread = series.std(axis=0)
     varied = spread > 1e-12 * np.abs(series).max(axis=0, initial=0.0)
-    standardised: F64 = (series[:, varied] - series[:, varied].mean(axis=0)) / spread[varied]
-    return standardised
+    return (series[:, varied] - series[:, varied].mean(axis=0)) / spread[varied]
 
 
 def no_joint(name: str, series: F64) -> None:
@@ -368,8 +366,7 @@ def lagged_products(first: F64, longer: F64, lags: int) -> F64:
     """
     size = scipy.fft.next_fast_len(max(len(first) + lags, len(longer)), real=True)
     a, b = (scipy.fft.rfft(x, size, axis=0) for x in (first, longer))
-    products: F64 = scipy.fft.irfft((a.conj() * b).sum(axis=1), size)[:lags]
-    return products
+    return scipy.fft.irfft((a.conj() * b).sum(axis=1), size)[:lags]
 
 
 def autocorrelation(x: F64, lags: int) -> F64:

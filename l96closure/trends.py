@@ -42,7 +42,7 @@ class PolynomialTrend:
         value, following = np.zeros_like(twice), np.zeros_like(twice)
         for a in self.coefficients[:0:-1]:
             value, following = twice * value - following + a, value
-        return 0.5 * twice * value - following + self.coefficients[0]  # type: ignore[no-any-return]
+        return 0.5 * twice * value - following + self.coefficients[0]
 
 
 def fit_polynomial(z: F64, psi: F64, degree: int) -> PolynomialTrend:

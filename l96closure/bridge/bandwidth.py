@@ -139,8 +139,7 @@ def _residual(x: F64, y: F64) -> F64:
     centred = x - x.mean(axis=0)
     spread = centred.std(axis=0)
     design = np.column_stack([np.ones(len(y)), centred / np.where(spread > 0.0, spread, 1.0)])
-    residual: F64 = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
-    return residual
+    return y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
 
 
 def _memory(x: F64, y: F64) -> int:

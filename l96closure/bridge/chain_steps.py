@@ -89,7 +89,7 @@ def _steps(x: F64, normals: F64, rules: Rules, drift: F64, double: bool | None) 
         if left > 0:
             return step
         _moved(x, normals[step], rules, drift, mean, variance)
-    return normals.shape[0]  # type: ignore[no-any-return]
+    return normals.shape[0]
 
 
 advance = cached(_steps)

@@ -287,8 +287,7 @@ def read_kept(several: Found, e: int, of: LookUp) -> Any:
 @part
 def _next_level(of: LookUp) -> int:
     """Return how far on the same row and column of the next level stand."""
-    further: int = 2 * of.per_level * of.table.shape[1]
-    return further
+    return 2 * of.per_level * of.table.shape[1]
 
 
 @part

@@ -228,7 +228,7 @@ def _noise_of(table: F64, at: _At, wanted: float) -> float:
         return 0.0
     below = _crossing(table, at, wanted - _ROUNDING * span)
     above = _crossing(table, at, wanted + _ROUNDING * span)
-    return 0.5 * (below + above) * (2.0 * FARTHEST / (L - 1)) - FARTHEST  # type: ignore[no-any-return]
+    return 0.5 * (below + above) * (2.0 * FARTHEST / (L - 1)) - FARTHEST
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
@@ -238,7 +238,7 @@ def _between(table: F64, at: _At, c: int) -> float:
     value = table[g, c, 0] + down * (table[g, c, 1] - table[g, c, 0])
     if on > 0.0:
         value += on * (table[h, c, 0] + down * (table[h, c, 1] - table[h, c, 0]) - value)
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]

@@ -267,8 +267,7 @@ class Analog:
         for sites, samples, tree in trees:
             near[:, sites] = samples[tree.query(points[:, sites], k=range(1, self.neighbours + 1))[1]]
         chosen = (self.neighbours * state.uniforms(1, self.fields.sites)[0]).astype(np.intp)
-        drawn: Index = np.take_along_axis(near, chosen[:, :, None], axis=2)[:, :, 0]
-        return drawn
+        return np.take_along_axis(near, chosen[:, :, None], axis=2)[:, :, 0]
 
     def to_dataset(self) -> xr.Dataset:
         """Return everything :meth:`from_dataset` needs, and nothing that can be derived from it.

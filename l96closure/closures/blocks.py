@@ -158,8 +158,7 @@ def _rings_around(rows: int, size: int, offset: Index, M: int) -> Rings:
     left, right = 0, 0
     for one in offset:
         left, right = max(left, one), max(right, -one)
-    made: Rings = rings(rows, size, left * M, right * M)
-    return made
+    return rings(rows, size, left * M, right * M)
 
 
 @called

@@ -57,8 +57,7 @@ class Bands:
     @property
     def centres(self) -> F64:
         """Wavenumbers at which the bands are 1."""
-        centres: F64 = np.linspace(1.0, self.largest, self.number)
-        return centres
+        return np.linspace(1.0, self.largest, self.number)
 
     @property
     def weights(self) -> F64:
@@ -67,8 +66,7 @@ class Bands:
 
     def powers(self, modes: C128) -> F64:
         """Return the variance in each band (..., band) of modes (..., M)."""
-        power: F64 = (np.abs(modes) ** 2 * self.grid.counts) @ self.weights.T
-        return power
+        return (np.abs(modes) ** 2 * self.grid.counts) @ self.weights.T
 
 
 def calibrated(
@@ -185,8 +183,7 @@ def _scale(closure: Any, bands: Bands, powers: F64) -> F64:
     targets = len(ratio)
     own = closure.law.coefficients[: closure.order * targets].reshape(closure.order, targets, targets, -1)
     kept = np.einsum("pccm->cm", own)
-    scale: F64 = ratio * np.abs(1.0 - kept)
-    return scale
+    return ratio * np.abs(1.0 - kept)
 
 
 def _tuning(bands: Bands, found: F64, scale: F64) -> Tuning:

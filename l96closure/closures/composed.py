@@ -227,8 +227,7 @@ class Composed:
         return psi, state._replace(outside=state.outside + outside)
 
     def _bounded(self, psi: F64) -> F64:
-        held: F64 = np.minimum(np.maximum(psi, self.bounds[0]), self.bounds[1])
-        return held
+        return np.minimum(np.maximum(psi, self.bounds[0]), self.bounds[1])
 
     @cached_property
     def compiled(self) -> Tables | None:

@@ -70,8 +70,7 @@ class Conserved(NamedTuple):
     def __call__(self, psi: F64, trend: F64) -> F64:
         """Return psi (n, C) with the sum that it should have, that of ``trend`` (n, C) perhaps."""
         off = (self.weight * (psi if self.zero else psi - trend)).sum(axis=1, keepdims=True)
-        kept: F64 = psi - off * self.share
-        return kept
+        return psi - off * self.share
 
     def on(self, weight: F64, share: F64) -> Conserved:
         """Return the same of other cells, whose weights and shares are these, but for a factor of the shares."""

@@ -73,8 +73,7 @@ class Features:
     @property
     def own(self) -> Index:
         """Places among the features of each predictor at the site itself, lag by lag (L P,)."""
-        own: Index = np.arange(self.lags.size * self.lower.size, dtype=np.intp) * self.neighbour.shape[1]
-        return own
+        return np.arange(self.lags.size * self.lower.size, dtype=np.intp) * self.neighbour.shape[1]
 
     @property
     def size(self) -> int:

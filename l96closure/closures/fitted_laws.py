@@ -297,8 +297,7 @@ class ChainLaw:
         of = self.fitted.dictionary_of
         values = np.stack([dictionary.values[:, 0] for dictionary in self.fitted.dictionaries])
         uniform = state.uniforms(1, 1 if len(values) == of.size else of.size)[0]
-        first: F64 = values[of, (values.shape[1] * uniform).astype(np.intp)]
-        return first
+        return values[of, (values.shape[1] * uniform).astype(np.intp)]
 
     def __call__(self, x: F64, state: State) -> tuple[F64, F64]:
         """Draw; the residual is what to remember.

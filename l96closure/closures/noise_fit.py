@@ -176,8 +176,7 @@ def _correlation_of(given: npt.ArrayLike) -> F64:
 def _factor_of(correlation: F64) -> F64:
     """Return a lower triangular factor of prescribed correlations, which may be singular; raises ``LinAlgError``."""
     off = ~np.eye(len(correlation), dtype=bool)
-    factor: F64 = np.linalg.cholesky(np.where(off, (1.0 - _ROUNDED) * correlation, 1.0))
-    return factor
+    return np.linalg.cholesky(np.where(off, (1.0 - _ROUNDED) * correlation, 1.0))
 
 
 def fit_pattern(
@@ -326,8 +325,7 @@ def _modes(variance: F64, functions: F64, rank: int) -> F64:
     others = max(sites - float(variance[:rank].sum()), 0.0) / (sites - rank)
     modes = np.sqrt(np.maximum(variance[:rank] - others, 0.0))[:, None] * functions[:rank]
     share = (modes**2).sum(axis=0)
-    made: F64 = modes * np.sqrt(np.minimum(1.0, (1.0 - _LEAST_WHITE) / np.maximum(share, _LEAST_WHITE)))
-    return made
+    return modes * np.sqrt(np.minimum(1.0, (1.0 - _LEAST_WHITE) / np.maximum(share, _LEAST_WHITE)))
 
 
 def _surprise_of_modes(modes: F64, values: F64) -> float:
@@ -371,8 +369,7 @@ def _correlations(noise: F64, shape: tuple[int, ...], alike: tuple[bool, ...]) -
     off = ~np.eye(len(mean), dtype=bool)
     squares = float((correlation[off] ** 2).sum())
     shrunk = min(max(float(error[off].sum()) / squares, _LEAST_SHRUNK), 1.0) if squares > 0.0 else 1.0
-    result: F64 = np.where(off, (1.0 - shrunk) * correlation, 1.0)
-    return result
+    return np.where(off, (1.0 - shrunk) * correlation, 1.0)
 
 
 def _covariances(noise: F64, shape: tuple[int, ...], alike: tuple[bool, ...]) -> F64:
@@ -384,8 +381,7 @@ def _covariances(noise: F64, shape: tuple[int, ...], alike: tuple[bool, ...]) ->
     lengths = moved.shape[1 : 1 + len(axes)]
     periods, rest = math.prod(lengths), math.prod(moved.shape[1 + len(axes) :])
     if not axes:
-        products: F64 = noise.T @ noise / len(noise)
-        return products
+        return noise.T @ noise / len(noise)
     modes = np.fft.fftn(moved, axes=tuple(range(1, 1 + len(axes)))).reshape(-1, periods, rest)
     power = np.einsum("tpa,tpb->pab", modes.conj(), modes, optimize=True) / (len(noise) * periods)
     apart = np.fft.ifftn(power.reshape(*lengths, rest, rest), axes=tuple(range(len(axes)))).real

@@ -124,8 +124,7 @@ class Past:
         lags = np.arange(self.backwards.shape[1] + 1)
         analog = np.take_along_axis(self.fields[time[:, None] - lags], site, axis=3).astype(np.float64)
         change = self._before(wanted.astype(np.float64)) - self._before(analog[:, 0, : self.known])
-        history: F64 = (analog[:, 1:] + change) * features.half[:, None] + features.middle[:, None]
-        return history
+        return (analog[:, 1:] + change) * features.half[:, None] + features.middle[:, None]
 
     def _before(self, scaled: F64) -> F64:
         """Regression of the steps before (n, H, P, K) on scaled predictors (n, P, K)."""

@@ -103,8 +103,7 @@ class Pattern:
         """Variance of each wavenumber of the noise over that of white noise (M,)."""
         if self.power.size == 1:
             return np.ones(1)
-        shares: F64 = self.power * self.sites / np.where(real_wavenumbers(self.sites), 1.0, 2.0)
-        return shares
+        return self.power * self.sites / np.where(real_wavenumbers(self.sites), 1.0, 2.0)
 
     def tables(self) -> dict[str, npt.NDArray[Any]]:
         """Return the kernels of a step, circular in space: of each earlier value, and of white noise.
@@ -274,8 +273,7 @@ def remainder_of(modes: F64) -> F64:
     -------
     (K,)
     """
-    left: F64 = np.sqrt(1.0 - (modes**2).sum(axis=0))
-    return left
+    return np.sqrt(1.0 - (modes**2).sum(axis=0))
 
 
 def _near(kernel: F64) -> tuple[F64, Index]:

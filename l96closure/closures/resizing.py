@@ -73,8 +73,7 @@ class _Grids(NamedTuple):
             if size != before and size < least:
                 checks.reject(f"sizes[{name!r}]", size, f"at least {least}, which a site sees")
         places = _places(np.arange(self.new.sites), self.new.shape)[:, None] + away[self.like]
-        found: Index = np.ravel_multi_index(tuple(np.moveaxis(places % new, -1, 0)), self.new.shape)
-        return found
+        return np.ravel_multi_index(tuple(np.moveaxis(places % new, -1, 0)), self.new.shape)
 
 
 def resized(closure: Any, sizes: Mapping[str, int]) -> dict[str, Any]:
@@ -135,8 +134,7 @@ def _places(sites: Index, shape: tuple[int, ...]) -> Index:
 def _like(old: tuple[int, ...], new: tuple[int, ...]) -> Index:
     """Return the site of a grid that each site of another is like: at the same place, going round the first."""
     places = np.indices(new).reshape(len(new), -1) % np.array(old)[:, None]
-    like: Index = np.ravel_multi_index(tuple(places), old)
-    return like
+    return np.ravel_multi_index(tuple(places), old)
 
 
 def _trend(trend: AnyTrend, features: Features, grids: _Grids) -> AnyTrend:

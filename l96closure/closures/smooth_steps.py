@@ -100,13 +100,11 @@ def values(f: F64, weights: F64) -> F64:
     (n, R), from -1 to 1.
     """
     s = _sums(f, weights)
-    value: F64 = s * (1.5 - 0.5 * s**2)
-    return value
+    return s * (1.5 - 0.5 * s**2)
 
 
 def _sums(f: F64, weights: F64) -> F64:
-    sums: F64 = np.clip(f @ weights[:-1] + weights[-1], -1.0, 1.0)
-    return sums
+    return np.clip(f @ weights[:-1] + weights[-1], -1.0, 1.0)
 
 
 def chosen(correlation: F64, along: F64, fixed: int, number: int) -> Index:

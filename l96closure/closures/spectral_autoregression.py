@@ -188,8 +188,7 @@ class SpectralAutoregression:
         companion = np.zeros((len(own), self.order * targets, self.order * targets), np.complex128)
         companion[:, :targets] = own
         companion[:, targets:, :-targets] = np.eye((self.order - 1) * targets)
-        roots: F64 = np.abs(np.linalg.eigvals(companion)).max(axis=1)
-        return roots
+        return np.abs(np.linalg.eigvals(companion)).max(axis=1)
 
     def init(
         self, z: F64, rng: np.random.Generator | int, member: npt.ArrayLike = 0, history: xr.Dataset | None = None

@@ -144,8 +144,7 @@ class Groups:
         low = place.astype(np.intp)
         part = (place - low)[:, None, None, None]
         between = (1.0 - part) * found[low] + part * found[np.minimum(low + 1, rings - 1)]
-        coefficients: C128 = np.einsum("jm,mjfc->mfc", self.shape, between)
-        return coefficients
+        return np.einsum("jm,mjfc->mfc", self.shape, between)
 
 
 def _solved(products: npt.NDArray[Any], given: Index, drawn: Index) -> npt.NDArray[Any]:
@@ -186,5 +185,4 @@ def _root(covariance: C128) -> C128:
     unit = _divided(covariance, spread[:, :, None] * spread[:, None, :])
     size, directions = np.linalg.eigh(unit)
     root = (directions * np.sqrt(np.maximum(size, 0.0))[:, None, :]) @ directions.conj().transpose(0, 2, 1)
-    scaled: C128 = root * spread[:, None, :]
-    return scaled
+    return root * spread[:, None, :]

@@ -118,8 +118,7 @@ class Wavevectors:
         (V L,)
         """
         total = sum((self.modes(one.sum(axis=0))[:, 0].real for one in segments), np.zeros(()))
-        means: F64 = total / (math.sqrt(math.prod(self.size)) * sum(map(len, segments)))
-        return means
+        return total / (math.sqrt(math.prod(self.size)) * sum(map(len, segments)))
 
     def shift(self, modes: C128, by: F64) -> None:
         """Add constants to fields, in place of their transforms.
@@ -137,15 +136,13 @@ class Wavevectors:
         last = np.arange(self.size[-1] // 2 + 1) / self.size[-1]
         axes = [np.fft.fftfreq(n) for n in self.size[:-1]] + [last]
         squares = sum(np.meshgrid(*(axis**2 for axis in axes), indexing="ij"))
-        sizes: F64 = max(self.size) * np.sqrt(np.ravel(squares))
-        return sizes
+        return max(self.size) * np.sqrt(np.ravel(squares))
 
     @property
     def directions(self) -> F64:
         """Angle of each wavevector of a plane (M,), 0 along its last dim."""
         last = np.arange(self.size[1] // 2 + 1) / self.size[1]
-        angles: F64 = np.ravel(np.arctan2(np.fft.fftfreq(self.size[0])[:, None], last))
-        return angles
+        return np.ravel(np.arctan2(np.fft.fftfreq(self.size[0])[:, None], last))
 
     @property
     def rings(self) -> Index:
@@ -159,5 +156,4 @@ class Wavevectors:
             return np.ones(1)
         last = np.arange(self.size[-1] // 2 + 1)
         alone = (last == 0) | (2 * last == self.size[-1])
-        counts: F64 = np.broadcast_to(np.where(alone, 1.0, 2.0), (*self.size[:-1], last.size)).ravel().copy()
-        return counts
+        return np.broadcast_to(np.where(alone, 1.0, 2.0), (*self.size[:-1], last.size)).ravel().copy()

@@ -63,8 +63,7 @@ def joint_density(z: FloatArray, psi: FloatArray, edges_z: FloatArray, edges_psi
     (z bin, psi bin)
     """
     counts = np.histogram2d(z.ravel(), psi.ravel(), bins=(edges_z, edges_psi))[0]
-    joint: FloatArray = counts / (z.size * np.outer(np.diff(edges_z), np.diff(edges_psi)))
-    return joint
+    return counts / (z.size * np.outer(np.diff(edges_z), np.diff(edges_psi)))
 
 
 def autocorrelation(x: FloatArray, lags: int) -> tuple[FloatArray, FloatArray]:
@@ -244,8 +243,7 @@ def power_spectrum(x: FloatArray, step: float, segment: int) -> FloatArray:
     amplitude = np.stack([scipy.fft.rfft(anomaly[..., first : first + segment] * window) for first in starts], axis=-1)
     power = amplitude.real**2 + amplitude.imag**2
     power[..., 1 : (segment + 1) // 2, :] *= 2.0  # of both signs of the frequency
-    mean: FloatArray = power.mean(axis=-1).mean(axis=(0, 1))
-    return mean
+    return power.mean(axis=-1).mean(axis=(0, 1))
 
 
 def _first_two_moments(anomaly: FloatArray) -> FloatArray:

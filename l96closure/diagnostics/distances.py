@@ -76,8 +76,7 @@ def hellinger(p: FloatArray, q: FloatArray) -> FloatArray:
     -------
     (...), from 0 (equal) to 1 (no cell in common).
     """
-    distance: FloatArray = np.sqrt(np.maximum(0.0, 1.0 - np.sqrt(p * q).sum(axis=-1)))
-    return distance
+    return np.sqrt(np.maximum(0.0, 1.0 - np.sqrt(p * q).sum(axis=-1)))
 
 
 def wasserstein(a: FloatArray, b: FloatArray) -> float:

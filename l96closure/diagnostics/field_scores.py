@@ -42,8 +42,7 @@ def fair_energy_score(x: FloatArray, y: FloatArray) -> FloatArray:
         weight * np.linalg.norm(np.roll(departure, -offset, axis=-1) - departure, axis=-2).sum(axis=-1)
         for offset, weight in _pairs(members)
     )
-    result: FloatArray = np.linalg.norm(departure, axis=-2).mean(axis=-1) - spread / (members * (members - 1))
-    return result
+    return np.linalg.norm(departure, axis=-2).mean(axis=-1) - spread / (members * (members - 1))
 
 
 def fair_variogram_score(x: FloatArray, y: FloatArray) -> FloatArray:

@@ -52,8 +52,7 @@ def mean_difference(x: FloatArray) -> FloatArray:
     (...), in units of ``x``.
     """
     n = x.shape[-1]
-    result: FloatArray = np.sort(x, axis=-1) @ ((2 * np.arange(n) - n + 1) * (2 / (n * (n - 1))))
-    return result
+    return np.sort(x, axis=-1) @ ((2 * np.arange(n) - n + 1) * (2 / (n * (n - 1))))
 
 
 def fair_crps(x: FloatArray, y: FloatArray) -> FloatArray:
@@ -73,8 +72,7 @@ def fair_crps(x: FloatArray, y: FloatArray) -> FloatArray:
     (...), in units of ``x``.
     """
     departure = x - y[..., np.newaxis]
-    result: FloatArray = np.abs(departure).mean(axis=-1) - mean_difference(departure) / 2
-    return result
+    return np.abs(departure).mean(axis=-1) - mean_difference(departure) / 2
 
 
 def rank_shares(x: FloatArray, y: FloatArray) -> FloatArray:
@@ -95,8 +93,7 @@ def rank_shares(x: FloatArray, y: FloatArray) -> FloatArray:
     lowest, highest = ((x < y[..., np.newaxis]).sum(axis=-1), (x <= y[..., np.newaxis]).sum(axis=-1))
     rank = np.arange(x.shape[-1] + 1)
     possible = (lowest[..., np.newaxis] <= rank) & (rank <= highest[..., np.newaxis])
-    shares: FloatArray = possible / possible.sum(axis=-1, keepdims=True)
-    return shares
+    return possible / possible.sum(axis=-1, keepdims=True)
 
 
 def verify(

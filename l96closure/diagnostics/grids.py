@@ -61,8 +61,7 @@ def total_wavenumbers(rows: int, columns: int) -> IntArray:
     """
     most = max(rows, columns)
     waves = np.hypot(np.fft.fftfreq(rows)[:, np.newaxis], np.fft.rfftfreq(columns))
-    numbers: IntArray = np.rint(most * waves).astype(np.int64)
-    return numbers
+    return np.rint(most * waves).astype(np.int64)
 
 
 def isotropic_spectrum(x: FloatArray, shape: tuple[int, ...], plane: tuple[int, int]) -> tuple[FloatArray, FloatArray]:

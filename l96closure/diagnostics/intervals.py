@@ -218,8 +218,7 @@ def batch_means(series: FloatArray) -> FloatArray:
     members, times, *rest = series.shape
     batches = batches_of(members, times)
     length = times // batches
-    means: FloatArray = series[:, : batches * length].reshape(members * batches, length, *rest).mean(axis=1)
-    return means
+    return series[:, : batches * length].reshape(members * batches, length, *rest).mean(axis=1)
 
 
 def batched_standard_error(series: FloatArray) -> FloatArray:

@@ -89,8 +89,7 @@ def resampled_scores(
         for group in (pieces.truth, pieces.coarse)
         for pool in [np.concatenate([_block_counts(piece, cells, blocks) for piece in group])]
     )
-    scores: FloatArray = np.mean([distance(piece, stretch) for piece, stretch in product(coarse, truth)], axis=0)
-    return scores
+    return np.mean([distance(piece, stretch) for piece, stretch in product(coarse, truth)], axis=0)
 
 
 def interval(score: float, resampled: FloatArray, blocks: int) -> tuple[float, float]:

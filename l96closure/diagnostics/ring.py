@@ -96,8 +96,7 @@ def carrying(spectrum: FloatArray) -> npt.NDArray[np.bool_]:
     -------
     (wavenumber,)
     """
-    carries: npt.NDArray[np.bool_] = (spectrum > 0) & (spectrum >= _CARRIES * spectrum.mean())
-    return carries
+    return (spectrum > 0) & (spectrum >= _CARRIES * spectrum.mean())
 
 
 def spectrum(x: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -154,8 +153,7 @@ def covariance_rows(x: FloatArray) -> FloatArray:
     size = x.shape[-1]
     matrix = np.atleast_2d(np.cov(x.reshape(-1, size), rowvar=False))  # of one site it is a number
     site = np.arange(size)[:, np.newaxis]
-    rows: FloatArray = matrix[site, (site + offsets(size)) % size]
-    return rows
+    return matrix[site, (site + offsets(size)) % size]
 
 
 def space_time_correlation(x: FloatArray, lags: int, every: int = 1) -> tuple[FloatArray, FloatArray]:

@@ -92,8 +92,7 @@ def return_periods(x: FloatArray, levels: FloatArray, step: float) -> tuple[Floa
 
 def _share_below(x: FloatArray, level: float) -> FloatArray:
     """Share of the sites at or below a level, (member, time)."""
-    share: FloatArray = (x <= level).mean(axis=2)
-    return share
+    return (x <= level).mean(axis=2)
 
 
 def _dispersion(counts: FloatArray) -> float:

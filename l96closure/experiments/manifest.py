@@ -61,5 +61,4 @@ def write(folder: Path, records: Mapping[str, Record]) -> None:
 
 def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings as a manifest gives them back."""
-    found: dict[str, Any] = json.loads(json.dumps(settings))
-    return found
+    return json.loads(json.dumps(settings))

@@ -183,8 +183,7 @@ class ChosenClosure(NamedTuple):
 
     @property
     def _maker(self) -> Callable[..., Any]:
-        found: Callable[..., Any] = getattr(self.kind, "fit", self.kind)
-        return found
+        return getattr(self.kind, "fit", self.kind)
 
     def fit(self, truth: xr.Dataset, **offered: Any) -> Any:
         """Fit the closure to a truth, with those of the arguments ``offered`` that its ``fit`` takes."""
@@ -195,8 +194,7 @@ class ChosenClosure(NamedTuple):
     def to_dataset(self, closure: Any) -> xr.Dataset:
         """Return what the closure's file is to hold; nothing but its name for one that cannot be read from it."""
         if not self.own:
-            found: xr.Dataset = closure.to_dataset()
-            return found
+            return closure.to_dataset()
         kept = closure.to_dataset() if self._stored else xr.Dataset()
         for name, variable in kept.variables.items():
             variable.attrs.setdefault("long_name", str(name))

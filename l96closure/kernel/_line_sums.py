@@ -55,5 +55,4 @@ class LineSums:
         sums = scipy.fft.irfft(product, self._length)[int(_REACH * _PER_UNIT) :]
         found = sums[self._left] + self._share * (sums[self._left + 1] - sums[self._left])
         # T_jj = 1 bounds each sum from below; where nothing else is near, the transform's round-off is all there is.
-        log_sums: F64 = np.maximum(np.log(np.maximum(found, math.ulp(0.0))), u)
-        return log_sums
+        return np.maximum(np.log(np.maximum(found, math.ulp(0.0))), u)

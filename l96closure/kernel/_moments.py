@@ -152,7 +152,7 @@ def moments_of(
     Task n P + p is query p of P for state n of x (n, d). Returns the number of kernel evaluations, and of queries that
     are left because ``double`` is None: those that single precision cannot answer.
     """
-    return moments_with(memory_of(layout), x, layout, order, mean, variance, double, start, stop)  # type: ignore[no-any-return]
+    return moments_with(memory_of(layout), x, layout, order, mean, variance, double, start, stop)
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
@@ -162,7 +162,7 @@ def moments_with(
 ) -> tuple[int, int]:  # fmt: skip
     """:func:`moments_of` with memory of :func:`memory_of`, for few queries at a time."""
     out = unmanaged(mean), unmanaged(variance)
-    return _several_queries(unmanaged(x), start, stop, unmanaged(layout), order, *out, unmanaged(memory), double)  # type: ignore[no-any-return]
+    return _several_queries(unmanaged(x), start, stop, unmanaged(layout), order, *out, unmanaged(memory), double)
 
 
 moments_of_all = cached(moments_of)

@@ -158,7 +158,7 @@ def _bounds(points: F64, size: int, signed: F64, sharpness: float = 1.0) -> F64:
     forms = np.zeros(signed.shape[:2])
     shared(_forms, len(points), points, size, signed, sharpness, forms)
     rounding = 2.0 * np.finfo(float).eps * np.abs(signed).sum(axis=2) ** 2
-    return np.sqrt(np.maximum(forms, 0.0) + rounding)  # type: ignore[no-any-return]
+    return np.sqrt(np.maximum(forms, 0.0) + rounding)
 
 
 def _rules(

@@ -94,7 +94,7 @@ class Kernel:
         -------
         (d,), in reciprocal units of the coordinates.
         """
-        return np.sqrt(math.log2(math.e) / (4.0 * self.epsilon_of_kernel)) / scale  # type: ignore[no-any-return]
+        return np.sqrt(math.log2(math.e) / (4.0 * self.epsilon_of_kernel)) / scale
 
 
 @dataclass(frozen=True, eq=False)

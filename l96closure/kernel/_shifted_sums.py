@@ -58,7 +58,7 @@ def nth_smallest(values: F64, n: int) -> float:
                 smallest[place] = smallest[place - 1]
                 place -= 1
             smallest[place] = value
-    return smallest[n - 1]  # type: ignore[no-any-return]
+    return smallest[n - 1]
 
 
 @numba.njit(fastmath=FAST, forceinline=True)  # type: ignore[untyped-decorator]
@@ -105,7 +105,7 @@ def shifted(h: int, layout: Layout, out: F64) -> tuple[float, float]:
 def weights(query: F64, h: int, layout: Layout, out: F64) -> float:
     """Write v^(j) t^(j), up to a common factor that makes the largest t one, into ``out`` (M,); return their sum."""
     exponents(query, h, layout, -1.0, out)
-    return shifted(h, layout, out)[1]  # type: ignore[no-any-return]
+    return shifted(h, layout, out)[1]
 
 
 @numba.njit(fastmath=FAST, forceinline=True)  # type: ignore[untyped-decorator]

@@ -169,7 +169,7 @@ class KernelSums(Layout):
         )
         out = np.empty(log_v.size)
         shared(_row_sums.log_row_sums, out.size, weighted, 0, out)
-        return out * np.log(2.0)  # type: ignore[no-any-return]
+        return out * np.log(2.0)
 
     def _of_one(self, h: int) -> KernelSums:
         """Keep one query of sample set ``h``, of states made of its coordinates and then its values."""

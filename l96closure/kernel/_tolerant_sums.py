@@ -205,7 +205,7 @@ def tolerant(h: int, layout: Layout, order: int, scratch: Scratch) -> int:
             rules += more
             left = rtol * (sums[0, 0] - share) - rules
             if _parts(h, layout, start, n, check, mean, scratch) <= left:
-                return work  # type: ignore[no-any-return]
+                return work
             if not left > FAR * rtol * sums[0, 0]:  # and so no group is listed again, for whose part zero stands now
                 break
             budget = np.float32(left)

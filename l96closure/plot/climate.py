@@ -208,8 +208,7 @@ def hovmoeller(
 def _since_start(run: xr.DataArray) -> npt.NDArray[np.float64]:
     """Return the times of a run since its first, of dates in seconds."""
     time = elapsed("run", run["time"].to_numpy())
-    since: npt.NDArray[np.float64] = time - time[0]
-    return since
+    return time - time[0]
 
 
 def _pooled(run: xr.Dataset, name: str, diagnostics: xr.Dataset) -> npt.NDArray[np.float64]:
@@ -226,8 +225,7 @@ def _density(run: xr.Dataset, diagnostics: xr.Dataset, edges: list[npt.NDArray[n
     z, psi = (_pooled(run, name, diagnostics) for name in ("z", "psi"))
     counts, *_ = np.histogram2d(z, psi, bins=edges)
     area = np.outer(*map(np.diff, edges))
-    density: npt.NDArray[np.float64] = counts / (max(1.0, counts.sum()) * area)
-    return density
+    return counts / (max(1.0, counts.sum()) * area)
 
 
 def _thinned(values: npt.NDArray[np.float64], most: int) -> npt.NDArray[np.float64]:

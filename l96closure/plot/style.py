@@ -178,8 +178,7 @@ def grid(
 
 def figure_of(drawn: Axes | Panels) -> Figure:
     """Return the figure that holds what a function of :mod:`l96closure.plot` has drawn."""
-    figure: Figure = np.asarray(drawn, dtype=object).ravel()[0].figure
-    return figure
+    return np.asarray(drawn, dtype=object).ravel()[0].figure
 
 
 def legend_above(figure: Figure, *panels: Axes) -> None:

@@ -71,8 +71,7 @@ class KuramotoSivashinsky:
     @cached_property
     def wavenumber(self) -> F64:
         """Wavenumbers q of the Fourier coefficients (K J // 2 + 1,)."""
-        waves: F64 = 2.0 * np.pi * scipy.fft.rfftfreq(self.K * self.J, self.L / (self.K * self.J))
-        return waves
+        return 2.0 * np.pi * scipy.fft.rfftfreq(self.K * self.J, self.L / (self.K * self.J))
 
     @cached_property
     def growth(self) -> F64:
@@ -104,8 +103,7 @@ class KuramotoSivashinsky:
         Of the shape of ``v``.
         """
         u = scipy.fft.irfft(v, self.K * self.J)
-        advected: C128 = self._advection * scipy.fft.rfft(u * u)
-        return advected
+        return self._advection * scipy.fft.rfft(u * u)
 
     def tendency(self, u: npt.ArrayLike) -> F64:
         """Tendency -u u_x - u_xx - u_xxxx on the fine grid.
@@ -123,7 +121,7 @@ class KuramotoSivashinsky:
         ValueError
             ``u`` does not fit the fine grid.
         """
-        return scipy.fft.irfft(self._tendency(scipy.fft.rfft(self._state(u))), self.K * self.J)  # type: ignore[no-any-return]
+        return scipy.fft.irfft(self._tendency(scipy.fft.rfft(self._state(u))), self.K * self.J)
 
     def average(self, u: npt.ArrayLike) -> F64:
         """Return the averages over the boxes.
@@ -142,8 +140,7 @@ class KuramotoSivashinsky:
             ``u`` does not fit the fine grid.
         """
         u = self._state(u)
-        averages: F64 = u.reshape(*u.shape[:-1], self.K, self.J).mean(axis=-1)
-        return averages
+        return u.reshape(*u.shape[:-1], self.K, self.J).mean(axis=-1)
 
     def resolve(self, v: C128) -> tuple[F64, F64]:
         """Box averages of a solution and their subgrid tendency.
@@ -197,8 +194,7 @@ class KuramotoSivashinsky:
         after, before = np.roll(z, -1, axis=-1), np.roll(z, 1, axis=-1)
         second = (after - 2.0 * z + before) * per_area
         fourth = (np.roll(second, -1, axis=-1) - 2.0 * second + np.roll(second, 1, axis=-1)) * per_area
-        tendency: F64 = (after + z + before) * (before - after) * per_reach - second - fourth
-        return tendency
+        return (after + z + before) * (before - after) * per_reach - second - fourth
 
     @checks.arguments(
         samples=partial(checks.integer, minimum=1),
@@ -300,12 +296,10 @@ class KuramotoSivashinsky:
 
     def _small_waves(self, rng: np.random.Generator) -> C128:
         u = 0.1 * rng.standard_normal(self.K * self.J)
-        v: C128 = scipy.fft.rfft(u - u.mean())
-        return v
+        return scipy.fft.rfft(u - u.mean())
 
     def _tendency(self, v: C128) -> C128:
-        rate: C128 = self.growth * v + self.advection(v)
-        return rate
+        return self.growth * v + self.advection(v)
 
     def _state(self, u: npt.ArrayLike) -> F64:
         u = np.asarray(u, dtype=np.float64)
@@ -343,8 +337,7 @@ def etdrk4(growth: F64, nonlinear: Callable[[C128], C128], dt: float) -> Callabl
     c = h * growth[:, np.newaxis] + circle  # half a circle about each: the other half gives the complex conjugates
 
     def mean(values: C128) -> F64:
-        real: F64 = h * values.mean(axis=1).real
-        return real
+        return h * values.mean(axis=1).real
 
     whole, half = np.exp(h * growth), np.exp(0.5 * h * growth)
     middle = mean((np.exp(0.5 * c) - 1.0) / c)
@@ -359,8 +352,7 @@ def etdrk4(growth: F64, nonlinear: Callable[[C128], C128], dt: float) -> Callabl
         n_a = nonlinear(a)
         n_b = nonlinear(half * v + middle * n_a)
         n_c = nonlinear(half * a + middle * (2.0 * n_b - n_v))
-        following: C128 = whole * v + first * n_v + 2.0 * inner * (n_a + n_b) + last * n_c
-        return following
+        return whole * v + first * n_v + 2.0 * inner * (n_a + n_b) + last * n_c
 
     return step
 

@@ -360,8 +360,7 @@ class TwoScaleLorenz96:
         """Return psi over an interval, of a definition that needs the slow variables at its end."""
         if subgrid == "step":
             return held(self.resolved_tendency, z, following, interval)
-        difference: FloatArray = (following - z) / interval - self.resolved_tendency(z)
-        return difference
+        return (following - z) / interval - self.resolved_tendency(z)
 
     def _state(self, z: npt.ArrayLike, y: npt.ArrayLike, ndim: int = 2) -> tuple[FloatArray, FloatArray]:
         z, y = checks.finite_array("z", z, 1), checks.finite_array("y", y, ndim)

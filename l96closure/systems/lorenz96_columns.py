@@ -109,5 +109,4 @@ def laid_out(values: F64, content: Places, members: int) -> F64:
 
 def taken(groups: F64, places: Places) -> F64:
     """Take the numbers (member, site) from the columns of groups (group, place)."""
-    taken: F64 = groups[:, places].reshape(-1, places.shape[1])
-    return taken
+    return groups[:, places].reshape(-1, places.shape[1])

@@ -239,7 +239,7 @@ def _step(y: F64, z: F64, work: _Work, columns: Columns, scheme: Scheme) -> floa
         level = level + state
     _close(z, columns.slow_ends)
     store(level, gain, 0)
-    return gain[:LANES].sum()  # type: ignore[no-any-return]
+    return gain[:LANES].sum()
 
 
 @_inlined  # type: ignore[untyped-decorator]

@@ -39,8 +39,7 @@ def sign_changes(x: F64) -> F64:
     -------
     (...), each from 0 to 1.
     """
-    result: F64 = (x[..., 1:] * x[..., :-1] < 0).mean(axis=-1)
-    return result
+    return (x[..., 1:] * x[..., :-1] < 0).mean(axis=-1)
 
 
 def compare(training: xr.Dataset, generated: xr.Dataset) -> xr.Dataset:

@@ -90,8 +90,7 @@ def scored(comparison: xr.Dataset) -> npt.NDArray[np.bool_]:
     """Tell of each run whether it has scores: whether it has come to an end."""
     scores = comparison.drop_vars(_NOT_SCORES).notnull()
     each = [value.any([dim for dim in value.dims if dim != "run"]) for value in scores.data_vars.values()]
-    found: npt.NDArray[np.bool_] = np.logical_or.reduce([value for value in each if value.dims == ("run",)])
-    return found
+    return np.logical_or.reduce([value for value in each if value.dims == ("run",)])
 
 
 def offline_scores(comparison: xr.Dataset) -> list[Column]:

@@ -45,8 +45,7 @@ def variances(x: F64) -> F64:
     -------
     (n,)
     """
-    result: F64 = ((x - x.mean(axis=0)) ** 2).mean(axis=1) * (len(x) / (len(x) - 1))
-    return result
+    return ((x - x.mean(axis=0)) ** 2).mean(axis=1) * (len(x) / (len(x) - 1))
 
 
 def offset_covariance(x: F64) -> F64:
@@ -65,8 +64,7 @@ def offset_covariance(x: F64) -> F64:
     power = np.abs(scipy.fft.rfft(x - x.mean(axis=(0, 1)), axis=-1)) ** 2
     products = scipy.fft.irfft(power.mean(axis=1), n=d, axis=-1) / d  # over the circle: sum_a x_a x_{a+o}
     n = chains * records
-    result: F64 = products[:, ring.offsets(d) % d] * (n / (n - 1))
-    return result
+    return products[:, ring.offsets(d) % d] * (n / (n - 1))
 
 
 def linear_mean(covariance: F64, epsilon: float, neighbourhoods: Neighbourhoods) -> F64:
@@ -109,8 +107,7 @@ def split_covariance(A: F64, epsilon: float) -> F64:
     -------
     (d, d)
     """
-    S: F64 = scipy.linalg.solve_discrete_lyapunov(A, 2.0 * epsilon * A @ A.T)
-    return S
+    return scipy.linalg.solve_discrete_lyapunov(A, 2.0 * epsilon * A @ A.T)
 
 
 def compare(training: xr.Dataset, generated: xr.Dataset, covariance: F64, neighbourhoods: Neighbourhoods) -> xr.Dataset:
