@@ -48,8 +48,7 @@ def covariance(diagnostics: xr.Dataset, ax: Axes | None = None) -> Axes:
     axes.plot(offset, diagnostics["covariance"].sel(source="truth"), "o", color=COLOURS["truth"],
               markersize=6, markeredgecolor="white", label=LABELS["truth"])  # fmt: skip
     axes.axhline(0.0, color=style.INK, linewidth=0.6, zorder=0)
-    axes.set_xticks(offset[offset % (1 + len(offset) // 16) == 0])
-    axes.set_xlabel("distance along the ring (sites)")
+    axes.set(xticks=offset[offset % (1 + len(offset) // 16) == 0], xlabel="distance along the ring (sites)")
     axes.set_ylabel(f"covariance of $z$ {style.in_brackets(diagnostics['covariance'])}")
     axes.legend(frameon=False)
     return axes
@@ -76,9 +75,7 @@ def histograms(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
         axes.stairs(truth, edges, fill=True, color=COLOURS["truth"], alpha=0.35, label=LABELS["truth"])
         axes.stairs(truth, edges, color=COLOURS["truth"], linewidth=0.8)
         axes.stairs(coarse, edges, color=COLOURS["coarse"], linewidth=1.6, label=LABELS["coarse"])
-        axes.set_xlim(edges[0], edges[-1])
-        axes.set_ylim(bottom=0.0)
-        axes.set_xlabel(style.label(name, diagnostics[f"{name}_bin"]))
+        axes.set(xlim=(edges[0], edges[-1]), ylim=(0.0, None), xlabel=style.label(name, diagnostics[f"{name}_bin"]))
     panels[0].set_ylabel("probability density")
     style.legend_above(figure, panels[0])
     return np.array(panels)
@@ -104,9 +101,7 @@ def autocorrelations(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panel
             axes.plot(lag, diagnostics[f"autocorrelation_{name}"].sel(source=source), linewidth=width,
                       color=COLOURS[source], alpha=alpha, label=LABELS[source])  # fmt: skip
         axes.axhline(0.0, color=style.INK, linewidth=0.6, zorder=0)
-        axes.set_xlim(0.0, lag[-1] or 1.0)
-        axes.set_title(f"${symbol}$")
-        axes.set_xlabel(f"lag ({unit})")
+        axes.set(xlim=(0.0, lag[-1] or 1.0), title=f"${symbol}$", xlabel=f"lag ({unit})")
     panels[0].set_ylabel("autocorrelation")
     panels[1].legend(frameon=False)
     return np.array(panels)
@@ -144,8 +139,7 @@ def psi_against_z(truth: xr.Dataset, coarse: xr.Dataset, diagnostics: xr.Dataset
             axes.fill_between(z, mean - std, mean + std, color=COLOURS[shown], alpha=0.12, linewidth=0)
             for bound, label in ((mean - std, f"{LABELS[shown]}: mean ± std"), (mean + std, None)):
                 axes.plot(z, bound, color=COLOURS[shown], linewidth=1.1, linestyle=(0, (1, 1.5)), label=label)
-        axes.set_title(LABELS[source])
-        axes.set_xlabel(style.label("z", diagnostics["z_bin"]))
+        axes.set(title=LABELS[source], xlabel=style.label("z", diagnostics["z_bin"]))
     panels[0].set_ylabel(style.label("psi", diagnostics["psi_bin"]))
     if norm is not None:
         top = ceil(log10(met.max()))
@@ -195,9 +189,7 @@ def hovmoeller(
         picture = axes.imshow(_thinned(run.values, _MAX_ROWS), origin="lower", aspect="auto", cmap="RdBu_r",
                               vmin=-limit, vmax=limit, interpolation="nearest",
                               extent=(-0.5, run.sizes["k"] - 0.5, 0.0, factor * duration))  # fmt: skip
-        axes.set_title(LABELS[source])
-        axes.set_xlabel("site $k$")
-        axes.set_xticks(range(0, run.sizes["k"], max(1, run.sizes["k"] // 6)))
+        axes.set(title=LABELS[source], xlabel="site $k$", xticks=range(0, run.sizes["k"], max(1, run.sizes["k"] // 6)))
     panels[0].set_ylabel(f"time ({unit})")
     bar = figure.colorbar(picture, ax=panels, extend="both", fraction=0.05, pad=0.02)
     bar.set_label(style.label("z", truth["z"]) + (", less the truth's mean at its site" if apart else ""))

@@ -60,10 +60,7 @@ def skill(scores: xr.Dataset, ax: Panels | None = None) -> Panels:
         (energy, "energy score of the field"),
         (variogram, "variogram score of the field"),
     ):
-        axes.set_xlim(0.0, lead[-1])
-        axes.set_ylim(bottom=0.0)
-        axes.set_xlabel(f"lead ({unit})")
-        axes.set_ylabel(label)
+        axes.set(xlim=(0.0, lead[-1]), ylim=(0.0, None), xlabel=f"lead ({unit})", ylabel=label)
     style.legend_above(figure, errors, ratio)
     return np.array([[errors, ratio, crps], [energy, variogram, empty]])
 
@@ -91,9 +88,7 @@ def rank_histograms(scores: xr.Dataset, ax: Panels | None = None) -> Panels:
         bars = np.maximum([value - low, high - value], 0.0)
         axes.errorbar(rank, value, bars, fmt="none", ecolor=COLOURS["coarse"], elinewidth=1.0)
         axes.axhline(1.0 / rank.size, color=style.INK, linewidth=0.8, linestyle=(0, (1, 2)), label="reliable")
-        axes.set_xlim(-0.5, rank[-1] + 0.5)
-        axes.set_ylim(bottom=0.0)
-        axes.set_title(f"lead {duration(lead, unit_of(scores['lead']))}")
+        axes.set(xlim=(-0.5, rank[-1] + 0.5), ylim=(0.0, None), title=f"lead {duration(lead, unit_of(scores['lead']))}")
         axes.set_xlabel("members below the truth")
     panels[0].set_ylabel("relative frequency")
     style.legend_above(figure, panels[0])
@@ -125,8 +120,7 @@ def plumes(forecast: xr.Dataset, ax: Panels | None = None) -> Panels:
         axes.plot(lead, one["observation"], color=COLOURS["truth"], linewidth=2.2, label=LABELS["truth"])
         axes.set_xlim(0.0, lead[-1])
         axes.locator_params(axis="x", nbins=5)
-        axes.set_title(_begun(one["start"]))
-        axes.set_xlabel(f"lead ({unit})")
+        axes.set(title=_begun(one["start"]), xlabel=f"lead ({unit})")
     panels[0].set_ylabel(f"slow variable $z_{_SITE}$ {style.in_brackets(forecast['z'])}")
     style.legend_above(figure, panels[0])
     return np.array(panels)

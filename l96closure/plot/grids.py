@@ -84,8 +84,7 @@ def isotropic_spectra(diagnostics: xr.Dataset, ax: Panels | None = None) -> Pane
                 half = intervals.SIDE * error
                 style.curve(axes, wavenumber, value, np.maximum(value - half, 1e-3 * value), value + half,
                             color=colour, linestyle=_DASHES[source], label=LABELS[source])  # fmt: skip
-            axes.set_xscale("log")
-            axes.set_yscale("log")
+            axes.set(xscale="log", yscale="log")
             axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
             axes.xaxis.set_major_formatter("{x:g}")
             axes.xaxis.set_minor_formatter(NullFormatter())

@@ -84,8 +84,7 @@ def residual_autocorrelation(diagnostics: xr.Dataset, ax: Panels | None = None) 
             style.curve(axes, lag, value, value - half, value + half, color=colour, linestyle=dashes,
                         label=LABELS[source])  # fmt: skip
         axes.axhline(0.0, color=style.INK, linewidth=0.6, zorder=0)
-        axes.set_xlim(0.0, end or 1.0)
-        axes.set_xlabel(f"lag ({unit})")
+        axes.set(xlim=(0.0, end or 1.0), xlabel=f"lag ({unit})")
     panels[0].set_title(f"first {min(_ZOOM, len(lag) - 1)} records")
     panels[1].set_title("all lags")
     panels[0].set_ylabel(r"autocorrelation of $\psi$ about its trend")
@@ -162,10 +161,7 @@ def spectra(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
                           label=LABELS[source])  # fmt: skip
             time.loglog(frequency[inside], factor * values[f"power_{name}"][inside], color=COLOURS[source],
                         linewidth=width, alpha=alpha)  # fmt: skip
-        ring.set_ylim(bottom=0.0)
-        ring.set_xticks(wavenumber)
-        ring.set_title(f"${symbol}$")
-        ring.set_xlabel("wavenumber (cycles around the ring)")
+        ring.set(ylim=(0.0, None), xticks=wavenumber, title=f"${symbol}$", xlabel="wavenumber (cycles around the ring)")
         time.set_xlabel(f"frequency (cycles per {unit.removesuffix('s') if len(unit) > 1 else unit})")
     units = [str(diagnostics[f"spectrum_{name}"].attrs.get("units", "1")) for name in _SYMBOLS]
     for ring, time, own, name in list(zip(rings, times, units, _SYMBOLS, strict=True))[: len(set(units))]:
@@ -205,10 +201,8 @@ def tails(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
         )
         axes.errorbar(level, values, (values - low, high - values), fmt=f"{_MARKERS[source]}-", color=colour,
                       markersize=4, capsize=2, linewidth=1, label=LABELS[source])  # fmt: skip
-    axes.set_yscale("log")
-    axes.set_title("return period at a site")
-    axes.set_xlabel(f"level of $z$ {style.in_brackets(diagnostics['threshold'])}")
-    axes.set_ylabel(f"return period ({unit})")
+    axes.set(yscale="log", title="return period at a site")
+    axes.set(xlabel=f"level of $z$ {style.in_brackets(diagnostics['threshold'])}", ylabel=f"return period ({unit})")
     axes.legend(frameon=False)
     return np.array(panels)
 

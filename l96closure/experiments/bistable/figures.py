@@ -24,8 +24,7 @@ def trajectories(diagnostics: xr.Dataset) -> Figure:
         axes.plot(diagnostics["time"], diagnostics["example"].sel(source=source).transpose("time", "trajectory"),
                   color=colour, alpha=0.25, linewidth=0.5)  # fmt: skip
         axes.set_title("training" if source == "training" else f"generated, {source} scheme")
-        axes.set_xlim(float(diagnostics["time"][0]), float(diagnostics["time"][-1]))
-        axes.set_xlabel("time $t$")
+        axes.set(xlim=(float(diagnostics["time"][0]), float(diagnostics["time"][-1])), xlabel="time $t$")
     panels[0].set_ylabel("$Z(t)$")
     return figure
 
@@ -39,10 +38,7 @@ def histograms(diagnostics: xr.Dataset) -> Figure:
     for axes, scheme in zip(panels, schemes, strict=True):
         axes.stairs(density.sel(source="training"), edges, fill=True, color=style.GIVEN, alpha=0.35, label="training")
         axes.stairs(density.sel(source=scheme), edges, color=style.GENERATED, linewidth=1.6, label="generated")
-        axes.set_xlim(edges[0], edges[-1])
-        axes.set_ylim(bottom=0.0)
-        axes.set_title(f"{scheme} scheme")
-        axes.set_xlabel("$Z$")
+        axes.set(xlim=(edges[0], edges[-1]), ylim=(0.0, None), title=f"{scheme} scheme", xlabel="$Z$")
     panels[0].set_ylabel("probability density")
     style.legend_above(figure, panels[0])
     return figure

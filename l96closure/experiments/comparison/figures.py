@@ -199,12 +199,13 @@ def _with_memory(comparison: xr.Dataset) -> xr.Dataset:
 
 def _space_time(comparison: xr.Dataset, source: str, part: str = "") -> npt.NDArray[np.float64]:
     """Return the correlations of psi (run, time_lag, offset)."""
-    return (
+    values: npt.NDArray[np.float64] = (
         comparison[f"space_time_correlation_psi{part}"]
         .sel(source=source)
         .transpose("run", "time_lag", "offset")
         .to_numpy()
     )
+    return values
 
 
 def pictures(comparison: xr.Dataset) -> Mapping[str, tuple[Figure, str]]:

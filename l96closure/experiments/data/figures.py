@@ -26,8 +26,7 @@ def covariances(diagnostics: xr.Dataset) -> Figure:
     for axes, matrix, title in zip(panels, (given, drawn, drawn - given), (*_LOOKS, "difference"), strict=True):
         most = shared if title in _LOOKS else float(np.abs(matrix).max()) or 1.0
         image = axes.imshow(matrix, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
-        axes.set_title(title)
-        axes.set_xlabel("site")
+        axes.set(title=title, xlabel="site")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(integer=True))
         figure.colorbar(image, ax=axes, shrink=0.8)
@@ -47,9 +46,7 @@ def autocorrelation(diagnostics: xr.Dataset) -> Figure:
         half = intervals.SIDE * error
         style.curve(axes, lag, value, value - half, value + half, color=colour, label=source)
     axes.axhline(0.0, color=style.INK, linewidth=0.8, linestyle=(0, (1, 2)))
-    axes.set_xlim(0.0, float(lag[-1]) or 1.0)
-    axes.set_xlabel(f"lag ({unit})")
-    axes.set_ylabel("autocorrelation of the target")
+    axes.set(xlim=(0.0, float(lag[-1]) or 1.0), xlabel=f"lag ({unit})", ylabel="autocorrelation of the target")
     style.legend_above(figure, axes)
     return figure
 

@@ -36,17 +36,14 @@ def rows_and_histograms(diagnostics: xr.Dataset) -> Figure:
                   markeredgecolor="white", label="training, mean over rows")  # fmt: skip
         axes.plot(offset, shown["covariance"].sel(source="exact"), "+", color=style.INK, markersize=9, label="exact")
         axes.axhline(0.0, color=style.INK, linewidth=0.6, zorder=0)
-        axes.set_title(f"{scheme} scheme")
-        axes.set_xlabel("distance along the ring")
+        axes.set(title=f"{scheme} scheme", xlabel="distance along the ring")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes = bottom[column]
         density = diagnostics["density_x"]
         axes.stairs(density.sel(source="training"), edges, fill=True, color=style.GIVEN, alpha=0.35, label="training")
         axes.stairs(density.sel(source=scheme), edges, color=style.GENERATED, linewidth=1.6, label="generated")
         axes.plot(diagnostics["x_bin"], density.sel(source="exact"), color=style.INK, linewidth=0.9, label="exact")
-        axes.set_xlim(edges[0], edges[-1])
-        axes.set_ylim(bottom=0.0)
-        axes.set_xlabel("component $x$")
+        axes.set(xlim=(edges[0], edges[-1]), ylim=(0.0, None), xlabel="component $x$")
     top[0].set_ylabel("covariance")
     bottom[0].set_ylabel("probability density")
     bottom[-1].legend(frameon=False, fontsize="small")

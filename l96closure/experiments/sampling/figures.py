@@ -45,9 +45,7 @@ def convergence(diagnostics: xr.Dataset, label: str, references: Mapping[str, Ma
         axes.plot(length, mean, color=style.GENERATED, marker="o", markersize=4, linewidth=1.4, label="generated")
         for line, (name, value) in zip(_LINES, references[scheme].items(), strict=False):
             axes.axhline(value, color=style.GIVEN, linestyle=line, linewidth=1.4, label=name)
-        axes.set_xscale("log")
-        axes.set_title(f"{scheme} scheme")
-        axes.set_xlabel("chain length (steps)")
+        axes.set(xscale="log", title=f"{scheme} scheme", xlabel="chain length (steps)")
     panels[0].set_ylabel(label)
     style.legend_above(figure, *panels)
     return figure
@@ -69,8 +67,6 @@ def bandwidth(diagnostics: xr.Dataset) -> Figure:
     axes.set_ylim(best - 1.05 * depth, best + 0.1 * depth)
     axes.axvline(chosen, color=style.GIVEN, label=f"best, {chosen:.3g}")
     axes.axvline(used, color=style.GENERATED, linestyle="--", label=f"used, {used:.3g}")
-    axes.set_xscale("log")
-    axes.set_xlabel(r"bandwidth $\epsilon$")
-    axes.set_ylabel("leave-one-out log-likelihood")
+    axes.set(xscale="log", xlabel=r"bandwidth $\epsilon$", ylabel="leave-one-out log-likelihood")
     axes.legend(frameon=False)
     return figure
