@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +17,15 @@ from l96closure.record import Record, Steps
 from l96closure.series import stretches, time_step
 from l96closure.subgrid import HELD, definition_of
 
-__all__ = ["read", "steps_of"]
+__all__ = ["RULES", "read", "steps_of"]
 
 F64 = npt.NDArray[np.float64]
+
+RULES: Mapping[str, checks.Rule] = {
+    "truth": checks.xarray_dataset,
+    "dt": checks.optional(partial(checks.number, above=0.0)),
+}
+"""Of the arguments of every ``fit``."""
 
 _PIECES = 4  # of time, of a record that is not read as a whole
 _BLOCK = 2**21  # values before thinning that are read at a time

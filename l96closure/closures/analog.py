@@ -22,7 +22,7 @@ from l96closure.closures.past import known
 from l96closure.closures.state import State, begin, following
 from l96closure.fields import Fields
 from l96closure.series import one_run
-from l96closure.training import read
+from l96closure.training import RULES, read
 
 __all__ = ["Analog"]
 
@@ -113,11 +113,10 @@ class Analog:
 
     @classmethod
     @checks.arguments(
-        truth=checks.xarray_dataset,
+        **RULES,
         fields=partial(checks.instance, of=Fields),
         neighbours=partial(checks.integer, minimum=1),
         memory=checks.boolean,
-        dt=checks.optional(partial(checks.number, above=0.0)),
     )
     def fit(
         cls,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from l96closure.closures.files import save
 from l96closure.closures.inputs import slow_variables
 from l96closure.closures.parts import Parts
 from l96closure.closures.state import State, begin, following
-from l96closure.training import steps_of
+from l96closure.training import RULES, steps_of
 
 __all__ = ["NoClosure"]
 
@@ -39,7 +38,7 @@ class NoClosure:
     save = save
 
     @classmethod
-    @checks.arguments(truth=checks.xarray_dataset, dt=checks.optional(partial(checks.number, above=0.0)))
+    @checks.arguments(**RULES)
     def fit(cls, truth: xr.Dataset, dt: float | None = None) -> NoClosure:
         """Learn nothing but the step and the definition of psi; so every closure is made alike.
 

@@ -11,7 +11,7 @@ from l96closure.closures import choice, fitting
 from l96closure.closures.composed import Composed
 from l96closure.closures.trend import Trend
 from l96closure.fields import Fields
-from l96closure.training import read
+from l96closure.training import RULES, read
 
 __all__ = ["Polynomial"]
 
@@ -28,10 +28,9 @@ class Polynomial(Composed):
 
     @classmethod
     @checks.arguments(
-        truth=checks.xarray_dataset,
+        **RULES,
         fields=partial(checks.instance, of=Fields),
         trend=partial(checks.instance, of=Trend),
-        dt=checks.optional(partial(checks.number, above=0.0)),
     )
     def fit(
         cls,

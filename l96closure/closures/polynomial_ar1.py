@@ -17,7 +17,7 @@ from l96closure.closures.residual import Residual
 from l96closure.closures.trend import Trend
 from l96closure.fields import Fields
 from l96closure.record import Record
-from l96closure.training import read
+from l96closure.training import RULES, read
 from l96closure.trends import PolynomialTrend, on_unit_interval
 
 __all__ = ["PolynomialAR1"]
@@ -42,12 +42,11 @@ class PolynomialAR1(Composed):
 
     @classmethod
     @checks.arguments(
-        truth=checks.xarray_dataset,
+        **RULES,
         fields=partial(checks.instance, of=Fields),
         trend=partial(checks.instance, of=Trend),
         noise=partial(checks.instance, of=Noise),
         residual_degree=partial(checks.integer, minimum=0),
-        dt=checks.optional(partial(checks.number, above=0.0)),
     )
     def fit(
         cls,

@@ -19,7 +19,7 @@ from l96closure.closures.trend import Regressor, Trend, trend_or_regressor
 from l96closure.fields import Fields
 from l96closure.record import Record
 from l96closure.restart import Restart
-from l96closure.training import read
+from l96closure.training import RULES, read
 
 __all__ = ["SchrodingerBridge"]
 
@@ -40,12 +40,11 @@ class SchrodingerBridge(Composed):
 
     @classmethod
     @checks.arguments(
-        truth=checks.xarray_dataset,
+        **RULES,
         trend=checks.optional(trend_or_regressor),
         law=partial(checks.instance, of=(Quantiles, Moments, Chain)),
         noise=checks.optional(partial(checks.instance, of=Noise)),
         kernel=checks.optional(partial(checks.instance, of=bridge.Kernel)),
-        dt=checks.optional(partial(checks.number, above=0.0)),
         rng=checks.generator,
     )
     def fit(

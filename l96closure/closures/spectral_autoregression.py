@@ -24,7 +24,7 @@ from l96closure.closures.wavevectors import Wavevectors
 from l96closure.compiled import cached
 from l96closure.fields import Fields
 from l96closure.subgrid import HELD
-from l96closure.training import read
+from l96closure.training import RULES, read
 
 __all__ = ["SpectralAutoregression"]
 
@@ -101,11 +101,10 @@ class SpectralAutoregression:
 
     @classmethod
     @checks.arguments(
-        truth=checks.xarray_dataset,
+        **RULES,
         fields=partial(checks.instance, of=Fields),
         order=partial(checks.integer, minimum=0),
         harmonics=partial(checks.integer, minimum=0),
-        dt=checks.optional(partial(checks.number, above=0.0)),
     )
     def fit(
         cls,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
@@ -15,7 +15,7 @@ import xarray as xr
 from l96closure import checks, loop
 from l96closure.restart import Restart
 from l96closure.schemes import held
-from l96closure.subgrid import DEFINITIONS, HELD
+from l96closure.subgrid import HELD
 from l96closure.systems import recording
 
 __all__ = ["KuramotoSivashinsky", "etdrk4"]
@@ -196,15 +196,7 @@ class KuramotoSivashinsky:
         fourth = (np.roll(second, -1, axis=-1) - 2.0 * second + np.roll(second, 1, axis=-1)) * per_area
         return (after + z + before) * (before - after) * per_reach - second - fourth
 
-    @checks.arguments(
-        samples=partial(checks.integer, minimum=1),
-        dt=partial(checks.number, above=0.0),
-        every=partial(checks.integer, minimum=1),
-        spinup=partial(checks.number, minimum=0.0),
-        subgrid=partial(checks.one_of, allowed=_SUBGRID),
-        coarse_dt=partial(checks.number, above=0.0),
-        members=checks.optional(partial(checks.integer, minimum=1)),
-    )
+    @checks.arguments(**recording.RULES, subgrid=partial(checks.one_of, allowed=_SUBGRID))
     def simulate(
         self,
         samples: int = 20_000,
@@ -259,13 +251,8 @@ class KuramotoSivashinsky:
         depends = ("Kuramoto-Sivashinsky", self, samples, dt, every, spinup, step_of_psi, generators)
         made = partial(self._members, dt, schedule, coarse_dt)
         z, psi = recording.together(made, generators, restart and restart.of(*depends))
-        run = recording.dataset(z, psi, members, every * dt).assign_attrs(
-            **{f"model_{name}": value for name, value in asdict(self).items()},
-            subgrid=subgrid,
-            subgrid_definition=DEFINITIONS[subgrid],
-            **step_of_psi,
-            **{"dt": dt, "every": every, "spinup": spinup, **recording.seed(rng)},
-        )
+        times = {**step_of_psi, "dt": dt, "every": every, "spinup": spinup}
+        run = recording.dataset(self, z, psi, members, rng, subgrid, times)
         for name, meaning in _LONG_NAMES.items():
             run[name].attrs.update(long_name=meaning, units="1")
         return run

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ import xarray as xr
 from l96closure import checks, loop
 from l96closure.restart import Restart
 from l96closure.schemes import held
-from l96closure.subgrid import DEFINITIONS, HELD
+from l96closure.subgrid import HELD
 from l96closure.systems import lorenz96_core as core
 from l96closure.systems import recording
 
@@ -153,15 +153,7 @@ class TwoScaleLorenz96:
         core.resolved_from_python(z.reshape(rows), float(self.F), out.reshape(rows))
         return out
 
-    @checks.arguments(
-        samples=partial(checks.integer, minimum=1),
-        dt=partial(checks.number, above=0.0),
-        every=partial(checks.integer, minimum=1),
-        spinup=partial(checks.number, minimum=0.0),
-        subgrid=partial(checks.one_of, allowed=_SUBGRID),
-        coarse_dt=partial(checks.number, above=0.0),
-        members=checks.optional(partial(checks.integer, minimum=1)),
-    )
+    @checks.arguments(**recording.RULES, subgrid=partial(checks.one_of, allowed=_SUBGRID))
     def simulate(
         self,
         samples: int = 40_000,
@@ -221,14 +213,8 @@ class TwoScaleLorenz96:
         depends = ("two scales", self, samples, dt, every, spinup, subgrid, step_of_psi, generators)
         run = partial(self._members, dt, schedule, subgrid, step_of_psi.get("coarse_dt", dt))
         z, psi = recording.together(run, generators, restart and restart.of(*depends))
-        record = recording.dataset(z, psi, members, every * dt)
-        return record.assign_attrs(
-            **{f"model_{name}": value for name, value in asdict(self).items()},
-            subgrid=subgrid,
-            subgrid_definition=DEFINITIONS[subgrid],
-            **step_of_psi,
-            **{"dt": dt, "every": every, "spinup": spinup, **recording.seed(rng)},
-        )
+        times = {**step_of_psi, "dt": dt, "every": every, "spinup": spinup}
+        return recording.dataset(self, z, psi, members, rng, subgrid, times)
 
     def _members(
         self,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -12,10 +14,19 @@ import xarray as xr
 from l96closure import checks, compute
 from l96closure.loop import Records
 from l96closure.restart import Restart
+from l96closure.subgrid import DEFINITIONS
 
-__all__ = ["Ensemble", "Schedule", "Truth", "dataset", "seed", "streams", "together"]
+__all__ = ["RULES", "Ensemble", "Schedule", "Truth", "dataset", "streams", "together"]
 
 F64 = npt.NDArray[np.float64]
+
+RULES: Mapping[str, checks.Rule] = {
+    **dict.fromkeys(("samples", "every"), partial(checks.integer, minimum=1)),
+    **dict.fromkeys(("dt", "coarse_dt"), partial(checks.number, above=0.0)),
+    "spinup": partial(checks.number, minimum=0.0),
+    "members": checks.optional(partial(checks.integer, minimum=1)),
+}
+"""Of the arguments of every ``simulate``."""
 
 
 class Schedule(NamedTuple):
@@ -142,12 +153,30 @@ def together(
     return np.concatenate(z), np.concatenate(psi)
 
 
-def dataset(z: F64, psi: F64, members: int | None, interval: float) -> xr.Dataset:
-    """Return records as a Dataset of dims (member, time, k), or (time, k) for ``members`` None."""
+def dataset(
+    system: Any, z: F64, psi: F64, members: int | None, rng: Any, subgrid: str, times: Mapping[str, float]
+) -> xr.Dataset:
+    """Return records, and how they were made, as a Dataset of dims (member, time, k).
+
+    Parameters
+    ----------
+    system : what was run, a dataclass of its parameters.
+    z, psi : records (member, sample, K).
+    members : as was asked for; the dims are (time, k) for None.
+    rng : as was given; a seed is told.
+    subgrid : definition of psi.
+    times : ``dt``, ``every`` and what else there is to tell, in this order.
+    """
     dims = ("member", "time", "k")
+    time = np.arange(z.shape[1]) * (times["every"] * times["dt"])
     run = xr.Dataset(
         {"z": (dims, z), "psi": (dims, psi)},
-        coords={"member": np.arange(len(z)), "time": np.arange(z.shape[1]) * interval, "k": np.arange(z.shape[2])},
+        coords={"member": np.arange(len(z)), "time": time, "k": np.arange(z.shape[2])},
+        attrs={
+            **{f"model_{name}": value for name, value in asdict(system).items()},
+            **{"subgrid": subgrid, "subgrid_definition": DEFINITIONS[subgrid], **times},
+            **({"seed": int(rng)} if isinstance(rng, (int, np.integer)) else {}),
+        },
     )
     return run.isel(member=0, drop=True) if members is None else run
 
@@ -159,8 +188,3 @@ def streams(rng: np.random.Generator | int | None, members: int | None) -> list[
     """
     generator = checks.generator("rng", rng)
     return [generator] if members is None else generator.spawn(members)
-
-
-def seed(rng: Any) -> dict[str, int]:
-    """Return the attribute that tells the seed; none where ``rng`` is something else."""
-    return {"seed": int(rng)} if isinstance(rng, (int, np.integer)) else {}
