@@ -42,7 +42,6 @@ __all__ = [
     "key_of",
     "normals",
     "pair",
-    "philox4x32",
     "uniform",
     "uniforms",
     "words",
@@ -78,28 +77,6 @@ def key_of(rng: np.random.Generator | int | None) -> int:
     The key, from 0 to 2^64 - 1.
     """
     return int(np.random.default_rng(rng).integers(2**64, dtype=np.uint64))
-
-
-def philox4x32(counter: npt.ArrayLike, key: npt.ArrayLike) -> npt.NDArray[np.uint32]:
-    """Ten rounds of Philox4x32, in plain NumPy: what the compiled form is held against.
-
-    Parameters
-    ----------
-    counter : words (..., 4), integers from 0 to 2^32 - 1.
-    key : words (..., 2).
-
-    Returns
-    -------
-    words (..., 4)
-    """
-    mask, half = np.uint64(_WORD - 1), np.uint64(32)
-    c, k = np.asarray(counter, np.uint64), np.asarray(key, np.uint64)
-    c0, c1, c2, c3, k0, k1 = np.broadcast_arrays(*np.moveaxis(c, -1, 0), *np.moveaxis(k, -1, 0))
-    for _ in range(_ROUNDS):
-        first, second = (np.uint64(m) * word for m, word in zip(_MULTIPLIERS, (c0, c2), strict=True))
-        c0, c1, c2, c3 = (second >> half) ^ c1 ^ k0, second & mask, (first >> half) ^ c3 ^ k1, first & mask
-        k0, k1 = (k0 + np.uint64(_WEYL[0])) & mask, (k1 + np.uint64(_WEYL[1])) & mask
-    return np.stack([c0, c1, c2, c3], axis=-1).astype(np.uint32)
 
 
 def normals(

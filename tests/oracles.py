@@ -80,3 +80,15 @@ def autocorrelation_time(x: F64) -> float:
 def standard_error(x: F64) -> float:
     """Standard error of the mean of a correlated series x (time,)."""
     return float(x.std() * np.sqrt(autocorrelation_time(x) / x.size))
+
+
+def philox4x32(counter: npt.ArrayLike, key: npt.ArrayLike) -> npt.NDArray[np.uint32]:
+    """Ten rounds of Philox4x32 (Salmon et al. 2011): words (..., 4) of counters (..., 4) and keys (..., 2)."""
+    word, half = np.uint64(0xFFFFFFFF), np.uint64(32)
+    c, k = np.asarray(counter, np.uint64), np.asarray(key, np.uint64)
+    c0, c1, c2, c3, k0, k1 = np.broadcast_arrays(*np.moveaxis(c, -1, 0), *np.moveaxis(k, -1, 0))
+    for _ in range(10):
+        first, second = np.uint64(0xD2511F53) * c0, np.uint64(0xCD9E8D57) * c2
+        c0, c1, c2, c3 = (second >> half) ^ c1 ^ k0, second & word, (first >> half) ^ c3 ^ k1, first & word
+        k0, k1 = (k0 + np.uint64(0x9E3779B9)) & word, (k1 + np.uint64(0xBB67AE85)) & word
+    return np.stack([c0, c1, c2, c3], axis=-1).astype(np.uint32)

@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-
-from l96closure import noise
+from oracles import philox4x32
 
 F64 = npt.NDArray[np.float64]
 Tables = dict[str, npt.NDArray[Any]]
@@ -24,7 +23,7 @@ class Noise(NamedTuple):
         """Normals (member, sites), the formula of Box and Muller with NumPy's logarithm, cosine and sine."""
         block, member = np.broadcast_arrays(np.arange(-(-sites // 4)), np.asarray(self.member)[:, None])
         counter = np.stack([block, np.full_like(block, draw), member, np.full_like(block, self.step)], axis=-1)
-        words = noise.philox4x32(counter, [int(self.key) % 2**32, int(self.key) >> 32])
+        words = philox4x32(counter, [int(self.key) % 2**32, int(self.key) >> 32])
         u = (words.astype(float) + 0.5) / 2**32
         radius, angle = np.sqrt(-2.0 * np.log(u[..., ::2])), 2.0 * np.pi * u[..., 1::2]
         pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
