@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from l96closure.attributes import in_time_unit, in_units, labelled
+from l96closure.attributes import ERROR, in_time_unit, in_units, labelled
 from l96closure.diagnostics import climate, grids, intervals, ring, tails
 from l96closure.diagnostics.runs import SOURCES, Runs
 from l96closure.diagnostics.scorecard import MOMENTS, NEIGHBOURS, SPECTRA
@@ -304,9 +304,7 @@ def _variability(fields: dict[str, FloatArray], on: Grid) -> dict[str, Any]:
     """Correlations in time of z, psi and the residual; spectra of the first two."""
     result: dict[str, Any] = {}
     for name, x in fields.items():
-        correlation, correlation_se = climate.autocorrelation(x, on.lags)
-        result[f"autocorrelation_{name}"] = ("lag", correlation)
-        result[f"autocorrelation_{name}_se"] = "lag", correlation_se, _BATCHED
+        result |= _with_error(f"autocorrelation_{name}", "lag", *climate.autocorrelation(x, on.lags))
     for name in ("z", "psi"):
         result[f"power_{name}"] = ("frequency", climate.power_spectrum(fields[name], on.step, on.segment))
     return result
@@ -326,10 +324,8 @@ def _along_the_ring(fields: dict[str, FloatArray], on: Grid) -> dict[str, Any]:
             result[f"space_time_correlation_{name}{part}"] = ("offset", "time_lag"), values, told
             beside = float(values[neighbour[0], 0]) if neighbour.size else np.nan  # a lone site has no neighbour
             result[f"neighbour_correlation_{name}{part}"] = (), beside, told
-    for name in ("z", "psi"):
-        spectrum, spectrum_se = ring.spectrum(fields[name])
-        result[f"spectrum_{name}"] = ("wavenumber", spectrum)
-        result[f"spectrum_{name}_se"] = "wavenumber", spectrum_se, _BATCHED
+    for name in _FIELDS:
+        result |= _with_error(f"spectrum_{name}", "wavenumber", *ring.spectrum(fields[name]))
     return result
 
 
@@ -341,15 +337,18 @@ def _on_the_grid(z: FloatArray, psi: FloatArray, on: Grid) -> dict[str, Any]:
         if level is not None:
             place = np.indices(on.fields.shape)[level].reshape(-1)[on.fields.kept]
             mean, mean_se, std, std_se = grids.profile(x, place, on.fields.shape[level])
-            for what, values, error in (("mean", mean, mean_se), ("std", std, std_se)):
-                result[f"profile_{what}_{name}"] = (dim[level], values)
-                result[f"profile_{what}_{name}_se"] = dim[level], error, _BATCHED
+            result |= _with_error(f"profile_mean_{name}", dim[level], mean, mean_se)
+            result |= _with_error(f"profile_std_{name}", dim[level], std, std_se)
         if plane is not None:
             dims = (*(one for number, one in enumerate(dim) if number not in plane), "total_wavenumber")
-            spectrum, error = grids.isotropic_spectrum(x, on.fields.shape, plane)
-            result[f"isotropic_spectrum_{name}"] = (dims, spectrum)
-            result[f"isotropic_spectrum_{name}_se"] = dims, error, _BATCHED
+            spectrum = grids.isotropic_spectrum(x, on.fields.shape, plane)
+            result |= _with_error(f"isotropic_spectrum_{name}", dims, *spectrum)
     return result
+
+
+def _with_error(name: str, dims: Any, values: FloatArray, error: FloatArray) -> dict[str, Any]:
+    """Return a variable and its standard error by batch means."""
+    return {name: (dims, values), f"{name}{ERROR}": (dims, error, _BATCHED)}
 
 
 def _spectra_compared(described: xr.Dataset) -> dict[str, Any]:
