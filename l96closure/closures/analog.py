@@ -315,14 +315,9 @@ class Analog:
         memory, found = bool(parts.integer("memory", 0, below=2)), origin.read(parts)
         if memory and found["dt"] is None:
             checks.reject("dt", None, "the coarse step of the memory")
-        neighbour = parts.indices("neighbour", "site", "place", low=0, high=fields.sites - 1)
-        if len(neighbour) != fields.sites or (neighbour[:, 0] != np.arange(fields.sites)).any():
-            checks.reject(
-                "neighbour", neighbour.shape, f"sets of {fields.sites} sites, each with the site itself first"
-            )
         return cls(
             fields,
-            neighbour,
+            parts.neighbours(fields.sites),
             parts.indices("pool_of_site", "site", low=0, high=fields.sites - 1),
             parts.integer("neighbours", 1, below=samples + 1),
             memory,

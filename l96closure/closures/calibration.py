@@ -10,6 +10,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks, noise, progress
+from l96closure.closures.parts import Parts
 from l96closure.closures.wavevectors import Wavevectors
 from l96closure.pairing import scheme_of, step_of, tendency_of
 from l96closure.record import Record
@@ -237,22 +238,14 @@ def report_variables(report: xr.Dataset) -> dict[str, Any]:
     return {f"{_NAMED}{name}": one for name, one in (plain | counts).items()}
 
 
-def report_from(dataset: xr.Dataset) -> xr.Dataset | None:
-    """Inverse of :func:`report_variables`.
+def report_from(parts: Parts) -> xr.Dataset | None:
+    """Inverse of :func:`report_variables`; None where there is none.
 
     Parameters
     ----------
-    dataset : what the file of a closure holds.
-
-    Returns
-    -------
-    Dataset; None where there is none.
+    parts : of what the file of a closure holds.
     """
-    found = {
-        str(name).removeprefix(_NAMED): one.variable
-        for name, one in dataset.data_vars.items()
-        if str(name).startswith(_NAMED)
-    }
+    found = parts.named(_NAMED)
     counts = {name: one.values.item() for name, one in found.items() if not one.ndim}
     report = xr.Dataset({name: one for name, one in found.items() if one.ndim}, attrs=counts)
     return report.assign_coords(variable=["predictor", "target"]).set_coords("wavenumber") if found else None

@@ -203,7 +203,7 @@ def from_dataset(dataset: xr.Dataset) -> dict[str, Any]:
         "scaling": _scaling(parts, len(fields.seen), fields.sites),
         "conserved": _conserved(parts, fields),
         "past": _past(parts, features, fields),
-        "selection": _selection(dataset),
+        "selection": _selection(parts),
     }
 
 
@@ -267,11 +267,9 @@ def _conserved(parts: Parts, fields: Fields) -> Conserved | None:
 
 
 def _features(parts: Parts, predictors: int, sites: int) -> Features:
-    neighbour = parts.indices("neighbour", "site", "place", low=0, high=sites - 1)
+    neighbour = parts.neighbours(sites)
     lags = parts.indices("feature_lag", "feature_lag_number", low=0, high=2**20)
     ranges = parts.array("predictor_range", "predictor", "bound")
-    if neighbour.shape[0] != sites or neighbour.shape[1] == 0 or (neighbour[:, 0] != np.arange(sites)).any():
-        checks.reject("neighbour", neighbour.shape, f"sets of {sites} sites, each with the site itself first")
     if lags.size == 0 or lags[0] != 0 or (np.diff(lags) <= 0).any():
         checks.reject("feature_lag", lags.tolist(), "ascending steps from 0")
     if ranges.shape != (predictors, 2) or not (ranges[:, 0] < ranges[:, 1]).all():
@@ -347,13 +345,9 @@ def _past(parts: Parts, features: Features, of: Fields) -> Past | None:
     return Past(fields.astype(np.float32), first, window, backwards, rotations, known)
 
 
-def _selection(dataset: xr.Dataset) -> xr.Dataset | None:
+def _selection(parts: Parts) -> xr.Dataset | None:
     """Return the table of candidates, for the reader alone, where there is one."""
-    found = {
-        str(name).removeprefix("selection_"): one
-        for name, one in dataset.data_vars.items()
-        if str(name).startswith("selection_") and one.dims == ("candidate",)
-    }
+    found = {name: one for name, one in parts.named("selection_").items() if one.dims == ("candidate",)}
     return xr.Dataset(found) if found else None
 
 

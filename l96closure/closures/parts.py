@@ -59,6 +59,18 @@ class Parts:
             checks.reject(name, values.tolist(), f"integers from {low} to {high}")
         return values.astype(np.intp)
 
+    def neighbours(self, sites: int) -> npt.NDArray[np.intp]:
+        """Return the sites that each site sees (K, W), the site itself first."""
+        found = self.indices("neighbour", "site", "place", low=0, high=sites - 1)
+        if found.shape[0] != sites or found.shape[1] == 0 or (found[:, 0] != np.arange(sites)).any():
+            checks.reject("neighbour", found.shape, f"sets of {sites} sites, each with the site itself first")
+        return found
+
+    def named(self, prefix: str) -> dict[str, xr.Variable]:
+        """Return the variables whose names begin so, by the rest of their names."""
+        every = ((str(name), variable) for name, variable in self.dataset.variables.items())
+        return {name.removeprefix(prefix): variable for name, variable in every if name.startswith(prefix)}
+
     def texts(self, name: str, dim: str) -> tuple[str, ...]:
         """Return a variable of this dim whose values are texts."""
         variable = self.dataset.variables.get(name)

@@ -418,7 +418,7 @@ class SpectralAutoregression:
             parts.array("means", "channel"),
             law,
             past,
-            report_from(dataset),
+            report_from(parts),
             **origin.read(parts),
         )
 
