@@ -400,5 +400,4 @@ def see(tables: Tables, block: Block, p: int, z: F64, first: int, step: int, ste
 @part
 def remainder(number: int, of: int) -> int:
     """Return the remainder of numbers that are not negative and below 2^32, which is quicker to find than of others."""
-    rest: int = np.intp(np.uint32(number) % np.uint32(of))  # type: ignore[assignment]
-    return rest
+    return np.intp(np.uint32(number) % np.uint32(of))  # type: ignore[return-value]
