@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
+from l96closure.arrays import F64
 from l96closure.durations import MODEL_TIME
 
 __all__ = ["ATTRIBUTES", "BIN", "ERROR", "INTERVAL", "bin_edges", "default", "in_time_unit", "in_units", "labelled"]
@@ -143,7 +143,7 @@ def _power(unit: str, power: int) -> str:
     return f"{unit}{power}" if unit.isalpha() else f"({unit})^{power}"
 
 
-def bin_edges(centre: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def bin_edges(centre: F64) -> F64:
     """Return the edges of evenly spaced bins from their centres; a single one is of unit width."""
     half = (centre[1] - centre[0]) / 2 if centre.size > 1 else 0.5
     return np.append(centre - half, centre[-1] + half)

@@ -9,8 +9,9 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
+
+from l96closure.arrays import F64, Array, Bools, Index
 
 __all__ = [
     "Rule",
@@ -176,7 +177,7 @@ def one_of(name: str, value: Any, allowed: Collection[str]) -> str:
     return value
 
 
-def real_array(name: str, value: Any) -> npt.NDArray[np.float64]:
+def real_array(name: str, value: Any) -> F64:
     """Return ``value`` as a float64 array, in which masked values are NaN.
 
     Raises ``ValueError`` unless it is made of real numbers: no texts, dates, objects or complex numbers.
@@ -192,7 +193,7 @@ def real_array(name: str, value: Any) -> npt.NDArray[np.float64]:
     return array if masked is np.ma.nomask else np.where(masked, np.nan, array)
 
 
-def finite_array(name: str, value: Any, ndim: int) -> npt.NDArray[np.float64]:
+def finite_array(name: str, value: Any, ndim: int) -> F64:
     """Return ``value`` as a C-ordered float64 array of ``ndim`` dimensions without NaN or infinity.
 
     Raises ``ValueError`` when it is none of numbers, the dimensions differ, the array is empty, or it holds a value
@@ -214,7 +215,7 @@ def finite_array(name: str, value: Any, ndim: int) -> npt.NDArray[np.float64]:
     return array
 
 
-def decoded(name: str, variable: xr.DataArray, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def decoded(name: str, variable: xr.DataArray, values: F64) -> F64:
     """Return the values of a variable; raise ``ValueError`` if they are as a file holds them rather than data.
 
     That is: packed values (an attribute ``scale_factor``, ``add_offset`` or ``_Unsigned``), fill values (equal to
@@ -245,7 +246,7 @@ def decoded(name: str, variable: xr.DataArray, values: npt.NDArray[np.float64]) 
     return values
 
 
-def _of_type(value: Any, kind: np.dtype[Any]) -> npt.NDArray[np.float64]:
+def _of_type(value: Any, kind: np.dtype[Any]) -> F64:
     """Return the numbers of an attribute, rounded as values of a type are."""
     with np.errstate(invalid="ignore", over="ignore"):
         return np.atleast_1d(real_array("attribute", value)).astype(kind).astype(np.float64)
@@ -267,7 +268,7 @@ def _valid(variable: xr.DataArray) -> list[tuple[str, float, float]]:
     return found
 
 
-def _refuse(name: str, values: npt.NDArray[np.float64], bad: npt.NDArray[np.bool_], allowed: str) -> None:
+def _refuse(name: str, values: F64, bad: Bools, allowed: str) -> None:
     """Raise ``ValueError`` at the first of the bad values, if there are any."""
     if bad.any():
         index = tuple(int(i) for i in np.argwhere(bad)[0])
@@ -278,7 +279,7 @@ def _at(name: str, index: tuple[int, ...]) -> str:
     return f"{name}[{', '.join(map(str, index))}]" if index else name
 
 
-def varied(name: str, array: npt.NDArray[np.float64], columns: npt.NDArray[np.intp]) -> None:
+def varied(name: str, array: F64, columns: Index) -> None:
     """Raise ``ValueError`` if one of some columns of an array (M, d) is constant."""
     constant = columns[np.ptp(array[:, columns], axis=0) == 0.0]
     if constant.size:
@@ -297,7 +298,7 @@ def xarray_dataset(name: str, value: Any) -> xr.Dataset:
     return value
 
 
-def variable(name: str, dataset: xr.Dataset, variable: str, dims: tuple[str, ...]) -> npt.NDArray[np.float64]:
+def variable(name: str, dataset: xr.Dataset, variable: str, dims: tuple[str, ...]) -> F64:
     """Return a variable of a dataset as :func:`finite_array` does, with its dimensions in the order of ``dims``.
 
     Raises ``ValueError`` when there is no such variable, or its dimensions are others.
@@ -310,7 +311,7 @@ def variable(name: str, dataset: xr.Dataset, variable: str, dims: tuple[str, ...
     return finite_array(shown, decoded(shown, data, real_array(shown, data)), len(dims))
 
 
-def still_finite(model: str, state: npt.NDArray[Any], time: float, dt: float) -> None:
+def still_finite(model: str, state: Array, time: float, dt: float) -> None:
     """Raise ``FloatingPointError`` if the state of a model stopped being finite in a step ``dt`` up to ``time``."""
     if not np.isfinite(state).all():
         raise FloatingPointError(

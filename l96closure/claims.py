@@ -10,17 +10,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from l96closure.arrays import I64
 from l96closure.compiled import part
 
 __all__ = ["CLAIMED", "FREE", "claim", "finish", "found"]
 
-Board = npt.NDArray[np.int64]
+Board = I64
 
 FREE, CLAIMED = 0, -1
 _LOOKS = 20_000  # some ten microseconds

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks, loop
+from l96closure.arrays import F64, I64
 from l96closure.closures import Closure
 from l96closure.closures import state as states
 from l96closure.compiled_loop import CompiledLoop
@@ -32,8 +33,6 @@ __all__ = [
     "integrate",
     "take_step",
 ]
-
-F64 = npt.NDArray[np.float64]
 
 
 class BlowUpError(FloatingPointError):
@@ -187,7 +186,7 @@ class _Run:
     dt: float
     steps: int
     save_every: int
-    numbers: npt.NDArray[np.int64]
+    numbers: I64
     start: tuple[F64, Any]
     layout: Layout
     compiled: CompiledLoop | None
@@ -197,7 +196,7 @@ class _Run:
         self.at_once = 1 if self.compiled is None else max(1, _MEMBER_STEPS_PER_CALL // members)
         self.label = f"coarse model ({self.scheme})"
         self._tried = False
-        self._outside: npt.NDArray[np.int64] | None = None
+        self._outside: I64 | None = None
         records = (self.steps - 1) // self.save_every + 1
         shapes = self.layout.state, self.layout.psi
         self._z, self._psi = (np.empty((members, records, *shape)) for shape in shapes)

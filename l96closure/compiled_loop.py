@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
 from l96closure import noise
+from l96closure.arrays import F64, U64, Index
 from l96closure.closures import NoClosure, blocks
 from l96closure.closures.blocks import BEFORE, Block, Rings, close
 from l96closure.closures.compiled_tables import Tables
@@ -38,9 +38,6 @@ from l96closure.vector import LANES, aligned_stack, load, shifted, splat, store
 
 __all__ = ["CompiledLoop"]
 
-F64 = npt.NDArray[np.float64]
-U64 = npt.NDArray[np.uint64]
-Index = npt.NDArray[np.intp]
 
 _SCHEMES = tuple(SCHEMES)
 _EULER = _SCHEMES.index("euler")

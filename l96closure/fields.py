@@ -9,16 +9,14 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks
+from l96closure.arrays import F64, Array, Bools, Index
 from l96closure.bridge.neighbourhoods import Neighbourhoods, alike, around_sites
 
 __all__ = ["Fields"]
 
-F64 = npt.NDArray[np.float64]
-Index = npt.NDArray[np.intp]
 
 _ROUNDING = 4 * float(np.finfo(np.float32).eps)  # of coordinates that went through single precision
 _AUTO = "auto"
@@ -473,7 +471,7 @@ def _coordinates(truth: xr.Dataset, dim: tuple[str, ...]) -> xr.Dataset:
     return xr.Dataset(coords=found)
 
 
-def _order(ours: Sequence[npt.NDArray[Any]], theirs: Sequence[npt.NDArray[Any]]) -> Index | None:
+def _order(ours: Sequence[Array], theirs: Sequence[Array]) -> Index | None:
     """Return where the sites of our order are in theirs, by one coordinate or several; None where order is no help."""
     if not ours or all(_same(a, b).all() for a, b in zip(ours, theirs, strict=True)):
         return None
@@ -485,7 +483,7 @@ def _order(ours: Sequence[npt.NDArray[Any]], theirs: Sequence[npt.NDArray[Any]])
     return order
 
 
-def _same(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+def _same(a: Array, b: Array) -> Bools:
     """Tell where coordinates are the same: texts, or numbers but for the rounding of single precision."""
     if a.dtype.kind not in "iuf" or b.dtype.kind not in "iuf":
         return np.asarray(a == b) & np.ones(a.shape, bool)

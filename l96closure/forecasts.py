@@ -12,6 +12,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks, progress
+from l96closure.arrays import F64, Bools, Index
 from l96closure.attributes import in_time_unit
 from l96closure.closures import Closure
 from l96closure.coarse import integrate
@@ -25,7 +26,6 @@ from l96closure.series import elapsed, one_run, time_step, time_unit
 
 __all__ = ["forecast", "mark"]
 
-F64 = npt.NDArray[np.float64]
 
 _USUAL_LEADS, _STEPS_BETWEEN = 41, 10  # their number, and the coarse steps from one to the next at least
 _LARGEST_DENOMINATOR = 1000  # of the interval of the reference in coarse steps
@@ -132,7 +132,7 @@ def forecast(
     return in_time_unit(forecasts, time_unit(reference))
 
 
-def _starts(reference: xr.Dataset, index: npt.NDArray[np.intp]) -> xr.Variable:
+def _starts(reference: xr.Dataset, index: Index) -> xr.Variable:
     """Return the times of the starts, with what the reference says of its times."""
     times = reference["time"][index]
     if time_unit(reference) == MODEL_TIME:
@@ -141,12 +141,12 @@ def _starts(reference: xr.Dataset, index: npt.NDArray[np.intp]) -> xr.Variable:
     return xr.Variable("start", times.to_numpy(), {"long_name": "time at which a forecast starts", **said})
 
 
-def _repeated(starts: int, members: int) -> npt.NDArray[np.intp]:
+def _repeated(starts: int, members: int) -> Index:
     return np.repeat(np.arange(starts), members)
 
 
 def _past(
-    tendency: Tendency, closure: Closure, truth: F64, first: npt.NDArray[np.intp], steps: tuple[float, float]
+    tendency: Tendency, closure: Closure, truth: F64, first: Index, steps: tuple[float, float]
 ) -> xr.Dataset | None:
     """Return the history of every start; None where the closure needs none, or the record is too coarse or short."""
     needed, (dt, interval) = getattr(closure, "past_steps", 0), steps
@@ -172,7 +172,7 @@ def _checked_leads(leads: npt.ArrayLike | None, dt: float, interval: float) -> t
     return found, save_every, checks.multiple("spacing of leads", spacing, "the reference's time step", interval)
 
 
-def _forecast_times(times: int, starts: int, after: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+def _forecast_times(times: int, starts: int, after: Index) -> Index:
     """Return indices (start, lead) of starts spread evenly over a run, and of the leads, indices ``after`` each."""
     most = (times - 1) // int(after[-1]) - 1
     if starts > most:
@@ -263,9 +263,7 @@ class _FullModel(NamedTuple):
     every: int
     streams: list[np.random.Generator]
 
-    def forecasts(
-        self, truth: F64, times: npt.NDArray[np.intp], before: int, members: int, restart: Restart | None
-    ) -> F64:
+    def forecasts(self, truth: F64, times: Index, before: int, members: int, restart: Restart | None) -> F64:
         """Forecasts (start, member, lead, K) of records ``times`` (start, lead), spun up along ``before`` steps."""
         z = np.empty((len(times), members, times.shape[1], truth.shape[1]))
         spacing = int(times[0, 1] - times[0, 0]) * self.every
@@ -291,7 +289,7 @@ class _FullModel(NamedTuple):
         return z
 
 
-def _marked(known: npt.NDArray[np.bool_], spinup: float, most: int | None) -> npt.NDArray[np.intp]:
+def _marked(known: Bools, spinup: float, most: int | None) -> Index:
     """Return the numbers of the starts that get a mark, of those whose past is ``known``: ``most``, spread evenly."""
     numbers = np.flatnonzero(known)
     if numbers.size < 2:

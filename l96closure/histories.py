@@ -9,6 +9,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks
+from l96closure.arrays import F64
 from l96closure.fields import Fields
 from l96closure.layout import Layout
 from l96closure.pairing import tendency_of
@@ -17,8 +18,6 @@ from l96closure.series import elapsed, time_step
 from l96closure.subgrid import FITTING_SCHEME, definition_of
 
 __all__ = ["history", "of_states", "replay", "starts_from"]
-
-F64 = npt.NDArray[np.float64]
 
 
 def history(

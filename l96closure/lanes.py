@@ -14,18 +14,17 @@ from typing import Any
 
 import numba
 import numpy as np
-import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, models, register_jitable, register_model
 
+from l96closure.arrays import F64
+
 __all__ = ["LANES", "fma", "lines", "load", "splat", "store"]
 
 LANES = 8
-
-F64 = npt.NDArray[np.float64]
 
 
 class _LanesType(types.Type):  # type: ignore[misc]

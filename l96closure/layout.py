@@ -7,15 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks
+from l96closure.arrays import F64
 from l96closure.fields import Fields
 
 __all__ = ["MASK", "Layout", "mask_of", "named", "observation_of", "told_by"]
 
-F64 = npt.NDArray[np.float64]
 
 MASK = "mask"
 """Coordinate along a grid that is true where there is a site; of truth values, so that no numbers are taken for it."""

@@ -10,16 +10,15 @@ from collections.abc import Hashable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Protocol, TypeVar
 
-import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
 from l96closure import progress
+from l96closure.arrays import F64
 from l96closure.restart import Restart
 
 __all__ = ["Records", "Stepper", "run"]
 
-F64 = npt.NDArray[np.float64]
 _State = TypeVar("_State")
 
 

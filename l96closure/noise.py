@@ -29,6 +29,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from l96closure import checks
+from l96closure.arrays import F64, U64
 from l96closure.compiled import cached, part
 
 __all__ = [
@@ -47,8 +48,6 @@ __all__ = [
     "words",
 ]
 
-F64 = npt.NDArray[np.float64]
-U64 = npt.NDArray[np.uint64]
 
 _WORD = 2**32
 _TARGETS = MOST_DRAWS = 2**16

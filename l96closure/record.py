@@ -7,17 +7,15 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks
+from l96closure.arrays import F64, Index
 from l96closure.fields import Fields
 from l96closure.series import no_joint
 
 __all__ = ["Group", "Record", "Scaling", "Steps"]
 
-F64 = npt.NDArray[np.float64]
-Index = npt.NDArray[np.intp]
 
 _CONSTANT = 1e-12  # spread of a predictor at a site beside its size, that is rounding
 

@@ -15,16 +15,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks, store
+from l96closure.arrays import F64
 from l96closure.fingerprint import fingerprint
 from l96closure.signals import HeldSignals
 
 __all__ = ["Evaluations", "Restart", "evaluated", "generator_state", "restore_generator"]
 
-F64 = npt.NDArray[np.float64]
 
 _KIND = "restart"
 _PART = re.compile(r"\d{6,}\.nc")

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from l96closure.arrays import F64
+
 __all__ = ["SCHEMES", "Tendency", "Timed", "after", "euler", "held", "rk4", "starting"]
 
-F64 = npt.NDArray[np.float64]
 
 Tendency = Callable[[F64], F64]
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
-import numpy.typing as npt
 import scipy
 import xarray as xr
 
 from l96closure import checks
+from l96closure.arrays import F64, Array
 from l96closure.durations import MODEL_TIME
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "time_unit",
 ]
 
-F64 = npt.NDArray[np.float64]
 
 # A series (time, K) is taken for several runs, see :func:`one_run`, by what was measured on the two-scale Lorenz-96
 # model (K = 4 to 12, periodic regimes among them, recorded every 0.001 to 2 time units, every definition of psi,
@@ -158,7 +157,7 @@ def time_unit(dataset: xr.Dataset) -> str:
     return "s" if dated(dataset) else next((short for short, names in _LENGTHS.items() if unit in names), unit)
 
 
-def _spacing(time: npt.NDArray[Any]) -> float:
+def _spacing(time: Array) -> float:
     return float(np.spacing(np.abs(time).max()))
 
 
@@ -173,7 +172,7 @@ def _shortest(value: float, error: float) -> float:
     return next((candidate for candidate in rounded if abs(candidate - value) <= error), value)
 
 
-def elapsed(name: str, time: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def elapsed(name: str, time: Array) -> Array:
     """Return times as they are, dates and durations in seconds since the first of them.
 
     Parameters
@@ -199,7 +198,7 @@ def elapsed(name: str, time: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return since / np.timedelta64(1, "s")
 
 
-def _since_first(name: str, time: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _since_first(name: str, time: Array) -> Array:
     """Subtract the first of cftime's or Python's dates."""
     try:
         # Microseconds are what both count in, and they reach over 292,000 years, nanoseconds over 292.
@@ -208,7 +207,7 @@ def _since_first(name: str, time: npt.NDArray[Any]) -> npt.NDArray[Any]:
         checks.reject(f"{name}['time']", type(time[0]).__name__, "numbers, dates of one calendar, or durations")
 
 
-def _name_the_break(name: str, shown: npt.NDArray[Any], time: F64, spacing: float) -> NoReturn:
+def _name_the_break(name: str, shown: Array, time: F64, spacing: float) -> NoReturn:
     """Raise the ``ValueError`` that says where times stop following one another, and what can be done."""
     increments = np.diff(time)
     step = float(np.sort(increments)[(increments.size - 1) // 2])  # the median, or of two the smaller

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import scipy
 
+from l96closure.arrays import F64
 from l96closure.compiled import cached
 
 __all__ = ["double_well", "ring_covariance", "ring_gaussian"]
-
-F64 = npt.NDArray[np.float64]
 
 
 def ring_covariance(d: int, precision_scale: float = 1.0) -> F64:

@@ -8,10 +8,10 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks
+from l96closure.arrays import F64
 from l96closure.fields import Fields
 from l96closure.record import Record, Steps
 from l96closure.series import stretches, time_step
@@ -19,7 +19,6 @@ from l96closure.subgrid import HELD, definition_of
 
 __all__ = ["RULES", "read", "steps_of"]
 
-F64 = npt.NDArray[np.float64]
 
 RULES: Mapping[str, checks.Rule] = {
     "truth": checks.xarray_dataset,

@@ -10,13 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from l96closure import checks
+from l96closure.arrays import F64
 
 __all__ = ["PolynomialTrend", "fit_polynomial", "on_unit_interval"]
 
-F64 = npt.NDArray[np.float64]
 
 _MOST_VALUES = 2_000_000  # of the target that a trend is fitted to
 

@@ -13,6 +13,7 @@ import xarray as xr
 
 from l96closure import checks
 from l96closure.adapters import cannot_import
+from l96closure.arrays import F64
 from l96closure.closures import Closure
 from l96closure.closures.state import parts, with_parts
 from l96closure.coarse import SCHEMES, check_tendency, first_state, take_step
@@ -27,8 +28,6 @@ except ImportError as error:
     raise cannot_import("dapper", error) from None
 
 __all__ = ["Forecast"]
-
-F64 = npt.NDArray[np.float64]
 
 
 class Forecast:

@@ -13,6 +13,7 @@ import xarray as xr
 from l96closure import checks
 from l96closure.adapters import cannot_import
 from l96closure.adapters.carried import Carried
+from l96closure.arrays import F64
 from l96closure.closures import Closure
 from l96closure.layout import Layout
 from l96closure.pairing import check_step
@@ -23,8 +24,6 @@ except ImportError as error:
     raise cannot_import("sympl", error) from None
 
 __all__ = ["ClosureTendency"]
-
-F64 = npt.NDArray[np.float64]
 
 
 class ClosureTendency(sympl.TendencyComponent):

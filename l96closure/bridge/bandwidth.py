@@ -11,13 +11,12 @@ import numpy.typing as npt
 import scipy
 
 from l96closure import checks, progress
+from l96closure.arrays import F64, Bools
 from l96closure.bridge import sinkhorn
 from l96closure.bridge.neighbourhoods import checked, checked_components, checked_scale
 
 __all__ = ["REPLAY_WARNING", "Bandwidth", "Mixing", "checked_epsilon", "choose_epsilon", "mixing", "replay_score"]
 
-F64 = npt.NDArray[np.float64]
-Index = npt.NDArray[np.intp]
 
 REPLAY_WARNING = 0.5
 """A replay score below this says that the sampler repeats its training samples rather than their distribution."""
@@ -157,7 +156,7 @@ def _block(memory: int, M: int) -> int:
 
 @progress.shown(False)  # many small problems
 @np.errstate(under="ignore")  # weights of samples far away
-def _log_likelihood(x: F64, y: F64, candidates: F64, near: npt.NDArray[np.bool_]) -> F64:
+def _log_likelihood(x: F64, y: F64, candidates: F64, near: Bools) -> F64:
     """Mean log-likelihood of y (m,) given x (m, n) and samples that are not ``near``, for every candidate epsilon."""
     residual = _residual(x, y)[:, None]
     between = scipy.spatial.distance.cdist(x, x, "sqeuclidean") if x.shape[1] else np.zeros((len(y), len(y)))

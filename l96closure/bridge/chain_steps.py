@@ -9,16 +9,14 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
+from l96closure.arrays import F64, Index
 from l96closure.claims import FREE, claim, finish, found
 from l96closure.compiled import cached
 from l96closure.kernel import KernelSums, memory_of, moments_of, moments_with
 
 __all__ = ["AVERAGING", "SPLIT", "VARIANCE", "Rules", "Together", "advance", "advance_each", "advance_together"]
 
-F64 = npt.NDArray[np.float64]
-Index = npt.NDArray[np.intp]
 
 AVERAGING = ("split", "euler", "conditional_variance")
 """Schemes that average samples, by the number that compiled code knows them by."""

@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import scipy
 
 from l96closure import checks
+from l96closure.arrays import F64
 from l96closure.bridge.conditional import Bridge, Compression
 from l96closure.kernel import WeightedSamples
 
 __all__ = ["compress", "compress_within"]
 
-F64 = npt.NDArray[np.float64]
 
 _MAX_CLUSTERED = 20_000  # samples that place the centres; all of them are then gathered into these
 _CLUSTER_SWEEPS = 30

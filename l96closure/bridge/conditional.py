@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from l96closure import checks, compute
+from l96closure.arrays import F64, I64, Index
 from l96closure.bridge import bandwidth
 from l96closure.bridge.full_conditionals import FullConditionals, full_conditionals
 from l96closure.bridge.neighbourhoods import (
@@ -28,8 +29,6 @@ from l96closure.restart import Evaluations, Restart
 
 __all__ = ["Bridge", "Compression", "fit"]
 
-F64 = npt.NDArray[np.float64]
-Index = npt.NDArray[np.intp]
 _Problem = tuple[WeightedSamples, str]  # samples without their weights, and whose they are
 
 
@@ -98,7 +97,7 @@ class Bridge:
         return np.array([dictionary.residual for dictionary in self.dictionaries])
 
     @property
-    def iterations(self) -> npt.NDArray[np.int64]:
+    def iterations(self) -> I64:
         """Evaluations of T_alpha v_alpha that each dictionary's weights took."""
         return np.array([dictionary.iterations for dictionary in self.dictionaries], dtype=np.int64)
 

@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-import numpy.typing as npt
 import scipy
 
 from l96closure import checks
+from l96closure.arrays import F64, Index
 from l96closure.bridge.neighbourhoods import Neighbourhoods, padded
 from l96closure.bridge.sinkhorn import weighted
 from l96closure.compiled import cached
@@ -31,9 +31,6 @@ from l96closure.kernel import Kernel, KernelSums, WeightedSamples, draw
 
 __all__ = ["FullConditionals", "check_sweeps", "full_conditionals", "sweep"]
 
-F32 = npt.NDArray[np.float32]
-F64 = npt.NDArray[np.float64]
-Index = npt.NDArray[np.intp]
 
 _TRIALS, _TRIAL_SWEEPS = 256, 300
 _LARGEST_GROWTH = 1.5  # of the samples' standard deviation; sampling error alone makes some percent

@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from l96closure import checks
+from l96closure.arrays import F64, Index
 from l96closure.compiled import part
 from l96closure.vector import floor, fma, larger, load, smaller, splat, store, where_below
 from l96closure.vector_places import gather, gather_fours, load_fours, store_whole
@@ -33,8 +33,6 @@ __all__ = [
     "read_kept",
 ]
 
-F64 = npt.NDArray[np.float64]
-Index = npt.NDArray[np.intp]
 
 FARTHEST = 4.0
 """Standard normal quantile of the last probability of a table; beyond, the quantile stays as it is."""

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from l96closure import checks
+from l96closure.arrays import F64, Index
 
 __all__ = [
     "Neighbourhoods",
@@ -32,7 +33,7 @@ __all__ = [
     "stacked",
 ]
 
-Neighbourhoods = list[npt.NDArray[np.intp]]
+Neighbourhoods = list[Index]
 
 
 def everywhere(d: int) -> Neighbourhoods:
@@ -118,7 +119,7 @@ def grid(shape: Sequence[int], radius: int, periodic: bool | Sequence[bool] = Tr
     ]
 
 
-def in_every_field(n_fields: int, sites: Sequence[npt.NDArray[np.intp]]) -> Neighbourhoods:
+def in_every_field(n_fields: int, sites: Sequence[Index]) -> Neighbourhoods:
     """Repeat the sets of the sites of one grid in every one of several fields that live on it.
 
     The state is the fields one after the other, d = ``n_fields`` * len(``sites``).
@@ -232,13 +233,13 @@ def around_sites(
     return sets
 
 
-def alike(sets: Neighbourhoods) -> npt.NDArray[np.intp]:
+def alike(sets: Neighbourhoods) -> Index:
     """Label the sites: those with sets of one size, in which they stand at one place, look the same."""
     looks = [(members.size, int(np.flatnonzero(members == site)[0])) for site, members in enumerate(sets)]
     return np.unique(looks, axis=0, return_inverse=True)[1].reshape(-1)
 
 
-def checked_scale(scale: npt.ArrayLike | None, d: int) -> npt.NDArray[np.float64]:
+def checked_scale(scale: npt.ArrayLike | None, d: int) -> F64:
     """Return user-given scales as (d,); raise ``ValueError`` unless all are finite and > 0."""
     if scale is None:
         return np.ones(d)
@@ -250,14 +251,14 @@ def checked_scale(scale: npt.ArrayLike | None, d: int) -> npt.NDArray[np.float64
     return np.broadcast_to(given, (d,)).copy()
 
 
-def checked_components(components: Iterable[int] | None, d: int) -> npt.NDArray[np.intp]:
+def checked_components(components: Iterable[int] | None, d: int) -> Index:
     """Return user-given components as an array; raise ``ValueError`` unless they are distinct and 0..d-1."""
     if components is None:
         return np.arange(d)
     return _distinct("components", components, d, f"distinct integers from 0 to {d - 1}, at least one")
 
 
-def checked_pools(shared: bool | Sequence[int], sets: Neighbourhoods) -> npt.NDArray[np.intp]:
+def checked_pools(shared: bool | Sequence[int], sets: Neighbourhoods) -> Index:
     """Return which dictionary each of several components draws from: one for all, one each, or one a label.
 
     Raises ``ValueError`` when there are not as many labels as sets, or sets of one label differ in size.
@@ -275,7 +276,7 @@ def checked_pools(shared: bool | Sequence[int], sets: Neighbourhoods) -> npt.NDA
     return pools
 
 
-def padded(sets: Sequence[npt.NDArray[np.intp]]) -> npt.NDArray[np.intp]:
+def padded(sets: Sequence[Index]) -> Index:
     """Put sets of different sizes into one array, a row each, filled up with zeros."""
     out = np.zeros((len(sets), max(members.size for members in sets)), np.intp)
     for row, members in zip(out, sets, strict=True):
@@ -291,7 +292,7 @@ def _windows(size: int, radius: int, ring: bool) -> Neighbourhoods:
     return [window % size if ring else window[(window >= 0) & (window < size)] for window in windows]
 
 
-def _distinct(name: str, members: Iterable[int], d: int, allowed: str) -> npt.NDArray[np.intp]:
+def _distinct(name: str, members: Iterable[int], d: int, allowed: str) -> Index:
     array = np.asarray(list(members) if not isinstance(members, np.ndarray) else members)
     if array.ndim != 1 or array.size == 0 or not np.issubdtype(array.dtype, np.integer):
         checks.reject(name, members, allowed)

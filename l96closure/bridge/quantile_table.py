@@ -9,9 +9,9 @@ from typing import Any, NamedTuple, Self
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
 from l96closure import checks
+from l96closure.arrays import F64, Array, Index
 from l96closure.bridge.look_up import (
     FARTHEST,
     LookUp,
@@ -26,8 +26,6 @@ from l96closure.vector import LANES, load, store
 
 __all__ = ["ConditionalQuantiles", "Table"]
 
-F64 = npt.NDArray[np.float64]
-Index = npt.NDArray[np.intp]
 
 _At = tuple[Any, Any, float, float]
 
@@ -99,7 +97,7 @@ class ConditionalQuantiles:
         """The table as compiled code takes it."""
         return LookUp.of(self.table, self.nodes, self.ends, self.level)
 
-    def tables(self) -> dict[str, npt.NDArray[Any]]:
+    def tables(self) -> dict[str, Array]:
         """Return what is read off, as plain arrays by name.
 
         Returns

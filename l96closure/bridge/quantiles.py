@@ -18,10 +18,10 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import scipy
 
 from l96closure import checks
+from l96closure.arrays import F64, Index
 from l96closure.bridge.accuracy import AccuracyWarning
 from l96closure.bridge.conditional import Bridge
 from l96closure.bridge.look_up import FARTHEST
@@ -30,8 +30,6 @@ from l96closure.kernel import Kernel, WeightedSamples
 
 __all__ = ["tabulate"]
 
-F64 = npt.NDArray[np.float64]
-Index = npt.NDArray[np.intp]
 
 _SPACING, _FINEST = 0.5, 0.05  # of the coordinates of the table, in standard deviations of the kernel
 _MAX_NODES = 1024  # coordinates of the table

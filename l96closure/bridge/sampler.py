@@ -10,6 +10,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks, loop
+from l96closure.arrays import F64, Index
 from l96closure.bridge.chain_steps import AVERAGING, SPLIT, Rules, Together, advance, advance_each, advance_together
 from l96closure.bridge.conditional import Bridge
 from l96closure.bridge.full_conditionals import FullConditionals, check_sweeps, sweep
@@ -19,8 +20,6 @@ from l96closure.restart import generator_state, restore_generator
 
 __all__ = ["CLAMPS", "NOISE_METRICS", "SCHEMES", "SEQUENTIAL", "Chain", "Walk", "sample"]
 
-F64 = npt.NDArray[np.float64]
-Index = npt.NDArray[np.intp]
 
 SEQUENTIAL = ("sequential", "ancestral")  # schemes that draw samples where the others average them
 SCHEMES = (*AVERAGING, *SEQUENTIAL)

@@ -8,15 +8,14 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from l96closure.arrays import F64
 from l96closure.kernel import Kernel, KernelSums, RowSums, WeightedSamples, representatives
 from l96closure.progress import bar as progress_bar
 from l96closure.restart import evaluated
 
 __all__ = ["Scaling", "SinkhornWarning", "solve", "solve_samples", "weighted"]
 
-F64 = npt.NDArray[np.float64]
 
 _MAX_EVALUATIONS = 200  # of T v
 _DOUBLE = 1e-5  # tolerances below this are met in double precision

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks, store
+from l96closure.arrays import F64
 from l96closure.closures.analog import Analog
 from l96closure.closures.files import save
 from l96closure.closures.laws import Chain, Moments, Quantiles
@@ -49,8 +50,6 @@ __all__ = [
     "load",
     "save",
 ]
-
-F64 = npt.NDArray[np.float64]
 
 
 class Closure(Protocol):

@@ -13,6 +13,7 @@ import scipy
 import xarray as xr
 
 from l96closure import checks
+from l96closure.arrays import F64, Bools, Index
 from l96closure.closures import choice, origin
 from l96closure.closures.bridge_file import field_variables, fields_from, with_units
 from l96closure.closures.files import save
@@ -26,8 +27,6 @@ from l96closure.training import RULES, read
 
 __all__ = ["Analog"]
 
-F64 = npt.NDArray[np.float64]
-Index = npt.NDArray[np.intp]
 
 _FAR = 1e100  # standard deviations, beyond which the square of a distance is no number
 
@@ -328,7 +327,7 @@ class Analog:
         )
 
 
-def _scales(series: Sequence[F64], samples: F64, own: npt.NDArray[np.bool_], places: int) -> F64:
+def _scales(series: Sequence[F64], samples: F64, own: Bools, places: int) -> F64:
     """Return the standard deviation of each coordinate of samples (M, C) of some sites (K,), at all places one of z."""
     of_z = [np.std(np.concatenate([one[:, p, own] for one in series])) for p in range(series[0].shape[1])]
     rest = samples[np.resize(own, len(samples)), len(of_z) * places :].std(axis=0)

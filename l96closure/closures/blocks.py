@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from l96closure.arrays import F64, U64, Index
 from l96closure.bridge.look_up import Found
 from l96closure.closures.compiled_tables import Tables
 from l96closure.compiled import called, part
@@ -41,9 +41,6 @@ __all__ = [
     "turn",
 ]
 
-F64 = npt.NDArray[np.float64]
-U64 = npt.NDArray[np.uint64]
-Index = npt.NDArray[np.intp]
 
 BEFORE, AFTER = 8, 4
 """Sites before the first and after the last that go along in the registers of one member."""
@@ -108,7 +105,7 @@ class Block(NamedTuple):
     before: F64
     stride: int
     gathered: F64
-    place: npt.NDArray[np.intp]
+    place: Index
     trend: Rings
     filter_place: Index
     white: Rings

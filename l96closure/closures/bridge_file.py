@@ -11,6 +11,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import bridge, checks
+from l96closure.arrays import F64, Index
 from l96closure.bridge.neighbourhoods import around_sites, checked_pools
 from l96closure.closures.parts import Parts
 from l96closure.fields import Fields
@@ -18,7 +19,6 @@ from l96closure.kernel import Kernel, WeightedSamples
 
 __all__ = ["bridge_from", "bridge_variables", "field_variables", "fields_from", "with_units"]
 
-F64 = npt.NDArray[np.float64]
 
 _COORDINATE = "grid_coordinate_"  # before the names of coordinates, which may be any
 _LARGEST_LOG = 600.0  # of a weight that a double can hold, with room for sums
@@ -193,7 +193,7 @@ def _grid_coordinates(dataset: xr.Dataset, dim: tuple[str, ...], shape: tuple[in
     return xr.Dataset(coords=found)
 
 
-def _dictionary(one: Parts, members: npt.NDArray[np.intp], alpha: int, scale: F64, compressed: bool) -> WeightedSamples:
+def _dictionary(one: Parts, members: Index, alpha: int, scale: F64, compressed: bool) -> WeightedSamples:
     """Return a dictionary, whose coordinates are the first of the stored ones."""
     size = members.size
     coordinates = one.array("coordinates", "sample", "coordinate", gaps=True)[:, :size]

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks, noise, progress
+from l96closure.arrays import C128, F64
 from l96closure.closures.parts import Parts
 from l96closure.closures.wavevectors import Wavevectors
 from l96closure.pairing import scheme_of, step_of, tendency_of
@@ -19,8 +19,6 @@ from l96closure.training import read
 
 __all__ = ["Bands", "Tuning", "calibrated", "report_from", "report_variables"]
 
-F64 = npt.NDArray[np.float64]
-C128 = npt.NDArray[np.complex128]
 
 _NAMED = "calibration_"  # before the names of the report's variables in a file
 _PRIOR = 0.2  # standard deviation of the coefficients that are tuned, all of them relative

@@ -10,11 +10,11 @@ from itertools import product
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import scipy
 import xarray as xr
 
 from l96closure import bridge, checks
+from l96closure.arrays import F64, Index
 from l96closure.closures.composed import TREND
 from l96closure.closures.features import Features
 from l96closure.closures.laws import Quantiles
@@ -43,8 +43,6 @@ __all__ = [
 
 _Options = TypeVar("_Options", bound=Trend | Regressor | None)
 
-F64 = npt.NDArray[np.float64]
-Index = npt.NDArray[np.intp]
 
 _STRETCHES = 10  # of time, every other of which judges a law fitted to the rest
 _TRIALS = 20_000  # samples of such a law

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from l96closure import bridge, checks
+from l96closure.arrays import Array, Index
 from l96closure.attributes import ATTRIBUTES
 from l96closure.closures import past
 from l96closure.closures.bridge_file import bridge_from, bridge_variables, field_variables, fields_from, with_units
@@ -29,8 +29,6 @@ from l96closure.trends import PolynomialTrend
 
 __all__ = ["from_dataset", "tables", "to_dataset"]
 
-F64 = npt.NDArray[np.float64]
-Index = npt.NDArray[np.intp]
 
 _LARGEST_LOG = 600.0  # of a variance that a double can hold
 _QUANTILES, _MOMENTS, _GAUSSIAN, _CHAIN, _NONE = "quantiles", "moments", "gaussian", "chain", "none"
@@ -351,12 +349,12 @@ def _selection(parts: Parts) -> xr.Dataset | None:
     return xr.Dataset(found) if found else None
 
 
-def tables(closure: Any) -> dict[str, npt.NDArray[Any]]:
+def tables(closure: Any) -> dict[str, Array]:
     """Return what :meth:`l96closure.closures.composed.Composed.tables` says."""
     features, law, kind = closure.features, closure.law, _kind(closure.law)
     if kind in (_MOMENTS, _CHAIN):
         checks.reject("law", kind, "quantiles or Gaussian, for tables of a step")
-    found: dict[str, npt.NDArray[Any]] = {
+    found: dict[str, Array] = {
         "neighbour": features.neighbour,
         "lag": features.lags,
         "range": np.stack([features.lower, features.upper], axis=1),
@@ -387,7 +385,7 @@ def tables(closure: Any) -> dict[str, npt.NDArray[Any]]:
 
 def _tables_of(
     trend: AnyTrend | None, of: Distribution | None, coordinates: tuple[str, ...], predictors: Sequence[str]
-) -> dict[str, npt.NDArray[Any]]:
+) -> dict[str, Array]:
     """Return the tables of a trend and a law of its rest."""
     found = {} if trend is None else {name: variable[1] for name, variable in trend_variables(trend).items()}
     if of is None:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from l96closure.arrays import F64, Array, Index
 from l96closure.bridge.look_up import LookUp
 from l96closure.closures.features import Scale
 from l96closure.closures.trend import Terms
 
 __all__ = ["GAUSSIAN", "NO_LAW", "QUANTILES", "Tables"]
 
-F64 = npt.NDArray[np.float64]
-Index = npt.NDArray[np.intp]
 
 NO_LAW, GAUSSIAN, QUANTILES = range(3)
 
@@ -81,7 +79,7 @@ class Tables(NamedTuple):
     conserve: bool
 
     @classmethod
-    def of(cls, tables: dict[str, npt.NDArray[Any]], sites: int) -> Tables:
+    def of(cls, tables: dict[str, Array], sites: int) -> Tables:
         """Make them of the tables of a closure.
 
         Parameters
@@ -145,12 +143,12 @@ def _shift(neighbour: Index) -> Index:
     return _signed(away[0], K) if (away == away[0]).all() else np.empty(0, np.intp)
 
 
-def _signed(offset: npt.NDArray[Any], sites: int) -> Index:
+def _signed(offset: Array, sites: int) -> Index:
     offset = np.asarray(offset, np.intp)
     return np.where(2 * offset > sites, offset - sites, offset)
 
 
-def _quantiles(tables: dict[str, npt.NDArray[Any]], sites: int) -> tuple[LookUp, Index]:
+def _quantiles(tables: dict[str, Array], sites: int) -> tuple[LookUp, Index]:
     """Return the table of quantiles, and the dictionary of each site; where there is none, one that nobody reads."""
     if "quantile" not in tables:
         return LookUp.of(np.zeros((2, 2)), np.arange(2.0), np.array([[0, 1]])), np.zeros(sites, np.intp)
@@ -160,6 +158,6 @@ def _quantiles(tables: dict[str, npt.NDArray[Any]], sites: int) -> tuple[LookUp,
     return of, np.ascontiguousarray(tables["dictionary_of_site"], np.intp)
 
 
-def _in_fours(values: npt.NDArray[Any], fill: int = 0) -> npt.NDArray[Any]:
+def _in_fours(values: Array, fill: int = 0) -> Array:
     """Fill up with what has the weight 0, as compiled sums take terms in fours."""
     return np.pad(values, (0, -values.size % 4), constant_values=fill)

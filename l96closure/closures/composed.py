@@ -13,6 +13,7 @@ import scipy
 import xarray as xr
 
 from l96closure import checks
+from l96closure.arrays import F64, Array, Index
 from l96closure.closures import closure_file, origin, resizing, stepping
 from l96closure.closures.compiled_tables import Tables
 from l96closure.closures.conserved import Conserved
@@ -34,8 +35,6 @@ from l96closure.training import read
 
 __all__ = ["TREND", "Composed"]
 
-F64 = npt.NDArray[np.float64]
-Index = npt.NDArray[np.intp]
 
 TREND = "trend"
 """What a law is given where it is the value of the trend, not a predictor."""
@@ -416,7 +415,7 @@ class Composed:
         """
         return Tile(self, np.asarray(sites))
 
-    def tables(self) -> dict[str, npt.NDArray[Any]]:
+    def tables(self) -> dict[str, Array]:
         """Everything a step needs, as plain arrays by name: what a step in another language is made of.
 
         Returns

@@ -6,15 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks
+from l96closure.arrays import F64
 from l96closure.fields import Fields
 
 __all__ = ["Conserved"]
 
-F64 = npt.NDArray[np.float64]
 
 _ZERO = 1e-6  # largest sum in the data that is none, in parts of the sum of sizes, single precision included
 

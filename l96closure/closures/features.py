@@ -12,14 +12,11 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from l96closure.arrays import F64, Index
 from l96closure.compiled import part
 
 __all__ = ["Features", "Scale", "gather", "rows"]
-
-F64 = npt.NDArray[np.float64]
-Index = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False)

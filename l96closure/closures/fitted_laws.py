@@ -8,9 +8,9 @@ from functools import partial
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from l96closure import bridge, noise
+from l96closure.arrays import F64, Index
 from l96closure.closures.filtered_trend import put
 from l96closure.closures.laws import Chain
 from l96closure.closures.patterns import AnyPattern
@@ -19,8 +19,6 @@ from l96closure.trends import PolynomialTrend
 
 __all__ = ["ChainLaw", "Distribution", "DrivenLaw", "FittedLaw", "Grouped", "deviation", "scores"]
 
-F64 = npt.NDArray[np.float64]
-Index = npt.NDArray[np.intp]
 
 _NODES = 5  # of the quadrature over the noise
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from l96closure import bridge, checks
+from l96closure.arrays import F64, Index
 from l96closure.bridge.sampler import SEQUENTIAL
 from l96closure.closures import choice
 from l96closure.closures.conserved import Conserved
@@ -40,8 +40,6 @@ from l96closure.trends import PolynomialTrend
 
 __all__ = ["MOST_VALUES", "Distributions", "composed", "composed_of", "fit_law", "without_trend"]
 
-F64 = npt.NDArray[np.float64]
-Index = npt.NDArray[np.intp]
 
 MOST_VALUES = 12_000_000
 """Values of a variable that a composed closure learns from; of longer records pieces of time are taken."""

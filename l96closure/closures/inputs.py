@@ -6,10 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from l96closure import checks
+from l96closure.arrays import F64
 
 __all__ = ["numbers", "slow_variables"]
-
-F64 = npt.NDArray[np.float64]
 
 
 def numbers(name: str, value: npt.ArrayLike) -> F64:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks
+from l96closure.arrays import F64, Array
 from l96closure.closures import origin
 from l96closure.closures.files import save
 from l96closure.closures.inputs import slow_variables
@@ -18,8 +18,6 @@ from l96closure.closures.state import State, begin, following
 from l96closure.training import RULES, steps_of
 
 __all__ = ["NoClosure"]
-
-F64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,7 @@ class NoClosure:
         z = slow_variables(z)
         return np.zeros_like(z), following(state, len(z), 0)
 
-    def tables(self) -> dict[str, npt.NDArray[Any]]:
+    def tables(self) -> dict[str, Array]:
         """Return everything a step needs: nothing.
 
         Returns

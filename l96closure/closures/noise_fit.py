@@ -26,6 +26,7 @@ import numpy.typing as npt
 import scipy
 
 from l96closure import checks
+from l96closure.arrays import C128, F64
 from l96closure.closures.patterns import (
     LARGEST_RING,
     AnyPattern,
@@ -41,8 +42,6 @@ from l96closure.fields import Fields
 
 __all__ = ["LARGEST_GRID", "MOST_MODES", "Noise", "arrangement", "fit_pattern"]
 
-F64 = npt.NDArray[np.float64]
-C128 = npt.NDArray[np.complex128]
 
 LARGEST_GRID = 1024
 """Cells of a grid other than a ring of which all pairs have correlations of their own; more have modes in common."""

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks
+from l96closure.arrays import F64, Index
 
 __all__ = ["Parts", "named"]
 
-F64 = npt.NDArray[np.float64]
 
 _LARGEST = 1e15  # of numbers that single precision can square
 
@@ -52,14 +51,14 @@ class Parts:
             checks.reject(name, float(known[~(known > 0.0)][0]), "> 0")
         return values
 
-    def indices(self, name: str, *dims: str, low: int, high: int) -> npt.NDArray[np.intp]:
+    def indices(self, name: str, *dims: str, low: int, high: int) -> Index:
         """Return a variable of these dims whose values are integers from ``low`` to ``high``."""
         values = self.array(name, *dims)
         if not ((values == np.round(values)) & (values >= low) & (values <= high)).all():
             checks.reject(name, values.tolist(), f"integers from {low} to {high}")
         return values.astype(np.intp)
 
-    def neighbours(self, sites: int) -> npt.NDArray[np.intp]:
+    def neighbours(self, sites: int) -> Index:
         """Return the sites that each site sees (K, W), the site itself first."""
         found = self.indices("neighbour", "site", "place", low=0, high=sites - 1)
         if found.shape[0] != sites or found.shape[1] == 0 or (found[:, 0] != np.arange(sites)).any():

@@ -15,10 +15,10 @@ from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks, noise
+from l96closure.arrays import F32, F64, Index
 from l96closure.closures.features import Features
 from l96closure.closures.state import State
 from l96closure.record import Record
@@ -26,9 +26,6 @@ from l96closure.subgrid import FITTING_SCHEME
 
 __all__ = ["Past", "known", "terms"]
 
-F64 = npt.NDArray[np.float64]
-F32 = npt.NDArray[np.float32]
-Index = npt.NDArray[np.intp]
 
 _MOST_VALUES = 2_000_000  # that are kept
 _MOST_STATES = 100_000  # rotations counted, that a state is compared with

@@ -17,12 +17,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from l96closure import checks
+from l96closure.arrays import C128, F64, Array, Bools, Index
 from l96closure.closures.state import State
 from l96closure.closures.vector_pattern import VectorPattern
 from l96closure.compiled import cached
@@ -37,9 +37,6 @@ __all__ = [
     "remainder_of",
 ]
 
-F64 = npt.NDArray[np.float64]
-C128 = npt.NDArray[np.complex128]
-Index = npt.NDArray[np.intp]
 
 LARGEST_RING = 64
 """Sites of a ring on which every wavenumber has coefficients of its own; larger ones have kernels that are cut off."""
@@ -105,7 +102,7 @@ class Pattern:
             return np.ones(1)
         return self.power * self.sites / np.where(real_wavenumbers(self.sites), 1.0, 2.0)
 
-    def tables(self) -> dict[str, npt.NDArray[Any]]:
+    def tables(self) -> dict[str, Array]:
         """Return the kernels of a step, circular in space: of each earlier value, and of white noise.
 
         Returns
@@ -304,7 +301,7 @@ def by_offset(values: F64, sites: int) -> F64:
     return out
 
 
-def real_wavenumbers(sites: int) -> npt.NDArray[np.bool_]:
+def real_wavenumbers(sites: int) -> Bools:
     """Tell which of the wavenumbers 0 ... K // 2 are real: the mean, and the highest where K is even.
 
     Parameters

@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 import scipy
 import xarray as xr
 
 from l96closure import checks
+from l96closure.arrays import F64
 from l96closure.closures import choice, fitting
 from l96closure.closures.composed import Composed
 from l96closure.closures.noise_fit import Noise
@@ -21,8 +21,6 @@ from l96closure.training import RULES, read
 from l96closure.trends import PolynomialTrend, on_unit_interval
 
 __all__ = ["PolynomialAR1"]
-
-F64 = npt.NDArray[np.float64]
 
 
 class PolynomialAR1(Composed):

@@ -18,10 +18,10 @@ from itertools import combinations_with_replacement, pairwise
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import scipy
 from threadpoolctl import threadpool_limits
 
+from l96closure.arrays import F64, Index
 from l96closure.closures import smooth_steps
 from l96closure.closures.features import Features
 from l96closure.closures.trend import USUAL_DEGREE, FittedTrend, Regressor, RegressorTrend, Trend
@@ -29,8 +29,6 @@ from l96closure.compiled import threads
 
 __all__ = ["MOST_ROWS", "Columns", "Fit", "blocks", "fit_trend", "highest_order"]
 
-F64 = npt.NDArray[np.float64]
-Index = npt.NDArray[np.intp]
 
 MOST_ROWS = 60_000
 """Times and sites that a trend is fitted to, at most."""

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
+from l96closure.arrays import F64
 from l96closure.closures.features import Features
 from l96closure.closures.filtered_trend import AnyTrend
 
 __all__ = ["Residual"]
-
-F64 = npt.NDArray[np.float64]
 
 
 class Residual(NamedTuple):

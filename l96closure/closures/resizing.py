@@ -14,9 +14,9 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from l96closure import bridge, checks
+from l96closure.arrays import Array, Index
 from l96closure.closures.features import Features
 from l96closure.closures.filtered_trend import AnyTrend, FilteredTrend, GroupedTrend
 from l96closure.closures.fitted_laws import Distribution, DrivenLaw, FittedLaw, Grouped
@@ -30,9 +30,6 @@ from l96closure.record import Scaling
 
 __all__ = ["resized"]
 
-F64 = npt.NDArray[np.float64]
-Index = npt.NDArray[np.intp]
-
 
 class _Grids(NamedTuple):
     """Both grids, and the site of the old one that each of the new one is like (K',)."""
@@ -41,7 +38,7 @@ class _Grids(NamedTuple):
     new: Fields
     like: Index
 
-    def taken(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def taken(self, values: Array) -> Array:
         """Return values of sites (..., K), the same where sites are alike, of the new grid (..., K')."""
         on_grid = values.reshape(-1, *self.old.shape)
         for axis, (name, n, now) in enumerate(zip(self.old.dim, self.old.shape, self.new.shape, strict=True), start=1):
@@ -49,7 +46,7 @@ class _Grids(NamedTuple):
                 _refuse(name)
         return values[..., self.like]
 
-    def of_cells(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def of_cells(self, values: Array) -> Array:
         """Return values of cells (..., Q K), the same where sites are alike, of the new grid (..., Q K')."""
         of_targets = values.reshape(*values.shape[:-1], len(self.old.targets), self.old.sites)
         return self.taken(of_targets).reshape(*values.shape[:-1], -1)

@@ -13,10 +13,11 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from l96closure.arrays import C128, F64
+
 __all__ = ["WITHIN", "by_blocks", "jackknife", "reaches", "shortest"]
 
-F64 = npt.NDArray[np.float64]
-Numbers = TypeVar("Numbers", F64, npt.NDArray[np.complex128])
+Numbers = TypeVar("Numbers", F64, C128)
 
 WITHIN = 3.0
 """Standard errors, within which a response agrees with its estimate."""

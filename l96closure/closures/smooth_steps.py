@@ -15,15 +15,13 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import scipy
 
 from l96closure import noise
+from l96closure.arrays import F64, Index
 
 __all__ = ["MOST_HIDDEN", "candidates", "chosen", "improved", "usual_number", "values"]
 
-F64 = npt.NDArray[np.float64]
-Index = npt.NDArray[np.intp]
 
 MOST_HIDDEN = 100
 """Smooth steps that a trend can have."""

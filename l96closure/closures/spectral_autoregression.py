@@ -11,6 +11,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks, noise
+from l96closure.arrays import C128, F64
 from l96closure.closures import origin
 from l96closure.closures.bridge_file import field_variables, fields_from
 from l96closure.closures.calibration import Tuning, calibrated, report_from, report_variables
@@ -28,9 +29,6 @@ from l96closure.training import RULES, read
 
 __all__ = ["SpectralAutoregression"]
 
-F64 = npt.NDArray[np.float64]
-C128 = npt.NDArray[np.complex128]
-Index = npt.NDArray[np.intp]
 
 _OF_LAW, _OF_PAST = ("feature", "target", "white"), ("now", "before", "white_before")
 _IN_UNITS = {"comment": "in the units of the fields, see field_units"}

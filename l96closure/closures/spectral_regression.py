@@ -6,17 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from l96closure import checks
+from l96closure.arrays import C128, F64, Array, Index
 from l96closure.closures.wavevectors import Wavevectors
 from l96closure.record import Record
 
 __all__ = ["Gaussian", "Groups", "products_of"]
 
-F64 = npt.NDArray[np.float64]
-C128 = npt.NDArray[np.complex128]
-Index = npt.NDArray[np.intp]
 
 _TIMES_AT_ONCE = 256  # whose transforms are in memory
 _COLLINEAR = 1e-10  # eigenvalues of a matrix of correlations, in parts of the largest, that tell nothing
@@ -147,12 +144,12 @@ class Groups:
         return np.einsum("jm,mjfc->mfc", self.shape, between)
 
 
-def _solved(products: npt.NDArray[Any], given: Index, drawn: Index) -> npt.NDArray[Any]:
+def _solved(products: Array, given: Index, drawn: Index) -> Array:
     """Return the coefficients (n, F, C) of a regression on variables x of others y, of their products (n, V, V)."""
     scale = np.sqrt(np.einsum("nvv->nv", products).real)
     unit = _divided(products, scale[:, :, None] * scale[:, None, :])
     inverse = np.linalg.pinv(unit[:, given[:, None], given], rcond=_COLLINEAR, hermitian=True)
-    found: npt.NDArray[Any] = inverse @ unit[:, given[:, None], drawn]
+    found: Array = inverse @ unit[:, given[:, None], drawn]
     return np.asarray(_divided(found * scale[:, None, drawn], scale[:, given, None]))
 
 

@@ -9,13 +9,11 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks, noise
+from l96closure.arrays import F64, I64, U64
 from l96closure.closures.inputs import numbers
 
 __all__ = ["State", "begin", "following", "member_numbers", "parts", "restored", "variables", "with_parts"]
 
-F64 = npt.NDArray[np.float64]
-U64 = npt.NDArray[np.uint64]
-Index = npt.NDArray[np.int64]
 
 _MOST_MEMBERS = 2**32  # that the noise can tell apart
 
@@ -42,7 +40,7 @@ class State(NamedTuple):
     member: U64
     memory: F64
     history: F64
-    outside: Index
+    outside: I64
 
     def normals(self, draws: int, sites: int, draw: int = 0) -> F64:
         """Return the standard normals of this step.

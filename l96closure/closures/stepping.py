@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from l96closure import noise
+from l96closure.arrays import F64, U64, Index
 from l96closure.bridge.look_up import Lattice, find, keep, read, read_kept
 from l96closure.closures.blocks import (
     AFTER,
@@ -33,9 +33,6 @@ from l96closure.vector import LANES, element, exp2, fma, larger, load, shifted_b
 
 __all__ = ["draw", "take"]
 
-F64 = npt.NDArray[np.float64]
-U64 = npt.NDArray[np.uint64]
-Index = npt.NDArray[np.intp]
 
 _WHOLE = np.empty(0, np.uint64)
 _LEAST, _MOST = BEFORE - AFTER, BEFORE + AFTER  # where terms of a filter begin in the ring of one member

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from l96closure import checks
+from l96closure.arrays import F64, Index
 from l96closure.closures import stepping
 from l96closure.closures.compiled_tables import Tables
 from l96closure.closures.inputs import numbers
@@ -16,8 +17,6 @@ from l96closure.closures.state import State, following
 
 __all__ = ["Tile"]
 
-F64 = npt.NDArray[np.float64]
-Index = npt.NDArray[np.intp]
 
 _WORDS = 4  # sites that share an evaluation of the noise, and stand together here too
 _REMEMBERED = {

@@ -12,9 +12,9 @@ from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from l96closure import checks
+from l96closure.arrays import F64, Index
 from l96closure.closures.features import Features, Scale, gather, rows
 from l96closure.closures.smooth_steps import MOST_HIDDEN
 from l96closure.compiled import cached, part
@@ -33,8 +33,6 @@ __all__ = [
     "trend_or_regressor",
 ]
 
-F64 = npt.NDArray[np.float64]
-Index = npt.NDArray[np.intp]
 
 _IN_REGISTERS = 12  # features of sixteen sites, which take 24 of the 32 registers of the widest kind
 _FEW = 4  # features, which leave room for what is made of them

@@ -20,13 +20,13 @@ import numpy as np
 import numpy.typing as npt
 
 from l96closure import checks
+from l96closure.arrays import F64, Array
 from l96closure.closures.state import State
 from l96closure.closures.wavevectors import Wavevectors
 from l96closure.compiled import cached
 
 __all__ = ["LARGEST_VECTOR", "VectorPattern", "fit_vector_pattern", "held_out"]
 
-F64 = npt.NDArray[np.float64]
 C128 = npt.NDArray[np.complexfloating]
 
 LARGEST_VECTOR = 128
@@ -76,7 +76,7 @@ class VectorPattern:
         """Number of all cells, C."""
         return self.grid.cells
 
-    def tables(self) -> dict[str, npt.NDArray[Any]]:
+    def tables(self) -> dict[str, Array]:
         """Return what a step is made of.
 
         Returns

@@ -10,13 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from l96closure import checks
+from l96closure.arrays import C128, F64, Index
 from l96closure.fields import Fields
 
 __all__ = ["Wavevectors"]
-
-F64 = npt.NDArray[np.float64]
-C128 = npt.NDArray[np.complex128]
-Index = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import scipy
 
+from l96closure.arrays import F64, I64, Array
 from l96closure.diagnostics import intervals
 from l96closure.series import lagged_products
 
@@ -26,14 +25,12 @@ __all__ = [
     "ratio_of_sums",
 ]
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 _ROUNDING = 1e-12  # of a mean, beside the largest value
 _MIN_SAMPLES = 30  # samples in a bin below which its conditional moments are noise
 
 
-def density(x: FloatArray, edges: FloatArray) -> FloatArray:
+def density(x: F64, edges: F64) -> F64:
     """Probability density of all values of a variable in bins.
 
     Values outside the edges count in the total, so the integral falls short of one by their share.
@@ -50,7 +47,7 @@ def density(x: FloatArray, edges: FloatArray) -> FloatArray:
     return np.histogram(x, bins=edges)[0] / (x.size * np.diff(edges))
 
 
-def joint_density(z: FloatArray, psi: FloatArray, edges_z: FloatArray, edges_psi: FloatArray) -> FloatArray:
+def joint_density(z: F64, psi: F64, edges_z: F64, edges_psi: F64) -> F64:
     """Joint probability density of pairs of values; pairs outside the edges count in the total.
 
     Parameters
@@ -66,7 +63,7 @@ def joint_density(z: FloatArray, psi: FloatArray, edges_z: FloatArray, edges_psi
     return counts / (z.size * np.outer(np.diff(edges_z), np.diff(edges_psi)))
 
 
-def autocorrelation(x: FloatArray, lags: int) -> tuple[FloatArray, FloatArray]:
+def autocorrelation(x: F64, lags: int) -> tuple[F64, F64]:
     """Autocorrelation averaged over members and sites, by fast Fourier transform, with its standard error.
 
     The autocovariance at lag l is the sum over the n - l pairs divided by n - l (unbiased, up to the
@@ -96,7 +93,7 @@ def autocorrelation(x: FloatArray, lags: int) -> tuple[FloatArray, FloatArray]:
     return correlation, error if long_enough(anomaly) else np.full(lags, np.nan)
 
 
-def pairs_by_batch(x: npt.NDArray[Any], lags: int) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any], IntArray]]:
+def pairs_by_batch(x: Array, lags: int) -> Iterator[tuple[Array, Array, I64]]:
     """Yield the batches of a series for lagged products.
 
     Parameters
@@ -117,7 +114,7 @@ def pairs_by_batch(x: npt.NDArray[Any], lags: int) -> Iterator[tuple[npt.NDArray
             yield member[start:end], member[start : end + lags - 1], pairs
 
 
-def ratio_of_sums(sums: FloatArray, pairs: IntArray, zero: int) -> tuple[FloatArray, FloatArray]:
+def ratio_of_sums(sums: F64, pairs: I64, zero: int) -> tuple[F64, F64]:
     """Return correlations (column,) and their standard errors from the sums of products of batches.
 
     Parameters
@@ -131,14 +128,14 @@ def ratio_of_sums(sums: FloatArray, pairs: IntArray, zero: int) -> tuple[FloatAr
     Two arrays (column,).
     """
     covariance = sums.sum(axis=0) / pairs.sum(axis=0)
-    correlation: FloatArray = covariance / covariance[zero]
+    correlation: F64 = covariance / covariance[zero]
     here = np.array([zero])
     scatter = sums - correlation * sums[:, here] * (pairs / pairs[:, here])
     error = np.sqrt((scatter**2).sum(axis=0) * len(sums) / (len(sums) - 1))
     return correlation, error / (covariance[zero] * pairs.sum(axis=0))
 
 
-def conditional_moments(psi: FloatArray, z: FloatArray, edges: FloatArray) -> tuple[FloatArray, FloatArray]:
+def conditional_moments(psi: F64, z: F64, edges: F64) -> tuple[F64, F64]:
     """Mean and standard deviation of psi given the bin of z at the same site and time.
 
     Parameters
@@ -163,7 +160,7 @@ def conditional_moments(psi: FloatArray, z: FloatArray, edges: FloatArray) -> tu
     return mean, std
 
 
-def mean(x: FloatArray) -> float:
+def mean(x: F64) -> float:
     """Return the mean of all values, 0 where it is their rounding, as of anomalies.
 
     Parameters
@@ -178,7 +175,7 @@ def mean(x: FloatArray) -> float:
     return found if abs(found) > _ROUNDING * float(np.abs(x).max()) else 0.0
 
 
-def batch_standard_errors(x: FloatArray) -> tuple[float, float]:
+def batch_standard_errors(x: F64) -> tuple[float, float]:
     """Return standard errors of the mean and the standard deviation of ``x``, aware of autocorrelation.
 
     Method of non-overlapping batch means (Schmeiser 1982, Operations Research 30, 556-568): the record is
@@ -201,7 +198,7 @@ def batch_standard_errors(x: FloatArray) -> tuple[float, float]:
     return mean_se, variance_se / (2 * std) if std > 0 else variance_se
 
 
-def long_enough(x: FloatArray) -> bool:
+def long_enough(x: F64) -> bool:
     """Tell whether batches of a run are long against its memory and that of its variance.
 
     What else is averaged over the run, as its lagged products and spectra are, forgets no more slowly; the rule goes by
@@ -218,7 +215,7 @@ def long_enough(x: FloatArray) -> bool:
     return bool(intervals.independent_values(_first_two_moments(x - x.mean())).all())
 
 
-def power_spectrum(x: FloatArray, step: float, segment: int) -> FloatArray:
+def power_spectrum(x: F64, step: float, segment: int) -> F64:
     """Frequency spectrum: power spectral density by the method of Welch (1967, IEEE Trans. Audio 15, 70-73).
 
     Averaged over members, sites and Hann-windowed segments that overlap by half. The mean over everything is removed,
@@ -246,6 +243,6 @@ def power_spectrum(x: FloatArray, step: float, segment: int) -> FloatArray:
     return power.mean(axis=-1).mean(axis=(0, 1))
 
 
-def _first_two_moments(anomaly: FloatArray) -> FloatArray:
+def _first_two_moments(anomaly: F64) -> F64:
     """Averages over the sites of anomalies (member, time, k) and of their squares, (member, time, 2)."""
     return np.stack([anomaly.mean(axis=2), (anomaly**2).mean(axis=2)], axis=-1)

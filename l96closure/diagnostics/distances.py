@@ -8,9 +8,9 @@ from itertools import combinations, product
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from l96closure import checks
+from l96closure.arrays import F64, I64, Array
 
 __all__ = [
     "Comparison",
@@ -25,16 +25,13 @@ __all__ = [
     "wasserstein",
 ]
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-Array = npt.NDArray[Any]  # values, or the numbers of their cells
 Distance = Callable[[Array, Array], Any]
 
 _MAX_STRETCHES = 10  # 45 pairs of truth stretches; more would cost time and hardly sharpen the floor
 _MAX_VALUES = 40_000  # per sample, of the distances that sort; neighbours in time are nearly copies anyway
 
 
-def cells(values: FloatArray, edges: FloatArray) -> IntArray:
+def cells(values: F64, edges: F64) -> I64:
     """Find the number of the cell that each value falls into.
 
     Parameters
@@ -50,7 +47,7 @@ def cells(values: FloatArray, edges: FloatArray) -> IntArray:
     return np.searchsorted(edges, values, side="right")
 
 
-def probabilities(cells: IntArray, number: int) -> FloatArray:
+def probabilities(cells: I64, number: int) -> F64:
     """Fraction of values in each cell.
 
     Parameters
@@ -65,7 +62,7 @@ def probabilities(cells: IntArray, number: int) -> FloatArray:
     return np.bincount(cells.ravel(), minlength=number) / cells.size
 
 
-def hellinger(p: FloatArray, q: FloatArray) -> FloatArray:
+def hellinger(p: F64, q: F64) -> F64:
     """Hellinger distance H = sqrt(1 - sum_i sqrt(p_i q_i)) of two binned distributions, or of many pairs.
 
     Parameters
@@ -79,7 +76,7 @@ def hellinger(p: FloatArray, q: FloatArray) -> FloatArray:
     return np.sqrt(np.maximum(0.0, 1.0 - np.sqrt(p * q).sum(axis=-1)))
 
 
-def wasserstein(a: FloatArray, b: FloatArray) -> float:
+def wasserstein(a: F64, b: F64) -> float:
     """Wasserstein-1 distance of two samples: the mean shift that turns one into the other, in their units.
 
     Parameters
@@ -94,7 +91,7 @@ def wasserstein(a: FloatArray, b: FloatArray) -> float:
     return float(np.vecdot(gap[:-1], np.diff(values)))
 
 
-def ks(a: FloatArray, b: FloatArray) -> float:
+def ks(a: F64, b: F64) -> float:
     """Kolmogorov-Smirnov distance of two samples: the largest gap of their distribution functions, 0 to 1.
 
     Parameters
@@ -108,7 +105,7 @@ def ks(a: FloatArray, b: FloatArray) -> float:
     return float(_gap(a, b)[1].max())
 
 
-def _gap(a: FloatArray, b: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _gap(a: F64, b: F64) -> tuple[F64, F64]:
     """Return all values of two samples in order, and how far their distribution functions are apart at each."""
     values = np.sort(np.concatenate([a, b], axis=None))
     below_a, below_b = (np.sort(one, axis=None).searchsorted(values, "right") / one.size for one in (a, b))

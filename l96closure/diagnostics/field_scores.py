@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
+
+from l96closure.arrays import F64
 
 __all__ = ["climatology", "fair_energy_score", "fair_variogram_score"]
 
-FloatArray = npt.NDArray[np.float64]
 
 _ORDER = 0.5  # of the variogram score
 _MOST_PAIRS, _FEWEST_OFFSETS = 100_000, 16  # of sites that it looks at
 
 
-def fair_energy_score(x: FloatArray, y: FloatArray) -> FloatArray:
+def fair_energy_score(x: F64, y: F64) -> F64:
     """Fair energy score, mean |x_i - y| - mean |x_i - x_j| / 2, with the Euclidean norm over all sites.
 
     Gneiting & Raftery (2007, Journal of the American Statistical Association 102, 359-378), equation (22); with the
@@ -45,7 +45,7 @@ def fair_energy_score(x: FloatArray, y: FloatArray) -> FloatArray:
     return np.linalg.norm(departure, axis=-2).mean(axis=-1) - spread / (members * (members - 1))
 
 
-def fair_variogram_score(x: FloatArray, y: FloatArray) -> FloatArray:
+def fair_variogram_score(x: F64, y: F64) -> F64:
     """Fair variogram score of order 0.5: how well the members' differences between sites are those of the truth.
 
     The mean over all pairs of sites k != l of (|y_k - y_l|^p - mean |x_k - x_l|^p)², p = 0.5, equal weights: Scheuerer
@@ -74,7 +74,7 @@ def fair_variogram_score(x: FloatArray, y: FloatArray) -> FloatArray:
     return total / (sites * sum(weight for _, weight in offsets)) if sites > 1 else np.full_like(total, np.nan)
 
 
-def climatology(z: FloatArray) -> tuple[float, float]:
+def climatology(z: F64) -> tuple[float, float]:
     """Return the energy and the variogram score of the climatological distribution of fields.
 
     Parameters

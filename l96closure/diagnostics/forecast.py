@@ -11,10 +11,10 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks
+from l96closure.arrays import F64, Index
 from l96closure.attributes import labelled
 from l96closure.diagnostics import field_scores, intervals
 from l96closure.diagnostics.scorecard import BOUNDED, FORECASTS
@@ -24,7 +24,6 @@ from l96closure.layout import observation_of, told_by
 
 __all__ = ["fair_crps", "headline_leads", "mean_difference", "rank_shares", "verify"]
 
-FloatArray = npt.NDArray[np.float64]
 
 _PROPER = ("crps", "energy_score", "variogram_score")
 _RANKS = 2 + len(_PROPER)  # where they begin among the means of a start, behind squared error, variance, proper scores
@@ -40,7 +39,7 @@ _NAMES = {
 }
 
 
-def mean_difference(x: FloatArray) -> FloatArray:
+def mean_difference(x: F64) -> F64:
     """Gini mean difference: the mean of abs(x_i - x_j) over all pairs i != j, from the sorted values.
 
     Parameters
@@ -55,7 +54,7 @@ def mean_difference(x: FloatArray) -> FloatArray:
     return np.sort(x, axis=-1) @ ((2 * np.arange(n) - n + 1) * (2 / (n * (n - 1))))
 
 
-def fair_crps(x: FloatArray, y: FloatArray) -> FloatArray:
+def fair_crps(x: F64, y: F64) -> F64:
     """Fair continuous ranked probability score of an ensemble, mean abs(x_i - y) - mean abs(x_i - x_j) / 2.
 
     With the mean over pairs i != j its expectation does not depend on the size of the ensemble: it is that of the
@@ -75,7 +74,7 @@ def fair_crps(x: FloatArray, y: FloatArray) -> FloatArray:
     return np.abs(departure).mean(axis=-1) - mean_difference(departure) / 2
 
 
-def rank_shares(x: FloatArray, y: FloatArray) -> FloatArray:
+def rank_shares(x: F64, y: F64) -> F64:
     """Rank of the truth among the members, as shares of the ranks 0 to N.
 
     The rank is the number of members below the truth; a truth equal to some members has a share in every rank that
@@ -178,10 +177,10 @@ class _Ensemble(NamedTuple):
     name: str
     units: str
     leads: xr.DataArray
-    members: FloatArray
-    observation: FloatArray
-    climate: FloatArray
-    groups: npt.NDArray[np.intp]
+    members: F64
+    observation: F64
+    climate: F64
+    groups: Index
 
     @classmethod
     def of(cls, name: str, forecast: xr.Dataset, reference: xr.Dataset, fields: Fields) -> _Ensemble:
@@ -199,7 +198,7 @@ class _Ensemble(NamedTuple):
         groups = replace(fields, shape=tuple(reference.sizes[dim] for dim in fields.dim)).groups
         return cls(name, units, leads, x, y, climate, groups)
 
-    def _of_climate(self, statistic: Callable[[FloatArray], float]) -> float:
+    def _of_climate(self, statistic: Callable[[F64], float]) -> float:
         """Return the mean over sites of a statistic of the values at those of one climate."""
         sizes = np.bincount(self.groups)
         values = np.array([statistic(self.climate[:, self.groups == group].ravel()) for group in range(sizes.size)])
@@ -255,7 +254,7 @@ def headline_leads(scores: xr.Dataset) -> list[float]:
     return sorted({float(scores["lead"].sel(lead=part * longest, method="nearest")) for part in _HEADLINE})
 
 
-def _mean_scores(x: FloatArray, y: FloatArray) -> FloatArray:
+def _mean_scores(x: F64, y: F64) -> F64:
     """Scores of one start, x (lead, k, member) and y (lead, k); means over the sites, or of the whole field.
 
     Squared error of the ensemble mean, variance, the proper scores, and the shares of the ranks: (lead, 5 + rank).
@@ -267,7 +266,7 @@ def _mean_scores(x: FloatArray, y: FloatArray) -> FloatArray:
     return np.concatenate([scores, rank_shares(x, y).mean(axis=1)], axis=-1)
 
 
-def _summarise(means: FloatArray, members: int) -> dict[str, FloatArray]:
+def _summarise(means: F64, members: int) -> dict[str, F64]:
     """Scores from the means over starts (lead, 5 + rank) of what :func:`verify` has of each."""
     error, variance, *proper = (means[:, i] for i in range(_RANKS))
     ratio = np.divide(variance, error, out=np.full_like(error, np.nan), where=error > 0)
@@ -280,7 +279,7 @@ def _summarise(means: FloatArray, members: int) -> dict[str, FloatArray]:
     }
 
 
-def _group_size(observed: FloatArray) -> int:
+def _group_size(observed: F64) -> int:
     """Return how many consecutive starts make a group that is independent of the next; mostly one.
 
     Forecasts from starts that follow each other closely are of nearly the same weather. That shows in the correlation
@@ -300,7 +299,7 @@ def _group_size(observed: FloatArray) -> int:
     return min(starts, int(np.ceil(_GROUP * (1 + correlation) / max(1 - correlation, 1 / starts))))
 
 
-def _grouped(by_start: FloatArray, size: int) -> FloatArray:
+def _grouped(by_start: F64, size: int) -> F64:
     """Return the means (group, lead, score) of groups of consecutive starts (start, lead, score)."""
     groups = len(by_start) // size
     return np.asarray(by_start[: groups * size].reshape(groups, size, *by_start.shape[1:]).mean(axis=1))
@@ -316,8 +315,8 @@ def _method(starts: int, units: int) -> str:
 
 
 def _bounds(
-    units: FloatArray, estimates: dict[str, FloatArray], members: int, rng: np.random.Generator, most: int
-) -> dict[str, tuple[FloatArray, FloatArray]]:
+    units: F64, estimates: dict[str, F64], members: int, rng: np.random.Generator, most: int
+) -> dict[str, tuple[F64, F64]]:
     """Bounds of the 95 % intervals of all scores, from means of independent groups of starts (group, lead, 5 + rank).
 
     Bootstrap-t: the departure of a resampled score from that of the sample, in standard errors of the resample, is
@@ -350,7 +349,7 @@ def _bounds(
     return bounds
 
 
-def _studentised(moments: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _studentised(moments: F64) -> tuple[F64, F64]:
     """Scores on the scale on which they are studentised, with what their standard errors are proportional to.
 
     Parameters

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import scipy
 
+from l96closure.arrays import F64, I64
 from l96closure.diagnostics import intervals
 from l96closure.diagnostics.climate import batch_standard_errors, long_enough
 
 __all__ = ["isotropic_spectrum", "levels_of", "plane_of", "profile", "total_wavenumbers"]
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 
 def levels_of(rings: tuple[bool, ...]) -> int | None:
@@ -26,7 +23,7 @@ def plane_of(rings: tuple[bool, ...]) -> tuple[int, int] | None:
     return (found[0], found[1]) if len(found) == 2 else None
 
 
-def profile(x: FloatArray, level: IntArray, levels: int) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+def profile(x: F64, level: I64, levels: int) -> tuple[F64, F64, F64, F64]:
     """Mean and standard deviation at each level, over all else, with their standard errors.
 
     Parameters
@@ -48,7 +45,7 @@ def profile(x: FloatArray, level: IntArray, levels: int) -> tuple[FloatArray, Fl
     return mean, mean_se, std, std_se
 
 
-def total_wavenumbers(rows: int, columns: int) -> IntArray:
+def total_wavenumbers(rows: int, columns: int) -> I64:
     """Total wavenumber of each wave of a plane, rounded: |m| with m in cycles along the longer side.
 
     Parameters
@@ -64,7 +61,7 @@ def total_wavenumbers(rows: int, columns: int) -> IntArray:
     return np.rint(most * waves).astype(np.int64)
 
 
-def isotropic_spectrum(x: FloatArray, shape: tuple[int, ...], plane: tuple[int, int]) -> tuple[FloatArray, FloatArray]:
+def isotropic_spectrum(x: F64, shape: tuple[int, ...], plane: tuple[int, int]) -> tuple[F64, F64]:
     """How the variance on a periodic plane is shared among total wavenumbers, with its standard error.
 
     The power of all waves whose total wavenumber, in cycles along the longer side, rounds to the same number is summed,

@@ -34,6 +34,8 @@ import numpy.typing as npt
 import scipy
 import xarray as xr
 
+from l96closure.arrays import F64, Bools
+
 __all__ = [
     "BATCH_METHOD",
     "MIN_REPLICATES",
@@ -58,7 +60,6 @@ __all__ = [
     "together",
 ]
 
-FloatArray = npt.NDArray[np.float64]
 
 PROBABILITY = 0.95
 """With which an interval holds the truth."""
@@ -151,7 +152,7 @@ BATCH_METHOD = (
 """What a standard error by batch means says about itself."""
 
 
-def standard_error(independent: FloatArray, fewest: int = MIN_REPLICATES) -> FloatArray:
+def standard_error(independent: F64, fewest: int = MIN_REPLICATES) -> F64:
     """Return the standard error of the mean of independent entries over the first axis; NaN for too few of them.
 
     Parameters
@@ -202,7 +203,7 @@ def batches_of(members: int, times: int) -> int:
     return min(-(-MIN_VALUES // members), times)
 
 
-def batch_means(series: FloatArray) -> FloatArray:
+def batch_means(series: F64) -> F64:
     """Return the means of twenty or more consecutive batches of a series, all members together.
 
     Schmeiser (1982, Operations Research 30, 556-568): between 10 and 30; more buy little and make them short.
@@ -221,7 +222,7 @@ def batch_means(series: FloatArray) -> FloatArray:
     return series[:, : batches * length].reshape(members * batches, length, *rest).mean(axis=1)
 
 
-def batched_standard_error(series: FloatArray) -> FloatArray:
+def batched_standard_error(series: F64) -> F64:
     """Return the standard error of the mean of a series, by batch means; NaN where these are not independent.
 
     Parameters
@@ -236,7 +237,7 @@ def batched_standard_error(series: FloatArray) -> FloatArray:
     return np.where(independent_values(series), error, np.nan)
 
 
-def independent_values(series: FloatArray) -> npt.NDArray[np.bool_]:
+def independent_values(series: F64) -> Bools:
     """Tell whether the batches of a series are independent, for each column.
 
     Batches that are whole members are, by construction.
@@ -258,7 +259,7 @@ def independent_values(series: FloatArray) -> npt.NDArray[np.bool_]:
     return np.asarray(times / batches >= _LONG * memory(series))
 
 
-def memory(series: FloatArray) -> FloatArray:
+def memory(series: F64) -> F64:
     """Integrated autocorrelation time 1 + 2 sum_l rho(l) of a series, in time steps and at least one.
 
     The sum ends at the first lag that is five times what it has come to (Sokal 1997). Long series are averaged in
@@ -291,7 +292,7 @@ def memory(series: FloatArray) -> FloatArray:
 
 def proportion_bounds(
     share: npt.ArrayLike, error: npt.ArrayLike, most: float = np.inf, values: int = MIN_VALUES
-) -> tuple[FloatArray, FloatArray]:
+) -> tuple[F64, F64]:
     """95 % interval of a probability, from the share of dependent values and its standard error.
 
     Korn & Graubard (1998, Survey Methodology 24, 193-201): the interval of Clopper & Pearson (1934) for as many
@@ -322,7 +323,7 @@ def proportion_bounds(
     return np.where(unknown, np.nan, low), np.where(unknown, np.nan, high)
 
 
-def enough_in_the_tail(probability: FloatArray, error_at_median: float) -> npt.NDArray[np.bool_]:
+def enough_in_the_tail(probability: F64, error_at_median: float) -> Bools:
     """Tell whether the rarer side of each quantile holds enough independent values for its interval.
 
     Parameters

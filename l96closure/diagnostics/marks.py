@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks
+from l96closure.arrays import F64
 from l96closure.attributes import labelled
 from l96closure.diagnostics import intervals
 from l96closure.diagnostics.forecast import fair_crps, verify
 
 __all__ = ["beside_mark"]
 
-FloatArray = npt.NDArray[np.float64]
 
 _NAMES = {
     "crps_mark": "fair continuous ranked probability score of the full model, spun up along z",
@@ -81,7 +80,7 @@ def _check_alike(forecast: xr.Dataset, mark: xr.Dataset) -> None:
         checks.reject("mark.start", mark["start"].to_numpy()[missing][0], "a start of the forecasts")
 
 
-def _by_start(data: xr.Dataset) -> FloatArray:
+def _by_start(data: xr.Dataset) -> F64:
     """CRPS of each start (start, lead), the mean over the sites."""
     x = checks.variable("forecast", data, "z", ("start", "lead", "k", "member"))
     y = checks.variable("forecast", data, "observation", ("start", "lead", "k"))

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
+
+from l96closure.arrays import F64, Bools
 
 __all__ = ["best", "comparable", "departure"]
 
-FloatArray = npt.NDArray[np.float64]
 
-
-def departure(
-    value: FloatArray, low: FloatArray, high: FloatArray, target: float
-) -> tuple[FloatArray, FloatArray, FloatArray]:
+def departure(value: F64, low: F64, high: F64, target: float) -> tuple[F64, F64, F64]:
     """Distance of a score from what a perfect run has, with the interval that follows from the score's own.
 
     Parameters
@@ -29,7 +26,7 @@ def departure(
     return np.abs(value - target), least, np.maximum(below, above)
 
 
-def comparable(value: FloatArray, low: FloatArray, high: FloatArray) -> bool:
+def comparable(value: F64, low: F64, high: F64) -> bool:
     """Tell whether every score has an interval; without, nothing tells a difference from chance.
 
     Parameters
@@ -44,7 +41,7 @@ def comparable(value: FloatArray, low: FloatArray, high: FloatArray) -> bool:
     return bool(np.isfinite([low[scored], high[scored]]).all())
 
 
-def best(value: FloatArray, low: FloatArray, high: FloatArray) -> npt.NDArray[np.bool_]:
+def best(value: F64, low: F64, high: F64) -> Bools:
     """Tell the runs that are best: the one of the smallest score, and those whose intervals overlap with its own.
 
     No run is best where all intervals overlap with that one, where a score has no interval, or where there are fewer
@@ -63,5 +60,5 @@ def best(value: FloatArray, low: FloatArray, high: FloatArray) -> npt.NDArray[np
     if scored.sum() < 2 or not comparable(value, low, high):
         return none
     first = int(np.nanargmin(value))
-    overlap: npt.NDArray[np.bool_] = scored & (low <= high[first]) & (high >= low[first])
+    overlap: Bools = scored & (low <= high[first]) & (high >= low[first])
     return none if overlap.sum() == scored.sum() else overlap

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks
+from l96closure.arrays import F64
 from l96closure.attributes import in_time_unit, labelled
 from l96closure.diagnostics import climate, intervals
 from l96closure.diagnostics.runs import lag_time
@@ -17,7 +17,6 @@ from l96closure.series import time_step, time_unit
 
 __all__ = ["DECILES", "pit"]
 
-FloatArray = npt.NDArray[np.float64]
 
 DECILES = np.arange(1, 10) / 10
 """Probabilities at which the law is held against what happened."""
@@ -103,7 +102,7 @@ def pit(
     return in_time_unit(labelled(dataset, _NAMES), time_unit(known))
 
 
-def _known(probabilities: xr.DataArray) -> tuple[FloatArray, float, xr.Dataset]:
+def _known(probabilities: xr.DataArray) -> tuple[F64, float, xr.Dataset]:
     """Return the known probabilities (member, time, k), their time step, and a Dataset that has their times."""
     if not isinstance(probabilities, xr.DataArray) or set(probabilities.dims) - {"member"} != {"time", "k"}:
         found = getattr(probabilities, "dims", type(probabilities).__name__)
@@ -128,7 +127,7 @@ def _known(probabilities: xr.DataArray) -> tuple[FloatArray, float, xr.Dataset]:
     return u, step, dataset
 
 
-def _histogram(u: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _histogram(u: F64) -> tuple[F64, F64, F64]:
     """Density of u in equal bins with the bounds of its 95 % intervals."""
     index = np.minimum((u * _BINS).astype(np.intp), _BINS - 1)
     inside = [(index == i).mean(axis=2) for i in range(_BINS)]

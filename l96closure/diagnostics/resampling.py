@@ -5,15 +5,13 @@ from __future__ import annotations
 from itertools import product
 
 import numpy as np
-import numpy.typing as npt
 
+from l96closure.arrays import F64, I64
 from l96closure.diagnostics import intervals
 from l96closure.diagnostics.distances import Distance, Stretches
 
 __all__ = ["BLOCK", "blocks_in", "decorrelation_time", "interval", "resampled_scores"]
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 BLOCK = 20
 """Decorrelation times in a block: what its neighbours share is a few per cent of its variance."""
@@ -23,7 +21,7 @@ _FORGOTTEN = 0.2  # root mean square autocorrelation at the last lags, above whi
 _MAX_BLOCKS = 200  # blocks of a piece; more would cost memory, longer blocks are nearer to independent
 
 
-def decorrelation_time(autocorrelation: FloatArray) -> float:
+def decorrelation_time(autocorrelation: F64) -> float:
     """Decorrelation time 1 + 2 sum_l rho(l)^2 in time steps, the one that tells how well a variance is known.
 
     Bayley & Hammersley (1946, Supplement to the Journal of the Royal Statistical Society 8, 184-197). The squares
@@ -63,9 +61,7 @@ def blocks_in(length: int, memory: float) -> int:
     return blocks if blocks >= intervals.MIN_VALUES else 0
 
 
-def resampled_scores(
-    distance: Distance, pieces: Stretches, cells: int, blocks: int, rng: np.random.Generator
-) -> FloatArray:
+def resampled_scores(distance: Distance, pieces: Stretches, cells: int, blocks: int, rng: np.random.Generator) -> F64:
     """Score runs put together at random from blocks of the ones at hand.
 
     Bootstrap with non-overlapping blocks (Carlstein 1986, Annals of Statistics 14, 1171-1179). Every stretch of truth
@@ -92,7 +88,7 @@ def resampled_scores(
     return np.mean([distance(piece, stretch) for piece, stretch in product(coarse, truth)], axis=0)
 
 
-def interval(score: float, resampled: FloatArray, blocks: int) -> tuple[float, float]:
+def interval(score: float, resampled: F64, blocks: int) -> tuple[float, float]:
     """Return a 95 % interval for the expected score of two runs as long as these.
 
     The basic bootstrap interval (Davison & Hinkley 1997, Bootstrap Methods and their Application, Section 5.2) about
@@ -120,16 +116,16 @@ def interval(score: float, resampled: FloatArray, blocks: int) -> tuple[float, f
     return max(0.0, score - float(stretch * (high - centre))), score + float(stretch * (centre - low))
 
 
-def _block_counts(piece: IntArray, cells: int, blocks: int) -> FloatArray:
+def _block_counts(piece: I64, cells: int, blocks: int) -> F64:
     """Histograms (blocks, cells) of consecutive blocks of a piece (length, k)."""
     length = len(piece) // blocks
     index = piece[: blocks * length].reshape(blocks, -1) + cells * np.arange(blocks)[:, np.newaxis]
     return np.bincount(index.ravel(), minlength=blocks * cells).reshape(blocks, cells).astype(np.float64)
 
 
-def _draw(pool: FloatArray, blocks: int, rng: np.random.Generator) -> FloatArray:
+def _draw(pool: F64, blocks: int, rng: np.random.Generator) -> F64:
     """Probabilities (resample, cell) of runs of so many blocks drawn from the histograms of a pool."""
     chosen = rng.integers(len(pool), size=(_RESAMPLES, blocks)) + len(pool) * np.arange(_RESAMPLES)[:, np.newaxis]
     times = np.bincount(chosen.ravel(), minlength=_RESAMPLES * len(pool)).reshape(_RESAMPLES, -1)
-    counts: FloatArray = times.astype(np.float64) @ pool  # whole numbers: exact in any order of summation
+    counts: F64 = times.astype(np.float64) @ pool  # whole numbers: exact in any order of summation
     return np.asarray(counts / counts[0].sum())

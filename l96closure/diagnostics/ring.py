@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import scipy
 
+from l96closure.arrays import F64, I64, Bools
 from l96closure.diagnostics import intervals, ranking
 from l96closure.diagnostics.climate import long_enough, pairs_by_batch, ratio_of_sums
 
@@ -23,8 +23,6 @@ __all__ = [
     "spectrum",
 ]
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 _CARRIES = 0.1  # of the mean variance of a wavenumber: what has less says little, and its ratio is uncertain
 
@@ -46,15 +44,15 @@ class Compared(NamedTuple):
         :func:`carrying`, with the bounds of a 95 % interval.
     """
 
-    ratio: FloatArray
-    ratio_low: FloatArray
-    ratio_high: FloatArray
+    ratio: F64
+    ratio_low: F64
+    ratio_high: F64
     error: float
     error_low: float
     error_high: float
 
 
-def compare(truth: FloatArray, truth_se: FloatArray, coarse: FloatArray, coarse_se: FloatArray) -> Compared:
+def compare(truth: F64, truth_se: F64, coarse: F64, coarse_se: F64) -> Compared:
     """Compare two spectra, wavenumber by wavenumber and by the largest relative error of all.
 
     The error of the logarithm of a ratio is that of the two relative errors together. The largest of several uncertain
@@ -85,7 +83,7 @@ def compare(truth: FloatArray, truth_se: FloatArray, coarse: FloatArray, coarse_
     return Compared(ratio, low, high, float(error.max()), float(least.max()), float(greatest.max()))
 
 
-def carrying(spectrum: FloatArray) -> npt.NDArray[np.bool_]:
+def carrying(spectrum: F64) -> Bools:
     """Tell the wavenumbers that carry variance: a tenth or more of what a wavenumber has on average.
 
     Parameters
@@ -99,7 +97,7 @@ def carrying(spectrum: FloatArray) -> npt.NDArray[np.bool_]:
     return (spectrum > 0) & (spectrum >= _CARRIES * spectrum.mean())
 
 
-def spectrum(x: FloatArray) -> tuple[FloatArray, FloatArray]:
+def spectrum(x: F64) -> tuple[F64, F64]:
     """Wavenumber spectrum: how the variance is shared among waves around the ring, with its standard error.
 
     S_m = w_m <|X_m|^2> with X_m = (1 / K) sum_k x_k exp(-2 pi i m k / K), x less its mean over everything; w is 2 for
@@ -122,7 +120,7 @@ def spectrum(x: FloatArray) -> tuple[FloatArray, FloatArray]:
     return power.mean(axis=(0, 1)), error if long_enough(x) else np.full_like(error, np.nan)
 
 
-def offsets(size: int) -> IntArray:
+def offsets(size: int) -> I64:
     """Signed distances along a ring, 0 in the middle: -5, ..., 6 for twelve sites.
 
     Parameters
@@ -136,7 +134,7 @@ def offsets(size: int) -> IntArray:
     return np.arange(-((size - 1) // 2), size // 2 + 1)
 
 
-def covariance_rows(x: FloatArray) -> FloatArray:
+def covariance_rows(x: F64) -> F64:
     """Return the rows of the covariance matrix of the sites, each centred at its own site by periodicity.
 
     Figure 4 (left) of Gottwald & Reich (2024).
@@ -156,7 +154,7 @@ def covariance_rows(x: FloatArray) -> FloatArray:
     return matrix[site, (site + offsets(size)) % size]
 
 
-def space_time_correlation(x: FloatArray, lags: int, every: int = 1) -> tuple[FloatArray, FloatArray]:
+def space_time_correlation(x: F64, lags: int, every: int = 1) -> tuple[F64, F64]:
     """Correlation of x_k(t) with x_{k + o}(t + l) along the ring, averaged over members and sites, with standard error.
 
     Not the same for o and -o at lags other than 0, where waves travel. Errors as in :func:`~climate.autocorrelation`,

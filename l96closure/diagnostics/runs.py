@@ -6,17 +6,16 @@ from datetime import timedelta
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks
+from l96closure.arrays import F64, Index
 from l96closure.durations import MODEL_TIME
 from l96closure.fields import Fields
 from l96closure.series import dated, one_run, time_step, time_unit
 
 __all__ = ["SOURCES", "Runs", "align", "lag_time"]
 
-FloatArray = npt.NDArray[np.float64]
 
 SOURCES = ("truth", "coarse")
 
@@ -33,14 +32,14 @@ class Runs(NamedTuple):
     base : what has been taken off z and psi at each site (k,), see :meth:`anomalies`; None is nothing.
     """
 
-    z: dict[str, FloatArray]
-    psi: dict[str, FloatArray]
+    z: dict[str, F64]
+    psi: dict[str, F64]
     step: float
     units: tuple[str, ...] = ("1", "1")
     time_unit: str = MODEL_TIME
-    base: tuple[FloatArray, FloatArray] | None = None
+    base: tuple[F64, F64] | None = None
 
-    def anomalies(self, groups: npt.NDArray[np.intp]) -> Runs:
+    def anomalies(self, groups: Index) -> Runs:
         """Return the runs less the truth's means over the sites of each group; as they are where all are one group.
 
         Parameters
@@ -144,7 +143,7 @@ def _units(truth: xr.Dataset, coarse: xr.Dataset, name: str) -> str:
 
 def _arrays(
     name: str, dataset: xr.Dataset, before: tuple[str, ...], fields: Fields, names: tuple[str, str]
-) -> dict[str, FloatArray]:
+) -> dict[str, F64]:
     """Check ``z`` and ``psi`` of a run, called ``names``, and return them as arrays (member, time, k)."""
     checks.xarray_dataset(name, dataset)
     arrays, dims = {}, (*before, *fields.dim)

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
+from l96closure.arrays import F64
 from l96closure.attributes import in_units, labelled
 from l96closure.diagnostics import distances, intervals, resampling
 from l96closure.diagnostics.distances import Comparison, Distance, Stretches
@@ -18,13 +18,12 @@ from l96closure.diagnostics.scorecard import DISTANCES, PARTS
 
 __all__ = ["score"]
 
-FloatArray = npt.NDArray[np.float64]
 
 _LEVELS = 256  # of equal probability, at which distribution functions are compared when they are resampled
 
 
 def score(
-    runs: Runs, edges: Sequence[FloatArray], joint_edges: Sequence[FloatArray], memory: float, rng: np.random.Generator
+    runs: Runs, edges: Sequence[F64], joint_edges: Sequence[F64], memory: float, rng: np.random.Generator
 ) -> xr.Dataset:
     """Return all distances with their floors and intervals, and in the attributes how they were made.
 
@@ -62,7 +61,7 @@ _Scored = tuple[str, Comparison, Distance, Stretches, int]
 """Name and value of a score, and what resampling needs: the distance of probabilities, the cells, and their number."""
 
 
-def _histogram_scores(runs: Runs, edges: Sequence[FloatArray], joint_edges: Sequence[FloatArray]) -> Iterator[_Scored]:
+def _histogram_scores(runs: Runs, edges: Sequence[F64], joint_edges: Sequence[F64]) -> Iterator[_Scored]:
     """Yield the Hellinger distances of z, of psi and of both together."""
     fields = (runs.z, runs.psi)
     for name, binned, by in (
@@ -88,10 +87,10 @@ def _cdf_scores(pieces: Stretches) -> Iterator[_Scored]:
     levels = np.unique(np.quantile(values, np.linspace(0.0, 1.0, _LEVELS + 1)))
     cells = thinned.map(lambda x: distances.cells(x, levels))
 
-    def area(p: FloatArray, q: FloatArray) -> FloatArray:
+    def area(p: F64, q: F64) -> F64:
         return np.abs(np.cumsum(p - q, axis=-1)[..., : len(levels) - 1]) @ np.diff(levels)
 
-    def gap(p: FloatArray, q: FloatArray) -> FloatArray:
+    def gap(p: F64, q: F64) -> F64:
         return np.asarray(np.abs(np.cumsum(p - q, axis=-1)).max(axis=-1))
 
     for name, exact, of_cells in (("wasserstein_z", distances.wasserstein, area), ("ks_z", distances.ks, gap)):

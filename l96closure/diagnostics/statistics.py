@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
+from l96closure.arrays import F64
 from l96closure.attributes import ERROR, in_time_unit, in_units, labelled
 from l96closure.diagnostics import climate, grids, intervals, ring, tails
 from l96closure.diagnostics.runs import SOURCES, Runs
@@ -19,8 +19,7 @@ from l96closure.trends import fit_polynomial
 
 __all__ = ["Grid", "covariances", "grid", "statistics"]
 
-FloatArray = npt.NDArray[np.float64]
-Edges = tuple[FloatArray, FloatArray]
+Edges = tuple[F64, F64]
 
 _MARGIN = 0.1  # of the truth's range, by which the bins reach beyond it on either side
 _JOINT_BINS = 25  # either way; diagnose says why
@@ -114,7 +113,7 @@ class Grid(NamedTuple):
 
     edges: Edges
     joint_edges: Edges
-    levels: FloatArray
+    levels: F64
     lags: int
     lag_stride: int
     segment: int
@@ -280,7 +279,7 @@ def covariances(pairs: Sequence[Runs], targets: Sequence[str]) -> dict[str, xr.D
     return dict(data.data_vars.items())  # type: ignore[arg-type]
 
 
-def _moments(z: FloatArray, psi: FloatArray) -> dict[str, Any]:
+def _moments(z: F64, psi: F64) -> dict[str, Any]:
     moments: dict[str, Any] = {}
     for prefix, x in (("", z), ("psi_", psi)):
         moments |= {f"{prefix}mean": climate.mean(x), f"{prefix}std": x.std()}
@@ -289,7 +288,7 @@ def _moments(z: FloatArray, psi: FloatArray) -> dict[str, Any]:
     return moments
 
 
-def _distributions(z: FloatArray, psi: FloatArray, on: Grid) -> dict[str, Any]:
+def _distributions(z: F64, psi: F64, on: Grid) -> dict[str, Any]:
     mean, std = climate.conditional_moments(psi, z, on.edges[0])
     return {
         "density_z": ("z_bin", climate.density(z, on.edges[0])),
@@ -300,7 +299,7 @@ def _distributions(z: FloatArray, psi: FloatArray, on: Grid) -> dict[str, Any]:
     }
 
 
-def _variability(fields: dict[str, FloatArray], on: Grid) -> dict[str, Any]:
+def _variability(fields: dict[str, F64], on: Grid) -> dict[str, Any]:
     """Correlations in time of z, psi and the residual; spectra of the first two."""
     result: dict[str, Any] = {}
     for name, x in fields.items():
@@ -310,7 +309,7 @@ def _variability(fields: dict[str, FloatArray], on: Grid) -> dict[str, Any]:
     return result
 
 
-def _along_the_ring(fields: dict[str, FloatArray], on: Grid) -> dict[str, Any]:
+def _along_the_ring(fields: dict[str, F64], on: Grid) -> dict[str, Any]:
     """Covariances of z, correlations in space and time of z, psi and the residual, and spectra of the first two."""
     rows = ring.covariance_rows(fields["z"])
     result: dict[str, Any] = {
@@ -329,7 +328,7 @@ def _along_the_ring(fields: dict[str, FloatArray], on: Grid) -> dict[str, Any]:
     return result
 
 
-def _on_the_grid(z: FloatArray, psi: FloatArray, on: Grid) -> dict[str, Any]:
+def _on_the_grid(z: F64, psi: F64, on: Grid) -> dict[str, Any]:
     """Profiles along levels, and isotropic spectra on planes, of z and psi, where the grid has them."""
     result: dict[str, Any] = {}
     level, plane, dim = on.level, on.plane, on.fields.dim
@@ -346,7 +345,7 @@ def _on_the_grid(z: FloatArray, psi: FloatArray, on: Grid) -> dict[str, Any]:
     return result
 
 
-def _with_error(name: str, dims: Any, values: FloatArray, error: FloatArray) -> dict[str, Any]:
+def _with_error(name: str, dims: Any, values: F64, error: F64) -> dict[str, Any]:
     """Return a variable and its standard error by batch means."""
     return {name: (dims, values), f"{name}{ERROR}": (dims, error, _BATCHED)}
 
@@ -366,7 +365,7 @@ def _spectra_compared(described: xr.Dataset) -> dict[str, Any]:
     return result
 
 
-def _tails(z: FloatArray, psi: FloatArray, on: Grid) -> dict[str, Any]:
+def _tails(z: F64, psi: F64, on: Grid) -> dict[str, Any]:
     statistics = {
         "quantile_z": ("probability", tails.quantiles(z), tails.QUANTILE_METHOD),
         "quantile_psi": ("probability", tails.quantiles(psi), tails.QUANTILE_METHOD),
@@ -379,14 +378,14 @@ def _tails(z: FloatArray, psi: FloatArray, on: Grid) -> dict[str, Any]:
     }
 
 
-def _trend(z: FloatArray, psi: FloatArray) -> Any:
+def _trend(z: F64, psi: F64) -> Any:
     """Fit the polynomial in z; of lower degree when z has too few distinct values to determine it."""
     every = -(-z.size // _TREND_VALUES)
     z, psi = z[:, ::every], psi[:, ::every]
     return fit_polynomial(z, psi, min(_TREND_DEGREE, np.unique(z).size - 1))
 
 
-def _bin_edges(x: FloatArray, bins: int) -> FloatArray:
+def _bin_edges(x: F64, bins: int) -> F64:
     """Edges of ``bins`` equal bins over the range of ``x`` and a margin; of unit length about a constant."""
     low, high = float(x.min()), float(x.max())
     margin = _MARGIN * (high - low) or 0.5

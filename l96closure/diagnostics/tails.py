@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from l96closure.arrays import F64
 from l96closure.diagnostics import intervals
 
 __all__ = ["PERIOD_METHOD", "PROBABILITIES", "QUANTILE_METHOD", "THRESHOLDS", "quantiles", "return_periods"]
 
-FloatArray = npt.NDArray[np.float64]
 
 PROBABILITIES = np.array([0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999])
 """Probabilities of the quantiles."""
@@ -28,7 +27,7 @@ PERIOD_METHOD = f"Garwood (1936) for clusters of crossings, {_WHERE}"
 _MANY = 40  # crossings of a level, from which on their own scatter tells how they cluster
 
 
-def quantiles(x: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+def quantiles(x: F64) -> tuple[F64, F64, F64]:
     """Return quantiles at :data:`PROBABILITIES` with 95 % intervals.
 
     The interval is that of Woodruff (1952, Journal of the American Statistical Association 47, 635-646): the fraction
@@ -55,7 +54,7 @@ def quantiles(x: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     return values, low, high
 
 
-def return_periods(x: FloatArray, levels: FloatArray, step: float) -> tuple[FloatArray, FloatArray, FloatArray]:
+def return_periods(x: F64, levels: F64, step: float) -> tuple[F64, F64, F64]:
     """Mean time at one site from one up-crossing of a level to the next, with 95 % intervals.
 
     An up-crossing is a time below the level followed by one at or above it; what happens between two records is not
@@ -90,12 +89,12 @@ def return_periods(x: FloatArray, levels: FloatArray, step: float) -> tuple[Floa
     return period, low, high
 
 
-def _share_below(x: FloatArray, level: float) -> FloatArray:
+def _share_below(x: F64, level: float) -> F64:
     """Share of the sites at or below a level, (member, time)."""
     return (x <= level).mean(axis=2)
 
 
-def _dispersion(counts: FloatArray) -> float:
+def _dispersion(counts: F64) -> float:
     """Variance of the total of ``counts`` (member, time), by batches, over its expectation; one at least."""
     error = float(intervals.standard_error(intervals.batch_means(counts)))
     return max(1.0, float(counts.sum()) * (error / float(counts.mean())) ** 2)

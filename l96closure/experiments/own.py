@@ -22,12 +22,12 @@ import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks, closures, store
+from l96closure.arrays import F64
 from l96closure.experiments import sections
 from l96closure.fields import Fields
 
 __all__ = ["ENTRY_POINTS", "TARGET", "ChosenClosure", "Stepped", "code_of", "imported", "made"]
 
-F64 = npt.NDArray[np.float64]
 
 TARGET = "_target_"
 """The setting that names a function or class, as Hydra has it."""

@@ -6,8 +6,8 @@ from typing import Any
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
+from l96closure.arrays import F32, F64
 from l96closure.kernel._group_sums import FAR, group_weights
 from l96closure.kernel._groups import GROUP
 from l96closure.kernel._layout import DISTANCE, Layout
@@ -16,8 +16,6 @@ from l96closure.vector import store, total
 
 __all__ = ["draw"]
 
-F32 = npt.NDArray[np.float32]
-F64 = npt.NDArray[np.float64]
 
 _SEARCH_BLOCK = 32  # weights per block of the search behind a draw
 

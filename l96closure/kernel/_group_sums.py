@@ -6,17 +6,14 @@ from typing import Any
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
+from l96closure.arrays import F32, F64, Index
 from l96closure.kernel._groups import GROUP
 from l96closure.kernel._layout import Layout, Scratch
 from l96closure.vector import LANES, exp2, fma, fnma, load, splat, store, total
 
 __all__ = ["FAR", "FLUSH", "add_groups", "group_weights", "over_all", "side_by_side"]
 
-F32 = npt.NDArray[np.float32]
-F64 = npt.NDArray[np.float64]
-Index = npt.NDArray[np.intp]
 
 FAR = 2.0**-24  # below this sum the single-precision exponents have lost their digits to the common shift
 FLUSH = 64  # groups whose sums are added up in single precision before they go into double

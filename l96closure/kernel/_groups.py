@@ -11,16 +11,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from l96closure.arrays import F32, F64, Array, Index
 from l96closure.kernel import _recombination as recombination
 from l96closure.vector import LANES
 
 __all__ = ["GROUP", "Groups", "group", "joined"]
 
-F32 = npt.NDArray[np.float32]
-F64 = npt.NDArray[np.float64]
-Index = npt.NDArray[np.intp]
 
 GROUP = LANES  # nodes in a group
 _NOTHING = -1000.0  # log2 of the weight of a node that is not there
@@ -203,7 +200,7 @@ def _laid_out(level: _Level, beyond: F64, value_rows: Index, deviation: F64, spa
     }
 
 
-def _aligned(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _aligned(array: Array) -> Array:
     """Copy an array to where cache lines start, so that no vector straddles two of them."""
     line = 64
     memory = np.empty(array.nbytes + line, np.uint8)

@@ -6,17 +6,13 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
+from l96closure.arrays import F32, F64, I32, Index
 from l96closure.kernel._groups import Groups
 from l96closure.vector import LANES, whole_lines
 
 __all__ = ["DISTANCE", "DOT_PRODUCT", "TOGETHER", "VARIABLE", "Layout", "Scratch", "memory_of"]
 
-F32 = npt.NDArray[np.float32]
-F64 = npt.NDArray[np.float64]
-I32 = npt.NDArray[np.int32]
-Index = npt.NDArray[np.intp]
 
 DISTANCE, VARIABLE, DOT_PRODUCT = 0, 1, 2  # kinds of kernel
 

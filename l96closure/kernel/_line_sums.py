@@ -12,12 +12,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 import scipy
+
+from l96closure.arrays import F64
 
 __all__ = ["LineSums"]
 
-F64 = npt.NDArray[np.float64]
 
 _PER_UNIT = 2048  # nodes in a unit of length, in which the kernel is 2^(-x^2)
 _REACH = 8.0  # beyond, the kernel is below 2^(-64)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numba
-import numpy as np
-import numpy.typing as npt
 from numba.extending import register_jitable
 
+from l96closure.arrays import F64
 from l96closure.compiled import cached
 from l96closure.kernel._group_sums import FAR, over_all, side_by_side
 from l96closure.kernel._groups import GROUP
@@ -18,7 +17,6 @@ from l96closure.vector import LANES
 
 __all__ = ["moments_of", "moments_of_all", "moments_with", "suits_lanes"]
 
-F64 = npt.NDArray[np.float64]
 
 _MIN_SIDE_BY_SIDE = LANES // 2  # queries of a state, from which on a vector beats one after another
 

@@ -32,15 +32,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from l96closure.arrays import F64, Bools, Index
 from l96closure.compiled import cached, shared
 from l96closure.vector import exp2
 
 __all__ = ["Rules", "gauss_nodes", "recombine", "representatives", "run_edges"]
 
-F64 = npt.NDArray[np.float64]
-Index = npt.NDArray[np.intp]
 
 LONGEST = 256  # samples in a run; more would not make it longer than its bound allows at the finest steps
 _ARCS = tuple(4.0 * 0.75**k for k in range(8))  # path lengths tried, in kernel units: 4 down to 0.5
@@ -163,7 +161,7 @@ def _bounds(points: F64, size: int, signed: F64, sharpness: float = 1.0) -> F64:
 
 def _rules(
     table: F64, v: F64, first: Index, length: Index, size: int, values: Index, count: int, tolerance: float
-) -> tuple[Rules, npt.NDArray[np.bool_]]:
+) -> tuple[Rules, Bools]:
     """Rules of given runs, each longer than ``count``, that keep to the tolerance, and which runs these are."""
     slot = np.arange(length.max())
     inside = slot < length[:, None]

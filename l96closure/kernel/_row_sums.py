@@ -6,8 +6,8 @@ import math
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
+from l96closure.arrays import F32, F64, Index
 from l96closure.compiled import cached, shared
 from l96closure.kernel import _groups as groups
 from l96closure.kernel._group_sums import FLUSH, group_weights
@@ -27,9 +27,6 @@ from l96closure.vector import LANES, exp2, fma, fnma, larger, load, splat, store
 
 __all__ = ["RowSums", "log_row_sums", "nearest_squared", "weight_concentration"]
 
-F32 = npt.NDArray[np.float32]
-F64 = npt.NDArray[np.float64]
-Index = npt.NDArray[np.intp]
 
 _CROWDING = 1.0 / 30.0  # a guess at the sums over the bounds; where it is too large, there is a second round
 

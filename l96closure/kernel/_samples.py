@@ -6,14 +6,13 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from l96closure import checks
+from l96closure.arrays import F64
 from l96closure.kernel._layout import DISTANCE, DOT_PRODUCT, VARIABLE
 
 __all__ = ["ESTIMATORS", "SUMS", "Kernel", "WeightedSamples"]
 
-F64 = npt.NDArray[np.float64]
 
 _SMALLEST_RTOL = 3e-5  # three times what single precision takes
 

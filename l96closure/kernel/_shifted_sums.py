@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
+from l96closure.arrays import F64
 from l96closure.kernel._layout import DOT_PRODUCT, VARIABLE, Layout
 from l96closure.vector import exp2
 
@@ -24,7 +24,6 @@ __all__ = [
     "weights",
 ]
 
-F64 = npt.NDArray[np.float64]
 
 # No reordering is allowed to invent or lose NaN here: queries and samples are finite by the time they arrive.
 FAST = {"contract", "reassoc", "nsz", "nnan", "ninf", "arcp"}

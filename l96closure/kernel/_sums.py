@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from l96closure import checks
+from l96closure.arrays import F64, Array, Bools, Index
 from l96closure.compiled import shared
 from l96closure.kernel import _groups, _row_sums
 from l96closure.kernel._groups import Groups
@@ -20,8 +20,6 @@ from l96closure.vector import LANES
 
 __all__ = ["KernelSums"]
 
-F64 = npt.NDArray[np.float64]
-Index = npt.NDArray[np.intp]
 
 # Kernel evaluations that are worth a second thread: some tenths of a millisecond, where to share out a call costs 0.06.
 _PARALLEL_WORK = 2_000_000
@@ -98,7 +96,7 @@ class KernelSums(Layout):
             laid_out.groups.rtol[:] = 0.0
         return laid_out
 
-    def of_queries(self, kept: npt.NDArray[np.bool_]) -> KernelSums:
+    def of_queries(self, kept: Bools) -> KernelSums:
         """Keep some of the queries."""
         return self._replace(head=self.head[kept], gather=self.gather[kept], targets=self.targets[kept])
 
@@ -228,6 +226,6 @@ def _table(samples: WeightedSamples, kernel: Kernel) -> dict[str, Any]:
     }
 
 
-def _stack(arrays: Sequence[npt.NDArray[Any]], rows: int) -> npt.NDArray[Any]:
+def _stack(arrays: Sequence[Array], rows: int) -> Array:
     """Stack arrays along a new first axis, their first axes padded with zeros to ``rows``."""
     return np.stack([np.pad(a, [(0, rows - a.shape[0])] + [(0, 0)] * (a.ndim - 1)) for a in arrays])

@@ -27,8 +27,8 @@ from typing import Any
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
+from l96closure.arrays import F32, F64, I32
 from l96closure.kernel._group_sums import FAR, add_groups
 from l96closure.kernel._groups import GROUP
 from l96closure.kernel._layout import Layout, Scratch
@@ -49,9 +49,6 @@ from l96closure.vector import (
 
 __all__ = ["HUGE", "ROUNDING", "list_near", "share_below", "tolerant"]
 
-F32 = npt.NDArray[np.float32]
-F64 = npt.NDArray[np.float64]
-I32 = npt.NDArray[np.int32]
 
 ROUNDING = 1e-5  # of a conditional mean in single precision, in standard deviations: a tested figure, not a bound
 HUGE = np.float32(3e38)

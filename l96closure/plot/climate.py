@@ -5,11 +5,11 @@ from __future__ import annotations
 from math import ceil, log10
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
+from l96closure.arrays import F64
 from l96closure.attributes import bin_edges
 from l96closure.durations import MODEL_TIME, scaled
 from l96closure.plot import style
@@ -197,13 +197,13 @@ def hovmoeller(
     return np.array(panels)
 
 
-def _since_start(run: xr.DataArray) -> npt.NDArray[np.float64]:
+def _since_start(run: xr.DataArray) -> F64:
     """Return the times of a run since its first, of dates in seconds."""
     time = elapsed("run", run["time"].to_numpy())
     return time - time[0]
 
 
-def _pooled(run: xr.Dataset, name: str, diagnostics: xr.Dataset) -> npt.NDArray[np.float64]:
+def _pooled(run: xr.Dataset, name: str, diagnostics: xr.Dataset) -> F64:
     """Return values of all sites of a run, as the anomalies that the diagnostics are of where sites are unlike."""
     values = run[name]
     if (off := diagnostics.get(f"taken_off_{name}")) is not None:
@@ -212,7 +212,7 @@ def _pooled(run: xr.Dataset, name: str, diagnostics: xr.Dataset) -> npt.NDArray[
     return _thinned(values.to_numpy().ravel(), _MAX_POINTS)
 
 
-def _density(run: xr.Dataset, diagnostics: xr.Dataset, edges: list[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+def _density(run: xr.Dataset, diagnostics: xr.Dataset, edges: list[F64]) -> F64:
     """Return the joint density of z and psi of a run, in cells; zero where it has no value in any."""
     z, psi = (_pooled(run, name, diagnostics) for name in ("z", "psi"))
     counts, *_ = np.histogram2d(z, psi, bins=edges)
@@ -220,6 +220,6 @@ def _density(run: xr.Dataset, diagnostics: xr.Dataset, edges: list[npt.NDArray[n
     return counts / (max(1.0, counts.sum()) * area)
 
 
-def _thinned(values: npt.NDArray[np.float64], most: int) -> npt.NDArray[np.float64]:
+def _thinned(values: F64, most: int) -> F64:
     """Keep every n-th entry of the first axis, at most ``most`` of them."""
     return values[:: -(-len(values) // most)]

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from l96closure import checks
+from l96closure.arrays import F64
 from l96closure.atomic import atomic_path
 from l96closure.beside import Beside
 from l96closure.durations import scaled
@@ -110,7 +111,7 @@ def label(name: str, variable: xr.DataArray) -> str:
     return f"{words}{between}{units}"
 
 
-def times(variable: xr.DataArray) -> tuple[npt.NDArray[np.float64], str]:
+def times(variable: xr.DataArray) -> tuple[F64, str]:
     """Return lags or leads as an axis shows them, and the name of their unit there."""
     factor, unit = scaled(variable)
     return factor * variable.to_numpy(), unit

@@ -13,6 +13,7 @@ import scipy
 import xarray as xr
 
 from l96closure import checks, loop
+from l96closure.arrays import C128, F64
 from l96closure.restart import Restart
 from l96closure.schemes import held
 from l96closure.subgrid import HELD
@@ -20,8 +21,6 @@ from l96closure.systems import recording
 
 __all__ = ["KuramotoSivashinsky", "etdrk4"]
 
-F64 = npt.NDArray[np.float64]
-C128 = npt.NDArray[np.complex128]
 
 _CONTOUR_POINTS = 32  # as Kassam & Trefethen (2005) take
 _LONG_NAMES = {

@@ -13,6 +13,7 @@ import scipy
 import xarray as xr
 
 from l96closure import checks, loop
+from l96closure.arrays import F64
 from l96closure.restart import Restart
 from l96closure.schemes import held
 from l96closure.subgrid import HELD
@@ -21,7 +22,6 @@ from l96closure.systems import recording
 
 __all__ = ["TwoScaleLorenz96"]
 
-FloatArray = npt.NDArray[np.float64]
 
 _STEPS_PER_CALL = 500_000  # fine steps, of all members, between two updates of the progress bar
 _MEMBERS_PER_CALL = 100  # of more members, more steps: theirs are of use to the cache
@@ -72,7 +72,7 @@ class TwoScaleLorenz96:
         """The coupling coefficient h c / b."""
         return self.h * self.c / self.b
 
-    def tendency(self, z: npt.ArrayLike, y: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+    def tendency(self, z: npt.ArrayLike, y: npt.ArrayLike) -> tuple[F64, F64]:
         """Time derivatives of one state, eq. (59).
 
         Parameters
@@ -95,7 +95,7 @@ class TwoScaleLorenz96:
         dy = -self.c * self.b * after * (second - before) - self.c * y + self.coupling * z[:, np.newaxis]
         return dz, dy
 
-    def step(self, z: npt.ArrayLike, y: npt.ArrayLike, dt: float, steps: int = 1) -> tuple[FloatArray, FloatArray]:
+    def step(self, z: npt.ArrayLike, y: npt.ArrayLike, dt: float, steps: int = 1) -> tuple[F64, F64]:
         """Advance one state by ``steps`` classical RK4 steps of length ``dt``.
 
         Parameters
@@ -120,7 +120,7 @@ class TwoScaleLorenz96:
         state.advance(checks.integer("steps", steps, 1))
         return state.z[0], state.Y[0] / scheme.unit
 
-    def resolved_tendency(self, z: npt.ArrayLike) -> FloatArray:
+    def resolved_tendency(self, z: npt.ArrayLike) -> F64:
         """Tendency of the resolved variables, G_k(z) = -z_{k-1} (z_{k-2} - z_{k+1}) - z_k + F.
 
         The part of eq. (60) of Gottwald & Reich (2024) that a coarse model knows.
@@ -224,7 +224,7 @@ class TwoScaleLorenz96:
         interval: float,
         generators: list[np.random.Generator],
         restart: Restart | None = None,
-    ) -> tuple[FloatArray, FloatArray]:
+    ) -> tuple[F64, F64]:
         """Return z and psi (member, sample, K) of members with these generators, psi over ``interval``."""
         at_work = partial(_Ensemble, dt, schedule)
         truth = recording.Truth(
@@ -241,7 +241,7 @@ class TwoScaleLorenz96:
             psi = self._subgrid(subgrid, z, psi, interval)
         return z, psi
 
-    def trajectory(self, z: npt.ArrayLike, y: npt.ArrayLike, dt: float, every: int, records: int) -> FloatArray:
+    def trajectory(self, z: npt.ArrayLike, y: npt.ArrayLike, dt: float, every: int, records: int) -> F64:
         """Run on from one state of the slow variables, and record them.
 
         Parameters
@@ -281,7 +281,7 @@ class TwoScaleLorenz96:
         members: int = 1,
         rng: np.random.Generator | int | None = 0,
         y: npt.ArrayLike | None = None,
-    ) -> FloatArray:
+    ) -> F64:
         """Integrate the fast variables along recorded slow variables: fast states that fit the past of z.
 
         The equations of y, eq. (59), by RK4, with z(t) an interpolating quintic spline of the record (of lower degree
@@ -342,13 +342,13 @@ class TwoScaleLorenz96:
             y.append(0.1 * rng.standard_normal((self.K, self.J)))
         return core.Ensemble(scheme, np.array(z), scheme.unit * np.array(y))
 
-    def _subgrid(self, subgrid: str, z: FloatArray, following: FloatArray, interval: float) -> FloatArray:
+    def _subgrid(self, subgrid: str, z: F64, following: F64, interval: float) -> F64:
         """Return psi over an interval, of a definition that needs the slow variables at its end."""
         if subgrid == "step":
             return held(self.resolved_tendency, z, following, interval)
         return (following - z) / interval - self.resolved_tendency(z)
 
-    def _state(self, z: npt.ArrayLike, y: npt.ArrayLike, ndim: int = 2) -> tuple[FloatArray, FloatArray]:
+    def _state(self, z: npt.ArrayLike, y: npt.ArrayLike, ndim: int = 2) -> tuple[F64, F64]:
         z, y = checks.finite_array("z", z, 1), checks.finite_array("y", y, ndim)
         if z.shape != (self.K,):
             checks.reject("z.shape", z.shape, f"({self.K},)")
@@ -365,7 +365,7 @@ class _Ensemble:
     schedule: recording.Schedule
     run: core.Ensemble
 
-    def advance(self, step: int, steps: int, z: FloatArray, psi: FloatArray) -> int:
+    def advance(self, step: int, steps: int, z: F64, psi: F64) -> int:
         """Make so many fine steps, and write the records of the states before each."""
         plan, first = self.schedule, step - self.schedule.spinup
         made = self.run.record(steps, first, plan.every, plan.lead, z, psi)

@@ -20,12 +20,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from l96closure.arrays import F64, Index
 from l96closure.compiled import threads
 from l96closure.lanes import LANES, lines
 
 __all__ = ["ABOVE", "Columns", "Places", "columns_of", "laid_out", "taken"]
 
-F64 = npt.NDArray[np.float64]
 Places = npt.NDArray[np.uintp]  # unsigned, as indices: those that might be negative cost a comparison
 
 ABOVE, _BELOW_FAST, _BELOW_SLOW = 2, 4, 2  # rows of the halos: two stages reach one site back and two ahead each
@@ -45,7 +45,7 @@ class Columns(NamedTuple):
 
     J: int
     blocks: int
-    block: npt.NDArray[np.intp]
+    block: Index
     fast: Places
     slow: Places
     fast_ends: Places

@@ -21,15 +21,14 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
+from l96closure.arrays import F64, Index
 from l96closure.compiled import cached, shared
 from l96closure.lanes import LANES, fma, lines, load, splat, store
 from l96closure.systems.lorenz96_columns import ABOVE, Columns, Places, columns_of, laid_out, taken
 
 __all__ = ["Ensemble", "Scheme", "driven", "resolved", "resolved_from_python"]
 
-F64 = npt.NDArray[np.float64]
 
 _inlined = numba.njit(forceinline=True, error_model="numpy")
 
@@ -301,7 +300,7 @@ def _advance(
     scheme: Scheme,
     z_out: F64,
     psi_out: F64,
-    made: npt.NDArray[np.intp],
+    made: Index,
     start: int,
     stop: int,
 ) -> None:

@@ -8,17 +8,16 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks, compute
+from l96closure.arrays import F64
 from l96closure.loop import Records
 from l96closure.restart import Restart
 from l96closure.subgrid import DEFINITIONS
 
 __all__ = ["RULES", "Ensemble", "Schedule", "Truth", "dataset", "streams", "together"]
 
-F64 = npt.NDArray[np.float64]
 
 RULES: Mapping[str, checks.Rule] = {
     **dict.fromkeys(("samples", "every"), partial(checks.integer, minimum=1)),

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
+from l96closure.arrays import F64
 from l96closure.attributes import labelled
 from l96closure.diagnostics import climate, intervals
 
 __all__ = ["compare", "sign_changes"]
 
-F64 = npt.NDArray[np.float64]
 
 _NAMES = {
     "source": "origin of the statistics",

@@ -9,10 +9,10 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks, compute
+from l96closure.arrays import F64
 from l96closure.closures import Closure
 from l96closure.coarse import BlowUpError, SchemeWarning, integrate
 from l96closure.experiments.climate.settings import Settings
@@ -35,13 +35,13 @@ class _Batch(NamedTuple):
     settings: Settings
     closure: Closure
     first: int
-    z0: npt.NDArray[np.float64]
+    z0: F64
     restart: Restart | None
 
 
 def run_batches(
     settings: Settings,
-    z0: npt.NDArray[np.float64],
+    z0: F64,
     closure: Closure,
     restart: Restart | None,
 ) -> xr.Dataset:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from l96closure import checks, closures
+from l96closure.arrays import F64
 from l96closure.coarse import SCHEMES
 from l96closure.compute import Compute
 from l96closure.experiments import sections
@@ -125,7 +125,7 @@ class Forecast:
         checks.boolean("forecast.past", self.past)
 
     @property
-    def leads(self) -> npt.NDArray[np.float64]:
+    def leads(self) -> F64:
         """Lead times of the records."""
         records = checks.multiple("forecast.lead", self.lead, "forecast.every", self.every)
         return float(self.every) * np.arange(records + 1, dtype=np.float64)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from l96closure.arrays import F64
 from l96closure.attributes import ERROR, bin_edges
 from l96closure.diagnostics import intervals
 from l96closure.diagnostics.scorecard import BOUNDED, DISTANCES, FORECASTS
@@ -197,7 +197,7 @@ def _with_memory(comparison: xr.Dataset) -> xr.Dataset:
     return comparison.isel(run=np.flatnonzero(known))
 
 
-def _space_time(comparison: xr.Dataset, source: str, part: str = "") -> npt.NDArray[np.float64]:
+def _space_time(comparison: xr.Dataset, source: str, part: str = "") -> F64:
     """Return the correlations of psi (run, time_lag, offset)."""
     values: npt.NDArray[np.float64] = (
         comparison[f"space_time_correlation_psi{part}"]

@@ -7,10 +7,10 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from l96closure import training
+from l96closure.arrays import F64, Index
 from l96closure.attributes import ERROR, in_time_unit, labelled
 from l96closure.coarse import first_state, take_step
 from l96closure.diagnostics import climate, intervals
@@ -23,7 +23,6 @@ from l96closure.series import time_unit
 
 __all__ = ["SCORES", "Drawn", "draw", "law", "scores"]
 
-F64 = npt.NDArray[np.float64]
 
 _log = logging.getLogger(__name__)
 
@@ -97,7 +96,7 @@ class Drawn(NamedTuple):
         """Return the same of one target, without the axis Q."""
         return self._replace(psi=self.psi[..., number, :], target=self.target[..., number, :])
 
-    def anomalies(self, groups: npt.NDArray[np.intp]) -> Drawn:
+    def anomalies(self, groups: Index) -> Drawn:
         """Return the same of one target less its means over the sites of each group; as it is where all are one."""
         if not groups.any():
             return self
@@ -175,7 +174,7 @@ def scores(drawn: Drawn, fields: Fields, max_lag: float) -> xr.Dataset:
     return found.assign_attrs(offline_anomalies_along=" and ".join(unlike)) if groups.any() else found
 
 
-def _scores(drawn: Drawn, units: str, max_lag: float, groups: npt.NDArray[np.intp]) -> xr.Dataset:
+def _scores(drawn: Drawn, units: str, max_lag: float, groups: Index) -> xr.Dataset:
     """Score the draws of one target (segment, member, time, K), sites of a group having one climate."""
     ensemble = np.moveaxis(drawn.psi, 1, -1)  # (segment, time, K, member)
     crps = fair_crps(ensemble, drawn.target)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from l96closure import checks
+from l96closure.arrays import Array
 from l96closure.fields import Fields
 from l96closure.layout import MASK
 from l96closure.series import time_step
@@ -185,7 +185,7 @@ def _time(path: Path, source: xr.Dataset) -> xr.DataArray:
     values, attributes = time.values, _attributes("time", time)
     if values.dtype.kind in "iuf":
         return xr.DataArray(values, dims="time", attrs=attributes)
-    elapsed: npt.NDArray[Any] = values - values[0]
+    elapsed: Array = values - values[0]
     if values.dtype.kind == "O":
         elapsed = elapsed.astype("timedelta64[us]")
     first = "" if values.dtype.kind == "m" else str(values[0]).replace("T", " ").partition(".")[0]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-import numpy.typing as npt
 import scipy
 import xarray as xr
 
+from l96closure.arrays import F64
 from l96closure.attributes import labelled
 from l96closure.bridge.neighbourhoods import Neighbourhoods
 from l96closure.diagnostics import climate, intervals, ring
@@ -16,7 +16,6 @@ from l96closure.experiments.sampling.chains import NAMES
 
 __all__ = ["compare", "linear_mean", "offset_covariance", "split_covariance", "variances"]
 
-F64 = npt.NDArray[np.float64]
 
 _NAMES = {
     **NAMES,

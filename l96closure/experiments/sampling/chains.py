@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from l96closure import bridge, checks, loop
+from l96closure.arrays import F64
 from l96closure.attributes import labelled
 from l96closure.bridge.neighbourhoods import Neighbourhoods
 from l96closure.bridge.sampler import SCHEMES, Walk
@@ -21,7 +21,6 @@ from l96closure.restart import Restart
 
 __all__ = ["NAMES", "Lengths", "Sampling", "Settings", "generate"]
 
-F64 = npt.NDArray[np.float64]
 
 _MIN_RECORDS = 4  # of a chain, below which its autocorrelation cannot be estimated
 _MAX_STATES = 200  # at which the effective number of samples is evaluated

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from l96closure import bridge
+from l96closure.arrays import F64
 from l96closure.attributes import labelled
 from l96closure.bridge.neighbourhoods import Neighbourhoods
 from l96closure.experiments.sampling.chains import NAMES
 
 __all__ = ["bandwidth_criterion", "describe"]
 
-F64 = npt.NDArray[np.float64]
 
 _NAMES = {
     **NAMES,
