@@ -5,8 +5,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["C128", "F32", "F64", "I32", "I64", "U64", "Array", "Bools", "Index"]
-
 F64 = npt.NDArray[np.float64]
 F32 = npt.NDArray[np.float32]
 C128 = npt.NDArray[np.complex128]

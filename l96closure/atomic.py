@@ -13,8 +13,6 @@ from pathlib import Path
 
 from l96closure import checks
 
-__all__ = ["TEMPORARY", "atomic_path", "no_room"]
-
 TEMPORARY = ".*.????????.tmp*"
 """Pattern of the temporary names of :func:`atomic_path`."""
 

@@ -14,8 +14,6 @@ import xarray as xr
 from l96closure.arrays import F64
 from l96closure.durations import MODEL_TIME
 
-__all__ = ["ATTRIBUTES", "BIN", "ERROR", "INTERVAL", "bin_edges", "default", "in_time_unit", "in_units", "labelled"]
-
 BIN = "_bin"
 """Ending of the name of a coordinate that is the centres of evenly spaced bins."""
 

@@ -16,8 +16,6 @@ from typing import Any, Generic, NoReturn, TypeVar, cast
 from l96closure import progress, signals
 from l96closure.compiled import threads
 
-__all__ = ["Beside"]
-
 _T = TypeVar("_T")
 
 _PATIENCE = 60.0  # seconds that a copy has to put aside what it has done

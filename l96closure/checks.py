@@ -13,29 +13,6 @@ import xarray as xr
 
 from l96closure.arrays import F64, Array, Bools, Index
 
-__all__ = [
-    "Rule",
-    "arguments",
-    "boolean",
-    "by_rules",
-    "decoded",
-    "finite_array",
-    "generator",
-    "instance",
-    "integer",
-    "multiple",
-    "number",
-    "one_of",
-    "optional",
-    "real_array",
-    "reject",
-    "steps",
-    "still_finite",
-    "variable",
-    "varied",
-    "xarray_dataset",
-]
-
 Rule = Callable[[str, Any], object]
 """Raises the ``ValueError`` of :func:`reject` unless the value (second) of what is named (first) is allowed."""
 

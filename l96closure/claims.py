@@ -17,8 +17,6 @@ from numba.extending import intrinsic
 from l96closure.arrays import I64
 from l96closure.compiled import part
 
-__all__ = ["CLAIMED", "FREE", "claim", "finish", "found"]
-
 Board = I64
 
 FREE, CLAIMED = 0, -1

@@ -58,8 +58,6 @@ from l96closure.provenance import package_version
 from l96closure.report import WIDTH
 from l96closure.terminal import tell
 
-__all__ = ["Folders", "config_folder", "main"]
-
 _log = logging.getLogger(__name__)
 
 _USER_ERRORS = (ValueError, FloatingPointError, MemoryError, OSError, HydraException, OmegaConfBaseException)

@@ -20,9 +20,9 @@ from l96closure.compiled_loop import CompiledLoop
 from l96closure.histories import starts_from
 from l96closure.layout import Layout
 from l96closure.loop import Records
-from l96closure.pairing import SchemeWarning, Tendency, mismatch, scheme_of, step_of, tendency_of
+from l96closure.pairing import SchemeWarning, mismatch, scheme_of, step_of, tendency_of
 from l96closure.restart import Restart
-from l96closure.schemes import SCHEMES, Timed, after, starting
+from l96closure.schemes import SCHEMES, Tendency, Timed, after, starting
 
 __all__ = [
     "SCHEMES",

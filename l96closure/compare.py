@@ -23,8 +23,6 @@ from l96closure.plot import style
 from l96closure.report.parts import Part, said
 from l96closure.terminal import tell
 
-__all__ = ["main"]
-
 _PROGRAM = "l96closure-compare"
 _FIGURES = "comparison_figures"
 

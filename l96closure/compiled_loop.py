@@ -30,14 +30,10 @@ from l96closure.closures.state import State
 from l96closure.closures.stepping import draw
 from l96closure.compiled import await_ahead, cached, called, compile_ahead, part, threads
 from l96closure.lanes import lines
-from l96closure.pairing import Tendency
-from l96closure.schemes import SCHEMES
+from l96closure.schemes import SCHEMES, Tendency
 from l96closure.systems.kuramoto_sivashinsky import KuramotoSivashinsky
 from l96closure.systems.lorenz96 import TwoScaleLorenz96
 from l96closure.vector import LANES, aligned_stack, load, shifted, splat, store
-
-__all__ = ["CompiledLoop"]
-
 
 _SCHEMES = tuple(SCHEMES)
 _EULER = _SCHEMES.index("euler")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-__all__ = ["MODEL_TIME", "duration", "plain", "scaled", "unit_of"]
-
 MODEL_TIME = "1"
 """Unit of model time, which has none; :func:`l96closure.series.time_unit` tells the unit of data."""
 

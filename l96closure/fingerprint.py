@@ -18,8 +18,6 @@ import xarray as xr
 
 from l96closure.provenance import package_version
 
-__all__ = ["fingerprint"]
-
 _Content = tuple[str, list[Any]]  # a text that says what it is, and the things that it is made of
 
 _OF_THE_OCCASION = ("history",)  # attributes of data that tell when, not what

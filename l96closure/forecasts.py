@@ -19,9 +19,9 @@ from l96closure.coarse import integrate
 from l96closure.durations import MODEL_TIME
 from l96closure.histories import of_states
 from l96closure.layout import Layout
-from l96closure.pairing import Tendency, scheme_of, step_of, tendency_of
+from l96closure.pairing import scheme_of, step_of, tendency_of
 from l96closure.restart import Restart
-from l96closure.schemes import starting
+from l96closure.schemes import Tendency, starting
 from l96closure.series import elapsed, one_run, time_step, time_unit
 
 __all__ = ["forecast", "mark"]

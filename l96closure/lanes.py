@@ -22,8 +22,6 @@ from numba.extending import intrinsic, lower_builtin, models, register_jitable, 
 
 from l96closure.arrays import F64
 
-__all__ = ["LANES", "fma", "lines", "load", "splat", "store"]
-
 LANES = 8
 
 

@@ -13,9 +13,6 @@ from l96closure import checks
 from l96closure.arrays import F64
 from l96closure.fields import Fields
 
-__all__ = ["MASK", "Layout", "mask_of", "named", "observation_of", "told_by"]
-
-
 MASK = "mask"
 """Coordinate along a grid that is true where there is a site; of truth values, so that no numbers are taken for it."""
 

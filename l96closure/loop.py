@@ -17,8 +17,6 @@ from l96closure import progress
 from l96closure.arrays import F64
 from l96closure.restart import Restart
 
-__all__ = ["Records", "Stepper", "run"]
-
 _State = TypeVar("_State")
 
 

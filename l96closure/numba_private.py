@@ -20,8 +20,6 @@ from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
 from numba.core.typed_passes import NativeLowering
 
-__all__ = ["is_on_disk", "keep_on_disk", "without_machine_code"]
-
 _PACKAGE = Path(__file__).parent
 
 

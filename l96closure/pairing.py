@@ -10,8 +10,6 @@ from l96closure import checks
 from l96closure.schemes import Tendency, Timed
 from l96closure.subgrid import FITTING_SCHEME
 
-__all__ = ["SchemeWarning", "Tendency", "check_step", "mismatch", "scheme_of", "step_of", "tendency_of"]
-
 
 class SchemeWarning(UserWarning):
     """The scheme of the coarse model is not the one that the closure's definition of psi is consistent with."""

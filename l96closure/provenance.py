@@ -8,8 +8,6 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-__all__ = ["git_commit", "origin", "package_version"]
-
 
 @cache
 def package_version(package: str = "l96closure") -> str:

@@ -14,9 +14,6 @@ from l96closure.arrays import F64, Index
 from l96closure.fields import Fields
 from l96closure.series import no_joint
 
-__all__ = ["Group", "Record", "Scaling", "Steps"]
-
-
 _CONSTANT = 1e-12  # spread of a predictor at a site beside its size, that is rounding
 
 

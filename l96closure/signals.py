@@ -8,8 +8,6 @@ import threading
 from types import FrameType
 from typing import Any
 
-__all__ = ["HeldSignals", "end_quietly"]
-
 _STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _WARNINGS = [getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
 

@@ -31,18 +31,6 @@ from l96closure.atomic import atomic_path, no_room
 from l96closure.attributes import BIN, bin_edges, default
 from l96closure.provenance import git_commit, package_version
 
-__all__ = [
-    "FORMAT_VERSION",
-    "SEALED",
-    "attributes",
-    "checksum",
-    "is_sealed",
-    "kind_of",
-    "read",
-    "seal",
-    "write",
-]
-
 FORMAT_VERSION = 5
 """Version of the file layout; raised when a reader of the old layout would misread the new one."""
 

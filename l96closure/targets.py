@@ -8,8 +8,6 @@ import scipy
 from l96closure.arrays import F64
 from l96closure.compiled import cached
 
-__all__ = ["double_well", "ring_covariance", "ring_gaussian"]
-
 
 def ring_covariance(d: int, precision_scale: float = 1.0) -> F64:
     """Covariance Sigma of the Gaussian on a ring, the inverse of its tridiagonal periodic precision.

@@ -6,8 +6,6 @@ import logging
 import os
 import sys
 
-__all__ = ["tell"]
-
 _log = logging.getLogger(__name__)
 
 

@@ -17,9 +17,6 @@ from l96closure.record import Record, Steps
 from l96closure.series import stretches, time_step
 from l96closure.subgrid import HELD, definition_of
 
-__all__ = ["RULES", "read", "steps_of"]
-
-
 RULES: Mapping[str, checks.Rule] = {
     "truth": checks.xarray_dataset,
     "dt": checks.optional(partial(checks.number, above=0.0)),

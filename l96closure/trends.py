@@ -14,9 +14,6 @@ import numpy as np
 from l96closure import checks
 from l96closure.arrays import F64
 
-__all__ = ["PolynomialTrend", "fit_polynomial", "on_unit_interval"]
-
-
 _MOST_VALUES = 2_000_000  # of the target that a trend is fitted to
 
 

@@ -12,8 +12,6 @@ from numba.extending import intrinsic
 
 from l96closure.vector import DOUBLE, LANES, VECTORS, address, permuted
 
-__all__ = ["gather", "gather_fours", "load_each", "load_fours", "load_pieces", "store_turned", "store_whole"]
-
 
 def _converted(builder: Any, numbers: Any) -> Any:
     """Return whole numbers below 2^31 as integers of 64 bits, by way of 32, which all machines convert to."""

@@ -11,8 +11,6 @@ from numba.extending import intrinsic
 
 from l96closure.vector import LANES, call_llvm, permuted
 
-__all__ = ["dot", "four_sums", "quadratic"]
-
 
 @intrinsic  # type: ignore[untyped-decorator]
 def dot(context: Any, a: Any, first: Any, x: Any, start: Any) -> Any:

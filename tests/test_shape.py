@@ -25,7 +25,7 @@ ADAPTERS = "l96closure.adapters."  # other people's models may be missing
 
 
 def public_callables() -> Iterator[tuple[str, Any]]:
-    """Functions that modules name in ``__all__``, and methods of classes that they name there.
+    """Functions of modules that do not begin with an underscore, and methods of such classes.
 
     Compiled functions take plain arrays and numbers, and are not of these; nor are tuples with names.
     """
@@ -33,11 +33,12 @@ def public_callables() -> Iterator[tuple[str, Any]]:
         if info.name.startswith(ADAPTERS):
             continue
         module = importlib.import_module(info.name)
-        for name in getattr(module, "__all__", ()):
-            found = getattr(module, name)
+        for name, found in vars(module).items():
+            if name.startswith("_") or getattr(found, "__module__", None) != info.name:
+                continue
             if inspect.isfunction(found):
                 yield f"{found.__module__}.{name}", found
-            elif inspect.isclass(found) and found.__module__.startswith("l96closure"):
+            elif inspect.isclass(found):
                 for method in vars(found):
                     if not method.startswith("_") and callable(getattr(found, method)):
                         yield f"{found.__module__}.{name}.{method}", getattr(found, method)

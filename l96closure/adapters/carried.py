@@ -14,9 +14,6 @@ from l96closure.closures import Closure
 from l96closure.coarse import first_state, take_step
 from l96closure.layout import Layout
 
-__all__ = ["Carried"]
-
-
 _ROUNDING = 1e-12  # in parts of the largest of z: climlab adds its increments and takes them off again
 
 

@@ -21,8 +21,6 @@ try:
 except ImportError as error:
     raise cannot_import("climlab", error) from None
 
-__all__ = ["ClosureProcess"]
-
 
 class ClosureProcess(TimeDependentProcess):
     """The subgrid tendency psi of state variables, to be attached to a process tree.

@@ -27,8 +27,6 @@ try:
 except ImportError as error:
     raise cannot_import("dapper", error) from None
 
-__all__ = ["Forecast"]
-
 
 class Forecast:
     """Advances ensembles of the augmented state (z, closure state) by one coarse step a call.

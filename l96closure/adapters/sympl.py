@@ -23,8 +23,6 @@ try:
 except ImportError as error:
     raise cannot_import("sympl", error) from None
 
-__all__ = ["ClosureTendency"]
-
 
 class ClosureTendency(sympl.TendencyComponent):
     """The subgrid tendency psi of one quantity or several, to be added to other tendencies by any stepper of sympl.

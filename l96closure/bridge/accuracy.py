@@ -8,8 +8,6 @@ import numpy as np
 
 from l96closure.bridge.conditional import Bridge
 
-__all__ = ["MIN_EFFECTIVE", "AccuracyWarning", "median_effective_samples"]
-
 MIN_EFFECTIVE = 30
 """With fewer effective samples behind a conditional mean, its variance and quantiles are little more than theirs."""
 

@@ -15,9 +15,6 @@ from l96closure.arrays import F64, Bools
 from l96closure.bridge import sinkhorn
 from l96closure.bridge.neighbourhoods import checked, checked_components, checked_scale
 
-__all__ = ["REPLAY_WARNING", "Bandwidth", "Mixing", "checked_epsilon", "choose_epsilon", "mixing", "replay_score"]
-
-
 REPLAY_WARNING = 0.5
 """A replay score below this says that the sampler repeats its training samples rather than their distribution."""
 

@@ -15,9 +15,6 @@ from l96closure.claims import FREE, claim, finish, found
 from l96closure.compiled import cached
 from l96closure.kernel import KernelSums, memory_of, moments_of, moments_with
 
-__all__ = ["AVERAGING", "SPLIT", "VARIANCE", "Rules", "Together", "advance", "advance_each", "advance_together"]
-
-
 AVERAGING = ("split", "euler", "conditional_variance")
 """Schemes that average samples, by the number that compiled code knows them by."""
 

@@ -12,9 +12,6 @@ from l96closure.arrays import F64
 from l96closure.bridge.conditional import Bridge, Compression
 from l96closure.kernel import WeightedSamples
 
-__all__ = ["compress", "compress_within"]
-
-
 _MAX_CLUSTERED = 20_000  # samples that place the centres; all of them are then gathered into these
 _CLUSTER_SWEEPS = 30
 _MAX_SPREAD = 256  # centres up to which they start spread out; beyond, at random, as that takes their square

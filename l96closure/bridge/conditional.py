@@ -27,8 +27,6 @@ from l96closure.bridge.sinkhorn import weighted
 from l96closure.kernel import Kernel, KernelSums, WeightedSamples
 from l96closure.restart import Evaluations, Restart
 
-__all__ = ["Bridge", "Compression", "fit"]
-
 _Problem = tuple[WeightedSamples, str]  # samples without their weights, and whose they are
 
 

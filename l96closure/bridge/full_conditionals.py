@@ -29,9 +29,6 @@ from l96closure.bridge.sinkhorn import weighted
 from l96closure.compiled import cached
 from l96closure.kernel import Kernel, KernelSums, WeightedSamples, draw
 
-__all__ = ["FullConditionals", "check_sweeps", "full_conditionals", "sweep"]
-
-
 _TRIALS, _TRIAL_SWEEPS = 256, 300
 _LARGEST_GROWTH = 1.5  # of the samples' standard deviation; sampling error alone makes some percent
 

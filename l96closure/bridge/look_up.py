@@ -19,21 +19,6 @@ from l96closure.compiled import part
 from l96closure.vector import floor, fma, larger, load, smaller, splat, store, where_below
 from l96closure.vector_places import gather, gather_fours, load_fours, store_whole
 
-__all__ = [
-    "FARTHEST",
-    "Found",
-    "Lattice",
-    "LookUp",
-    "find",
-    "find_level",
-    "find_row",
-    "keep",
-    "lattice_of",
-    "read",
-    "read_kept",
-]
-
-
 FARTHEST = 4.0
 """Standard normal quantile of the last probability of a table; beyond, the quantile stays as it is."""
 

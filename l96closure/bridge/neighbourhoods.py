@@ -16,23 +16,6 @@ import numpy.typing as npt
 from l96closure import checks
 from l96closure.arrays import F64, Index
 
-__all__ = [
-    "Neighbourhoods",
-    "alike",
-    "around_sites",
-    "checked",
-    "checked_components",
-    "checked_pools",
-    "checked_scale",
-    "everywhere",
-    "grid",
-    "in_every_field",
-    "markov",
-    "padded",
-    "periodic",
-    "stacked",
-]
-
 Neighbourhoods = list[Index]
 
 

@@ -24,9 +24,6 @@ from l96closure.bridge.look_up import (
 from l96closure.compiled import cached
 from l96closure.vector import LANES, load, store
 
-__all__ = ["ConditionalQuantiles", "Table"]
-
-
 _At = tuple[Any, Any, float, float]
 
 _ROUNDING = 1e-8  # of values, in parts of the range of the quantiles at a coordinate

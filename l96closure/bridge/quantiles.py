@@ -28,9 +28,6 @@ from l96closure.bridge.look_up import FARTHEST
 from l96closure.bridge.quantile_table import ConditionalQuantiles, Table
 from l96closure.kernel import Kernel, WeightedSamples
 
-__all__ = ["tabulate"]
-
-
 _SPACING, _FINEST = 0.5, 0.05  # of the coordinates of the table, in standard deviations of the kernel
 _MAX_NODES = 1024  # coordinates of the table
 _LEVELS = 129  # probabilities

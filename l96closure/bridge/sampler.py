@@ -18,9 +18,6 @@ from l96closure.compiled import at_once, shared
 from l96closure.loop import Records
 from l96closure.restart import generator_state, restore_generator
 
-__all__ = ["CLAMPS", "NOISE_METRICS", "SCHEMES", "SEQUENTIAL", "Chain", "Walk", "sample"]
-
-
 SEQUENTIAL = ("sequential", "ancestral")  # schemes that draw samples where the others average them
 SCHEMES = (*AVERAGING, *SEQUENTIAL)
 CLAMPS = ("query", "state")

@@ -14,9 +14,6 @@ from l96closure.kernel import Kernel, KernelSums, RowSums, WeightedSamples, repr
 from l96closure.progress import bar as progress_bar
 from l96closure.restart import evaluated
 
-__all__ = ["Scaling", "SinkhornWarning", "solve", "solve_samples", "weighted"]
-
-
 _MAX_EVALUATIONS = 200  # of T v
 _DOUBLE = 1e-5  # tolerances below this are met in double precision
 _SINGLE_FLOOR = 1e-6  # what single precision can tell from nothing

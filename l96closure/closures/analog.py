@@ -25,9 +25,6 @@ from l96closure.fields import Fields
 from l96closure.series import one_run
 from l96closure.training import RULES, read
 
-__all__ = ["Analog"]
-
-
 _FAR = 1e100  # standard deviations, beyond which the square of a distance is no number
 
 

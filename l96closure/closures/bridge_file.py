@@ -17,9 +17,6 @@ from l96closure.closures.parts import Parts
 from l96closure.fields import Fields
 from l96closure.kernel import Kernel, WeightedSamples
 
-__all__ = ["bridge_from", "bridge_variables", "field_variables", "fields_from", "with_units"]
-
-
 _COORDINATE = "grid_coordinate_"  # before the names of coordinates, which may be any
 _LARGEST_LOG = 600.0  # of a weight that a double can hold, with room for sums
 _OF_TARGET = ("chebyshev", "linear", "quadratic", "cubic", "quantile", "psi")  # in the units of the target

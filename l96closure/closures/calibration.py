@@ -17,9 +17,6 @@ from l96closure.record import Record
 from l96closure.schemes import SCHEMES, Timed
 from l96closure.training import read
 
-__all__ = ["Bands", "Tuning", "calibrated", "report_from", "report_variables"]
-
-
 _NAMED = "calibration_"  # before the names of the report's variables in a file
 _PRIOR = 0.2  # standard deviation of the coefficients that are tuned, all of them relative
 _HELD_OUT = 0.25  # part of each segment of the reference that the result is judged by

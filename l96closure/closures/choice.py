@@ -25,22 +25,6 @@ from l96closure.fields import Fields
 from l96closure.record import Record
 from l96closure.series import autocorrelation
 
-__all__ = [
-    "Candidate",
-    "candidates",
-    "chosen",
-    "chosen_coordinates",
-    "coordinates",
-    "given",
-    "of",
-    "quantiles",
-    "report",
-    "settled",
-    "simplest",
-    "tabulated",
-    "with_degree",
-]
-
 _Options = TypeVar("_Options", bound=Trend | Regressor | None)
 
 

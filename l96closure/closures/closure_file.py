@@ -27,9 +27,6 @@ from l96closure.fields import Fields
 from l96closure.record import Scaling
 from l96closure.trends import PolynomialTrend
 
-__all__ = ["from_dataset", "tables", "to_dataset"]
-
-
 _LARGEST_LOG = 600.0  # of a variance that a double can hold
 _QUANTILES, _MOMENTS, _GAUSSIAN, _CHAIN, _NONE = "quantiles", "moments", "gaussian", "chain", "none"
 _COORDINATES = "coordinate", "second_coordinate"

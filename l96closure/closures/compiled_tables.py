@@ -12,9 +12,6 @@ from l96closure.bridge.look_up import LookUp
 from l96closure.closures.features import Scale
 from l96closure.closures.trend import Terms
 
-__all__ = ["GAUSSIAN", "NO_LAW", "QUANTILES", "Tables"]
-
-
 NO_LAW, GAUSSIAN, QUANTILES = range(3)
 
 

@@ -12,9 +12,6 @@ from l96closure import checks
 from l96closure.arrays import F64
 from l96closure.fields import Fields
 
-__all__ = ["Conserved"]
-
-
 _ZERO = 1e-6  # largest sum in the data that is none, in parts of the sum of sizes, single precision included
 
 

@@ -7,8 +7,6 @@ from typing import Any
 
 from l96closure import store
 
-__all__ = ["save"]
-
 
 def save(closure: Any, path: str | os.PathLike[str]) -> None:
     """Write a closure to a netCDF file, which :func:`l96closure.closures.load` reads.

@@ -38,9 +38,6 @@ from l96closure.restart import Restart
 from l96closure.series import one_run
 from l96closure.trends import PolynomialTrend
 
-__all__ = ["MOST_VALUES", "Distributions", "composed", "composed_of", "fit_law", "without_trend"]
-
-
 MOST_VALUES = 12_000_000
 """Values of a variable that a composed closure learns from; of longer records pieces of time are taken."""
 

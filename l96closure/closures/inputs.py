@@ -8,8 +8,6 @@ import numpy.typing as npt
 from l96closure import checks
 from l96closure.arrays import F64
 
-__all__ = ["numbers", "slow_variables"]
-
 
 def numbers(name: str, value: npt.ArrayLike) -> F64:
     """Return an array, list or DataArray of real numbers of any type as a C-ordered float64 array of native bytes.

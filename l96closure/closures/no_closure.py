@@ -17,8 +17,6 @@ from l96closure.closures.parts import Parts
 from l96closure.closures.state import State, begin, following
 from l96closure.training import RULES, steps_of
 
-__all__ = ["NoClosure"]
-
 
 @dataclass(frozen=True)
 class NoClosure:

@@ -12,8 +12,6 @@ from l96closure.closures.patterns import AnyPattern, Pattern
 from l96closure.closures.vector_pattern import VectorPattern
 from l96closure.closures.wavevectors import Wavevectors
 
-__all__ = ["noise_variables", "pattern_from"]
-
 _PRESCRIBED, _ESTIMATED = "prescribed", "estimated from the training data"  # sources of the correlations in space
 
 

@@ -7,8 +7,6 @@ from typing import Any
 from l96closure.closures.parts import Parts
 from l96closure.subgrid import DEFINITIONS
 
-__all__ = ["attributes", "read"]
-
 
 def attributes(closure: Any) -> dict[str, Any]:
     """Return them as attributes of a file, without those that are not known."""

@@ -13,9 +13,6 @@ import xarray as xr
 from l96closure import checks
 from l96closure.arrays import F64, Index
 
-__all__ = ["Parts", "named"]
-
-
 _LARGEST = 1e15  # of numbers that single precision can square
 
 

@@ -13,8 +13,6 @@ from l96closure.closures.trend import Trend
 from l96closure.fields import Fields
 from l96closure.training import RULES, read
 
-__all__ = ["Polynomial"]
-
 
 class Polynomial(Composed):
     """psi = p(z), a polynomial in what a site sees, by default in z at the same site, without noise.

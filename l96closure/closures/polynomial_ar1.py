@@ -20,8 +20,6 @@ from l96closure.record import Record
 from l96closure.training import RULES, read
 from l96closure.trends import PolynomialTrend, on_unit_interval
 
-__all__ = ["PolynomialAR1"]
-
 
 class PolynomialAR1(Composed):
     """psi = p(z) + s(z) e, with e a first-order autoregressive process of its own at every site.

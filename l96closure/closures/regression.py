@@ -27,9 +27,6 @@ from l96closure.closures.features import Features
 from l96closure.closures.trend import USUAL_DEGREE, FittedTrend, Regressor, RegressorTrend, Trend
 from l96closure.compiled import threads
 
-__all__ = ["MOST_ROWS", "Columns", "Fit", "blocks", "fit_trend", "highest_order"]
-
-
 MOST_ROWS = 60_000
 """Times and sites that a trend is fitted to, at most."""
 

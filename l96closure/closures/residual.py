@@ -8,8 +8,6 @@ from l96closure.arrays import F64
 from l96closure.closures.features import Features
 from l96closure.closures.filtered_trend import AnyTrend
 
-__all__ = ["Residual"]
-
 
 class Residual(NamedTuple):
     """What a trend leaves, from the longest lag of each segment on.

@@ -28,8 +28,6 @@ from l96closure.closures.wavevectors import Wavevectors
 from l96closure.fields import Fields
 from l96closure.record import Scaling
 
-__all__ = ["resized"]
-
 
 class _Grids(NamedTuple):
     """Both grids, and the site of the old one that each of the new one is like (K',)."""

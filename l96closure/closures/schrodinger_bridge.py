@@ -21,8 +21,6 @@ from l96closure.record import Record
 from l96closure.restart import Restart
 from l96closure.training import RULES, read
 
-__all__ = ["SchrodingerBridge"]
-
 Judge = Callable[[Any, xr.Dataset], float]
 """Scores a closure on held-out data, the smaller the better."""
 

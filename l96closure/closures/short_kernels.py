@@ -15,8 +15,6 @@ import numpy.typing as npt
 
 from l96closure.arrays import C128, F64
 
-__all__ = ["WITHIN", "by_blocks", "jackknife", "reaches", "shortest"]
-
 Numbers = TypeVar("Numbers", F64, C128)
 
 WITHIN = 3.0

@@ -20,9 +20,6 @@ import scipy
 from l96closure import noise
 from l96closure.arrays import F64, Index
 
-__all__ = ["MOST_HIDDEN", "candidates", "chosen", "improved", "usual_number", "values"]
-
-
 MOST_HIDDEN = 100
 """Smooth steps that a trend can have."""
 

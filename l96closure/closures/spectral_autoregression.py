@@ -27,9 +27,6 @@ from l96closure.fields import Fields
 from l96closure.subgrid import HELD
 from l96closure.training import RULES, read
 
-__all__ = ["SpectralAutoregression"]
-
-
 _OF_LAW, _OF_PAST = ("feature", "target", "white"), ("now", "before", "white_before")
 _IN_UNITS = {"comment": "in the units of the fields, see field_units"}
 

@@ -12,9 +12,6 @@ from l96closure.arrays import C128, F64, Array, Index
 from l96closure.closures.wavevectors import Wavevectors
 from l96closure.record import Record
 
-__all__ = ["Gaussian", "Groups", "products_of"]
-
-
 _TIMES_AT_ONCE = 256  # whose transforms are in memory
 _COLLINEAR = 1e-10  # eigenvalues of a matrix of correlations, in parts of the largest, that tell nothing
 _SILENT = 1e-6  # power of a wavevector, in parts of the largest of its ring, that tells of none

@@ -31,9 +31,6 @@ from l96closure.closures.trend import polynomial
 from l96closure.compiled import cached, part
 from l96closure.vector import LANES, element, exp2, fma, larger, load, shifted_by, smaller, splat, store
 
-__all__ = ["draw", "take"]
-
-
 _WHOLE = np.empty(0, np.uint64)
 _LEAST, _MOST = BEFORE - AFTER, BEFORE + AFTER  # where terms of a filter begin in the ring of one member
 

@@ -15,9 +15,6 @@ from l96closure.closures.compiled_tables import Tables
 from l96closure.closures.inputs import numbers
 from l96closure.closures.state import State, following
 
-__all__ = ["Tile"]
-
-
 _WORDS = 4  # sites that share an evaluation of the noise, and stand together here too
 _REMEMBERED = {
     "noise_fresh": np.zeros(1),

@@ -22,18 +22,6 @@ from l96closure.vector import LANES, element, fma, fnma, larger, load, smaller, 
 from l96closure.vector_places import load_each
 from l96closure.vector_sums import dot, four_sums, quadratic
 
-__all__ = [
-    "USUAL_DEGREE",
-    "FittedTrend",
-    "Regressor",
-    "RegressorTrend",
-    "Terms",
-    "Trend",
-    "polynomial",
-    "trend_or_regressor",
-]
-
-
 _IN_REGISTERS = 12  # features of sixteen sites, which take 24 of the 32 registers of the widest kind
 _FEW = 4  # features, which leave room for what is made of them
 _AT_ONCE = 256  # sites and times whose features are in memory

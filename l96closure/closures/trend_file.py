@@ -12,8 +12,6 @@ from l96closure.closures.filtered_trend import AnyTrend, FilteredTrend
 from l96closure.closures.parts import Parts, named
 from l96closure.closures.trend import FittedTrend, RegressorTrend
 
-__all__ = ["trend_from", "trend_variables"]
-
 
 def trend_variables(trend: AnyTrend) -> dict[str, Any]:
     """Everything :func:`trend_from` needs; raises ``ValueError`` where a trend cannot be written as arrays."""

@@ -25,8 +25,6 @@ from l96closure.closures.state import State
 from l96closure.closures.wavevectors import Wavevectors
 from l96closure.compiled import cached
 
-__all__ = ["LARGEST_VECTOR", "VectorPattern", "fit_vector_pattern", "held_out"]
-
 C128 = npt.NDArray[np.complexfloating]
 
 LARGEST_VECTOR = 128

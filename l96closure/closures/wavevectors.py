@@ -13,8 +13,6 @@ from l96closure import checks
 from l96closure.arrays import C128, F64, Index
 from l96closure.fields import Fields
 
-__all__ = ["Wavevectors"]
-
 
 @dataclass(frozen=True)
 class Wavevectors:

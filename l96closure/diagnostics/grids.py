@@ -9,8 +9,6 @@ from l96closure.arrays import F64, I64
 from l96closure.diagnostics import intervals
 from l96closure.diagnostics.climate import batch_standard_errors, long_enough
 
-__all__ = ["isotropic_spectrum", "levels_of", "plane_of", "profile", "total_wavenumbers"]
-
 
 def levels_of(rings: tuple[bool, ...]) -> int | None:
     """Return the number of the one dimension of a grid that is not periodic; None where there is not one such."""

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping
 
 import xarray as xr
 
-__all__ = ["DIMENSIONS", "each", "joined"]
-
 DIMENSIONS = {
     "pair": "predictor that z stands for, with the target that psi stands for",
     "predictor": "predictor",

@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 from l96closure import checks
 from l96closure.atomic import atomic_path
 
-__all__ = ["NAME", "Record", "plain", "read", "write"]
-
 NAME = "manifest.json"
 
 

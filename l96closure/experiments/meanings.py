@@ -18,8 +18,6 @@ from l96closure.experiments.sampling.chains import Lengths, Sampling
 from l96closure.selection import Selection
 from l96closure.systems import SYSTEMS
 
-__all__ = ["meanings"]
-
 _Code = Callable[..., Any]
 
 _SECTIONS: Mapping[str, Mapping[str, _Code]] = {

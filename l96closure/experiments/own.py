@@ -26,9 +26,6 @@ from l96closure.arrays import F64
 from l96closure.experiments import sections
 from l96closure.fields import Fields
 
-__all__ = ["ENTRY_POINTS", "TARGET", "ChosenClosure", "Stepped", "code_of", "imported", "made"]
-
-
 TARGET = "_target_"
 """The setting that names a function or class, as Hydra has it."""
 

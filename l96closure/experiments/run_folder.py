@@ -27,8 +27,6 @@ from l96closure.experiments.stored import to_yaml
 from l96closure.plot import style
 from l96closure.restart import Restart
 
-__all__ = ["LOCK", "File", "Product", "RunFolder", "figure_format", "flat", "leaves", "locked"]
-
 _log = logging.getLogger(__name__)
 
 LOCK = ".lock"

@@ -14,18 +14,6 @@ import numpy as np
 from l96closure import checks
 from l96closure.fields import Fields
 
-__all__ = [
-    "Value",
-    "arguments",
-    "build",
-    "check_keys",
-    "check_sections",
-    "nearest",
-    "seeds",
-    "settings_of",
-    "values",
-]
-
 _T = TypeVar("_T")
 
 _COMMON = (

@@ -12,8 +12,6 @@ import yaml
 
 from l96closure import checks
 
-__all__ = ["from_yaml", "number", "read_settings", "settings_from", "to_yaml"]
-
 
 class _Plain(yaml.SafeLoader):
     """Reads YAML without references, which could make a page of text grow beyond all memory."""

@@ -18,8 +18,6 @@ from l96closure.experiments.run_folder import File, Product, RunFolder, figure_f
 from l96closure.restart import Restart
 from l96closure.terminal import tell
 
-__all__ = ["REPORT", "Objective", "Seeded", "Stage", "Workflow"]
-
 REPORT = "report"
 """Name of the last stage of every experiment: it reads all files and writes figures and page instead of netCDF."""
 

@@ -14,9 +14,6 @@ from l96closure.kernel._layout import DISTANCE, Layout
 from l96closure.kernel._shifted_sums import FAST, query_coordinates, weights
 from l96closure.vector import store, total
 
-__all__ = ["draw"]
-
-
 _SEARCH_BLOCK = 32  # weights per block of the search behind a draw
 
 

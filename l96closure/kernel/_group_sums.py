@@ -12,9 +12,6 @@ from l96closure.kernel._groups import GROUP
 from l96closure.kernel._layout import Layout, Scratch
 from l96closure.vector import LANES, exp2, fma, fnma, load, splat, store, total
 
-__all__ = ["FAR", "FLUSH", "add_groups", "group_weights", "over_all", "side_by_side"]
-
-
 FAR = 2.0**-24  # below this sum the single-precision exponents have lost their digits to the common shift
 FLUSH = 64  # groups whose sums are added up in single precision before they go into double
 _BLOCK = 16  # the same where queries are summed side by side: a place of the vector adds up all nodes of a group

@@ -16,9 +16,6 @@ from l96closure.arrays import F32, F64, Array, Index
 from l96closure.kernel import _recombination as recombination
 from l96closure.vector import LANES
 
-__all__ = ["GROUP", "Groups", "group", "joined"]
-
-
 GROUP = LANES  # nodes in a group
 _NOTHING = -1000.0  # log2 of the weight of a node that is not there
 _RULE_SHARE = 5e-4  # part of the tolerance that a rule may use up where its run's share of S_0 is its whole weight

@@ -11,9 +11,6 @@ from l96closure.arrays import F32, F64, I32, Index
 from l96closure.kernel._groups import Groups
 from l96closure.vector import LANES, whole_lines
 
-__all__ = ["DISTANCE", "DOT_PRODUCT", "TOGETHER", "VARIABLE", "Layout", "Scratch", "memory_of"]
-
-
 DISTANCE, VARIABLE, DOT_PRODUCT = 0, 1, 2  # kinds of kernel
 
 TOGETHER = 16  # queries of one dictionary that are summed over all its samples in turns

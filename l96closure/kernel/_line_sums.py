@@ -16,9 +16,6 @@ import scipy
 
 from l96closure.arrays import F64
 
-__all__ = ["LineSums"]
-
-
 _PER_UNIT = 2048  # nodes in a unit of length, in which the kernel is 2^(-x^2)
 _REACH = 8.0  # beyond, the kernel is below 2^(-64)
 _MAX_NODES = 2**22  # 32 MB an array; samples that are spread out further are summed in groups

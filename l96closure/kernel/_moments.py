@@ -15,9 +15,6 @@ from l96closure.kernel._tolerant_sums import tolerant
 from l96closure.kernel._unmanaged import unmanaged
 from l96closure.vector import LANES
 
-__all__ = ["moments_of", "moments_of_all", "moments_with", "suits_lanes"]
-
-
 _MIN_SIDE_BY_SIDE = LANES // 2  # queries of a state, from which on a vector beats one after another
 
 

@@ -37,9 +37,6 @@ from l96closure.arrays import F64, Bools, Index
 from l96closure.compiled import cached, shared
 from l96closure.vector import exp2
 
-__all__ = ["Rules", "gauss_nodes", "recombine", "representatives", "run_edges"]
-
-
 LONGEST = 256  # samples in a run; more would not make it longer than its bound allows at the finest steps
 _ARCS = tuple(4.0 * 0.75**k for k in range(8))  # path lengths tried, in kernel units: 4 down to 0.5
 _RUNS = 512  # runs treated at a time

@@ -25,9 +25,6 @@ from l96closure.kernel._shifted_sums import (
 from l96closure.kernel._tolerant_sums import HUGE, list_near, share_below
 from l96closure.vector import LANES, exp2, fma, fnma, larger, load, splat, store, total, whole_lines
 
-__all__ = ["RowSums", "log_row_sums", "nearest_squared", "weight_concentration"]
-
-
 _CROWDING = 1.0 / 30.0  # a guess at the sums over the bounds; where it is too large, there is a second round
 
 

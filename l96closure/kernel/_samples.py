@@ -11,9 +11,6 @@ from l96closure import checks
 from l96closure.arrays import F64
 from l96closure.kernel._layout import DISTANCE, DOT_PRODUCT, VARIABLE
 
-__all__ = ["ESTIMATORS", "SUMS", "Kernel", "WeightedSamples"]
-
-
 _SMALLEST_RTOL = 3e-5  # three times what single precision takes
 
 SUMS = ("auto", "brute", "tree")

@@ -13,18 +13,6 @@ from l96closure.arrays import F64
 from l96closure.kernel._layout import DOT_PRODUCT, VARIABLE, Layout
 from l96closure.vector import exp2
 
-__all__ = [
-    "FAST",
-    "exponents",
-    "nth_smallest",
-    "query_coordinates",
-    "shifted",
-    "squared_distances",
-    "sums_shifted",
-    "weights",
-]
-
-
 # No reordering is allowed to invent or lose NaN here: queries and samples are finite by the time they arrive.
 FAST = {"contract", "reassoc", "nsz", "nnan", "ninf", "arcp"}
 

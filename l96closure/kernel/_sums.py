@@ -18,9 +18,6 @@ from l96closure.kernel._moments import moments_of_all, suits_lanes
 from l96closure.kernel._samples import Kernel, WeightedSamples
 from l96closure.vector import LANES
 
-__all__ = ["KernelSums"]
-
-
 # Kernel evaluations that are worth a second thread: some tenths of a millisecond, where to share out a call costs 0.06.
 _PARALLEL_WORK = 2_000_000
 _TREE_SAMPLES = 2048  # from which on it is tried whether some of them can be left out

@@ -47,9 +47,6 @@ from l96closure.vector import (
     where_below,
 )
 
-__all__ = ["HUGE", "ROUNDING", "list_near", "share_below", "tolerant"]
-
-
 ROUNDING = 1e-5  # of a conditional mean in single precision, in standard deviations: a tested figure, not a bound
 HUGE = np.float32(3e38)
 _THIRD, _FINE = np.float32(1.0 / 3.0), np.float32(3.0**-0.25)

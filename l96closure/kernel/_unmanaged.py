@@ -14,8 +14,6 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["unmanaged"]
-
 _OWNER = ("meminfo", "parent")  # the fields of an array that say whose memory it is
 
 

@@ -16,8 +16,6 @@ from l96closure.plot import style
 from l96closure.plot.style import COLOURS, LABELS, Panels
 from l96closure.series import elapsed, time_unit
 
-__all__ = ["autocorrelations", "covariance", "histograms", "hovmoeller", "psi_against_z"]
-
 _MAX_POINTS = 200_000  # of a run in the density of psi against z
 _MAX_ROWS = 500  # of a run in the Hovmöller picture
 _DURATION = 10.0  # of model time in it

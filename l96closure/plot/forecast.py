@@ -15,8 +15,6 @@ from l96closure.durations import duration, unit_of
 from l96closure.plot import style
 from l96closure.plot.style import COLOURS, LABELS, Panels
 
-__all__ = ["plumes", "rank_histograms", "skill"]
-
 _EXAMPLES = 3
 _SITE = 0
 _MARK = "#009e73"

@@ -10,8 +10,6 @@ from l96closure.diagnostics import intervals
 from l96closure.plot import style
 from l96closure.plot.style import COLOURS, LABELS, Panels
 
-__all__ = ["isotropic_spectra", "profiles"]
-
 _MAX_LAYERS = 3  # of a stack of planes that are drawn
 _SYMBOLS = {"z": "z", "psi": r"\psi"}
 _DASHES = {"truth": "-", "coarse": (0, (5, 2))}

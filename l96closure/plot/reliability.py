@@ -10,8 +10,6 @@ from l96closure.diagnostics import intervals
 from l96closure.plot import style
 from l96closure.plot.style import COLOURS, Panels
 
-__all__ = ["reliability"]
-
 
 @style.settings()
 def reliability(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:

@@ -9,8 +9,6 @@ from l96closure.durations import MODEL_TIME, duration
 from l96closure.plot import style
 from l96closure.plot.style import COLOURS, Panels
 
-__all__ = ["candidate_names", "choice"]
-
 _NUMBERS = {
     "left": "std of the residual of $\\psi$ on held-out data",
     "score": "CRPS of coupled runs / climatology",

@@ -14,8 +14,6 @@ from l96closure.durations import scaled
 from l96closure.plot import style
 from l96closure.plot.style import COLOURS, LABELS, Panels
 
-__all__ = ["joint_density", "residual_autocorrelation", "space_time", "spectra", "tails"]
-
 _FULL, _LEFT = 0.5, 0.1  # correlations of the darkest colour, and below which nothing is left
 _MIN_LAGS = 10  # that are shown
 _ZOOM = 50  # records in the magnified part of the autocorrelation

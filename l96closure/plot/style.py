@@ -23,30 +23,6 @@ from l96closure.atomic import atomic_path
 from l96closure.beside import Beside
 from l96closure.durations import scaled
 
-__all__ = [
-    "COLOURS",
-    "FORMATS",
-    "GENERATED",
-    "GIVEN",
-    "INK",
-    "LABELS",
-    "Panels",
-    "Picture",
-    "curve",
-    "figure_of",
-    "grid",
-    "in_brackets",
-    "label",
-    "legend_above",
-    "line_style",
-    "literal",
-    "row",
-    "save",
-    "save_all",
-    "settings",
-    "times",
-]
-
 Panels = npt.NDArray[np.object_]
 """Axes, in an array."""
 

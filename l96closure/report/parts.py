@@ -12,8 +12,6 @@ from matplotlib.figure import Figure
 from l96closure.diagnostics.scorecard import FIELDS
 from l96closure.report import Table
 
-__all__ = ["Part", "said"]
-
 
 class Part(NamedTuple):
     """A part of a page.

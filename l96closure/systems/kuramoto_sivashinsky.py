@@ -19,9 +19,6 @@ from l96closure.schemes import held
 from l96closure.subgrid import HELD
 from l96closure.systems import recording
 
-__all__ = ["KuramotoSivashinsky", "etdrk4"]
-
-
 _CONTOUR_POINTS = 32  # as Kassam & Trefethen (2005) take
 _LONG_NAMES = {
     "z": "box average of the solution",

@@ -20,9 +20,6 @@ from l96closure.subgrid import HELD
 from l96closure.systems import lorenz96_core as core
 from l96closure.systems import recording
 
-__all__ = ["TwoScaleLorenz96"]
-
-
 _STEPS_PER_CALL = 500_000  # fine steps, of all members, between two updates of the progress bar
 _MEMBERS_PER_CALL = 100  # of more members, more steps: theirs are of use to the cache
 _SUBGRID = ("step", "coupling", "fine", "coarse")

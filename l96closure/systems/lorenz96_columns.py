@@ -24,8 +24,6 @@ from l96closure.arrays import F64, Index
 from l96closure.compiled import threads
 from l96closure.lanes import LANES, lines
 
-__all__ = ["ABOVE", "Columns", "Places", "columns_of", "laid_out", "taken"]
-
 Places = npt.NDArray[np.uintp]  # unsigned, as indices: those that might be negative cost a comparison
 
 ABOVE, _BELOW_FAST, _BELOW_SLOW = 2, 4, 2  # rows of the halos: two stages reach one site back and two ahead each

@@ -27,9 +27,6 @@ from l96closure.compiled import cached, shared
 from l96closure.lanes import LANES, fma, lines, load, splat, store
 from l96closure.systems.lorenz96_columns import ABOVE, Columns, Places, columns_of, laid_out, taken
 
-__all__ = ["Ensemble", "Scheme", "driven", "resolved", "resolved_from_python"]
-
-
 _inlined = numba.njit(forceinline=True, error_model="numpy")
 
 

@@ -16,9 +16,6 @@ from l96closure.loop import Records
 from l96closure.restart import Restart
 from l96closure.subgrid import DEFINITIONS
 
-__all__ = ["RULES", "Ensemble", "Schedule", "Truth", "dataset", "streams", "together"]
-
-
 RULES: Mapping[str, checks.Rule] = {
     **dict.fromkeys(("samples", "every"), partial(checks.integer, minimum=1)),
     **dict.fromkeys(("dt", "coarse_dt"), partial(checks.number, above=0.0)),

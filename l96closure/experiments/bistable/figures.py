@@ -11,8 +11,6 @@ from l96closure.attributes import bin_edges
 from l96closure.experiments.sampling import figures as chains
 from l96closure.plot import style
 
-__all__ = ["histograms", "pictures", "trajectories"]
-
 
 @style.settings()
 def trajectories(diagnostics: xr.Dataset) -> Figure:

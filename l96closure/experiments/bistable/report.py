@@ -10,8 +10,6 @@ from l96closure.diagnostics import intervals
 from l96closure.experiments.sampling.report import judged
 from l96closure.report import Row, Table, with_error
 
-__all__ = ["headline", "table"]
-
 _SCORES = {
     "sign_changes": ("sign changes", "fraction of consecutive times whose signs differ"),
     "spread": ("standard deviation of |Z|", "width of each of the two modes"),

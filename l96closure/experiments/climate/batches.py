@@ -18,8 +18,6 @@ from l96closure.coarse import BlowUpError, SchemeWarning, integrate
 from l96closure.experiments.climate.settings import Settings
 from l96closure.restart import Restart
 
-__all__ = ["chosen_scheme", "run_batches"]
-
 
 @contextmanager
 def chosen_scheme() -> Iterator[None]:

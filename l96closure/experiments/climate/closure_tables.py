@@ -20,8 +20,6 @@ from l96closure.plot.selection import candidate_names
 from l96closure.report import NONE, Row, Table
 from l96closure.trends import PolynomialTrend
 
-__all__ = ["note", "tables", "text", "time_unit"]
-
 _NOTE = "What the settings leave open (null) was chosen by the fit, on data that it was not fitted to."
 
 _COMPARED = {"left": "std of the held-out residual", "score": "score of coupled runs"}

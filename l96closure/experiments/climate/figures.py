@@ -14,8 +14,6 @@ from l96closure import plot
 from l96closure.durations import MODEL_TIME, duration, unit_of
 from l96closure.plot.style import Panels, figure_of
 
-__all__ = ["pictures"]
-
 _CAPTIONS = {
     "covariance": "Rows of the covariance matrix of z, each centred at its own site. Thin lines: every row of the "
     "coarse run; thick line: their mean; markers: the truth, averaged over its rows.",

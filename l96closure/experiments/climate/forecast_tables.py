@@ -11,8 +11,6 @@ from l96closure.durations import MODEL_TIME, duration, unit_of
 from l96closure.experiments.climate.tables import in_units
 from l96closure.report import NONE, Row, Table, as_text, number, paragraph, with_interval
 
-__all__ = ["headline", "score_table", "table", "tables"]
-
 _RIGHT = "as wide as their errors ask for"
 _MARKS = {"crps_mark": "CRPS of full model", "crps_above_mark": "above it"}
 _OF_FIELDS = ("energy_score", "variogram_score")

@@ -16,8 +16,6 @@ from l96closure.experiments.climate.settings import NO_SETTINGS, Coarse, Diagnos
 from l96closure.selection import Selection
 from l96closure.systems import SYSTEMS
 
-__all__ = ["options", "packages"]
-
 Section = dict[str, Any]
 
 packages: Mapping[str, str] = {"closure/law": "closure", "closure/selection": "closure"}

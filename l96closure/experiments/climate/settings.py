@@ -20,8 +20,6 @@ from l96closure.selection import Selection
 from l96closure.subgrid import HELD
 from l96closure.systems import SYSTEMS
 
-__all__ = ["NO_SETTINGS", "Coarse", "Diagnostics", "Forecast", "Reference", "Settings"]
-
 NO_SETTINGS = {
     "fit": ("truth", "selection", "dt", "rng", "restart"),
     "simulate": ("self", "rng", "members", "restart"),

@@ -37,20 +37,6 @@ from l96closure.forecasts import mark as forecast_full
 from l96closure.pairing import mismatch
 from l96closure.restart import Restart
 
-__all__ = [
-    "BLOW_UP",
-    "OBJECTIVES",
-    "WORKFLOW",
-    "fit",
-    "forecast",
-    "integrate",
-    "mark",
-    "reliability",
-    "score_table",
-    "simulate",
-    "write_report",
-]
-
 _log = logging.getLogger(__name__)
 
 BLOW_UP = "blow_up"

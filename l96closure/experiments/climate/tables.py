@@ -35,8 +35,6 @@ from l96closure.report import (
     with_interval,
 )
 
-__all__ = ["compared", "headline", "law", "score_table", "tables"]
-
 _RECORDS = (1, 10, 50)  # lags of the residual's autocorrelation
 _MAX_ROWS = 16  # of a table of wavenumbers
 

@@ -29,8 +29,6 @@ from l96closure.experiments.data import offline
 from l96closure.experiments.stored import number
 from l96closure.subgrid import HELD
 
-__all__ = ["compare"]
-
 _LAGS = (1, 10, 50)  # of the residual's autocorrelation, in coarse steps
 _FORECASTS = [variable for score in FORECASTS.values() for variable in score.variables]
 _CLIMATE, _RING = (

@@ -18,8 +18,6 @@ from l96closure.experiments.comparison.columns import scored
 from l96closure.plot import style
 from l96closure.plot.style import COLOURS, LABELS
 
-__all__ = ["densities", "forecasts", "offline", "pictures", "scores", "space_time"]
-
 _BINNED = ("z", "psi")
 _FORECASTS = ("crps", "spread_skill")
 _COLUMNS = 3

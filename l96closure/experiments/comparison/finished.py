@@ -21,8 +21,6 @@ from l96closure.experiments.data import offline
 from l96closure.experiments.own import TARGET
 from l96closure.experiments.stored import number, read_settings, settings_from
 
-__all__ = ["FINISHED", "Run", "apart", "find", "is_sweep", "read"]
-
 FINISHED = "finished"
 _SCORES = "diagnostics"
 _NOTES = Path(".hydra", "config.yaml")

@@ -10,8 +10,6 @@ from l96closure.experiments.own import TARGET
 from l96closure.experiments.run_folder import flat
 from l96closure.experiments.stored import to_yaml
 
-__all__ = ["abridged", "differing", "labels", "shared"]
-
 _MAX_SETTINGS = 3  # settings in a label
 _EXPERIMENT = "experiment"
 _NAME = ".name"  # ends the setting that says what the others of its section belong to

@@ -18,8 +18,6 @@ from l96closure.experiments.comparison import columns
 from l96closure.experiments.comparison.columns import MARK, UNTOLD, Column
 from l96closure.report import NONE, Row, Table, as_text, paragraph
 
-__all__ = ["headline", "of_runs", "tables", "text"]
-
 _MIDDLE = 1  # of the leads and of the lags, for the terminal
 _MARKS = (
     f"{MARK} best, or not told from the best: the 95 % interval overlaps with that of the best, while those of runs "

@@ -12,8 +12,6 @@ from matplotlib.ticker import MaxNLocator
 from l96closure.diagnostics import intervals
 from l96closure.plot import style
 
-__all__ = ["autocorrelation", "covariances", "pictures"]
-
 _LOOKS = {"reference": style.GIVEN, "closure": style.GENERATED}
 
 

@@ -21,9 +21,6 @@ from l96closure.diagnostics.several import joined
 from l96closure.fields import Fields
 from l96closure.series import time_unit
 
-__all__ = ["SCORES", "Drawn", "draw", "law", "scores"]
-
-
 _log = logging.getLogger(__name__)
 
 _CLIMATOLOGY = 1000  # values of the reference that stand for its distribution

@@ -20,8 +20,6 @@ from l96closure.fields import Fields
 from l96closure.layout import mask_of
 from l96closure.pairing import tendency_of
 
-__all__ = ["SUPPLIED", "Coarse", "Diagnostics", "Forecast", "Names", "Offline", "Paths", "Settings"]
-
 SUPPLIED = ("selection", "dt", "rng", "restart")
 """Arguments of ``fit`` that the experiment gives itself, behind the truth."""
 

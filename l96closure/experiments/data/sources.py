@@ -17,8 +17,6 @@ from l96closure.fields import Fields
 from l96closure.layout import MASK
 from l96closure.series import time_step
 
-__all__ = ["AUTO", "SAMPLES", "SUFFIXES", "checked_path", "pair"]
-
 SUFFIXES = {".nc": "netcdf4", ".nc4": "netcdf4", ".cdf": "netcdf4", ".h5": "netcdf4", ".zarr": "zarr"}
 """How a file is read, by its suffix."""
 

@@ -42,8 +42,6 @@ from l96closure.restart import Restart
 from l96closure.schemes import starting
 from l96closure.series import time_step, time_unit
 
-__all__ = ["WORKFLOW", "score_table", "write_report"]
-
 _log = logging.getLogger(__name__)
 
 _NO_RING = (

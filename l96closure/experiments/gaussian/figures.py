@@ -13,8 +13,6 @@ from l96closure.attributes import bin_edges
 from l96closure.experiments.sampling import figures as chains
 from l96closure.plot import style
 
-__all__ = ["pictures", "rows_and_histograms"]
-
 _REACH = 10  # offsets shown to either side; the covariance has decayed long before
 
 

@@ -8,8 +8,6 @@ from l96closure.diagnostics import intervals
 from l96closure.experiments.sampling.report import judged
 from l96closure.report import Row, Table, with_error
 
-__all__ = ["headline", "table"]
-
 _OFFSETS = 4  # distances shown, from 0
 
 

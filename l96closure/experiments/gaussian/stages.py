@@ -21,8 +21,6 @@ from l96closure.experiments.sampling.chains import NAMES, Settings, generate
 from l96closure.experiments.sampling.workflow import Page, sampling_workflow
 from l96closure.restart import Restart
 
-__all__ = ["PAGE", "WORKFLOW", "diagnose", "sample", "simulate"]
-
 
 @dataclass(frozen=True)
 class Target:

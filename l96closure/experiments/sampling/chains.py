@@ -19,9 +19,6 @@ from l96closure.diagnostics.intervals import standard_error
 from l96closure.experiments import sections
 from l96closure.restart import Restart
 
-__all__ = ["NAMES", "Lengths", "Sampling", "Settings", "generate"]
-
-
 _MIN_RECORDS = 4  # of a chain, below which its autocorrelation cannot be estimated
 _MAX_STATES = 200  # at which the effective number of samples is evaluated
 

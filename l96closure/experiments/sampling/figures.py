@@ -9,8 +9,6 @@ from matplotlib.figure import Figure
 
 from l96closure.plot import style
 
-__all__ = ["BANDWIDTH_CAPTION", "CONVERGENCE_CAPTION", "bandwidth", "convergence"]
-
 CONVERGENCE_CAPTION = (
     "The scored quantity against the length of the chains, which start from training samples: mean over the chains, "
     "with bars of two standard errors where there are chains enough. A curve that has not become flat at the right end "

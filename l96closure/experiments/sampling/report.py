@@ -9,8 +9,6 @@ from l96closure import bridge
 from l96closure.diagnostics import intervals
 from l96closure.report import Row, Table, with_error
 
-__all__ = ["chain_table", "judged", "warnings"]
-
 _MIN_EFFECTIVE = 100  # effective samples below which a standard error is itself uncertain by a tenth or more
 _CONVERGED = 3.0  # standard errors that the last two points of a convergence curve may differ by
 

@@ -15,8 +15,6 @@ from l96closure.experiments.sampling.report import chain_table, warnings
 from l96closure.experiments.workflow import Seeded, Stage, Workflow
 from l96closure.restart import Restart
 
-__all__ = ["Page", "sampling_workflow"]
-
 _S = TypeVar("_S", bound=Seeded)
 
 
