@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import logging
 import os
 import sys
@@ -19,8 +20,10 @@ import pytest
 import xarray as xr
 import yaml
 from command_line import FINISHED, Call, Outcome, composed
+from compiling import MANY, compile_in_turns, untraced
 from hydra._internal.hydra import Hydra
 from matplotlib.figure import Figure
+from numba.core.dispatcher import Dispatcher
 
 from l96closure import bridge, cli, targets
 from l96closure.experiments import WORKFLOWS
@@ -29,6 +32,17 @@ from l96closure.experiments.gaussian import diagnostics as gaussian
 from l96closure.experiments.sampling import diagnostics as chains
 
 POINT = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJRU5ErkJggg==")
+
+
+Dispatcher.compile = untraced(Dispatcher.compile)
+gc.set_threshold(20_000, 50, 50)  # nearly all of a million objects are modules' and the compiler's, and stay
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Have several workers compile what most tests need before many of them, each loop by one of them."""
+    if "PYTEST_XDIST_WORKER" in os.environ and len(request.session.items) >= MANY:
+        compile_in_turns(tmp_path_factory.getbasetemp().parent)
 
 
 @pytest.fixture
