@@ -12,18 +12,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from l96closure.arrays import C128, F64, Index
 from l96closure.closures.patterns import real_wavenumbers
 from l96closure.closures.short_kernels import WITHIN, by_blocks, jackknife, reaches, shortest
 from l96closure.closures.trend import FittedTrend, RegressorTrend
 from l96closure.compiled import cached
-
-__all__ = ["AnyTrend", "FilteredTrend", "GroupedTrend", "fit_filter", "put"]
-
-F64 = npt.NDArray[np.float64]
-C128 = npt.NDArray[np.complex128]
-Index = npt.NDArray[np.intp]
 
 _EXPLAINED, _MISSED = 0.01, 0.03  # of the rest, and of the target's variance, that a filter may leave
 
