@@ -25,8 +25,7 @@ def ring_covariance(d: int, precision_scale: float = 1.0) -> F64:
     -------
     (d, d), circulant.
     """
-    covariance = np.asarray(np.linalg.inv(_ring_precision(d, precision_scale)), dtype=np.float64)
-    return covariance
+    return np.asarray(np.linalg.inv(_ring_precision(d, precision_scale)), dtype=np.float64)
 
 
 def ring_gaussian(n: int, d: int, precision_scale: float, rng: np.random.Generator) -> F64:

@@ -247,5 +247,4 @@ def bracketed(low: float, high: float, show: Callable[[float], str]) -> str:
 
 def _embedded(path: str | os.PathLike[str]) -> str:
     """Return a PNG file as a data URI."""
-    with open(path, "rb") as file:
-        return "data:image/png;base64," + base64.b64encode(file.read()).decode("ascii")
+    return "data:image/png;base64," + base64.b64encode(Path(path).read_bytes()).decode("ascii")
