@@ -34,8 +34,6 @@ try:
 except ImportError:  # numba has another inside
     numba_private = None  # type: ignore[assignment]
 
-__all__ = ["at_once", "await_ahead", "cached", "called", "compile_ahead", "part", "shared", "threads"]
-
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _PROCESS = os.getpid()

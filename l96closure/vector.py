@@ -14,39 +14,12 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-import numpy.typing as npt
 from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
-__all__ = [
-    "DOUBLE",
-    "LANES",
-    "VECTORS",
-    "address",
-    "aligned_stack",
-    "append_within",
-    "call_llvm",
-    "element",
-    "exceeds",
-    "exp2",
-    "floor",
-    "fma",
-    "fnma",
-    "larger",
-    "load",
-    "permuted",
-    "root",
-    "shifted",
-    "shifted_by",
-    "smaller",
-    "splat",
-    "store",
-    "total",
-    "where_below",
-    "whole_lines",
-]
+from l96closure.arrays import F32
 
 LANES = 16
 
@@ -147,7 +120,7 @@ def store(context: Any, value: Any, array: Any, index: Any) -> Any:
 
 
 @numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def whole_lines(n: int) -> npt.NDArray[np.float32]:
+def whole_lines(n: int) -> F32:
     """Zeros (n,) in cache lines of their own, which vectors do not straddle and no other thread writes to."""
     memory = np.zeros(n + 2 * LANES, np.float32)
     start = -(memory.ctypes.data // memory.itemsize) % LANES

@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from l96closure.arrays import F64, U64, Index
 from l96closure.bridge.look_up import Found
 from l96closure.closures.compiled_tables import Tables
 from l96closure.compiled import called, part
@@ -20,30 +20,6 @@ from l96closure.lanes import lines
 from l96closure.noise import count, evaluated
 from l96closure.vector import LANES, exceeds, larger, load, smaller, splat, store
 from l96closure.vector_places import load_pieces, store_turned
-
-__all__ = [
-    "AFTER",
-    "BEFORE",
-    "Block",
-    "Rings",
-    "before",
-    "block_of",
-    "close",
-    "load_state",
-    "members_at_once",
-    "noise_row",
-    "number",
-    "remainder",
-    "rings",
-    "save_state",
-    "see",
-    "stretch",
-    "turn",
-]
-
-F64 = npt.NDArray[np.float64]
-U64 = npt.NDArray[np.uint64]
-Index = npt.NDArray[np.intp]
 
 BEFORE, AFTER = 8, 4
 """Sites before the first and after the last that go along in the registers of one member."""
@@ -108,7 +84,7 @@ class Block(NamedTuple):
     before: F64
     stride: int
     gathered: F64
-    place: npt.NDArray[np.intp]
+    place: Index
     trend: Rings
     filter_place: Index
     white: Rings
@@ -158,8 +134,7 @@ def _rings_around(rows: int, size: int, offset: Index, M: int) -> Rings:
     left, right = 0, 0
     for one in offset:
         left, right = max(left, one), max(right, -one)
-    made: Rings = rings(rows, size, left * M, right * M)
-    return made
+    return rings(rows, size, left * M, right * M)
 
 
 @called
@@ -401,5 +376,4 @@ def see(tables: Tables, block: Block, p: int, z: F64, first: int, step: int, ste
 @part
 def remainder(number: int, of: int) -> int:
     """Return the remainder of numbers that are not negative and below 2^32, which is quicker to find than of others."""
-    rest: int = np.intp(np.uint32(number) % np.uint32(of))  # type: ignore[assignment]
-    return rest
+    return np.intp(np.uint32(number) % np.uint32(of))  # type: ignore[return-value]

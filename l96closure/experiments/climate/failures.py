@@ -23,8 +23,6 @@ from l96closure.diagnostics.scorecard import (
 )
 from l96closure.durations import duration, unit_of
 
-__all__ = ["CRITERIA", "HEADING", "SMALL", "Check", "Judged", "Limits", "at_lags", "beside_climatology", "failures"]
-
 HEADING = "Where the closure fails"
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
+from l96closure.arrays import F64, Bools
 from l96closure.diagnostics import intervals, ranking
 from l96closure.diagnostics.forecast import headline_leads
 from l96closure.diagnostics.scorecard import (
@@ -25,27 +25,6 @@ from l96closure.diagnostics.scorecard import (
 from l96closure.durations import duration, unit_of
 from l96closure.experiments.data import offline
 from l96closure.report import NONE, number, with_error, with_interval
-
-__all__ = [
-    "MARK",
-    "UNTOLD",
-    "Column",
-    "cost",
-    "distance",
-    "distances",
-    "forecast",
-    "forecasts",
-    "law",
-    "memory",
-    "moment",
-    "moments",
-    "offline_scores",
-    "ranked",
-    "scored",
-    "structure",
-]
-
-FloatArray = npt.NDArray[np.float64]
 
 MARK = "*"
 """Stands behind the score of a run that is best."""
@@ -76,7 +55,7 @@ class Column:
     short_cells: Sequence[str]
     truth: str
     short_truth: str
-    best: npt.NDArray[np.bool_]
+    best: Bools
     told: bool = True
     least: int | None = None
 
@@ -86,12 +65,11 @@ class Column:
         return cell + (MARK if self.best[number] else " " if short else "")
 
 
-def scored(comparison: xr.Dataset) -> npt.NDArray[np.bool_]:
+def scored(comparison: xr.Dataset) -> Bools:
     """Tell of each run whether it has scores: whether it has come to an end."""
     scores = comparison.drop_vars(_NOT_SCORES).notnull()
     each = [value.any([dim for dim in value.dims if dim != "run"]) for value in scores.data_vars.values()]
-    found: npt.NDArray[np.bool_] = np.logical_or.reduce([value for value in each if value.dims == ("run",)])
-    return found
+    return np.logical_or.reduce([value for value in each if value.dims == ("run",)])
 
 
 def offline_scores(comparison: xr.Dataset) -> list[Column]:
@@ -246,7 +224,7 @@ def _against_truth(comparison: xr.Dataset, name: str, heads: tuple[str, str]) ->
 
 
 def _judged(
-    departure: tuple[FloatArray, FloatArray, FloatArray],
+    departure: tuple[F64, F64, F64],
     heads: tuple[str, str],
     cells: Sequence[str],
     short_cells: Sequence[str],
@@ -266,21 +244,21 @@ def _judged(
     )
 
 
-def _off(comparison: xr.Dataset, name: str) -> tuple[FloatArray, FloatArray]:
+def _off(comparison: xr.Dataset, name: str) -> tuple[F64, F64]:
     """Return coarse run less truth, and the standard error of that, for every run."""
     off, error = difference(comparison, name)
     return off.to_numpy(), error.to_numpy()
 
 
-def _between(values: FloatArray, digits: int) -> str:
+def _between(values: F64, digits: int) -> str:
     low, high = (number(float(end(values)), digits) for end in (np.nanmin, np.nanmax))
     return low if low == high else f"{low} to {high}"
 
 
-def _numbers(values: FloatArray, form: str) -> list[str]:
+def _numbers(values: F64, form: str) -> list[str]:
     return _each(lambda value: f"{value:{form}}", values)
 
 
-def _each(shown: Callable[..., str], *values: FloatArray) -> list[str]:
+def _each(shown: Callable[..., str], *values: F64) -> list[str]:
     """Show the values of each run, nothing where the first is not known."""
     return [shown(*each) if np.isfinite(each[0]) else "" for each in zip(*values, strict=True)]

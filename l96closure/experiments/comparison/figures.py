@@ -40,9 +40,7 @@ def offline(comparison: xr.Dataset) -> Figure:
     axes.axvline(float(comparison["offline_crps_climatology"].mean()), color=style.INK, linewidth=0.9,
                  linestyle=(0, (5, 2)), label="climatology: no skill")  # fmt: skip
     axes.set_yticks(at, [style.literal(str(run)) for run in comparison["run"].to_numpy()])
-    axes.set_ylim(runs - 0.5, -0.5)
-    axes.set_xlim(left=0.0)
-    axes.set_xlabel(f"CRPS {style.in_brackets(comparison['offline_crps'])}")
+    axes.set(ylim=(runs - 0.5, -0.5), xlim=(0.0, None), xlabel=f"CRPS {style.in_brackets(comparison['offline_crps'])}")
     if with_lags:
         _memories(panels[1], comparison)
     style.legend_above(figure, *panels)
@@ -59,9 +57,7 @@ def _memories(axes: Axes, comparison: xr.Dataset) -> None:
         one, look = values.sel(offline_source="closure").isel(run=number), style.line_style(int(number))
         axes.plot(lag, one, linewidth=1.6, label=style.literal(str(one["run"].item())), **look)
     axes.axhline(0.0, color=style.INK, linewidth=0.8, linestyle=(0, (1, 2)))
-    axes.set_xlim(0.0, float(lag[-1]) or 1.0)
-    axes.set_xlabel(f"lag ({unit})")
-    axes.set_ylabel("autocorrelation of the target")
+    axes.set(xlim=(0.0, float(lag[-1]) or 1.0), xlabel=f"lag ({unit})", ylabel="autocorrelation of the target")
 
 
 @style.settings()
@@ -121,9 +117,7 @@ def densities(comparison: xr.Dataset) -> Figure:
             axes.stairs(truth, edges, fill=True, color=COLOURS["truth"], alpha=0.35, label=LABELS["truth"])
             axes.stairs(density.sel(source="coarse"), edges, color=COLOURS["coarse"], linewidth=1.4,
                         label=LABELS["coarse"])  # fmt: skip
-            axes.set_xlim(edges[0], edges[-1])
-            axes.set_ylim(0.0, 1.35 * truth.max())
-            axes.set_yticks([])
+            axes.set(xlim=(edges[0], edges[-1]), ylim=(0.0, 1.35 * truth.max()), yticks=[])
             axes.tick_params(labelbottom=line is panels[-1])
         line[0].set_title(style.literal(str(run)), loc="left", fontsize="medium", color=style.INK)
     for axes, name in zip(panels[-1], shown, strict=True):
@@ -197,13 +191,12 @@ def _with_memory(comparison: xr.Dataset) -> xr.Dataset:
 
 def _space_time(comparison: xr.Dataset, source: str, part: str = "") -> F64:
     """Return the correlations of psi (run, time_lag, offset)."""
-    values: npt.NDArray[np.float64] = (
+    return (
         comparison[f"space_time_correlation_psi{part}"]
         .sel(source=source)
         .transpose("run", "time_lag", "offset")
         .to_numpy()
     )
-    return values
 
 
 def pictures(comparison: xr.Dataset) -> Mapping[str, tuple[Figure, str]]:
@@ -258,6 +251,4 @@ def _curves(axes: Axes, comparison: xr.Dataset, name: str) -> None:
             continue
         bounded = (one[f"{name}{part}"] for part in BOUNDED)
         style.curve(axes, lead, *bounded, label=style.literal(str(run)), **look)
-    axes.set_xlim(min(lead[0], 0.0), lead[-1])
-    axes.set_ylim(bottom=0.0)
-    axes.set_xlabel(f"lead ({unit})")
+    axes.set(xlim=(min(lead[0], 0.0), lead[-1]), ylim=(0.0, None), xlabel=f"lead ({unit})")

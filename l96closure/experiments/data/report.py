@@ -16,8 +16,6 @@ from l96closure.experiments.climate.failures import Check, Judged, Limits, at_la
 from l96closure.experiments.climate.tables import compared, in_units
 from l96closure.report import Row, Table, as_text, interval, number, paragraph, with_error
 
-__all__ = ["CHECKS", "covariances", "headline", "score_table", "tables"]
-
 _LAGS = (1, 2, 5, 10, 20, 50)
 
 
