@@ -51,7 +51,7 @@ _FREE_LINES = 2  # of the legend, which every figure has the height for
 _SEEN = 0.6  # opacity of a line in a legend, at least
 _LINE = 0.21  # inches that any further one takes
 _LETTERS = 11  # of the legend in an inch
-_LABEL = 42  # of a label, beside which a power of ten has room
+_LABEL = 38  # of a label, beside which a power of ten has room
 _HANDLE = 6  # letters that the handle of a name takes
 
 

@@ -16,6 +16,7 @@ from l96closure.diagnostics.scorecard import (
     DISTANCES,
     FIELDS,
     FORECASTS,
+    MEMORY,
     NEIGHBOURS,
     RESIDUAL,
     difference,
@@ -186,7 +187,7 @@ def _neighbours(diagnostics: xr.Dataset, least: Limits) -> Judged:
 
 
 def _memory(diagnostics: xr.Dataset, least: Limits) -> Judged:
-    for name, symbol in (FIELDS | RESIDUAL).items() if "lag" in diagnostics.dims else ():
+    for name, symbol in (FIELDS | RESIDUAL).items() if MEMORY.name in diagnostics else ():
         yield from at_lags(symbol, *difference(diagnostics, f"autocorrelation_{name}"), least)
 
 
@@ -350,7 +351,7 @@ def _difference(diagnostics: xr.Dataset, name: str) -> tuple[float, float]:
 
 def _at_leads(diagnostics: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
     """Yield the leads that are shown as numbers, with the scores there; not the start, at which nothing is forecast."""
-    if "lead" in diagnostics.dims:
+    if "crps" in diagnostics:
         for lead in headline_leads(diagnostics):
             if lead > 0:
                 yield duration(lead, unit_of(diagnostics["lead"])), diagnostics.sel(lead=lead)
