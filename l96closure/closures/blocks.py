@@ -163,7 +163,7 @@ def _places(tables: Tables, P: int, M: int, seen: Rings, stride: int) -> Index:
             for p in range(P):
                 first = (before(now, lag, rows) * P + p) * seen.stride + seen.first
                 for shift in tables.shift:
-                    place[now, i] = first + shift * M
+                    place[now, i] = first - shift * M
                     i += 1
     return place
 

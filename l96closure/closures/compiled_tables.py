@@ -23,7 +23,8 @@ class Tables(NamedTuple):
     Attributes
     ----------
     neighbour : sites that each site sees (K, W).
-    shift : how far to the right they are, if they are the same on a ring for all sites (W,); else (0,).
+    shift : how far to the left they are, to the right if negative, if they are the same on a ring for all sites (W,);
+        else (0,).
     seen_by : number of sites that see each site (K,).
     lag : in steps (L,), from 0 on.
     scale : of the predictors.
@@ -134,9 +135,9 @@ class Tables(NamedTuple):
 
 
 def _shift(neighbour: Index) -> Index:
-    """Return how far neighbours are to the right on a ring, on the short way; (0,) where it differs among sites."""
+    """Return how far neighbours are to the left on a ring, on the short way; (0,) where it differs among sites."""
     K = len(neighbour)
-    away = (neighbour - np.arange(K)[:, None]) % K
+    away = (np.arange(K)[:, None] - neighbour) % K
     return _signed(away[0], K) if (away == away[0]).all() else np.empty(0, np.intp)
 
 
