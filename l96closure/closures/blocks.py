@@ -303,7 +303,7 @@ def load_state(
         first = noise_row(tables, block, -1 - lag)
         turn(memory, (begin * tables.order + lag) * K, tables.order * K, M, K, block.noise.values, first, M)
         close(block.noise, first, K * M)
-    for ago in range(1, tables.lag[-1] + 1):
+    for ago in range(1, H + 1 if tables.trend else 1):  # the trend alone sees them
         for lag in tables.lag:
             if lag - steps < ago <= lag:  # a step looks at it
                 for p in range(P):
