@@ -30,7 +30,7 @@ class Tables(NamedTuple):
     scale : of the predictors.
     trend : whether there is one.
     terms : its coefficients.
-    filter : weights of the trend in space (K,); none without a filter.
+    filter : weights of the trend in space, of the site itself and all that are not 0; none without a filter.
     filter_offset : how far to the left of a site they are, to the right if negative.
     reach : how far they are to either side, at most.
     level : of the trend, about which it is filtered, less what the filter leaves of it.
@@ -98,7 +98,7 @@ class Tables(NamedTuple):
         chebyshev = tables.get("chebyshev", np.empty((0, 1)))
         own = np.arange(len(chebyshev), dtype=np.intp) * neighbour.shape[1]
         weight = tables.get("trend_filter", none)
-        offset = np.flatnonzero(weight)
+        offset = np.flatnonzero((weight != 0.0) | (np.arange(weight.size) == 0))
         look_up, dictionary = _quantiles(tables, sites)
         coordinates = tables.get("coordinates", np.array([-1]))
         fresh, earlier = tables.get("noise_fresh", none), tables.get("noise_earlier", np.empty((0, 1)))

@@ -97,3 +97,13 @@ def test_a_member_alone_has_the_bits_that_it_has_among_others(K: int) -> None:
             alone = lc.integrate(model, closure, z[member : member + 1], steps=40, rng=1, member=member)
             for name in ("z", "psi"):
                 np.testing.assert_array_equal(alone[name][0], together[name][member])
+
+
+def test_a_filter_without_weight_leaves_the_level() -> None:
+    rng, K = np.random.default_rng(0), 12
+    z = rng.standard_normal((500, K))
+    data = {"z": (("time", "k"), z), "psi": (("time", "k"), z + rng.standard_normal(z.shape))}
+    truth = xr.Dataset(data, {"time": 0.01 * np.arange(500)})
+    fitted = lc.closures.Polynomial.fit(truth, trend=lc.closures.Trend(3, filtered=False))
+    closure = replace(fitted, trend=FilteredTrend(fitted.trend, np.zeros(K), 0.3))
+    np.testing.assert_array_equal(closure.step(z[:2], closure.init(z[:2], 1))[0], np.full((2, K), 0.3))
