@@ -264,7 +264,7 @@ def turn(
 def _turn_each(
     values: F64, first: int, apart: int, begin: int, rows: int, columns: int, out: F64, place: int, between: int
 ) -> None:  # fmt: skip
-    """Do so number by number, from row ``begin`` on."""
+    """Copy a matrix as :func:`turn` does, number by number, from row ``begin`` on."""
     for j in range(columns):
         for i in range(begin, rows):
             out[np.uintp(place + between * j + i)] = values[np.uintp(first + apart * i + j)]
