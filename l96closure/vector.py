@@ -246,7 +246,10 @@ def shifted(context: Any, a: Any, b: Any, first: Any) -> Any:
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
 def shifted_by(context: Any, a: Any, b: Any, first: Any, least: Any, most: Any) -> Any:
-    """Do so from a number that is known in the run, between constants ``least`` and ``most``."""
+    """Return what :func:`shifted` does, from a number known in the run alone, from ``least`` to ``most``, constants.
+
+    What it returns for other numbers is undefined.
+    """
     starts = range(least.literal_value, most.literal_value + 1)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

@@ -163,7 +163,7 @@ def _places(tables: Tables, P: int, M: int, seen: Rings, stride: int) -> Index:
             for p in range(P):
                 first = (before(now, lag, rows) * P + p) * seen.stride + seen.first
                 for shift in tables.shift:
-                    place[now, i] = first + shift * M
+                    place[now, i] = first - shift * M
                     i += 1
     return place
 
@@ -264,7 +264,7 @@ def turn(
 def _turn_each(
     values: F64, first: int, apart: int, begin: int, rows: int, columns: int, out: F64, place: int, between: int
 ) -> None:  # fmt: skip
-    """Do so number by number, from row ``begin`` on."""
+    """Copy a matrix as :func:`turn` does, number by number, from row ``begin`` on."""
     for j in range(columns):
         for i in range(begin, rows):
             out[np.uintp(place + between * j + i)] = values[np.uintp(first + apart * i + j)]
@@ -303,7 +303,7 @@ def load_state(
         first = noise_row(tables, block, -1 - lag)
         turn(memory, (begin * tables.order + lag) * K, tables.order * K, M, K, block.noise.values, first, M)
         close(block.noise, first, K * M)
-    for ago in range(1, tables.lag[-1] + 1):
+    for ago in range(1, H + 1 if tables.trend else 1):  # the trend alone sees them
         for lag in tables.lag:
             if lag - steps < ago <= lag:  # a step looks at it
                 for p in range(P):

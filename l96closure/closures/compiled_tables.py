@@ -23,13 +23,14 @@ class Tables(NamedTuple):
     Attributes
     ----------
     neighbour : sites that each site sees (K, W).
-    shift : how far to the right they are, if they are the same on a ring for all sites (W,); else (0,).
+    shift : how far to the left they are, to the right if negative, if they are the same on a ring for all sites (W,);
+        else (0,).
     seen_by : number of sites that see each site (K,).
     lag : in steps (L,), from 0 on.
     scale : of the predictors.
     trend : whether there is one.
     terms : its coefficients.
-    filter : weights of the trend in space (K,); none without a filter.
+    filter : weights of the trend in space, of the site itself and all that are not 0; none without a filter.
     filter_offset : how far to the left of a site they are, to the right if negative.
     reach : how far they are to either side, at most.
     level : of the trend, about which it is filtered, less what the filter leaves of it.
@@ -97,7 +98,7 @@ class Tables(NamedTuple):
         chebyshev = tables.get("chebyshev", np.empty((0, 1)))
         own = np.arange(len(chebyshev), dtype=np.intp) * neighbour.shape[1]
         weight = tables.get("trend_filter", none)
-        offset = np.flatnonzero(weight)
+        offset = np.flatnonzero((weight != 0.0) | (np.arange(weight.size) == 0))
         look_up, dictionary = _quantiles(tables, sites)
         coordinates = tables.get("coordinates", np.array([-1]))
         fresh, earlier = tables.get("noise_fresh", none), tables.get("noise_earlier", np.empty((0, 1)))
@@ -134,9 +135,9 @@ class Tables(NamedTuple):
 
 
 def _shift(neighbour: Index) -> Index:
-    """Return how far neighbours are to the right on a ring, on the short way; (0,) where it differs among sites."""
+    """Return how far neighbours are to the left on a ring, on the short way; (0,) where it differs among sites."""
     K = len(neighbour)
-    away = (neighbour - np.arange(K)[:, None]) % K
+    away = (np.arange(K)[:, None] - neighbour) % K
     return _signed(away[0], K) if (away == away[0]).all() else np.empty(0, np.intp)
 
 

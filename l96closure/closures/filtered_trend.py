@@ -19,6 +19,7 @@ from l96closure.closures.short_kernels import WITHIN, by_blocks, jackknife, reac
 from l96closure.closures.trend import FittedTrend, RegressorTrend
 from l96closure.compiled import cached
 
+_ROUNDED = 1e-15  # beside the largest trend, what rounding makes of a trend that does not vary
 _EXPLAINED, _MISSED = 0.01, 0.03  # of the rest, and of the target's variance, that a filter may leave
 
 
@@ -106,6 +107,8 @@ def fit_filter(
     level, sites = float(values.mean()), values.shape[1]
     rest = np.concatenate(target) - values
     of_trend, of_rest = (np.fft.rfft(one, axis=1) for one in (values - level, rest))
+    rounded = _ROUNDED * sites * np.abs(values).max()
+    of_trend[:, (np.abs(of_trend) ** 2).mean(axis=0) <= rounded**2] = 0.0
     power, product = by_blocks(np.abs(of_trend) ** 2), by_blocks(of_rest * of_trend.conj())
     tiny = np.finfo(np.float64).tiny
     slope, error = jackknife(lambda power, product: product / np.maximum(power, tiny), power, product)

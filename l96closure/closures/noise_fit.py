@@ -233,14 +233,13 @@ def fit_pattern(
     won = 0.5 * np.log(unexplained[0] / unexplained[1]) @ both_signs / sites
     if won > _WORTHWHILE:
         return Pattern(reflection, share, sites)
-    short = _short(share, error, sites)
-    return Pattern(together, np.ones(1) if (short == both_signs / sites).all() else short, sites)
+    return Pattern(together, _short(share, error, sites), sites)
 
 
 def _short(share: F64, error: F64, sites: int) -> F64:
     """Return what white noise has of the variance of each wavenumber that is weighed no farther in space than needed.
 
-    It is the estimate within its errors, or :data:`_MISSED` of it.
+    It is the estimate within its errors, or :data:`_MISSED` of it; (1,) if each site's is weighed alone.
     """
     both_signs = np.where(real_wavenumbers(sites), 1.0, 2.0) / sites
     whole = np.fft.irfft(np.sqrt(share / both_signs), sites)
@@ -253,7 +252,8 @@ def _short(share: F64, error: F64, sites: int) -> F64:
     offset = np.arange(sites)
     away = np.minimum(offset, sites - offset)
     kernels = [np.where(away <= reach, whole, 0.0) for reach in reaches(sites)]
-    return share_of(shortest([*kernels, whole], lambda one: bool((np.abs(share_of(one) - share) <= within).all())))
+    kernel = shortest([*kernels, whole], lambda one: bool((np.abs(share_of(one) - share) <= within).all()))
+    return share_of(kernel) if kernel[1:].any() else np.ones(1)
 
 
 def _weighted(noise: Sequence[F64], spread: Sequence[F64]) -> list[F64]:

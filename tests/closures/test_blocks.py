@@ -7,6 +7,7 @@ from dataclasses import replace
 import numba
 import numpy as np
 import pytest
+import step_oracle
 import xarray as xr
 
 import l96closure as lc
@@ -62,6 +63,22 @@ def test_a_member_that_is_not_finite_harms_no_other(order: int) -> None:
     np.testing.assert_array_equal(runs[0][0][1:], runs[1][0][1:])
 
 
+@pytest.mark.parametrize("K", [4, 12, 17])
+@pytest.mark.parametrize("seen", [(0, 1), (0, -1), (0, -1, 1, 2)])
+def test_more_may_be_seen_on_one_side_than_on_the_other(K: int, seen: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(K)
+    z = rng.standard_normal((500, K))
+    data = {"z": (("time", "k"), z), "psi": (("time", "k"), z * np.roll(z, -seen[-1], axis=1))}
+    truth = xr.Dataset(data, {"time": 0.01 * np.arange(500)})
+    fields = lc.Fields(lags=(), neighbourhoods=[[(k + away) % K for away in seen] for k in range(K)])
+    closure = lc.closures.Polynomial.fit(truth, fields, trend=lc.closures.Trend(3, 2, ridge=1e-6))
+    for members in (1, 2, 16, 24):
+        state, now = closure.init(z[:members], 1), z[:members, None]
+        kept = step_oracle.Kept(np.empty((members, 0, K)), np.empty((members, 0, 1, K)), state.outside)
+        found, _ = step_oracle.step(closure.tables(), now, kept, step_oracle.Noise(0, state.member, 1))
+        np.testing.assert_allclose(closure.step(z[:members], state)[0], found, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("K", [7, 8, 10, 12, 18, 20, 21])
 def test_a_member_alone_has_the_bits_that_it_has_among_others(K: int) -> None:
     """Also where its ring is in registers: with no filter, a short one and one that goes all the way round."""
@@ -80,3 +97,13 @@ def test_a_member_alone_has_the_bits_that_it_has_among_others(K: int) -> None:
             alone = lc.integrate(model, closure, z[member : member + 1], steps=40, rng=1, member=member)
             for name in ("z", "psi"):
                 np.testing.assert_array_equal(alone[name][0], together[name][member])
+
+
+def test_a_filter_without_weight_leaves_the_level() -> None:
+    rng, K = np.random.default_rng(0), 12
+    z = rng.standard_normal((500, K))
+    data = {"z": (("time", "k"), z), "psi": (("time", "k"), z + rng.standard_normal(z.shape))}
+    truth = xr.Dataset(data, {"time": 0.01 * np.arange(500)})
+    fitted = lc.closures.Polynomial.fit(truth, trend=lc.closures.Trend(3, filtered=False))
+    closure = replace(fitted, trend=FilteredTrend(fitted.trend, np.zeros(K), 0.3))
+    np.testing.assert_array_equal(closure.step(z[:2], closure.init(z[:2], 1))[0], np.full((2, K), 0.3))

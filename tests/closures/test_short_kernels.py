@@ -63,6 +63,11 @@ class TestFilter:
         trend, noise = fields
         assert fit_filter(TREND, [trend], [trend + noise]) is TREND
 
+    @pytest.mark.parametrize("value", [0.0, 0.3, 1e5 / 3.0])
+    def test_there_is_none_of_a_trend_that_does_not_vary(self, fields: tuple[F64, F64], value: float) -> None:
+        """Its departures from its mean are rounding, whatever their slope."""
+        assert fit_filter(TREND, [np.full((TIMES, SITES), value)], [value + 5.0 + fields[1]]) is TREND
+
     @pytest.mark.parametrize("kernel", [{0: 0.7}, {0: 1.0, 1: 0.4}, {0: 0.9, -2: 0.3, 1: -0.3}])
     def test_it_reaches_as_far_as_the_response_asks_for(
         self, fields: tuple[F64, F64], kernel: dict[int, float]
@@ -96,7 +101,8 @@ class TestColour:
     """Noise of a ring reaches no farther in space than that of the data."""
 
     def test_white_noise_is_independent(self, fields: tuple[F64, F64]) -> None:
-        assert fit_pattern([fields[0]], Noise(order=0), (True,)).tables()["noise_fresh"].shape == (1,)
+        pattern = fit_pattern([fields[0]], Noise(order=0), (True,))
+        assert pattern.tables()["noise_fresh"].shape == pattern.power.shape == (1,)
 
     def test_every_wavenumber_has_its_part_of_the_variance(self, fields: tuple[F64, F64]) -> None:
         made = around({0: 1.0, 1: 0.35, -1: 0.35}, fields[0])

@@ -32,7 +32,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         {"fields": AROUND, "residual_degree": 2, "noise": Noise(3)},
     ),
     "quantile": ("schrodinger_bridge", {"fields": HERE}),
-    "quantile without trend": ("schrodinger_bridge", {"fields": HERE, "trend": None, "noise": Noise(2, None)}),
+    "quantile without trend": (
+        "schrodinger_bridge",
+        {"fields": lc.Fields(radius=0, lags=(DT,)), "trend": None, "noise": Noise(2, None)},
+    ),
     "quantile, fresh noise": ("schrodinger_bridge", {"fields": HERE, "noise": Noise(0)}),
     "quantile, fresh and white": ("schrodinger_bridge", {"fields": HERE, "noise": Noise(0, None)}),
     "quantile, per site": (
