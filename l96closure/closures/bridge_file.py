@@ -14,6 +14,7 @@ from l96closure import bridge, checks
 from l96closure.arrays import F64, Index
 from l96closure.bridge.neighbourhoods import around_sites, checked_pools
 from l96closure.closures.parts import Parts
+from l96closure.durations import MODEL_TIME
 from l96closure.fields import Fields
 from l96closure.kernel import Kernel, WeightedSamples
 
@@ -46,6 +47,7 @@ def field_variables(fields: Fields) -> xr.Dataset:
             "conserve": np.int8(bool(fields.conserve)),
             "targets": np.int32(len(fields.targets)),
             "previous": np.int8(fields.previous),
+            "time_unit": fields.time_unit,
         },
     )
     if fields.mask is not None:
@@ -98,6 +100,7 @@ def fields_from(parts: Parts) -> Fields:
         shape=shape,
         units=units,
         coordinates=coordinates,
+        time_unit=str(parts.dataset.attrs.get("time_unit", MODEL_TIME)),
     )
 
 

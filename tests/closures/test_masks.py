@@ -158,6 +158,9 @@ def test_coarse_runs_leave_to_the_model_what_is_outside(data: xr.Dataset, closur
     assert run["heating"].dims == ("member", "time", "y", "x")
     assert run["T"].attrs["units"] == "K"
     assert run["x"].values.tolist() == data["x"].values.tolist()
+    of_dataset = data.isel(time=[3, 500], x=slice(None, None, -1)).rename(time="member").drop_vars("member")
+    same = lc.integrate(damped, closure, of_dataset, steps=30, rng=2, scheme="euler")
+    assert same.equals(run)
     assert np.array_equal(np.isnan(run["T"]), np.broadcast_to(~SEA, run["T"].shape))
     other = lc.integrate(damped, closure, np.where(np.isnan(z), 7.0, z), steps=30, rng=2, scheme="euler")
     assert np.array_equal(other["T"].values[..., SEA], run["T"].values[..., SEA])
