@@ -226,7 +226,16 @@ class Composed:
         return psi, state._replace(outside=state.outside + outside)
 
     def bounded(self, psi: F64) -> F64:
-        """Hold psi (n, C) within its bounds."""
+        """Hold psi within its bounds.
+
+        Parameters
+        ----------
+        psi : of all cells (n, C).
+
+        Returns
+        -------
+        (n, C)
+        """
         return np.minimum(np.maximum(psi, self.bounds[0]), self.bounds[1])
 
     @cached_property
@@ -245,12 +254,16 @@ class Composed:
             return None
 
     def mean(self, now: F64, history: F64) -> tuple[F64, F64, Any]:
-        """Return the trend (n, C), what the law is given, and how many features were outside of their range (n,).
+        """Evaluate the trend, and what the law is given.
 
         Parameters
         ----------
         now : all that is seen, scaled (n, P, K).
         history : of the steps before (n, H, P, K), the last first.
+
+        Returns
+        -------
+        The trend (n, C), what the law is given, and how many features were outside of their range (n,).
         """
         if self.trend is None:
             cells = len(self.fields.targets) * now.shape[2]

@@ -173,6 +173,7 @@ class _Groups(NamedTuple):
         kept = [number for number, some in enumerate(rows) if some.size]
         own = [whole[g][rows[g]] for g in kept]
         cells = tuple(one // K * n + place[one % K] for one in own)
+        every = np.ravel(K * np.arange(len(fields.targets))[:, None] + sites)
         here: dict[str, Any] = {"coordinates": tuple(closure.coordinates[g] for g in kept) if law else ()}
         if closure.trend is not None:
             of = [closure.trend.of[g] for g in kept]
@@ -182,7 +183,7 @@ class _Groups(NamedTuple):
                 for one, around in zip(of, seen, strict=True)
             ]
             here["trend"] = GroupedTrend(tuple(of), cells)
-            here["bounds"] = closure.bounds[:, np.ravel(K * np.arange(len(fields.targets))[:, None] + sites)]
+            here["bounds"] = closure.bounds[:, every]
         if law is not None:
             laws = [_at(law.of.of[g], rows[g]) for g in kept]
             here["law"] = DrivenLaw(Grouped(tuple(laws), cells), law.pattern)
@@ -190,7 +191,6 @@ class _Groups(NamedTuple):
         unstructured = {"dim": "site", "periodic": False, "pool": "auto", "neighbourhoods": None}
         here["fields"] = replace(fields, **unstructured, shape=(n,), coordinates=xr.Dataset())
         pattern = None if law is None else law.pattern
-        every = np.ravel(K * np.arange(len(fields.targets))[:, None] + sites)
         return cls(replace(closure, **here), np.searchsorted(needs, halo), halo, pattern, every)
 
     def part(self, state: State) -> State:
