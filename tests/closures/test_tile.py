@@ -108,7 +108,7 @@ def test_a_tile_is_given_no_more_than_it_sees(truth: xr.Dataset) -> None:
         {"trend": Trend(4, 2)},
         {"fields": lc.Fields(radius=0, lags=(), conserve=True)},
         {"fields": lc.Fields(radius=0, lags=(), conserve={"psi": 1.0})},
-        {"fields": lc.Fields(radius=0, lags=(), previous=True)},
+        {"fields": lc.Fields(radius=0, lags=(), previous=True), "trend": Trend(1, 1, filtered=False)},
         {"fields": lc.Fields(radius=0, lags=(), mask=xr.DataArray(np.arange(K) != 2, dims="k"))},
         {"law": Chain(centres=100), "noise": None},
     ],
