@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what is asked for is imported then: numba and xarray take most of a second
     from l96closure import bridge, closures, noise, plot, progress, systems
-    from l96closure.coarse import BlowUpError, SchemeWarning, integrate
+    from l96closure.coarse import BlowUpError, SchemeWarning, UnitsWarning, integrate
     from l96closure.diagnostics import diagnose
     from l96closure.diagnostics.forecast import verify
     from l96closure.fields import Fields
@@ -25,6 +25,7 @@ __all__ = [
     "Selection",
     "TemporalProcess",
     "TwoScaleLorenz96",
+    "UnitsWarning",
     "bridge",
     "closures",
     "diagnose",
@@ -41,7 +42,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    **dict.fromkeys(("BlowUpError", "SchemeWarning", "integrate"), "coarse"),
+    **dict.fromkeys(("BlowUpError", "SchemeWarning", "UnitsWarning", "integrate"), "coarse"),
     **dict.fromkeys(("KuramotoSivashinsky", "TwoScaleLorenz96"), "systems"),
     **dict.fromkeys(("forecast", "mark"), "forecasts"),
     **dict.fromkeys(("history", "replay"), "histories"),

@@ -17,10 +17,11 @@ from l96closure.arrays import F64, I64
 from l96closure.closures import Closure
 from l96closure.closures import state as states
 from l96closure.compiled_loop import CompiledLoop
+from l96closure.fields import Fields
 from l96closure.histories import starts_from
 from l96closure.layout import Layout
 from l96closure.loop import Records
-from l96closure.pairing import SchemeWarning, mismatch, scheme_of, step_of, tendency_of
+from l96closure.pairing import SchemeWarning, UnitsWarning, mismatch, scheme_of, step_of, tendency_of
 from l96closure.restart import Restart
 from l96closure.schemes import SCHEMES, Tendency, Timed, after, starting
 
@@ -28,6 +29,7 @@ __all__ = [
     "SCHEMES",
     "BlowUpError",
     "SchemeWarning",
+    "UnitsWarning",
     "check_tendency",
     "first_state",
     "integrate",
@@ -104,8 +106,9 @@ def integrate(
     closure : obeys :class:`l96closure.closures.Closure`. Where it has several predictors or targets, the state is the P
         predictors (member, P, K), and so is the model's tendency; target i is the subgrid tendency of predictor i, and
         predictors without one are moved by the model alone.
-    z0 : initial slow variables (member, K), or (member, P, K); or, where more is known of their past, what
-        :func:`l96closure.history` returns: the closure then starts from it, else from a past that it draws.
+    z0 : initial slow variables (member, K), or (member, P, K), or a Dataset of them as for ``closure.fields.inputs``;
+        or, where more is known of their past, what :func:`l96closure.history` returns: the closure then starts from it,
+        else from a past that it draws.
     steps : number of coarse steps, >= 1.
     rng : seed or generator, which give the key of the closure's noise.
     dt : coarse step in model time units, > 0; None is the step that the closure was fitted for.
@@ -137,6 +140,9 @@ def integrate(
     -----
     SchemeWarning
         The scheme is not the one that the closure's definition of psi is consistent with.
+    UnitsWarning
+        A target has other units than its predictor per unit of the time that the closure's step is in (seconds where
+        times were dates), as far as the training data said.
 
     Examples
     --------
@@ -147,6 +153,10 @@ def integrate(
     >>> dict(run.sizes), run.attrs["dt"], run.attrs["scheme"]
     ({'member': 3, 'time': 100, 'k': 8}, 0.005, 'rk4')
     """
+    fields = getattr(closure, "fields", None)
+    fields = fields if isinstance(fields, Fields) else None
+    if isinstance(z0, xr.Dataset) and "lag" not in z0.dims and fields is not None:
+        z0 = fields.inputs(z0)
     z, past = starts_from(z0, Layout.of(closure))
     layout = Layout.of(closure, z.shape[-1])
     steps, save_every = checks.integer("steps", steps, 1), checks.integer("save_every", save_every, 1)
@@ -154,6 +164,8 @@ def integrate(
     scheme = scheme_of(closure) if scheme is None else checks.one_of("scheme", scheme, SCHEMES)
     if (why := mismatch(closure, scheme)) is not None:
         warnings.warn(why, SchemeWarning, stacklevel=2)
+    for note in () if fields is None else fields.no_tendencies:
+        warnings.warn(note, UnitsWarning, stacklevel=2)
     numbers = states.member_numbers(member, len(z)).astype(np.int64)
     tendency = _begun(tendency, z, past)
     check_tendency(tendency, z)

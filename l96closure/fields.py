@@ -14,6 +14,8 @@ import xarray as xr
 from l96closure import checks
 from l96closure.arrays import F64, Array, Bools, Index
 from l96closure.bridge.neighbourhoods import Neighbourhoods, alike, around_sites
+from l96closure.durations import MODEL_TIME
+from l96closure.series import spellings, time_unit
 
 __all__ = ["Fields"]
 
@@ -61,8 +63,9 @@ class Fields:
         a number or a DataArray along some of ``dim`` (mass times heat capacity or latent heat, say): the sum of weight
         times psi over targets and sites is then zero where it is so in the data, else that of the trend, so that the
         noise makes none of it.
-    shape, units, coordinates : sites along each of ``dim``; units of the predictors and then of the targets, "1" where
-        a variable had none, as CF reads it; and numbers and texts along ``dim``. These are the data's own: leave them.
+    shape, units, coordinates, time_unit : sites along each of ``dim``; units of the predictors and then of the targets,
+        "1" where a variable had none, as CF reads it; numbers and texts along ``dim``; and the unit that steps and lags
+        are in, that of model time, 1, where the times say none. These are the data's own: leave them.
 
     Raises
     ------
@@ -98,6 +101,7 @@ class Fields:
     shape: tuple[int, ...] = ()
     units: tuple[str, ...] = ()
     coordinates: xr.Dataset = field(default_factory=xr.Dataset)
+    time_unit: str = MODEL_TIME
 
     def __post_init__(self) -> None:
         for name in ("predictors", "targets", "dim", "sample_dim"):
@@ -145,7 +149,9 @@ class Fields:
             dims = set(truth[name].dims)
             if not (dims == set(wanted) or (name in self.predictors and dims < set(wanted))):
                 checks.reject(f"truth.{name}.dims", truth[name].dims, repr(wanted))
-        return replace(self, units=tuple(_units(truth[name]) for name in self.names)).on_grid_of(truth)
+        unit = time_unit(truth) if "time" in truth.coords else MODEL_TIME
+        units = tuple(_units(truth[name]) for name in self.names)
+        return replace(self, units=units, time_unit=unit).on_grid_of(truth)
 
     def on_grid_of(self, dataset: xr.Dataset) -> Fields:
         """Return the same with shape and coordinates of the grid of a Dataset, and the mask in its order.
@@ -216,6 +222,29 @@ class Fields:
         if self.pool == _AUTO:
             return len(self.dim) * (True,) if self.neighbourhoods is not None else self.rings
         return tuple(name in self.pool for name in self.dim)
+
+    @property
+    def no_tendencies(self) -> list[str]:
+        """What to say of targets whose units are not those of their predictors per time, as a coarse run takes them."""
+        notes = []
+        targets = zip(self.targets, self.units[len(self.predictors) :], strict=False)
+        for predictor, of, (target, theirs) in zip(self.predictors, self.units, targets, strict=False):
+            each, unit = f"{of} " if of != "1" else "", self.time_unit
+            if unit == MODEL_TIME or theirs == "1":
+                continue
+            rates = {f"{of}/{one}" for one in spellings(unit)}
+            for power in ("-1", "^-1", "**-1"):
+                rates |= {f"{each}{one}{power}" for one in spellings(unit)}
+                if of.endswith(f"{unit}{power}"):
+                    rates.add(f"{of[:-1]}2")
+            if of.endswith(f"/{unit}"):
+                rates |= {f"{of}{power}" for power in ("2", "^2", "**2")}
+            if theirs not in rates:
+                notes.append(
+                    f"The coarse run adds {target} to the tendency of {predictor} as numbers in {each}{unit}-1; the "
+                    f"data say {theirs}. Where these are not the same, convert {target}, or have the tendency do so."
+                )
+        return notes
 
     def around(self, radius: int) -> Neighbourhoods:
         """Return the sites that each site sees within a radius, or its ``neighbourhoods``.

@@ -141,10 +141,10 @@ def starts_from(z0: npt.ArrayLike | xr.Dataset, layout: Layout) -> tuple[F64, xr
         ``z0`` is neither, or not finite.
     """
     if not isinstance(z0, xr.Dataset):
-        z = layout.finite("z0", z0, 1 + len(layout.state)).copy()
-        if layout.fields is not None and z.shape[1:] != layout.state:
-            checks.reject("z0.shape", z.shape, f"(member, {', '.join(map(str, layout.state))})")
-        return z, None
+        shape, state = np.shape(z0), ", ".join(map(str, layout.state)) if layout.sites else "K"
+        if len(shape) != 1 + len(layout.state) or (layout.fields is not None and shape[1:] != layout.state):
+            checks.reject("z0.shape", shape, f"(member, {state}), all sites along one axis, or a Dataset")
+        return layout.finite("z0", z0, len(shape)).copy(), None
     return layout.states("z0", z0, "member", "lag")[:, 0].copy(), z0
 
 

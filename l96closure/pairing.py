@@ -15,6 +15,10 @@ class SchemeWarning(UserWarning):
     """The scheme of the coarse model is not the one that the closure's definition of psi is consistent with."""
 
 
+class UnitsWarning(UserWarning):
+    """A closure's target, which a coarse run adds to the tendency of a predictor, has other units than that."""
+
+
 def tendency_of(model: Any) -> Tendency:
     """Return the resolved tendency of a system, or ``model`` itself where it is a function z -> dz/dt.
 

@@ -132,6 +132,12 @@ class Record:
         sites = [np.flatnonzero(labels == label) for label in range(int(labels.max()) + 1)]
         return [Group(q, one, q * labels.size + one) for q in range(len(self.fields.targets)) for one in sites]
 
+    @property
+    def whole(self) -> list[Group]:
+        """Each target at all sites: what learns together where a law takes the sites for alike."""
+        every = np.arange(self.fields.sites)
+        return [Group(q, every, q * every.size + every) for q in range(len(self.fields.targets))]
+
     def with_previous(self) -> Record:
         """Return the record with the targets of the step before among the predictors, where these are seen."""
         if not self.fields.previous:

@@ -157,6 +157,20 @@ def time_unit(dataset: xr.Dataset) -> str:
     return "s" if dated(dataset) else next((short for short, names in _LENGTHS.items() if unit in names), unit)
 
 
+def spellings(unit: str) -> tuple[str, ...]:
+    """Return how a unit of time may be written.
+
+    Parameters
+    ----------
+    unit : from :func:`time_unit`.
+
+    Returns
+    -------
+    It and its other names.
+    """
+    return unit, *_LENGTHS.get(unit, ())
+
+
 def _spacing(time: Array) -> float:
     return float(np.spacing(np.abs(time).max()))
 

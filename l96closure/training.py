@@ -55,8 +55,8 @@ def read(
     fields : which variables are what.
     dt : step of the closure in the unit of ``truth``'s time; None is the interval of ``truth``.
     ordered : the closure remembers: the times have to be uniform, of one run in each segment, and divide ``dt``.
-    grouped : the closure can learn from each of the record's groups: there may be several targets, and sites that do
-        not pool may differ in scale. Else there is one target, and one scale.
+    grouped : the closure learns from each of the record's groups, so that sites that do not pool may differ in scale.
+        Else all sites have one scale.
     most : values of a variable that are read at most, of four pieces of time, evenly spread; None is all.
 
     Raises
@@ -67,14 +67,6 @@ def read(
         ``ordered``, the times do not fit.
     """
     fields = fields.of(truth)
-    if not grouped and len(fields.targets) > 1:
-        checks.reject("targets", fields.targets, "one name for this closure and law")
-    if not grouped and fields.previous:
-        checks.reject("previous", fields.previous, "False for this closure and law")
-    if not grouped and fields.mask is not None:
-        checks.reject("mask", fields.mask.dims, "None for this closure and law")
-    if not grouped and isinstance(fields.conserve, Mapping):
-        checks.reject("conserve", sorted(fields.conserve), "true, false or None for this closure and law")
     ordered = ordered or fields.previous
     steps, parts = steps_of(truth, dt, ordered), stretches(truth) if ordered else [slice(0, truth.sizes["time"])]
     like = truth[fields.targets[0]]

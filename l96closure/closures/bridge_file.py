@@ -14,6 +14,7 @@ from l96closure import bridge, checks
 from l96closure.arrays import F64, Index
 from l96closure.bridge.neighbourhoods import around_sites, checked_pools
 from l96closure.closures.parts import Parts
+from l96closure.durations import MODEL_TIME
 from l96closure.fields import Fields
 from l96closure.kernel import Kernel, WeightedSamples
 
@@ -46,6 +47,7 @@ def field_variables(fields: Fields) -> xr.Dataset:
             "conserve": np.int8(bool(fields.conserve)),
             "targets": np.int32(len(fields.targets)),
             "previous": np.int8(fields.previous),
+            "time_unit": fields.time_unit,
         },
     )
     if fields.mask is not None:
@@ -98,6 +100,7 @@ def fields_from(parts: Parts) -> Fields:
         shape=shape,
         units=units,
         coordinates=coordinates,
+        time_unit=str(parts.dataset.attrs.get("time_unit", MODEL_TIME)),
     )
 
 
@@ -115,9 +118,11 @@ def bridge_variables(fitted: bridge.Bridge, sites: int) -> xr.Dataset:
     """Everything :func:`bridge_from` needs, and nothing that can be derived from it; the state is fields of sites."""
     compression, dictionaries = fitted.compression, fitted.dictionaries
     last = fitted.d - fitted.components.size
-    around = [members[members < sites] for members in fitted.neighbourhoods]
+    around = [members[members < sites] for members in fitted.neighbourhoods[:sites]]
+    of_cells = fitted.dictionary_of.astype(np.int32).reshape(-1, sites)
+    one_target = len(of_cells) == 1
     variables: dict[str, Any] = {
-        "dictionary_of_site": ("site", fitted.dictionary_of.astype(np.int32)),
+        "dictionary_of_site": ("site", of_cells[0]) if one_target else (("target", "site"), of_cells),
         "localization": (
             ("site", "localized"),
             _ragged(around, -1).astype(np.int32),
@@ -144,27 +149,30 @@ def bridge_variables(fitted: bridge.Bridge, sites: int) -> xr.Dataset:
     return dataset
 
 
-def bridge_from(dataset: xr.Dataset, seen: int, size: int, chain: bool) -> bridge.Bridge:
-    """Inverse of :func:`bridge_variables` for so many fields that are seen, of some size, with the last, the residual.
+def bridge_from(dataset: xr.Dataset, seen: int, size: int, targets: int, chain: bool) -> bridge.Bridge:
+    """Inverse of :func:`bridge_variables` for so many fields that are seen, of some size, and residuals after them.
 
     Raises ``ValueError`` when something is missing or does not fit the rest.
     """
-    parts, state = Parts(dataset), (seen + 1) * size
+    parts, state, cells = Parts(dataset), (seen + targets) * size, targets * size
     around = parts.indices("localization", "site", "localized", low=-1, high=size - 1)
     checked = around_sites([row[row >= 0] for row in around], (size,), 0, False)
-    sets = bridge.in_every_field(seen + chain, checked)[:size]
-    of_site = parts.indices("dictionary_of_site", "site", low=0, high=parts.size("dictionary") - 1)
-    components = np.arange(state - size, state)
-    pools = checked_pools(of_site.tolist(), sets)
+    sets = bridge.in_every_field(seen + targets * chain, checked)[:size] * targets
+    dims = ("site",) if targets == 1 else ("target", "site")
+    of_cell = parts.indices("dictionary_of_site", *dims, low=0, high=parts.size("dictionary") - 1).ravel()
+    if of_cell.size != cells:
+        checks.reject("dictionary_of_site.size", of_cell.size, f"{cells}, one for each target at each site")
+    components = np.arange(state - cells, state)
+    pools = checked_pools(of_cell.tolist(), sets)
     scale = parts.array("scale", "component", positive=True)
-    if scale.size != state or not np.array_equal(pools, of_site):
+    if scale.size != state or not np.array_equal(pools, of_cell):
         checks.reject(
-            "scale.size, dictionary_of_site", (scale.size, of_site.tolist()), f"{state}, and every dictionary"
+            "scale.size, dictionary_of_site", (scale.size, of_cell.tolist()), f"{state}, and every dictionary"
         )
     compressed = "compression_centres" in parts
     dictionaries = tuple(
-        _dictionary(Parts(dataset.isel(dictionary=i)), sets[site], components[site], scale, compressed)
-        for i, site in enumerate(np.unique(of_site, return_index=True)[1])
+        _dictionary(Parts(dataset.isel(dictionary=i)), sets[cell], components[cell], scale, compressed)
+        for i, cell in enumerate(np.unique(of_cell, return_index=True)[1])
     )
     compression = None
     if compressed:
@@ -172,7 +180,7 @@ def bridge_from(dataset: xr.Dataset, seen: int, size: int, chain: bool) -> bridg
         lost = (parts.number(f"compression_{name}_error") for name in ("mean", "variance"))
         compression = bridge.Compression(*numbers, *lost)
     kernel = Kernel(epsilon=parts.number("epsilon", above=0.0))
-    return bridge.Bridge(state, kernel, scale, components, sets, dictionaries, of_site, compression=compression)
+    return bridge.Bridge(state, kernel, scale, components, sets, dictionaries, of_cell, compression=compression)
 
 
 def _grid_coordinates(dataset: xr.Dataset, dim: tuple[str, ...], shape: tuple[int, ...]) -> xr.Dataset:

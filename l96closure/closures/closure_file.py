@@ -33,6 +33,7 @@ _COORDINATES = "coordinate", "second_coordinate"
 _OF_CHAIN = "scheme", "steps", "clamp", "noise_metric"
 _OF_TREND = "chebyshev", "linear", "quadratic", "cubic", "lowest", "highest"
 _LAWS = _QUANTILES, _MOMENTS, _GAUSSIAN, _CHAIN, _NONE
+_OF_ALL = _MOMENTS, _CHAIN  # laws of all cells, even of several targets
 
 
 def _kind(law: FittedLaw | None) -> str:
@@ -59,7 +60,7 @@ def to_dataset(closure: Any) -> xr.Dataset:
     dataset = dataset.assign_attrs(law=kind)
     if closure.grouped:
         dataset = _put_groups(dataset, closure)
-    elif isinstance(law, DrivenLaw):
+    if isinstance(law, DrivenLaw) and not isinstance(law.of, Grouped):
         dataset.attrs |= dict(zip(_COORDINATES, closure.coordinates, strict=False))
         dataset = dataset.merge(_law_variables(law.of, closure.fields.sites), combine_attrs="no_conflicts")
     if closure.trend is not None and not closure.grouped:
@@ -111,7 +112,8 @@ def _groups_of(closure: Any) -> Iterator[tuple[str, Index, tuple[Any, Any, tuple
     trend, law = closure.trend, closure.law
     cells = law.of.cells if trend is None else trend.cells
     trends = len(cells) * [None] if trend is None else trend.of
-    laws = len(cells) * [None] if law is None else law.of.of
+    of = law.of if isinstance(law, DrivenLaw) else None
+    laws = of.of if isinstance(of, Grouped) else len(cells) * [None]
     names = closure.coordinates or len(cells) * [()]
     for number, (where, *drawn) in enumerate(zip(cells, trends, laws, names, strict=True)):
         yield _group_name(number), where, tuple(drawn)
@@ -181,11 +183,11 @@ def from_dataset(dataset: xr.Dataset) -> dict[str, Any]:
     kind = parts.text("law", _LAWS)
     if "group_of_cell" in parts:
         drawn = _groups(parts, kind, features, fields)
-    elif len(fields.targets) > 1:
-        checks.reject("targets", fields.targets, "one name, or groups of cells")
     else:
         trend = trend_from(parts, features, fields.sites) if any(name in parts for name in _OF_TREND) else None
-        law = _law(parts, kind, features, fields.sites)
+        if len(fields.targets) > 1 and (trend is not None or kind not in _OF_ALL):
+            checks.reject("targets", fields.targets, "one name, or groups of cells")
+        law = _law(parts, kind, features, fields)
         drawn = {
             "trend": trend,
             "law": law,
@@ -220,13 +222,13 @@ def _groups(parts: Parts, kind: str, features: Features, fields: Fields) -> dict
             of = _quantiles(part, where.size) if kind == _QUANTILES else _log_variance(part)
             laws.append(of)
             names.append(_coordinates(parts, of, fields.seen, prefix))
-        elif kind != _NONE:
-            checks.reject("law", kind, f"{_QUANTILES}, {_GAUSSIAN} or {_NONE}, of groups")
     known = [one for one in trends if one is not None]
     if len(known) not in (0, number):
         checks.reject("group_of_cell", f"{len(known)} of {number} groups with a trend", "all or none")
     ends = [parts.array(name, "target", "site").ravel() for name in ("lowest", "highest")] if known else []
-    law = DrivenLaw(Grouped(tuple(laws), cells), pattern_from(parts, math.prod(shape))) if laws else None
+    law: FittedLaw | None = None if laws else _law(parts, kind, features, fields)
+    if laws:
+        law = DrivenLaw(Grouped(tuple(laws), cells), pattern_from(parts, math.prod(shape)))
     return {
         "trend": GroupedTrend(tuple(known), cells) if known else None,
         "law": law,
@@ -272,15 +274,18 @@ def _features(parts: Parts, predictors: int, sites: int) -> Features:
     return Features(neighbour, lags, ranges[:, 0].copy(), ranges[:, 1].copy())
 
 
-def _law(parts: Parts, kind: str, features: Features, sites: int) -> FittedLaw | None:
+def _law(parts: Parts, kind: str, features: Features, fields: Fields) -> FittedLaw | None:
+    """Return the one law of all cells, where there is one."""
     if kind == _NONE:
         return None
+    cells = len(fields.targets) * fields.sites
     if kind in (_QUANTILES, _GAUSSIAN):
-        of: Distribution = _quantiles(parts, sites) if kind == _QUANTILES else _log_variance(parts)
-        return DrivenLaw(of, pattern_from(parts, sites))
-    fitted = bridge_from(parts.dataset, features.lags.size * features.lower.size, sites, kind == _CHAIN)
+        of: Distribution = _quantiles(parts, cells) if kind == _QUANTILES else _log_variance(parts)
+        return DrivenLaw(of, pattern_from(parts, cells))
+    seen = features.lags.size * features.lower.size
+    fitted = bridge_from(parts.dataset, seen, fields.sites, len(fields.targets), kind == _CHAIN)
     if kind == _MOMENTS:
-        return DrivenLaw(fitted, pattern_from(parts, sites))
+        return DrivenLaw(fitted, pattern_from(parts, cells))
     options: dict[str, Any] = {name: parts.dataset.attrs.get(f"chain_{name}") for name in _OF_CHAIN}
     return ChainLaw.made(fitted, Chain(**options))
 
@@ -349,7 +354,7 @@ def _selection(parts: Parts) -> xr.Dataset | None:
 def tables(closure: Any) -> dict[str, Array]:
     """Return what :meth:`l96closure.closures.composed.Composed.tables` says."""
     features, law, kind = closure.features, closure.law, _kind(closure.law)
-    if kind in (_MOMENTS, _CHAIN):
+    if kind in _OF_ALL:
         checks.reject("law", kind, "quantiles or Gaussian, for tables of a step")
     found: dict[str, Array] = {
         "neighbour": features.neighbour,

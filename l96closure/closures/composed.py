@@ -152,7 +152,7 @@ class Composed:
         pairs = self._beside(values[:, : psi.shape[1]], psi)
         remembered = []
         for lag in range(1, self._kept[0] + 1) if self.law is not None else ():
-            mean, x = self._mean(*self._seen(pairs[:, lag, :P], pairs[:, lag + 1 : lag + 1 + H]))[:2]
+            mean, x = self.mean(*self._seen(pairs[:, lag, :P], pairs[:, lag + 1 : lag + 1 + H]))[:2]
             remembered.append(self.law.recalled(x, psi[:, lag] - mean))  # type: ignore[union-attr]
         none = state.memory if self.law is None else self.law.initial(state)
         memory = np.stack(remembered, axis=1) if remembered else none
@@ -208,15 +208,15 @@ class Composed:
         if self.compiled is not None:
             psi, state = stepping.take(self.compiled, now, state, history)
             return self.fields.placed(psi), state
-        mean, x, outside = self._mean(*self._seen(now, history))
+        mean, x, outside = self.mean(*self._seen(now, history))
         psi = mean
         if self.law is not None:
             residual, memory = self.law(x, state)
             psi, state = mean + residual, state._replace(memory=memory)
         if self.trend is not None:
-            psi = self._bounded(psi)
+            psi = self.bounded(psi)
         if self.conserved is not None:
-            psi = self.conserved(psi, self._bounded(mean))
+            psi = self.conserved(psi, self.bounded(mean))
         psi = psi.reshape(len(z), -1, self.fields.sites)
         psi = psi - psi.mean(axis=-1, keepdims=True) if self.fields.conserve else psi
         if H:
@@ -225,7 +225,17 @@ class Composed:
         psi = self.fields.placed(psi).reshape(len(z), *self.fields.output_shape)
         return psi, state._replace(outside=state.outside + outside)
 
-    def _bounded(self, psi: F64) -> F64:
+    def bounded(self, psi: F64) -> F64:
+        """Hold psi within its bounds.
+
+        Parameters
+        ----------
+        psi : of all cells (n, C).
+
+        Returns
+        -------
+        (n, C)
+        """
         return np.minimum(np.maximum(psi, self.bounds[0]), self.bounds[1])
 
     @cached_property
@@ -243,8 +253,18 @@ class Composed:
         except ValueError:
             return None
 
-    def _mean(self, now: F64, history: F64) -> tuple[F64, F64, Any]:
-        """Return the trend (n, C), what the law is given, and how many features were outside of their range (n,)."""
+    def mean(self, now: F64, history: F64) -> tuple[F64, F64, Any]:
+        """Evaluate the trend, and what the law is given.
+
+        Parameters
+        ----------
+        now : all that is seen, scaled (n, P, K).
+        history : of the steps before (n, H, P, K), the last first.
+
+        Returns
+        -------
+        The trend (n, C), what the law is given, and how many features were outside of their range (n,).
+        """
         if self.trend is None:
             cells = len(self.fields.targets) * now.shape[2]
             mean, outside = np.zeros((len(now), cells)), np.zeros(len(now), np.intp)
@@ -335,7 +355,7 @@ class Composed:
             out = np.full_like(wanted, np.nan)
             lags = np.arange(1, first + 1)
             for some in np.array_split(np.arange(first, len(series)), -(-len(series) // _AT_ONCE)):
-                mean, x, _ = self._mean(series[some], series[some[:, None] - lags])
+                mean, x, _ = self.mean(series[some], series[some[:, None] - lags])
                 out[some] = scipy.special.ndtr(self.law.recalled(x, wanted[some] - mean))
             on_grid = fields.placed(out.reshape(len(out), -1, fields.sites))
             found.append(np.moveaxis(on_grid.reshape(len(out), -1, *fields.shape), 1, 0))
@@ -401,8 +421,7 @@ class Composed:
         Raises
         ------
         ValueError
-            There are no such sites, or a step needs predictors or psi of all of the grid, for a trend that is filtered
-            or a mean that is kept; or the closure is not compiled, as of several targets and levels.
+            There are no such sites.
 
         Examples
         --------

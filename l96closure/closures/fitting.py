@@ -43,7 +43,7 @@ MOST_VALUES = 12_000_000
 
 _CHECKED = 200_000  # values of the residual that are looked at for joints
 _LARGEST_ERROR = 0.1  # of a compressed bridge's conditional mean, in standard deviations
-_CALLER = 7  # whoever called SchrodingerBridge.fit, counted from a warning of the bridge
+_CALLER = 8  # whoever called SchrodingerBridge.fit, counted from a warning of the bridge
 _ROWS_OF_A_GROUP = 10_000  # that its trend is fitted to, at least
 _MOST_GROUPS = 400  # each with a trend and a law of its own
 _WORSE = 1.05  # residual over target, beyond which a trend is broken
@@ -111,22 +111,25 @@ def _check(record: Record, target: list[F64], residual: Residual, options: Any, 
 
 def fit_law(
     record: Record,
-    residual: Residual,
+    learned: Sequence[Residual],
     options: Moments | Chain,
     noise: Noise,
     kernel: bridge.Kernel,
     rng: np.random.Generator | int,
     restart: Restart | None,
 ) -> FittedLaw:
-    """Fit the law of a residual given all that is seen."""
-    fitted = _bridge(record, residual, options, kernel, rng, restart)
+    """Fit the law of the residuals of all targets given all that is seen."""
+    fitted = _bridge(record, learned, options, kernel, rng, restart)
     if isinstance(options, Chain):
         return ChainLaw.made(fitted, options)
-    # The conditional moments at every time would cost more than the fit: one scale serves for the noise.
-    spread = float(np.concatenate(residual.values).std())
-    constant = PolynomialTrend(np.array([2.0 * np.log(spread)]), 0.0, 1.0)
-    found = _scores(constant, [np.zeros_like(one) for one in residual.values], residual)
-    return DrivenLaw(fitted, _pattern(record, residual, found, noise))
+    # The conditional moments at every time would cost more than the fit: one scale serves for the noise of a target.
+    of_targets = []
+    for residual in learned:
+        spread = float(np.concatenate(residual.values).std())
+        constant = PolynomialTrend(np.array([2.0 * np.log(spread)]), 0.0, 1.0)
+        of_targets.append(_scores(constant, [np.zeros_like(one) for one in residual.values], residual))
+    found = [np.concatenate(segment, axis=2) for segment in zip(*of_targets, strict=True)]
+    return DrivenLaw(fitted, _pattern(record, learned[0], found, noise))
 
 
 def _scores(of: Distribution, x: list[F64], residual: Residual) -> list[F64]:
@@ -150,32 +153,32 @@ def _pattern(record: Record, residual: Residual, found: list[F64], noise: Noise)
 
 def _bridge(
     record: Record,
-    residual: Residual,
+    learned: Sequence[Residual],
     options: Moments | Chain,
     kernel: bridge.Kernel,
     rng: np.random.Generator | int,
     restart: Restart | None,
 ) -> bridge.Bridge:
-    """Fit the bridge of all that is seen, field by field, and the residual, with moments of the residual alone."""
-    features, K = residual.features, record.fields.sites
+    """Fit the bridge of all that is seen, field by field, and the residuals, with moments of the residuals alone."""
+    features, K, targets = learned[0].features, record.fields.sites, len(learned)
     seen = [
         [one[features.longest - lag : len(one) - lag, p] for lag in features.lags for p in range(record.predictors)]
         for one in record.series
     ]
-    samples = np.concatenate(
-        [np.concatenate([*ones, left], axis=1) for ones, left in zip(seen, residual.values, strict=True)]
-    )
+    left = zip(*(residual.values for residual in learned), strict=True)
+    samples = np.concatenate([np.concatenate([*ones, *rest], axis=1) for ones, rest in zip(seen, left, strict=True)])
     fields = len(seen[0])
     of_fields = np.tile(record.scales(), features.lags.size)
-    scale = np.repeat([*of_fields, np.concatenate(residual.values).std()], K)
-    labels = record.fields.pools
+    scale = np.repeat([*of_fields, *(np.concatenate(residual.values).std() for residual in learned)], K)
+    pools = record.fields.pools
+    labels = (np.arange(targets)[:, None] * (int(pools.max()) + 1) + pools).ravel()
     centres = len(samples) * int(np.bincount(labels).min())
     whole = options.centres is None or options.centres >= centres
     problem: dict[str, Any] = {
         "samples": samples,
-        "neighbourhoods": _sets(record, fields, isinstance(options, Chain)),
+        "neighbourhoods": _sets(record, fields, targets, isinstance(options, Chain)),
         "scale": scale,
-        "components": range(fields * K, (fields + 1) * K),
+        "components": range(fields * K, (fields + targets) * K),
         "shared": labels.tolist(),
         "centres": centres if whole else options.centres,
         "rng": rng,
@@ -202,14 +205,25 @@ def _warn_of_few(fitted: bridge.Bridge) -> None:
         )
 
 
-def _sets(record: Record, fields: int, chain: bool) -> list[Index]:
-    """Localization sets of a state of several fields and the residual, which a chain sees too."""
+def _sets(record: Record, fields: int, targets: int, chain: bool) -> list[Index]:
+    """Localization sets of a state of several fields and the residuals, which a chain sees too."""
     around = record.fields.around(record.fields.radius or 0)
-    return bridge.in_every_field(fields + chain, around)[: len(around)] * (fields + 1)
+    return bridge.in_every_field(fields + targets * chain, around)[: len(around)] * (fields + targets)
+
+
+class Whole(NamedTuple):
+    """How one law of the residuals of all targets is fitted.
+
+    Attributes
+    ----------
+    fitted : fits it to a record and what the trend of each target leaves.
+    """
+
+    fitted: Callable[[Record, Sequence[Residual]], FittedLaw]
 
 
 class Distributions(NamedTuple):
-    """How distributions of residuals are fitted.
+    """How distributions of residuals are fitted, of each group apart.
 
     Attributes
     ----------
@@ -226,7 +240,7 @@ def composed(
     features: Features,
     trend: Trend | Regressor | None,
     noise: Noise | None = None,
-    distributions: Distributions | None = None,
+    laws: Distributions | Whole | None = None,
 ) -> dict[str, Any]:
     """Learn trend and law from each group of a record, and the noise of all; return the parts by name.
 
@@ -235,25 +249,27 @@ def composed(
     record : training data.
     features : what the sites see.
     trend : its options.
-    noise : drives the distributions.
-    distributions : fits them; None has no residual drawn.
+    noise : drives the distributions; None where the law has noise of its own, or there is none.
+    laws : fits them; None has no residual drawn.
     """
-    groups, ordered = record.groups, noise is not None and noise.order > 0
+    groups, ordered = record.whole if isinstance(laws, Whole) else record.groups, noise is not None and noise.order > 0
     _check_groups(record.fields, groups)
     parts = [record] if len(groups) == 1 else [record.of(group) for group in groups]
     learned = [without_trend(part, features.of_sites(part.sites), trend, ordered) for part in parts]
-    law: DrivenLaw | None = None
+    law: FittedLaw | None = None
     names: list[tuple[str, ...]] = []
-    if noise is not None and distributions is not None:
-        law, names = _driven(record, parts, learned, noise, distributions)
+    if isinstance(laws, Whole):
+        law = laws.fitted(record, learned)
+    elif noise is not None and laws is not None:
+        law, names = _driven(record, parts, learned, noise, laws)
     cells = tuple(group.cells for group in groups)
     spreads = [np.full(one.size, np.concatenate(left.values).var()) for one, left in zip(cells, learned, strict=True)]
     conserved = Conserved.of(record.fields, record.target, put(spreads, cells))
     if conserved is not None:
         record = replace(record, fields=replace(record.fields, conserve=False))
     if len(groups) == 1:
-        return composed_of(record, learned[0], law, names[0] if names else ()) | {"conserved": conserved}
-    made = composed_of(record, learned[0]._replace(features=features), law, tuple(names)) | {"conserved": conserved}
+        return _composed_of(record, learned[0], law, names[0] if names else ()) | {"conserved": conserved}
+    made = _composed_of(record, learned[0]._replace(features=features), law, tuple(names)) | {"conserved": conserved}
     if trend is None:
         return made
     ends = [np.repeat([_ends(part)], part.sites.size, axis=0).T for part in parts]
@@ -296,7 +312,7 @@ def _ends(record: Record) -> tuple[float, float]:
     return float(min(map(np.min, record.target))), float(max(map(np.max, record.target)))
 
 
-def composed_of(
+def _composed_of(
     record: Record, residual: Residual, law: FittedLaw | None, coordinates: tuple[Any, ...] = ()
 ) -> dict[str, Any]:
     """Return the parts of a composed closure by name."""

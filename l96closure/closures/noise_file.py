@@ -18,7 +18,7 @@ _PRESCRIBED, _ESTIMATED = "prescribed", "estimated from the training data"  # so
 def noise_variables(pattern: AnyPattern) -> dict[str, Any]:
     """Everything :func:`pattern_from` needs."""
     if isinstance(pattern, VectorPattern):
-        dims = ("wavevector", "noise_lag", "component", "other_component", "complex_part")
+        dims = ("wavevector", "noise_lag", "noise_component", "other_component", "complex_part")
         values = np.stack([pattern.covariance.real, pattern.covariance.imag], axis=-1)
         return {
             "noise_covariance": named(dims, values, "covariances of vectors of the noise with earlier ones"),
@@ -72,7 +72,7 @@ def _vector_pattern_from(parts: Parts, cells: int) -> VectorPattern:
     shape = parts.indices("noise_shape", "noise_axis", low=1, high=2**31 - 1).tolist()
     alike = parts.indices("noise_alike", "noise_axis", low=0, high=1).astype(bool).tolist()
     grid = Wavevectors(tuple(shape), tuple(alike))
-    dims = ("wavevector", "noise_lag", "component", "other_component", "complex_part")
+    dims = ("wavevector", "noise_lag", "noise_component", "other_component", "complex_part")
     values = parts.array("noise_covariance", *dims)
     square = (grid.levels, grid.levels)
     if grid.cells != cells or values.shape != (grid.counts.size, values.shape[1], *square, 2) or not values.shape[1]:

@@ -112,7 +112,8 @@ class SchrodingerBridge(Composed):
         grouped = isinstance(law, Quantiles)
         most = fitting.MOST_VALUES if grouped else None
         record = read(truth, several[0], dt, ordered=ordered, grouped=grouped, most=most)
-        record, noise = record.with_previous().scaled() if grouped else record, noise.on(record.fields)
+        record, noise = record.with_previous(), noise.on(record.fields)
+        record = record.scaled() if grouped else record
         trend = choice.with_degree(record, trend)
         found = [one for these in several for one in choice.candidates(record, these, trend, len(several) > 1)]
         kernel = bridge.Kernel(epsilon=law.epsilon) if kernel is None else kernel
@@ -125,9 +126,9 @@ class SchrodingerBridge(Composed):
                 tabulated = partial(choice.tabulated, options=law, kernel=kernel, rng=rng)
                 laws = fitting.Distributions(given, tabulated)
                 return cls(**fitting.composed(record, features, trend, noise, laws))
-            residual = fitting.without_trend(record, features, trend, remembers)
-            fitted = fitting.fit_law(record, residual, law, noise, kernel, rng, kept)
-            return cls(**fitting.composed_of(record, residual, fitted))
+            fitted = partial(fitting.fit_law, options=law, noise=noise, kernel=kernel, rng=rng, restart=kept)
+            drives = None if isinstance(law, Chain) else noise
+            return cls(**fitting.composed(record, features, trend, drives, fitting.Whole(fitted)))
 
         number, scores = choice.simplest(found), []
         if selection is not None and len(found) > 1:

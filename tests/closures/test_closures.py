@@ -53,7 +53,7 @@ class TestSchrodingerBridge:
         def law_of(shift: int) -> F64:
             turned = np.roll(z, shift, axis=1)
             history = np.roll(state.history, shift, axis=-1) if state.history.size else np.empty((4, 0, 1, K))
-            mean, x, _ = closure._mean(turned[:, None], history)
+            mean, x, _ = closure.mean(turned[:, None], history)
             return mean + closure.law.made_of(x, np.roll(xi, shift, axis=1))
 
         np.testing.assert_allclose(law_of(2), np.roll(law_of(0), 2, axis=1), rtol=0, atol=1e-11)

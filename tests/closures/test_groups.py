@@ -12,7 +12,17 @@ import pytest
 import xarray as xr
 
 import l96closure as lc
-from l96closure.closures import Analog, Noise, Polynomial, PolynomialAR1, Quantiles, SchrodingerBridge, Trend
+from l96closure.closures import (
+    Analog,
+    Chain,
+    Moments,
+    Noise,
+    Polynomial,
+    PolynomialAR1,
+    Quantiles,
+    SchrodingerBridge,
+    Trend,
+)
 
 F64 = npt.NDArray[np.float64]
 
@@ -240,9 +250,51 @@ def test_analogs_draw_all_targets_of_one_sample(data: xr.Dataset, tmp_path: Path
         assert psi[member, 1, level] in moistening[when, level]
 
 
+def test_moments_of_targets_given_all_that_is_seen_are_those_of_each_alone(data: xr.Dataset, tmp_path: Path) -> None:
+    """One noise drives them; conserved is what the weights say."""
+    weather = data.assign(T=data["T"] - data["T"].mean("time")).isel(time=slice(None, None, 30))
+    how: dict[str, Any] = {"trend": Trend(2, 1), "law": Moments(None, None), "noise": Noise(1)}
+    fields = replace(BOTH, previous=False, radius=1, conserve={"heating": 1.0, "moistening": 1e3})
+    both: Any = SchrodingerBridge.fit(weather, fields, **how)
+    z = both.fields.inputs(weather.isel(time=slice(5)).rename(time="member").drop_vars("member"))
+    seen = z.reshape(len(z), -1)
+    found = np.split(both.law.of.conditional_mean(np.concatenate([seen, seen], axis=1)), 2, axis=1)
+    trends = np.split(both.trend(z, z[:, None])[0], 2, axis=1)
+    for name, mean, trend in zip(fields.targets, found, trends, strict=True):
+        alone: Any = SchrodingerBridge.fit(weather, replace(fields, targets=name, conserve=None), **how)
+        of_law = alone.law.of.conditional_mean(np.concatenate([seen, seen[:, :LEVELS]], axis=1))
+        np.testing.assert_allclose(mean, of_law, rtol=1e-9, atol=1e-12 * np.abs(of_law).max())
+        np.testing.assert_allclose(trend, alone.trend(z, z[:, None])[0], rtol=1e-12)
+    psi, _ = both.step(z, both.init(z, 0))
+    parts = psi * np.array([1.0, 1e3])[:, None]
+    expected = trends[0].sum(axis=1) + 1e3 * trends[1].sum(axis=1)
+    np.testing.assert_allclose(parts.sum(axis=(1, 2)), expected, atol=1e-10 * np.abs(parts).sum())
+    _is_the_same_from_a_file(both, z, tmp_path)
+
+
+def test_a_chain_draws_targets_together(tmp_path: Path) -> None:
+    """Draws given all samples have the covariance of these."""
+    white = np.random.default_rng(0).standard_normal((1000, 3))
+    psi = white[:, 1:] @ np.array([[1.0, 0.8], [0.0, 0.6]]) * np.array([1.0, 1e-3])
+    values = {"T": white[:, 0], "heating": psi[:, 0], "moistening": psi[:, 1]}
+    data = xr.Dataset({name: (("time", "k"), one[:, None]) for name, one in values.items()})
+    fields = lc.Fields("T", ("heating", "moistening"), radius=0, lags=())
+    law = Chain("sequential", steps=4)
+    closure: Any = SchrodingerBridge.fit(data, fields, trend=None, law=law, kernel=lc.bridge.Kernel(epsilon=0.05))
+    z = white[:, :1]
+    drawn = closure.step(z, closure.init(z, 0))[0][:, :, 0]
+    found, wanted = (np.cov(one / np.array([1.0, 1e-3]), rowvar=False) for one in (drawn, psi))
+    assert np.abs(found - wanted).max() < 4.0 * np.sqrt(2.0) * np.sqrt(2.0 / len(z))
+    _is_the_same_from_a_file(closure, z[:3], tmp_path)
+
+
+def _is_the_same_from_a_file(closure: Any, z: F64, folder: Path) -> None:
+    closure.save(folder / "closure.nc")
+    loaded: Any = lc.closures.load(folder / "closure.nc")
+    assert np.array_equal(loaded.step(z, loaded.init(z, 0))[0], closure.step(z, closure.init(z, 0))[0])
+
+
 def test_what_cannot_be_is_refused(data: xr.Dataset, closure: Any) -> None:
-    with pytest.raises(ValueError, match=r"^targets = \('heating', 'moistening'\) .* one name for this closure"):
-        SchrodingerBridge.fit(data, BOTH, law=lc.closures.Moments(100))
     with pytest.raises(
         ValueError, match=r"^previous = True .* False: analogs know the psi of the step before by memory"
     ):

@@ -158,6 +158,9 @@ def test_coarse_runs_leave_to_the_model_what_is_outside(data: xr.Dataset, closur
     assert run["heating"].dims == ("member", "time", "y", "x")
     assert run["T"].attrs["units"] == "K"
     assert run["x"].values.tolist() == data["x"].values.tolist()
+    of_dataset = data.isel(time=[3, 500], x=slice(None, None, -1)).rename(time="member").drop_vars("member")
+    same = lc.integrate(damped, closure, of_dataset, steps=30, rng=2, scheme="euler")
+    assert same.equals(run)
     assert np.array_equal(np.isnan(run["T"]), np.broadcast_to(~SEA, run["T"].shape))
     other = lc.integrate(damped, closure, np.where(np.isnan(z), 7.0, z), steps=30, rng=2, scheme="euler")
     assert np.array_equal(other["T"].values[..., SEA], run["T"].values[..., SEA])
@@ -318,13 +321,21 @@ def test_wrong_masks_are_refused(data: xr.Dataset, mask: Any, message: str) -> N
         SchrodingerBridge.fit(data, lc.Fields("T", "heating", **GRID, mask=mask), **FEW)
 
 
+@pytest.mark.parametrize("law", [Moments(300, None), Chain("conditional_variance", centres=300)])
+def test_laws_of_all_that_is_seen_are_those_of_the_sites_that_there_are(data: xr.Dataset, law: Any) -> None:
+    """As of an unstructured grid of these sites."""
+    how: dict[str, Any] = {"trend": Trend(3, 1), "law": law}
+    masked = SchrodingerBridge.fit(data, FIELDS, **how)
+    sites = data.stack(site=("y", "x")).isel(site=np.flatnonzero(SEA)).drop_vars(("site", "y", "x"))
+    unstructured = lc.Fields("T", "heating", dim="site", lags=(), neighbourhoods=[[k] for k in range(SEA.sum())])
+    of_sites = SchrodingerBridge.fit(sites, unstructured, **how)
+    z, on_sites = starts(masked, data, [3, 500]), sites["T"].values[[3, 500]]
+    psi, drawn = (one.step(at, one.init(at, 0))[0] for one, at in ((masked, z), (of_sites, on_sites)))
+    assert np.array_equal(psi[:, SEA.ravel()], drawn)
+    assert np.isnan(psi[:, ~SEA.ravel()]).all()
+
+
 def test_what_knows_no_mask_refuses_it(data: xr.Dataset) -> None:
-    for fit in (
-        lambda: SchrodingerBridge.fit(data, FIELDS, law=Moments()),
-        lambda: SchrodingerBridge.fit(data, FIELDS, law=Chain()),
-    ):
-        with pytest.raises(ValueError, match=r"^mask = \('y', 'x'\) .* None for this closure and law$"):
-            fit()
     with pytest.raises(ValueError, match=r"^fields\.periodic = .* whose sites are alike, without mask$"):
         SpectralAutoregression.fit(data, FIELDS)
 

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 import l96closure as lc
-from l96closure.closures import Noise, Polynomial, PolynomialAR1, Quantiles, SchrodingerBridge, Trend
+from l96closure.closures import Chain, Noise, Polynomial, PolynomialAR1, Quantiles, SchrodingerBridge, Trend
 
 K, DT = 14, 5e-3
 HERE, AROUND = lc.Fields(radius=0, lags=()), lc.Fields(radius=2, lags=(DT, 3 * DT))
@@ -34,6 +34,22 @@ CLOSURES: dict[str, tuple[Any, dict[str, Any]]] = {
             "noise": Noise(2, 0.4 * np.eye(K) + 0.6),
         },
     ),
+    "two targets": (
+        SchrodingerBridge.fit,
+        {"fields": lc.Fields(("z", "other"), ("psi", "next"), radius=1, lags=(DT,)), **WHITE, "noise": Noise(2)},
+    ),
+    "two targets of levels": (
+        SchrodingerBridge.fit,
+        {
+            "fields": lc.Fields(("z", "other"), ("psi", "next"), radius=1, lags=(), periodic=False),
+            **WHITE,
+            "law": Quantiles(("trend", "z"), 500),
+        },
+    ),
+    "sites that do not pool": (
+        PolynomialAR1.fit,
+        {"fields": lc.Fields(radius=1, lags=(DT,), pool=()), "trend": LOCAL, "residual_degree": 1},
+    ),
     "with edges": (
         SchrodingerBridge.fit,
         {"fields": lc.Fields(radius=1, lags=(DT,), periodic=False, pool="k"), **WHITE},
@@ -45,7 +61,8 @@ TILES = [np.arange(5), np.array([12, 13, 0, 1]), np.array([7]), np.arange(K), np
 @pytest.fixture(scope="module")
 def truth() -> xr.Dataset:
     data = lc.TwoScaleLorenz96(K=K, J=4, F=16.0).simulate(samples=2500, dt=1e-3, every=5, rng=1)
-    return data.assign(other=np.cos(data["z"]) + 0.3 * data["psi"].roll(k=1, roll_coords=False))
+    other = np.cos(data["z"]) + 0.3 * data["psi"].roll(k=1, roll_coords=False)
+    return data.assign(other=other, next=1e-3 * data["psi"].roll(k=-1, roll_coords=False) + 1e-3 * np.sin(data["z"]))
 
 
 @pytest.mark.parametrize("name", CLOSURES)
@@ -63,7 +80,7 @@ def test_tiles_draw_what_the_whole_grid_does(truth: xr.Dataset, name: str) -> No
         for number, tile in enumerate(tiles):
             halo = z[..., n, :][..., tile.needs]
             found, states[number] = tile.step(halo, states[number])
-            assert np.array_equal(found, psi[:, tile.sites])
+            assert np.array_equal(found, psi[..., tile.sites])
     apart = [
         tile.step(z[..., 5, :][..., tile.needs], tile.part(state))[1]
         for tile in map(closure.tile, (TILES[0], np.arange(5, K)))
@@ -86,17 +103,26 @@ def test_a_tile_is_given_no_more_than_it_sees(truth: xr.Dataset) -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "message"),
+    "how",
     [
-        ({"trend": Trend(4, 2)}, r"^trend = 'filtered' .* Trend\(filtered=False\)"),
-        ({"fields": lc.Fields(radius=0, lags=(), conserve=True)}, r"^conserve = True .* False, for a tile"),
-        ({"fields": lc.Fields(radius=0, lags=(), pool=())}, r"^closure = 'schrodinger_bridge' .* of one target"),
+        {"trend": Trend(4, 2)},
+        {"fields": lc.Fields(radius=0, lags=(), conserve=True)},
+        {"fields": lc.Fields(radius=0, lags=(), conserve={"psi": 1.0})},
+        {"fields": lc.Fields(radius=0, lags=(), previous=True), "trend": Trend(1, 1, filtered=False)},
+        {"fields": lc.Fields(radius=0, lags=(), mask=xr.DataArray(np.arange(K) != 2, dims="k"))},
+        {"law": Chain(centres=100), "noise": None},
     ],
 )
-def test_what_needs_the_whole_grid_is_refused(truth: xr.Dataset, how: dict[str, Any], message: str) -> None:
+def test_a_tile_is_given_the_whole_grid_where_psi_depends_on_it(truth: xr.Dataset, how: dict[str, Any]) -> None:
     closure = SchrodingerBridge.fit(truth, **{"fields": HERE, **WHITE, **how})
-    with pytest.raises(ValueError, match=message):
-        closure.tile([0, 1])
+    tile, z = closure.tile([3, 1, 2]), truth["z"].values[:2]
+    assert tile.needs.tolist() == list(range(K))
+    state = closure.init(z, 0)
+    of_tile = tile.part(state)
+    for _ in range(2):
+        psi, state = closure.step(z, state)
+        found, of_tile = tile.step(z, of_tile)
+        assert np.array_equal(found, psi[:, [3, 1, 2]], equal_nan=True)
 
 
 @pytest.mark.parametrize("sites", [[], [0, 0], [14], [-1], [0.5], [[1, 2]]])

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from scipy.integrate import solve_ivp
 
 import l96closure as lc
 from l96closure import coarse, schemes
-from l96closure.closures import NoClosure, Noise, Quantiles, SchrodingerBridge
+from l96closure.closures import NoClosure, Noise, Polynomial, Quantiles, SchrodingerBridge, Trend
 
 F64 = npt.NDArray[np.float64]
 K, F = 6, 8.0
@@ -430,3 +431,38 @@ def test_the_closure_mends_the_climate_of_z() -> None:
 
     assert (distance(SchrodingerBridge.fit(training)) < 4.0).all()
     assert distance(NoClosure())[1] > 10.0
+
+
+@pytest.mark.parametrize(
+    ("predictor", "unit", "fits", "other"),
+    [
+        ("K", "s", ("K s-1", "K/s", "K s**-1", "K second-1", "1"), ("K day-1", "K h-1", "W m-2", "K")),
+        ("m s-1", "s", ("m s-2",), ("m s-1 day-1",)),
+        ("m/s", "s", ("m/s2", "m/s^2"), ("m/s/day",)),
+        ("1", "d", ("d-1", "day-1", "1"), ("s-1",)),
+        ("K", "1", ("K day-1", "W m-2", "anything"), ()),
+    ],
+)
+def test_units_of_a_target_are_those_of_its_predictor_per_time(
+    predictor: str, unit: str, fits: tuple[str, ...], other: tuple[str, ...]
+) -> None:
+    fields = lc.Fields("T", "Q", time_unit=unit)
+    assert not any(replace(fields, units=(predictor, one)).no_tendencies for one in fits)
+    assert all(len(replace(fields, units=(predictor, one)).no_tendencies) == 1 for one in other)
+
+
+def test_a_target_of_a_day_is_not_added_to_a_tendency_of_a_second_without_a_word(tmp_path: Path) -> None:
+    """The step counts in seconds where times are dates; a closure from a file knows it too."""
+    values = np.random.default_rng(0).standard_normal((2, 200, 3))
+    data = xr.Dataset(
+        {
+            "T": (("time", "k"), values[0], {"units": "K"}),
+            "Q": (("time", "k"), values[1], {"units": "K day-1"}),
+            "time": np.datetime64("2000-01-01", "ns") + np.arange(200) * np.timedelta64(6, "h"),
+        }
+    )
+    Polynomial.fit(data, lc.Fields("T", "Q", radius=0, lags=()), Trend(1, 1)).save(tmp_path / "closure.nc")
+    with pytest.warns(lc.UnitsWarning, match=r"adds Q to the tendency of T as numbers in K s-1; the data say K day"):
+        lc.integrate(lambda z: -1e-5 * z, lc.closures.load(tmp_path / "closure.nc"), values[0, :2], steps=2)
+    with pytest.raises(ValueError, match=r"^z0\.shape = \(2, 3, 1\) .* \(member, K\), all sites along one axis"):
+        lc.integrate(lambda z: -z, NoClosure(), values[0, :2, :, None], steps=2, dt=1.0)

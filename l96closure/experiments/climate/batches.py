@@ -14,16 +14,17 @@ import xarray as xr
 from l96closure import checks, compute
 from l96closure.arrays import F64
 from l96closure.closures import Closure
-from l96closure.coarse import BlowUpError, SchemeWarning, integrate
+from l96closure.coarse import BlowUpError, SchemeWarning, UnitsWarning, integrate
 from l96closure.experiments.climate.settings import Settings
 from l96closure.restart import Restart
 
 
 @contextmanager
 def chosen_scheme() -> Iterator[None]:
-    """Do not warn of a scheme that does not fit the closure: it is a setting, and the log says so once for the run."""
+    """Do not warn of a scheme or units that do not fit the closure: the log says so once for the run."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SchemeWarning)
+        for category in (SchemeWarning, UnitsWarning):
+            warnings.simplefilter("ignore", category)
         yield
 
 

@@ -23,7 +23,7 @@ from l96closure.coarse import integrate
 from l96closure.diagnostics import diagnose
 from l96closure.diagnostics.forecast import verify
 from l96closure.diagnostics.several import each
-from l96closure.durations import MODEL_TIME, duration
+from l96closure.durations import duration
 from l96closure.experiments.climate import closure_tables, failures, forecast_tables, tables
 from l96closure.experiments.climate.batches import chosen_scheme
 from l96closure.experiments.climate.figures import pictures
@@ -150,7 +150,7 @@ def _integrate_stage(settings: Settings, folder: RunFolder, restart: Restart) ->
     how: dict[str, Any] = {"dt": dt, "scheme": coarse.scheme, "rng": settings.seeds["coarse"], "restart": restart}
     if (why := mismatch(closure, coarse.scheme or scheme_of(closure))) is not None:
         _log.warning("note: %s", why)
-    for note in _no_tendencies(known, time_unit(truth)):
+    for note in known.no_tendencies:
         _log.warning("note: %s", note)
     times = np.tile(truth["time"].to_numpy(), truth.sizes.get(sources.SAMPLES, 1))[starts]
     model = starting(tendency_of(settings.model), times, states.ndim)
@@ -158,22 +158,6 @@ def _integrate_stage(settings: Settings, folder: RunFolder, restart: Restart) ->
         run = integrate(model, closure, states[starts], steps=steps, save_every=min(every, steps), **how)
     names = known.names if known.names[0] in run else ("z", "psi")
     return {"coarse": _described(run, truth, dict(zip((*names, "time"), (*known.names, "time"), strict=True)))}
-
-
-def _no_tendencies(fields: Fields, time: str) -> list[str]:
-    """Say which targets a coarse run adds to tendencies though their units are not those of their predictors a time."""
-    notes = []
-    for predictor, target, of, theirs in zip(
-        fields.predictors, fields.targets, fields.units, fields.units[len(fields.predictors) :], strict=False
-    ):
-        each = f"{of} " if of != "1" else ""
-        rates = {f"{each}{time}{power}" for power in ("-1", "^-1", "**-1")} | {f"{of}/{time}", f"{of} {time}-1"}
-        if time != MODEL_TIME and theirs not in rates | {"1"}:
-            notes.append(
-                f"The coarse run adds {target} to the tendency of {predictor} as numbers in {each}{time}-1; the data "
-                f"say {theirs}. Where these are not the same, convert {target}, or have the tendency do so."
-            )
-    return notes
 
 
 def _described(run: xr.Dataset, truth: xr.Dataset, names: Mapping[str, str]) -> xr.Dataset:
@@ -289,7 +273,7 @@ def _notes(settings: Settings, folder: RunFolder, diagnostics: xr.Dataset, coars
     """Return what else the reader of a page should know, one with a coarse run perhaps."""
     truth = folder.read("truth")
     fields = settings.of(truth).of(truth)
-    found = _no_tendencies(fields, time_unit(truth)) if coarse else []
+    found = fields.no_tendencies if coarse else []
     found += [_NO_RING] if coarse and "spectrum_z" not in diagnostics else []
     there = f"{fields.sites} of {fields.size} sites are there; the others are neither read nor drawn nor scored"
     return found if fields.mask is None else [*found, there]
