@@ -141,7 +141,7 @@ def starts_from(z0: npt.ArrayLike | xr.Dataset, layout: Layout) -> tuple[F64, xr
         ``z0`` is neither, or not finite.
     """
     if not isinstance(z0, xr.Dataset):
-        shape, state = np.shape(z0), ", ".join(map(str, layout.state)) if layout.sites else "K"
+        shape, state = checks.real_array("z0", z0).shape, ", ".join(map(str, layout.state)) if layout.sites else "K"
         if len(shape) != 1 + len(layout.state) or (layout.fields is not None and shape[1:] != layout.state):
             checks.reject("z0.shape", shape, f"(member, {state}), all sites along one axis, or a Dataset")
         return layout.finite("z0", z0, len(shape)).copy(), None

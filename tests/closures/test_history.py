@@ -217,7 +217,7 @@ class TestStart:
     @pytest.mark.parametrize(
         ("changed", "message"),
         [
-            (lambda past: past.rename(lag="before"), r"^z0 = .* a Dataset with z \(member, lag, k\)"),
+            (lambda past: past.rename(lag="before"), r"^dataset\.z\.dims = .*'before'.* it must be \('member', 'k'\)"),
             (lambda past: past.drop_vars("z"), r"^z0 = .* a Dataset with z \(member, lag, k\)"),
             (lambda past: past.isel(lag=slice(3)), r"^history\.sizes\['lag'\] = 3 .* at least 10"),
         ],

@@ -158,7 +158,7 @@ def test_coarse_runs_leave_to_the_model_what_is_outside(data: xr.Dataset, closur
     assert run["heating"].dims == ("member", "time", "y", "x")
     assert run["T"].attrs["units"] == "K"
     assert run["x"].values.tolist() == data["x"].values.tolist()
-    of_dataset = data.isel(time=[3, 500], x=slice(None, None, -1)).rename(time="member").drop_vars("member")
+    of_dataset = data.isel(time=[5, 800], x=slice(None, None, -1)).rename(time="member").drop_vars("member")
     same = lc.integrate(damped, closure, of_dataset, steps=30, rng=2, scheme="euler")
     assert same.equals(run)
     assert np.array_equal(np.isnan(run["T"]), np.broadcast_to(~SEA, run["T"].shape))
@@ -166,7 +166,7 @@ def test_coarse_runs_leave_to_the_model_what_is_outside(data: xr.Dataset, closur
     assert np.array_equal(other["T"].values[..., SEA], run["T"].values[..., SEA])
     np.testing.assert_allclose(other["T"].values[..., ~SEA][0, :, 0], 7.0 * (1.0 - DT) ** np.arange(30))
     assert np.isnan(other["heating"].values[..., ~SEA]).all()
-    with pytest.raises(lc.BlowUpError, match="at time 6") as caught:
+    with pytest.raises(lc.BlowUpError, match=r"\(time 6\d") as caught:
         lc.integrate(lambda z: 20.0 * z, closure, z, steps=1000, scheme="euler")
     assert 1 < caught.value.good.sizes["time"] < caught.value.run.sizes["time"]
     z[1, 0] = np.nan
@@ -199,7 +199,7 @@ def test_a_file_and_a_mean_that_is_kept(data: xr.Dataset, tmp_path: Path) -> Non
     sea = xr.DataArray(SEA, dims=("y", "x"))
     other = (data["T"].roll(time=3, roll_coords=False) + 0.3 * data["heating"]).rename("other")
     fields = lc.Fields("T", ("heating", "other"), **GRID, mask=sea, previous=True, conserve=True)
-    closure = SchrodingerBridge.fit(data.assign(other=other), fields, **FEW)
+    closure = SchrodingerBridge.fit(data.assign(other=other), fields, **{**FEW, "trend": Trend(1, 1)})
     closure.save(tmp_path / "masked.nc")
     loaded: Any = lc.closures.load(tmp_path / "masked.nc")
     xr.testing.assert_equal(loaded.fields.mask, closure.fields.mask)

@@ -199,7 +199,7 @@ class TestIntegrate:
     def test_a_member_that_blows_up_is_named_with_its_time(self, truth: xr.Dataset, scheme: str, bare: bool) -> None:
         closure = NoClosure() if bare else SchrodingerBridge.fit(truth, ONE_SITE, law=FEW, noise=Noise(0), dt=STEP)
         z0 = np.stack([np.full(K, F), 1e3 * np.arange(K)])
-        with pytest.raises(FloatingPointError, match=r"member [01] at time [\d.e+-]+ .*dt = 0\.5") as caught:
+        with pytest.raises(FloatingPointError, match=r"member [01] in step \d+ of dt = 0\.5 \(time [\d.e+-]+ ") as caught:
             lc.integrate(tendency, closure, z0, steps=1000, dt=0.5, scheme=scheme)
         assert "\n" not in str(caught.value)
         if bare:
@@ -208,8 +208,8 @@ class TestIntegrate:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ({"z0": np.ones(K)}, r"^z0\.shape = \(6,\) .* 2-dimensional"),
-            ({"z0": np.ones((1, 1, K))}, r"^z0\.shape = .* 2-dimensional"),
+            ({"z0": np.ones(K)}, r"^z0\.shape = \(6,\) .* \(member, K\)"),
+            ({"z0": np.ones((1, 1, K))}, r"^z0\.shape = .* \(member, K\)"),
             ({"z0": np.ones((0, K))}, r"^z0\.shape = .* not empty"),
             ({"z0": [[1.0, np.nan, 1.0, 1.0, 1.0, 1.0]]}, r"^z0\[0, 1\] = nan .* finite"),
             ({"z0": "here"}, r"^z0 = 'here' .* numbers"),

@@ -661,7 +661,7 @@ SAID = {
     "bridge": {
         "neighbours seen on either side": "1",
         "lags seen": "0.01, 0.03",
-        "trend": "degree 3 at the site, products of order 2, filtered in space",
+        "trend": "degree 3 at the site, products of order 2",
         "law of the residual": "quantiles given {coordinates}",
         "noise": "autoregressive of order 2, correlated in space",
     },
