@@ -199,7 +199,9 @@ class TestIntegrate:
     def test_a_member_that_blows_up_is_named_with_its_time(self, truth: xr.Dataset, scheme: str, bare: bool) -> None:
         closure = NoClosure() if bare else SchrodingerBridge.fit(truth, ONE_SITE, law=FEW, noise=Noise(0), dt=STEP)
         z0 = np.stack([np.full(K, F), 1e3 * np.arange(K)])
-        with pytest.raises(FloatingPointError, match=r"member [01] in step \d+ of dt = 0\.5 \(time [\d.e+-]+ ") as caught:
+        with pytest.raises(
+            FloatingPointError, match=r"member [01] in step \d+ of dt = 0\.5 \(time [\d.e+-]+ "
+        ) as caught:
             lc.integrate(tendency, closure, z0, steps=1000, dt=0.5, scheme=scheme)
         assert "\n" not in str(caught.value)
         if bare:
