@@ -36,7 +36,7 @@ paper: $(VENV)/.installed ## Run the published settings literally (a few minutes
 
 .PHONY: test
 test: $(VENV)/.installed-test ## Run the tests, all of them with the coverage of the package
-	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal $(if $(ARGS),$(ARGS),--cov --cov-report=term:skip-covered --cov-fail-under=90)
+	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal $(if $(ARGS),$(ARGS),--cov --cov-report=term:skip-covered --cov-fail-under=94)
 
 .PHONY: test-quick
 test-quick: $(VENV)/.installed-test ## Run the tests that are not slow: for every commit
