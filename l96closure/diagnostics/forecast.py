@@ -311,7 +311,7 @@ def _method(starts: int, units: int) -> str:
     if units >= intervals.MIN_VALUES:
         return f"bootstrap-t over {units} {what}, Korn & Graubard (1998) for the rank histogram, 95 %"
     alike = "" if units == starts else f", since consecutive ones of the {starts} starts are alike"
-    return f"none: {units} independent {what} are fewer than {intervals.MIN_VALUES}{alike}"
+    return f"none: fewer than {intervals.MIN_VALUES} independent {what} ({units}){alike}"
 
 
 def _bounds(

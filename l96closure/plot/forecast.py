@@ -86,8 +86,10 @@ def rank_histograms(scores: xr.Dataset, ax: Panels | None = None) -> Panels:
         bars = np.maximum([value - low, high - value], 0.0)
         axes.errorbar(rank, value, bars, fmt="none", ecolor=COLOURS["coarse"], elinewidth=1.0)
         axes.axhline(1.0 / rank.size, color=style.INK, linewidth=0.8, linestyle=(0, (1, 2)), label="reliable")
-        axes.set(xlim=(-0.5, rank[-1] + 0.5), ylim=(0.0, None), title=f"lead {duration(lead, unit_of(scores['lead']))}")
+        axes.set(xlim=(-0.5, rank[-1] + 0.5), title=f"lead {duration(lead, unit_of(scores['lead']))}")
         axes.set_xlabel("members below the truth")
+    for axes in panels:  # when all are drawn: a limit ends the scaling of the axes that are shared
+        axes.set_ylim(0.0, None)
     panels[0].set_ylabel("relative frequency")
     style.legend_above(figure, panels[0])
     return np.array(panels)

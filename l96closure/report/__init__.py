@@ -172,8 +172,9 @@ def _anchor(heading: str) -> str:
 
 
 def _typeset(text: str) -> str:
-    """Return a text with the sign of numbers below zero that printers have, and with numbers that no line parts."""
-    return re.sub(r"(?<!\w)-(?=\d)|(?<=\de)-(?=\d)", "−", text).replace(" %", "\u00a0%").replace("± ", "±\u00a0")
+    """Return a text with the sign of numbers below zero that printers have, and with no line's end beside a sign."""
+    minus = re.sub(r"(?<!\w)-(?=\d)|(?<=\de)-(?=\d)", "−", text)
+    return re.sub(r" (?=[%±])|(?<=[±/†*]) ", "\u00a0", minus)
 
 
 def _size(path: Path) -> str:

@@ -504,6 +504,9 @@ def test_rank_histograms_are_drawn_at_the_leads_shown(made: tuple[xr.Dataset, xr
     values, edges, _ = panels[1].patches[0].get_data()
     np.testing.assert_array_equal(values, scores["rank_histogram"].sel(lead=1.0))
     np.testing.assert_allclose(edges, np.arange(8) - 0.5)
+    uneven = scores.copy(deep=True)
+    uneven["rank_histogram"].loc[{"lead": 2.0, "rank": 0}] = 0.9  # above all that the first panel holds
+    assert figures.rank_histograms(uneven)[0].get_ylim()[1] > 0.9
 
 
 def test_plumes_show_every_member_and_the_truth(made: tuple[xr.Dataset, xr.Dataset]) -> None:

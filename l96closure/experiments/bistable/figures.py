@@ -36,7 +36,8 @@ def histograms(diagnostics: xr.Dataset) -> Figure:
     for axes, scheme in zip(panels, schemes, strict=True):
         axes.stairs(density.sel(source="training"), edges, fill=True, color=style.GIVEN, alpha=0.35, label="training")
         axes.stairs(density.sel(source=scheme), edges, color=style.GENERATED, linewidth=1.6, label="generated")
-        axes.set(xlim=(edges[0], edges[-1]), ylim=(0.0, None), title=f"{scheme} scheme", xlabel="$Z$")
+        axes.set(xlim=(edges[0], edges[-1]), title=f"{scheme} scheme", xlabel="$Z$")
+    panels[0].set_ylim(0.0, None)  # when all are drawn: a limit ends the scaling of the axes that are shared
     panels[0].set_ylabel("probability density")
     style.legend_above(figure, panels[0])
     return figure

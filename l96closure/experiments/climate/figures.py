@@ -25,8 +25,8 @@ _CAPTIONS = {
     "joint_density": "Joint density of z and ψ on a logarithmic colour scale, white where it was never met, and the "
     "difference on a linear one. The Hellinger distance of both together compares these cells.",
     "residual_autocorrelation": "Memory of the unresolved part: autocorrelation of ψ less its mean given z, a "
-    "polynomial of degree eight fitted to the truth and used for both. Bands: 95 %, by batches of time. Left: the "
-    "first steps between records, {step} each.",
+    "polynomial of degree eight fitted to the truth and used for both. Bands: 95 % intervals, by batches of time, "
+    "where the runs are long enough for them. Left: the first steps between records, {step} each.",
     "spectra": "Above: how the variance is shared among waves around the ring, with 95 % intervals where the run is "
     "long enough for them. Below: power spectral density in time, by Welch's method.",
     "space_time": "Correlation of ψ at a site with itself at another site (distance along the ring) and a later time "
@@ -55,7 +55,7 @@ _CAPTIONS = {
     "reliability": "The law of ψ that the closure states, held against ψ of the reference: u is the probability that "
     "the law gives to values below what happened. Left: its histogram, flat where the law is right, U-shaped where it "
     "is too narrow, dome-shaped where it is too wide. Middle: share of u up to a decile, less the decile. Right: what "
-    "memory is left in u. Bands: 95 % intervals, by batches of time.",
+    "memory is left in u. Bands: 95 % intervals, by batches of time, where the reference is long enough for them.",
     "choice": "What the closure might see, neighbours on either side and times before now, and what the trend of each "
     "candidate leaves of ψ on blocks of time that it was not fitted to{chosen}{lags}",
 }

@@ -229,7 +229,7 @@ def pictures(comparison: xr.Dataset) -> Mapping[str, tuple[Figure, str]]:
             space_time(comparison),
             "Left: correlation of ψ at a site with itself at another site (distance along the ring) and a later time "
             "(lag), up to the last above 0.1. Right: the run's less the truth's, white where that "
-            "may be chance, by 95 % intervals.",
+            "may be chance, by 95 % intervals where the runs are long enough for them.",
         )
     if "crps" in comparison:
         found["forecasts"] = (

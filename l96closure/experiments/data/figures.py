@@ -55,8 +55,8 @@ def pictures(diagnostics: xr.Dataset) -> Mapping[str, tuple[Figure, str]]:
     if "offline_autocorrelation" in diagnostics:
         drawn["offline_autocorrelation"] = (
             autocorrelation(diagnostics),
-            "Autocorrelation in time of the target in the reference, and of the closure's draws along it. Bands: 95 %, "
-            "by batches of time.",
+            "Autocorrelation in time of the target in the reference, and of the closure's draws along it. Bands: 95 % "
+            "intervals, by batches of time, where the record is long enough for them.",
         )
     if "offline_covariance" in diagnostics:
         drawn["offline_covariance"] = (

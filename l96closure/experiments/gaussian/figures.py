@@ -41,8 +41,9 @@ def rows_and_histograms(diagnostics: xr.Dataset) -> Figure:
         axes.stairs(density.sel(source="training"), edges, fill=True, color=style.GIVEN, alpha=0.35, label="training")
         axes.stairs(density.sel(source=scheme), edges, color=style.GENERATED, linewidth=1.6, label="generated")
         axes.plot(diagnostics["x_bin"], density.sel(source="exact"), color=style.INK, linewidth=0.9, label="exact")
-        axes.set(xlim=(edges[0], edges[-1]), ylim=(0.0, None), xlabel="component $x$")
+        axes.set(xlim=(edges[0], edges[-1]), xlabel="component $x$")
     top[0].set_ylabel("covariance")
+    bottom[0].set_ylim(0.0, None)  # when all are drawn: a limit ends the scaling of the axes that are shared
     bottom[0].set_ylabel("probability density")
     bottom[-1].legend(frameon=False, fontsize="small")
     style.legend_above(figure, top[0])
