@@ -11,7 +11,7 @@ import xarray as xr
 from l96closure import checks
 from l96closure.arrays import F64
 from l96closure.closures import Closure
-from l96closure.coarse import first_state, take_step
+from l96closure.first_calls import first_state, take_step
 from l96closure.layout import Layout
 
 _ROUNDING = 1e-12  # in parts of the largest of z: climlab adds its increments and takes them off again

@@ -16,7 +16,8 @@ from l96closure.adapters import cannot_import
 from l96closure.arrays import F64
 from l96closure.closures import Closure
 from l96closure.closures.state import parts, with_parts
-from l96closure.coarse import SCHEMES, check_tendency, first_state, take_step
+from l96closure.coarse import SCHEMES
+from l96closure.first_calls import check_tendency, first_state, take_step
 from l96closure.layout import Layout
 from l96closure.pairing import SchemeWarning, check_step, mismatch, scheme_of, tendency_of
 from l96closure.schemes import starting

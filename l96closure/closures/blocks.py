@@ -67,7 +67,7 @@ class Block(NamedTuple):
     earlier_place : where each weight of noise of earlier steps begins, for each place of the step's among the rows
         (p + 1, T).
     normal, normal_stride : standard normals of some steps, and how many of each.
-    fresh : noise of these steps that nothing before has a part in, rows without halos.
+    fresh : noise of these steps that nothing before has a part in, rows without halos; none where it is white.
     evaluations, counter, word, value : see :func:`l96closure.noise.fill`.
     lattice : rows of what a :class:`~l96closure.bridge.look_up.Lattice` has.
     found : where in a table of quantiles the sites of a step are.
@@ -222,13 +222,19 @@ def block_of(tables: Tables, predictors: int, member: U64, steps: int) -> Block:
         trend, _places_around(trend, 1, tables.filter_offset, M),
         white, _places_around(white, at_once, tables.fresh_offset, M),
         noise, earlier_place,
-        lines(at_once * normal_stride + LANES), normal_stride, lines(at_once * stride),
+        lines(at_once * normal_stride + LANES), normal_stride, lines(at_once * stride if tables.fresh.size > 1 else 0),
         evaluations, counter, np.empty_like(counter), np.empty(counter.shape),
         lattice, Found(np.empty(stride, np.int32), lines(stride), lines(stride), lines(stride)), lines(stride),
         _pieces(K, M),
     )  # fmt: skip
     count(member, at_once, np.uint64(0), 1, normal_stride // (4 * M), counter)
     return block
+
+
+@part
+def drawn_at_once(block: Block) -> int:
+    """Return for how many steps normals are drawn at a time."""
+    return block.evaluations * 4 // block.normal_stride
 
 
 @part

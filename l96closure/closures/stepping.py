@@ -17,6 +17,7 @@ from l96closure.closures.blocks import (
     before,
     block_of,
     close,
+    drawn_at_once,
     load_state,
     members_at_once,
     remainder,
@@ -99,7 +100,7 @@ def _draw_fresh(tables: Tables, block: Block, key: Any, step: Any) -> None:
         key, step, np.uint64(0), True, block.evaluations, block.members,
         block.counter, block.word, block.value, block.normal,
     )  # fmt: skip
-    for s in range(block.fresh.size // block.stride):
+    for s in range(drawn_at_once(block)):
         normal, first = s * block.normal_stride, s * row.stride + row.first
         if tables.factor.size:
             _correlate(tables.factor, block.members, block.normal, normal)
@@ -253,7 +254,7 @@ def draw(tables: Tables, block: Block, steps: int, step: int, key: Any, number: 
                 store(load(block.z.values, p * block.z.stride + block.z.first + e), block.before, row + e)
     xi = 0
     if tables.law != NO_LAW:
-        drawn = remainder(step, block.fresh.size // block.stride)
+        drawn = remainder(step, drawn_at_once(block))
         if drawn == 0:
             _draw_fresh(tables, block, key, number + np.uint64(step))
         xi = _colour(tables, block, step, drawn)

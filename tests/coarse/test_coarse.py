@@ -20,7 +20,7 @@ from oracles import order_of_convergence, standard_error
 from scipy.integrate import solve_ivp
 
 import l96closure as lc
-from l96closure import coarse, schemes
+from l96closure import first_calls, schemes
 from l96closure.closures import NoClosure, Noise, Polynomial, Quantiles, SchrodingerBridge, Trend
 
 F64 = npt.NDArray[np.float64]
@@ -273,7 +273,7 @@ class TestCallbacks:
     @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
     @pytest.mark.parametrize("which", KEEPING)
     def test_members_that_do_not(self, which: str) -> None:
-        coarse.check_tendency(KEEPING[which], start(4))
+        first_calls.check_tendency(KEEPING[which], start(4))
 
     def test_a_single_member_has_no_others(self) -> None:
         run = lc.integrate(MIXING["np.roll without an axis"], NoClosure(), start(1), steps=2, dt=STEP)

@@ -12,13 +12,13 @@ import xarray as xr
 from l96closure import training
 from l96closure.arrays import F64, Index
 from l96closure.attributes import ERROR, in_time_unit, labelled
-from l96closure.coarse import first_state, take_step
 from l96closure.diagnostics import climate, intervals
 from l96closure.diagnostics.forecast import fair_crps
 from l96closure.diagnostics.reliability import pit
 from l96closure.diagnostics.scorecard import BOUNDED, Score
 from l96closure.diagnostics.several import joined
 from l96closure.fields import Fields
+from l96closure.first_calls import first_state, take_step
 from l96closure.series import time_unit
 
 _log = logging.getLogger(__name__)
