@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from filelock import FileLock, Timeout
 from numba import types
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
@@ -21,6 +22,7 @@ from numba.core.compiler_machinery import register_pass
 from numba.core.typed_passes import NativeLowering
 
 _PACKAGE = Path(__file__).parent
+_PATIENCE = 120.0  # seconds that a process waits for another to compile
 
 
 @functools.cache
@@ -44,11 +46,25 @@ class _Place(CompileResultCacheImpl):  # type: ignore[misc]
 
 
 class _Cache(FunctionCache):  # type: ignore[misc]
-    """The cache of one function. What cannot be read or written is compiled anew."""
+    """The cache of one function. What cannot be read or written is compiled anew.
+
+    Of processes that want the same at the same time one compiles it, and the others wait.
+    """
 
     _impl_class = _Place
+    _turn: FileLock | None = None
 
     def load_overload(self, signature: Any, context: Any) -> Any:
+        found = self._found(signature, context)
+        if found is None:
+            turn = FileLock(Path(self.cache_path, f"{self._impl.filename_base}.lock"), _PATIENCE, thread_local=False)
+            with suppress(OSError, Timeout):
+                turn.acquire()
+            found = self._found(signature, context)
+            self._turn = turn if found is None else None  # held until it is saved
+        return found
+
+    def _found(self, signature: Any, context: Any) -> Any:
         try:
             return super().load_overload(signature, context)
         except Exception:  # a full or failing disk leaves anything in a file, and unpickling it may do so
@@ -61,6 +77,8 @@ class _Cache(FunctionCache):  # type: ignore[misc]
             super().save_overload(signature, data)
         except OSError:
             self.disable()
+        finally:
+            self._turn = None
 
 
 def keep_on_disk(compiled: Any) -> None:

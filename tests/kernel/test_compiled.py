@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,12 @@ def test_a_change_in_any_source_of_compiled_code_drops_all_of_its_cache(copy):
         source.write("\nCHANGED = True\n")
     assert python(CACHED, copy) == first
     assert python(CACHED, copy) == again
+
+
+def test_what_two_processes_want_at_the_same_time_is_compiled_by_one_of_them(copy):
+    with ThreadPoolExecutor(2) as pool:
+        found = sorted(pool.map(lambda _: python(CACHED, copy), range(2)))
+    assert [line.rsplit(maxsplit=1)[1] for line in found] == ["0", "1"]
 
 
 def test_a_damaged_cache_is_compiled_anew(copy):
