@@ -26,6 +26,7 @@ from l96closure.bridge.accuracy import AccuracyWarning
 from l96closure.bridge.conditional import Bridge
 from l96closure.bridge.look_up import FARTHEST
 from l96closure.bridge.quantile_table import ConditionalQuantiles, Table
+from l96closure.compiled import cached, shared
 from l96closure.kernel import Kernel, WeightedSamples
 
 _SPACING, _FINEST = 0.5, 0.05  # of the coordinates of the table, in standard deviations of the kernel
@@ -37,7 +38,6 @@ _GOOD_ERROR, _WORTHWHILE = 0.01, 0.85  # down to which the nodes are brought clo
 _LARGEST_ERROR = 0.1  # that goes without a warning
 
 
-@np.errstate(under="ignore")  # weights of samples far away
 def tabulate(bridge: Bridge, nodes: F64 | None = None, levels: int = _LEVELS) -> ConditionalQuantiles:
     """Tabulate the conditional quantiles of a bridge each of whose components sees one coordinate.
 
@@ -132,19 +132,41 @@ class _Sorted(NamedTuple):
 
     def quantiles(self, nodes: F64, noise: F64) -> F64:
         """Q(Phi(xi) | x) of each coordinate and noise (G, L); linear between the midpoints of the steps of F."""
-        levels, table = scipy.special.ndtr(noise), np.empty((nodes.size, noise.size))
-        for row, node in zip(table, nodes, strict=True):
-            exponent = self.log_weight - ((node - self.x) * self.factor) ** 2
-            largest = exponent.max()
-            counts = exponent > largest - _LIGHTEST
-            beside = counts.copy()  # the samples next to these bound the steps of F
-            beside[1:] |= counts[:-1]
-            beside[:-1] |= counts[1:]
-            heavy = np.flatnonzero(beside)
-            w = np.exp2(exponent[heavy] - largest)
-            below = np.cumsum(w) - 0.5 * w
-            row[:] = np.interp(levels, below / (below[-1] + 0.5 * w[-1]), self.values[heavy])
+        table = np.empty((nodes.size, noise.size))
+        shared(_quantiles, nodes.size, *self, nodes, scipy.special.ndtr(noise), table)
         return table
+
+
+@cached
+def _quantiles(
+    x: F64, values: F64, log_weight: F64, factor: float, nodes: F64, levels: F64, table: F64, start: int, stop: int
+) -> None:
+    """Write the quantiles at nodes ``start`` to ``stop``, at levels in ascending order, into the table (G, L)."""
+    M, L = x.size, levels.size
+    exponent, below, value = np.empty(M + 2), np.empty(M), np.empty(M)
+    exponent[0] = exponent[M + 1] = -np.inf
+    for g in range(start, stop):
+        largest = -np.inf
+        for j in range(M):
+            exponent[j + 1] = log_weight[j] - ((nodes[g] - x[j]) * factor) ** 2
+            largest = max(largest, exponent[j + 1])
+        lightest, total, n = largest - _LIGHTEST, 0.0, 0
+        for j in range(M):
+            if max(exponent[j], exponent[j + 1], exponent[j + 2]) > lightest:  # those next to it bound the steps of F
+                weight = np.exp2(exponent[j + 1] - largest)
+                below[n], value[n] = total + 0.5 * weight, values[j]
+                total += weight
+                n += 1
+        i = 0
+        for level in range(L):
+            at = levels[level] * total
+            while i < n and below[i] <= at:
+                i += 1
+            if i == 0 or i == n:
+                table[g, level] = value[min(i, n - 1)]
+            else:
+                along = (at - below[i - 1]) / (below[i] - below[i - 1])
+                table[g, level] = value[i - 1] + along * (value[i] - value[i - 1])
 
 
 def _table(samples: _Sorted, given: F64 | None, levels: int) -> Table:
