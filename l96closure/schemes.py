@@ -15,8 +15,9 @@ __all__ = ["SCHEMES", "Tendency", "Timed", "after", "euler", "held", "rk4", "sta
 
 Tendency = Callable[[F64], F64]
 
-_ITERATIONS = 200  # a step that RK4 is barely stable with takes most of them
-_CONVERGED = 1e-13  # change of psi in parts of the largest
+ITERATIONS = 200  # a step that RK4 is barely stable with takes most of them
+CONVERGED = 1e-13  # change of psi in parts of the largest
+ROUNDING = 8.0 * np.finfo(np.float64).eps  # of a state: over the step this is what its last place leaves open
 _AT_ONCE = 1000  # states that an iteration takes; those of a long record would leave the cache with each operation
 
 
@@ -174,17 +175,21 @@ def _of(tendency: Tendency, states: slice) -> Tendency:
 def _held(tendency: Tendency, z: F64, following: F64, dt: float, scheme: str) -> F64:
     there = ~np.isnan(following)  # a model may have NaN where a mask leaves nothing
     psi = np.where(there, (following - z) / dt - tendency(z), 0.0)
-    # What a state of rounded numbers leaves open is its last place over the step.
-    rounding = 8.0 * np.finfo(np.float64).eps * np.abs(z).max(axis=-1, keepdims=True, initial=0.0, where=there) / dt
-    allowed = _CONVERGED * np.abs(psi).max(axis=-1, keepdims=True, initial=0.0) + rounding
+    rounding = ROUNDING * np.abs(z).max(axis=-1, keepdims=True, initial=0.0, where=there) / dt
+    allowed = CONVERGED * np.abs(psi).max(axis=-1, keepdims=True, initial=0.0) + rounding
     wanting = np.ones_like(allowed, dtype=bool)
-    for _ in range(_ITERATIONS):  # each state as long as it needs, so that its psi does not depend on the others
+    for _ in range(ITERATIONS):  # each state as long as it needs, so that its psi does not depend on the others
         change = np.where(wanting & there, (following - SCHEMES[scheme](tendency, z, psi, dt)) / dt, 0.0)
         psi = psi + change
         wanting = ~(np.abs(change).max(axis=-1, keepdims=True, initial=0.0) <= allowed)
         if not wanting.any():
             return psi
-    raise FloatingPointError(
+    raise too_long(dt, scheme)
+
+
+def too_long(dt: float, scheme: str) -> FloatingPointError:
+    """Return the error that no subgrid tendency was found for a step."""
+    return FloatingPointError(
         f"no subgrid tendency found that takes the coarse model from one state to the next: dt = {dt:g} is too long "
         f"for the scheme {scheme}"
     )

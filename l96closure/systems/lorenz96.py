@@ -15,10 +15,10 @@ import xarray as xr
 from l96closure import checks, loop
 from l96closure.arrays import F64
 from l96closure.restart import Restart
-from l96closure.schemes import held
 from l96closure.subgrid import HELD
 from l96closure.systems import lorenz96_core as core
 from l96closure.systems import recording
+from l96closure.systems.lorenz96_held import held
 
 _STEPS_PER_CALL = 500_000  # fine steps, of all members, between two updates of the progress bar
 _MEMBERS_PER_CALL = 100  # of more members, more steps: theirs are of use to the cache
@@ -342,7 +342,7 @@ class TwoScaleLorenz96:
     def _subgrid(self, subgrid: str, z: F64, following: F64, interval: float) -> F64:
         """Return psi over an interval, of a definition that needs the slow variables at its end."""
         if subgrid == "step":
-            return held(self.resolved_tendency, z, following, interval)
+            return held(z, following, self.F, interval)
         return (following - z) / interval - self.resolved_tendency(z)
 
     def _state(self, z: npt.ArrayLike, y: npt.ArrayLike, ndim: int = 2) -> tuple[F64, F64]:

@@ -16,7 +16,7 @@ from scipy.integrate import solve_ivp
 
 import l96closure as lc
 from l96closure import TwoScaleLorenz96, schemes
-from l96closure.systems import lorenz96, lorenz96_columns, lorenz96_core
+from l96closure.systems import lorenz96, lorenz96_columns, lorenz96_core, lorenz96_held
 from l96closure.systems.recording import Schedule
 
 SIZES = [(12, 24), (8, 32), (4, 1), (5, 3), (7, 2), (4, 2)]
@@ -136,6 +136,24 @@ class TestSimulate:
             psi = (z[lead:] - z[:9]) / (lead * dt) - np.apply_along_axis(resolved, 1, z[:9], model.F)
         np.testing.assert_allclose(truth["z"], z[:9], rtol=0, atol=1e-12)
         np.testing.assert_allclose(truth["psi"], psi, rtol=0, atol=1e-9)  # z differences are divided by dt
+
+    @pytest.mark.parametrize("K", [4, 9, 12])
+    @pytest.mark.parametrize("dt", [5e-3, 4e-2])
+    def test_psi_held_over_a_step_has_the_bits_of_the_plain_iteration(self, K: int, dt: float) -> None:
+        """Of states near the truth and of others; each state takes as many iterations as it needs alone."""
+        rng, model = np.random.default_rng(K), TwoScaleLorenz96(K)
+        z = rng.normal(3.0, 5.0, (3, 35, K))
+        following = z + dt * (model.resolved_tendency(z) + rng.normal(0.0, 1.0, (3, 35, 1)) ** 3)
+        found = lorenz96_held.held(z, following, model.F, dt)
+        np.testing.assert_array_equal(found, schemes.held(model.resolved_tendency, z, following, dt))
+        np.testing.assert_array_equal(lorenz96_held.held(z[1, 7:8], following[1, 7:8], model.F, dt), found[1, 7:8])
+
+    @pytest.mark.parametrize("spoilt", [np.nan, 1e3])
+    def test_where_no_psi_is_found_it_says_so(self, spoilt: float) -> None:
+        z = np.ones((20, 5))
+        z[13, 2] = spoilt
+        with pytest.raises(FloatingPointError, match=r"no subgrid tendency found .* dt = 0.05 is too long"):
+            lorenz96_held.held(z, z + 0.1, 20.0, 0.05)
 
     def test_fine_is_the_difference_quotient_of_the_paper(self) -> None:
         truth = TwoScaleLorenz96().simulate(samples=500, spinup=2.0, every=1, subgrid="fine", rng=1)
