@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import pickle
+import select
 import signal
 import sys
 import time
@@ -56,6 +57,11 @@ class Beside(Generic[_T]):
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    @property
+    def ready(self) -> bool:
+        """Whether a copy has come to its end, and :meth:`result` need not wait."""
+        return bool(self._process and select.select([self._pipe], [], [], 0.0)[0])
 
     def result(self) -> _T:
         """Wait for the result; where there is no copy, or it was killed, call the function here."""

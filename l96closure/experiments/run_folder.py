@@ -10,7 +10,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,8 @@ class File:
     sections : the settings, single ones or sections, that decide what it holds besides what the files before it do.
     title : one line for its reader.
     optional : whether the stages that read it do without where it is missing.
+    beside : whether it is made in a second process, from the beginning of its stage on, while what does not read it
+        goes on.
     """
 
     kind: str
@@ -54,6 +56,7 @@ class File:
     sections: tuple[str, ...]
     title: str
     optional: bool = False
+    beside: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ class RunFolder:
         Parameters
         ----------
         name : of the file.
-        product : what it holds; or what makes that, beside this process: :meth:`settle` waits for it.
+        product : what it holds, or what makes that. A file made beside this process :meth:`settle` waits for.
         started : when its stage was begun, by ``time.perf_counter``.
         """
         earlier = manifest.read(self.path).get(self.file(name).name)
@@ -116,10 +119,10 @@ class RunFolder:
         self._put_down(name, record)  # who kills us now leaves a file that is not trusted
         spent = time.perf_counter() - started
         with self._or_as_before(name, earlier):
-            if callable(product):
+            if self.files[name].beside:
                 self._unsettled[name] = earlier, record, Beside(lambda: self._made(name, product, spent))
             else:
-                self._finish(name, record, self._written(name, product, spent))
+                self._finish(name, record, self._made(name, product, spent))
 
     def settle(self, *names: str) -> None:
         """Wait for those of these files that are being made beside this process."""
@@ -140,19 +143,18 @@ class RunFolder:
             yield
             self.settle(*self.files)
         finally:
-            for *_, made in self._unsettled.values():
+            for name, (_, record, made) in self._unsettled.items():
+                if made.ready:  # early, when something failed or was stopped, which is the news and not this one's
+                    with suppress(Exception):
+                        self._finish(name, record, made.result())
                 made.stop()
             self._unsettled.clear()
 
-    def _made(self, name: str, make: Callable[[], xr.Dataset], spent: float) -> float:
-        """Make a file, after so many seconds of its stage; return the seconds by then."""
+    def _made(self, name: str, product: Product, spent: float) -> float:
+        """Make and write a file, after so many seconds of its stage; it says how many there are by then."""
         begun = time.perf_counter()
-        data = make()
-        return self._written(name, data, spent + time.perf_counter() - begun)
-
-    def _written(self, name: str, data: xr.Dataset, seconds: float) -> float:
-        """Write a file that says how long its stage took, and return that."""
-        file, seconds = self.files[name], round(seconds, 3)
+        data = product() if callable(product) else product
+        file, seconds = self.files[name], round(spent + time.perf_counter() - begun, 3)
         self.write_aside(name, data.assign_attrs(wall_time_seconds=seconds), kind=file.kind, title=file.title)
         return seconds
 

@@ -46,8 +46,7 @@ class Stage(Generic[_S]):
     ----------
     needs : names of the files it reads.
     run : called with the settings, the run folder, and where to keep unfinished work. It returns, for each file name,
-        the dataset to write or a function that makes it, which runs in a second process while later stages that do not
-        read the file go on.
+        the dataset to write or a function that makes it.
     asked_for : whether it runs only where it is asked for.
     prepare : begins what the settings allow to be done while the stages before it run.
     """
@@ -178,10 +177,11 @@ class Workflow(Generic[_S]):
         if force:
             folder.forget(name)
         products = self.stages[name].run(settings, folder, folder.restart(name))
-        for file, product in products.items():
-            if force or not folder.is_current(file):
-                folder.write(file, product, started)
-        if not any(map(callable, products.values())):
+        wanted = [file for file in products if force or not folder.is_current(file)]
+        beside = [file for file in wanted if self.files[file].beside]
+        for file in dict.fromkeys([*beside, *wanted]):
+            folder.write(file, products[file], started)
+        if not beside:
             folder.forget(name)
 
     @property

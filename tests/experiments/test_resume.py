@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any, NoReturn
 
 import netCDF4
 import numpy as np
@@ -18,9 +21,11 @@ import pytest
 import xarray as xr
 from command_line import FILES, FINISHED, TINY, Call, content
 
-from l96closure import store
+from l96closure import beside, store
 from l96closure.atomic import atomic_path
-from l96closure.experiments.run_folder import LOCK, locked
+from l96closure.experiments.climate.stages import WORKFLOW
+from l96closure.experiments.run_folder import LOCK, RunFolder, locked
+from l96closure.restart import Restart
 
 pytestmark = pytest.mark.slow  # whole runs, or many of them
 
@@ -338,6 +343,32 @@ def test_a_run_that_fails_while_the_reference_is_made_goes_on_with_the_truth_it_
     assert stamps(again.folder)["truth.nc"] == first["truth.nc"]
     for name in ("truth", "reference", "coarse"):
         assert content(again.folder / f"{name}.nc").identical(content(mine / f"{name}.nc")), name
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no copies are made here")
+def test_a_run_that_fails_while_the_truth_is_made_keeps_the_reference_that_is_done(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beside, "threads", lambda: 2)
+    stage = WORKFLOW.stages["simulate"]
+
+    def run(settings: Any, folder: RunFolder, restart: Restart) -> Any:
+        def fails() -> NoReturn:
+            made = folder._unsettled["reference"][2]
+            select.select([made._pipe], [], [])
+            assert made.ready
+            raise ValueError("no truth today")
+
+        return {**stage.run(settings, folder, restart), "truth": fails}
+
+    with monkeypatch.context() as patched:
+        patched.setitem(WORKFLOW.stages, "simulate", replace(stage, run=run))
+        outcome = call(*FINISHED, "run_dir=other")
+    assert (outcome.status, "no truth today" in outcome.err) == (2, True)
+    first = stamps(Path("other"))
+    assert set(first) == {"reference.nc"}
+    assert call("run_dir=other", "resume=true", "stages=[simulate]").status == 0
+    assert stamps(Path("other"))["reference.nc"] == first["reference.nc"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")

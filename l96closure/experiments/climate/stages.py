@@ -47,15 +47,17 @@ _NEVER_COMPILED = (closures.Analog, closures.SpectralAutoregression)
 _SUMMED = (closures.Chain, closures.Moments)  # laws that sum over samples at every step
 
 
-def simulate(settings: Settings, restart: Restart | None = None) -> tuple[xr.Dataset, Callable[[], xr.Dataset]]:
-    """Run the truth twice, from different seeds.
+def simulate(settings: Settings, restart: Restart | None = None) -> Mapping[str, Callable[[], xr.Dataset]]:
+    """Prepare two runs of the truth, from different seeds.
 
     Returns
     -------
-    The training truth, and what makes the reference, as the model's ``simulate`` returns them.
+    What makes the training ``truth`` and the ``reference``, as the model's ``simulate`` returns them.
     """
     seeds = settings.seeds
-    truth = settings.model.simulate(**settings.training, rng=seeds["truth"], restart=restart and restart.of_piece(0))
+    truth = partial(
+        settings.model.simulate, **settings.training, rng=seeds["truth"], restart=restart and restart.of_piece(0)
+    )
     recorded = {
         "samples": settings.reference_samples,
         "every": settings.reference_every,
@@ -67,7 +69,7 @@ def simulate(settings: Settings, restart: Restart | None = None) -> tuple[xr.Dat
         rng=seeds["reference"],
         restart=restart and restart.of_piece(1, last=True),
     )
-    return truth, reference
+    return {"truth": truth, "reference": reference}
 
 
 def fit(settings: Settings, truth: xr.Dataset, restart: Restart | None = None) -> Any:
@@ -175,9 +177,8 @@ def mark(settings: Settings, reference: xr.Dataset, restart: Restart | None = No
     ).astype(np.float32)
 
 
-def _simulate_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, Product]:
-    truth, reference = simulate(settings, restart)
-    return {"truth": truth, "reference": reference}
+def _simulate_stage(settings: Settings, folder: RunFolder, restart: Restart) -> Mapping[str, Product]:
+    return simulate(settings, restart)
 
 
 def _fit_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
@@ -356,6 +357,7 @@ WORKFLOW = Workflow(
             "simulate",
             ("model", "training", "reference", "coarse.dt"),
             "Truth: the independent run that judges the coarse one",
+            beside=True,
         ),
         "closure": File("closure", "fit", ("closure", "coarse.dt"), "Closure of the coarse model"),
         "coarse": File(
