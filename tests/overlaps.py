@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -29,3 +31,9 @@ def overlapping(figure: Figure) -> list[tuple[str, str]]:
         for b, other in boxes[:number]
         if min(box.x1, other.x1) - max(box.x0, other.x0) > 1 and min(box.y1, other.y1) - max(box.y0, other.y0) > 1
     ]
+
+
+def overlapping_in(drawings: Mapping[str, style.Drawing]) -> dict[str, list[tuple[str, str]]]:
+    """Return what lies upon another in figures that are drawn for this, by their names; nothing where all is well."""
+    found = {name: overlapping(style.figure_of(draw())) for name, (draw, _) in drawings.items()}
+    return {name: texts for name, texts in found.items() if texts}

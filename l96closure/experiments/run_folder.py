@@ -17,7 +17,6 @@ from typing import Any
 
 import xarray as xr
 from filelock import FileLock, Timeout
-from matplotlib.figure import Figure
 
 from l96closure import checks, provenance, report, store
 from l96closure.atomic import TEMPORARY
@@ -312,13 +311,13 @@ class RunFolder:
         own = [path for name in self.made_by(stage) for path in self.sources.get(name, ())]
         return {path.name: store.checksum(path) for path in there} | {str(path): _checksum(path) for path in own}
 
-    def write_page(self, title: str, figures: Mapping[str, tuple[Figure, str]], **said: Any) -> None:
+    def write_page(self, title: str, figures: Mapping[str, style.Drawing], **said: Any) -> None:
         """Save figures, and write the page of the run with them, with links to all files and what they came from.
 
         Parameters
         ----------
         title : follows the name of the experiment.
-        figures : each with its caption, by name.
+        figures : what draws each, with its caption, by name.
         **said : what else :func:`l96closure.report.write_page` takes: headline, tables and the like.
         """
         report.write_page(

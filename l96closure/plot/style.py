@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -53,6 +53,11 @@ _LINE = 0.21  # inches that any further one takes
 _LETTERS = 11  # of the legend in an inch
 _LABEL = 38  # of a label, beside which a power of ten has room
 _HANDLE = 6  # letters that the handle of a name takes
+
+
+Draw = Callable[[], Figure | Axes | Panels]
+Drawing = tuple[Draw, str]
+"""What draws a figure, and its caption."""
 
 
 class Picture(NamedTuple):
@@ -153,9 +158,9 @@ def grid(
     return given[0].figure, [list(line) for line in given.reshape(rows, columns)]
 
 
-def figure_of(drawn: Axes | Panels) -> Figure:
-    """Return the figure that holds what a function of :mod:`l96closure.plot` has drawn."""
-    return np.asarray(drawn, dtype=object).ravel()[0].figure
+def figure_of(drawn: Figure | Axes | Panels) -> Figure:
+    """Return the figure that holds what a function of :mod:`l96closure.plot` has drawn; a figure as it is."""
+    return drawn if isinstance(drawn, Figure) else np.asarray(drawn, dtype=object).ravel()[0].figure
 
 
 def legend_above(figure: Figure, *panels: Axes) -> None:
@@ -232,15 +237,13 @@ def _laid_out(figure: Figure) -> Iterator[None]:
         figure.set_dpi(dpi)
 
 
-def save_all(
-    folder: str | os.PathLike[str], figures: Mapping[str, tuple[Figure, str]], also: str = "png"
-) -> list[Picture]:
-    """Save figures as ``<folder>/<name>.png``, and in another format beside.
+def save_all(folder: str | os.PathLike[str], figures: Mapping[str, Drawing], also: str = "png") -> list[Picture]:
+    """Draw figures and save them as ``<folder>/<name>.png``, and in another format beside.
 
     Parameters
     ----------
     folder : where the files go; made when missing.
-    figures : each figure with its caption, by name.
+    figures : what draws each, with its caption, by name.
     also : the other format, of :data:`FORMATS`.
 
     Returns
@@ -249,26 +252,32 @@ def save_all(
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
     kinds = dict.fromkeys((also, "png"))
-    _save_each([(Path(folder, f"{name}.{kind}"), figures[name][0]) for kind in kinds for name in figures])
+    _save_each([(draw, [Path(folder, f"{name}.{kind}") for kind in kinds]) for name, (draw, _) in figures.items()])
     return [Picture(name, Path(folder, f"{name}.png"), caption) for name, (_, caption) in figures.items()]
 
 
-def _save_each(files: Sequence[tuple[Path, Figure]]) -> None:
-    """Save figures here from the first one on, and beside from the last one on, until both meet."""
-    state = mmap.mmap(-1, len(files) or 1)  # a byte for each file, which a copy of the process sees too
+def _save_each(figures: Sequence[tuple[Draw, Sequence[Path]]]) -> None:
+    """Draw and save figures here from the first one on, and beside from the last one on, until both meet."""
+    state = mmap.mmap(-1, len(figures) or 1)  # a byte for each, which a copy of the process sees too
     begun, saved = 1, 2
+
+    def draw_and_save(number: int) -> None:
+        draw, paths = figures[number]
+        figure = figure_of(draw())
+        for path in paths:
+            save(figure, path)
+        state[number] = saved
 
     def save_those(numbers: Iterable[int]) -> None:
         for i in numbers:
             if state[i]:
                 return
             state[i] = begun
-            save(files[i][1], files[i][0])
-            state[i] = saved
+            draw_and_save(i)
 
-    with Beside(lambda: save_those(reversed(range(len(files))))) as last:
-        save_those(range(len(files)))
+    with Beside(lambda: save_those(reversed(range(len(figures))))) as last:
+        save_those(range(len(figures)))
         last.result()
-    for i, (path, figure) in enumerate(files):
+    for i in range(len(figures)):
         if state[i] != saved:  # the copy was killed over it
-            save(figure, path)
+            draw_and_save(i)

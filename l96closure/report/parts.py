@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from matplotlib.figure import Figure
-
 from l96closure.diagnostics.scorecard import FIELDS
+from l96closure.plot.style import Drawing
 from l96closure.report import Table
 
 
@@ -20,13 +19,13 @@ class Part(NamedTuple):
     ----------
     headline : sentences.
     tables : the scores.
-    figures : each with its caption, by the name of its file.
+    figures : what draws each, with its caption, by the name of its file.
     findings : what is wrong, a sentence each.
     """
 
     headline: str
     tables: list[Table]
-    figures: Mapping[str, tuple[Figure, str]]
+    figures: Mapping[str, Drawing]
     findings: list[str]
 
     def called(self, names: Mapping[str, str]) -> Part:

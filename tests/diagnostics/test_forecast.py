@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import xarray as xr
-from overlaps import overlapping
+from overlaps import overlapping_in
 from scipy import signal, stats
 
 import l96closure as lc
@@ -555,4 +555,4 @@ def test_the_table_lines_up_and_holds_the_numbers(made: tuple[xr.Dataset, xr.Dat
 
 def test_no_text_of_a_figure_lies_upon_another(made: tuple[xr.Dataset, xr.Dataset]) -> None:
     drawn = pictures(made[1], ensemble=made[0])
-    assert [(name, overlapping(figure)) for name, (figure, _) in drawn.items() if overlapping(figure)] == []
+    assert overlapping_in(drawn) == {}

@@ -19,7 +19,7 @@ from command_line import TINY, Outcome
 from hydra import compose, initialize_config_dir
 from matplotlib.cbook import is_math_text
 from omegaconf import OmegaConf
-from overlaps import overlapping
+from overlaps import overlapping_in
 
 from l96closure import compare, store
 from l96closure.cli import config_folder
@@ -659,7 +659,7 @@ def test_a_long_legend_takes_nothing_from_the_panels(runs, tmp_path: Path) -> No
 
 def test_no_text_of_a_figure_lies_upon_another(runs, tmp_path: Path) -> None:
     drawn = figures.pictures(lay_side_by_side(runs, tmp_path)[0])
-    assert [(name, overlapping(figure)) for name, (figure, _) in drawn.items() if overlapping(figure)] == []
+    assert overlapping_in(drawn) == {}
 
 
 def test_curves_of_eighteen_runs_look_different() -> None:

@@ -19,7 +19,7 @@ import pytest
 import xarray as xr
 from command_line import TINY, Call
 from matplotlib.figure import Figure
-from overlaps import overlapping
+from overlaps import overlapping_in
 
 from l96closure import cli, compare, noise
 from l96closure.experiments.comparison import figures as side_by_side
@@ -470,7 +470,7 @@ def test_runs_on_the_same_data_are_laid_side_by_side(
         for score in ("offline_crps", "offline_spread_skill", "offline_autocorrelation"):
             np.testing.assert_array_equal(data[score].sel(run=run), scores(files / name)[score])
     for drawn in (side_by_side.pictures(data), figures.pictures(scores(files / "ours"))):
-        assert [name for name, (figure, _) in drawn.items() if overlapping(figure)] == []
+        assert overlapping_in(drawn) == {}
     compare.main(["run", "another"])
     data = xr.load_dataset("comparison.nc")
     assert {"hellinger_joint", "spectrum_error_z", "autocorrelation_residual", "crps", "offline_crps"} <= set(data)

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -232,7 +233,7 @@ def test_psi_against_z_repeats_the_truth_beside_the_coarse_run(runs) -> None:
     assert [axes.get_ylabel() for axes in left.figure.axes[2:]] == ["probability density"]  # the colour bar
 
 
-def of_climate(truth: xr.Dataset, coarse: xr.Dataset, diagnostics: xr.Dataset) -> Mapping[str, tuple[Figure, str]]:
+def of_climate(truth: xr.Dataset, coarse: xr.Dataset, diagnostics: xr.Dataset) -> Mapping[str, style.Drawing]:
     return pictures(diagnostics, truth=truth, coarse=coarse)
 
 
@@ -253,8 +254,8 @@ def test_all_pictures_are_written(runs, tmp_path: Path) -> None:
 def test_pictures_are_vectors_too_where_asked_for(runs, tmp_path: Path, kind: str) -> None:
     made = []
     for folder in (tmp_path / "a", tmp_path / "b"):
-        figure = style.figure_of(figures.histograms(runs[2]))
-        (picture,) = style.save_all(folder, {"histograms": (figure, "A caption.")}, kind)
+        drawing = partial(figures.histograms, runs[2]), "A caption."
+        (picture,) = style.save_all(folder, {"histograms": drawing}, kind)
         assert picture.path.name == "histograms.png"
         made.append((folder / f"histograms.{kind}").read_bytes())
     assert made[0].startswith({"svg": b"<?xml", "pdf": b"%PDF"}[kind])
@@ -276,7 +277,8 @@ def test_a_picture_has_the_pixels_of_matplotlibs_own_saving_and_the_figure_stays
 def test_pictures_of_a_closure_without_tendency(runs, tmp_path: Path) -> None:
     truth, coarse, _ = runs
     coarse = coarse.assign(psi=xr.zeros_like(coarse["psi"]))
-    assert len(of_climate(truth, coarse, diagnose(truth, coarse))) == 10
+    drawn = [draw() for draw, _ in of_climate(truth, coarse, diagnose(truth, coarse)).values()]
+    assert len(drawn) == 10
 
 
 HOSTILE = {

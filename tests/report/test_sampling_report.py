@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-from overlaps import overlapping
+from overlaps import overlapping_in
 
 from l96closure import report
 from l96closure.experiments.bistable import figures as bistable_figures
@@ -133,4 +133,4 @@ def test_convergence_and_bandwidth_show_the_diagnostics(gaussian_data: Any) -> N
 
 def test_no_text_of_a_figure_lies_upon_another(gaussian_data: Any, bistable_data: xr.Dataset) -> None:
     for drawn in (gaussian_figures.pictures(gaussian_data[2]), bistable_figures.pictures(bistable_data)):
-        assert [(name, overlapping(figure)) for name, (figure, _) in drawn.items() if overlapping(figure)] == []
+        assert overlapping_in(drawn) == {}

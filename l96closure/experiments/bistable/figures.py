@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import xarray as xr
 from matplotlib.figure import Figure
@@ -43,23 +44,23 @@ def histograms(diagnostics: xr.Dataset) -> Figure:
     return figure
 
 
-def pictures(diagnostics: xr.Dataset) -> Mapping[str, tuple[Figure, str]]:
+def pictures(diagnostics: xr.Dataset) -> Mapping[str, style.Drawing]:
     """Draw every picture of a run, by name, each with its caption, in the order a reader wants them."""
     training = float(diagnostics["sign_changes"].sel(source="training"))
     references = {str(scheme): {"training": training} for scheme in diagnostics["scheme"].values}
     shown = diagnostics.sizes["trajectory"]
     return {
         "trajectories": (
-            trajectories(diagnostics),
+            partial(trajectories, diagnostics),
             f"{shown} trajectories each, of the training set and generated.",
         ),
         "histograms": (
-            histograms(diagnostics),
+            partial(histograms, diagnostics),
             "Distribution of the values at all times, in the training set and generated.",
         ),
         "convergence": (
-            chains.convergence(diagnostics, "sign changes per interval", references),
+            partial(chains.convergence, diagnostics, "sign changes per interval", references),
             chains.CONVERGENCE_CAPTION,
         ),
-        "bandwidth": (chains.bandwidth(diagnostics), chains.BANDWIDTH_CAPTION),
+        "bandwidth": (partial(chains.bandwidth, diagnostics), chains.BANDWIDTH_CAPTION),
     }

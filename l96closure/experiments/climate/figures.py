@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from l96closure import plot
 from l96closure.durations import MODEL_TIME, duration, unit_of
-from l96closure.plot.style import Panels, figure_of
+from l96closure.plot.style import Draw, Drawing
 
 _CAPTIONS = {
     "covariance": "Rows of the covariance matrix of z, each centred at its own site. Thin lines: every row of the "
@@ -78,7 +77,7 @@ def pictures(
     ensemble: xr.Dataset | None = None,
     closure: Any = None,
     unit: str = MODEL_TIME,
-) -> Mapping[str, tuple[Figure, str]]:
+) -> Mapping[str, Drawing]:
     """Draw every picture there are data for, by name, each with its caption, in the order a reader wants them.
 
     Parameters
@@ -89,39 +88,42 @@ def pictures(
     closure : may have a ``selection``.
     unit : of the times of the data that the closure was fitted to.
     """
-    drawn: dict[str, Axes | Panels] = {}
+    drawn: dict[str, Draw] = {}
     told = {"step": "", "mark": _MARK if "crps_mark" in diagnostics else "", "chosen": "", "lags": ""}
     if truth is not None and coarse is not None:
         told["step"] = duration(diagnostics.attrs["common_time_step"], unit_of(diagnostics["lag"]), model="time units")
         drawn |= _of_climate(diagnostics, truth, coarse)
     if ensemble is not None:
         drawn |= {
-            "forecast_skill": plot.skill(diagnostics),
-            "rank_histograms": plot.rank_histograms(diagnostics),
-            "plumes": plot.plumes(ensemble),
+            "forecast_skill": partial(plot.skill, diagnostics),
+            "rank_histograms": partial(plot.rank_histograms, diagnostics),
+            "plumes": partial(plot.plumes, ensemble),
         }
     if "pit_density" in diagnostics:
-        drawn["reliability"] = plot.reliability(diagnostics)
+        drawn["reliability"] = partial(plot.reliability, diagnostics)
     if (selection := getattr(closure, "selection", None)) is not None:
-        drawn["choice"] = plot.choice(selection, unit=unit)
+        drawn["choice"] = partial(plot.choice, selection, unit=unit)
         told["lags"] = " Lags are in model time units." if unit == MODEL_TIME else ""
         told["chosen"] = _BY_FORECASTS if np.isfinite(selection["score"]).any() else _BY_RESIDUAL
-    return {name: (figure_of(axes), _CAPTIONS[name].format(**told)) for name, axes in drawn.items()}
+    return {name: (draw, _CAPTIONS[name].format(**told)) for name, draw in drawn.items()}
 
 
-def _of_climate(diagnostics: xr.Dataset, truth: xr.Dataset, coarse: xr.Dataset) -> dict[str, Axes | Panels]:
+def _of_climate(diagnostics: xr.Dataset, truth: xr.Dataset, coarse: xr.Dataset) -> dict[str, Draw]:
     longest = 2.0 * float(diagnostics["lag"][-1])
     ring = "spectrum_z" in diagnostics
+    levels = "profile_mean_z" in diagnostics
+    grid = "isotropic_spectrum_z" in diagnostics
     return {
-        **({"covariance": plot.covariance(diagnostics)} if ring else {}),
-        "histograms": plot.histograms(diagnostics),
-        "autocorrelations": plot.autocorrelations(diagnostics),
-        "psi_against_z": plot.psi_against_z(truth, coarse, diagnostics),
-        "joint_density": plot.joint_density(diagnostics),
-        "residual_autocorrelation": plot.residual_autocorrelation(diagnostics),
-        **({"spectra": plot.spectra(diagnostics), "space_time": plot.space_time(diagnostics)} if ring else {}),
-        "tails": plot.tails(diagnostics),
-        **({"profiles": plot.profiles(diagnostics)} if "profile_mean_z" in diagnostics else {}),
-        **({"isotropic_spectra": plot.isotropic_spectra(diagnostics)} if "isotropic_spectrum_z" in diagnostics else {}),
-        "hovmoeller": plot.hovmoeller(truth, coarse, longest or None),
+        **({"covariance": partial(plot.covariance, diagnostics)} if ring else {}),
+        "histograms": partial(plot.histograms, diagnostics),
+        "autocorrelations": partial(plot.autocorrelations, diagnostics),
+        "psi_against_z": partial(plot.psi_against_z, truth, coarse, diagnostics),
+        "joint_density": partial(plot.joint_density, diagnostics),
+        "residual_autocorrelation": partial(plot.residual_autocorrelation, diagnostics),
+        **({"spectra": partial(plot.spectra, diagnostics)} if ring else {}),
+        **({"space_time": partial(plot.space_time, diagnostics)} if ring else {}),
+        "tails": partial(plot.tails, diagnostics),
+        **({"profiles": partial(plot.profiles, diagnostics)} if levels else {}),
+        **({"isotropic_spectra": partial(plot.isotropic_spectra, diagnostics)} if grid else {}),
+        "hovmoeller": partial(plot.hovmoeller, truth, coarse, longest or None),
     }

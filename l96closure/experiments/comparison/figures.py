@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -199,19 +200,19 @@ def _space_time(comparison: xr.Dataset, source: str, part: str = "") -> F64:
     )
 
 
-def pictures(comparison: xr.Dataset) -> Mapping[str, tuple[Figure, str]]:
+def pictures(comparison: xr.Dataset) -> Mapping[str, style.Drawing]:
     """Draw every picture that the comparison has the variables for, by name, each with its caption."""
-    found = {}
+    found: dict[str, style.Drawing] = {}
     if "offline_crps" in comparison:
         found["offline"] = (
-            offline(comparison),
+            partial(offline, comparison),
             "Left: CRPS of the target in the reference given the recorded predictors, the lower the better; whiskers: "
             "95 % intervals, by batch means, where these would cover. Right: autocorrelation in time of the target in "
             "the reference and in the draws of each run along it.",
         )
     if "hellinger_z" in comparison:
         found["scores"] = (
-            scores(comparison),
+            partial(scores, comparison),
             "Distances from the truth: the further left, the better, down to the floor; on a logarithmic scale where "
             "they span more than a decade. "
             "Whiskers: 95 % intervals, by resampling blocks of time, where runs are long enough. Line and "
@@ -220,20 +221,20 @@ def pictures(comparison: xr.Dataset) -> Mapping[str, tuple[Figure, str]]:
         )
     if any(f"density_{name}" in comparison for name in _BINNED):
         found["densities"] = (
-            densities(comparison),
+            partial(densities, comparison),
             "Distributions of z and ψ of every run over the truth's. A peak that leaves its panel is higher than the "
             "truth's by more than a third.",
         )
     if _with_memory(comparison).sizes["run"]:
         found["space_time"] = (
-            space_time(comparison),
+            partial(space_time, comparison),
             "Left: correlation of ψ at a site with itself at another site (distance along the ring) and a later time "
             "(lag), up to the last above 0.1. Right: the run's less the truth's, white where that "
             "may be chance, by 95 % intervals where the runs are long enough for them.",
         )
     if "crps" in comparison:
         found["forecasts"] = (
-            forecasts(comparison),
+            partial(forecasts, comparison),
             "Ensemble forecasts against lead. Left: fair continuous ranked probability score, the lower the better; "
             "climatology is what the distribution of z in the reference scores. Right: spread of the ensemble over the "
             "error of its mean, 1 for a reliable one. Bands: 95 % intervals, by resampling the starts, where "

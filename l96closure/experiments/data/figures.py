@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -49,18 +50,18 @@ def autocorrelation(diagnostics: xr.Dataset) -> Figure:
     return figure
 
 
-def pictures(diagnostics: xr.Dataset) -> Mapping[str, tuple[Figure, str]]:
+def pictures(diagnostics: xr.Dataset) -> Mapping[str, style.Drawing]:
     """Draw every picture there are data for, by name, each with its caption."""
-    drawn: dict[str, tuple[Figure, str]] = {}
+    drawn: dict[str, style.Drawing] = {}
     if "offline_autocorrelation" in diagnostics:
         drawn["offline_autocorrelation"] = (
-            autocorrelation(diagnostics),
+            partial(autocorrelation, diagnostics),
             "Autocorrelation in time of the target in the reference, and of the closure's draws along it. Bands: 95 % "
             "intervals, by batches of time, where the record is long enough for them.",
         )
     if "offline_covariance" in diagnostics:
         drawn["offline_covariance"] = (
-            covariances(diagnostics),
+            partial(covariances, diagnostics),
             "Covariance of the target between sites at one time, in the reference and in the closure's draws along it, "
             "in the square of the target's units; the difference has a colour scale of its own.",
         )

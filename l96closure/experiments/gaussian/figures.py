@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -50,7 +51,7 @@ def rows_and_histograms(diagnostics: xr.Dataset) -> Figure:
     return figure
 
 
-def pictures(diagnostics: xr.Dataset) -> Mapping[str, tuple[Figure, str]]:
+def pictures(diagnostics: xr.Dataset) -> Mapping[str, style.Drawing]:
     """Draw every picture of a run, by name, each with its caption, in the order a reader wants them."""
     variance = diagnostics["covariance"].sel(offset=0)
     known = {"exact": float(variance.sel(source="exact")), "training": float(variance.sel(source="training"))}
@@ -59,14 +60,14 @@ def pictures(diagnostics: xr.Dataset) -> Mapping[str, tuple[Figure, str]]:
         references["split"]["split, infinitely many samples"] = float(diagnostics["predicted_covariance"].sel(offset=0))
     return {
         "rows_and_histograms": (
-            rows_and_histograms(diagnostics),
+            partial(rows_and_histograms, diagnostics),
             "Top: rows of the covariance matrix, each centred at its own site. Thin lines: every row, of the first "
             "training set's samples; thick line and markers: means over the rows and all training sets. Bottom: "
             "distribution of all components.",
         ),
         "convergence": (
-            chains.convergence(diagnostics, "variance, mean over components", references),
+            partial(chains.convergence, diagnostics, "variance, mean over components", references),
             chains.CONVERGENCE_CAPTION,
         ),
-        "bandwidth": (chains.bandwidth(diagnostics), chains.BANDWIDTH_CAPTION),
+        "bandwidth": (partial(chains.bandwidth, diagnostics), chains.BANDWIDTH_CAPTION),
     }

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import xarray as xr
-from matplotlib.figure import Figure
 
 from l96closure import report
 from l96closure.experiments.run_folder import File, RunFolder
 from l96closure.experiments.sampling.report import chain_table, warnings
 from l96closure.experiments.workflow import Seeded, Stage, Workflow
+from l96closure.plot.style import Drawing
 from l96closure.restart import Restart
 
 _S = TypeVar("_S", bound=Seeded)
@@ -35,7 +35,7 @@ class Page:
     scored: str
     headline: Callable[[xr.Dataset], str]
     table: Callable[[xr.Dataset], report.Table]
-    pictures: Callable[[xr.Dataset], Mapping[str, tuple[Figure, str]]]
+    pictures: Callable[[xr.Dataset], Mapping[str, Drawing]]
 
     def text(self, diagnostics: xr.Dataset) -> str:
         """Return tables, their notes and warnings as plain text."""
