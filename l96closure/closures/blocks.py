@@ -251,6 +251,10 @@ def turn(
     values: F64, first: int, apart: int, rows: int, columns: int, out: F64, place: int, between: int
 ) -> None:  # fmt: skip
     """Copy a matrix, whose row i begins at ``values[first + apart i]``, and column j at ``out[place + between j]``."""
+    if columns == 1 and apart == 1:  # of one member, as it is
+        for i in range(rows):
+            out[np.uintp(place + i)] = values[np.uintp(first + i)]
+        return
     in_eights = columns - columns % 8
     for j in range(0, in_eights, 8):
         i, into = 0, place + between * j

@@ -164,6 +164,12 @@ class Pattern:
         """Standard deviation of the white remainder beside the modes (K,)."""
         return np.empty(0) if self.modes is None else remainder_of(self.modes)
 
+    @cached_property
+    def _stationary(self) -> tuple[list[C128], F64]:
+        """Coefficients of each order, and standard deviation of each value given those before it (M, p + 1)."""
+        coefficients, innovation = coefficients_of(self.reflection)
+        return coefficients, np.sqrt(innovation * self._variance()[:, None])
+
     def _white(self, state: State, draws: int) -> F64:
         """Draw what is independent in time (draw, member, K), and as correlated as the sites are."""
         white = state.normals(draws, self.sites)
@@ -190,8 +196,7 @@ class Pattern:
         (member, p, K), the last first.
         """
         normals = self._white(state, max(self.order, 1))
-        coefficients, innovation = coefficients_of(self.reflection)
-        spread = np.sqrt(innovation * self._variance()[:, None])
+        coefficients, spread = self._stationary
         coloured = self.power.size > 1
         modes = np.fft.rfft(normals, axis=2) if coloured else normals.astype(np.complex128)
         drawn: list[C128] = []
