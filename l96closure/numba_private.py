@@ -17,6 +17,7 @@ import numba
 from filelock import FileLock, Timeout
 from numba import types
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
+from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
 from numba.core.typed_passes import NativeLowering
@@ -95,6 +96,17 @@ def is_on_disk(compiled: Any) -> bool:
         return False
 
 
+class _Part(JITCodeLibrary):  # type: ignore[misc]
+    """What is compiled of a function for those that take it in: neither optimised nor made machine code of here."""
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+
 @register_pass(mutates_CFG=True, analysis_only=False)
 class _LoweringOfParts(NativeLowering):  # type: ignore[misc]
     """Make no machine code of a function: those that take it in make their own."""
@@ -102,8 +114,7 @@ class _LoweringOfParts(NativeLowering):  # type: ignore[misc]
     _name = "lowering_of_parts"
 
     def run_pass(self, state: Any) -> bool:
-        state.library = state.targetctx.codegen().create_library(state.func_id.func_qualname)
-        state.library._optimize_final_module = lambda: None  # nothing is gained before it is taken in
+        state.library = _Part(state.targetctx.codegen(), state.func_id.func_qualname)
         state.library.enable_object_caching()
         state.flags.no_compile = True
         super().run_pass(state)

@@ -12,6 +12,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 
@@ -52,6 +53,7 @@ def test_a_process_forked_after_a_fit_computes_what_its_parent_does():
     """Fits and moments, in children of a parent whose threads have run."""
     script = """
 import multiprocessing, warnings
+import numba
 import numpy as np
 from l96closure import bridge
 warnings.simplefilter("ignore", DeprecationWarning)  # Python's own about forks beside threads
@@ -73,6 +75,7 @@ print("done")
 def test_threads_of_python_may_ask_one_bridge_at_a_time():
     script = """
 from concurrent.futures import ThreadPoolExecutor
+import numba
 import numpy as np
 from l96closure import bridge
 x = np.random.default_rng(0).standard_normal((1500, 4))
@@ -107,6 +110,7 @@ def test_tasks_are_each_done_once_and_an_error_of_any_is_told(monkeypatch):
 
 
 CACHED = """
+import numba
 import numpy as np
 from l96closure.systems.lorenz96_core import resolved_from_python as compiled
 out = np.empty((1, 4))
@@ -160,6 +164,7 @@ def test_without_the_private_parts_of_numba_the_results_are_the_same():
     script = f"""
 import numba.core.caching
 del numba.core.caching.CompileResultCacheImpl
+import numba
 import numpy as np
 from l96closure import bridge, compiled, noise
 from l96closure.kernel import _unmanaged
@@ -173,6 +178,7 @@ print(moments_and_normals())
 
 def test_without_a_compiler_what_can_runs_and_what_cannot_says_so():
     script = """
+import numba
 import numpy as np
 from l96closure import TwoScaleLorenz96, bridge
 print(TwoScaleLorenz96(K=4, J=2).simulate(samples=20, dt=1e-3, spinup=0.01, rng=3)["psi"].values.tolist())
@@ -204,3 +210,18 @@ def test_what_a_process_of_its_own_compiles_ahead_is_found_on_disk(tmp_path, mon
     started = dict(compiled._AHEAD)
     compiled.compile_ahead(half, "raise")
     assert started == compiled._AHEAD  # nothing more is left to do
+
+
+@pytest.mark.skipif(compiled.numba_private is None, reason="numba has another inside")
+def test_a_part_has_no_machine_code_of_its_own():
+    @compiled.part
+    def twice(x):
+        return 2.0 * x
+
+    @numba.njit
+    def user(x):
+        return twice(x) + 1.0
+
+    assert user(1.5) == 4.0
+    (made,) = twice.overloads.values()
+    assert made.library.get_pointer_to_function(made.fndesc.llvm_func_name) == 0
