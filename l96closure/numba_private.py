@@ -59,7 +59,7 @@ class _Cache(FunctionCache):  # type: ignore[misc]
         found = self._found(signature, context)
         if found is None:
             turn = FileLock(Path(self.cache_path, f"{self._impl.filename_base}.lock"), _PATIENCE, thread_local=False)
-            with suppress(OSError, Timeout):
+            with suppress(OSError, NotImplementedError, Timeout):  # no locks may be had on this disk
                 turn.acquire()
             found = self._found(signature, context)
             self._turn = turn if found is None else None  # held until it is saved
