@@ -25,7 +25,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, overload
 
 import numba
 
@@ -101,14 +101,29 @@ def part(function: _Function) -> _Function:
     return _taken_in(function, _nrt=False, forceinline=True)
 
 
-def called(function: _Function) -> _Function:
-    """Do as :func:`part` for a function that is called as it is: it makes arrays, or stands in many places."""
-    return _taken_in(function)
+@overload
+def called(function: _Function) -> _Function: ...
+
+
+@overload
+def called(*, fastmath: set[str] = ..., forceinline: bool = ...) -> Callable[[_Function], _Function]: ...
+
+
+def called(function: _Function | None = None, **options: Any) -> Any:
+    """Do as :func:`part` for a function that makes or returns arrays, or one too large to be taken in by all callers.
+
+    Parameters
+    ----------
+    function : a function; None makes a decorator.
+    options : for ``numba.njit``.
+    """
+    return functools.partial(called, **options) if function is None else _taken_in(function, **options)
 
 
 def _taken_in(function: _Function, **options: Any) -> _Function:
     if numba_private is None or numba.config.DISABLE_JIT:
-        return cast(_Function, numba.njit(error_model="numpy")(function))
+        options.pop("_nrt", None)
+        return cast(_Function, numba.njit(error_model="numpy", **options)(function))
     return cast(_Function, numba_private.without_machine_code(function, error_model="numpy", **options))
 
 

@@ -12,12 +12,11 @@ import math
 import operator
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
+from numba.extending import intrinsic, lower_builtin, models, register_jitable, register_model, type_callable
 
 from l96closure.arrays import F32
 
@@ -119,7 +118,7 @@ def store(context: Any, value: Any, array: Any, index: Any) -> Any:
     return types.void(value, array, types.intp), generate
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+@register_jitable(forceinline=True)  # type: ignore[untyped-decorator]
 def whole_lines(n: int) -> F32:
     """Zeros (n,) in cache lines of their own, which vectors do not straddle and no other thread writes to."""
     memory = np.zeros(n + 2 * LANES, np.float32)

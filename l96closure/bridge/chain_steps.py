@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
 from l96closure.arrays import F64, Index
 from l96closure.claims import FREE, claim, finish, found
-from l96closure.compiled import cached
+from l96closure.compiled import cached, called
 from l96closure.kernel import KernelSums, memory_of, moments_of, moments_with
 
 AVERAGING = ("split", "euler", "conditional_variance")
@@ -40,7 +39,7 @@ class Rules(NamedTuple):
     fixed: Index
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+@called(forceinline=True)
 def _noised(x: F64, normals: F64, rules: Rules, query: F64) -> None:
     """Write what the denoiser is asked at, of states x (n, d) and normals (n, noisy), into ``query`` (n, d)."""
     for i in range(x.shape[0]):
@@ -51,7 +50,7 @@ def _noised(x: F64, normals: F64, rules: Rules, query: F64) -> None:
                 query[i, rules.noisy[a]] += rules.amplitude[rules.noisy[a]] * normals[i, a]
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+@called(forceinline=True)
 def _moved(x: F64, normals: F64, rules: Rules, drift: F64, mean: F64, variance: F64) -> None:
     """Make a step of x (n, d) in place, given its moments; ``mean`` is overwritten."""
     targets, fixed, noisy = rules.sums.targets, rules.fixed, rules.noisy
@@ -70,7 +69,7 @@ def _moved(x: F64, normals: F64, rules: Rules, drift: F64, mean: F64, variance: 
             x[i, a] = mean[i, a]
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+@called(forceinline=True)
 def _steps(x: F64, normals: F64, rules: Rules, drift: F64, double: bool | None) -> int:
     """Make ``normals.shape[0]`` steps in place; x (n, d), normals (steps, n, noisy), drift (n, d).
 
@@ -80,7 +79,7 @@ def _steps(x: F64, normals: F64, rules: Rules, drift: F64, double: bool | None) 
     order, tasks = 2 if rules.scheme == VARIANCE else 1, x.shape[0] * rules.sums.head.size
     for step in range(normals.shape[0]):
         _noised(x, normals[step], rules, query)
-        left = moments_of(query, rules.sums, order, mean, variance, double, np.intp(0), tasks)[1]
+        left = moments_of(query, rules.sums, order, mean, variance, double, 0, tasks)[1]
         if left > 0:
             return step
         _moved(x, normals[step], rules, drift, mean, variance)
@@ -118,7 +117,7 @@ class Together(NamedTuple):
     variance: F64
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+@called(forceinline=True)
 def _make_moments(
     together: Together, step: int, piece: int, x: F64, rules: Rules, double: bool | None, memory: Any
 ) -> int:

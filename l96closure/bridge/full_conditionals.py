@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import scipy
 
@@ -26,7 +25,7 @@ from l96closure import checks
 from l96closure.arrays import F64, Index
 from l96closure.bridge.neighbourhoods import Neighbourhoods, padded
 from l96closure.bridge.sinkhorn import weighted
-from l96closure.compiled import cached
+from l96closure.compiled import cached, called
 from l96closure.kernel import Kernel, KernelSums, WeightedSamples, draw
 
 _TRIALS, _TRIAL_SWEEPS = 256, 300
@@ -177,7 +176,7 @@ def _linear_part(coordinates: F64, values: F64) -> tuple[float, F64, F64]:
     return intercept, slope, residual * np.sqrt(M / (M - size - 1))
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+@called(forceinline=True)
 def _sweep_one(x: F64, uniforms: F64, sums: KernelSums, intercept: F64, slope: F64, residual: F64) -> None:
     """Make one sweep of the state ``x`` (d,) in place for every row of ``uniforms`` (steps, P)."""
     for step in range(uniforms.shape[0]):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
 from l96closure.arrays import F32, F64
+from l96closure.compiled import called
 from l96closure.kernel._group_sums import FAR, group_weights
 from l96closure.kernel._groups import GROUP
 from l96closure.kernel._layout import DISTANCE, Layout
@@ -17,7 +17,7 @@ from l96closure.vector import store, total
 _SEARCH_BLOCK = 32  # weights per block of the search behind a draw
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+@called(forceinline=True)
 def _weights_single(query: F32, h: int, layout: Layout, out: F32) -> float:
     """Write v^(j) t^(j) of every node into ``out`` (nodes,), in single precision; return their sum."""
     result, n, last = 0.0, layout.groups.number[h, 1], layout.groups.nodes.shape[0] - 1
@@ -30,7 +30,7 @@ def _weights_single(query: F32, h: int, layout: Layout, out: F32) -> float:
     return result
 
 
-@numba.njit(fastmath=FAST, forceinline=True)  # type: ignore[untyped-decorator]
+@called(fastmath=FAST, forceinline=True)
 def _search(w: Any, aim: float) -> Any:
     """First j at which the running sum of the weights exceeds ``aim``: block by block, then within one."""
     below = 0.0
@@ -49,7 +49,7 @@ def _search(w: Any, aim: float) -> Any:
     return w.argmax()
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+@called(forceinline=True)
 def draw(x: F64, p: int, layout: Layout, uniform: float) -> Any:
     """Draw a sample index from the probability vector of query ``p``, by inversion of ``uniform`` in [0, 1)."""
     h = layout.head[p]

@@ -8,6 +8,7 @@ import numba
 import numpy as np
 
 from l96closure.arrays import F32, F64, Index
+from l96closure.compiled import called
 from l96closure.kernel._groups import GROUP
 from l96closure.kernel._layout import Layout, Scratch
 from l96closure.vector import LANES, exp2, fma, fnma, load, splat, store, total
@@ -30,7 +31,7 @@ def group_weights(query: F32, size: int, nodes: F32, one: int, other: int) -> tu
     return exp2(low), exp2(high)
 
 
-@numba.njit  # type: ignore[untyped-decorator]
+@called
 def add_groups(
     query: F32, sums: F64, found: int, size: int, rows: Index, nodes: F32, squares: F32, order: int, scratch: Scratch
 ) -> None:
@@ -71,7 +72,7 @@ def add_groups(
             sums[2, c] += total(load(partial, (2 * c + 1) * LANES))
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+@called(forceinline=True)
 def over_all(queries: F32, sums: F64, number: int, h: int, layout: Layout, order: int, scratch: Scratch) -> None:
     """Write the sums over all samples of dictionary ``h`` for so many of the ``queries`` into ``sums`` (Q, 3, C).
 
@@ -87,7 +88,7 @@ def over_all(queries: F32, sums: F64, number: int, h: int, layout: Layout, order
             add_groups(queries[i], sums[i], some, size, rows, groups.nodes, groups.node_squares, order, scratch)
 
 
-@numba.njit  # type: ignore[untyped-decorator]
+@called
 def side_by_side(
     queries: F32, size: int, row: int, nodes: F32, squares: F32, start: int, stop: int, order: int, work: F32, sums: F64
 ) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from l96closure.arrays import F32, F64, I32, Index
+from l96closure.compiled import called
 from l96closure.kernel._groups import Groups
 from l96closure.vector import LANES, whole_lines
 
@@ -79,7 +79,7 @@ class Scratch(NamedTuple):
     lane_sums: F64
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+@called(forceinline=True)
 def memory_of(layout: Layout) -> Scratch:
     """Make the memory that the queries of one thread need."""
     C, D, groups = layout.value_rows.shape[1], layout.gather.shape[1], 0

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numba
 from numba.extending import register_jitable
 
 from l96closure.arrays import F64
-from l96closure.compiled import cached
+from l96closure.compiled import cached, called
 from l96closure.kernel._group_sums import FAR, over_all, side_by_side
 from l96closure.kernel._groups import GROUP
 from l96closure.kernel._layout import DISTANCE, TOGETHER, Layout, Scratch, memory_of
@@ -18,7 +17,7 @@ from l96closure.vector import LANES
 _MIN_SIDE_BY_SIDE = LANES // 2  # queries of a state, from which on a vector beats one after another
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+@called(forceinline=True)
 def _write_moments(sums: F64, p: int, layout: Layout, order: int, mean: F64, variance: F64) -> None:
     """Turn the sums (3, C) of query ``p`` into the moments of its targets."""
     h = layout.head[p]
@@ -31,7 +30,7 @@ def _write_moments(sums: F64, p: int, layout: Layout, order: int, mean: F64, var
             variance[target] = spread / layout.factor[h, row] ** 2
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+@called(forceinline=True)
 def _one_query(
     x: F64, p: int, layout: Layout, order: int, mean: F64, variance: F64, scratch: Scratch, double: bool | None
 ) -> tuple[int, int]:
@@ -62,7 +61,7 @@ def _one_query(
     return work, 0
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+@called(forceinline=True)
 def _in_lanes(x: F64, begin: int, some: int, layout: Layout, order: int, scratch: Scratch) -> None:
     """Write the sums for a vector of tasks from ``begin`` on, of which ``some`` count, into ``lane_sums``."""
     P, size, row = layout.head.size, layout.size[0], layout.value_rows[0, 0]
@@ -77,7 +76,7 @@ def _in_lanes(x: F64, begin: int, some: int, layout: Layout, order: int, scratch
     side_by_side(scratch.queries, size, row, *tables, first, first + number, order, scratch.partial, sums)
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+@called(forceinline=True)
 def _several_queries(
     x: F64,
     start: int,
@@ -138,7 +137,7 @@ def suits_lanes(layout: Layout) -> bool:
     return one and layout.kind == DISTANCE and layout.groups.rtol[0] == 0.0 and layout.head.size >= _MIN_SIDE_BY_SIDE
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+@called(forceinline=True)
 def moments_of(
     x: F64, layout: Layout, order: int, mean: F64, variance: F64, double: bool | None, start: int, stop: int
 ) -> tuple[int, int]:
@@ -150,7 +149,7 @@ def moments_of(
     return moments_with(memory_of(layout), x, layout, order, mean, variance, double, start, stop)
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+@called(forceinline=True)
 def moments_with(
     memory: Scratch, x: F64, layout: Layout, order: int, mean: F64, variance: F64, double: bool | None, start: int,
     stop: int,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
 from l96closure.arrays import F32, F64, Index
-from l96closure.compiled import cached, shared
+from l96closure.compiled import cached, called, shared
 from l96closure.kernel import _groups as groups
 from l96closure.kernel._group_sums import FLUSH, group_weights
 from l96closure.kernel._groups import GROUP, Groups
@@ -87,7 +86,7 @@ def _laid_out(points: F64) -> tuple[Groups, F64]:
     return groups.joined([laid_out], D), np.ascontiguousarray(wide)
 
 
-@numba.njit  # type: ignore[untyped-decorator]
+@called
 def _box_bounds(source: Groups, target: Groups, tile: int, size: int, bound: F32) -> None:
     """Write its weight times 2^(-d^2) of every group of ``source``, d the distance of its box from the tile's."""
     zero, G = splat(np.float32(0.0)), source.group_weight.size
@@ -101,7 +100,7 @@ def _box_bounds(source: Groups, target: Groups, tile: int, size: int, bound: F32
         store(exp2(exponent) * load(source.group_weight, g), bound, g)
 
 
-@numba.njit  # type: ignore[untyped-decorator]
+@called
 def _add_single(near: Index, found: int, source: Groups, queries: F32, partial: F32, totals: F64) -> None:
     """Add the sums over the first ``found`` groups of ``near`` at each row of ``queries`` (GROUP, D) to ``totals``."""
     zero = splat(np.float32(0.0))
@@ -117,7 +116,7 @@ def _add_single(near: Index, found: int, source: Groups, queries: F32, partial: 
             totals[i] += total(load(partial, i * LANES))
 
 
-@numba.njit  # type: ignore[untyped-decorator]
+@called
 def _add_double(near: Index, found: int, wide: F64, weight: F64, queries: F64, totals: F64) -> None:
     """Add the same sums in double precision: wide (G, D, GROUP), weight (G, GROUP), queries (D, GROUP)."""
     size = queries.shape[0]

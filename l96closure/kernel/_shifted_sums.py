@@ -10,6 +10,7 @@ import numba
 import numpy as np
 
 from l96closure.arrays import F64
+from l96closure.compiled import called
 from l96closure.kernel._layout import DOT_PRODUCT, VARIABLE, Layout
 from l96closure.vector import exp2
 
@@ -34,7 +35,7 @@ def squared_distances(query: F64, table: F64, out: F64) -> None:
                 out[j] += t * t
 
 
-@numba.njit  # type: ignore[untyped-decorator]
+@called
 def nth_smallest(values: F64, n: int) -> float:
     """Return the ``n``-th smallest value; numba's ``np.partition`` takes four seconds to compile."""
     smallest = np.full(n, np.inf)  # in order
@@ -48,7 +49,7 @@ def nth_smallest(values: F64, n: int) -> float:
     return smallest[n - 1]
 
 
-@numba.njit(fastmath=FAST, forceinline=True)  # type: ignore[untyped-decorator]
+@called(fastmath=FAST, forceinline=True)
 def exponents(query: F64, h: int, layout: Layout, own: float, out: F64) -> None:
     """Write log2 of the kernel between ``query`` and every sample into ``out`` (M,).
 
@@ -75,7 +76,7 @@ def exponents(query: F64, h: int, layout: Layout, own: float, out: F64) -> None:
             out[j] = -out[j]
 
 
-@numba.njit(fastmath=FAST, forceinline=True)  # type: ignore[untyped-decorator]
+@called(fastmath=FAST, forceinline=True)
 def shifted(h: int, layout: Layout, out: F64) -> tuple[float, float]:
     """Turn exponents into v^(j) t^(j) with the largest t made one; return the largest exponent and the sum."""
     largest = out.max()
@@ -88,14 +89,14 @@ def shifted(h: int, layout: Layout, out: F64) -> tuple[float, float]:
     return largest, total
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+@called(forceinline=True)
 def weights(query: F64, h: int, layout: Layout, out: F64) -> float:
     """Write v^(j) t^(j), up to a common factor that makes the largest t one, into ``out`` (M,); return their sum."""
     exponents(query, h, layout, -1.0, out)
     return shifted(h, layout, out)[1]
 
 
-@numba.njit(fastmath=FAST, forceinline=True)  # type: ignore[untyped-decorator]
+@called(fastmath=FAST, forceinline=True)
 def sums_shifted(query: F64, h: int, layout: Layout, out: F64) -> None:
     """Write S_0, S_1 and S_2 (3, C) in double precision for any kernel, with shifted exponents."""
     w = np.empty(layout.weight.shape[1])
@@ -109,7 +110,7 @@ def sums_shifted(query: F64, h: int, layout: Layout, out: F64) -> None:
         out[1, c], out[2, c] = first, second
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+@called(forceinline=True)
 def query_coordinates(x: F64, p: int, layout: Layout, out: F64) -> F64:
     """Write the coordinates of query ``p`` of the state ``x`` (d,) into ``out``, in kernel units; return them."""
     h = layout.head[p]

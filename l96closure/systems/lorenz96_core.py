@@ -19,18 +19,17 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
 from l96closure.arrays import F64, Index
-from l96closure.compiled import cached, shared
+from l96closure.compiled import cached, called, shared
 from l96closure.lanes import LANES, fma, lines, load, splat, store
 from l96closure.systems.lorenz96_columns import ABOVE, Columns, Places, columns_of, laid_out, taken
 
-_inlined = numba.njit(forceinline=True, error_model="numpy")
+_inlined = called(forceinline=True)
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+@called(forceinline=True)
 def resolved(z: F64, F: float, out: F64) -> None:
     """Write the resolved tendency G(z) of eq. (60) for each row of ``z`` (n, K) into ``out`` (n, K)."""
     rows, size = z.shape
@@ -95,7 +94,7 @@ class _Work(NamedTuple):
     sum3: F64
 
 
-@_inlined  # type: ignore[untyped-decorator]
+@_inlined
 def _work(fast: int, slow: int) -> _Work:
     return _Work(
         lines(fast), lines(fast),
@@ -105,19 +104,19 @@ def _work(fast: int, slow: int) -> _Work:
     )  # fmt: skip
 
 
-@_inlined  # type: ignore[untyped-decorator]
+@_inlined
 def _place(row: int) -> int:
     """Return where a row begins; those of the upper halo have negative numbers."""
     return LANES * (row + ABOVE)
 
 
-@_inlined  # type: ignore[untyped-decorator]
+@_inlined
 def _fast_increment(before: Any, here: Any, after: Any, second: Any, drive: Any, damping: Any) -> Any:
     """Return p of the site ``here``."""
     return fma(after, before - second, fma(damping, here, drive))
 
 
-@_inlined  # type: ignore[untyped-decorator]
+@_inlined
 def _first_stages(y: F64, work: _Work, columns: Columns, damping: float) -> None:
     """From Y to Y_2, p_0 + 2 p_1 and the sums of Y_1 and Y_2. Row i of Y_2 is made with row i + 2 of Y_1."""
     y2, gain, block = work.y2, work.gain, columns.block
@@ -148,7 +147,7 @@ def _first_stages(y: F64, work: _Work, columns: Columns, damping: float) -> None
         store(total2, work.sum2, _place(k))
 
 
-@_inlined  # type: ignore[untyped-decorator]
+@_inlined
 def _last_stages(y: F64, work: _Work, columns: Columns, damping: float) -> None:
     """From Y_2 to the next Y, in place, and the sums of Y_3 and of it. Row i is made with row i + 2 of Y_3."""
     Y2, gain, block = work.y2, work.gain, columns.block
@@ -176,14 +175,14 @@ def _last_stages(y: F64, work: _Work, columns: Columns, damping: float) -> None:
         store(total, work.sum0, _place(k))
 
 
-@_inlined  # type: ignore[untyped-decorator]
+@_inlined
 def _close(x: F64, ends: Places) -> None:
     """Fill the halos."""
     for i in range(ends.shape[1]):
         x[ends[0, i]] = x[ends[1, i]]
 
 
-@_inlined  # type: ignore[untyped-decorator]
+@_inlined
 def _slow_increment(z: F64, sums: F64, i: int, scheme: Scheme) -> Any:
     """Return q of the slow sites at a place."""
     here, forcing = load(z, i), splat(scheme.forcing)
@@ -191,7 +190,7 @@ def _slow_increment(z: F64, sums: F64, i: int, scheme: Scheme) -> Any:
     return fma(splat(scheme.half), resolved, splat(scheme.feedback) * load(sums, i))
 
 
-@_inlined  # type: ignore[untyped-decorator]
+@_inlined
 def _drive(z: F64, scheme: Scheme, drive: F64) -> None:
     """Write what the slow variables add to p."""
     factor = splat(scheme.drive)
@@ -199,7 +198,7 @@ def _drive(z: F64, scheme: Scheme, drive: F64) -> None:
         store(factor * load(z, i), drive, i)
 
 
-@_inlined  # type: ignore[untyped-decorator]
+@_inlined
 def _step(y: F64, z: F64, work: _Work, columns: Columns, scheme: Scheme) -> float:
     """Make a step in place; return a number that is finite if z is."""
     z1, z2, z3, gain, two = work.z1, work.z2, work.z3, work.gain_z, splat(2.0)
@@ -238,7 +237,7 @@ def _step(y: F64, z: F64, work: _Work, columns: Columns, scheme: Scheme) -> floa
     return gain[:LANES].sum()
 
 
-@_inlined  # type: ignore[untyped-decorator]
+@_inlined
 def _add_up(y: F64, sums: F64, columns: Columns) -> None:
     """Sum the fast variables of every block as the sweeps do."""
     for k in range(columns.blocks):
@@ -248,7 +247,7 @@ def _add_up(y: F64, sums: F64, columns: Columns) -> None:
         store(total, sums, _place(k))
 
 
-@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@called
 def _advance_columns(
     y: F64,
     z: F64,
@@ -323,7 +322,7 @@ def _advance(
         )
 
 
-@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@called
 def _drive_columns(path: F64, site: Places, y: F64, columns: Columns, scheme: Scheme) -> None:
     """Advance the fast variables of some columns along ``path``, ``site`` being the slow site at each place."""
     work = _work(y.size, site.size)

@@ -7,26 +7,25 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
 from l96closure.arrays import F64
-from l96closure.compiled import cached, shared
+from l96closure.compiled import cached, called, shared
 from l96closure.lanes import LANES, lines, load, splat, store
 from l96closure.schemes import CONVERGED, ITERATIONS, ROUNDING, too_long
 
 _ABOVE, _HALO = 2, 3  # rows of a ring that stand before its first, and before and after it
 
-_inlined = numba.njit(forceinline=True, error_model="numpy")
+_inlined = called(forceinline=True)
 
 
-@_inlined  # type: ignore[untyped-decorator]
+@_inlined
 def _close(ring: F64, K: int) -> None:
     for row, same in ((0, K), (1, K + 1), (K + _ABOVE, _ABOVE)):
         store(load(ring, LANES * same), ring, LANES * row)
 
 
-@_inlined  # type: ignore[untyped-decorator]
+@_inlined
 def _resolved(ring: F64, k: int, F: Any) -> Any:
     """G(z) of :func:`l96closure.systems.lorenz96_core.resolved` at a site of a ring whose ends are closed."""
     two_before, before = load(ring, LANES * k), load(ring, LANES * (k + 1))
@@ -34,7 +33,7 @@ def _resolved(ring: F64, k: int, F: Any) -> Any:
     return F - (before * (two_before - after) + here)
 
 
-@_inlined  # type: ignore[untyped-decorator]
+@_inlined
 def _stage(z: F64, psi: F64, ring: F64, step: Any, F: Any, slope: F64, into: F64) -> None:
     """Write the slope at ``ring`` with psi, and the state so many time units along it from z."""
     K = slope.size // LANES
@@ -46,7 +45,7 @@ def _stage(z: F64, psi: F64, ring: F64, step: Any, F: Any, slope: F64, into: F64
     _close(into, K)
 
 
-@_inlined  # type: ignore[untyped-decorator]
+@_inlined
 def _largest(values: F64, first: int, K: int, largest: F64) -> None:
     """Write the largest amount over the sites of each state; NaN where one is NaN."""
     for lane in range(LANES):
