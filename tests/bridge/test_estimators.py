@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dense
+import numba
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
@@ -175,6 +176,7 @@ def test_draws_follow_the_weights_whichever_path_makes_them():
     """Frequencies of the drawn sample against w(x), by chi-squared, near and far from the samples."""
     from scipy.stats import chisquare
 
+    weights = numba.njit(shifted_sums.weights.py_func)
     x = np.random.default_rng(10).standard_normal((70, 2))
     for estimator, query in (("bridge", 0.3), ("bridge", 60.0), ("variable", 0.3), ("dot_product", 0.3)):
         fitted = bridge.fit(x, bridge.Kernel(estimator, 0.5), [[0, 1], [0, 1]])
@@ -187,7 +189,8 @@ def test_draws_follow_the_weights_whichever_path_makes_them():
         offsets = drawn - conditional.intercept[h] - conditional.slope[h, 0] * query
         index = np.abs(offsets[:, None] - residual[h]).argmin(axis=1)
         w = np.empty(70)
-        total = shifted_sums.weights(shifted_sums.query_coordinates(state[0], 1, plan, np.empty(1)), h, plan, w)
+        coordinates = shifted_sums.query_coordinates.py_func(state[0], 1, plan, np.empty(1))
+        total = weights(coordinates, h, plan, w)
         expected = n * w / total
         frequent = expected > 5
         observed = np.bincount(index, minlength=70)
