@@ -33,9 +33,6 @@ from l96closure.series import stretches
 from l96closure.subgrid import HELD
 from l96closure.training import read
 
-__all__ = ["TREND", "Composed"]
-
-
 TREND = "trend"
 """What a law is given where it is the value of the trend, not a predictor."""
 

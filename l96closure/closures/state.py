@@ -12,9 +12,6 @@ from l96closure import checks, noise
 from l96closure.arrays import F64, I64, U64
 from l96closure.closures.inputs import numbers
 
-__all__ = ["State", "begin", "following", "member_numbers", "parts", "restored", "variables", "with_parts"]
-
-
 _MOST_MEMBERS = 2**32  # that the noise can tell apart
 
 
