@@ -1,8 +1,9 @@
 """Hold the docstrings of everything public against numpydoc: ``make lint`` runs it, it prints what it finds.
 
-Public is what users call: the names in ``__all__`` of :data:`MODULES`, and the public methods and properties of the
-classes among them. Parameters have the house form, ``name : what it is`` on one line, which numpydoc takes for a type,
-so that its checks of types and of missing descriptions say nothing here; :data:`CHECKS` are those that do.
+Public is what users call: the names in ``__all__`` of :data:`MODULES`, of one without it all that it defines whose
+names begin with no underscore, and the public methods and properties of the classes among these. Parameters have the
+house form, ``name : what it is`` on one line, which numpydoc takes for a type, so that its checks of types and of
+missing descriptions say nothing here; :data:`CHECKS` are those that do.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from functools import cached_property
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 from numpydoc.docscrape import NumpyDocString
@@ -90,7 +92,7 @@ def public() -> dict[str, Any]:
     """Return everything public by its full name: functions, classes, and their methods and properties."""
     found: dict[str, Any] = {}
     for module in map(import_module, MODULES):
-        for value in (getattr(module, name) for name in module.__all__):
+        for value in (getattr(module, name) for name in _names(module)):
             if inspect.isfunction(value):
                 found[_full_name(value)] = value
             elif inspect.isclass(value):
@@ -98,6 +100,12 @@ def public() -> dict[str, Any]:
                     found[_full_name(owner)] = owner
                     found.update(_members(owner))
     return {name: value for name, value in found.items() if name.startswith(f"{PACKAGE}.")}
+
+
+def _names(module: ModuleType) -> list[str]:
+    """Return the public names of a module: those that it lists, else those of its own without an underscore."""
+    own = [name for name, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
+    return getattr(module, "__all__", [name for name in own if not name.startswith("_")])
 
 
 def _full_name(value: Any) -> str:

@@ -133,7 +133,7 @@ def multiple(name: str, value: Any, of: str, unit: float) -> int:
     name, value : the field and what was given for it.
     of, unit : name and value of what it must be a multiple of.
     """
-    times = round(number(name, value, above=0.0) / unit)
+    times = steps(name, number(name, value, above=0.0), unit)
     if times < 1 or not math.isclose(times * unit, value, rel_tol=1e-9):
         reject(name, value, f"a multiple of {of} = {unit:g}")
     return times

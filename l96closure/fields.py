@@ -17,9 +17,6 @@ from l96closure.bridge.neighbourhoods import Neighbourhoods, alike, around_sites
 from l96closure.durations import MODEL_TIME
 from l96closure.series import spellings, time_unit
 
-__all__ = ["Fields"]
-
-
 _ROUNDING = 4 * float(np.finfo(np.float32).eps)  # of coordinates that went through single precision
 _AUTO = "auto"
 _BEFORE = " before"  # after the name of a target of the step before

@@ -24,9 +24,6 @@ from l96closure.restart import Restart
 from l96closure.schemes import Tendency, starting
 from l96closure.series import elapsed, one_run, time_step, time_unit
 
-__all__ = ["forecast", "mark"]
-
-
 _USUAL_LEADS, _STEPS_BETWEEN = 41, 10  # their number, and the coarse steps from one to the next at least
 _LARGEST_DENOMINATOR = 1000  # of the interval of the reference in coarse steps
 

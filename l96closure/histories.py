@@ -17,8 +17,6 @@ from l96closure.schemes import SCHEMES, Tendency, Timed, held, starting
 from l96closure.series import elapsed, time_step
 from l96closure.subgrid import FITTING_SCHEME, definition_of
 
-__all__ = ["history", "of_states", "replay", "starts_from"]
-
 
 def history(
     model: Any, record: xr.Dataset, dt: float | None = None, scheme: str = "rk4", fields: Fields | None = None

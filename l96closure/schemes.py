@@ -10,9 +10,6 @@ import numpy.typing as npt
 
 from l96closure.arrays import F64
 
-__all__ = ["SCHEMES", "Tendency", "Timed", "after", "euler", "held", "rk4", "starting"]
-
-
 Tendency = Callable[[F64], F64]
 
 ITERATIONS = 200  # a step that RK4 is barely stable with takes most of them
@@ -188,7 +185,17 @@ def _held(tendency: Tendency, z: F64, following: F64, dt: float, scheme: str) ->
 
 
 def too_long(dt: float, scheme: str) -> FloatingPointError:
-    """Return the error that no subgrid tendency was found for a step."""
+    """Return the error that no subgrid tendency was found for a step.
+
+    Parameters
+    ----------
+    dt : the step.
+    scheme : that was to take it, of :data:`SCHEMES`.
+
+    Returns
+    -------
+    The error, to be raised.
+    """
     return FloatingPointError(
         f"no subgrid tendency found that takes the coarse model from one state to the next: dt = {dt:g} is too long "
         f"for the scheme {scheme}"

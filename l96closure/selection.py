@@ -17,8 +17,6 @@ from l96closure.forecasts import forecast
 from l96closure.layout import Layout
 from l96closure.series import time_step
 
-__all__ = ["Selection"]
-
 _LEADS = 8  # to score at, but for fewer steps
 _MOST_VALUES = 2**22  # of all forecasts at a time
 

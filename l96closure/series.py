@@ -13,19 +13,6 @@ from l96closure import checks
 from l96closure.arrays import F64, Array
 from l96closure.durations import MODEL_TIME
 
-__all__ = [
-    "autocorrelation",
-    "dated",
-    "elapsed",
-    "lagged_products",
-    "no_joint",
-    "one_run",
-    "stretches",
-    "time_step",
-    "time_unit",
-]
-
-
 # A series (time, K) is taken for several runs, see :func:`one_run`, by what was measured on the two-scale Lorenz-96
 # model (K = 4 to 12, periodic regimes among them, recorded every 0.001 to 2 time units, every definition of psi,
 # residuals, one site alone), the Kuramoto-Sivashinsky equation, a double well, white, red and random-walk noise, tails

@@ -6,8 +6,6 @@ from typing import Any
 
 import xarray as xr
 
-__all__ = ["DEFINITIONS", "FITTING_SCHEME", "HELD", "definition_of"]
-
 DEFINITIONS = {
     "fine": "(z(t + dt) - z(t)) / dt - G(z(t))",
     "coarse": "(z(t + coarse_dt) - z(t)) / coarse_dt - G(z(t))",

@@ -11,8 +11,6 @@ import xarray as xr
 
 from l96closure import bridge, checks
 
-__all__ = ["TemporalProcess"]
-
 
 @dataclass(frozen=True, eq=False)
 class TemporalProcess:

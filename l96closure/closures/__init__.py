@@ -22,10 +22,10 @@ import xarray as xr
 from l96closure import checks, store
 from l96closure.arrays import F64
 from l96closure.closures.analog import Analog
-from l96closure.closures.files import save
 from l96closure.closures.laws import Chain, Moments, Quantiles
 from l96closure.closures.no_closure import NoClosure
 from l96closure.closures.noise_fit import Noise
+from l96closure.closures.parts import save
 from l96closure.closures.polynomial import Polynomial
 from l96closure.closures.polynomial_ar1 import PolynomialAR1
 from l96closure.closures.schrodinger_bridge import SchrodingerBridge

@@ -14,13 +14,11 @@ import xarray as xr
 
 from l96closure import checks
 from l96closure.arrays import F64, Bools, Index
-from l96closure.closures import choice, origin
+from l96closure.closures import choice
 from l96closure.closures.bridge_file import field_variables, fields_from, with_units
-from l96closure.closures.files import save
-from l96closure.closures.inputs import slow_variables
-from l96closure.closures.parts import Parts
+from l96closure.closures.parts import Parts, save, told_of
 from l96closure.closures.past import known
-from l96closure.closures.state import State, begin, following
+from l96closure.closures.state import State, begin, following, slow_variables
 from l96closure.fields import Fields
 from l96closure.series import one_run
 from l96closure.training import RULES, read
@@ -280,12 +278,7 @@ class Analog:
                 coordinate_scale=(("pool", "coordinate"), self.coordinate_scale),
                 psi=(("sample", "target"), self.psi),
             )
-            .assign_attrs(
-                closure=self.name,
-                neighbours=self.neighbours,
-                memory=np.int8(self.memory),
-                **origin.attributes(self),
-            )
+            .assign_attrs(told_of(self), neighbours=self.neighbours, memory=np.int8(self.memory))
         )
         return with_units(dataset, self.fields)
 
@@ -308,7 +301,7 @@ class Analog:
         """
         parts = Parts(dataset)
         samples, fields = parts.size("sample"), fields_from(parts)
-        memory, found = bool(parts.integer("memory", 0, below=2)), origin.read(parts)
+        memory, found = bool(parts.integer("memory", 0, below=2)), parts.origin()
         if memory and found["dt"] is None:
             checks.reject("dt", None, "the coarse step of the memory")
         return cls(

@@ -17,9 +17,9 @@ from l96closure import bridge, checks
 from l96closure.arrays import F64, Index
 from l96closure.closures.composed import TREND
 from l96closure.closures.features import Features
+from l96closure.closures.filtered_trend import Residual
 from l96closure.closures.laws import Quantiles
 from l96closure.closures.regression import fit_trend, highest_order
-from l96closure.closures.residual import Residual
 from l96closure.closures.trend import Regressor, Trend
 from l96closure.fields import Fields
 from l96closure.record import Record

@@ -14,17 +14,15 @@ import xarray as xr
 
 from l96closure import checks
 from l96closure.arrays import F64, Array, Index
-from l96closure.closures import closure_file, origin, resizing, stepping
+from l96closure.closures import closure_file, resizing, stepping
 from l96closure.closures.compiled_tables import Tables
 from l96closure.closures.conserved import Conserved
 from l96closure.closures.features import Features
-from l96closure.closures.files import save
 from l96closure.closures.filtered_trend import AnyTrend, GroupedTrend
 from l96closure.closures.fitted_laws import ChainLaw, DrivenLaw, FittedLaw, Grouped
-from l96closure.closures.inputs import slow_variables
-from l96closure.closures.parts import Parts
+from l96closure.closures.parts import Parts, save, told_of
 from l96closure.closures.past import Past, known
-from l96closure.closures.state import State, begin, following
+from l96closure.closures.state import State, begin, following, slow_variables
 from l96closure.closures.tile import Tile
 from l96closure.closures.vector_pattern import VectorPattern
 from l96closure.fields import Fields
@@ -32,9 +30,6 @@ from l96closure.record import Scaling
 from l96closure.series import stretches
 from l96closure.subgrid import HELD
 from l96closure.training import read
-
-__all__ = ["TREND", "Composed"]
-
 
 TREND = "trend"
 """What a law is given where it is the value of the trend, not a predictor."""
@@ -480,7 +475,7 @@ class Composed:
         -------
         Dataset, what the file of the closure holds.
         """
-        return closure_file.to_dataset(self).assign_attrs(closure=self.name, **origin.attributes(self))
+        return closure_file.to_dataset(self).assign_attrs(told_of(self))
 
     @classmethod
     def from_dataset(cls, dataset: xr.Dataset) -> Self:
@@ -499,4 +494,4 @@ class Composed:
         ValueError
             Something is missing or wrong.
         """
-        return cls(**closure_file.from_dataset(dataset), **origin.read(Parts(dataset)))
+        return cls(**closure_file.from_dataset(dataset), **Parts(dataset).origin())

@@ -16,8 +16,6 @@ import numpy as np
 from l96closure.arrays import F64, Index
 from l96closure.compiled import part
 
-__all__ = ["Features", "Scale", "gather", "rows"]
-
 
 @dataclass(frozen=True, eq=False)
 class Features:

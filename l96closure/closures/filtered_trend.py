@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from l96closure.arrays import C128, F64, Index
+from l96closure.closures.features import Features
 from l96closure.closures.patterns import real_wavenumbers
 from l96closure.closures.short_kernels import WITHIN, by_blocks, jackknife, reaches, shortest
 from l96closure.closures.trend import FittedTrend, RegressorTrend
@@ -78,6 +80,19 @@ class GroupedTrend:
 
 
 AnyTrend = FittedTrend | RegressorTrend | FilteredTrend | GroupedTrend
+
+
+class Residual(NamedTuple):
+    """What a trend leaves, from the longest lag of each segment on.
+
+    ``mean`` and ``values`` hold the trend and the residual of each segment (time, K); each block of time is seen by a
+    trend that was fitted without it.
+    """
+
+    features: Features
+    trend: AnyTrend | None
+    mean: list[F64]
+    values: list[F64]
 
 
 def put(values: Sequence[F64], cells: Sequence[Index]) -> F64:

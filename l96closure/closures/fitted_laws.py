@@ -17,9 +17,6 @@ from l96closure.closures.patterns import AnyPattern
 from l96closure.closures.state import State
 from l96closure.trends import PolynomialTrend
 
-__all__ = ["ChainLaw", "Distribution", "DrivenLaw", "FittedLaw", "Grouped", "deviation", "scores"]
-
-
 _NODES = 5  # of the quadrature over the noise
 
 

@@ -15,7 +15,7 @@ from l96closure.bridge.sampler import SEQUENTIAL
 from l96closure.closures import choice
 from l96closure.closures.conserved import Conserved
 from l96closure.closures.features import Features
-from l96closure.closures.filtered_trend import AnyTrend, FilteredTrend, GroupedTrend, fit_filter, put
+from l96closure.closures.filtered_trend import AnyTrend, FilteredTrend, GroupedTrend, Residual, fit_filter, put
 from l96closure.closures.fitted_laws import (
     ChainLaw,
     Distribution,
@@ -30,7 +30,6 @@ from l96closure.closures.noise_fit import Noise, arrangement, fit_pattern
 from l96closure.closures.past import Past
 from l96closure.closures.patterns import LARGEST_RING, AnyPattern
 from l96closure.closures.regression import MOST_ROWS, blocks, fit_trend
-from l96closure.closures.residual import Residual
 from l96closure.closures.trend import Regressor, Trend
 from l96closure.fields import Fields
 from l96closure.record import Group, Record

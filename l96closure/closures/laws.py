@@ -9,8 +9,6 @@ from l96closure import checks, noise
 from l96closure.bridge.sampler import CLAMPS, NOISE_METRICS
 from l96closure.bridge.sampler import SCHEMES as OF_A_CHAIN
 
-__all__ = ["Chain", "Law", "Moments", "Quantiles"]
-
 _CENTRES = 100_000
 
 

@@ -10,11 +10,8 @@ import xarray as xr
 
 from l96closure import checks
 from l96closure.arrays import F64, Array
-from l96closure.closures import origin
-from l96closure.closures.files import save
-from l96closure.closures.inputs import slow_variables
-from l96closure.closures.parts import Parts
-from l96closure.closures.state import State, begin, following
+from l96closure.closures.parts import Parts, save, told_of
+from l96closure.closures.state import State, begin, following, slow_variables
 from l96closure.training import RULES, steps_of
 
 
@@ -111,7 +108,7 @@ class NoClosure:
         -------
         Dataset, what the file of the closure holds.
         """
-        return xr.Dataset(attrs={"closure": self.name, **origin.attributes(self)})
+        return xr.Dataset(attrs=told_of(self))
 
     @classmethod
     def from_dataset(cls, dataset: xr.Dataset) -> NoClosure:
@@ -130,4 +127,4 @@ class NoClosure:
         ValueError
             Something is missing or wrong.
         """
-        return cls(**origin.read(Parts(dataset)))
+        return cls(**Parts(dataset).origin())

@@ -40,9 +40,6 @@ from l96closure.closures.vector_pattern import LARGEST_VECTOR, fit_vector_patter
 from l96closure.closures.wavevectors import Wavevectors
 from l96closure.fields import Fields
 
-__all__ = ["LARGEST_GRID", "MOST_MODES", "Noise", "arrangement", "fit_pattern"]
-
-
 LARGEST_GRID = 1024
 """Cells of a grid other than a ring of which all pairs have correlations of their own; more have modes in common."""
 

@@ -1,8 +1,9 @@
-"""The parts of a closure in a Dataset, each checked: a file from elsewhere may hold anything."""
+"""The parts of a closure in a Dataset and its file, each checked: a file from elsewhere may hold anything."""
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from l96closure import checks
+from l96closure import checks, store
 from l96closure.arrays import F64, Index
+from l96closure.subgrid import DEFINITIONS
 
 _LARGEST = 1e15  # of numbers that single precision can square
 
@@ -93,7 +95,36 @@ class Parts:
         """Return the size of a dim, 0 where there is none."""
         return int(self.dataset.sizes.get(dim, 0))
 
+    def origin(self) -> dict[str, Any]:
+        """Return definition of psi and time step of the training data of a closure, None where it is not known."""
+        return {
+            "subgrid": self.text("subgrid", DEFINITIONS) if "subgrid" in self else None,
+            "dt": self.number("dt", above=0.0) if "dt" in self else None,
+        }
+
+
+def told_of(closure: Any) -> dict[str, Any]:
+    """Return the name of a closure and what it keeps of its training data, as far as that is known, as attributes."""
+    known = {"closure": closure.name, "subgrid": closure.subgrid, "dt": closure.dt}
+    return {name: value for name, value in known.items() if value is not None}
+
 
 def named(dims: Any, values: Any, long_name: str) -> tuple[Any, Any, dict[str, str]]:
     """Return a variable of a file, of no unit."""
     return dims, values, {"long_name": long_name, "units": "1"}
+
+
+def save(closure: Any, path: str | os.PathLike[str]) -> None:
+    """Write a closure to a netCDF file, which :func:`l96closure.closures.load` reads.
+
+    Parameters
+    ----------
+    closure : a closure of this package.
+    path : of the file; one that is there is replaced.
+
+    Raises
+    ------
+    ValueError
+        The folder does not exist.
+    """
+    store.write(closure.to_dataset(), path, kind="closure", title=closure.title, history="l96closure.closures")

@@ -24,9 +24,6 @@ from l96closure.closures.state import State
 from l96closure.record import Record
 from l96closure.subgrid import FITTING_SCHEME
 
-__all__ = ["Past", "known", "terms"]
-
-
 _MOST_VALUES = 2_000_000  # that are kept
 _MOST_STATES = 100_000  # rotations counted, that a state is compared with
 _AT_ONCE = 2**25  # distances held in memory

@@ -27,17 +27,6 @@ from l96closure.closures.state import State
 from l96closure.closures.vector_pattern import VectorPattern
 from l96closure.compiled import cached
 
-__all__ = [
-    "LARGEST_RING",
-    "AnyPattern",
-    "Pattern",
-    "by_offset",
-    "coefficients_of",
-    "real_wavenumbers",
-    "remainder_of",
-]
-
-
 LARGEST_RING = 64
 """Sites of a ring on which every wavenumber has coefficients of its own; larger ones have kernels that are cut off."""
 

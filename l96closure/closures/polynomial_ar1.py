@@ -12,8 +12,8 @@ from l96closure import checks
 from l96closure.arrays import F64
 from l96closure.closures import choice, fitting
 from l96closure.closures.composed import Composed
+from l96closure.closures.filtered_trend import Residual
 from l96closure.closures.noise_fit import Noise
-from l96closure.closures.residual import Residual
 from l96closure.closures.trend import Trend
 from l96closure.fields import Fields
 from l96closure.record import Record

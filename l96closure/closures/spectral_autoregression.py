@@ -12,15 +12,12 @@ import xarray as xr
 
 from l96closure import checks, noise
 from l96closure.arrays import C128, F64
-from l96closure.closures import origin
 from l96closure.closures.bridge_file import field_variables, fields_from
 from l96closure.closures.calibration import Tuning, calibrated, report_from, report_variables
-from l96closure.closures.files import save
-from l96closure.closures.inputs import slow_variables
-from l96closure.closures.parts import Parts
+from l96closure.closures.parts import Parts, save, told_of
 from l96closure.closures.past import known
 from l96closure.closures.spectral_regression import Gaussian, Groups, products_of
-from l96closure.closures.state import State, begin, following
+from l96closure.closures.state import State, begin, following, slow_variables
 from l96closure.closures.wavevectors import Wavevectors
 from l96closure.compiled import cached
 from l96closure.fields import Fields
@@ -378,7 +375,7 @@ class SpectralAutoregression:
                 **pairs,
                 **({} if self.calibration is None else report_variables(self.calibration)),
             )
-            .assign_attrs(closure=self.name, order=self.order, **origin.attributes(self))
+            .assign_attrs(told_of(self), order=self.order)
         )
 
     @classmethod
@@ -414,7 +411,7 @@ class SpectralAutoregression:
             law,
             past,
             report_from(parts),
-            **origin.read(parts),
+            **parts.origin(),
         )
 
 

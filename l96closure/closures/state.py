@@ -1,4 +1,4 @@
-"""What a closure carries from step to step: where its noise comes from, and what it remembers."""
+"""What a closure carries from step to step, where its noise comes from and what it remembers; what it is handed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,6 @@ import xarray as xr
 
 from l96closure import checks, noise
 from l96closure.arrays import F64, I64, U64
-from l96closure.closures.inputs import numbers
-
-__all__ = ["State", "begin", "following", "member_numbers", "parts", "restored", "variables", "with_parts"]
-
 
 _MOST_MEMBERS = 2**32  # that the noise can tell apart
 
@@ -230,3 +226,50 @@ def with_parts(state: Any, named: dict[str, Any]) -> Any:
     before = parts(state)
     values = [part if isinstance(part, np.ndarray) else type(before[name])(part) for name, part in named.items()]
     return type(state)(*values) if hasattr(state, "_asdict") else values[0]
+
+
+def numbers(name: str, value: npt.ArrayLike) -> F64:
+    """Return an array, list or DataArray of real numbers of any type as a C-ordered float64 array of native bytes.
+
+    Parameters
+    ----------
+    name : what a message calls it.
+    value : the numbers.
+
+    Returns
+    -------
+    (...), ``value`` itself where it is such an array.
+
+    Raises
+    ------
+    ValueError
+        It holds something else, or masked values.
+    """
+    if np.ma.is_masked(value):
+        checks.reject(name, "masked values", "numbers everywhere")
+    return np.ascontiguousarray(checks.real_array(name, value))
+
+
+def slow_variables(z: npt.ArrayLike, fitted: tuple[int, ...] | None = None) -> F64:
+    """Return z (member, ...) as :func:`numbers` does.
+
+    Parameters
+    ----------
+    z : slow variables or predictors.
+    fitted : shape of one member that the closure was fitted for; None takes (K,) for any K.
+
+    Returns
+    -------
+    (member, ...)
+
+    Raises
+    ------
+    ValueError
+        ``z`` is not of that shape, or not made of numbers.
+    """
+    array = numbers("z", z)
+    if array.ndim < 2 or (array.ndim != 2 if fitted is None else array.shape[1:] != fitted):
+        shape = ", ".join(map(str, fitted or ("K",)))
+        size = "" if fitted is None else ", the size the closure was fitted for"
+        checks.reject("z.shape", array.shape, f"(member, {shape}){size}")
+    return array

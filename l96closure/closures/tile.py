@@ -15,9 +15,8 @@ from l96closure.closures import stepping
 from l96closure.closures.compiled_tables import Tables
 from l96closure.closures.filtered_trend import FilteredTrend, GroupedTrend
 from l96closure.closures.fitted_laws import DrivenLaw, Grouped
-from l96closure.closures.inputs import numbers
 from l96closure.closures.patterns import AnyPattern
-from l96closure.closures.state import State, following
+from l96closure.closures.state import State, following, numbers
 from l96closure.record import Scaling
 
 _WORDS = 4  # sites that share an evaluation of the noise, and stand together here too

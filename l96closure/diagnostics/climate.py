@@ -12,20 +12,6 @@ from l96closure.arrays import F64, I64, Array
 from l96closure.diagnostics import intervals
 from l96closure.series import lagged_products
 
-__all__ = [
-    "autocorrelation",
-    "batch_standard_errors",
-    "conditional_moments",
-    "density",
-    "joint_density",
-    "long_enough",
-    "mean",
-    "pairs_by_batch",
-    "power_spectrum",
-    "ratio_of_sums",
-]
-
-
 _ROUNDING = 1e-12  # of a mean, beside the largest value
 _MIN_SAMPLES = 30  # samples in a bin below which its conditional moments are noise
 

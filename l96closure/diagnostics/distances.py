@@ -12,19 +12,6 @@ import numpy as np
 from l96closure import checks
 from l96closure.arrays import F64, I64, Array
 
-__all__ = [
-    "Comparison",
-    "Distance",
-    "Stretches",
-    "cells",
-    "compare",
-    "cut",
-    "hellinger",
-    "ks",
-    "probabilities",
-    "wasserstein",
-]
-
 Distance = Callable[[Array, Array], Any]
 
 _MAX_STRETCHES = 10  # 45 pairs of truth stretches; more would cost time and hardly sharpen the floor

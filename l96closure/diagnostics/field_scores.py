@@ -12,9 +12,6 @@ import numpy as np
 
 from l96closure.arrays import F64
 
-__all__ = ["climatology", "fair_energy_score", "fair_variogram_score"]
-
-
 _ORDER = 0.5  # of the variogram score
 _MOST_PAIRS, _FEWEST_OFFSETS = 100_000, 16  # of sites that it looks at
 

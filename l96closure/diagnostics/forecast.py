@@ -22,9 +22,6 @@ from l96closure.diagnostics.several import joined
 from l96closure.fields import Fields
 from l96closure.layout import observation_of, told_by
 
-__all__ = ["fair_crps", "headline_leads", "mean_difference", "rank_shares", "verify"]
-
-
 _PROPER = ("crps", "energy_score", "variogram_score")
 _RANKS = 2 + len(_PROPER)  # where they begin among the means of a start, behind squared error, variance, proper scores
 _IN_UNITS = (*_PROPER, "rmse", "ensemble_spread")  # of the variable; the variogram score squares its roots

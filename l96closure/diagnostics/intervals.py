@@ -36,31 +36,6 @@ import xarray as xr
 
 from l96closure.arrays import F64, Bools
 
-__all__ = [
-    "BATCH_METHOD",
-    "MIN_REPLICATES",
-    "MIN_VALUES",
-    "NORMAL",
-    "PROBABILITY",
-    "REASON",
-    "SIDE",
-    "batch_means",
-    "batched_standard_error",
-    "batches_of",
-    "count_bounds",
-    "enough_in_the_tail",
-    "independent_values",
-    "known",
-    "memory",
-    "proportion_bounds",
-    "replicate_attributes",
-    "sides",
-    "standard_error",
-    "student",
-    "together",
-]
-
-
 PROBABILITY = 0.95
 """With which an interval holds the truth."""
 

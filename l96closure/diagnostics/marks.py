@@ -11,9 +11,6 @@ from l96closure.attributes import labelled
 from l96closure.diagnostics import intervals
 from l96closure.diagnostics.forecast import fair_crps, verify
 
-__all__ = ["beside_mark"]
-
-
 _NAMES = {
     "crps_mark": "fair continuous ranked probability score of the full model, spun up along z",
     "rmse_mark": "root mean square error of the ensemble mean of the full model, spun up along z",

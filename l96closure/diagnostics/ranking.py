@@ -6,8 +6,6 @@ import numpy as np
 
 from l96closure.arrays import F64, Bools
 
-__all__ = ["best", "comparable", "departure"]
-
 
 def departure(value: F64, low: F64, high: F64, target: float) -> tuple[F64, F64, F64]:
     """Distance of a score from what a perfect run has, with the interval that follows from the score's own.

@@ -15,9 +15,6 @@ from l96closure.diagnostics.runs import lag_time
 from l96closure.diagnostics.scorecard import LAW
 from l96closure.series import time_step, time_unit
 
-__all__ = ["DECILES", "pit"]
-
-
 DECILES = np.arange(1, 10) / 10
 """Probabilities at which the law is held against what happened."""
 

@@ -10,9 +10,6 @@ from l96closure.arrays import F64, I64
 from l96closure.diagnostics import intervals
 from l96closure.diagnostics.distances import Distance, Stretches
 
-__all__ = ["BLOCK", "blocks_in", "decorrelation_time", "interval", "resampled_scores"]
-
-
 BLOCK = 20
 """Decorrelation times in a block: what its neighbours share is a few per cent of its variance."""
 

@@ -11,19 +11,6 @@ from l96closure.arrays import F64, I64, Bools
 from l96closure.diagnostics import intervals, ranking
 from l96closure.diagnostics.climate import long_enough, pairs_by_batch, ratio_of_sums
 
-__all__ = [
-    "ERROR_METHOD",
-    "RATIO_METHOD",
-    "Compared",
-    "carrying",
-    "compare",
-    "covariance_rows",
-    "offsets",
-    "space_time_correlation",
-    "spectrum",
-]
-
-
 _CARRIES = 0.1  # of the mean variance of a wavenumber: what has less says little, and its ratio is uncertain
 
 RATIO_METHOD = (

@@ -14,9 +14,6 @@ from l96closure.durations import MODEL_TIME
 from l96closure.fields import Fields
 from l96closure.series import dated, one_run, time_step, time_unit
 
-__all__ = ["SOURCES", "Runs", "align", "lag_time"]
-
-
 SOURCES = ("truth", "coarse")
 
 

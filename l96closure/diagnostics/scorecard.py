@@ -14,23 +14,6 @@ import xarray as xr
 
 from l96closure.attributes import ERROR, INTERVAL
 
-__all__ = [
-    "BOUNDED",
-    "DISTANCES",
-    "FIELDS",
-    "FORECASTS",
-    "LAW",
-    "MEMORY",
-    "MOMENTS",
-    "NEIGHBOURS",
-    "PARTS",
-    "RESIDUAL",
-    "SPECTRA",
-    "Score",
-    "difference",
-    "scalars",
-]
-
 BOUNDED = ("", *INTERVAL)
 """A score and the bounds of its interval, as endings of its name."""
 

@@ -16,9 +16,6 @@ from l96closure.diagnostics.distances import Comparison, Distance, Stretches
 from l96closure.diagnostics.runs import SOURCES, Runs
 from l96closure.diagnostics.scorecard import DISTANCES, PARTS
 
-__all__ = ["score"]
-
-
 _LEVELS = 256  # of equal probability, at which distribution functions are compared when they are resampled
 
 

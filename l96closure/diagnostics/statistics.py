@@ -17,8 +17,6 @@ from l96closure.diagnostics.scorecard import MOMENTS, NEIGHBOURS, SPECTRA
 from l96closure.fields import Fields
 from l96closure.trends import fit_polynomial
 
-__all__ = ["Grid", "covariances", "grid", "statistics"]
-
 Edges = tuple[F64, F64]
 
 _MARGIN = 0.1  # of the truth's range, by which the bins reach beyond it on either side

@@ -7,9 +7,6 @@ import numpy as np
 from l96closure.arrays import F64
 from l96closure.diagnostics import intervals
 
-__all__ = ["PERIOD_METHOD", "PROBABILITIES", "QUANTILE_METHOD", "THRESHOLDS", "quantiles", "return_periods"]
-
-
 PROBABILITIES = np.array([0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999])
 """Probabilities of the quantiles."""
 

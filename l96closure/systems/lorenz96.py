@@ -203,7 +203,8 @@ class TwoScaleLorenz96:
             The state stopped being finite; the message names the time and the step.
         """
         dt, spinup = float(dt), float(spinup)  # an integer would be another compilation
-        lead = _whole_steps(coarse_dt, dt) if subgrid in HELD else {"fine": 1, "coupling": 0}[subgrid]
+        once = {"fine": 1, "coupling": 0}
+        lead = checks.multiple("coarse_dt", coarse_dt, "dt", dt) if subgrid in HELD else once[subgrid]
         schedule = recording.Schedule(samples, every, lead, checks.steps("spinup", spinup, dt))
         generators = recording.streams(rng, members)
         step_of_psi = {"coarse_dt": float(coarse_dt)} if subgrid in HELD else {}
@@ -372,13 +373,6 @@ class _Ensemble:
     def state(self) -> dict[str, Any]:
         """All that their further steps depend on; the fast variables in the units of the scheme."""
         return {"z_now": (("member", "k"), self.run.z), "y_now": (("member", "k", "j"), self.run.Y)}
-
-
-def _whole_steps(coarse_dt: float, dt: float) -> int:
-    lead = checks.steps("coarse_dt", coarse_dt, dt)
-    if lead < 1 or not math.isclose(lead * dt, coarse_dt, rel_tol=1e-9):
-        checks.reject("coarse_dt", coarse_dt, f"a whole multiple of dt = {dt:g}")
-    return lead
 
 
 def _degree(records: int) -> int:

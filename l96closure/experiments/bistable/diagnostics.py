@@ -9,9 +9,6 @@ from l96closure.arrays import F64
 from l96closure.attributes import labelled
 from l96closure.diagnostics import climate, intervals
 
-__all__ = ["compare", "sign_changes"]
-
-
 _NAMES = {
     "source": "origin of the statistics",
     "x_bin": "state, centre of the bin",

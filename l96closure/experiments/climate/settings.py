@@ -299,11 +299,7 @@ class Settings:
     @property
     def reference_every(self) -> int:
         """Fine steps between two records of the reference, which is recorded at every coarse step."""
-        dt = self._training("dt")
-        every = checks.steps("coarse.dt", self.coarse.dt, dt)
-        if every < 1 or not math.isclose(every * dt, self.coarse.dt, rel_tol=1e-9):
-            checks.reject("coarse.dt", self.coarse.dt, f"a multiple of training.dt = {dt:g}")
-        return every
+        return checks.multiple("coarse.dt", self.coarse.dt, "training.dt", self._training("dt"))
 
     @property
     def judge(self) -> Selection | None:

@@ -14,9 +14,6 @@ from l96closure.bridge.neighbourhoods import Neighbourhoods
 from l96closure.diagnostics import climate, intervals, ring
 from l96closure.experiments.sampling.chains import NAMES
 
-__all__ = ["compare", "linear_mean", "offset_covariance", "split_covariance", "variances"]
-
-
 _NAMES = {
     **NAMES,
     "source": "origin of the statistics",

@@ -11,9 +11,6 @@ from l96closure.attributes import labelled
 from l96closure.bridge.neighbourhoods import Neighbourhoods
 from l96closure.experiments.sampling.chains import NAMES
 
-__all__ = ["bandwidth_criterion", "describe"]
-
-
 _NAMES = {
     **NAMES,
     "states": "number of states kept of all chains of one training set",
