@@ -206,12 +206,12 @@ def test_nothing_is_cut_off_on_paper_and_it_is_light(browser: Any, page: Path, w
 def test_settings_are_unfolded_on_paper_alone(browser: Any, page: Path) -> None:
     opened(browser, page)
     script = """
-        window.unfolded = [];
-        addEventListener("beforeprint", () => unfolded.push(document.querySelector("details").open));
+        window.states = [];
+        addEventListener("beforeprint", () => states.push(document.querySelector("details").open));
     """
     browser.execute_script(script)
     browser.execute_cdp_cmd("Page.printToPDF", {})
-    assert browser.execute_script("return unfolded.concat(document.querySelector('details').open)") == [True, False]
+    assert browser.execute_script("return states.concat(document.querySelector('details').open)") == [True, False]
 
 
 def luminance(color: str) -> float:
