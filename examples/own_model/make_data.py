@@ -4,9 +4,9 @@ import numpy as np
 import xarray as xr
 from model import simulate
 
-DT = 0.005
+DT = 0.02
 
-for name, samples, seed in (("truth", 20_000, 1), ("reference", 40_000, 2)):
+for name, samples, seed in (("truth", 20_000, 1), ("reference", 60_000, 2)):
     z, psi = simulate(samples, DT, seed=seed)
     data = xr.Dataset(
         {"z": (("time", "k"), z, {"units": "1"}), "psi": (("time", "k"), psi, {"units": "1"})},

@@ -98,7 +98,7 @@ def _radii(fields: Fields) -> tuple[int, ...]:
 
 
 def _left(record: Record, seen: Features, options: Trend | Regressor, order: int = _ORDER) -> float:
-    """Return the held-out std of what a trend leaves; of several groups relative to what there is, over all cells."""
+    """Return the held-out std of what a trend leaves, relative to that of the target, over all cells."""
     groups, total, cells = record.groups, 0.0, 0
     for group in groups:
         part, own = record if len(groups) == 1 else record.of(group), seen.of_sites(group.sites)
@@ -106,8 +106,6 @@ def _left(record: Record, seen: Features, options: Trend | Regressor, order: int
         if isinstance(options, Trend):
             few = replace(options, order=highest_order(own.size, order), hidden=0)
         left = fit_trend(record.series, part.target, own, few, max(_ROWS // len(groups), _FEWEST_ROWS)).held_out
-        if len(groups) == 1:
-            return math.sqrt(left)
         total += group.cells.size * left / float(np.concatenate(part.target).var())
         cells += group.cells.size
     return math.sqrt(total / cells)
@@ -169,7 +167,10 @@ def report(record: Record, found: Sequence[Candidate], best: int, scores: Sequen
         "radius": ([one.radius for one in found], {"long_name": "neighbours seen on either side", "units": "1"}),
         "lags": (lags, {"long_name": "times before now that are seen"}),
         "features": ([one.features.size for one in found], {"long_name": "features of a site", "units": "1"}),
-        "left": ([one.left for one in found], {"long_name": "std of the held-out residual", "units": "1"}),
+        "left": (
+            [one.left for one in found],
+            {"long_name": "std of the held-out residual over that of the target", "units": "1"},
+        ),
         "score": (list(scores) or [np.nan] * len(found), {"long_name": "score of coupled runs", "units": "1"}),
         "chosen": (np.arange(len(found)) == best, {"long_name": "whether it was chosen", "units": "1"}),
     }

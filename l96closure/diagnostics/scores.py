@@ -100,7 +100,7 @@ def _attributes(pieces: Stretches, blocks: int, memory: float, step: float) -> d
     if blocks:
         method = f"basic bootstrap of {blocks} blocks to a piece, stretched by Student's distribution, 95 %"
     elif math.isinf(memory):
-        method = "none: z or psi has not forgotten its past at the longest lag, max_lag"
+        method = "none: z or ψ has not forgotten its past at the longest lag"
     else:
         method = (
             f"none: the pieces hold fewer than {intervals.MIN_VALUES} blocks of {resampling.BLOCK} decorrelation "

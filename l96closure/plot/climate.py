@@ -11,6 +11,7 @@ from matplotlib.colors import LogNorm
 
 from l96closure.arrays import F64
 from l96closure.attributes import bin_edges
+from l96closure.diagnostics import intervals
 from l96closure.durations import MODEL_TIME, scaled
 from l96closure.plot import style
 from l96closure.plot.style import COLOURS, LABELS, Panels
@@ -81,7 +82,7 @@ def histograms(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
 
 @style.settings()
 def autocorrelations(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
-    """Draw the autocorrelations of z and psi against lag.
+    """Draw the autocorrelations of z and psi against lag, with 95 % intervals.
 
     Parameters
     ----------
@@ -96,8 +97,12 @@ def autocorrelations(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panel
     lag, unit = style.times(diagnostics["lag"])
     for axes, name, symbol in zip(panels, ("z", "psi"), ("z", r"\psi"), strict=True):
         for source, width, alpha in (("truth", 3.2, 0.55), ("coarse", 1.5, 1.0)):
-            axes.plot(lag, diagnostics[f"autocorrelation_{name}"].sel(source=source), linewidth=width,
-                      color=COLOURS[source], alpha=alpha, label=LABELS[source])  # fmt: skip
+            value, error = (
+                diagnostics[f"autocorrelation_{name}{part}"].sel(source=source).to_numpy() for part in ("", "_se")
+            )
+            half = intervals.SIDE * error
+            style.curve(axes, lag, value, value - half, value + half, color=COLOURS[source], linewidth=width,
+                        alpha=alpha, label=LABELS[source])  # fmt: skip
         axes.axhline(0.0, color=style.INK, linewidth=0.6, zorder=0)
         axes.set(xlim=(0.0, lag[-1] or 1.0), title=f"${symbol}$", xlabel=f"lag ({unit})")
     panels[0].set_ylabel("autocorrelation")
@@ -150,7 +155,11 @@ def psi_against_z(truth: xr.Dataset, coarse: xr.Dataset, diagnostics: xr.Dataset
 
 @style.settings()
 def hovmoeller(
-    truth: xr.Dataset, coarse: xr.Dataset, duration: float | None = None, ax: Panels | None = None
+    truth: xr.Dataset,
+    coarse: xr.Dataset,
+    duration: float | None = None,
+    ax: Panels | None = None,
+    sites: xr.DataArray | None = None,
 ) -> Panels:
     """Draw z over site and time for the truth and the first member of the coarse run, on one colour scale.
 
@@ -163,6 +172,7 @@ def hovmoeller(
     duration : time shown, from the start of each run, in the unit of their times, seconds for dates; less when the
         shorter run is shorter. None is ten model time units, or 500 records of a truth with another unit.
     ax : where to draw, as many Axes as are returned; None makes a figure.
+    sites : coordinate of the sites, of one dimension, such as levels with their units; None numbers them.
 
     Returns
     -------
@@ -187,7 +197,8 @@ def hovmoeller(
         picture = axes.imshow(_thinned(run.values, _MAX_ROWS), origin="lower", aspect="auto", cmap="RdBu_r",
                               vmin=-limit, vmax=limit, interpolation="nearest",
                               extent=(-0.5, run.sizes["k"] - 0.5, 0.0, factor * duration))  # fmt: skip
-        axes.set(title=LABELS[source], xlabel="site $k$", xticks=range(0, run.sizes["k"], max(1, run.sizes["k"] // 6)))
+        axes.set_title(LABELS[source])
+        style.site_axis(axes.xaxis, run.sizes["k"], sites)
     panels[0].set_ylabel(f"time ({unit})")
     bar = figure.colorbar(picture, ax=panels, extend="both", fraction=0.05, pad=0.02)
     bar.set_label(style.label("z", truth["z"]) + (", less the truth's mean at its site" if apart else ""))

@@ -121,7 +121,7 @@ def plumes(forecast: xr.Dataset, ax: Panels | None = None) -> Panels:
         axes.set_xlim(0.0, lead[-1])
         axes.locator_params(axis="x", nbins=5)
         axes.set(title=_begun(one["start"]), xlabel=f"lead ({unit})")
-    panels[0].set_ylabel(f"slow variable $z_{_SITE}$ {style.in_brackets(forecast['z'])}")
+    panels[0].set_ylabel(style.label("z", forecast["z"]))
     style.legend_above(figure, panels[0])
     return np.array(panels)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import numpy as np
 import xarray as xr
 from matplotlib.ticker import LogLocator, NullFormatter
@@ -46,14 +48,21 @@ def profiles(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
         axes.set_xlabel(style.in_brackets(values))
         axes.locator_params(axis="x", nbins=3)
         axes.ticklabel_format(axis="x", useOffset=False)
-    units = style.in_brackets(diagnostics[dim]) if numbers and diagnostics[dim].attrs.get("units", "1") != "1" else ""
-    panels[0].set_ylabel(f"{dim} {units}".strip())
+    panels[0].set_ylabel(style.coordinate(diagnostics[dim]))
     if not numbers:
         panels[0].set_yticks(at, [style.literal(str(each)) for each in level])
     if str(diagnostics[dim].attrs.get("positive")) == "down":
         panels[0].invert_yaxis()
     style.legend_above(figure, panels[0])
     return np.array(panels)
+
+
+def _at(stacked: xr.Dataset, dim: Hashable, number: int) -> str:
+    """Say which one of a stack of planes it is: by the coordinate with its units, or the number along the dimension."""
+    where = stacked[dim].isel(_layer=number)
+    value = f"{where.item():.5g}" if where.dtype.kind in "iuf" else str(where.item())
+    units = f" {where.attrs['units']}" if where.attrs.get("units", "1") != "1" else ""
+    return style.literal(f"{dim} {value}{units}")
 
 
 @style.settings()
@@ -86,8 +95,9 @@ def isotropic_spectra(diagnostics: xr.Dataset, ax: Panels | None = None) -> Pane
             axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
             axes.xaxis.set_major_formatter("{x:g}")
             axes.xaxis.set_minor_formatter(NullFormatter())
-            of_layer = f", {' '.join(map(str, layers))} number {number + 1}" if layers else ""
-            axes.set_title(f"${symbol}${of_layer}", fontsize="medium")
+            axes.set_title(
+                ", ".join([f"${symbol}$", *(_at(stacked, dim, number) for dim in layers)]), fontsize="medium"
+            )
     for axes in rows[-1]:
         axes.set_xlabel("total wavenumber (cycles along the longer side)")
     for panels in rows:

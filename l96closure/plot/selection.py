@@ -10,7 +10,7 @@ from l96closure.plot import style
 from l96closure.plot.style import COLOURS, Panels
 
 _NUMBERS = {
-    "left": "std of the residual of $\\psi$ on held-out data",
+    "left": "std of the residual on held-out data / std of $\\psi$",
     "score": "CRPS of coupled runs / climatology",
 }
 

@@ -17,6 +17,7 @@ from l96closure.plot.style import COLOURS, LABELS, Panels
 _FULL, _LEFT = 0.5, 0.1  # correlations of the darkest colour, and below which nothing is left
 _MIN_LAGS = 10  # that are shown
 _ZOOM = 50  # records in the magnified part of the autocorrelation
+_MAX_TICKS = 12  # wavenumbers that are named
 _MARKERS = {"truth": "o", "coarse": "s"}
 _SYMBOLS = {"z": "z", "psi": r"\psi"}
 
@@ -159,7 +160,8 @@ def spectra(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
                           label=LABELS[source])  # fmt: skip
             time.loglog(frequency[inside], factor * values[f"power_{name}"][inside], color=COLOURS[source],
                         linewidth=width, alpha=alpha)  # fmt: skip
-        ring.set(ylim=(0.0, None), xticks=wavenumber, title=f"${symbol}$", xlabel="wavenumber (cycles around the ring)")
+        ticks = wavenumber[:: 1 + wavenumber.size // _MAX_TICKS]
+        ring.set(ylim=(0.0, None), xticks=ticks, title=f"${symbol}$", xlabel="wavenumber (cycles around the ring)")
         time.set_xlabel(f"frequency (cycles per {unit.removesuffix('s') if len(unit) > 1 else unit})")
     units = [str(diagnostics[f"spectrum_{name}"].attrs.get("units", "1")) for name in _SYMBOLS]
     for ring, time, own, name in list(zip(rings, times, units, _SYMBOLS, strict=True))[: len(set(units))]:

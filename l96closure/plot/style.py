@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -52,6 +53,7 @@ _SEEN = 0.6  # opacity of a line in a legend, at least
 _LINE = 0.21  # inches that any further one takes
 _LETTERS = 11  # of the legend in an inch
 _LABEL = 38  # of a label, beside which a power of ten has room
+_MAX_SITES = 6  # that an axis names, or few more
 _HANDLE = 6  # letters that the handle of a name takes
 
 
@@ -96,6 +98,31 @@ def times(variable: xr.DataArray) -> tuple[F64, str]:
     """Return lags or leads as an axis shows them, and the name of their unit there."""
     factor, unit = scaled(variable)
     return factor * variable.to_numpy(), unit
+
+
+def coordinate(sites: xr.DataArray) -> str:
+    """Return what stands at an axis of a coordinate of the grid: its name and its units, if it has any."""
+    units = in_brackets(sites) if sites.attrs.get("units", "1") != "1" else ""
+    return f"{literal(str(sites.name))} {units}".strip()
+
+
+def site_axis(axis: Axis, number: int, sites: xr.DataArray | None) -> None:
+    """Label an axis on which sites stand one after the other, at 0, 1, 2 and so on.
+
+    Parameters
+    ----------
+    axis : an axis of a panel.
+    number : of sites.
+    sites : their coordinate; None numbers them.
+    """
+    at = range(0, number, max(1, number // _MAX_SITES))
+    if sites is None:
+        axis.set_ticks(at)
+        axis.set_label_text("site $k$")
+        return
+    named = [sites.values[i] for i in at]
+    axis.set_ticks(at, [literal(f"{one:.5g}" if sites.dtype.kind in "iuf" else str(one)) for one in named])
+    axis.set_label_text(coordinate(sites))
 
 
 def literal(text: str) -> str:
@@ -175,8 +202,8 @@ def legend_above(figure: Figure, *panels: Axes) -> None:
     lengths = [_HANDLE + len(name) for name in named]
 
     def letters(columns: int) -> int:
-        rows = -(-len(lengths) // columns)  # matplotlib fills column by column, each as wide as its longest name
-        return sum(max(lengths[first : first + rows]) for first in range(0, len(lengths), rows))
+        filled = np.array_split(lengths, columns)  # as matplotlib does, each column as wide as its longest name
+        return sum(int(column.max()) for column in filled)
 
     room = figure.get_figwidth() * _LETTERS
     columns = next((n for n in range(min(_MAX_NAMES, len(named)), 1, -1) if letters(n) <= room), 1)

@@ -32,6 +32,7 @@ __all__ = [
     "Table",
     "as_text",
     "bracketed",
+    "finest",
     "interval",
     "number",
     "paragraph",
@@ -48,6 +49,7 @@ WIDTH = 120
 
 _DIGITS = 3  # of a small number, at least
 _DECIMALS = 6  # of a value and its error
+_SMALLEST = 1e-3  # number that is shown without a power of ten
 _MOST_OF_A_NUMBER = 40  # letters, with its error or interval
 
 
@@ -206,34 +208,82 @@ def paragraph(text: str) -> str:
     return textwrap.fill(text, WIDTH)
 
 
-def with_error(value: float, error: float, *, signed: bool = False) -> str:
-    """Show a value with its standard error, both to the error's second significant digit."""
-    sign = "+" if signed else ""
-    if not (math.isfinite(error) and error > 0):
-        return f"{value:{sign}.4g}"
-    digits = max(0, 1 - math.floor(math.log10(error)))
-    if digits > _DECIMALS:
-        more = digits + math.floor(math.log10(abs(value))) if value else 0
-        return (f"{value:{sign}.{min(max(more, 1), 9)}e}" if value else "0") + f" ± {error:.1e}"
-    return f"{value:{sign}z.{digits}f} ± {error:.{digits}f}"
+def with_error(value: float, error: float, *, signed: bool = False, beside: float = math.nan) -> str:
+    """Show a value with its standard error, both to the error's second significant digit.
+
+    Parameters
+    ----------
+    value, error : NaN, or 0, is an error that is not shown.
+    signed : whether what is above zero has a sign, too.
+    beside : what :func:`finest` says of numbers that are to have the same form: a value without an error has decimals
+        by it, and where it is too small for decimals all have powers of ten.
+    """
+    known, sign = math.isfinite(error) and error > 0, "+" if signed else ""
+    own = error if known else beside
+    if not own > 0:
+        return f"{value:{sign}#.4g}".rstrip(".")
+    if _decimals(min(own, beside) if beside > 0 else own) > _DECIMALS:
+        digits = _decimals(own) + math.floor(math.log10(abs(value))) if value else 0
+        shown, form = f"{value:{sign}.{min(max(digits, 1), 9)}e}" if value else "0", ".1e"
+    else:
+        shown, form = f"{value:{sign}z.{_decimals(own)}f}", f".{_decimals(own)}f"
+    return f"{shown} ± {error:{form}}" if known else shown
 
 
-def with_interval(bounded: Sequence[float], digits: int) -> str:
-    """Show a value, and in brackets the bounds of its interval if it has any."""
+def finest(values: Iterable[float], errors: Iterable[float] = ()) -> float:
+    """Return the smallest known error of numbers that stand side by side, or one that leaves the largest four digits.
+
+    Parameters
+    ----------
+    values : the numbers.
+    errors : their standard errors, NaN where there are none.
+
+    Returns
+    -------
+    The error; NaN where all numbers are zero or NaN.
+    """
+    if known := [error for error in errors if error > 0]:
+        return min(known)
+    largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
+    return 10.0 ** (math.floor(math.log10(largest)) - 2) if largest else math.nan
+
+
+def _decimals(error: float) -> int:
+    """Return the decimals that show an error to its second significant digit."""
+    return max(0, 1 - math.floor(math.log10(error)))
+
+
+def with_interval(bounded: Sequence[float], digits: int, *, beside: float = 0.0) -> str:
+    """Show a value, and in brackets the bounds of its interval if it has any; all in one form, as :func:`number`."""
     value, low, high = bounded
     if math.isnan(value):
         return NONE
-    return number(value, digits) + bracketed(low, high, partial(number, digits=digits))
+    largest = max(abs(each) for each in (beside, *bounded) if math.isfinite(each))
+    show = partial(number, digits=digits, beside=largest)
+    return show(value) + bracketed(low, high, show)
 
 
-def number(value: float, digits: int, *, signed: bool = False) -> str:
-    """Show a value to so many decimals, a small one to as many digits, or three.
+def number(value: float, digits: int, *, signed: bool = False, beside: float = 0.0) -> str:
+    """Show a value to so many decimals, a small one to as many significant digits, or three.
 
     Scores have the units of their variables, and specific humidities are some thousandths.
+
+    Parameters
+    ----------
+    value : the number.
+    digits : decimals.
+    signed : whether what is above zero has a sign, too.
+    beside : the largest number beside it, which tells whether they are small.
     """
-    small = 0.0 < abs(value) < 10.0 ** min(1 - digits, -1)
-    sign = "+" if signed else ""
-    return f"{value:{sign}.{max(_DIGITS, digits)}g}" if small else f"{value:{sign}z.{digits}f}"
+    largest, sign = max(abs(value), abs(beside)), "+" if signed else ""
+    if not 0.0 < largest < 10.0 ** min(1 - digits, -1):
+        return f"{value:{sign}z.{digits}f}"
+    more = max(_DIGITS, digits) - 1
+    return (
+        f"{value:{sign}.{more}e}"
+        if largest < _SMALLEST
+        else f"{value:{sign}z.{more - math.floor(math.log10(largest))}f}"
+    )
 
 
 def interval(low: float, high: float, show: Callable[[float], str]) -> str:

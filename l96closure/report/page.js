@@ -30,12 +30,25 @@ const dialog = document.getElementById("enlarged");
 for (const button of document.querySelectorAll(".enlarge")) {
   button.addEventListener("click", () => {
     const image = button.querySelector("img");
-    dialog.querySelector("img").src = image.src;
-    dialog.querySelector("img").alt = image.alt;
+    const shown = dialog.querySelector("img");
+    shown.src = image.src;
+    shown.alt = image.alt;
+    shown.style.minWidth = `${image.naturalWidth / 2}px`; // on a small screen it scrolls: all its text can be read
     dialog.showModal();
   });
 }
 dialog.addEventListener("click", () => dialog.close());
+
+// On paper nothing is folded.
+const settings = document.querySelector("details");
+let unfolded = settings.open;
+addEventListener("beforeprint", () => {
+  unfolded = settings.open;
+  settings.open = true;
+});
+addEventListener("afterprint", () => {
+  settings.open = unfolded;
+});
 
 // A table is sorted by the first number in each cell of a column, by the text where there is none.
 const number = /[-+−]?(?:\d+\.?\d*(?:e[-+−]?\d+)?|∞)/i;
@@ -80,10 +93,10 @@ const seen = new IntersectionObserver(
 for (const id of links.keys()) seen.observe(document.getElementById(id));
 
 document.getElementById("copy").addEventListener("click", async (event) => {
-  const settings = document.getElementById("yaml");
-  getSelection().selectAllChildren(settings);
+  const yaml = document.getElementById("yaml");
+  getSelection().selectAllChildren(yaml);
   try {
-    await navigator.clipboard.writeText(settings.textContent);
+    await navigator.clipboard.writeText(yaml.textContent);
     event.target.textContent = "Copied";
   } catch {
     event.target.textContent = "Selected"; // without the right to the clipboard, the reader copies

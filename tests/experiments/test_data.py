@@ -612,7 +612,7 @@ EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "own_model"
 def test_the_example_to_copy_runs(tmp_path: Path) -> None:
     """With shorter data; in a process of its own, as its modules have everyday names."""
     mine = shutil.copytree(EXAMPLE, tmp_path / "mine")
-    script = (mine / "make_data.py").read_text().replace("20_000", "1_500").replace("40_000", "2_000")
+    script = (mine / "make_data.py").read_text().replace("20_000", "1_500").replace("60_000", "2_000")
     (mine / "make_data.py").write_text(script)
     lines = [line for line in (mine / "README.md").read_text().splitlines() if line.startswith("    ")]
     commands = [line.split() for line in lines if "closure._target_" in line or "make_data" in line]

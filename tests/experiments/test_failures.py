@@ -250,3 +250,11 @@ def test_of_a_run_without_forecasts_law_or_neighbours_the_rest_is_judged(perfect
     assert failures.failures(alone) == [
         "No failure found in means and standard deviations, distributions, variances by wavenumber and memory."
     ]
+
+
+def test_a_coarse_run_that_leaves_the_training_data_is_named() -> None:
+    run = xr.Dataset({"z": (("member", "time", "k"), np.zeros((2, 3, 4))), "features_outside": ("member", [0.0, 0.02])})
+    assert failures.outside(run.drop_vars("features_outside")) == []
+    assert failures.outside(run) == []
+    (sentence,) = failures.outside(run.assign(features_outside=("member", [1.0, 2.0])))
+    assert "of the values that a site sees at a step, 0.38 lie outside" in sentence

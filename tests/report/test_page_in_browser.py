@@ -203,6 +203,17 @@ def test_nothing_is_cut_off_on_paper_and_it_is_light(browser: Any, page: Path, w
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
 
 
+def test_settings_are_unfolded_on_paper_alone(browser: Any, page: Path) -> None:
+    opened(browser, page)
+    script = """
+        window.states = [];
+        addEventListener("beforeprint", () => states.push(document.querySelector("details").open));
+    """
+    browser.execute_script(script)
+    browser.execute_cdp_cmd("Page.printToPDF", {})
+    assert browser.execute_script("return states.concat(document.querySelector('details').open)") == [True, False]
+
+
 def luminance(color: str) -> float:
     parts = [float(part) / 255 for part in color[color.index("(") + 1 : -1].split(",")[:3]]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
@@ -245,6 +256,17 @@ def test_figures_enlarge_and_close_by_keyboard(browser: Any, page: Path) -> None
     browser.switch_to.active_element.send_keys("\ue00c")  # the escape key
     assert not dialog.is_displayed()
     assert browser.switch_to.active_element == button
+
+
+def test_an_enlarged_figure_scrolls_on_a_small_screen(browser: Any, page: Path) -> None:
+    opened(browser, page, 400)
+    browser.find_element("css selector", ".enlarge").click()
+    image, natural, room = browser.execute_script(
+        "const dialog = document.getElementById('enlarged'), shown = dialog.querySelector('img');"
+        "return [shown.clientWidth, shown.naturalWidth, dialog.scrollWidth - dialog.clientWidth]"
+    )
+    assert image >= natural / 2
+    assert room > 0
 
 
 def test_the_theme_is_chosen_and_kept(browser: Any, page: Path) -> None:

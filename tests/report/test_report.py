@@ -395,6 +395,26 @@ def test_no_text_of_a_figure_lies_upon_another(runs, name: str) -> None:
     assert len(overlapping(figure)) >= (len(figure.axes) > 1)
 
 
+def test_a_legend_of_long_names_is_whole() -> None:
+    figure, (axes,) = style.row(1, width=10.5)
+    for length in (21, 9, 50, 46, 26):
+        axes.plot([0, 1], [0, 1], label="tendency=model.tendency closure=schrodinger_bridge"[:length])
+    style.legend_above(figure, axes)
+    assert overlapping(figure) == []  # draws it, too
+    box = figure.legends[0].get_window_extent()
+    assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+
+
+def test_sites_are_named_by_their_coordinate() -> None:
+    _, (axes,) = style.row(1)
+    levels = xr.DataArray(np.linspace(1000.0, 100.0, 20), dims="lev", name="lev", attrs={"units": "hPa"})
+    style.site_axis(axes.xaxis, 20, levels)
+    assert axes.get_xlabel() == "lev (hPa)"
+    assert [label.get_text() for label in axes.get_xticklabels()][:2] == ["1000", "857.89"]
+    style.site_axis(axes.yaxis, 20, None)
+    assert axes.get_ylabel() == "site $k$"
+
+
 def test_package_import_pulls_no_graphics() -> None:
     code = "import sys, l96closure; print([m for m in ('matplotlib', 'jinja2') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
@@ -448,16 +468,45 @@ def test_score_table_lines_up_and_holds_the_numbers() -> None:
         (0.0123, 3, "0.012"),
         (0.00234, 3, "0.00234"),
         (4.5678e-6, 4, "4.568e-06"),
-        (-0.0004, 3, "-0.0004"),
+        (-0.0004, 3, "-4.00e-04"),
         (0.0, 3, "0.000"),
         (0.96, 1, "1.0"),
-        (0.04, 1, "0.04"),
+        (0.04, 1, "0.0400"),
     ],
 )
 def test_no_number_is_shown_as_zero_that_is_none(value: float, digits: int, shown: str) -> None:
     assert report.number(value, digits) == shown
     assert report.with_interval((value, value, value), digits) == f"{shown} ({shown} to {shown})"
     assert report.with_interval((value, math.nan, math.nan), digits) == shown
+
+
+@pytest.mark.parametrize(
+    ("values", "errors", "shown"),
+    [
+        ((3.6451, -0.13942), (np.nan, 0.027), ("3.645", "-0.139 ± 0.027")),
+        ((5.0253, -0.041412), (np.nan, np.nan), ("5.025", "-0.041")),
+        ((3.1e-5, 2e-9), (2.2e-6, 1.4e-10), ("3.10e-05 ± 2.2e-06", "2.00e-09 ± 1.4e-10")),
+        ((0.0, 0.0), (np.nan, np.nan), ("0.000", "0.000")),
+    ],
+)
+def test_numbers_of_a_row_have_one_form(
+    values: tuple[float, ...], errors: tuple[float, ...], shown: tuple[str, ...]
+) -> None:
+    beside = report.finest(values, errors)
+    assert tuple(report.with_error(*each, beside=beside) for each in zip(values, errors, strict=True)) == shown
+
+
+def test_the_bounds_of_a_small_number_have_its_form() -> None:
+    assert report.with_interval((2.5e-3, -4e-5, 5e-3), 4) == "0.0025 (0.0000 to 0.0050)"
+    assert report.with_interval((2.5e-4, -4e-6, 5e-4), 4) == "2.500e-04 (-4.000e-06 to 5.000e-04)"
+    assert report.with_interval((3e-5, -1e-6, 6e-5), 3) == "3.00e-05 (-1.00e-06 to 6.00e-05)"
+    assert report.with_interval((9e-5, 8e-5, 1e-4), 3, beside=2e-3) == "0.00009 (0.00008 to 0.00010)"
+
+
+def test_a_variance_that_is_round_off_is_not_compared() -> None:
+    numbers = _known(0.02, 0.016, 0.0031, 1.1, 0.01)
+    numbers["spectrum_z"][:, 0] = 1e-30
+    assert climate.tables(numbers)[2].rows[0].cells[:2] == ("0", "–")
 
 
 def test_columns_without_room_on_the_terminal_follow_below() -> None:
@@ -487,12 +536,12 @@ def test_runs_too_short_for_standard_errors_have_numbers_without_and_say_why() -
     for name in [name for name in numbers if "spectrum" in str(name) and str(name).endswith(("_low", "_high"))]:
         numbers[name] = numbers[name] * np.nan
     _, moments, waves, neighbours, memory, extremes = climate.tables(numbers)
-    assert moments.rows[0].cells == ("5.5", "5", "+0.5", "–")
-    assert memory.rows[0].cells == ("0.81", "0.9", "-0.09", "–")
+    assert moments.rows[0].cells == ("5.500", "5.000", "+0.500", "–")
+    assert memory.rows[0].cells == ("0.8100", "0.9000", "-0.0900", "–")
     assert extremes.rows[0].cells == ("6.00", "5.00")
-    assert waves.rows[1].cells == ("4", "0.690", "4", "0.690")
+    assert waves.rows[1].cells == ("4.000", "0.690", "4.000", "0.690")
     assert waves.rows[-1].cells[1] == "31.0 % at 1"
-    assert neighbours.rows[1].cells == ("0.09", "0.14", "-0.05", "–")
+    assert neighbours.rows[1].cells == ("0.0900", "0.1400", "-0.0500", "–")
     for table in (moments, waves, neighbours, memory, extremes):
         assert "not given where fewer than 20 stretches of time are independent" in table.note
 
@@ -518,7 +567,7 @@ def test_memory_and_extremes_are_compared() -> None:
     assert "0.02 time units" in memory.note
     assert [(row.label, row.cells) for row in extremes.rows] == [
         ("z above 10.0", ("6.00 (5.00 to 7.00)", "5.00 (4.00 to 6.00)")),
-        ("z above 20.0", ("never (1062 to ∞)", "80.0 (50.0 to 120)")),
+        ("z above 20.0", ("never (1060 to ∞)", "80.0 (50.0 to 120)")),
     ]
 
 
@@ -527,8 +576,8 @@ def test_memory_and_extremes_are_compared() -> None:
     [
         (3.70849, 0.0281, "3.708 ± 0.028"),
         (1234.0, 56.0, "1234 ± 56"),
-        (2.0, np.nan, "2"),
-        (2.5, 0.0, "2.5"),
+        (2.0, np.nan, "2.000"),
+        (2.5, 0.0, "2.500"),
         (2.1e-18, 3.4e-19, "2.10e-18 ± 3.4e-19"),
     ],
 )

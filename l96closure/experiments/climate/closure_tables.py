@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -17,12 +18,12 @@ from l96closure.closures.patterns import AnyPattern, Pattern
 from l96closure.closures.trend import RegressorTrend
 from l96closure.durations import MODEL_TIME, duration, unit_of
 from l96closure.plot.selection import candidate_names
-from l96closure.report import NONE, Row, Table
+from l96closure.report import NONE, Row, Table, finest, with_error
 from l96closure.trends import PolynomialTrend
 
 _NOTE = "What the settings leave open (null) was chosen by the fit, on data that it was not fitted to."
 
-_COMPARED = {"left": "std of the held-out residual", "score": "score of coupled runs"}
+_COMPARED = {"left": "held-out residual, std / std of ψ", "score": "score of coupled runs"}
 _CHOICE = (
     "Neighbours on either side and times before now that a site may see. Without coupled runs the simplest is taken "
     "beyond which the residual of the trend, on blocks of time that it was not fitted to, falls by little; coupled "
@@ -58,10 +59,14 @@ def tables(closure: Any, unit: str = MODEL_TIME) -> tuple[Table, ...]:
 def _candidates(selection: xr.Dataset, unit: str) -> Table:
     """Return what a closure chose its features among, and by what numbers."""
     known = {name: head for name, head in _COMPARED.items() if np.isfinite(selection[name]).any()}
+    beside = {name: finest(selection[name].to_numpy()) for name in known}
     rows = []
     for n, label in enumerate(candidate_names(selection, unit)):
         one = selection.isel(candidate=n)
-        scores = (f"{float(one[name]):.4g}" if np.isfinite(one[name]) else NONE for name in known)
+        scores = (
+            with_error(float(one[name]), math.nan, beside=beside[name]) if np.isfinite(one[name]) else NONE
+            for name in known
+        )
         rows.append(Row(label, (*scores, "yes" if bool(one["chosen"]) else "no")))
     return Table("What the closure may see", ("candidate", *known.values(), "chosen"), tuple(rows), _CHOICE)
 

@@ -41,28 +41,44 @@ class Limits(NamedTuple):
 
 
 _MATTERS = Limits()
-_ANY = Limits(ratio=1.0, **dict.fromkeys(set(Limits._fields) - {"ratio"}, 0.0))
 _MAX_NAMED = 4  # wavenumbers that are named
+_OUTSIDE = 0.01  # values that a site sees at a step
 _LAGS = 10  # at which autocorrelations are judged, closer together where they are short
+_OF_TABLES = (1, 2, 5, 10, 20, 50)  # and those, in records, that tables show
 _SKILL = ("crps", "energy_score", "variogram_score")
 
 CRITERIA = (
-    "Named is what lies outside its 95 % interval (of several levels, wavenumbers or lags taken together) and is more "
-    f"than {100 * _MATTERS.moment:g} % of the standard deviation (means and standard deviations), {_MATTERS.ratio:g} "
-    f"times the floor (Hellinger distances), {100 * _MATTERS.spectrum:g} % (variance at a wavenumber, where that "
-    f"carries variance), {_MATTERS.neighbour:g} (correlation of neighbours), {_MATTERS.memory:g} (autocorrelation), "
-    f"{100 * _MATTERS.spread:g} % (ratio of spread to error), {100 * _MATTERS.mark:g} % (CRPS above the full model's) "
-    f"or {_MATTERS.decile:g} (share of ψ below a decile of the law)."
+    "Named is what differs from the truth by more than chance, by 95 % intervals (of several levels, wavenumbers or "
+    f"lags taken together), and by more than {100 * _MATTERS.moment:g} % of the standard deviation (means and standard "
+    f"deviations), {_MATTERS.ratio:g} times the floor (Hellinger distances), {100 * _MATTERS.spectrum:g} % (variance "
+    f"at a wavenumber, where that carries variance), {_MATTERS.neighbour:g} (correlation of neighbours), "
+    f"{_MATTERS.memory:g} (autocorrelation), {100 * _MATTERS.spread:g} % (ratio of spread to error), "
+    f"{100 * _MATTERS.mark:g} % (CRPS above the full model's) or {_MATTERS.decile:g} (share of ψ below a decile of the "
+    "law)."
 )
 """What is counted as a failure."""
 
-SMALL = "Small, but outside of its 95 % interval, as one in twenty is by chance"
+SMALL = "Small, but more than chance by its 95 % interval, which one in twenty is by chance all the same"
 """Said of what is wrong by less than what is counted as a failure."""
 
-Judged = Iterator[str | bool]
-"""For each number that is judged: what is wrong with it, True where nothing is, False where that cannot be told."""
 
-Check = Callable[[xr.Dataset, Limits], Judged]
+class Failure(NamedTuple):
+    """A number that is wrong.
+
+    Attributes
+    ----------
+    said : what is wrong with it.
+    matters : whether by enough to be counted as a failure.
+    """
+
+    said: str
+    matters: bool = True
+
+
+Judged = Iterator[Failure | bool]
+"""For each number that is judged: its failure, True where there is none, False where that cannot be told."""
+
+Check = Callable[[xr.Dataset], Judged]
 """Judges what a dataset has of its subject, nothing where it has none."""
 
 
@@ -80,10 +96,11 @@ def failures(diagnostics: xr.Dataset, further: Mapping[str, Check] | None = None
     untold: list[str] = []
     small: list[str] = []
     for what, check in {**_CHECKS, **(further or {})}.items():
-        judged = list(check(diagnostics, _MATTERS))
-        found = [each for each in judged if isinstance(each, str)]
-        small += [] if found else [each for each in check(diagnostics, _ANY) if isinstance(each, str)]
-        wrong += [f"{each[0].upper()}{each[1:]}." for each in found]
+        judged = list(check(diagnostics))
+        off = [each for each in judged if isinstance(each, Failure)]
+        found = [each.said for each in off if each.matters]
+        small += [] if found else [each.said for each in off]
+        wrong += [f"{said[0].upper()}{said[1:]}." for said in found]
         if judged and not found:
             (right if all(judged) else partly if any(judged) else untold).append(what)
     if right:
@@ -97,18 +114,37 @@ def failures(diagnostics: xr.Dataset, further: Mapping[str, Check] | None = None
     return wrong
 
 
-def _moments(diagnostics: xr.Dataset, least: Limits) -> Judged:
+def outside(coarse: xr.Dataset) -> list[str]:
+    """Say how often sites were given, in a coarse run, what a closure was not trained on; nothing where it is seldom.
+
+    Parameters
+    ----------
+    coarse : a coarse run.
+    """
+    sites = math.prod(size for dim, size in coarse.sizes.items() if dim not in ("member", "time"))
+    number = float(coarse["features_outside"].mean() / sites) if "features_outside" in coarse else 0.0
+    if number <= _OUTSIDE:
+        return []
+    return [
+        "The coarse run leaves the range of the training data, and the closure extrapolates: of the values that a site "
+        f"sees at a step, {number:.2g} lie outside on average."
+    ]
+
+
+def _moments(diagnostics: xr.Dataset) -> Judged:
     for prefix, symbol in (("", "z"), ("psi_", "ψ")) if "std" in diagnostics else ():
         scale = float(diagnostics[f"{prefix}std"].sel(source="truth"))
         difference, error = _difference(diagnostics, f"{prefix}mean")
-        yield _judge(f"mean of {symbol} is", difference, intervals.SIDE * error, least.moment * scale)
+        yield _judge(f"mean of {symbol} is", difference, intervals.SIDE * error, _MATTERS.moment * scale)
         difference, error = (
             100 * each / scale if scale > 0 else np.nan for each in _difference(diagnostics, f"{prefix}std")
         )
-        yield _judge(f"standard deviation of {symbol} is", difference, intervals.SIDE * error, 100 * least.moment, " %")
+        yield _judge(
+            f"standard deviation of {symbol} is", difference, intervals.SIDE * error, 100 * _MATTERS.moment, " %"
+        )
 
 
-def _profiles(diagnostics: xr.Dataset, least: Limits) -> Judged:
+def _profiles(diagnostics: xr.Dataset) -> Judged:
     if "profile_mean_z" not in diagnostics:  # no levels
         return
     side = intervals.together(diagnostics["profile_mean_z"].sel(source="truth").size)
@@ -120,51 +156,64 @@ def _profiles(diagnostics: xr.Dataset, least: Limits) -> Judged:
                 yield False
                 continue
             clear = np.abs(off.to_numpy())
-            clear[clear <= np.maximum(side * error, least.moment)] = 0.0
+            clear[clear <= side * error.to_numpy()] = 0.0
             worst = off.isel({dim: int(clear.argmax()) for dim in off.dims}).coords
             at = ", ".join(f"{dim} {worst[dim].item() if dim in worst else clear.argmax()}" for dim in off.dims)
             size, half = (100 * float(each[int(clear.argmax())]) for each in (off, side * error))
             said = f"{word} of {symbol} at {at}, in standard deviations there, is"
-            yield _judge(said, size, half, 100 * least.moment, " %")
+            yield _judge(said, size, half, 100 * _MATTERS.moment, " %")
 
 
-def _distributions(diagnostics: xr.Dataset, least: Limits) -> Judged:
+def _distributions(diagnostics: xr.Dataset) -> Judged:
     if "hellinger_z" not in diagnostics:  # no coarse run
         return
     for name, symbol in (*FIELDS.items(), ("joint", "z and ψ together")):
         score, floor, spread, low, high = scalars(diagnostics, f"hellinger_{name}", DISTANCES["hellinger_z"].parts)
         if not intervals.known(low) or not floor > 0:
             yield False
-        elif low > floor + np.nan_to_num(spread) and score > least.ratio * floor:
-            yield (
+        elif low > floor + np.nan_to_num(spread):
+            yield Failure(
                 f"Hellinger distance of {symbol} is {score / floor:.1f} times its floor "
-                f"(interval {low / floor:.1f} to {high / floor:.1f})"
+                f"(interval {low / floor:.1f} to {high / floor:.1f})",
+                score > _MATTERS.ratio * floor,
             )
         else:
             yield True
 
 
-def _spectra(diagnostics: xr.Dataset, least: Limits) -> Judged:
+class _OfWave(NamedTuple):
+    """What is wrong at a wavenumber: by how many per cent at least, in words, and whether that matters."""
+
+    number: int
+    near: float
+    said: str
+    matters: bool
+
+
+def _spectra(diagnostics: xr.Dataset) -> Judged:
     if "spectrum_z" not in diagnostics:  # no ring
         return
     for name, symbol in FIELDS.items():
-        off: list[tuple[int, float, str]] = []
+        off: list[_OfWave] = []
         for m, ratio, low, high in _carrying(diagnostics, name):
             if not intervals.known(low):
                 yield False
-            elif abs(ratio - 1) <= least.spectrum or low <= 1 <= high:
+            elif low <= 1 <= high:
                 yield True
             else:
                 near, far = sorted(100 * abs(each - 1) for each in (low, high))
                 words = f"{_percent(100 * abs(ratio - 1))} % too {'small' if ratio < 1 else 'large'}"
-                off.append((m, near, f"{words} (interval {_percent(near)} to {_percent(far)} %)"))
-        shown = sorted(sorted(off, key=lambda each: -each[1])[:_MAX_NAMED])
-        if len(off) == 1:
-            yield f"variance of {symbol} at wavenumber {off[0][0]} is {off[0][2]}"
-        elif off:
-            most = "" if len(off) == len(shown) else ", most clearly"
-            each = "; ".join(f"at {m} {words}" for m, _, words in shown)
-            yield f"variance of {symbol} is off at {len(off)} wavenumbers{most}: {each}"
+                said = f"{words} (interval {_percent(near)} to {_percent(far)} %)"
+                off.append(_OfWave(m, near, said, abs(ratio - 1) > _MATTERS.spectrum))
+        matters = any(each.matters for each in off)
+        named = [each for each in off if each.matters or not matters]
+        shown = sorted(sorted(named, key=lambda each: -each.near)[:_MAX_NAMED])
+        if len(named) == 1:
+            yield Failure(f"variance of {symbol} at wavenumber {named[0].number} is {named[0].said}", matters)
+        elif named:
+            most = "" if len(named) == len(shown) else ", most clearly"
+            every = "; ".join(f"at {each.number} {each.said}" for each in shown)
+            yield Failure(f"variance of {symbol} is off at {len(named)} wavenumbers{most}: {every}", matters)
 
 
 def _carrying(diagnostics: xr.Dataset, name: str) -> Iterator[tuple[int, float, float, float]]:
@@ -178,27 +227,26 @@ def _carrying(diagnostics: xr.Dataset, name: str) -> Iterator[tuple[int, float, 
         yield int(m), ratio, low, high
 
 
-def _neighbours(diagnostics: xr.Dataset, least: Limits) -> Judged:
+def _neighbours(diagnostics: xr.Dataset) -> Judged:
     for score in NEIGHBOURS.values():
         if score.name not in diagnostics or diagnostics[score.name].isnull().all():  # a lone site has none
             continue
         off, error = _difference(diagnostics, score.name)
-        yield _judge(f"{score.label} is", off, intervals.SIDE * error, least.neighbour)
+        yield _judge(f"{score.label} is", off, intervals.SIDE * error, _MATTERS.neighbour)
 
 
-def _memory(diagnostics: xr.Dataset, least: Limits) -> Judged:
+def _memory(diagnostics: xr.Dataset) -> Judged:
     for name, symbol in (FIELDS | RESIDUAL).items() if MEMORY.name in diagnostics else ():
-        yield from at_lags(symbol, *difference(diagnostics, f"autocorrelation_{name}"), least)
+        yield from at_lags(symbol, *difference(diagnostics, f"autocorrelation_{name}"))
 
 
-def at_lags(symbol: str, off: xr.DataArray, error: xr.DataArray, least: Limits) -> Judged:
+def at_lags(symbol: str, off: xr.DataArray, error: xr.DataArray) -> Judged:
     """Judge an autocorrelation.
 
     Parameters
     ----------
     symbol : what it is of, in words.
     off, error : what it is too large by at each lag, from zero on, and the standard error of that.
-    least : what matters.
 
     Yields
     ------
@@ -207,42 +255,44 @@ def at_lags(symbol: str, off: xr.DataArray, error: xr.DataArray, least: Limits) 
     lags = off[off.dims[0]]
     if lags.size < 2:
         return
-    chosen = np.unique(np.geomspace(1, lags.size - 1, _LAGS).round().astype(int))
+    of_tables = [record for record in _OF_TABLES if record < lags.size]
+    chosen = np.unique([*np.geomspace(1, lags.size - 1, _LAGS).round().astype(int), *of_tables])
     differences, errors = off.to_numpy()[chosen], error.to_numpy()[chosen]
     if np.isnan(errors).any():
         yield False
         return
     half = intervals.together(chosen.size) * errors
-    clear = np.where(np.abs(differences) > np.maximum(half, least.memory), np.abs(differences), 0.0)
+    clear = np.where(np.abs(differences) > half, np.abs(differences), 0.0)
     if not clear.any():
         yield True
         return
     worst = int(clear.argmax())
     lag = duration(float(lags[chosen[worst]]), unit_of(lags), ".3g")
     said = f"autocorrelation of {symbol} at lag {lag} is"
-    yield _judge(said, float(differences[worst]), intervals.SIDE * float(errors[worst]), least.memory)
+    yield _judge(said, float(differences[worst]), float(half[worst]), _MATTERS.memory)
 
 
-def _spread(diagnostics: xr.Dataset, least: Limits) -> Judged:
+def _spread(diagnostics: xr.Dataset) -> Judged:
     for lead, at in _at_leads(diagnostics):
         ratio, low, high = scalars(at, "spread_skill")
         if not intervals.known(low):
             yield False
-        elif low <= 1 <= high or abs(ratio - 1) <= least.spread:
+        elif low <= 1 <= high:
             yield True
         else:
-            yield (
+            yield Failure(
                 f"ensembles are too {'narrow' if ratio < 1 else 'wide'} at lead {lead} "
-                f"(spread over error {ratio:.2f}, interval {low:.2f} to {high:.2f})"
+                f"(spread over error {ratio:.2f}, interval {low:.2f} to {high:.2f})",
+                abs(ratio - 1) > _MATTERS.spread,
             )
 
 
-def _skill(diagnostics: xr.Dataset, _: Limits) -> Judged:
+def _skill(diagnostics: xr.Dataset) -> Judged:
     for lead, at in _at_leads(diagnostics):
         each = [beside_climatology(at, name, FORECASTS[name].symbol) for name in _SKILL]
         yield from (judged for judged in each if isinstance(judged, bool))
         if worse := [judged for judged in each if isinstance(judged, str)]:
-            yield f"forecasts of lead {lead} score worse than climatology: {_listed(worse)}"
+            yield Failure(f"forecasts of lead {lead} score worse than climatology: {_listed(worse)}")
 
 
 def beside_climatology(scores: xr.Dataset, name: str, symbol: str) -> str | bool | None:
@@ -268,30 +318,31 @@ def beside_climatology(scores: xr.Dataset, name: str, symbol: str) -> str | bool
     return "{} by {} % (interval {} to {} %)".format(symbol, *percent)
 
 
-def _mark(diagnostics: xr.Dataset, least: Limits) -> Judged:
+def _mark(diagnostics: xr.Dataset) -> Judged:
     if "crps_above_mark" not in diagnostics:
         return
     for lead, at in _at_leads(diagnostics):
         (above, low, high), mark = scalars(at, "crps_above_mark"), float(at["crps_mark"])
         if not intervals.known(low):
             yield False
-        elif low <= 0 or above <= least.mark * mark:
+        elif low <= 0:
             yield True
         else:
-            yield (
+            yield Failure(
                 f"CRPS at lead {lead} exceeds that of the full model by {above:.2g} (interval {low:.2g} to "
-                f"{high:.2g}), {_percent(100 * above / mark)} %"
+                f"{high:.2g}), {_percent(100 * above / mark)} %",
+                above > _MATTERS.mark * mark,
             )
 
 
-def _law(diagnostics: xr.Dataset, least: Limits) -> Judged:
+def _law(diagnostics: xr.Dataset) -> Judged:
     if "pit_error" not in diagnostics:
         return
     largest, low, high = scalars(diagnostics, "pit_largest_error")
     if not intervals.known(low):
         yield False
         return
-    if low <= 0 or largest <= least.decile:
+    if low <= 0:
         yield True
         return
     below, *_, above = (float(x) for x in diagnostics["pit_error"])
@@ -300,9 +351,10 @@ def _law(diagnostics: xr.Dataset, least: Limits) -> Judged:
         f"too {'high' if shift > 0 else 'low'}"
     )  # fmt: skip
     tails = 100 * (0.2 + width)
-    yield (
+    yield Failure(
         f"law of ψ is {shape}: the share of ψ below one of its deciles is off by up to {largest:.3f} (interval "
-        f"{low:.3f} to {high:.3f}), and {tails:.1f} % lie below the first or above the last, not 20 %"
+        f"{low:.3f} to {high:.3f}), and {tails:.1f} % lie below the first or above the last, not 20 %",
+        largest > _MATTERS.decile,
     )
 
 
@@ -320,26 +372,27 @@ _CHECKS: dict[str, Check] = {
 }
 
 
-def _judge(what: str, difference: float, half: float, matters: float, unit: str = "") -> str | bool:
-    """Return what is to be said of a difference with its interval, True where nothing is, False where that is unknown.
+def _judge(what: str, difference: float, half: float, matters: float, unit: str = "") -> Failure | bool:
+    """Return a difference as a failure with its interval, True where it may be chance, False where that is unknown.
 
     Parameters
     ----------
     what : beginning of the sentence.
     difference : coarse run less truth.
     half : half of the width of its interval.
-    matters : differences that do not matter.
+    matters : what differs by more is counted as a failure.
     unit : what stands behind the numbers.
     """
     if not math.isfinite(difference) or not math.isfinite(half):
         return False
     size = abs(difference)
-    if size <= max(half, matters):
+    if size <= half:
         return True
     digits = max(0, 1 - math.floor(math.log10(max(half, 1e-3 * size))))
-    return (
+    return Failure(
         f"{what} {size:.{digits}f}{unit} too {'small' if difference < 0 else 'large'} "
-        f"(interval {size - half:.{digits}f} to {size + half:.{digits}f}{unit})"
+        f"(interval {size - half:.{digits}f} to {size + half:.{digits}f}{unit})",
+        size > matters,
     )
 
 

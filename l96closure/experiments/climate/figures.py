@@ -17,7 +17,8 @@ _CAPTIONS = {
     "covariance": "Rows of the covariance matrix of z, each centred at its own site. Thin lines: every row of the "
     "coarse run; thick line: their mean; markers: the truth, averaged over its rows.",
     "histograms": "Distribution of the resolved variable z and of the subgrid tendency ψ.",
-    "autocorrelations": "Autocorrelation of z and of ψ, averaged over sites and members.",
+    "autocorrelations": "Autocorrelation of z and of ψ, averaged over sites and members. Bands: 95 % intervals, by "
+    "batches of time, where the runs are long enough for them.",
     "psi_against_z": "Subgrid tendency against resolved variable. Grey: density of the pairs, on a logarithmic scale; "
     "thick lines: mean of ψ given z; dotted lines: one standard deviation to either side. The truth's lines are "
     "repeated in the right panel.",
@@ -25,7 +26,7 @@ _CAPTIONS = {
     "difference on a linear one. The Hellinger distance of both together compares these cells.",
     "residual_autocorrelation": "Memory of the unresolved part: autocorrelation of ψ less its mean given z, a "
     "polynomial of degree eight fitted to the truth and used for both. Bands: 95 % intervals, by batches of time, "
-    "where the runs are long enough for them. Left: the first steps between records, {step} each.",
+    "where the runs are long enough for them. Left: the first records, {step} apart.",
     "spectra": "Above: how the variance is shared among waves around the ring, with 95 % intervals where the run is "
     "long enough for them. Below: power spectral density in time, by Welch's method.",
     "space_time": "Correlation of ψ at a site with itself at another site (distance along the ring) and a later time "
@@ -35,13 +36,13 @@ _CAPTIONS = {
     "tails": "Quantiles of z and ψ less the truth's, and the mean time between up-crossings of a high level of z at "
     "one site; the levels are quantiles of the truth. All bars are 95 % intervals; none is given that would not cover."
     "",
-    "profiles": "Mean and standard deviation of z and ψ at each level, over members, times and all other dimensions. "
+    "profiles": "Mean and standard deviation of z and ψ along the dimension that is not periodic, over members, times "
+    "and all other dimensions. "
     "Bands: 95 % intervals where the runs are long enough for them.",
     "isotropic_spectra": "How the variance is shared among waves of the plane, by total wavenumber. Bands: 95 % "
     "intervals where the runs are long enough for them.",
     "hovmoeller": "Resolved variable over site and time, from the start of the truth and of the coarse run's first "
-    "member. The two are different realisations: look for the same waves, not for the same picture. Where the means "
-    "of the sites differ by much more than each varies, the truth's are taken off both.",
+    "member. The two are different realisations: look for the same waves, not for the same picture.",
     "forecast_skill": "Ensemble forecasts from states of the reference, against lead. Above: error of the ensemble "
     "mean and spread of the ensemble; their ratio, corrected for the size of the ensemble; fair continuous ranked "
     "probability score. Below: fair energy score and variogram score of whole fields, which see whether sites vary "
@@ -50,7 +51,7 @@ _CAPTIONS = {
     "rank_histograms": "How many members lie below the truth. Flat: truth and members may come from one distribution; "
     "U-shaped: too little spread, or a bias; dome-shaped: too much spread. Bars: 95 % intervals, where starts are "
     "enough.",
-    "plumes": "Forecasts from three states of the reference at one site. All members start from the exact z.",
+    "plumes": "Forecasts from three states of the reference at the first site. All members start from the exact z.",
     "reliability": "The law of ψ that the closure states, held against ψ of the reference: u is the probability that "
     "the law gives to values below what happened. Left: its histogram, flat where the law is right, U-shaped where it "
     "is too narrow, dome-shaped where it is too wide. Middle: share of u up to a decile, less the decile. Right: what "
@@ -77,6 +78,7 @@ def pictures(
     ensemble: xr.Dataset | None = None,
     closure: Any = None,
     unit: str = MODEL_TIME,
+    sites: xr.DataArray | None = None,
 ) -> Mapping[str, Drawing]:
     """Draw every picture there are data for, by name, each with its caption, in the order a reader wants them.
 
@@ -87,12 +89,13 @@ def pictures(
     ensemble : ``z`` (start, member, lead, k) and ``observation`` (start, lead, k); for those of the forecasts.
     closure : may have a ``selection``.
     unit : of the times of the data that the closure was fitted to.
+    sites : coordinate of the sites of the runs; None numbers them.
     """
     drawn: dict[str, Draw] = {}
     told = {"step": "", "mark": _MARK if "crps_mark" in diagnostics else "", "chosen": "", "lags": ""}
     if truth is not None and coarse is not None:
         told["step"] = duration(diagnostics.attrs["common_time_step"], unit_of(diagnostics["lag"]), model="time units")
-        drawn |= _of_climate(diagnostics, truth, coarse)
+        drawn |= _of_climate(diagnostics, truth, coarse, sites)
     if ensemble is not None:
         drawn |= {
             "forecast_skill": partial(plot.skill, diagnostics),
@@ -108,7 +111,9 @@ def pictures(
     return {name: (draw, _CAPTIONS[name].format(**told)) for name, draw in drawn.items()}
 
 
-def _of_climate(diagnostics: xr.Dataset, truth: xr.Dataset, coarse: xr.Dataset) -> dict[str, Draw]:
+def _of_climate(
+    diagnostics: xr.Dataset, truth: xr.Dataset, coarse: xr.Dataset, sites: xr.DataArray | None
+) -> dict[str, Draw]:
     longest = 2.0 * float(diagnostics["lag"][-1])
     ring = "spectrum_z" in diagnostics
     levels = "profile_mean_z" in diagnostics
@@ -125,5 +130,5 @@ def _of_climate(diagnostics: xr.Dataset, truth: xr.Dataset, coarse: xr.Dataset) 
         "tails": partial(plot.tails, diagnostics),
         **({"profiles": partial(plot.profiles, diagnostics)} if levels else {}),
         **({"isotropic_spectra": partial(plot.isotropic_spectra, diagnostics)} if grid else {}),
-        "hovmoeller": partial(plot.hovmoeller, truth, coarse, longest or None),
+        "hovmoeller": partial(plot.hovmoeller, truth, coarse, longest or None, sites=sites),
     }

@@ -15,6 +15,7 @@ _RIGHT = "as wide as their errors ask for"
 _MARKS = {"crps_mark": "CRPS of full model", "crps_above_mark": "above it"}
 _OF_FIELDS = ("energy_score", "variogram_score")
 _SCORES = ("crps", "spread_skill", "rmse", "ensemble_spread")
+_IN_UNITS = ("crps", "rmse", "ensemble_spread")
 
 
 def headline(scores: xr.Dataset) -> str:
@@ -44,7 +45,10 @@ def table(scores: xr.Dataset) -> Table:
     marks = _MARKS if "crps_mark" in scores else {}
     for lead in headline_leads(scores):
         at = scores.sel(lead=lead)
-        crps, *others = (_with_interval(at, name) for name in (*_SCORES, *marks))
+        beside = max(float(at[name]) for name in _IN_UNITS)
+        crps, *others = (
+            _with_interval(at, name, beside if name in (*_IN_UNITS, *marks) else 0.0) for name in (*_SCORES, *marks)
+        )
         rows.append(Row(_label(scores, lead), (crps, _relative(at, "crps"), *others)))
     crps_head, *heads = (FORECASTS[name].symbol for name in _SCORES)
     crps, rmse = (number(float(scores[f"{name}_climatology"]), 3) for name in ("crps", "rmse"))
@@ -115,10 +119,10 @@ def score_table(scores: xr.Dataset) -> str:
     return f"{as_text([forecasts])}\n\n{paragraph(forecasts.note)}"
 
 
-def _with_interval(at: xr.Dataset, name: str) -> str:
-    return with_interval(scalars(at, name), 3)
+def _with_interval(at: xr.Dataset, name: str, beside: float = 0.0) -> str:
+    return with_interval(scalars(at, name), 3, beside=beside)
 
 
 def _relative(at: xr.Dataset, name: str) -> str:
     climatology = float(at[f"{name}_climatology"])
-    return number(float(at[name]) / climatology, 2) if climatology > 0 else NONE
+    return number(float(at[name]) / climatology, 3) if climatology > 0 else NONE

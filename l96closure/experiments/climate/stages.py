@@ -300,7 +300,7 @@ def write_report(folder: RunFolder) -> None:
             *tables.law(diagnostics),
             *closure_tables.tables(closure),
         ],
-        findings=(failures.HEADING, failures.failures(diagnostics), failures.CRITERIA),
+        findings=(failures.HEADING, [*failures.outside(coarse), *failures.failures(diagnostics)], failures.CRITERIA),
         figures=pictures(diagnostics, truth=reference, coarse=coarse, ensemble=ensemble, closure=closure),
         notes=_blow_up_notes(coarse),
     )

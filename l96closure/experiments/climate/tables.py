@@ -28,6 +28,7 @@ from l96closure.report import (
     Table,
     as_text,
     bracketed,
+    finest,
     interval,
     number,
     paragraph,
@@ -37,6 +38,7 @@ from l96closure.report import (
 
 _RECORDS = (1, 10, 50)  # lags of the residual's autocorrelation
 _MAX_ROWS = 16  # of a table of wavenumbers
+_ROUND_OFF = 1e-24  # of a variance, over the largest
 
 
 def headline(diagnostics: xr.Dataset) -> str:
@@ -64,7 +66,7 @@ def headline(diagnostics: xr.Dataset) -> str:
     return (
         f"{spread} (standard deviation of z {number(coarse, 2)} against {number(truth, 2)}{units}). "
         f"The Hellinger distance between the two distributions of z is {verdict} "
-        f"({score:.4f}; between two stretches of truth {with_error(floor, floor_std)})."
+        f"({score:.4f}; between two stretches of truth {_floor(floor, floor_std)})."
     )
 
 
@@ -98,7 +100,7 @@ def law(diagnostics: xr.Dataset) -> list[Table]:
     rows.append(Row("largest", ("", f"{largest:.4f}", interval(low, high, "{:.4f}".format))))
     note = (
         f"Share of ψ in the reference that lies below the deciles of the law the closure states for it, "
-        f"{int(diagnostics.attrs['pit_values']):,} values of {_said(diagnostics, 'pit_duration', 'pit_lag')}. "
+        f"{int(diagnostics.attrs['pit_values']):,} values in {_said(diagnostics, 'pit_duration', 'pit_lag', '.4g')}. "
         "Too much below the first and too little below the last deciles: the law is too narrow; the reverse: too wide. "
         "The interval of the largest difference holds all deciles at once."
         f"{_unless_known(diagnostics, ['pit_error_low'], 'Intervals')}"
@@ -129,9 +131,18 @@ def _scores_and_moments(diagnostics: xr.Dataset) -> tuple[Table, Table]:
 
 def _distance(diagnostics: xr.Dataset, score: Score) -> Row:
     value, floor, floor_std, low, high = scalars(diagnostics, score.name, score.parts)
-    show = partial(number, digits=4)
-    cells = (show(value), interval(low, high, show), with_error(floor, floor_std), _ratio(value, floor))
+    show = (
+        partial(with_error, error=math.nan, beside=floor_std)
+        if floor_std > 0
+        else partial(number, digits=4, beside=max(value, floor))
+    )
+    cells = (show(value), interval(low, high, show), _floor(floor, floor_std, value), _ratio(value, floor))
     return Row(score.label, cells, score.meaning, short=score.name)
+
+
+def _floor(floor: float, spread: float, beside: float = 0.0) -> str:
+    """Show a floor with its standard deviation, if it has one, else like the number beside it."""
+    return with_error(floor, spread) if spread > 0 else number(floor, 4, beside=beside)
 
 
 def in_units(variable: xr.DataArray) -> str:
@@ -152,10 +163,11 @@ def compared(diagnostics: xr.Dataset, name: str) -> tuple[str, str, str, str]:
         diagnostics[each].sel(source=["coarse", "truth"]).values.tolist() for each in (name, f"{name}_se")
     )
     off, error = map(float, difference(diagnostics, name))
+    beside = finest((coarse, truth), (coarse_se, truth_se))
     return (
-        with_error(coarse, coarse_se),
-        with_error(truth, truth_se),
-        with_error(off, error, signed=True),
+        with_error(coarse, coarse_se, beside=beside),
+        with_error(truth, truth_se, beside=beside),
+        with_error(off, error, signed=True, beside=beside),
         f"{off / error:+z.1f}" if error > 0 else NONE,
     )
 
@@ -186,15 +198,7 @@ def _spectra_table(diagnostics: xr.Dataset) -> Table:
     shown = wavenumbers[: _MAX_ROWS - 1] if wavenumbers.size > _MAX_ROWS else wavenumbers
     rows = []
     for m in shown:
-        at = diagnostics.sel(wavenumber=m)
-        cells = (
-            cell
-            for name in FIELDS
-            for cell in (
-                compared(at, f"spectrum_{name}")[1],
-                with_interval(scalars(at, f"spectrum_ratio_{name}"), 3),
-            )
-        )
+        cells = (cell for name in FIELDS for cell in _variance(diagnostics, name, m))
         rows.append(Row(f"wavenumber {m}", tuple(cells)))
     largest = tuple(cell for name in FIELDS for cell in ("", _largest(diagnostics, name)))
     rows.append(Row("largest error", largest, "of the wavenumbers that carry variance", "largest error"))
@@ -209,6 +213,15 @@ def _spectra_table(diagnostics: xr.Dataset) -> Table:
         f"wavenumbers with a tenth or more of the mean variance; its interval holds all ratios at once.{left_out}"
         f"{_unless_known(diagnostics, [f'spectrum_ratio_{name}_low' for name in FIELDS], 'Intervals')}",
     )
+
+
+def _variance(diagnostics: xr.Dataset, name: str, wavenumber: int) -> tuple[str, str]:
+    """Show the truth's variance at a wavenumber, and the ratio; not of round-off, as of a mean that is conserved."""
+    at, spectrum = diagnostics.sel(wavenumber=wavenumber), f"spectrum_{name}"
+    truth = diagnostics[spectrum].sel(source="truth")
+    if float(truth.sel(wavenumber=wavenumber)) <= _ROUND_OFF * float(truth.max()):
+        return "0", NONE
+    return compared(at, spectrum)[1], with_interval(scalars(at, f"spectrum_ratio_{name}"), 3)
 
 
 def _largest(diagnostics: xr.Dataset, name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -24,7 +25,7 @@ from l96closure.diagnostics.scorecard import (
 )
 from l96closure.durations import duration, unit_of
 from l96closure.experiments.data import offline
-from l96closure.report import NONE, number, with_error, with_interval
+from l96closure.report import NONE, finest, number, with_error, with_interval
 
 MARK = "*"
 """Stands behind the score of a run that is best."""
@@ -85,7 +86,10 @@ def offline_scores(comparison: xr.Dataset) -> list[Column]:
             truth = _between(level, digits), number(float(np.nanmean(level)), digits)
             columns.append(_bounded(comparison, name, heads, digits, truth))
             continue
-        shown, none = _numbers(value, ".4g"), np.zeros(value.shape, dtype=bool)
+        shown, none = (
+            _each(partial(with_error, error=np.nan, beside=finest(value)), value),
+            np.zeros(value.shape, dtype=bool),
+        )
         truth = (f"{score.target:g}",) * 2 if score.target else ("", "")
         if "_floor" in score.parts:
             floor = comparison[f"{name}_floor"].to_numpy()
@@ -210,8 +214,9 @@ def _bounded(
 ) -> Column:
     """Return a score that has intervals; the runs nearest to the target are best."""
     value, low, high = (factor * comparison[f"{name}{part}"].to_numpy() for part in BOUNDED)
-    cells = _each(lambda *each: with_interval(each, digits), value, low, high)
-    short = _each(lambda one: number(one, digits), value)
+    largest = float(np.abs(value).max(initial=0.0, where=np.isfinite(value)))
+    cells = _each(lambda *each: with_interval(each, digits, beside=largest), value, low, high)
+    short = _each(lambda one: number(one, digits, beside=largest), value)
     return _judged(ranking.departure(value, low, high, target), heads, cells, short, truth)
 
 
@@ -219,7 +224,7 @@ def _against_truth(comparison: xr.Dataset, name: str, heads: tuple[str, str]) ->
     """Return the differences from the truth with their standard errors."""
     off, error = _off(comparison, name)
     departure = ranking.departure(off, off - intervals.SIDE * error, off + intervals.SIDE * error, 0.0)
-    cells = _each(lambda d, e: with_error(d, e, signed=True), off, error)
+    cells = _each(partial(with_error, signed=True, beside=finest(off, error)), off, error)
     return _judged(departure, heads, cells, _each(lambda one: number(one, 3, signed=True), off), ("0", "0"))
 
 

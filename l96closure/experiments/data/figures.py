@@ -8,7 +8,6 @@ from functools import partial
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from l96closure.diagnostics import intervals
 from l96closure.plot import style
@@ -17,19 +16,20 @@ _LOOKS = {"reference": style.GIVEN, "closure": style.GENERATED}
 
 
 @style.settings()
-def covariances(diagnostics: xr.Dataset) -> Figure:
-    """Draw the covariance matrices of target and draws, and their difference."""
+def covariances(diagnostics: xr.Dataset, sites: xr.DataArray | None) -> Figure:
+    """Draw the covariance matrices of target and draws, and their difference; ``sites`` as for :func:`pictures`."""
     given, drawn = (diagnostics["offline_covariance"].sel(offline_source=source).to_numpy() for source in _LOOKS)
     figure, panels = style.row(3, width=10.5)
     shared = float(np.abs(given).max()) or 1.0
     for axes, matrix, title in zip(panels, (given, drawn, drawn - given), (*_LOOKS, "difference"), strict=True):
         most = shared if title in _LOOKS else float(np.abs(matrix).max()) or 1.0
         image = axes.imshow(matrix, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
-        axes.set(title=title, xlabel="site")
+        axes.set_title(title)
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(MaxNLocator(integer=True))
+            style.site_axis(axis, len(matrix), sites)
         figure.colorbar(image, ax=axes, shrink=0.8)
-    panels[0].set_ylabel("site")
+    for axes in panels[1:]:
+        axes.set_ylabel("")
     return figure
 
 
@@ -50,8 +50,14 @@ def autocorrelation(diagnostics: xr.Dataset) -> Figure:
     return figure
 
 
-def pictures(diagnostics: xr.Dataset) -> Mapping[str, style.Drawing]:
-    """Draw every picture there are data for, by name, each with its caption."""
+def pictures(diagnostics: xr.Dataset, sites: xr.DataArray | None = None) -> Mapping[str, style.Drawing]:
+    """Draw every picture there are data for, by name, each with its caption.
+
+    Parameters
+    ----------
+    diagnostics : what :func:`l96closure.experiments.data.offline.scores` returns of one target, or nothing of it.
+    sites : coordinate of the sites; None numbers them.
+    """
     drawn: dict[str, style.Drawing] = {}
     if "offline_autocorrelation" in diagnostics:
         drawn["offline_autocorrelation"] = (
@@ -61,7 +67,7 @@ def pictures(diagnostics: xr.Dataset) -> Mapping[str, style.Drawing]:
         )
     if "offline_covariance" in diagnostics:
         drawn["offline_covariance"] = (
-            partial(covariances, diagnostics),
+            partial(covariances, diagnostics, sites),
             "Covariance of the target between sites at one time, in the reference and in the closure's draws along it, "
             "in the square of the target's units; the difference has a colour scale of its own.",
         )

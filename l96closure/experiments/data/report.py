@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import combinations_with_replacement
 
 import numpy as np
@@ -12,9 +14,9 @@ from l96closure.attributes import ERROR
 from l96closure.diagnostics import intervals
 from l96closure.diagnostics.scorecard import scalars
 from l96closure.durations import duration, unit_of
-from l96closure.experiments.climate.failures import Check, Judged, Limits, at_lags, beside_climatology
+from l96closure.experiments.climate.failures import Check, Failure, Judged, at_lags, beside_climatology
 from l96closure.experiments.climate.tables import compared, in_units
-from l96closure.report import Row, Table, as_text, interval, number, paragraph, with_error
+from l96closure.report import Row, Table, as_text, finest, interval, number, paragraph, with_error
 
 _LAGS = (1, 2, 5, 10, 20, 50)
 
@@ -24,10 +26,10 @@ def headline(diagnostics: xr.Dataset) -> str:
     if "offline_crps" not in diagnostics:
         return "The closure was not driven by the reference, which was not recorded at its steps."
     crps, climatology = scalars(diagnostics, "offline_crps", ("", "_climatology"))
-    units, relative = in_units(diagnostics["offline_crps"]), number(crps / climatology, 2)
+    units, relative = in_units(diagnostics["offline_crps"]), number(crps / climatology, 3)
     return (
         f"Given the predictors of the reference, which the closure was not fitted to, its draws have a CRPS of "
-        f"{crps:.4g}{units}, {relative} times that of climatology; their spread is "
+        f"{_form(diagnostics)(crps)}{units}, {relative} times that of climatology; their spread is "
         f"{float(diagnostics['offline_spread_skill']):.2f} times what their errors ask for."
     )
 
@@ -65,35 +67,42 @@ def score_table(diagnostics: xr.Dataset) -> str:
 
 def _skill(diagnostics: xr.Dataset) -> Table:
     crps, low, high, climatology = scalars(diagnostics, "offline_crps", ("", "_low", "_high", "_climatology"))
-    rows = [
-        Row("CRPS", (f"{crps:.4g}", interval(low, high, "{:.4g}".format)), short="offline_crps"),
-        Row("CRPS of climatology", (f"{climatology:.4g}", "")),
-    ]
-    for name, label in (
-        ("offline_rmse", "RMSE of the mean"),
-        ("offline_spread", "spread"),
-        ("offline_spread_skill", "spread over error"),
-    ):
-        rows.append(Row(label, (f"{float(diagnostics[name]):.4g}", ""), short=name))
+    show, ratio = _form(diagnostics), float(diagnostics["offline_spread_skill"])
+    rows = (
+        Row("CRPS", (show(crps), interval(low, high, show)), short="offline_crps"),
+        Row("CRPS of climatology", (show(climatology), "")),
+        Row("RMSE of the mean", (show(float(diagnostics["offline_rmse"])), ""), short="offline_rmse"),
+        Row("spread", (show(float(diagnostics["offline_spread"])), ""), short="offline_spread"),
+        Row("spread over error", (f"{ratio:.3f}", ""), short="offline_spread_skill"),
+    )
     units = diagnostics["offline_crps"].attrs.get("units", "1")
+    known = "dimensionless" if units == "1" else f"in the units of the data ({units})"
+    values, members = (int(diagnostics.attrs[f"offline_{name}"]) for name in ("values", "members"))
     note = (
-        f"The target of the reference, {int(diagnostics.attrs['offline_values']):,} values, in the units of the data "
-        f"({units}), and {int(diagnostics.attrs['offline_members'])} draws of each given the recorded predictors. "
+        f"The target of the reference, {values:,} values, {known}, and {members} draws of each given the recorded "
+        "predictors. "
         "CRPS: fair continuous ranked probability score, the lower the better; interval: 95 %, by batch means, not "
         "given where it would not cover. Spread over error is 1 where the draws are as wide as their errors ask for."
     )
-    return Table("Offline: draws along the reference", ("score", "closure", "95 % interval"), tuple(rows), note)
+    return Table("Offline: draws along the reference", ("score", "closure", "95 % interval"), rows, note)
+
+
+def _form(diagnostics: xr.Dataset) -> Callable[[float], str]:
+    """Return what shows the scores of draws along the reference that have the units of the target."""
+    values = (float(diagnostics[f"offline_{name}"]) for name in ("crps", "crps_climatology", "rmse", "spread"))
+    return partial(with_error, error=math.nan, beside=finest(values))
 
 
 def _same(diagnostics: xr.Dataset) -> Table:
     rows = []
     for name, label in (("offline_mean", "mean"), ("offline_std", "standard deviation")):
-        rows.append(Row(label, tuple(f"{float(value):.4g}" for value in diagnostics[name].values[::-1])))
+        values = diagnostics[name].values[::-1].tolist()
+        rows.append(Row(label, tuple(with_error(value, math.nan, beside=finest(values)) for value in values)))
     step, unit = float(diagnostics["offline_lag"][1]), unit_of(diagnostics["offline_lag"])
     for lag in (lag for lag in _LAGS if lag < diagnostics.sizes["offline_lag"]):
         at = diagnostics.isel(offline_lag=lag)
         value, error = (at[f"offline_autocorrelation{part}"].values.tolist() for part in ("", "_se"))
-        cells = (with_error(value[source], error[source]) for source in (1, 0))
+        cells = (with_error(value[source], error[source], beside=finest(value, error)) for source in (1, 0))
         rows.append(Row(f"autocorrelation, lag {duration(lag * step, unit, '.4g')}", tuple(cells)))
     note = (
         "After ± stands the standard error, by batches of time (of the closure that of one draw alone), not given "
@@ -105,21 +114,23 @@ def _same(diagnostics: xr.Dataset) -> Table:
         error, floor = scalars(diagnostics, "offline_covariance_error", ("", "_floor"))
         rows.append(Row("distance of the covariance matrices", (number(error, 3), number(floor, 3))))
         note += (
-            " Distance: Frobenius norm of the difference over that of the reference's matrix; below the reference "
-            "stands the same between its halves."
+            " Distance: Frobenius norm of the difference over that of the reference's matrix; in the column of the "
+            "reference the same between its two halves."
         )
     return Table("Offline: climate of the draws", ("statistic", "closure", "reference"), tuple(rows), note)
 
 
-def _skill_of_draws(diagnostics: xr.Dataset, _: Limits) -> Judged:
+def _skill_of_draws(diagnostics: xr.Dataset) -> Judged:
     if "offline_crps" not in diagnostics:
         return
     judged = beside_climatology(diagnostics, "offline_crps", "CRPS")
-    if judged is not None:
-        yield f"draws along the reference score worse than climatology: {judged}" if isinstance(judged, str) else judged
+    if isinstance(judged, str):
+        yield Failure(f"draws along the reference score worse than climatology: {judged}")
+    elif judged is not None:
+        yield judged
 
 
-def _memory_of_draws(diagnostics: xr.Dataset, least: Limits) -> Judged:
+def _memory_of_draws(diagnostics: xr.Dataset) -> Judged:
     name = "offline_autocorrelation"
     if name not in diagnostics:
         return
@@ -128,7 +139,7 @@ def _memory_of_draws(diagnostics: xr.Dataset, least: Limits) -> Judged:
         [each.sel(offline_source=source, drop=True) for source in ("reference", "closure")] for each in (value, error)
     )
     both: xr.DataArray = xr.apply_ufunc(np.hypot, given_error, drawn_error)
-    yield from at_lags("ψ drawn along the reference", drawn - given, both, least)
+    yield from at_lags("ψ drawn along the reference", drawn - given, both)
 
 
 CHECKS: Mapping[str, Check] = {

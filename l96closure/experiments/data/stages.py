@@ -22,6 +22,7 @@ from l96closure import checks
 from l96closure.coarse import integrate
 from l96closure.diagnostics import diagnose
 from l96closure.diagnostics.forecast import verify
+from l96closure.diagnostics.scorecard import FIELDS
 from l96closure.diagnostics.several import each
 from l96closure.durations import duration
 from l96closure.experiments.climate import closure_tables, failures, forecast_tables, tables
@@ -246,18 +247,23 @@ def write_report(folder: RunFolder) -> None:
     coarse, ensemble = (None if folder.lacks(name) else folder.read(name) for name in ("coarse", "forecast"))
     truth = None if coarse is None else _reference(settings, folder)
     runs = {"truth": truth, "coarse": coarse, "ensemble": ensemble}
+    sites = _sites(settings, folder)
     parts = [
-        _part(names, one, {name: _alone(settings, run, number) for name, run in runs.items() if run is not None})
+        _part(names, one, {name: _alone(settings, run, number) for name, run in runs.items() if run is not None}, sites)
         for number, (names, one) in enumerate(each(diagnostics))
     ]
     unit = time_unit(folder.read("truth"))
     found: dict[str, Any] = {}
-    if findings := [finding for part in parts for finding in part.findings]:
+    extrapolates = [] if coarse is None else failures.outside(coarse)
+    if findings := [*extrapolates, *(finding for part in parts for finding in part.findings)]:
         found["findings"] = (failures.HEADING, findings, failures.CRITERIA)
     drawn = {name: figure for part in parts for name, figure in part.figures.items()}
+    theirs = dict(zip(FIELDS, settings.fields.names, strict=False))
+    several = len(settings.fields.names) > len(theirs)  # each part of the page says what is what
+    what = f"{said(theirs)} " if not several and theirs.keys() - theirs.values() else ""
     folder.write_page(
         title="a closure for data of your own",
-        headline="\n".join(part.headline for part in parts if part.headline),
+        headline=what + "\n".join(part.headline for part in parts if part.headline),
         tables=[
             *(table for part in parts for table in part.tables),
             *report.covariances(diagnostics),
@@ -279,7 +285,19 @@ def _notes(settings: Settings, folder: RunFolder, diagnostics: xr.Dataset, coars
     return found if fields.mask is None else [*found, there]
 
 
-def _part(names: Mapping[str, str], diagnostics: xr.Dataset, runs: Mapping[str, xr.Dataset]) -> Part:
+def _sites(settings: Settings, folder: RunFolder) -> xr.DataArray | None:
+    """Return the coordinate of the sites that there are; None where it has none, or they have several."""
+    truth = folder.read("truth")
+    fields = settings.of(truth).of(truth)
+    if len(fields.dim) > 1 or fields.dim[0] not in fields.coordinates:
+        return None
+    sites = fields.coordinates[fields.dim[0]]
+    return sites if fields.mask is None else sites[fields.kept]
+
+
+def _part(
+    names: Mapping[str, str], diagnostics: xr.Dataset, runs: Mapping[str, xr.Dataset], sites: xr.DataArray | None
+) -> Part:
     """Say how good closure, coarse run and forecasts are by the scores of one variable."""
     says = [report.headline(diagnostics)]
     shown = [*report.tables(diagnostics), *tables.law(diagnostics)]
@@ -293,7 +311,7 @@ def _part(names: Mapping[str, str], diagnostics: xr.Dataset, runs: Mapping[str, 
     kept: dict[str, Any] = {
         name: runs[name] for name, score in _SHOWN_WITH.items() if score in diagnostics and name in runs
     }
-    drawn = {**figures.pictures(diagnostics), **pictures(diagnostics, **kept)}
+    drawn = {**figures.pictures(diagnostics, sites), **pictures(diagnostics, **kept, sites=sites)}
     return Part(" ".join(sentence for sentence in says if sentence), shown, drawn, findings).called(names)
 
 
