@@ -158,8 +158,8 @@ def hovmoeller(
     truth: xr.Dataset,
     coarse: xr.Dataset,
     duration: float | None = None,
-    ax: Panels | None = None,
     sites: xr.DataArray | None = None,
+    ax: Panels | None = None,
 ) -> Panels:
     """Draw z over site and time for the truth and the first member of the coarse run, on one colour scale.
 
@@ -171,8 +171,8 @@ def hovmoeller(
     coarse : ``z`` (member, time, k).
     duration : time shown, from the start of each run, in the unit of their times, seconds for dates; less when the
         shorter run is shorter. None is ten model time units, or 500 records of a truth with another unit.
-    ax : where to draw, as many Axes as are returned; None makes a figure.
     sites : coordinate of the sites, of one dimension, such as levels with their units; None numbers them.
+    ax : where to draw, as many Axes as are returned; None makes a figure.
 
     Returns
     -------
