@@ -238,8 +238,14 @@ def _job(config: DictConfig) -> float | None:
         workflow = WORKFLOWS[checks.one_of("workflow", settings.get("workflow"), WORKFLOWS)]
         command = shlex.join(["l96closure", *sys.argv[1:]])
         write_notes = None if resume else partial(_write_notes, notes, settings)
-        with progress.shown():
-            score = workflow.run(settings, folder, settings.get("stages"), command=command, once_checked=write_notes)
+        work = partial(workflow.run, settings, folder, settings.get("stages"))
+        try:
+            with progress.shown():
+                score = work(command=command, once_checked=write_notes)
+        except (KeyboardInterrupt, SystemExit):
+            chosen = folder if now.mode == RunMode.RUN else Path(now.sweep.dir).absolute()
+            _log.warning("note: the same command with run_dir=%s resume=true goes on", chosen)
+            raise
     tell(str(folder))
     return score
 
