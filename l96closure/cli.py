@@ -230,16 +230,22 @@ def _job(config: DictConfig) -> float | None:
         settings: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         resume = checks.boolean("resume", settings["resume"])
         given = settings["run_dir"] is not None or now.mode == RunMode.MULTIRUN
-        if resume and given and not notes.exists():  # it, or the sweep, had not come so far
-            _log.info("nothing to resume in %s: the run starts", folder)
+        missed = resume and given and not notes.exists()  # it, or the sweep, had not come so far
+        if missed:
             settings["resume"] = resume = False
         if resume:
             settings = _resumed(settings, notes / "config.yaml", now.overrides.task)
         workflow = WORKFLOWS[checks.one_of("workflow", settings.get("workflow"), WORKFLOWS)]
         command = shlex.join(["l96closure", *sys.argv[1:]])
-        write_notes = None if resume else partial(_write_notes, notes, settings)
-        with progress.shown():
-            score = workflow.run(settings, folder, settings.get("stages"), command=command, once_checked=write_notes)
+        write_notes = None if resume else partial(_write_notes, notes, settings, missed)
+        work = partial(workflow.run, settings, folder, settings.get("stages"))
+        try:
+            with progress.shown():
+                score = work(command=command, once_checked=write_notes)
+        except (KeyboardInterrupt, SystemExit):
+            chosen = folder if now.mode == RunMode.RUN else Path(now.sweep.dir).absolute()
+            _log.warning("note: the same command with run_dir=%s resume=true goes on", chosen)
+            raise
     tell(str(folder))
     return score
 
@@ -281,8 +287,17 @@ def _resumed(now: Mapping[str, Any], notes: Path, overrides: Iterable[str]) -> d
     return {**stored, **{name: now[name] for name in changed}}
 
 
-def _write_notes(notes: Path, settings: Mapping[str, Any]) -> None:
-    """Write what Hydra would write into the folder of a run, had it not to be locked first."""
+def _write_notes(notes: Path, settings: Mapping[str, Any], missed: bool) -> None:
+    """Write what Hydra would write into the folder of a run, had it not to be locked first.
+
+    Parameters
+    ----------
+    notes : the folder to write to.
+    settings : of the run.
+    missed : whether the run was to be resumed and was not there; said now, as the first word makes the log.
+    """
+    if missed:
+        _log.info("nothing to resume in %s: the run starts", notes.parent)
     notes.mkdir(exist_ok=True)
     now = HydraConfig.get()
     parts = {

@@ -39,6 +39,8 @@
 # %matplotlib inline
 import warnings
 
+import numpy as np
+
 import l96closure as lc
 from l96closure.plot import climate, style
 
@@ -61,7 +63,7 @@ for subgrid in ("fine", "coarse", "coupling", "step"):
 # ## Eight combinations
 #
 # ± is the standard error. The floor is the Hellinger distance between two stretches of truth as long as the coarse run,
-# with its standard deviation over pairs of stretches.
+# with its standard deviation over pairs of stretches. Bars and band below are two of each.
 
 # %%
 one = next(iter(scores.values()))
@@ -77,19 +79,21 @@ for (subgrid, scheme), score in scores.items():
 
 # %%
 figure, panels = style.row(2)
-names = [f"{subgrid}\n{scheme}" for subgrid, scheme in scores]
-stds = [float(score["std"][1]) for score in scores.values()]
-errors = [2 * float(score["std_se"][1]) for score in scores.values()]
-panels[0].errorbar(names, stds, errors, fmt="o", color=style.GENERATED, label="coarse run ± 2 standard errors")
+for scheme, colour, side in (("euler", style.INK, -0.1), ("rk4", style.GENERATED, 0.1)):
+    those = {subgrid: score for (subgrid, used), score in scores.items() if used == scheme}
+    places = np.arange(len(those)) + side
+    stds = [float(score["std"][1]) for score in those.values()]
+    errors = [2 * float(score["std_se"][1]) for score in those.values()]
+    panels[0].errorbar(places, stds, errors, fmt="o", color=colour, label=scheme)
+    panels[1].plot(places, [float(score["hellinger_z"]) for score in those.values()], "o", color=colour)
 panels[0].axhline(truth_std, color=style.GIVEN, label="truth")
-panels[0].set_ylabel("standard deviation of z")
-panels[1].plot(names, [float(score["hellinger_z"]) for score in scores.values()], "o", color=style.GENERATED)
-panels[1].axhline(floor, color=style.GIVEN, linestyle="--", label="floor ± 2 standard deviations")
+panels[0].set_ylabel("standard deviation of $z$")
+panels[1].axhline(floor, color=style.GIVEN, linestyle="--", label="floor")
 panels[1].axhspan(floor - 2 * floor_std, floor + 2 * floor_std, color=style.GIVEN, alpha=0.15, linewidth=0)
 panels[1].set_ylim(bottom=0.0)
-panels[1].set_ylabel("Hellinger distance of z")
+panels[1].set_ylabel("Hellinger distance of $z$")
 for axes in panels:
-    axes.tick_params(axis="x", labelsize=8)
+    axes.set_xticks(range(len(those)), list(those))
 style.legend_above(figure, *panels)
 figure
 

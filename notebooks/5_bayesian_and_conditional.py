@@ -174,6 +174,6 @@ figure
 # - Bayesian sampling is right up to a bias of order ε: the smaller bandwidth has the smaller one.
 # - The split scheme is too narrow at this bandwidth with either clamp. In the prediction, `state` is a little wider
 #   than `query`, only because noise in x₁ leaks into x₂. `conditional_variance` comes within a few percent of the
-#   variance. All three draw the mean a little towards zero. `sequential` has no bias in ε at all on a Gaussian,
-#   because it draws instead of averaging.
+#   variance. All three are predicted to draw the mean a little towards zero. `sequential` has no bias in ε at all on a
+#   Gaussian, because it draws instead of averaging.
 # - A single sweep of `sequential` is an independent draw here: with x₁ given, one component is left.

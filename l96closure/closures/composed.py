@@ -89,7 +89,7 @@ class Composed:
         number = " to ".join(map(str, sorted({min(sizes), max(sizes)})))
         seen = f"{number} features of {', '.join(self.fields.predictors)}"
         drawn = ", ".join(self.fields.targets)
-        return f"<{type(self).__name__}: {drawn} = trend + residual, given {seen}; dt = {self.dt}>"
+        return f"<{type(self).__name__}: {drawn} = trend + residual, given {seen}; dt = {self.dt:g}>"
 
     @property
     def coarse_dt(self) -> float | None:

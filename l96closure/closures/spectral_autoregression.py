@@ -89,7 +89,7 @@ class SpectralAutoregression:
 
     def __repr__(self) -> str:
         of = f"{self.order} steps of {', '.join(self.fields.targets)}"
-        return f"<SpectralAutoregression: {of}, driven by {', '.join(self.fields.predictors)}; dt = {self.dt}>"
+        return f"<SpectralAutoregression: {of}, driven by {', '.join(self.fields.predictors)}; dt = {self.dt:g}>"
 
     @classmethod
     @checks.arguments(

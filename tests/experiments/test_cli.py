@@ -226,7 +226,13 @@ def test_an_interrupt_is_not_an_error(call: Call, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("l96closure.experiments.climate.stages.simulate", interrupted)
     outcome = call(*TINY)
     assert outcome.status == 130
-    assert outcome.err.splitlines()[-1] == "l96closure: error: interrupted"
+    *_, note, last = outcome.err.splitlines()
+    assert last == "l96closure: error: interrupted"
+    (folder,) = Path("runs/l96").iterdir()
+    assert note.endswith(f"the same command with run_dir={folder.absolute()} resume=true goes on")
+    swept = call("-m", *TINY, "seed=1,2", "run_dir=sweep")
+    assert swept.status == 130
+    assert swept.err.splitlines()[-2].endswith(f"run_dir={Path('sweep').absolute()} resume=true goes on")
 
 
 def test_full_error_shows_the_traceback(tmp_path: Path) -> None:

@@ -408,6 +408,9 @@ def test_a_command_that_fails_takes_away_what_it_made_alone(
     told = {"coarse.members=0": "coarse.members = 0 is not", "stages=[diagnose]": "stage 'diagnose' needs"}
     assert outcome.err.splitlines()[-1].startswith(f"l96closure: error: {told[fail]}")
     assert tree(tmp_path) == before
+    if run_dir:
+        assert call(*TINY, fail, f"run_dir={run_dir}", "resume=true").status == 2
+        assert tree(tmp_path) == before
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,10 @@ def text(comparison: xr.Dataset) -> str:
     """Return the most important scores as one plain table."""
     shown, meanings = columns.offline_scores(comparison), []
     if shown:
-        meanings.append("Offline: draws along the reference; E: error, over the size of the reference's.")
+        meanings.append(
+            "Offline: draws along the reference, in the first row climatology. E: error, over the size of the "
+            "reference's, in the first row that between its halves."
+        )
     if "hellinger_z" in comparison:
         shown += [*columns.distances(comparison, "hellinger"), columns.moment(comparison, "std")]
         meanings.append("H: Hellinger distance. std(z): off the truth's, in standard errors.")
