@@ -108,17 +108,21 @@ def coarse_step(tables: Tables, K: int) -> Work:
 def scaling_and_trend(tables: Tables) -> Work:
     """Count :func:`l96closure.closures.trend.polynomial` at a site, and what goes before and after it.
 
-    Series of degree D take 3 D + 3, products of features and a step's weights a multiply-add each, a step 4 more.
+    A predictor takes 4 to be scaled, a series of degree D 3 D or, of degree 4, 13, and one for the sum of several;
+    products of features and a step's weights take a multiply-add each, a step 4 more.
     """
     if not tables.trend:
         return Work(0, 8)
     terms, taps = tables.terms, tables.filter.size
-    F, P, D = terms.linear.size - terms.padding, terms.own.size, terms.chebyshev.shape[1] - 1
+    F, P = terms.linear.size - terms.padding, tables.scale.middle.size
+    series, degree = terms.own.size, terms.chebyshev.shape[1] - 1
     products = {1: F, 2: terms.products.size, 3: terms.products.size + F}[terms.order]
     steps = terms.hidden.size // (F + 3)
-    flops = 4 * P + P * (3 * D + 3) + 2 * products + 1 + steps * (2 * F + 4) + (2 if steps else 0)
+    flops = (
+        4 * P + series * (3 * degree + (degree == 4) + 1) + 2 * products + 1 + steps * (2 * F + 4) + (2 if steps else 0)
+    )
     filtering = Work(2 * taps + 4, 8 * (taps + 1)) if taps else Work(0, 0)
-    return Work(flops + filtering.flops, 8 * (2 * P + P + F + 1) + filtering.bytes)
+    return Work(flops + filtering.flops, 8 * (2 * P + series + F + 1) + filtering.bytes)
 
 
 def noise(tables: Tables) -> Work:
@@ -138,10 +142,9 @@ def law(tables: Tables) -> Work:
     """Count what the law makes of a site's noise: look-up and interpolation, or the Gaussian's deviation."""
     if tables.law == QUANTILES:
         several = tables.look_up.levels > 1
-        return Work(42 if several else 27, 8 * (9 + 7 + 8 + 2) if several else 8 * (9 + 6 + 4 + 2))
+        return Work(42 if several else 27, 8 * (9 + 7.5 + 8 + 2) if several else 8 * (9 + 6 + 4 + 2))
     if tables.law == GAUSSIAN:
-        terms = tables.log_deviation.size
-        return Work(2 + (terms > 1) + 3 * terms + EXPONENTIAL[DOUBLE] + 2, 8 * 4)
+        return Work(2 + 3 * tables.log_deviation.size - 1 + EXPONENTIAL[DOUBLE] + 2, 8 * 4)
     return Work(0, 8 * 2)
 
 
