@@ -1,7 +1,8 @@
 """A page of what ``make bench`` has measured: how many times as long peers take, over commits, and the last tables.
 
 It reads records of :func:`common.print_record`, one in a line, and writes ``index.html`` and its figures beside them.
-Run it with ``python benchmarks/page.py``.
+Commits stand in the order in which they were first measured; a star tells that files were changed since. Run it
+with ``python benchmarks/page.py``.
 """
 
 from __future__ import annotations
@@ -63,9 +64,10 @@ def said(benchmark: str) -> str:
 
 
 def grouped(text: str) -> dict[str, list[Record]]:
-    """Return the records of each benchmark, by date."""
+    """Return the records of each benchmark that had a peer, by date."""
     records = sorted((json.loads(line) for line in text.splitlines()), key=lambda record: record["date"])
-    found = {name: [record for record in records if record["benchmark"] == name] for name in RATIOS}
+    compared = [record for record in records if record["ratios"]]
+    found = {name: [record for record in compared if record["benchmark"] == name] for name in RATIOS}
     return {name: some for name, some in found.items() if some}
 
 
@@ -106,7 +108,7 @@ def drawn(records: list[Record]) -> Figure:
 
 
 def short(commit: str) -> str:
-    """Show a commit; a star tells that files were changed."""
+    """Show a commit."""
     return commit[:SHOWN] + ("*" if commit.endswith("-dirty") else "")
 
 

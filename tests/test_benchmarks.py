@@ -51,6 +51,8 @@ def test_operations_are_counted_as_the_source_makes_them() -> None:
         work = limits.coarse_step(one, 12)
         assert work.flops == 12 * (found["flops"] + 67 / 2)
         assert work.bytes == 12 * (found["bytes"] + 8 * 6)
+    evaluation = limits.kernel_evaluation(6)
+    assert counted["kernel_evaluation"] == {"flops": evaluation.flops, "bytes": 2 * evaluation.bytes}  # as doubles
     halos, slow = set(), set()
     for shape, found in counted["fine_step"].items():
         K, J = map(int, shape.split(","))
