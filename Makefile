@@ -60,18 +60,29 @@ format: $(VENV)/.installed-lint ## Rewrite the sources in the house style
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
+# What a benchmark prints is kept, and its record, the last line, is added to those before.
+measured = $(BIN)/python benchmarks/$(1).py $(2) | tee runs/bench/$(1).txt && tail -n 1 runs/bench/$(1).txt >> runs/bench/results.jsonl
+
 .PHONY: bench
-bench: $(VENV)/.installed-bench ## Measure speed
-	$(BIN)/python benchmarks/simulator.py $(ARGS)
-	$(BIN)/python benchmarks/closure.py $(ARGS)
-	$(BIN)/python benchmarks/kernel_sums.py $(ARGS)
-	$(BIN)/python benchmarks/closed_loop.py $(ARGS)
-	$(BIN)/python benchmarks/coarse_step.py $(ARGS)
+bench: $(VENV)/.installed-bench ## Measure speed beside others and the machine's limits; runs/bench keeps the records
+	mkdir -p runs/bench
+	$(call measured,simulator,$(ARGS))
+	$(call measured,closure,$(ARGS))
+	$(call measured,kernel_sums,$(ARGS))
+	$(call measured,closed_loop,$(ARGS))
+	$(call measured,coarse_step,$(ARGS))
+	$(call measured,fit,--samples 10000 100000)
+
+.PHONY: bench-page
+bench-page: $(VENV)/.installed ## Write a page of all that make bench has measured, over commits
+	$(BIN)/python benchmarks/page.py
 
 .PHONY: bench-smoke
 bench-smoke: $(VENV)/.installed-bench ## Run every benchmark in small: none is broken (minutes; its figures mean nothing)
 	$(BIN)/python benchmarks/simulator.py --repeats 1
-	$(BIN)/python benchmarks/closure.py --repeats 1
+	mkdir -p runs/bench-smoke
+	$(BIN)/python benchmarks/closure.py --repeats 1 | tail -n 1 > runs/bench-smoke/results.jsonl
+	$(BIN)/python benchmarks/page.py runs/bench-smoke/results.jsonl
 	$(BIN)/python benchmarks/kernel_sums.py --repeats 1 --queries 200
 	$(BIN)/python benchmarks/closed_loop.py --repeats 1
 	$(BIN)/python benchmarks/coarse_step.py --repeats 1

@@ -4,7 +4,8 @@ One thread, the paper's parameters: tendency, closure, RK4. The closures are the
 default, that of one site and one instant, and polynomial + AR(1); with 1, 4, 16, 64 and 1,024 members. The fine steps
 are made by plain loops in Numba (as version 0.1 made them) and by ours, for one member. Last, what ``lc.integrate``
 takes as a user calls it, all states recorded, over the steps alone. All take turns in one process, and the shortest of
-many short timings counts. Run it with ``python benchmarks/coarse_step.py``.
+many short timings counts. What :mod:`limits` counts is set beside what one core can do. Run it with
+``python benchmarks/coarse_step.py``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 # `python benchmarks/coarse_step.py` puts benchmarks/ on the path, not the clone it belongs to.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import limits
 import numba
 import numpy as np
 from common import in_turns, print_record
@@ -65,12 +67,18 @@ def main() -> None:
     for name, closure in closures.items():
         for members in MEMBERS:
             contestants[name, members] = steps_of(model, closure, z[:members]), max(400, STEPS // members)
-    best = {name: 1e3 * min(times) for name, times in in_turns(contestants, repeats).items()}
+    times = in_turns(contestants | limits.contestants(), repeats)
+    rates = limits.rates(times)
+    best = {name: 1e3 * min(values) for name, values in times.items()}
     fine = {name: 10 * best.pop(name) for name in (PLAIN, OURS)}
     print("ten fine steps: " + ", ".join(f"{name} {value:.0f} ns" for name, value in fine.items()))
+    print(f"{limits.said(rates)}\n{'':34}ns per member{'of ten fine steps':>20}  {limits.HEAD}")
+    shares = {}
     for (name, members), value in best.items():
+        work = limits.coarse_step(closures[name].compiled, model.K)
+        shares[f"{name}, {members}"] = share = limits.shares(value / members, work, rates)
         of = ", ".join(f"1/{one * members / value:.0f}" for one in fine.values())
-        print(f"{name:20}{members:6} members{value / members:9.1f} ns per member, {of}")
+        print(f"{name:20}{members:6} members{value / members:13.1f}{of:>20}  {limits.line(share)}")
 
     called = {
         (what, members): (run, 20_000)
@@ -80,18 +88,22 @@ def main() -> None:
             "integrate": lambda steps, some=z[:members]: lc.integrate(model, closures["one-site"], some, steps),
         }.items()
     }
-    times = {name: min(values) for name, values in in_turns(called, max(3, repeats // 20)).items()}
-    ratios = {members: times["integrate", members] / times["steps", members] for members in (1, 64)}
+    shortest = {name: min(values) for name, values in in_turns(called, max(3, repeats // 20)).items()}
+    ratios = {members: shortest["integrate", members] / shortest["steps", members] for members in (1, 64)}
     for members, ratio in ratios.items():
-        print(f"integrate, 20,000 steps of {members} members: {ratio:.2f} times the steps alone")
+        written = 2 * 8 * model.K * members / shortest["integrate", members] / 1e3  # z and psi of every step
+        print(
+            f"integrate, 20,000 steps of {members} members: {ratio:.2f} times the steps alone; "
+            f"writes {written:.1f} GB/s"
+        )
     print_record(
         "coarse_step",
         ("numpy", "numba"),
+        {f"{name}, {members}": fine[PLAIN] * members / value for (name, members), value in best.items()},
         ten_fine_steps_ns={name: round(value) for name, value in fine.items()},
         ns_per_member={f"{name}, {members}": round(value / members, 1) for (name, members), value in best.items()},
-        ratio_to_plain={
-            f"{name}, {members}": round(fine[PLAIN] * members / value) for (name, members), value in best.items()
-        },
+        limits=rates,
+        shares=shares,
         integrate_over_steps={str(members): round(ratio, 2) for members, ratio in ratios.items()},
     )
 

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -32,16 +32,20 @@ def available_cores() -> int:
 
 
 def cpu_name() -> str:
+    """Return the name of the processor, with the numbers of family and model, as one name may stand for several."""
     information = Path("/proc/cpuinfo")
-    if information.exists():
-        for line in information.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    lines = information.read_text().splitlines() if information.exists() else []
+    first = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}
+    if "model name" not in first:
+        return platform.processor() or platform.machine()
+    return f"{first['model name']}, family {first.get('cpu family')}, model {first.get('model')}"
 
 
-def print_record(benchmark: str, packages: Iterable[str], **figures: Any) -> None:
-    """Print one line of JSON: what was measured, on what, with which versions, and the figures."""
+def print_record(benchmark: str, packages: Iterable[str], ratios: Mapping[str, float], **figures: Any) -> None:
+    """Print one line of JSON: what was measured, on what, with which versions, and the figures.
+
+    ``ratios`` are times over times: how many times as long a peer takes.
+    """
     from l96closure.store import git_commit, package_version  # the scripts put the clone on the path first
 
     record = {
@@ -52,6 +56,7 @@ def print_record(benchmark: str, packages: Iterable[str], **figures: Any) -> Non
         "versions": {name: version(name) for name in packages},
         "l96closure": package_version(),
         "git_commit": git_commit(),
+        "ratios": {name: float(f"{ratio:.3g}") for name, ratio in ratios.items()},
         **figures,
     }
     print(json.dumps(record))

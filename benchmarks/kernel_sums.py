@@ -43,6 +43,7 @@ os.environ.setdefault("CXXFLAGS", "-march=native -ffast-math")
 # `python benchmarks/kernel_sums.py` puts benchmarks/ on the path, not the clone it belongs to.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import limits
 import numba
 import numpy as np
 from kernel_sums_peers import F64, PEERS, Contestant, Problem, value_columns
@@ -83,8 +84,10 @@ def main() -> None:
             continue
         contestants |= built
         errors |= {name: error(contestant, reference) for name, contestant in built.items()}
-    times = in_turns({name: (c.run, c.queries or given.queries) for name, c in contestants.items()}, given.repeats)
-    report(contestants, times, errors, absent, given.repeats)
+    runs = {name: (c.run, c.queries or given.queries) for name, c in contestants.items()}
+    times = in_turns(runs | limits.contestants(), given.repeats)
+    rates = limits.rates(times)
+    report(contestants, times, errors, absent, rates)
 
 
 def ours(count: int) -> dict[str, tuple[Contestant, Problem]]:
@@ -128,11 +131,12 @@ def report(
     times: dict[str, list[float]],
     errors: dict[str, float],
     absent: dict[str, str],
-    repeats: int,
+    rates: dict[str, float],
 ) -> None:
-    reference = statistics.median(times[next(iter(OURS))])
+    brute = next(iter(OURS))
+    reference = statistics.median(times[brute])
     print(f"conditional mean from {SAMPLES:,} samples, 6 coordinates, epsilon = {EPSILON:g}")
-    print(f"microseconds per query, {repeats} turns; nanoseconds per query and sample (median)")
+    print(f"microseconds per query, {len(times[brute])} turns; nanoseconds per query and sample (median)")
     print(f"{'':20}{'threads':>7}{'best':>10}{'median':>10}{'ns':>9}{'this / ours':>13}{'accuracy':>10}")
     results = {}
     for name, values in times.items():
@@ -151,11 +155,17 @@ def report(
         }
     for name, reason in absent.items():
         print(f"{name:20}{reason}")
+    of_a_core = 1e3 * min(times[brute]) * contestants[brute].threads / SAMPLES
+    shares = {brute: limits.shares(of_a_core, limits.kernel_evaluation(6), rates, limits.SINGLE)}
+    print(f"{limits.said(rates)}\n{'of each core':20}{limits.HEAD}\n{brute:20}{limits.line(shares[brute])}")
     distributions = {"numba": "numba"} | {package: package for package, _, _ in PEERS} | {"sklearn": "scikit-learn"}
     print_record(
         "kernel_sums",
         [name for package, name in distributions.items() if importlib.util.find_spec(package)],
+        {name: result["ratio"] for name, result in results.items() if name != brute},
         samples=SAMPLES,
+        limits=rates,
+        shares=shares,
         microseconds_per_query=results,
     )
 

@@ -2,8 +2,8 @@
 
 The peers are the same scheme in plain loops, compiled by Numba, and DAPPER's LorenzUV where DAPPER is installed. All
 advance the same state with the same parameters in short turns, one after the other, so that a slow spell of the machine
-hits all of them; the best turn counts. The limit is the rate of fused multiply-adds that one core reaches in registers.
-Before any timing the models must agree on a step. Run it with ``python benchmarks/simulator.py``.
+hits all of them; the best turn counts. What :mod:`limits` counts of our loop is set beside what one core can do. Before
+any timing the models must agree on a step. Run it with ``python benchmarks/simulator.py``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
@@ -23,21 +22,20 @@ from typing import NamedTuple
 # `python benchmarks/simulator.py` puts benchmarks/ on the path, not the clone it belongs to.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import limits
 import numba
 import numpy as np
 import numpy.typing as npt
 from common import in_turns, print_record
 
 from l96closure import TwoScaleLorenz96
-from l96closure.lanes import LANES, fma, load, splat, store
 from l96closure.systems import lorenz96_core as core
 
 F64 = npt.NDArray[np.float64]
 State = tuple[F64, F64]
 
 DT, EVERY = 5e-4, 10
-PLAIN = "plain loops in Numba"
-FLOPS = 35  # per fast variable and step: 12 multiply-adds and 11 sums; the slow ones add a few percent
+PLAIN, DAPPER, SIMULATE = "plain loops in Numba", "DAPPER", "simulate, every tenth step recorded"
 COMPILED = """
 import time
 import numpy as np
@@ -65,11 +63,12 @@ def main() -> None:
     rng = np.random.default_rng(0)
     z, y = model.step(rng.normal(4.0, 5.0, model.K), rng.normal(0.0, 0.3, (model.K, model.J)), DT, steps=20_000)
     contestants = peers(model, z, y) | ours(model, z, y)
-    turns = in_turns({name: (one.run, one.steps) for name, one in contestants.items()}, repeats)
+    turns = in_turns({name: (one.run, one.steps) for name, one in contestants.items()} | limits.contestants(), repeats)
+    rates = limits.rates(turns)
     times = {name: [1e3 * each / contestants[name].members for each in turn] for name, turn in turns.items()}
     with tempfile.TemporaryDirectory() as cache:
         seconds = [float(python(COMPILED, NUMBA_CACHE_DIR=cache)) for _ in range(2)]
-    report(times, FLOPS * model.K * model.J, multiply_adds(repeats), seconds)
+    report(times, limits.fine_step(model.K, model.J), rates, seconds)
 
 
 def ours(model: TwoScaleLorenz96, z: F64, y: F64) -> dict[str, Contestant]:
@@ -78,7 +77,7 @@ def ours(model: TwoScaleLorenz96, z: F64, y: F64) -> dict[str, Contestant]:
     def recorded(steps: int) -> None:
         model.simulate(steps // EVERY + 1, DT, EVERY, 0.0, "coupling")
 
-    contestants = {"simulate, every tenth step recorded": Contestant(recorded, 5000)}
+    contestants = {SIMULATE: Contestant(recorded, 5000)}
     scheme = core.Scheme.of(DT, model.F, model.h, model.b, model.c)
     for threads in sorted({1, numba.config.NUMBA_NUM_THREADS}):
         numba.set_num_threads(threads)
@@ -119,7 +118,7 @@ def peers(model: TwoScaleLorenz96, z: F64, y: F64) -> dict[str, Contestant]:
             return state[: model.K], state[model.K :].reshape(y.shape)
 
         agree(model, z, y, theirs(1))
-        contestants["DAPPER, LorenzUV with its rk4"] = Contestant(theirs, 10)
+        contestants[DAPPER] = Contestant(theirs, 10)
     return contestants
 
 
@@ -176,29 +175,6 @@ def plain_move(x: F64, dx: F64, weight: float, out: F64, left: int) -> None:
         out[left + n + i] = out[left + i]
 
 
-@numba.njit(error_model="numpy")
-def chains(n: int, out: F64) -> None:
-    """Make twelve independent chains of n multiply-adds in every lane: as many as keep two units busy."""
-    x, t = splat(0.999), splat(1e-3)
-    a = b = c = d = e = f = load(out, 0)
-    g = h = i = j = k = m = load(out, LANES)
-    for _ in range(n):
-        a, b, c, d, e, f = fma(a, x, t), fma(b, x, t), fma(c, x, t), fma(d, x, t), fma(e, x, t), fma(f, x, t)
-        g, h, i, j, k, m = fma(g, x, t), fma(h, x, t), fma(i, x, t), fma(j, x, t), fma(k, x, t), fma(m, x, t)
-    store(a + b + c + d + e + f + g + h + i + j + k + m, out, 0)
-
-
-def multiply_adds(repeats: int) -> float:
-    """Return how many float64 multiply-adds one core makes in a nanosecond."""
-    n, out, best = 10_000, np.arange(2.0 * LANES), np.inf
-    chains(n, out)
-    for _ in range(repeats):
-        start = time.perf_counter()
-        chains(n, out)
-        best = min(best, time.perf_counter() - start)
-    return 12 * LANES * n / best * 1e-9
-
-
 def python(script: str, **environment: str) -> str:
     """Run a script in a process of its own, and return what it prints."""
     root = str(Path(__file__).resolve().parents[1])
@@ -206,23 +182,30 @@ def python(script: str, **environment: str) -> str:
     return subprocess.run([sys.executable, "-c", script], env=given, check=True, capture_output=True, text=True).stdout
 
 
-def report(times: dict[str, list[float]], flops: int, fmas: float, seconds: list[float]) -> None:
-    print(f"Two-scale Lorenz-96, K = 12, J = 24, dt = {DT:g}: ns per RK4 step and member, {flops} flops each")
-    print(f"{'':40}{'best':>9}{'median':>9}{'plain loops / this':>20}{'of the limit of a core':>24}")
+def report(times: dict[str, list[float]], work: limits.Work, rates: dict[str, float], seconds: list[float]) -> None:
+    print(f"Two-scale Lorenz-96, K = 12, J = 24, dt = {DT:g}: ns per RK4 step and member, {work.flops:.0f} flops each")
+    print(f"{'':40}{'best':>9}{'median':>9}{'plain loops / this':>20}  {limits.HEAD}")
     best = {name: min(turn) for name, turn in times.items()}
+    ours = {name: value for name, value in best.items() if name not in (PLAIN, DAPPER)}
+    shares = {name: limits.shares(value, work, rates) for name, value in ours.items()}
+    beside_dapper = {"simulate, beside DAPPER": best[DAPPER] / best[SIMULATE]} if DAPPER in best else {}
     for name, turn in times.items():
-        limit = f"{flops / best[name] / (2.0 * fmas):24.2f}"
-        print(f"{name:40}{best[name]:9.1f}{statistics.median(turn):9.1f}{best[PLAIN] / best[name]:20.1f}{limit}")
-    print(f"limit: {2.0 * fmas:.0f} Gflop/s; seconds to compile: {seconds[0]:.1f}, from the cache {seconds[1]:.1f}")
+        print(
+            f"{name:40}{best[name]:9.1f}{statistics.median(turn):9.1f}{best[PLAIN] / best[name]:20.3g}"
+            f"  {limits.line(shares[name]) if name in shares else ''}".rstrip()
+        )
+    print(f"{limits.said(rates)}; seconds to compile: {seconds[0]:.1f}, from the cache {seconds[1]:.1f}")
     print_record(
         "simulator",
         ("numpy", "numba"),
+        {name: best[PLAIN] / value for name, value in ours.items()} | beside_dapper,
         nanoseconds_per_step_and_member={
             name: {"best": round(best[name], 1), "median": round(statistics.median(turn), 1)}
             for name, turn in times.items()
         },
-        flops_per_step=flops,
-        gigaflops_of_a_core=round(2.0 * fmas, 1),
+        work=work._asdict(),
+        limits=rates,
+        shares=shares,
         seconds_to_compile={"first": round(seconds[0], 2), "cached": round(seconds[1], 2)},
     )
 

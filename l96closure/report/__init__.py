@@ -95,7 +95,7 @@ class Table:
 
 
 class Origin(NamedTuple):
-    """Where a page comes from: the resolved configuration, and versions, wall times and the like by name."""
+    """Where a page comes from: the resolved configuration, if any, and versions, wall times and the like by name."""
 
     settings: str
     provenance: Mapping[str, str]
@@ -150,7 +150,7 @@ def write_page(
     page = environment.from_string(template).render(
         style=Markup(style),
         script=Markup(script),
-        headings=[*headings, "Figures", "Files", "Settings", "Origin"],
+        headings=[*headings, "Figures", "Files", *(["Settings"] if origin.settings else []), "Origin"],
         title=title,
         headline=headline,
         warnings=list(warnings),

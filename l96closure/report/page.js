@@ -92,7 +92,7 @@ const seen = new IntersectionObserver(
 );
 for (const id of links.keys()) seen.observe(document.getElementById(id));
 
-document.getElementById("copy").addEventListener("click", async (event) => {
+document.getElementById("copy")?.addEventListener("click", async (event) => {
   const yaml = document.getElementById("yaml");
   getSelection().selectAllChildren(yaml);
   try {
