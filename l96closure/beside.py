@@ -43,7 +43,7 @@ class Beside(Generic[_T]):
             return
         maker, (out_of, into) = os.getpid(), os.pipe()
         self._pipe = os.fdopen(out_of, "rb")
-        with warnings.catch_warnings(), suppress(OSError):  # no other process may be had
+        with warnings.catch_warnings(), signals.blocked(), suppress(OSError):  # no other process may be had
             warnings.simplefilter("ignore")  # of Python, and JAX, about the threads that are not in the copy
             self._process = os.fork()
             if self._process == 0:

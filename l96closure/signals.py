@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -12,11 +14,25 @@ _STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if h
 _WARNINGS = [getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
 
 
+@contextmanager
+def blocked() -> Iterator[None]:
+    """Let the system keep the signals that interrupt or end a program, until a copy of this process is its own.
+
+    A copy made meanwhile begins with them blocked: nothing of its maker's answers them before :func:`end_quietly`.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (*_STOPS, *_WARNINGS))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def end_quietly() -> None:
     """End this process, without a word, at any of the signals that others are held for; what is ignored stays so."""
     for number in (*_STOPS, *_WARNINGS):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_: sys.exit(1))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_STOPS, *_WARNINGS))
 
 
 class HeldSignals:

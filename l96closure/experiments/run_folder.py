@@ -118,7 +118,7 @@ class RunFolder:
         self._put_down(name, record)  # who kills us now leaves a file that is not trusted
         spent = time.perf_counter() - started
         with self._or_as_before(name, earlier):
-            if self.files[name].beside:
+            if self.files[name].beside and callable(product):
                 self._unsettled[name] = earlier, record, Beside(lambda: self._made(name, product, spent))
             else:
                 self._finish(name, record, self._made(name, product, spent))
@@ -142,12 +142,25 @@ class RunFolder:
             yield
             self.settle(*self.files)
         finally:
-            for name, (_, record, made) in self._unsettled.items():
-                if made.ready:  # early, when something failed or was stopped, which is the news and not this one's
-                    with suppress(Exception):
-                        self._finish(name, record, made.result())
-                made.stop()
-            self._unsettled.clear()
+            self._stop()
+
+    def _stop(self) -> None:
+        """Stop what is being made beside this process, as something failed or was stopped; keep what is done."""
+        for name, (earlier, record, made) in self._unsettled.items():
+            with made, suppress(Exception):  # what has failed is the news, not what may become of this one
+                if made.ready:
+                    self._finish(name, record, made.result())
+                    continue
+            self._untouched(name, earlier)
+        self._unsettled.clear()
+
+    def _untouched(self, name: str, earlier: manifest.Record | None) -> None:
+        """Put down again what was known of a file that was to be replaced and is as it was, or not there."""
+        file = self.file(name)
+        known = None if earlier is None else earlier.sha256
+        if (store.checksum(file) if file.is_file() else None) == known:
+            with suppress(OSError):
+                self._put_down(name, earlier)
 
     def _made(self, name: str, product: Product, spent: float) -> float:
         """Make and write a file, after so many seconds of its stage; it says how many there are by then."""
@@ -170,6 +183,7 @@ class RunFolder:
         try:
             yield
         except OSError:  # on a full disk, say: the file is as it was
+            self._stop()  # which makes room
             self._put_down(name, earlier)
             raise
 
