@@ -46,8 +46,7 @@ class File:
     sections : the settings, single ones or sections, that decide what it holds besides what the files before it do.
     title : one line for its reader.
     optional : whether the stages that read it do without where it is missing.
-    beside : whether it is made in a second process, from the beginning of its stage on, while what does not read it
-        goes on.
+    beside : whether it is made in a second process, while what does not read it goes on.
     """
 
     kind: str

@@ -178,10 +178,9 @@ class Workflow(Generic[_S]):
             folder.forget(name)
         products = self.stages[name].run(settings, folder, folder.restart(name))
         wanted = [file for file in products if force or not folder.is_current(file)]
-        beside = [file for file in wanted if self.files[file].beside]
-        for file in dict.fromkeys([*beside, *wanted]):
+        for file in wanted:
             folder.write(file, products[file], started)
-        if not beside:
+        if not any(self.files[file].beside for file in wanted):
             folder.forget(name)
 
     @property

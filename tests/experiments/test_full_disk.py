@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 from command_line import TINY, Call
 
-from l96closure import beside
-
 STAGES = ["simulate", "fit", "integrate", "forecast", "diagnose", "report"]
 SIZE = 12_000_000
 
@@ -40,9 +38,7 @@ def fill(disk: Path, room: int) -> None:
 
 
 @pytest.mark.slow
-def test_every_stage_leaves_the_files_as_they_were(call: Call, disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a second process, whose unfinished work is kept and may take the last room from the manifest."""
-    monkeypatch.setattr(beside, "threads", lambda: 1)
+def test_every_stage_leaves_the_files_as_they_were(call: Call, disk: Path) -> None:
     run = [*TINY, "closure=polynomial_ar1", f"run_dir={disk / 'run'}"]
     assert call(*run).status == 0
     before = contents(disk / "run")

@@ -346,27 +346,23 @@ def test_a_run_that_fails_while_the_reference_is_made_goes_on_with_the_truth_it_
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no copies are made here")
-def test_a_run_that_fails_while_the_truth_is_made_keeps_the_reference_that_is_done(
+def test_a_run_that_fails_in_the_fit_keeps_the_reference_that_is_done(
     call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(beside, "threads", lambda: 2)
-    stage = WORKFLOW.stages["simulate"]
 
-    def run(settings: Any, folder: RunFolder, restart: Restart) -> Any:
-        def fails() -> NoReturn:
-            made = folder._unsettled["reference"][2]
-            select.select([made._pipe], [], [])
-            assert made.ready
-            raise ValueError("no truth today")
-
-        return {**stage.run(settings, folder, restart), "truth": fails}
+    def run(settings: Any, folder: RunFolder, restart: Restart) -> NoReturn:
+        made = folder._unsettled["reference"][2]
+        select.select([made._pipe], [], [])
+        assert made.ready
+        raise ValueError("no closure today")
 
     with monkeypatch.context() as patched:
-        patched.setitem(WORKFLOW.stages, "simulate", replace(stage, run=run))
+        patched.setitem(WORKFLOW.stages, "fit", replace(WORKFLOW.stages["fit"], run=run))
         outcome = call(*FINISHED, "run_dir=other")
-    assert (outcome.status, "no truth today" in outcome.err) == (2, True)
+    assert (outcome.status, "no closure today" in outcome.err) == (2, True)
     first = stamps(Path("other"))
-    assert set(first) == {"reference.nc"}
+    assert set(first) == {"truth.nc", "reference.nc"}
     assert call("run_dir=other", "resume=true", "stages=[simulate]").status == 0
     assert stamps(Path("other"))["reference.nc"] == first["reference.nc"]
 

@@ -178,7 +178,8 @@ def mark(settings: Settings, reference: xr.Dataset, restart: Restart | None = No
 
 
 def _simulate_stage(settings: Settings, folder: RunFolder, restart: Restart) -> Mapping[str, Product]:
-    return simulate(settings, restart)
+    runs = simulate(settings, restart)
+    return {**runs, "truth": runs["truth"]()}
 
 
 def _fit_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
