@@ -50,7 +50,7 @@ def main() -> None:
             with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
                 config = hydra.compose("config", [f"model={model}", f"closure={name}"])
             settings = Settings.from_config(OmegaConf.to_container(config, resolve=True))
-            truth = experiment.simulate(settings)["truth"]()
+            truth, _ = experiment.simulate(settings)
             closure = experiment.fit(settings, truth)
             z0 = truth["z"].values[np.linspace(0, truth.sizes["time"] - 1, options.members).astype(int)]
             how = {"rng": 1, "dt": settings.coarse.dt, "scheme": settings.coarse.scheme}

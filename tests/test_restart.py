@@ -259,8 +259,9 @@ def test_a_finished_piece_stays_until_all_are(tmp_path: Path, monkeypatch: pytes
     """The truth is not run again where the process died in the reference."""
     settings = Settings.from_config(composed("training.samples=300", "reference.duration=10", "forecast.starts=3"))
 
-    def simulated(restart: Restart | None = None) -> list[xr.Dataset]:
-        return [run() for run in closure.simulate(settings, restart).values()]
+    def simulated(restart: Restart | None = None) -> tuple[xr.Dataset, xr.Dataset]:
+        truth, reference = closure.simulate(settings, restart)
+        return truth, reference()
 
     whole, record, steps = simulated(), lorenz96_core.Ensemble.record, []
     with pytest.raises(Killed):

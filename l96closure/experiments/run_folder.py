@@ -46,7 +46,6 @@ class File:
     sections : the settings, single ones or sections, that decide what it holds besides what the files before it do.
     title : one line for its reader.
     optional : whether the stages that read it do without where it is missing.
-    beside : whether it is made in a second process, while what does not read it goes on.
     """
 
     kind: str
@@ -54,7 +53,6 @@ class File:
     sections: tuple[str, ...]
     title: str
     optional: bool = False
-    beside: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ class RunFolder:
         Parameters
         ----------
         name : of the file.
-        product : what it holds, or what makes that. A file made beside this process :meth:`settle` waits for.
+        product : what it holds; or what makes that, beside this process: :meth:`settle` waits for it.
         started : when its stage was begun, by ``time.perf_counter``.
         """
         earlier = manifest.read(self.path).get(self.file(name).name)
@@ -117,10 +115,10 @@ class RunFolder:
         self._put_down(name, record)  # who kills us now leaves a file that is not trusted
         spent = time.perf_counter() - started
         with self._or_as_before(name, earlier):
-            if self.files[name].beside and callable(product):
+            if callable(product):
                 self._unsettled[name] = earlier, record, Beside(lambda: self._made(name, product, spent))
             else:
-                self._finish(name, record, self._made(name, product, spent))
+                self._finish(name, record, self._written(name, product, spent))
 
     def settle(self, *names: str) -> None:
         """Wait for those of these files that are being made beside this process."""
@@ -141,31 +139,21 @@ class RunFolder:
             yield
             self.settle(*self.files)
         finally:
-            self._stop()
+            for name, (_, record, made) in self._unsettled.items():  # something failed or was stopped: that is the news
+                with made, suppress(Exception):
+                    if made.ready:
+                        self._finish(name, record, made.result())
+            self._unsettled.clear()
 
-    def _stop(self) -> None:
-        """Stop what is being made beside this process, as something failed or was stopped; keep what is done."""
-        for name, (earlier, record, made) in self._unsettled.items():
-            with made, suppress(Exception):  # what has failed is the news, not what may become of this one
-                if made.ready:
-                    self._finish(name, record, made.result())
-                    continue
-            self._untouched(name, earlier)
-        self._unsettled.clear()
-
-    def _untouched(self, name: str, earlier: manifest.Record | None) -> None:
-        """Put down again what was known of a file that was to be replaced and is as it was, or not there."""
-        file = self.file(name)
-        known = None if earlier is None else earlier.sha256
-        if (store.checksum(file) if file.is_file() else None) == known:
-            with suppress(OSError):
-                self._put_down(name, earlier)
-
-    def _made(self, name: str, product: Product, spent: float) -> float:
-        """Make and write a file, after so many seconds of its stage; it says how many there are by then."""
+    def _made(self, name: str, make: Callable[[], xr.Dataset], spent: float) -> float:
+        """Make a file, after so many seconds of its stage; return the seconds by then."""
         begun = time.perf_counter()
-        data = product() if callable(product) else product
-        file, seconds = self.files[name], round(spent + time.perf_counter() - begun, 3)
+        data = make()
+        return self._written(name, data, spent + time.perf_counter() - begun)
+
+    def _written(self, name: str, data: xr.Dataset, seconds: float) -> float:
+        """Write a file that says how long its stage took, and return that."""
+        file, seconds = self.files[name], round(seconds, 3)
         self.write_aside(name, data.assign_attrs(wall_time_seconds=seconds), kind=file.kind, title=file.title)
         return seconds
 
@@ -182,7 +170,6 @@ class RunFolder:
         try:
             yield
         except OSError:  # on a full disk, say: the file is as it was
-            self._stop()  # which makes room
             self._put_down(name, earlier)
             raise
 

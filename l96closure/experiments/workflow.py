@@ -46,7 +46,8 @@ class Stage(Generic[_S]):
     ----------
     needs : names of the files it reads.
     run : called with the settings, the run folder, and where to keep unfinished work. It returns, for each file name,
-        the dataset to write or a function that makes it.
+        the dataset to write or a function that makes it, which runs in a second process while later stages that do not
+        read the file go on.
     asked_for : whether it runs only where it is asked for.
     prepare : begins what the settings allow to be done while the stages before it run.
     """
@@ -180,7 +181,7 @@ class Workflow(Generic[_S]):
         wanted = [file for file in products if force or not folder.is_current(file)]
         for file in wanted:
             folder.write(file, products[file], started)
-        if not any(self.files[file].beside for file in wanted):
+        if not any(callable(products[file]) for file in wanted):
             folder.forget(name)
 
     @property

@@ -47,17 +47,15 @@ _NEVER_COMPILED = (closures.Analog, closures.SpectralAutoregression)
 _SUMMED = (closures.Chain, closures.Moments)  # laws that sum over samples at every step
 
 
-def simulate(settings: Settings, restart: Restart | None = None) -> Mapping[str, Callable[[], xr.Dataset]]:
-    """Prepare two runs of the truth, from different seeds.
+def simulate(settings: Settings, restart: Restart | None = None) -> tuple[xr.Dataset, Callable[[], xr.Dataset]]:
+    """Run the truth twice, from different seeds.
 
     Returns
     -------
-    What makes the training ``truth`` and the ``reference``, as the model's ``simulate`` returns them.
+    The training truth, and what makes the reference, as the model's ``simulate`` returns them.
     """
     seeds = settings.seeds
-    truth = partial(
-        settings.model.simulate, **settings.training, rng=seeds["truth"], restart=restart and restart.of_piece(0)
-    )
+    truth = settings.model.simulate(**settings.training, rng=seeds["truth"], restart=restart and restart.of_piece(0))
     recorded = {
         "samples": settings.reference_samples,
         "every": settings.reference_every,
@@ -69,7 +67,7 @@ def simulate(settings: Settings, restart: Restart | None = None) -> Mapping[str,
         rng=seeds["reference"],
         restart=restart and restart.of_piece(1, last=True),
     )
-    return {"truth": truth, "reference": reference}
+    return truth, reference
 
 
 def fit(settings: Settings, truth: xr.Dataset, restart: Restart | None = None) -> Any:
@@ -177,9 +175,9 @@ def mark(settings: Settings, reference: xr.Dataset, restart: Restart | None = No
     ).astype(np.float32)
 
 
-def _simulate_stage(settings: Settings, folder: RunFolder, restart: Restart) -> Mapping[str, Product]:
-    runs = simulate(settings, restart)
-    return {**runs, "truth": runs["truth"]()}
+def _simulate_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, Product]:
+    truth, reference = simulate(settings, restart)
+    return {"truth": truth, "reference": reference}
 
 
 def _fit_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
@@ -358,7 +356,6 @@ WORKFLOW = Workflow(
             "simulate",
             ("model", "training", "reference", "coarse.dt"),
             "Truth: the independent run that judges the coarse one",
-            beside=True,
         ),
         "closure": File("closure", "fit", ("closure", "coarse.dt"), "Closure of the coarse model"),
         "coarse": File(
