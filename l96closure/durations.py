@@ -78,7 +78,7 @@ def duration(time: float, unit: str, form: str = "g", *, model: str = "") -> str
 
 
 def plain(number: float, form: str) -> str:
-    """Show a number in a format, one above 1 without an exponent, its last places being zero instead.
+    """Show a number in a format, one above 1 without an exponent and then to the last whole unit.
 
     Parameters
     ----------
@@ -86,4 +86,4 @@ def plain(number: float, form: str) -> str:
     form : its format.
     """
     text = f"{number:{form}}"
-    return f"{float(text):.0f}" if "e+" in text else text
+    return f"{number:.0f}" if "e+" in text else text

@@ -548,7 +548,7 @@ def test_the_table_lines_up_and_holds_the_numbers(made: tuple[xr.Dataset, xr.Dat
     at = scores.sel(lead=1.0)
     crps, low, high, climatology = (float(at[name]) for name in ("crps", "crps_low", "crps_high", "crps_climatology"))
     assert lines[2].startswith("lead 1 ".ljust(len("lead (time units)")))
-    assert f"{crps:.3f} ({low:.3f} to {high:.3f})  {f'{crps / climatology:.2f}':>13}" in lines[2]
+    assert f"{crps:.3f} ({low:.3f} to {high:.3f})  {f'{crps / climatology:.3f}':>13}" in lines[2]
     assert f"{climatology:.3f}" in note
     assert "20 starts of 6 members" in note
 

@@ -300,7 +300,7 @@ def _period(at: xr.Dataset, factor: float) -> str:
 
 def _time(value: float) -> str:
     """Show a time to three digits without an exponent."""
-    return "∞" if math.isinf(value) else plain(value, "#.3g").rstrip(".")
+    return "∞" if math.isinf(value) else plain(float(f"{value:.3g}"), "#.3g").rstrip(".")
 
 
 def _said(diagnostics: xr.Dataset, attribute: str, lag: str = "lag", form: str = "g") -> str:
