@@ -202,6 +202,30 @@ def test_what_has_no_interval_is_not_judged(perfect: xr.Dataset) -> None:
     assert sentence.endswith("skill beside the full model and the law on held-out data.")
 
 
+@pytest.mark.parametrize(
+    ("name", "near", "far", "said"),
+    [
+        ("std", 0.5, 21.5, "Standard deviation of z is 430 % too large (no interval is known)."),
+        ("hellinger_psi", 0.05, 0.2, "Hellinger distance of ψ is 11.0 times its floor (no interval is known)."),
+        ("spectrum_ratio_z", -0.4, -0.9, "90 % too small (no interval is known)"),
+        ("neighbour_correlation_z", 0.1, 0.4, "is 0.40 too large (no interval is known)."),
+        ("autocorrelation_z", -0.2, -0.5, "is 0.50 too small (no interval is known)."),
+        ("spread_skill", 0.2, 2.0, "too wide at lead 0.5 (spread over error 3.00; no interval is known)."),
+        ("crps", 4.0, 8.0, "score worse than climatology: CRPS by 200 % (no interval is known)."),
+        ("crps_above_mark", 0.5, 2.0, "exceeds that of the full model by 2 (no interval is known), 200 %."),
+        ("pit_largest_error", 0.1, 0.4, "is off by up to 0.400 (no interval is known)."),
+    ],
+)
+def test_what_is_off_by_far_is_named_without_an_interval(
+    perfect: xr.Dataset, name: str, near: float, far: float, said: str
+) -> None:
+    bare = perfect.map(lambda each: each * np.nan if re.search("_(se|low|high)$", str(each.name)) else each)
+    where = {"source": "coarse"} if "source" in bare[name].dims else {}
+    (untold,) = failures.failures(moved(bare, name, near, **where))
+    assert untold.startswith("Not told, for want of intervals:")
+    assert any(said in sentence for sentence in failures.failures(moved(bare, name, far, **where)))
+
+
 def test_what_has_intervals_in_part_is_judged_in_part(perfect: xr.Dataset) -> None:
     perfect["neighbour_correlation_residual_se"][:] = np.nan
     whole, part = failures.failures(perfect)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -41,10 +41,12 @@ class Limits(NamedTuple):
 
 
 _MATTERS = Limits()
+_FAR = 10.0  # times that, what differs by more is named without an interval too
 _MAX_NAMED = 4  # wavenumbers that are named
 _OUTSIDE = 0.01  # values that a site sees at a step
 _LAGS = 10  # at which autocorrelations are judged, closer together where they are short
 _OF_TABLES = (1, 2, 5, 10, 20, 50)  # and those, in records, that tables show
+_NO_INTERVAL = "(no interval is known)"
 _SKILL = ("crps", "energy_score", "variogram_score")
 
 CRITERIA = (
@@ -54,7 +56,8 @@ CRITERIA = (
     f"at a wavenumber, where that carries variance), {_MATTERS.neighbour:g} (correlation of neighbours), "
     f"{_MATTERS.memory:g} (autocorrelation), {100 * _MATTERS.spread:g} % (ratio of spread to error), "
     f"{100 * _MATTERS.mark:g} % (CRPS above the full model's) or {_MATTERS.decile:g} (share of ψ below a decile of the "
-    "law)."
+    f"law). Where no interval is known, named is what differs by more than {_FAR:g} times as much, and a score of "
+    f"forecasts above {1 + _FAR * _MATTERS.mark:g} times climatology's."
 )
 """What is counted as a failure."""
 
@@ -153,8 +156,7 @@ def _profiles(diagnostics: xr.Dataset) -> Judged:
         for what, word in (("mean", "mean"), ("std", "standard deviation")):
             off, error = (each / scale for each in difference(diagnostics, f"profile_{what}_{name}"))
             if error.isnull().any():
-                yield False
-                continue
+                error = xr.full_like(error, np.nan)
             clear = np.abs(off.to_numpy())
             clear[clear <= side * error.to_numpy()] = 0.0
             worst = off.isel({dim: int(clear.argmax()) for dim in off.dims}).coords
@@ -169,8 +171,11 @@ def _distributions(diagnostics: xr.Dataset) -> Judged:
         return
     for name, symbol in (*FIELDS.items(), ("joint", "z and ψ together")):
         score, floor, spread, low, high = scalars(diagnostics, f"hellinger_{name}", DISTANCES["hellinger_z"].parts)
-        if not intervals.known(low) or not floor > 0:
+        if not floor > 0:
             yield False
+        elif not intervals.known(low):
+            said = f"Hellinger distance of {symbol} is {score / floor:.1f} times its floor {_NO_INTERVAL}"
+            yield _unless_far(said, score / floor - 1, _MATTERS.ratio - 1)
         elif low > floor + np.nan_to_num(spread):
             yield Failure(
                 f"Hellinger distance of {symbol} is {score / floor:.1f} times its floor "
@@ -196,15 +201,19 @@ def _spectra(diagnostics: xr.Dataset) -> Judged:
     for name, symbol in FIELDS.items():
         off: list[_OfWave] = []
         for m, ratio, low, high in _carrying(diagnostics, name):
+            percent = 100 * abs(ratio - 1)
+            words = f"{_percent(percent)} % too {'small' if ratio < 1 else 'large'}"
             if not intervals.known(low):
-                yield False
+                if far := _unless_far(f"{words} {_NO_INTERVAL}", percent, 100 * _MATTERS.spectrum):
+                    off.append(_OfWave(m, percent, far.said, far.matters))
+                else:
+                    yield False
             elif low <= 1 <= high:
                 yield True
             else:
-                near, far = sorted(100 * abs(each - 1) for each in (low, high))
-                words = f"{_percent(100 * abs(ratio - 1))} % too {'small' if ratio < 1 else 'large'}"
-                said = f"{words} (interval {_percent(near)} to {_percent(far)} %)"
-                off.append(_OfWave(m, near, said, abs(ratio - 1) > _MATTERS.spectrum))
+                near, furthest = sorted(100 * abs(each - 1) for each in (low, high))
+                said = f"{words} (interval {_percent(near)} to {_percent(furthest)} %)"
+                off.append(_OfWave(m, near, said, percent > 100 * _MATTERS.spectrum))
         matters = any(each.matters for each in off)
         named = [each for each in off if each.matters or not matters]
         shown = sorted(sorted(named, key=lambda each: -each.near)[:_MAX_NAMED])
@@ -258,14 +267,8 @@ def at_lags(symbol: str, off: xr.DataArray, error: xr.DataArray) -> Judged:
     of_tables = [record for record in _OF_TABLES if record < lags.size]
     chosen = np.unique([*np.geomspace(1, lags.size - 1, _LAGS).round().astype(int), *of_tables])
     differences, errors = off.to_numpy()[chosen], error.to_numpy()[chosen]
-    if np.isnan(errors).any():
-        yield False
-        return
-    half = intervals.together(chosen.size) * errors
-    clear = np.where(np.abs(differences) > half, np.abs(differences), 0.0)
-    if not clear.any():
-        yield True
-        return
+    half = np.full_like(errors, np.nan) if np.isnan(errors).any() else intervals.together(chosen.size) * errors
+    clear = np.where(np.abs(differences) <= half, 0.0, np.abs(differences))
     worst = int(clear.argmax())
     lag = duration(float(lags[chosen[worst]]), unit_of(lags), ".3g")
     said = f"autocorrelation of {symbol} at lag {lag} is"
@@ -275,16 +278,13 @@ def at_lags(symbol: str, off: xr.DataArray, error: xr.DataArray) -> Judged:
 def _spread(diagnostics: xr.Dataset) -> Judged:
     for lead, at in _at_leads(diagnostics):
         ratio, low, high = scalars(at, "spread_skill")
+        words = f"ensembles are too {'narrow' if ratio < 1 else 'wide'} at lead {lead} (spread over error {ratio:.2f}"
         if not intervals.known(low):
-            yield False
+            yield _unless_far(f"{words}; {_NO_INTERVAL[1:]}", abs(ratio - 1), _MATTERS.spread)
         elif low <= 1 <= high:
             yield True
         else:
-            yield Failure(
-                f"ensembles are too {'narrow' if ratio < 1 else 'wide'} at lead {lead} "
-                f"(spread over error {ratio:.2f}, interval {low:.2f} to {high:.2f})",
-                abs(ratio - 1) > _MATTERS.spread,
-            )
+            yield Failure(f"{words}, interval {low:.2f} to {high:.2f})", abs(ratio - 1) > _MATTERS.spread)
 
 
 def _skill(diagnostics: xr.Dataset) -> Judged:
@@ -312,8 +312,12 @@ def beside_climatology(scores: xr.Dataset, name: str, symbol: str) -> str | bool
     value, low, high, climatology = scalars(scores, name, (*BOUNDED, "_climatology"))
     if math.isnan(value):
         return None
-    if not intervals.known(low) or low <= climatology:
-        return intervals.known(low)
+    if not intervals.known(low):
+        above = value / climatology - 1 if climatology > 0 else 0.0
+        far = _unless_far(f"{symbol} by {_percent(100 * above)} % {_NO_INTERVAL}", above, _MATTERS.mark)
+        return far.said if far else False
+    if low <= climatology:
+        return True
     percent = (_percent(100 * (each / climatology - 1)) for each in (value, low, high))
     return "{} by {} % (interval {} to {} %)".format(symbol, *percent)
 
@@ -323,24 +327,23 @@ def _mark(diagnostics: xr.Dataset) -> Judged:
         return
     for lead, at in _at_leads(diagnostics):
         (above, low, high), mark = scalars(at, "crps_above_mark"), float(at["crps_mark"])
+        words = f"CRPS at lead {lead} exceeds that of the full model by {above:.2g}"
+        percent = f"{_percent(100 * above / mark)} %"
         if not intervals.known(low):
-            yield False
+            yield _unless_far(f"{words} {_NO_INTERVAL}, {percent}", above, _MATTERS.mark * mark)
         elif low <= 0:
             yield True
         else:
-            yield Failure(
-                f"CRPS at lead {lead} exceeds that of the full model by {above:.2g} (interval {low:.2g} to "
-                f"{high:.2g}), {_percent(100 * above / mark)} %",
-                above > _MATTERS.mark * mark,
-            )
+            yield Failure(f"{words} (interval {low:.2g} to {high:.2g}), {percent}", above > _MATTERS.mark * mark)
 
 
 def _law(diagnostics: xr.Dataset) -> Judged:
     if "pit_error" not in diagnostics:
         return
     largest, low, high = scalars(diagnostics, "pit_largest_error")
+    words = f"the share of ψ below one of its deciles is off by up to {largest:.3f}"
     if not intervals.known(low):
-        yield False
+        yield _unless_far(f"law of ψ is wrong: {words} {_NO_INTERVAL}", largest, _MATTERS.decile)
         return
     if low <= 0:
         yield True
@@ -352,8 +355,8 @@ def _law(diagnostics: xr.Dataset) -> Judged:
     )  # fmt: skip
     tails = 100 * (0.2 + width)
     yield Failure(
-        f"law of ψ is {shape}: the share of ψ below one of its deciles is off by up to {largest:.3f} (interval "
-        f"{low:.3f} to {high:.3f}), and {tails:.1f} % lie below the first or above the last, not 20 %",
+        f"law of ψ is {shape}: {words} (interval {low:.3f} to {high:.3f}), and {tails:.1f} % lie below the first or "
+        "above the last, not 20 %",
         largest > _MATTERS.decile,
     )
 
@@ -375,6 +378,8 @@ _CHECKS: dict[str, Check] = {
 def _judge(what: str, difference: float, half: float, matters: float, unit: str = "") -> Failure | bool:
     """Return a difference as a failure with its interval, True where it may be chance, False where that is unknown.
 
+    What is off by far is a failure without an interval too.
+
     Parameters
     ----------
     what : beginning of the sentence.
@@ -383,17 +388,25 @@ def _judge(what: str, difference: float, half: float, matters: float, unit: str 
     matters : what differs by more is counted as a failure.
     unit : what stands behind the numbers.
     """
-    if not math.isfinite(difference) or not math.isfinite(half):
+    if not math.isfinite(difference):
         return False
-    size = abs(difference)
+    size, side = abs(difference), "small" if difference < 0 else "large"
+    if not math.isfinite(half):
+        digits = max(0, 1 - math.floor(math.log10(size))) if size else 0
+        return _unless_far(f"{what} {size:.{digits}f}{unit} too {side} {_NO_INTERVAL}", size, matters)
     if size <= half:
         return True
     digits = max(0, 1 - math.floor(math.log10(max(half, 1e-3 * size))))
     return Failure(
-        f"{what} {size:.{digits}f}{unit} too {'small' if difference < 0 else 'large'} "
+        f"{what} {size:.{digits}f}{unit} too {side} "
         f"(interval {size - half:.{digits}f} to {size + half:.{digits}f}{unit})",
         size > matters,
     )
+
+
+def _unless_far(said: str, size: float, matters: float) -> Failure | Literal[False]:
+    """Return as a failure what is wrong by far, False where it is not: of no interval, it may be chance."""
+    return Failure(said) if size > _FAR * matters else False
 
 
 def _difference(diagnostics: xr.Dataset, name: str) -> tuple[float, float]:
