@@ -20,7 +20,8 @@ PYTHON ?=
 ARGS ?=
 
 # What old versions of the dependencies say of each other is not about this package.
-OLD_WARNINGS := -W ignore::DeprecationWarning -W ignore::PendingDeprecationWarning -W ignore::FutureWarning
+OLD_WARNINGS := -W ignore::DeprecationWarning -W ignore::PendingDeprecationWarning -W ignore::FutureWarning \
+  -W 'ignore:Converting non-nanosecond precision:UserWarning'
 
 .PHONY: help
 help: ## Show this list

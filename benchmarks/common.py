@@ -41,10 +41,12 @@ def cpu_name() -> str:
     return f"{first['model name']}, family {first.get('cpu family')}, model {first.get('model')}"
 
 
-def print_record(benchmark: str, packages: Iterable[str], ratios: Mapping[str, float], **figures: Any) -> None:
+def print_record(
+    benchmark: str, packages: Iterable[str], ratios: Mapping[str, float] | None = None, **figures: Any
+) -> None:
     """Print one line of JSON: what was measured, on what, with which versions, and the figures.
 
-    ``ratios`` are times over times: how many times as long a peer takes.
+    ``ratios`` are times over times: how many times as long a peer takes; None for a benchmark without peers.
     """
     from l96closure.store import git_commit, package_version  # the scripts put the clone on the path first
 
@@ -56,7 +58,7 @@ def print_record(benchmark: str, packages: Iterable[str], ratios: Mapping[str, f
         "versions": {name: version(name) for name in packages},
         "l96closure": package_version(),
         "git_commit": git_commit(),
-        "ratios": {name: float(f"{ratio:.3g}") for name, ratio in ratios.items()},
+        "ratios": {name: float(f"{ratio:.3g}") for name, ratio in (ratios or {}).items()},
         **figures,
     }
     print(json.dumps(record))

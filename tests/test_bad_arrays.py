@@ -312,6 +312,11 @@ TIMES: dict[str, tuple[Callable[[int], Any], float]] = {
     "dates of cftime": (lambda n: of_cftime(n, 0.25), 21600.0),
     "dates of cftime over 2,000 years": (lambda n: of_cftime(n, 3650.0), 315_360_000.0),
 }
+_NANOSECONDS = tuple(map(int, xr.__version__.split(".")[:3])) < (2025, 1, 2)  # these xarrays keep dates in nothing else
+KINDS = [
+    pytest.param(kind, marks=pytest.mark.skipif(_NANOSECONDS and "700" in kind, reason="xarray cannot hold such dates"))
+    for kind in TIMES
+]
 
 
 @pytest.fixture(scope="module")
@@ -319,14 +324,14 @@ def short() -> xr.Dataset:
     return MODEL.simulate(samples=250, dt=1e-3, every=5, spinup=0.1, subgrid="fine")
 
 
-@pytest.mark.parametrize("kind", TIMES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_times_of_every_kind_have_their_step(short: xr.Dataset, kind: str) -> None:
     make, step = TIMES[kind]
     closure = lc.closures.PolynomialAR1.fit(short.assign_coords(time=("time", make(short.sizes["time"]))))
     assert closure.coarse_dt == pytest.approx(step, rel=1e-12)
 
 
-@pytest.mark.parametrize("kind", TIMES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_gaps_part_a_record_whose_step_is_that_of_its_pieces(short: xr.Dataset, kind: str) -> None:
     make, step = TIMES[kind]
     time = make(short.sizes["time"] + 7)[np.r_[:100, 107:257]]
@@ -336,7 +341,7 @@ def test_gaps_part_a_record_whose_step_is_that_of_its_pieces(short: xr.Dataset, 
     assert np.array_equal(np.concatenate(record.target), short["psi"].values)
 
 
-@pytest.mark.parametrize("kind", TIMES)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("defect", "advice"),
     [

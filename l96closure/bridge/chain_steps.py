@@ -52,7 +52,7 @@ def _noised(x: F64, normals: F64, rules: Rules, query: F64) -> None:
 
 @called(forceinline=True)
 def _moved(x: F64, normals: F64, rules: Rules, drift: F64, mean: F64, variance: F64) -> None:
-    """Make a step of x (n, d) in place, given its moments; ``mean`` is overwritten."""
+    """Make a step of x (n, d) in place, given its moments, eq. (42) of the paper; ``mean`` is overwritten."""
     targets, fixed, noisy = rules.sums.targets, rules.fixed, rules.noisy
     for i in range(x.shape[0]):
         for p in range(targets.shape[0]):

@@ -1,4 +1,4 @@
-"""The noising/denoising chain: schemes, conditioning, likelihood (Section 2, eqs. 5, 6, 14; Section 5, eq. 42)."""
+"""The noising/denoising chain: schemes, conditioning, likelihood (Section 2, eqs. 5, 6, 14; Section 3, eq. 42)."""
 
 from __future__ import annotations
 

@@ -76,7 +76,8 @@ class SchrodingerBridge(Composed):
         selection : judges closures by short coupled runs (:class:`l96closure.Selection`): the features are then chosen
             by it rather than by the held-out error of the trend, which does not rank closures well.
         dt : step of the coarse model in the unit of ``truth``'s time (seconds where times are dates), a multiple of the
-            interval of ``truth``; None is that interval, and then needs no coordinate ``time``.
+            interval of ``truth``; None is that interval, and then needs no coordinate ``time``. Where psi is defined
+            over a coarse step (``truth.attrs["coarse_dt"]``), it has to be that step.
         rng : seed or generator of the draw of the samples that make the law.
         restart : where the Sinkhorn iteration is kept, to be taken up again by the same call after it was stopped; the
             result has the same bits.

@@ -178,5 +178,19 @@ def difference(data: xr.Dataset, name: str) -> tuple[xr.DataArray, xr.DataArray]
     Two arrays without ``source``.
     """
     truth, coarse = (data[[name, name + ERROR]].sel(source=source, drop=True) for source in ("truth", "coarse"))
-    error: xr.DataArray = xr.apply_ufunc(np.hypot, truth[name + ERROR], coarse[name + ERROR])
-    return coarse[name] - truth[name], error
+    return coarse[name] - truth[name], of_both(truth[name + ERROR], coarse[name + ERROR])
+
+
+def of_both(error: xr.DataArray, other: xr.DataArray) -> xr.DataArray:
+    """Return the standard error of the difference of two independent estimates.
+
+    Parameters
+    ----------
+    error, other : their standard errors.
+
+    Returns
+    -------
+    Of the same dims.
+    """
+    # xarray 2024.10, told to drop the attributes, empties those of the coordinates that both were given, too.
+    return xr.apply_ufunc(np.hypot, error, other, keep_attrs=True)

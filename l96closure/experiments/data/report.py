@@ -7,12 +7,11 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import combinations_with_replacement
 
-import numpy as np
 import xarray as xr
 
 from l96closure.attributes import ERROR
 from l96closure.diagnostics import intervals
-from l96closure.diagnostics.scorecard import scalars
+from l96closure.diagnostics.scorecard import of_both, scalars
 from l96closure.durations import duration, unit_of
 from l96closure.experiments.climate.failures import Check, Failure, Judged, at_lags, beside_climatology
 from l96closure.experiments.climate.tables import compared, in_units
@@ -138,8 +137,7 @@ def _memory_of_draws(diagnostics: xr.Dataset) -> Judged:
     (given, drawn), (given_error, drawn_error) = (
         [each.sel(offline_source=source, drop=True) for source in ("reference", "closure")] for each in (value, error)
     )
-    both: xr.DataArray = xr.apply_ufunc(np.hypot, given_error, drawn_error)
-    yield from at_lags("ψ drawn along the reference", drawn - given, both)
+    yield from at_lags("ψ drawn along the reference", drawn - given, of_both(given_error, drawn_error))
 
 
 CHECKS: Mapping[str, Check] = {
