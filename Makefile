@@ -36,8 +36,12 @@ paper: $(VENV)/.installed ## Run the published settings literally (a few minutes
 	$(BIN)/l96closure experiment=l96_paper $(ARGS)
 
 .PHONY: test
-test: $(VENV)/.installed-test ## Run the tests, all of them with the coverage of the package
-	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal $(if $(ARGS),$(ARGS),--cov --cov-report=term:skip-covered --cov-fail-under=94)
+test: $(VENV)/.installed-test ## Run the tests
+	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal $(ARGS)
+
+.PHONY: coverage
+coverage: $(VENV)/.installed-test ## Run the tests with the coverage of the package, for half as long again
+	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal --cov --cov-report=term:skip-covered --cov-fail-under=94
 
 .PHONY: test-quick
 test-quick: $(VENV)/.installed-test ## Run the tests that are not slow: for every commit
@@ -98,7 +102,7 @@ bench-smoke: $(VENV)/.installed-bench ## Run every benchmark in small: none is b
 	  coarse.steps=2000 forecast.starts=20 diagnostics.max_lag=2
 
 .PHONY: check-all
-check-all: lint test notebooks examples examples-qg bench-smoke test-oldest ## Check all that can be checked: before a release
+check-all: lint coverage notebooks examples examples-qg bench-smoke test-oldest ## Check all that can be checked: before a release
 
 .PHONY: bench-fit
 bench-fit: $(VENV)/.installed ## Measure fits of up to a million samples (minutes)

@@ -6,6 +6,7 @@ import base64
 import gc
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +36,11 @@ POINT = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQV
 
 
 Dispatcher.compile = untraced(Dispatcher.compile)
+# In the background of a shell, or under nohup, these are ignored, and whatever a test starts would inherit that.
+for name, usual in {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG_DFL}.items():
+    if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_IGN:
+        signal.signal(getattr(signal, name), usual)
+
 gc.set_threshold(20_000, 50, 50)  # nearly all of a million objects are modules' and the compiler's, and stay
 
 

@@ -131,7 +131,6 @@ import os, signal
 import numpy as np
 import l96closure as lc
 from l96closure.restart import Restart
-signal.signal(signal.SIGINT, signal.default_int_handler)
 steps = iter(range(1000))
 def tendency(z):
     if next(steps) == 50:

@@ -203,7 +203,6 @@ from pathlib import Path
 from l96closure import cli
 from l96closure.closures import PolynomialAR1
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a shell ignores it
 number, step, steps = int(sys.argv.pop(1)), PolynomialAR1.step, iter(range(7))
 
 def stopped(*arguments):
