@@ -74,7 +74,7 @@ def test_a_signal_that_no_part_followed_comes_at_the_end_and_leaves_the_parts(
 ) -> None:
     restart = Restart(tmp_path / "work", 1e6)
     restart.append(xr.Dataset({"z": 1.0}))
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a shell ignores it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in place of the fixture's
 
     def interrupted() -> None:
         with restart:
