@@ -17,6 +17,9 @@ from l96closure.bridge.neighbourhoods import Neighbourhoods, alike, around_sites
 from l96closure.durations import MODEL_TIME
 from l96closure.series import spellings, time_unit
 
+MOST_PREVIOUS = 8
+"""Steps before now at which targets may be seen."""
+
 _ROUNDING = 4 * float(np.finfo(np.float32).eps)  # of coordinates that went through single precision
 _AUTO = "auto"
 _BEFORE = " before"  # after the name of a target of the step before
@@ -39,9 +42,11 @@ class Fields:
         ``neighbourhoods``.
     lags : times before now at which the predictors are seen too, > 0 in the unit of the data's time (seconds where
         times are dates); () sees the present alone. None is chosen on held-out data.
-    previous : whether the targets of the step before are seen too, as further predictors. Without them the noise is
-        taken for independent of the predictors; where these follow what psi was, as damped variables that psi drives
-        do, that counts its past twice, and the coarse model varies too much. Of Lorenz-96 it is nearly independent.
+    previous : at how many steps before now the targets are seen too, as further predictors; True is one. Without them
+        the noise is taken for independent of the predictors; where these follow what psi was, as damped variables that
+        psi drives do, that counts its past twice, and the coarse model varies too much. Of Lorenz-96 it is nearly
+        independent. None is chosen on held-out data (:mod:`l96closure.closures.one_step`) by
+        :class:`~l96closure.closures.SchrodingerBridge` where ``noise.order`` is left open too, and none elsewhere.
     pool : dimensions along which the sites learn together; ``auto`` is those that are periodic, and those of
         ``neighbourhoods``. Where a neighbourhood is cut by an edge of such a dimension, the law of the residual is
         learned with sites at the same distances from the same edges alone. () is each site for itself. Along other
@@ -90,7 +95,7 @@ class Fields:
     periodic: bool | Sequence[bool] = True
     radius: int | None = None
     lags: Sequence[float] | None = None
-    previous: bool = False
+    previous: int | None = None
     pool: str | Sequence[str] = "auto"
     mask: xr.DataArray | None = None
     neighbourhoods: Sequence[Iterable[int]] | None = None
@@ -114,7 +119,9 @@ class Fields:
         if not isinstance(pool, (list, tuple)) or (pool != (_AUTO,) and not set(pool) <= set(self.dim)):
             checks.reject("pool", self.pool, f"{_AUTO!r}, or some of the dimensions {', '.join(self.dim)}, or ()")
         object.__setattr__(self, "pool", _AUTO if pool == (_AUTO,) else tuple(pool))
-        checks.boolean("previous", self.previous)
+        if self.previous is not None:
+            steps = int(self.previous) if isinstance(self.previous, bool) else self.previous
+            object.__setattr__(self, "previous", checks.integer("previous", steps, 0, below=MOST_PREVIOUS + 1))
         _check_mask(self.mask, tuple(self.dim))
         if not (self.conserve is None or isinstance(self.conserve, (bool, Mapping))):
             checks.reject("conserve", self.conserve, "true or false, or weights of some of the targets")
@@ -148,7 +155,8 @@ class Fields:
                 checks.reject(f"truth.{name}.dims", truth[name].dims, repr(wanted))
         unit = time_unit(truth) if "time" in truth.coords else MODEL_TIME
         units = tuple(_units(truth[name]) for name in self.names)
-        return replace(self, units=units, time_unit=unit).on_grid_of(truth)
+        known = replace(self, units=units, time_unit=unit, previous=self.before)
+        return known.on_grid_of(truth)
 
     def on_grid_of(self, dataset: xr.Dataset) -> Fields:
         """Return the same with shape and coordinates of the grid of a Dataset, and the mask in its order.
@@ -187,8 +195,19 @@ class Fields:
 
     @property
     def seen(self) -> tuple[str, ...]:
-        """Names of all that a site sees: the predictors, and perhaps the targets of the step before."""
-        return (*self.predictors, *(f"{name}{_BEFORE}" for name in self.targets if self.previous))
+        """Names of all that a site sees: the predictors, and perhaps the targets of steps before, the last first."""
+        before = [_BEFORE, *(f" {steps} steps{_BEFORE}" for steps in range(2, self.before + 1))][: self.before]
+        return (*self.predictors, *(f"{name}{when}" for when in before for name in self.targets))
+
+    @property
+    def before(self) -> int:
+        """At how many steps before now the targets are seen."""
+        return self.previous or 0
+
+    @property
+    def remembered(self) -> int:
+        """Number of fields that are kept of each step before now: the predictors, and the targets if they are seen."""
+        return len(self.predictors) + (len(self.targets) if self.before else 0)
 
     @property
     def ring(self) -> bool:

@@ -102,7 +102,7 @@ class Record:
     Attributes
     ----------
     fields : names, units and grid.
-    series : predictors of each segment (time, P, K), with the targets of the step before after them, if they are seen.
+    series : predictors of each segment (time, P, K), with the targets of steps before after them, if they are seen.
     target : of each segment (time, K), or (time, Q, K) of several targets.
     steps : time between two values, and the definition of psi.
     group : the target and the sites that ``target`` (time, sites) is of; None is all of them.
@@ -138,15 +138,24 @@ class Record:
         every = np.arange(self.fields.sites)
         return [Group(q, every, q * every.size + every) for q in range(len(self.fields.targets))]
 
-    def with_previous(self) -> Record:
-        """Return the record with the targets of the step before among the predictors, where these are seen."""
-        if not self.fields.previous:
+    def with_previous(self, steps: int | None = None) -> Record:
+        """Return the record with the targets of steps before among the predictors, where these are seen.
+
+        Parameters
+        ----------
+        steps : at how many steps before now they are; None is what the fields say.
+        """
+        if steps is not None:
+            return replace(self, fields=replace(self.fields, previous=steps)).with_previous()
+        n = self.fields.before
+        if not n:
             return self
         series, target = [], []
         for one, of in zip(self.series, self.target, strict=True):
-            before = of.reshape(len(of), -1, one.shape[2])[:-1]
-            series.append(np.concatenate([one[1:], before], axis=1))
-            target.append(of[1:])
+            values = of.reshape(len(of), -1, one.shape[2])
+            before = [values[n - step : len(values) - step] for step in range(1, n + 1)]
+            series.append(np.concatenate([one[n:], *before], axis=1))
+            target.append(of[n:])
         return replace(self, series=series, target=target)
 
     def scaled(self) -> Record:
@@ -154,7 +163,10 @@ class Record:
         labels = self.fields.groups
         if not labels.any():
             return self
-        scaling = Scaling.of(self.series, labels)
+        P, number = len(self.fields.predictors), np.arange(self.predictors)
+        number[P:] = P + (number[P:] - P) % len(self.fields.targets)  # psi has one scale, however long ago it was
+        kept = [one[:, : self.fields.remembered] for one in self.series]
+        scaling = Scaling(*(values[number] for values in Scaling.of(kept, labels)))
         return replace(self, series=[scaling(one) for one in self.series], scaling=scaling)
 
     def of(self, group: Group) -> Record:
@@ -197,9 +209,6 @@ class Record:
         end = 3 * len(self.series[longest]) // 4
         series, target = list(self.series), list(self.target)
         predictors = series[longest][end:]
-        if self.scaling is not None:
-            predictors = predictors * self.scaling.spread + self.scaling.centre
-        predictors = predictors[:, : len(self.fields.predictors)]
         targets = target[longest][end:].reshape(len(predictors), -1, self.fields.sites)
         late = {
             name: (("time", *self.fields.dim), self.fields.placed(values).reshape(-1, *self.fields.shape))

@@ -67,7 +67,7 @@ def read(
         ``ordered``, the times do not fit.
     """
     fields = fields.of(truth)
-    ordered = ordered or fields.previous
+    ordered = ordered or fields.before > 0
     steps, parts = steps_of(truth, dt, ordered), stretches(truth) if ordered else [slice(0, truth.sizes["time"])]
     like = truth[fields.targets[0]]
     samples = [name for name in fields.sample_dim if name in like.dims]

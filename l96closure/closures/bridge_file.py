@@ -15,7 +15,7 @@ from l96closure.arrays import F64, Index
 from l96closure.bridge.neighbourhoods import around_sites, checked_pools
 from l96closure.closures.parts import Parts
 from l96closure.durations import MODEL_TIME
-from l96closure.fields import Fields
+from l96closure.fields import MOST_PREVIOUS, Fields
 from l96closure.kernel import Kernel, WeightedSamples
 
 _COORDINATE = "grid_coordinate_"  # before the names of coordinates, which may be any
@@ -46,7 +46,7 @@ def field_variables(fields: Fields) -> xr.Dataset:
         attrs={
             "conserve": np.int8(bool(fields.conserve)),
             "targets": np.int32(len(fields.targets)),
-            "previous": np.int8(fields.previous),
+            "previous": np.int8(fields.before),
             "time_unit": fields.time_unit,
         },
     )
@@ -94,7 +94,7 @@ def fields_from(parts: Parts) -> Fields:
         names[predictors:],
         dim,
         periodic=rings,
-        previous=bool(parts.integer("previous", 0, below=2)),
+        previous=parts.integer("previous", 0, below=MOST_PREVIOUS + 1),
         mask=mask,
         conserve=bool(parts.integer("conserve", 0, below=2)),
         shape=shape,

@@ -47,12 +47,23 @@ _LEVELS = (np.arange(20) + 0.5) / 20
 
 
 class Candidate(NamedTuple):
-    """Features that a closure may have: radius, lags in steps, and the held-out std of what the trend leaves."""
+    """What a closure may see.
+
+    Attributes
+    ----------
+    features : of a site.
+    radius, lags : neighbours on either side, and steps before now.
+    left : held-out std of what the trend leaves, relative to that of the target.
+    previous : at how many steps before now targets are seen.
+    next : held-out error one step ahead, relative to the std of the target; NaN where it was not asked for.
+    """
 
     features: Features
     radius: int
     lags: tuple[int, ...]
     left: float
+    previous: int = 0
+    next: float = math.nan
 
 
 def candidates(
@@ -84,7 +95,7 @@ def candidates(
             seen, left = of(record, radius, before), np.nan
             if options is not None and (compared or len(lags) * len(radii) > 1):
                 left = _left(record, seen, options)
-            found.append(Candidate(seen, radius, tuple(before), left))
+            found.append(Candidate(seen, radius, tuple(before), left, fields.before))
     return found
 
 
@@ -111,12 +122,14 @@ def _left(record: Record, seen: Features, options: Trend | Regressor, order: int
     return math.sqrt(total / cells)
 
 
-def with_degree(record: Record, options: _Options) -> _Options:
+def with_degree(record: Record, options: _Options, warns: bool = True) -> _Options:
     """Return the options of a trend with a degree, if they leave it open where psi of the step before is seen.
 
-    Warns where they ask for one far above what held-out data do.
+    Warns, unless it is not to, where they ask for one far above what held-out data do.
     """
     if not isinstance(options, Trend) or not record.fields.previous:
+        return options
+    if options.degree is not None and not warns:
         return options
     seen, best = of(record, 0, ()), _DEGREES[0]
     left = {degree: _left(record, seen, replace(options, degree=degree), order=1) for degree in _DEGREES}
@@ -142,6 +155,12 @@ def simplest(found: Sequence[Candidate]) -> int:
         if one.left < _BETTER * found[best].left:
             best = number
     return best
+
+
+def without_lags(record: Record, asked: Fields, options: Trend | Regressor) -> Candidate:
+    """Return the simplest candidate, without lags where these are left open."""
+    found = candidates(record, replace(asked, lags=asked.lags or ()), options)
+    return found[simplest(found)]
 
 
 def chosen(
@@ -170,6 +189,14 @@ def report(record: Record, found: Sequence[Candidate], best: int, scores: Sequen
         "left": (
             [one.left for one in found],
             {"long_name": "std of the held-out residual over that of the target", "units": "1"},
+        ),
+        "previous": (
+            [one.previous for one in found],
+            {"long_name": "steps before now at which targets are seen", "units": "1"},
+        ),
+        "next": (
+            [one.next for one in found],
+            {"long_name": "held-out error one step ahead over the std of the target", "units": "1"},
         ),
         "score": (list(scores) or [np.nan] * len(found), {"long_name": "score of coupled runs", "units": "1"}),
         "chosen": (np.arange(len(found)) == best, {"long_name": "whether it was chosen", "units": "1"}),

@@ -91,13 +91,13 @@ def to_dataset(closure: Any) -> xr.Dataset:
 
 def _past_variables(of: Past) -> dict[str, Any]:
     return {
-        "past_field": named(("past_time", "predictor", "site"), of.fields, "scaled predictors of training states"),
+        "past_field": named(("past_time", "past_variable", "site"), of.fields, "scaled predictors of training states"),
         "past_first": named("segment", of.first.astype(np.int32), "first time of a segment"),
         "past_window": named(
             ("site", "window_place"), of.window.astype(np.int32), "sites that the regression backwards sees"
         ),
         "past_backwards": named(
-            ("term", "step_before", "predictor"), of.backwards, "coefficients of the regression backwards"
+            ("term", "step_before", "past_variable"), of.backwards, "coefficients of the regression backwards"
         ),
     }
 
@@ -326,17 +326,17 @@ def _log_variance(parts: Parts) -> PolynomialTrend:
 
 
 def _past(parts: Parts, features: Features, of: Fields) -> Past | None:
-    steps, P, sites, known = features.longest + of.previous, features.lower.size, of.sites, len(of.predictors)
+    steps, P, sites, known = features.longest + of.before, of.remembered, of.sites, len(of.predictors)
     if not steps:
         return None
-    fields = parts.array("past_field", "past_time", "predictor", "site")
+    fields = parts.array("past_field", "past_time", "past_variable", "site")
     first = parts.indices("past_first", "segment", low=0, high=max(len(fields) - 1, 0))
     if fields.shape[1:] != (P, sites) or first.size == 0 or first[0] != 0 or len(fields) < 1:
         checks.reject("past_field.shape", fields.shape, f"(times, {P}, {sites})")
     if (np.diff(np.append(first, len(fields))) <= steps).any():
         checks.reject("past_first", first.tolist(), f"segments of more than {steps} times")
     window = parts.indices("past_window", "site", "window_place", low=0, high=sites - 1)
-    backwards = parts.array("past_backwards", "term", "step_before", "predictor")
+    backwards = parts.array("past_backwards", "term", "step_before", "past_variable")
     if window.shape[0] != sites or backwards.shape[1:] != (steps, P):
         checks.reject("past_backwards.shape", backwards.shape, f"(terms, {steps}, {P})")
     if len(backwards) != past.terms(known * window.shape[1]):
@@ -361,7 +361,7 @@ def tables(closure: Any) -> dict[str, Array]:
         "lag": features.lags,
         "range": np.stack([features.lower, features.upper], axis=1),
         "conserve": np.array(bool(closure.fields.conserve)),
-        "previous": np.array(closure.fields.previous),
+        "previous": np.array(closure.fields.before),
     }
     if closure.fields.mask is not None:
         found["mask"] = closure.fields.mask.values.ravel()

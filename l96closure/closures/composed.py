@@ -106,7 +106,7 @@ class Composed:
     @property
     def _rows(self) -> int:
         """Steps before now whose predictors, and perhaps targets, are remembered."""
-        return self.features.longest + self.fields.previous
+        return self.features.longest + self.fields.before
 
     def init(
         self, z: F64, rng: np.random.Generator | int, member: npt.ArrayLike = 0, history: xr.Dataset | None = None
@@ -163,11 +163,13 @@ class Composed:
 
     def _seen(self, now: F64, history: F64) -> tuple[F64, F64]:
         """Return what is seen now and at lags, of predictors now (n, P, K) and what is remembered (n, rows, ..., K)."""
-        if not self.fields.previous:
+        n = self.fields.before
+        if not n:
             return now, history
-        P = now.shape[1]
-        earlier = np.concatenate([history[:, :-1, :P], history[:, 1:, P:]], axis=2)
-        return np.concatenate([now, history[:, 0, P:]], axis=1), earlier
+        P, rows = now.shape[1], history.shape[1] - n
+        psi = [history[:, steps : steps + rows, P:] for steps in range(1, n + 1)]
+        earlier = np.concatenate([history[:, :rows, :P], *psi], axis=2)
+        return np.concatenate([now, *(history[:, step, P:] for step in range(n))], axis=1), earlier
 
     @property
     def _kept(self) -> tuple[int, ...]:
@@ -195,7 +197,7 @@ class Composed:
             ``z`` is not of that shape for the P and K the closure was fitted for, or ``state`` does not fit it.
         """
         z = slow_variables(z, self.fields.input_shape)
-        H, shape = self._rows, (len(self.fields.seen), self.fields.sites)
+        H, shape = self._rows, (self.fields.remembered, self.fields.sites)
         remembers = (0,) if self.law is None else self.law.remembers
         state = following(state, len(z), *remembers, history=(H, *shape) if H else (0,))
         now = self._now(z)
@@ -366,7 +368,7 @@ class Composed:
         if "time" in dataset.coords:
             cuts = stretches(dataset) if self.past_steps else [slice(None)]
             parts = [dataset["time"][part][:: record.steps.every] for part in cuts]
-            times = {"time": xr.concat([part[int(fields.previous) :] for part in parts], "time")}
+            times = {"time": xr.concat([part[fields.before :] for part in parts], "time")}
         probabilities = xr.Dataset(made).assign_coords(times)
         if len(fields.targets) > 1:
             return probabilities
@@ -451,15 +453,15 @@ class Composed:
         taps belong to the sites ``noise_earlier_offset`` and ``noise_fresh_offset`` to the left; perhaps
         ``noise_factor`` (K, K), which white noise is multiplied by before, or ``noise_modes`` (r, K), of as many
         normals of the next draw, and ``noise_remainder`` (K,), of white noise, which are added before. ``conserve`` (),
-        whether the mean over the sites is taken off; ``previous`` (), whether targets of the step before are predictors
-        too, after the others; ``coarse_dt`` () with memory. Where there is a ``mask`` (size,) of all sites of the grid,
-        the K sites are those at which it is True, in its order; at others psi is NaN. Of groups of cells the names of
-        the trend and the law of group number g begin with ``group{g}_``; its cells, q K + k of target q at site k, are
-        ``group{g}_cells`` and see ``group{g}_neighbour``, and K in what is said of ``bounds`` and the noise is the
-        number of all cells; predictors are less ``scaling_centre`` (P, K) and divided by ``scaling_spread`` (P, K)
-        before all, where these are there. Last, ``conserve_share`` (C,) of what the sum over all cells of
-        ``conserve_weight`` (C,) times psi is off is taken from each, which is that sum where ``conserve_zero`` (), else
-        that of psi less the trend, both within ``bounds``.
+        whether the mean over the sites is taken off; ``previous`` (), at how many steps before now targets are
+        predictors too, after the others, the last step first; ``coarse_dt`` () with memory. Where there is a ``mask``
+        (size,) of all sites of the grid, the K sites are those at which it is True, in its order; at others psi is NaN.
+        Of groups of cells the names of the trend and the law of group number g begin with ``group{g}_``; its cells, q K
+        + k of target q at site k, are ``group{g}_cells`` and see ``group{g}_neighbour``, and K in what is said of
+        ``bounds`` and the noise is the number of all cells; predictors are less ``scaling_centre`` (P, K) and divided
+        by ``scaling_spread`` (P, K) before all, where these are there. Last, ``conserve_share`` (C,) of what the sum
+        over all cells of ``conserve_weight`` (C,) times psi is off is taken from each, which is that sum where
+        ``conserve_zero`` (), else that of psi less the trend, both within ``bounds``.
 
         Raises
         ------

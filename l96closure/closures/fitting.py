@@ -251,7 +251,7 @@ def composed(
     noise : drives the distributions; None where the law has noise of its own, or there is none.
     laws : fits them; None has no residual drawn.
     """
-    groups, ordered = record.whole if isinstance(laws, Whole) else record.groups, noise is not None and noise.order > 0
+    groups, ordered = record.whole if isinstance(laws, Whole) else record.groups, noise is not None and noise.order != 0
     _check_groups(record.fields, groups)
     parts = [record] if len(groups) == 1 else [record.of(group) for group in groups]
     learned = [without_trend(part, features.of_sites(part.sites), trend, ordered) for part in parts]

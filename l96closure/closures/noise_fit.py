@@ -40,6 +40,9 @@ from l96closure.closures.vector_pattern import LARGEST_VECTOR, fit_vector_patter
 from l96closure.closures.wavevectors import Wavevectors
 from l96closure.fields import Fields
 
+USUAL_ORDER = 8
+"""Order of the autoregression where it is left open, and psi of the step before is not seen."""
+
 LARGEST_GRID = 1024
 """Cells of a grid other than a ring of which all pairs have correlations of their own; more have modes in common."""
 
@@ -63,7 +66,9 @@ class Noise:
 
     Parameters
     ----------
-    order : of the autoregression in time, >= 0; 0 is fresh noise at every step.
+    order : of the autoregression in time, >= 0; 0 is fresh noise at every step. None is
+        :data:`~l96closure.closures.noise_fit.USUAL_ORDER`, and 0 where the targets of the step before are seen
+        (``fields.previous``).
     covariance : of the noise in space and among targets. ``auto`` is that of the data: by wavenumber on a ring; on
         other grids the correlations of all pairs of up to :data:`~l96closure.closures.noise_fit.LARGEST_GRID` cells, or
         vectors of up to :data:`~l96closure.closures.vector_pattern.LARGEST_VECTOR` components for each wavevector;
@@ -88,11 +93,11 @@ class Noise:
     (5, 5)
     """
 
-    order: int = 8
+    order: int | None = None
     covariance: str | npt.ArrayLike | None = _AUTO
 
     def __post_init__(self) -> None:
-        checks.integer("noise.order", self.order, 0, below=129)
+        checks.optional(partial(checks.integer, minimum=0, below=129))("noise.order", self.order)
         if self.covariance is not None and not isinstance(self.covariance, str):
             object.__setattr__(self, "covariance", _correlation_of(self.covariance))
         elif self.covariance not in (None, _AUTO):
@@ -106,7 +111,7 @@ class Noise:
         )
 
     def on(self, fields: Fields) -> Noise:
-        """Return the options with a matrix of the cells of a closure alone.
+        """Return the options with an order, and with a matrix of the cells of a closure alone.
 
         Parameters
         ----------
@@ -121,6 +126,8 @@ class Noise:
         ValueError
             There is a matrix of another size.
         """
+        if self.order is None:
+            return replace(self, order=0 if fields.previous else USUAL_ORDER).on(fields)
         if not isinstance(self.covariance, np.ndarray):
             return self
         cells, targets = len(fields.targets) * fields.size, np.arange(len(fields.targets))
@@ -204,11 +211,12 @@ def fit_pattern(
     """
     sites = series[0].shape[1]
     shape = (sites,) if shape is None else shape
-    long_enough = [len(one) > options.order for one in series]
+    order = USUAL_ORDER if options.order is None else options.order
+    long_enough = [len(one) > order for one in series]
     noise = [one - one.mean() for one in compress(series, long_enough)]
-    if sum(len(one) - options.order for one in noise) < 10 * (options.order + 1):
-        checks.reject("noise.order", options.order, "at most a tenth of the times of the training data")
-    together = _burg(noise, options.order, True, None if spread is None else [*compress(spread, long_enough)])
+    if sum(len(one) - order for one in noise) < 10 * (order + 1):
+        checks.reject("noise.order", order, "at most a tenth of the times of the training data")
+    together = burg(noise, order, True, None if spread is None else [*compress(spread, long_enough)])
     ring = alike == (True,)
     if isinstance(options.covariance, np.ndarray):
         return Pattern(together, np.ones(1), sites, _factor_of(options.covariance), prescribed=True)
@@ -216,16 +224,16 @@ def fit_pattern(
         return Pattern(together, np.ones(1), sites)
     if not ring:
         of_residual = noise if spread is None else _weighted(noise, [*compress(spread, long_enough)])
-        return _on_grid(of_residual, together, options, Wavevectors(shape, alike))
+        return _on_grid(of_residual, together, order, Wavevectors(shape, alike))
     modes = [np.fft.rfft(one, axis=1) for one in noise]
     both_signs = np.where(real_wavenumbers(sites), 1.0, 2.0)
     power = by_blocks(np.concatenate([np.abs(one) ** 2 for one in modes]) * both_signs)
     share, error = jackknife(lambda power: power / power.sum(), power)
     if sites > LARGEST_RING:
         return Pattern(together, share, sites)
-    reflection = _burg(modes, options.order, False)
+    reflection = burg(modes, order, False)
     reflection[real_wavenumbers(sites)] = reflection[real_wavenumbers(sites)].real
-    plain = _burg(noise, options.order, True)
+    plain = burg(noise, order, True)
     unexplained = [coefficients_of(one)[1][:, -1] for one in (plain, reflection)]
     won = 0.5 * np.log(unexplained[0] / unexplained[1]) @ both_signs / sites
     if won > _WORTHWHILE:
@@ -261,7 +269,7 @@ def _weighted(noise: Sequence[F64], spread: Sequence[F64]) -> list[F64]:
     return [one / size for one in products]
 
 
-def _on_grid(noise: Sequence[F64], together: C128, options: Noise, grid: Wavevectors) -> AnyPattern:
+def _on_grid(noise: Sequence[F64], together: C128, order: int, grid: Wavevectors) -> AnyPattern:
     """Fit noise on a grid that is no ring, or of several targets.
 
     One memory for all and the correlations of all pairs of cells is what is simplest; vectors, each component of which
@@ -272,13 +280,13 @@ def _on_grid(noise: Sequence[F64], together: C128, options: Noise, grid: Wavevec
     vector = grid.levels <= LARGEST_VECTOR
     if scalar and vector:
         early, late = held_out(noise)
-        vectors = fit_vector_pattern(early, options.order, grid)
-        judged = [one for one in late if len(one) > options.order]
+        vectors = fit_vector_pattern(early, order, grid)
+        judged = [one for one in late if len(one) > order]
         won = _surprise(one_memory(early), judged) - vectors.surprise(judged) if judged else 0.0
         scalar = won <= max(_WORTHWHILE, _LEAST_WON / sum(one.size for one in judged or noise))
     if scalar:
         return one_memory(noise)
-    return fit_vector_pattern(noise, options.order, grid) if vector else _of_modes(noise, together)
+    return fit_vector_pattern(noise, order, grid) if vector else _of_modes(noise, together)
 
 
 def _factored(noise: Sequence[F64], together: C128, grid: Wavevectors) -> Pattern:
@@ -392,10 +400,20 @@ def _covariances(noise: F64, shape: tuple[int, ...], alike: tuple[bool, ...]) ->
     return out
 
 
-def _burg(series: Sequence[Any], order: int, together: bool, spread: Sequence[F64] | None = None) -> C128:
-    """Reflection coefficients (M, order) of the columns of series (time, M); one row for all if ``together``.
+def burg(series: Sequence[Any], order: int, together: bool, spread: Sequence[F64] | None = None) -> C128:
+    """Fit autoregressions by Burg's method.
 
-    Errors of a prediction count by the spread at the time it is made for, and at the one that it is made from.
+    Parameters
+    ----------
+    series : segments (time, M).
+    order : of the autoregressions.
+    together : fit one of all columns.
+    spread : by which errors of a prediction count, at the time it is made for and at the one that it is made from, in
+        segments like those; None is 1 everywhere.
+
+    Returns
+    -------
+    Reflection coefficients (M, order) of the columns, or (1, order) of all together.
     """
     forward, backward, found = list(series), list(series), []
     for i in range(order):

@@ -71,14 +71,15 @@ class Past:
         """
         known, rotations = len(record.fields.predictors), record.fields.homogeneous == (True,)
         H, series = features.longest, record.series
-        if record.fields.previous:  # targets beside the predictors of their own time
-            H += 1
-            series = [np.concatenate([one[:-1, :known], one[1:, known:]], axis=1) for one in series]
-        P, K = series[0].shape[1:]
+        P = record.fields.remembered
+        if record.fields.before:  # targets beside the predictors of their own time
+            H += record.fields.before
+            series = [np.concatenate([one[:-1, :known], one[1:, known:P]], axis=1) for one in series]
+        K = record.fields.sites
         share = max(4 * (H + 1), _MOST_VALUES // (P * K * len(series)))
         kept = [one[:share] for one in series if len(one) > H]
-        scaled = np.concatenate(kept) - features.middle[:, None]
-        scaled /= features.half[:, None]
+        scaled = np.concatenate(kept) - features.middle[:P, None]
+        scaled /= features.half[:P, None]
         first = np.cumsum([0, *(len(one) for one in kept)])[:-1]
         around = np.arange(-min(_REACH, (K - 1) // 2), min(_REACH, (K - 1) // 2) + 1)
         around = around[np.argsort(np.abs(around), kind="stable")]
@@ -118,7 +119,8 @@ class Past:
         lags = np.arange(self.backwards.shape[1] + 1)
         analog = np.take_along_axis(self.fields[time[:, None] - lags], site, axis=3).astype(np.float64)
         change = self._before(wanted.astype(np.float64)) - self._before(analog[:, 0, : self.known])
-        return (analog[:, 1:] + change) * features.half[:, None] + features.middle[:, None]
+        P = analog.shape[2]
+        return (analog[:, 1:] + change) * features.half[:P, None] + features.middle[:P, None]
 
     def _before(self, scaled: F64) -> F64:
         """Regression of the steps before (n, H, P, K) on scaled predictors (n, P, K)."""

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from l96closure import bridge, checks
-from l96closure.closures import choice, fitting
+from l96closure.closures import choice, fitting, one_step
 from l96closure.closures.composed import Composed
 from l96closure.closures.laws import Chain, Law, Moments, Quantiles
 from l96closure.closures.noise_fit import Noise
@@ -71,7 +71,9 @@ class SchrodingerBridge(Composed):
         law : of the residual: :class:`~l96closure.closures.Quantiles` given one coordinate or two,
             :class:`~l96closure.closures.Moments` given all features, both driven by noise, or the paper's
             :class:`~l96closure.closures.Chain`.
-        noise : that drives the law; None is ``Noise()``, and what a chain takes, which has noise of its own.
+        noise : that drives the law; None is ``Noise()``, and what a chain takes, which has noise of its own. Where its
+            order and ``fields.previous`` are left open, held-out data tell whether the noise remembers or psi itself
+            does (:mod:`l96closure.closures.one_step`).
         kernel : bandwidth and estimator of the bridge; None is epsilon = 0.01 for quantiles, 0.1 for others.
         selection : judges closures by short coupled runs (:class:`l96closure.Selection`): the features are then chosen
             by it rather than by the held-out error of the trend, which does not rank closures well.
@@ -108,30 +110,48 @@ class SchrodingerBridge(Composed):
         several = _several(fields)
         _check_law(law, several[0], trend, noise)
         noise = Noise() if noise is None else noise
-        remembers = not isinstance(law, Chain) and noise.order > 0
+        remembers = not isinstance(law, Chain) and noise.order != 0
         ordered = remembers or any(one.lags != () for one in several)
         grouped = isinstance(law, Quantiles)
         most = fitting.MOST_VALUES if grouped else None
         record = read(truth, several[0], dt, ordered=ordered, grouped=grouped, most=most)
-        record, noise = record.with_previous(), noise.on(record.fields)
-        record = record.scaled() if grouped else record
-        trend = choice.with_degree(record, trend)
-        found = [one for these in several for one in choice.candidates(record, these, trend, len(several) > 1)]
+
+        def seeing(record: Record, steps: int) -> Record:
+            record = record.with_previous(steps)
+            return record.scaled() if grouped else record
+
+        asked = several[0].before
+        seen = seeing(record, asked)
+        trends: dict[int, Any] = {asked: choice.with_degree(seen, trend)}
+        compared = len(several) > 1
+        found = [one for these in several for one in choice.candidates(seen, these, trends[asked], compared)]
+        number = choice.simplest(found)
+        if trend is not None and remembers and noise.order is None and all(one.previous is None for one in several):
+
+            def other(steps: int) -> one_step.Way:
+                other = seeing(record, steps)
+                trends[steps] = options = choice.with_degree(other, trend, warns=False)
+                return one_step.Way(other, options, choice.without_lags(other, several[0], options))
+
+            ways, taken = one_step.compared(one_step.Way(seen, trend, found[number]), map(other, one_step.STEPS))
+            found[number : number + 1], number = [way.candidate for way in ways], number + taken
+            choice.with_degree(ways[taken].record, trend)  # which warns
         kernel = bridge.Kernel(epsilon=law.epsilon) if kernel is None else kernel
 
         def learned(record: Record, number: int, kept: Restart | None) -> SchrodingerBridge:
-            features = found[number].features
-            record = choice.settled(record, found[number])
+            one, features = found[number], found[number].features
+            record = choice.settled(seeing(record, one.previous), one)
+            options, driving = trends[one.previous], noise.on(record.fields)
             if isinstance(law, Quantiles):
                 given = partial(choice.chosen_coordinates, options=law, kernel=kernel, rng=rng)
                 tabulated = partial(choice.tabulated, options=law, kernel=kernel, rng=rng)
                 laws = fitting.Distributions(given, tabulated)
-                return cls(**fitting.composed(record, features, trend, noise, laws))
-            fitted = partial(fitting.fit_law, options=law, noise=noise, kernel=kernel, rng=rng, restart=kept)
-            drives = None if isinstance(law, Chain) else noise
-            return cls(**fitting.composed(record, features, trend, drives, fitting.Whole(fitted)))
+                return cls(**fitting.composed(record, features, options, driving, laws))
+            fitted = partial(fitting.fit_law, options=law, noise=driving, kernel=kernel, rng=rng, restart=kept)
+            drives = None if isinstance(law, Chain) else driving
+            return cls(**fitting.composed(record, features, options, drives, fitting.Whole(fitted)))
 
-        number, scores = choice.simplest(found), []
+        scores: list[float] = []
         if selection is not None and len(found) > 1:
             early, late = record.split()
             scores = [selection(learned(early, one, None), late) for one in range(len(found))]

@@ -23,8 +23,13 @@ def candidate_names(selection: xr.Dataset, unit: str = MODEL_TIME) -> list[str]:
     selection : of a closure.
     unit : of the times of its data.
     """
-    pairs = zip(selection["radius"].to_numpy(), selection["lags"].to_numpy(), strict=True)
-    return [f"radius {radius}, lags {_durations(str(lags), unit)}" for radius, lags in pairs]
+    triples = zip(*(selection[name].to_numpy() for name in ("radius", "lags", "previous")), strict=True)
+    return [f"radius {radius}, lags {_durations(str(lags), unit)}{_before(before)}" for radius, lags, before in triples]
+
+
+def _before(steps: int) -> str:
+    """Return what is added where psi of so many steps before is seen."""
+    return "" if steps == 0 else ", psi of the step before" if steps == 1 else f", psi of {steps} steps before"
 
 
 def _durations(lags: str, unit: str) -> str:

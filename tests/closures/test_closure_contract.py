@@ -58,6 +58,10 @@ BRIDGES: dict[str, dict[str, Any]] = {
         "fields": lc.Fields(radius=1, lags=(4 * DT,), periodic=False, conserve=True),
         "trend": Trend(3, 2),
     },
+    "quantiles, psi of two steps before": {
+        "fields": lc.Fields(radius=1, lags=(4 * DT,), previous=2),
+        "trend": Trend(2, 2),
+    },
     "moments": {"fields": AROUND, "law": Moments(80, None)},
     "moments in space and time": {"fields": BACK, "trend": Trend(3, 2), "law": Moments(80, None), "noise": Noise(2)},
     "moments, per site, fresh noise": {"fields": lc.Fields(**EACH), "law": Moments(60, None), "noise": Noise(0)},

@@ -222,7 +222,9 @@ def test_static_and_pointwise_predictors_are_the_same_along_what_they_lack(data:
     [
         ({"targets": ("heating", "T")}, r"^targets = 'T' .* none of the predictors"),
         ({"pool": "x"}, r"^pool = 'x' .* 'auto', or some of the dimensions lev"),
-        ({"previous": 1}, r"^previous = 1 .* true or false"),
+        ({"previous": -1}, r"^previous = -1 .* an integer >= 0"),
+        ({"previous": 1.5}, r"^previous = 1\.5 .* an integer >= 0"),
+        ({"previous": 9}, r"^previous = 9 .* an integer below 9"),
     ],
 )
 def test_bad_fields(change: dict[str, Any], message: str) -> None:

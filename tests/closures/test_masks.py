@@ -324,7 +324,7 @@ def test_wrong_masks_are_refused(data: xr.Dataset, mask: Any, message: str) -> N
 @pytest.mark.parametrize("law", [Moments(300, None), Chain("conditional_variance", centres=300)])
 def test_laws_of_all_that_is_seen_are_those_of_the_sites_that_there_are(data: xr.Dataset, law: Any) -> None:
     """As of an unstructured grid of these sites."""
-    how: dict[str, Any] = {"trend": Trend(3, 1), "law": law}
+    how: dict[str, Any] = {"trend": Trend(2, 1), "law": law}
     masked = SchrodingerBridge.fit(data, FIELDS, **how)
     sites = data.stack(site=("y", "x")).isel(site=np.flatnonzero(SEA)).drop_vars(("site", "y", "x"))
     unstructured = lc.Fields("T", "heating", dim="site", lags=(), neighbourhoods=[[k] for k in range(SEA.sum())])

@@ -166,7 +166,7 @@ def test_the_paper_is_taken_literally(composed: Any) -> None:
     law = closure["law"]
     assert (law["name"], law["scheme"], law["steps"], law["clamp"]) == ("chain", "split", 100, "state")
     assert (law["centres"], law["compressed"]) == (None, None)
-    assert closure["fields"] == {"radius": 1, "lags": [], "previous": False, "pool": [], "conserve": None}
+    assert closure["fields"] == {"radius": 1, "lags": [], "previous": None, "pool": [], "conserve": None}
     assert closure["kernel"]["epsilon"] == 0.1
     assert closure["trend"] is None
     assert "noise" not in closure

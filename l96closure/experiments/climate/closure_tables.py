@@ -23,11 +23,17 @@ from l96closure.trends import PolynomialTrend
 
 _NOTE = "What the settings leave open (null) was chosen by the fit, on data that it was not fitted to."
 
-_COMPARED = {"left": "held-out residual, std / std of ψ", "score": "score of coupled runs"}
+_COMPARED = {
+    "left": "held-out residual, std / std of ψ",
+    "next": "one step ahead, error / std of ψ",
+    "score": "score of coupled runs",
+}
 _CHOICE = (
     "Neighbours on either side and times before now that a site may see. Without coupled runs the simplest is taken "
     "beyond which the residual of the trend, on blocks of time that it was not fitted to, falls by little; coupled "
-    "runs score forecasts from held-out states, as CRPS over that of climatology."
+    "runs score forecasts from held-out states, as CRPS over that of climatology. Psi of steps before is seen, in the "
+    "place of noise that remembers, where past noise drives the predictors and nothing more of the past is needed one "
+    "step ahead."
 )
 
 
@@ -58,7 +64,8 @@ def tables(closure: Any, unit: str = MODEL_TIME) -> tuple[Table, ...]:
 
 def _candidates(selection: xr.Dataset, unit: str) -> Table:
     """Return what a closure chose its features among, and by what numbers."""
-    known = {name: head for name, head in _COMPARED.items() if np.isfinite(selection[name]).any()}
+    finite = {name: int(np.isfinite(selection[name]).sum()) for name in _COMPARED}
+    known = {name: head for name, head in _COMPARED.items() if finite[name] > (name == "next")}  # of two at least
     beside = {name: finest(selection[name].to_numpy()) for name in known}
     rows = []
     for n, label in enumerate(candidate_names(selection, unit)):
@@ -88,6 +95,7 @@ def _composed(closure: Composed, unit: str) -> dict[str, str]:
     found = {
         "neighbours seen on either side": str(features.neighbour.shape[1] // 2),
         "lags seen": ", ".join(duration(lag * step, unit, ".4g") for lag in features.lags[1:].tolist()) or "none",
+        "steps before now whose ψ is seen": str(closure.fields.before),
         "trend": "none" if closure.trend is None else _trend(closure.trend),
         "law of the residual": "none" if law is None else _law(law, closure.coordinates),
     }
