@@ -106,7 +106,7 @@ def _check_arguments(name: str, code: Callable[..., Any], given: Mapping[str, An
 
 
 class Stepped(NamedTuple):
-    """A closure of the user's that states no step, with what the run knows; obeys :class:`l96closure.closures.Closure`.
+    """A closure that states no step or no fields, with what the run knows; obeys :class:`l96closure.closures.Closure`.
 
     Attributes
     ----------
@@ -127,6 +127,10 @@ class Stepped(NamedTuple):
         """Return psi and the state that the closure gives."""
         psi, following = self.closure.step(z, state)
         return psi, following
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what else the closure states, such as the definition of psi."""
+        return getattr(self.closure, name)
 
 
 @functools.lru_cache(maxsize=1)

@@ -36,6 +36,7 @@ __all__ = [
     "interval",
     "number",
     "paragraph",
+    "where_errors",
     "with_error",
     "with_interval",
     "write_page",
@@ -294,6 +295,18 @@ def interval(low: float, high: float, show: Callable[[float], str]) -> str:
 def bracketed(low: float, high: float, show: Callable[[float], str]) -> str:
     """Show an interval in brackets behind its number; nothing where it is not known."""
     return f" ({interval(low, high, show)})" if known(low) else ""
+
+
+def where_errors(rows: Iterable[Row], said: str, otherwise: str = "") -> str:
+    """Return what is said of the standard errors in a table.
+
+    Parameters
+    ----------
+    rows : of the table.
+    said : where one of them has a standard error.
+    otherwise : where none has.
+    """
+    return said if any("±" in cell for row in rows for cell in row.cells) else otherwise
 
 
 def _embedded(path: str | os.PathLike[str]) -> str:

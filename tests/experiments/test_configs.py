@@ -19,6 +19,7 @@ from l96closure.closures import CLOSURES, Chain, Moments, Noise, Quantiles
 from l96closure.experiments import WORKFLOWS
 from l96closure.experiments.climate import schema
 from l96closure.experiments.climate.settings import NO_SETTINGS, Coarse, Forecast, Reference, Settings
+from l96closure.experiments.climate.stages import judged_elsewhere
 from l96closure.fields import Fields
 from l96closure.systems import SYSTEMS
 
@@ -359,6 +360,9 @@ def test_a_shift_of_the_forcing_is_that_of_the_reference_alone(composed: Any) ->
     settings = Settings.from_config(composed("experiment=forcing_shift", "reference.model.F=24.0"))
     assert settings.model.F == 20.0
     assert settings.judged == replace(settings.model, F=24.0)
+    (note,) = judged_elsewhere(settings)
+    assert "fitted to the model with F = 20; the coarse run, the truth beside it and all scores are of F = 24" in note
+    assert judged_elsewhere(Settings.from_config(composed())) == []
     for override, message in (("+reference.model.G=1", r"G"), ("reference.model.F=warm", r"^F = 'warm'")):
         with pytest.raises(ValueError, match=message):
             Settings.from_config(composed("experiment=forcing_shift", override))

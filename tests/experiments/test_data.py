@@ -322,6 +322,11 @@ def test_a_run_with_a_mask_is_that_of_the_sites_that_there_are(call: Call, files
             np.testing.assert_array_equal(found[kind][name], found[""][name], err_msg=str(name))
     page = (outcome.folder / "report.html").read_text(encoding="utf-8")
     assert "4 of 6 sites are there; the others are neither read nor drawn nor scored" in page
+    bare = call(*DATA, *alike[0:1], *alike[2:], *given[:-1], "closure=none", "stages=[read,fit,integrate]")
+    assert bare.status == 0, bare.err
+    with xr.open_dataset(bare.folder / "coarse.nc", decode_times=False) as run:
+        assert run["psi"].isel(k=there).max() == 0.0
+        assert run["z"].isel(k=there).notnull().all()
 
 
 SEVERAL = ("fields.predictors=[T,q]", "fields.targets=[heating,moistening]", "fields.dim=lev", "fields.periodic=false")

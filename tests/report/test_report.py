@@ -544,6 +544,9 @@ def test_runs_too_short_for_standard_errors_have_numbers_without_and_say_why() -
     assert neighbours.rows[1].cells == ("0.0900", "0.1400", "-0.0500", "–")
     for table in (moments, waves, neighbours, memory, extremes):
         assert "not given where fewer than 20 stretches of time are independent" in table.note
+        assert "±" not in table.note
+    for table in climate.tables(_known(0.02, 0.016, 0.0031, 1.1, 0.01))[1:5]:
+        assert "After ± stands the standard error, " in table.note
 
 
 def test_structure_along_the_ring_is_compared() -> None:

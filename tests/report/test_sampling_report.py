@@ -64,7 +64,8 @@ def test_what_has_no_standard_error_is_not_judged_by_one(gaussian_data: Any) -> 
     text = gaussian_words.headline(data) + gaussian.PAGE.text(data)
     assert "nan" not in text
     assert "of unknown error (fewer than 5 chains or training sets)" in text
-    assert "none is given for fewer than 5" in text
+    assert "Standard errors of fewer than 5 are not given." in text
+    assert "±" not in text
     (sentence,) = chain_words.warnings(
         data.assign(convergence_se=data["convergence_se"].where(data["scheme"] != "split")), ""
     )

@@ -8,7 +8,7 @@ import xarray as xr
 
 from l96closure.diagnostics import intervals
 from l96closure.experiments.sampling.report import judged
-from l96closure.report import Row, Table, with_error
+from l96closure.report import Row, Table, where_errors, with_error
 
 _SCORES = {
     "sign_changes": ("sign changes", "fraction of consecutive times whose signs differ"),
@@ -43,8 +43,8 @@ def table(diagnostics: xr.Dataset) -> Table:
         cells = [with_error(float(diagnostics[name].sel(source=s)), float(diagnostics[f"{name}_se"].sel(source=s)))
                  for s in sources]  # fmt: skip
         rows.append(Row(label, tuple(cells), meaning))
-    note = (
-        "After ± stands the standard error, over the trajectories of the training set and over the chains of a scheme; "
-        f"none is given for fewer than {intervals.MIN_REPLICATES}."
+    said = (
+        "After ± stands the standard error, over the trajectories of the training set and over the chains of a scheme. "
     )
+    note = where_errors(rows, said) + f"Standard errors of fewer than {intervals.MIN_REPLICATES} are not given."
     return Table("Trajectories", ("statistic", *sources), tuple(rows), note)

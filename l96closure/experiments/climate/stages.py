@@ -287,7 +287,8 @@ def score_table(diagnostics: xr.Dataset) -> str:
 
 def write_report(folder: RunFolder) -> None:
     """Draw the figures of a finished run and write its page."""
-    closure = _closure(Settings.from_config(folder.config), folder)
+    settings = Settings.from_config(folder.config)
+    closure = _closure(settings, folder)
     coarse, ensemble, diagnostics = (folder.read(name) for name in ("coarse", "forecast", "diagnostics"))
     reference = _as_often(folder.read("reference"), coarse)
     folder.write_page(
@@ -301,8 +302,21 @@ def write_report(folder: RunFolder) -> None:
         ],
         findings=(failures.HEADING, [*failures.outside(coarse), *failures.failures(diagnostics)], failures.CRITERIA),
         figures=pictures(diagnostics, truth=reference, coarse=coarse, ensemble=ensemble, closure=closure),
-        notes=_blow_up_notes(coarse),
+        notes=[*judged_elsewhere(settings), *_blow_up_notes(coarse)],
     )
+
+
+def judged_elsewhere(settings: Settings) -> list[str]:
+    """Say that a closure is judged elsewhere than it was fitted, if so."""
+    changed = {name: (getattr(settings.model, name), new) for name, new in settings.reference.model.items()}
+    told = [(f"{name} = {old:g}", f"{name} = {new:g}") for name, (old, new) in changed.items() if new != old]
+    if not told:
+        return []
+    trained, judged = (", ".join(some) for some in zip(*told, strict=True))
+    return [
+        f"The closure was fitted to the model with {trained}; the coarse run, the truth beside it and all scores are "
+        f"of {judged}, which it has not seen."
+    ]
 
 
 def _blow_up_notes(coarse: xr.Dataset) -> list[str]:

@@ -32,6 +32,7 @@ from l96closure.report import (
     interval,
     number,
     paragraph,
+    where_errors,
     with_error,
     with_interval,
 )
@@ -122,10 +123,18 @@ def _scores_and_moments(diagnostics: xr.Dataset) -> tuple[Table, Table]:
             "Moments",
             ("moment", "coarse run", "truth", "difference", "in errors"),
             moments,
-            "After ± stands the standard error, by batch means; the last column is the difference over its error, of "
-            f"which {intervals.SIDE:.1f} may be chance. {_units_note(diagnostics)}"
-            f"{_unless_known(diagnostics, [f'{name}_se' for name in MOMENTS])}",
+            f"{_errors_note(moments, 'by batch means')} {_units_note(diagnostics)}"
+            f"{_unless_known(diagnostics, [f'{name}_se' for name in MOMENTS])}".strip(),
         ),
+    )
+
+
+def _errors_note(rows: Sequence[Row], how: str) -> str:
+    """Say what stands after ± in a table of differences."""
+    return where_errors(
+        rows,
+        f"After ± stands the standard error, {how}; the last column is the difference over its error, of which "
+        f"{intervals.SIDE:.1f} may be chance.",
     )
 
 
@@ -208,8 +217,9 @@ def _spectra_table(diagnostics: xr.Dataset) -> Table:
         "Spectra along the ring",
         ("waves around the ring", *columns),
         tuple(rows),
-        "Variance of the truth at each wavenumber, and the coarse run's over it, 1 for a perfect closure. After ± "
-        "stands the standard error, in brackets a 95 % interval, both by batch means. The largest error counts "
+        "Variance of the truth at each wavenumber, and the coarse run's over it, 1 for a perfect closure. "
+        + where_errors(rows, "After ± stands the standard error, in brackets a 95 % interval, both by batch means. ")
+        + "The largest error counts "
         f"wavenumbers with a tenth or more of the mean variance; its interval holds all ratios at once.{left_out}"
         f"{_unless_known(diagnostics, [f'spectrum_ratio_{name}_low' for name in FIELDS], 'Intervals')}",
     )
@@ -245,9 +255,8 @@ def _neighbour_table(diagnostics: xr.Dataset) -> list[Table]:
             "Correlation of neighbours",
             ("quantity", "coarse run", "truth", "difference", "in errors"),
             rows,
-            "Correlation at distance 1 at one time. After ± stands the standard error, by batches of time; the last "
-            f"column is the difference over its error, of which {intervals.SIDE:.1f} may be chance."
-            f"{_unless_known(diagnostics, [f'{score.name}_se' for score in known])}",
+            f"Correlation at distance 1 at one time. {_errors_note(rows, 'by batches of time')}".rstrip()
+            + f"{_unless_known(diagnostics, [f'{score.name}_se' for score in known])}",
         )
     ]
 
@@ -265,8 +274,8 @@ def _memory_table(diagnostics: xr.Dataset) -> Table:
     )
     note = (
         "Autocorrelation of ψ less its mean given z, a polynomial of degree eight fitted to the truth. Records "
-        f"are {_said(diagnostics, 'common_time_step')} apart; after ± stands the standard error, by batches of time."
-        f"{_unless_known(diagnostics, [f'{MEMORY.name}_se'])}"
+        f"are {_said(diagnostics, 'common_time_step')} apart. {_errors_note(rows, 'by batches of time')}".rstrip()
+        + f"{_unless_known(diagnostics, [f'{MEMORY.name}_se'])}"
     )
     return Table("Memory of the residual of ψ", ("lag", "coarse run", "truth", "difference", "in errors"), rows, note)
 

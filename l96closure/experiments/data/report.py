@@ -15,8 +15,9 @@ from l96closure.diagnostics.scorecard import of_both, scalars
 from l96closure.durations import duration, unit_of
 from l96closure.experiments.climate.failures import Check, Failure, Judged, at_lags, beside_climatology
 from l96closure.experiments.climate.tables import compared, in_units
-from l96closure.report import Row, Table, as_text, finest, interval, number, paragraph, with_error
+from l96closure.report import Row, Table, as_text, finest, interval, number, paragraph, where_errors, with_error
 
+_NO_ERRORS = f"Standard errors are {intervals.REASON}."
 _LAGS = (1, 2, 5, 10, 20, 50)
 
 
@@ -51,8 +52,12 @@ def covariances(diagnostics: xr.Dataset) -> list[Table]:
     )
     note = (
         "Covariance at one site and time, each target less its mean there, a mean over the sites, in the product of "
-        "the units of the data. After ± stands the standard error, by batches of time, not given where it would not "
-        f"cover; the last column is the difference over its error, of which {intervals.SIDE:.1f} may be chance."
+        "the units of the data. "
+    ) + where_errors(
+        rows,
+        "After ± stands the standard error, by batches of time, not given where it would not cover; the last column is "
+        f"the difference over its error, of which {intervals.SIDE:.1f} may be chance.",
+        _NO_ERRORS,
     )
     return [
         Table("Covariances of the targets", ("targets", "coarse run", "truth", "difference", "in errors"), rows, note)
@@ -103,9 +108,11 @@ def _same(diagnostics: xr.Dataset) -> Table:
         value, error = (at[f"offline_autocorrelation{part}"].values.tolist() for part in ("", "_se"))
         cells = (with_error(value[source], error[source], beside=finest(value, error)) for source in (1, 0))
         rows.append(Row(f"autocorrelation, lag {duration(lag * step, unit, '.4g')}", tuple(cells)))
-    note = (
+    note = where_errors(
+        rows,
         "After ± stands the standard error, by batches of time (of the closure that of one draw alone), not given "
-        f"where it would not cover; {intervals.SIDE:.1f} of them may be chance."
+        f"where it would not cover; {intervals.SIDE:.1f} of them may be chance.",
+        _NO_ERRORS,
     )
     if (along := diagnostics.attrs.get("offline_anomalies_along")) is not None:
         note += f" All are of anomalies from the reference's mean at each place along {along}."

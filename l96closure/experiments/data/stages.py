@@ -81,11 +81,11 @@ def _closure(settings: Settings, folder: RunFolder) -> Any:
 
 def _stepped(settings: Settings, folder: RunFolder) -> tuple[Any, float]:
     """Return the closure of the run, and the step of closure and coarse run."""
-    closure = _closure(settings, folder)
-    if any(getattr(closure, name, None) is not None for name in ("dt", "coarse_dt")):
-        return closure, step_of(closure, settings.coarse.dt)
-    truth = folder.read("truth")
-    dt = settings.coarse.dt or time_step("truth", truth)
+    closure, truth = _closure(settings, folder), folder.read("truth")
+    stated = any(getattr(closure, name, None) is not None for name in ("dt", "coarse_dt"))
+    dt = step_of(closure, settings.coarse.dt) if stated else settings.coarse.dt or time_step("truth", truth)
+    if stated and getattr(closure, "fields", None) is not None:
+        return closure, dt
     return Stepped(closure, dt, settings.of(truth).of(truth)), dt
 
 

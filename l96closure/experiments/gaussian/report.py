@@ -6,7 +6,7 @@ import xarray as xr
 
 from l96closure.diagnostics import intervals
 from l96closure.experiments.sampling.report import judged
-from l96closure.report import Row, Table, with_error
+from l96closure.report import Row, Table, where_errors, with_error
 
 _OFFSETS = 4  # distances shown, from 0
 
@@ -49,8 +49,11 @@ def table(diagnostics: xr.Dataset) -> Table:
     rows.append(Row("variance over exact variance", tuple(factors)))
     columns = ("covariance", *sources, *(["split, M → ∞"] if predicted is not None else []))
     note = (
-        "Averages over the sites and the training sets. After ± stands the standard error over training sets, or over "
-        f"chains if there is but one set; none is given for fewer than {intervals.MIN_REPLICATES}."
+        "Averages over the sites and the training sets. "
+        + where_errors(
+            rows, "After ± stands the standard error over training sets, or over chains if there is but one. "
+        )
+        + f"Standard errors of fewer than {intervals.MIN_REPLICATES} are not given."
     )
     if predicted is not None:
         note += " M → ∞: what the split scheme would give after infinitely many training samples, in closed form."

@@ -123,4 +123,4 @@ def judged(value: float, error: float, reference: float, reference_error: float,
 
 def _rounded(value: float) -> str:
     """Show three significant digits, and all digits before the point."""
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
