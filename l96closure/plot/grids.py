@@ -6,7 +6,6 @@ from collections.abc import Hashable
 
 import numpy as np
 import xarray as xr
-from matplotlib.ticker import LogLocator, NullFormatter
 
 from l96closure.diagnostics import intervals
 from l96closure.plot import style
@@ -92,9 +91,7 @@ def isotropic_spectra(diagnostics: xr.Dataset, ax: Panels | None = None) -> Pane
                 style.curve(axes, wavenumber, value, np.maximum(value - half, 1e-3 * value), value + half,
                             color=colour, linestyle=_DASHES[source], label=LABELS[source])  # fmt: skip
             axes.set(xscale="log", yscale="log")
-            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-            axes.xaxis.set_major_formatter("{x:g}")
-            axes.xaxis.set_minor_formatter(NullFormatter())
+            style.log_axis(axes.xaxis, wavenumber)
             axes.set_title(
                 ", ".join([f"${symbol}$", *(_at(stacked, dim, number) for dim in layers)]), fontsize="medium"
             )

@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from l96closure import checks
 from l96closure.arrays import F64
@@ -55,6 +56,7 @@ _LETTERS = 11  # of the legend in an inch
 _LABEL = 38  # of a label, beside which a power of ten has room
 _MAX_SITES = 6  # that an axis names, or few more
 _HANDLE = 6  # letters that the handle of a name takes
+_FEW_DECADES = 60.0  # largest value over the smallest, up to which 1, 2, 5, ... are labelled
 
 
 Draw = Callable[[], Figure | Axes | Panels]
@@ -123,6 +125,15 @@ def site_axis(axis: Axis, number: int, sites: xr.DataArray | None) -> None:
     named = [sites.values[i] for i in at]
     axis.set_ticks(at, [literal(f"{one:.5g}" if sites.dtype.kind in "iuf" else str(one)) for one in named])
     axis.set_label_text(coordinate(sites))
+
+
+def log_axis(axis: Axis, values: npt.ArrayLike) -> None:
+    """Label a logarithmic axis at 1, 2, 5, 10, ... where its values span few decades, else at powers of ten."""
+    low, high = np.min(values), np.max(values)
+    if high < _FEW_DECADES * low:
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def literal(text: str) -> str:

@@ -46,7 +46,7 @@ _MAX_NAMED = 4  # wavenumbers that are named
 _OUTSIDE = 0.01  # values that a site sees at a step
 _LAGS = 10  # at which autocorrelations are judged, closer together where they are short
 _OF_TABLES = (1, 2, 5, 10, 20, 50)  # and those, in records, that tables show
-_NO_INTERVAL = "(no interval is known)"
+_NO_INTERVAL = "no interval is known"
 _SKILL = ("crps", "energy_score", "variogram_score")
 
 CRITERIA = (
@@ -174,7 +174,7 @@ def _distributions(diagnostics: xr.Dataset) -> Judged:
         if not floor > 0:
             yield False
         elif not intervals.known(low):
-            said = f"Hellinger distance of {symbol} is {score / floor:.1f} times its floor {_NO_INTERVAL}"
+            said = f"Hellinger distance of {symbol} is {score / floor:.1f} times its floor ({_NO_INTERVAL})"
             yield _unless_far(said, score / floor - 1, _MATTERS.ratio - 1)
         elif low > floor + np.nan_to_num(spread):
             yield Failure(
@@ -204,7 +204,7 @@ def _spectra(diagnostics: xr.Dataset) -> Judged:
             percent = 100 * abs(ratio - 1)
             words = f"{_percent(percent)} % too {'small' if ratio < 1 else 'large'}"
             if not intervals.known(low):
-                if far := _unless_far(f"{words} {_NO_INTERVAL}", percent, 100 * _MATTERS.spectrum):
+                if far := _unless_far(f"{words} ({_NO_INTERVAL})", percent, 100 * _MATTERS.spectrum):
                     off.append(_OfWave(m, percent, far.said, far.matters))
                 else:
                     yield False
@@ -280,7 +280,7 @@ def _spread(diagnostics: xr.Dataset) -> Judged:
         ratio, low, high = scalars(at, "spread_skill")
         words = f"ensembles are too {'narrow' if ratio < 1 else 'wide'} at lead {lead} (spread over error {ratio:.2f}"
         if not intervals.known(low):
-            yield _unless_far(f"{words}; {_NO_INTERVAL[1:]}", abs(ratio - 1), _MATTERS.spread)
+            yield _unless_far(f"{words}; {_NO_INTERVAL})", abs(ratio - 1), _MATTERS.spread)
         elif low <= 1 <= high:
             yield True
         else:
@@ -314,7 +314,7 @@ def beside_climatology(scores: xr.Dataset, name: str, symbol: str) -> str | bool
         return None
     if not intervals.known(low):
         above = value / climatology - 1 if climatology > 0 else 0.0
-        far = _unless_far(f"{symbol} by {_percent(100 * above)} % {_NO_INTERVAL}", above, _MATTERS.mark)
+        far = _unless_far(f"{symbol} by {_percent(100 * above)} % ({_NO_INTERVAL})", above, _MATTERS.mark)
         return far.said if far else False
     if low <= climatology:
         return True
@@ -330,7 +330,7 @@ def _mark(diagnostics: xr.Dataset) -> Judged:
         words = f"CRPS at lead {lead} exceeds that of the full model by {above:.2g}"
         percent = f"{_percent(100 * above / mark)} %"
         if not intervals.known(low):
-            yield _unless_far(f"{words} {_NO_INTERVAL}, {percent}", above, _MATTERS.mark * mark)
+            yield _unless_far(f"{words} ({_NO_INTERVAL}), {percent}", above, _MATTERS.mark * mark)
         elif low <= 0:
             yield True
         else:
@@ -343,7 +343,7 @@ def _law(diagnostics: xr.Dataset) -> Judged:
     largest, low, high = scalars(diagnostics, "pit_largest_error")
     words = f"the share of ψ below one of its deciles is off by up to {largest:.3f}"
     if not intervals.known(low):
-        yield _unless_far(f"law of ψ is wrong: {words} {_NO_INTERVAL}", largest, _MATTERS.decile)
+        yield _unless_far(f"law of ψ is wrong: {words} ({_NO_INTERVAL})", largest, _MATTERS.decile)
         return
     if low <= 0:
         yield True
@@ -393,7 +393,7 @@ def _judge(what: str, difference: float, half: float, matters: float, unit: str 
     size, side = abs(difference), "small" if difference < 0 else "large"
     if not math.isfinite(half):
         digits = max(0, 1 - math.floor(math.log10(size))) if size else 0
-        return _unless_far(f"{what} {size:.{digits}f}{unit} too {side} {_NO_INTERVAL}", size, matters)
+        return _unless_far(f"{what} {size:.{digits}f}{unit} too {side} ({_NO_INTERVAL})", size, matters)
     if size <= half:
         return True
     digits = max(0, 1 - math.floor(math.log10(max(half, 1e-3 * size))))

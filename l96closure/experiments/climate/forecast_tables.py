@@ -34,8 +34,8 @@ def headline(scores: xr.Dataset) -> str:
     score = _with_interval(at, "crps") + in_units(at["crps"])
     return (
         f"Forecasts of {_label(scores, float(at['lead']))} have a CRPS of {score}, "
-        f"{_relative(at, 'crps')} times that of climatology; {verdict} "
-        f"(spread-skill ratio {_with_interval(at, 'spread_skill')})."
+        f"{_relative(at, 'crps')} times that of climatology; {verdict}: "
+        f"spread-skill ratio {_with_interval(at, 'spread_skill')}."
     )
 
 

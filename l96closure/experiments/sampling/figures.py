@@ -44,6 +44,7 @@ def convergence(diagnostics: xr.Dataset, label: str, references: Mapping[str, Ma
         for line, (name, value) in zip(_LINES, references[scheme].items(), strict=False):
             axes.axhline(value, color=style.GIVEN, linestyle=line, linewidth=1.4, label=name)
         axes.set(xscale="log", title=f"{scheme} scheme", xlabel="chain length (steps)")
+        style.log_axis(axes.xaxis, length)
     panels[0].set_ylabel(label)
     style.legend_above(figure, *panels)
     return figure
@@ -66,5 +67,6 @@ def bandwidth(diagnostics: xr.Dataset) -> Figure:
     axes.axvline(chosen, color=style.GIVEN, label=f"best, {chosen:.3g}")
     axes.axvline(used, color=style.GENERATED, linestyle="--", label=f"used, {used:.3g}")
     axes.set(xscale="log", xlabel=r"bandwidth $\epsilon$", ylabel="leave-one-out log-likelihood")
+    style.log_axis(axes.xaxis, diagnostics["bandwidth"])
     axes.legend(frameon=False)
     return figure
