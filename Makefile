@@ -56,6 +56,7 @@ lint: $(VENV)/.installed-lint ## Check style, types, the direction of the import
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/mypy benchmarks/*.py
 	cd tests && $(abspath $(BIN))/mypy --config-file= --strict typed_use.py
 	$(BIN)/lint-imports
 	$(BIN)/python docs/check_docstrings.py

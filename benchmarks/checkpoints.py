@@ -56,7 +56,8 @@ def main() -> None:
                 if repeat:  # the first one compiles
                     seconds[kept].append(time.perf_counter() - started)
                 parts = len(list(Path(scratch).rglob("*.nc")))
-        assert np.array_equal(*(run["z"].values for run in results))
+        first, second = (run["z"].values for run in results)
+        assert np.array_equal(first, second)
     without, with_files = (statistics.median(seconds[kept]) for kept in (False, True))
     differences = np.subtract(seconds[True], seconds[False])
     standard_error = differences.std(ddof=1) / np.sqrt(len(differences))

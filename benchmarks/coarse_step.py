@@ -14,6 +14,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,19 +76,18 @@ def main() -> None:
     print(f"{limits.said(rates)}\n{'':34}ns per member{'of ten fine steps':>20}  {limits.HEAD}")
     shares = {}
     for (name, members), value in best.items():
-        work = limits.coarse_step(closures[name].compiled, model.K)
+        tables = closures[name].compiled
+        assert tables is not None
+        work = limits.coarse_step(tables, model.K)
         shares[f"{name}, {members}"] = share = limits.shares(value / members, work, rates)
         of = ", ".join(f"1/{one * members / value:.0f}" for one in fine.values())
         print(f"{name:20}{members:6} members{value / members:13.1f}{of:>20}  {limits.line(share)}")
 
-    called = {
-        (what, members): (run, 20_000)
-        for members in (1, 64)
-        for what, run in {
-            "steps": steps_of(model, closures["one-site"], z[:members]),
-            "integrate": lambda steps, some=z[:members]: lc.integrate(model, closures["one-site"], some, steps),
-        }.items()
-    }
+    called: dict[tuple[str, int], tuple[Callable[[int], Any], int]] = {}
+    for members in (1, 64):
+        some = z[:members]
+        called["steps", members] = steps_of(model, closures["one-site"], some), 20_000
+        called["integrate", members] = partial(lc.integrate, model, closures["one-site"], some), 20_000
     shortest = {name: min(values) for name, values in in_turns(called, max(3, repeats // 20)).items()}
     ratios = {members: shortest["integrate", members] / shortest["steps", members] for members in (1, 64)}
     for members, ratio in ratios.items():

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 
-def in_turns(contestants: dict[Any, tuple[Callable[[int], object], int]], repeats: int) -> dict[Any, list[float]]:
+def in_turns(contestants: Mapping[Any, tuple[Callable[[int], Any], int]], repeats: int) -> dict[Any, list[float]]:
     """Time every contestant ``repeats`` times, one after the other; microseconds per step."""
     for run, _ in contestants.values():
         run(10)  # compiles, fills the caches
@@ -48,7 +48,7 @@ def print_record(
 
     ``ratios`` are times over times: how many times as long a peer takes; None for a benchmark without peers.
     """
-    from l96closure.store import git_commit, package_version  # the scripts put the clone on the path first
+    from l96closure.provenance import git_commit, package_version  # the scripts put the clone on the path first
 
     record = {
         "benchmark": benchmark,

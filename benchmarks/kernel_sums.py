@@ -138,7 +138,7 @@ def report(
     print(f"conditional mean from {SAMPLES:,} samples, 6 coordinates, epsilon = {EPSILON:g}")
     print(f"microseconds per query, {len(times[brute])} turns; nanoseconds per query and sample (median)")
     print(f"{'':20}{'threads':>7}{'best':>10}{'median':>10}{'ns':>9}{'this / ours':>13}{'accuracy':>10}")
-    results = {}
+    results: dict[str, dict[str, Any]] = {}
     for name, values in times.items():
         contestant, best, median = contestants[name], min(values), statistics.median(values)
         print(

@@ -13,6 +13,7 @@ to site or from sample to sample; most of them stay in the first cache.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numba
@@ -60,11 +61,8 @@ def contestants() -> dict[Any, tuple[Callable[[int], object], int]]:
     numbers = {DOUBLE: np.full(2 * LANES, 0.5), SINGLE: np.full(2 * LANES, 0.5, np.float32)}
     arrays = {CACHE: np.ones((3, NEAR)), MEMORY: np.ones((3, FAR))}
     return {
-        **{name: (lambda n, out=out: multiply_adds(n, out), 20_000) for name, out in numbers.items()},
-        **{
-            name: (lambda n, three=three: triad(n, three), -(-(2**18) // three.shape[1]))
-            for name, three in arrays.items()
-        },
+        **{name: (partial(multiply_adds, out=out), 20_000) for name, out in numbers.items()},
+        **{name: (partial(triad, arrays=three), -(-(2**18) // three.shape[1])) for name, three in arrays.items()},
     }
 
 

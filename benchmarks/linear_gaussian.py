@@ -325,7 +325,8 @@ def main() -> None:
     scores = {name: score(closure, z, first, given.members, known=known) for name, known in ways.items()}
     print_table(regime, scores)
     if given.save:
-        np.savez(given.save, start=reference["time"].values[first], lead=np.array(regime.leads), **scores)
+        arrays: dict[str, Any] = {"start": reference["time"].values[first], "lead": np.array(regime.leads), **scores}
+        np.savez(given.save, **arrays)
     print_record(
         "linear_gaussian",
         ("numpy", "numba"),

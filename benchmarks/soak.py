@@ -10,6 +10,7 @@ import argparse
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import hydra
 import numpy as np
@@ -49,11 +50,12 @@ def main() -> None:
         for name in options.closures:
             with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
                 config = hydra.compose("config", [f"model={model}", f"closure={name}"])
-            settings = Settings.from_config(OmegaConf.to_container(config, resolve=True))
+            sections: Any = OmegaConf.to_container(config, resolve=True)
+            settings = Settings.from_config(sections)
             truth, _ = experiment.simulate(settings)
             closure = experiment.fit(settings, truth)
             z0 = truth["z"].values[np.linspace(0, truth.sizes["time"] - 1, options.members).astype(int)]
-            how = {"rng": 1, "dt": settings.coarse.dt, "scheme": settings.coarse.scheme}
+            how: dict[str, Any] = {"rng": 1, "dt": settings.coarse.dt, "scheme": settings.coarse.scheme}
             lc.integrate(settings.model, closure, z0, 100, **how)
             memory, started, end = Memory(), time.perf_counter(), "finite"
             memory.start()

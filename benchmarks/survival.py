@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -66,7 +67,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options, overrides = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as scratch:
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": scratch}
+        quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": scratch}
         subprocess.run([*RUN, *overrides, "stages=[simulate]"], check=True, **quiet)  # compiles
         started = time.perf_counter()
         subprocess.run([*RUN, *overrides, "run_dir=whole"], check=True, **quiet)
