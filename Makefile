@@ -91,6 +91,7 @@ bench-smoke: $(VENV)/.installed-bench ## Run every benchmark in small: none is b
 	$(BIN)/python benchmarks/page.py runs/bench-smoke/results.jsonl
 	$(BIN)/python benchmarks/kernel_sums.py --repeats 1 --queries 200
 	$(BIN)/python benchmarks/closed_loop.py --repeats 1
+	$(BIN)/python benchmarks/feedback.py --steps 500
 	$(BIN)/python benchmarks/coarse_step.py --repeats 1
 	$(BIN)/python benchmarks/fit.py --samples 10000
 	$(BIN)/python benchmarks/grid_scale.py --size 32 --times 200 --steps 2

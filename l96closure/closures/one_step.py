@@ -43,6 +43,7 @@ _FEWEST = 2_000  # times, of larger grids at fewer sites
 _GROUPS = 8  # that are looked at, evenly spread
 _ORDER = 2  # of products of the trends
 _NEARLY = 1.1  # squared error, relative to that of an autoregression, up to which psi of the steps before does
+_BETTER = 0.97  # and relative to that with fewer steps, below which more are worth it
 _FORGETS = 0.95  # squared error of an autoregression, relative to that of the trend, above which there is no memory
 _DRIVEN = 0.15  # part of a predictor's variance that noise of so many steps explains, where there is a loop
 _STEPS_OF_NOISE = 64
@@ -74,7 +75,7 @@ def compared(remembering: Way, others: Iterable[Way]) -> tuple[list[Way], int]:
     Parameters
     ----------
     remembering : without psi of the steps before.
-    others : with psi of ever more of them; no more are asked for than are needed.
+    others : with psi of ever more of them; they are asked for where there is a loop.
 
     Returns
     -------
@@ -84,12 +85,13 @@ def compared(remembering: Way, others: Iterable[Way]) -> tuple[list[Way], int]:
         return [remembering], 0
     trend, ahead, driven = _errors(remembering, USUAL_ORDER)
     found = [remembering.with_error(ahead)]
+    best, number = _NEARLY * ahead, 0
     for other in others if driven > _DRIVEN and ahead < _FORGETS * trend else ():
         error = _errors(other, 0)[1]
         found.append(other.with_error(error))
-        if error <= _NEARLY * ahead:
-            return found, len(found) - 1
-    return found, 0
+        if error < best:
+            best, number = _BETTER * error, len(found) - 1
+    return found, number
 
 
 def _errors(way: Way, order: int) -> tuple[float, float, float]:
