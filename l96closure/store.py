@@ -31,7 +31,7 @@ from l96closure.atomic import atomic_path, no_room
 from l96closure.attributes import BIN, bin_edges, default
 from l96closure.provenance import git_commit, package_version
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 """Version of the file layout; raised when a reader of the old layout would misread the new one."""
 
 SEALED = ("closure", "restart")

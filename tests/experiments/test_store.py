@@ -67,7 +67,7 @@ def test_file_says_where_it_came_from(tmp_path: Path) -> None:
     assert attributes["seed_truth"] == 3
     assert attributes["seed_coarse"] == str(2**70)
     assert attributes["l96closure_kind"] == "coarse"
-    assert attributes["l96closure_format_version"] == store.FORMAT_VERSION == 5
+    assert attributes["l96closure_format_version"] == store.FORMAT_VERSION == 6
     assert attributes["l96closure_version"] == provenance.package_version()
     assert attributes["l96closure_git_commit"] == provenance.git_commit()
 
