@@ -35,7 +35,7 @@ _BETTER = 0.985  # part of the held-out std that more features must come below
 _SHORTEST = 2  # steps
 _DEGREES, _CURVED = (1, 2, 4, 8), 0.9975  # and part of the held-out std that a higher one must come below
 _FAR = 2  # times the degree that held-out data ask for
-_CALLER = 4  # whoever called fit of a closure, counted from here
+_CALLER = 4  # whoever called fit of a closure, counted from a function that it calls
 _SHARPER = 0.99, 0.997  # part of the best quantile score that another coordinate, or a second one, must come below
 _MOST_BINS, _PER_BIN = 12, 1000  # of a second coordinate, and samples in each
 _MOST_LEVELS = 64  # of a second coordinate
@@ -122,30 +122,35 @@ def _left(record: Record, seen: Features, options: Trend | Regressor, order: int
     return math.sqrt(total / cells)
 
 
-def with_degree(record: Record, options: _Options, warns: bool = True) -> _Options:
-    """Return the options of a trend with a degree, if they leave it open where psi of the step before is seen.
+def with_degree(record: Record, options: _Options) -> _Options:
+    """Return the options of a trend with a degree, if they leave it open where psi of steps before is seen."""
+    if not isinstance(options, Trend) or options.degree is not None or not record.fields.before:
+        return options
+    return replace(options, degree=_best_degree(record, options))
 
-    Warns, unless it is not to, where they ask for one far above what held-out data do.
-    """
-    if not isinstance(options, Trend) or not record.fields.previous:
-        return options
-    if options.degree is not None and not warns:
-        return options
+
+def warn_of_degree(record: Record, options: Trend | Regressor | None) -> None:
+    """Warn where the options of a trend ask for a degree far above what held-out data do, and psi is fed back."""
+    if not isinstance(options, Trend) or options.degree is None or not record.fields.before:
+        return
+    if options.degree > _FAR * (best := _best_degree(record, options)):
+        warnings.warn(
+            f"trend.degree = {options.degree} where held-out data ask for {best}: what a polynomial gets wrong where "
+            "data are few is fed back by psi of the step before, and a coarse run may vary far too much. Leave the "
+            "degree open",
+            bridge.AccuracyWarning,
+            stacklevel=_CALLER,
+        )
+
+
+def _best_degree(record: Record, options: Trend) -> int:
+    """Return the lowest degree beyond which little is left to win on held-out data."""
     seen, best = of(record, 0, ()), _DEGREES[0]
     left = {degree: _left(record, seen, replace(options, degree=degree), order=1) for degree in _DEGREES}
     for degree, error in left.items():
         if error < _CURVED * left[best]:
             best = degree
-    if options.degree is None:
-        return replace(options, degree=best)
-    if options.degree > _FAR * best:
-        warnings.warn(
-            f"trend.degree = {options.degree} where held-out data ask for {best}: what a polynomial gets wrong where "
-            "data are few is fed back by previous=True, and a coarse run may vary far too much. Leave the degree open",
-            bridge.AccuracyWarning,
-            stacklevel=_CALLER,
-        )
-    return options
+    return best
 
 
 def simplest(found: Sequence[Candidate]) -> int:
@@ -155,12 +160,6 @@ def simplest(found: Sequence[Candidate]) -> int:
         if one.left < _BETTER * found[best].left:
             best = number
     return best
-
-
-def without_lags(record: Record, asked: Fields, options: Trend | Regressor) -> Candidate:
-    """Return the simplest candidate, without lags where these are left open."""
-    found = candidates(record, replace(asked, lags=asked.lags or ()), options)
-    return found[simplest(found)]
 
 
 def chosen(

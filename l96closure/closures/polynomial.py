@@ -65,6 +65,7 @@ class Polynomial(Composed):
             .with_previous()
             .scaled()
         )
+        choice.warn_of_degree(record, trend)
         trend = choice.with_degree(record, trend)
         record, features, selection = choice.chosen(record, fields, trend)
         return cls(**fitting.composed(record, features, trend), selection=selection)

@@ -73,6 +73,7 @@ class PolynomialAR1(Composed):
             like several runs (:func:`l96closure.series.one_run`).
         """
         record = read(truth, fields, dt, ordered=True, grouped=True, most=fitting.MOST_VALUES).with_previous().scaled()
+        choice.warn_of_degree(record, trend)
         trend = choice.with_degree(record, trend)
         record, features, selection = choice.chosen(record, fields, trend)
         noise = noise.on(record.fields)

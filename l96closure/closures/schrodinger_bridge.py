@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -115,32 +115,13 @@ class SchrodingerBridge(Composed):
         grouped = isinstance(law, Quantiles)
         most = fitting.MOST_VALUES if grouped else None
         record = read(truth, several[0], dt, ordered=ordered, grouped=grouped, most=most)
-
-        def seeing(record: Record, steps: int) -> Record:
-            record = record.with_previous(steps)
-            return record.scaled() if grouped else record
-
-        asked = several[0].before
-        seen = seeing(record, asked)
-        trends: dict[int, Any] = {asked: choice.with_degree(seen, trend)}
-        compared = len(several) > 1
-        found = [one for these in several for one in choice.candidates(seen, these, trends[asked], compared)]
-        number = choice.simplest(found)
-        if trend is not None and remembers and noise.order is None and all(one.previous is None for one in several):
-
-            def other(steps: int) -> one_step.Way:
-                other = seeing(record, steps)
-                trends[steps] = options = choice.with_degree(other, trend, warns=False)
-                return one_step.Way(other, options, choice.without_lags(other, several[0], options))
-
-            ways, taken = one_step.compared(one_step.Way(seen, trend, found[number]), map(other, one_step.STEPS))
-            found[number : number + 1], number = [way.candidate for way in ways], number + taken
-            choice.with_degree(ways[taken].record, trend)  # which warns
+        found, number, trends = _choices(record, several, trend, noise.order is None and remembers, grouped)
+        choice.warn_of_degree(_seeing(record, found[number].previous, grouped), trend)
         kernel = bridge.Kernel(epsilon=law.epsilon) if kernel is None else kernel
 
         def learned(record: Record, number: int, kept: Restart | None) -> SchrodingerBridge:
             one, features = found[number], found[number].features
-            record = choice.settled(seeing(record, one.previous), one)
+            record = choice.settled(_seeing(record, one.previous, grouped), one)
             options, driving = trends[one.previous], noise.on(record.fields)
             if isinstance(law, Quantiles):
                 given = partial(choice.chosen_coordinates, options=law, kernel=kernel, rng=rng)
@@ -158,6 +139,39 @@ class SchrodingerBridge(Composed):
             number = int(np.argmin(scores))
         table = choice.report(record, found, number, scores) if len(found) > 1 else None
         return replace(learned(record, number, restart), selection=table)
+
+
+def _seeing(record: Record, steps: int, grouped: bool) -> Record:
+    """Return a record with psi of so many steps before among the predictors, scaled where sites are."""
+    record = record.with_previous(steps)
+    return record.scaled() if grouped else record
+
+
+def _choices(
+    record: Record, several: list[Fields], trend: Trend | Regressor | None, memory_is_open: bool, grouped: bool
+) -> tuple[list[choice.Candidate], int, dict[int, Any]]:
+    """Return what a site may see, the number of the best, and the options of the trend by the steps before seen."""
+    asked = several[0].before
+    seen = _seeing(record, asked, grouped)
+    trends: dict[int, Any] = {asked: choice.with_degree(seen, trend)}
+    compared = len(several) > 1
+    found = [one for these in several for one in choice.candidates(seen, these, trends[asked], compared)]
+    number = choice.simplest(found)
+    if trend is not None and memory_is_open and all(one.previous is None for one in several):
+
+        def others() -> Iterator[one_step.Way]:
+            options, ask = trend, replace(several[0], lags=several[0].lags or ())
+            for steps in one_step.STEPS:  # what one step is best with is taken for all
+                other = _seeing(record, steps, grouped)
+                trends[steps] = options = choice.with_degree(other, options)
+                candidates = choice.candidates(other, ask, options)
+                best = candidates[choice.simplest(candidates)]
+                ask = replace(ask, radius=best.radius)
+                yield one_step.Way(other, options, best)
+
+        ways, taken = one_step.compared(one_step.Way(seen, trend, found[number]), others())
+        found[number : number + 1], number = [way.candidate for way in ways], number + taken
+    return found, number, trends
 
 
 def _several(fields: Any) -> list[Fields]:
