@@ -222,6 +222,27 @@ class Composed:
         psi = self.fields.placed(psi).reshape(len(z), *self.fields.output_shape)
         return psi, state._replace(outside=state.outside + outside)
 
+    def corrected(self, psi: F64, state: State) -> State:
+        """Return the state that a step would have left, had psi been what is known of it rather than what was drawn.
+
+        What the noise remembers stays; the next step sees this psi where it sees psi of steps before.
+
+        Parameters
+        ----------
+        psi : (member, K), or (member, Q, K) of several targets, as from :meth:`step`.
+        state : from the step.
+
+        Returns
+        -------
+        State
+        """
+        if not self.fields.before:
+            return state
+        values = self.fields.taken(psi.reshape(len(psi), -1, self.fields.size))
+        first, history = len(self.fields.predictors), state.history.copy()
+        history[:, 0, first:] = values if self.scaling is None else self.scaling(values, first)
+        return state._replace(history=history)
+
     def bounded(self, psi: F64) -> F64:
         """Hold psi within its bounds.
 

@@ -205,8 +205,8 @@ def as_text(tables: Sequence[Table]) -> str:
 
 
 def paragraph(text: str) -> str:
-    """Return a text in lines of at most :data:`WIDTH` letters."""
-    return textwrap.fill(text, WIDTH)
+    """Return a text in lines of at most :data:`WIDTH` letters, none of which begins with a unit of per cent."""
+    return textwrap.fill(text.replace(" %", "\N{NO-BREAK SPACE}%"), WIDTH).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def with_error(value: float, error: float, *, signed: bool = False, beside: float = math.nan) -> str:

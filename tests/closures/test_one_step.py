@@ -13,6 +13,7 @@ from oracles import standard_error
 
 import l96closure as lc
 from l96closure.closures import Moments, Noise, SchrodingerBridge
+from l96closure.experiments.data import offline, report
 
 F64 = npt.NDArray[np.float64]
 
@@ -77,6 +78,39 @@ def test_noise_that_knows_nothing_of_a_loop_has_another_climate() -> None:
     run = lc.integrate(resolved, closure, data["z"].values[:4], steps=8_000, rng=3, scheme="euler")
     (found, error), (wanted, other) = variances(run.isel(time=slice(500, None)), "z"), variances(data, "z")
     assert found - 1.3 * wanted > 4.0 * np.hypot(error, 1.3 * other)
+
+
+def test_a_state_is_corrected_by_what_psi_was() -> None:
+    data = truth(RULES["oscillates"][1], 2_000, 1)
+    closure: Any = SchrodingerBridge.fit(data, lc.Fields(previous=2, radius=0, lags=()))
+    z, psi = data["z"].values[:, None], data["psi"].values[:, None]
+    drawn, state = closure.step(z[7], closure.init(z[7], 0))
+    np.testing.assert_array_equal(closure.corrected(drawn, state).history, state.history)
+    for time in (8, 9):
+        state = closure.corrected(psi[time], closure.step(z[time], state)[1])
+    np.testing.assert_array_equal(state.history[:, :, 1], np.stack([psi[9], psi[8]], axis=1))
+    np.testing.assert_array_equal(state.history[:, :, 0], np.stack([z[9], z[8]], axis=1))
+    white: Any = SchrodingerBridge.fit(data, lc.Fields(previous=0, radius=0, lags=()))
+    _, state = white.step(z[7], white.init(z[7], 0))
+    assert white.corrected(psi[7], state) is state
+
+
+def test_draws_along_a_record_are_told_what_psi_was() -> None:
+    """With a psi of their own, predictors and psi would not belong together, and a right law would look wrong."""
+    data, reference = truth(RULES["damped by z"][1], 4_000, 1), truth(RULES["damped by z"][1], 2_000, 2)
+    closure: Any = SchrodingerBridge.fit(data, lc.Fields(radius=0))
+    drawn = offline.draw(closure, reference, lc.Fields(), dt=None, members=20, steps=2_000, seed=0)
+    assert drawn.told
+    scores = offline.scores(drawn, closure.fields, 5.0)
+    assert abs(float(scores["offline_spread_skill"]) - 1.0) < 0.04  # standard error of the errors' size: 0.6 %
+    assert float(scores["offline_crps"]) < 0.7 * float(scores["offline_crps_climatology"])
+    assert scores["offline_autocorrelation"].sel(offline_source="closure").isnull().all()
+    assert "and ψ of the steps before, which the closure was not fitted to" in report.headline(scores)
+    assert [row.label for row in report.tables(scores)[1].rows][:3] == [
+        "mean",
+        "standard deviation",
+        "distance of the covariance matrices",
+    ]
 
 
 @pytest.mark.parametrize("more", [{"noise": Noise(3)}, {"trend": None}, {"noise": Noise(0)}])

@@ -160,6 +160,12 @@ def _common(runs: Sequence[Run]) -> tuple[list[float], list[str], list[str], lis
         notes.append(
             "Correlations in space and time are left out: not all runs have them at the same distances and lags."
         )
+    if len({bool(data.attrs.get("offline_told")) for data in scores if "offline_crps" in data}) > 1:
+        unranked += offline.SCORES
+        notes.append(
+            "Draws along the reference are not ranked: closures that see psi of the steps before are told it, and the "
+            "others are not."
+        )
     left_out += _OFFLINE[-2:] if not _same(scores, "offline_lag") else []
     leads, said = _leads(scores)
     return leads, left_out, unranked, notes + said

@@ -56,6 +56,8 @@ def _memories(axes: Axes, comparison: xr.Dataset) -> None:
     axes.plot(lag, truth, color=style.INK, linewidth=2.4, alpha=0.5, label="reference")
     for number in finished:
         one, look = values.sel(offline_source="closure").isel(run=number), style.line_style(int(number))
+        if one.isnull().all():  # told what happened at every step, it has no memory of its own to show
+            continue
         axes.plot(lag, one, linewidth=1.6, label=style.literal(str(one["run"].item())), **look)
     axes.axhline(0.0, color=style.INK, linewidth=0.8, linestyle=(0, (1, 2)))
     axes.set(xlim=(0.0, float(lag[-1]) or 1.0), xlabel=f"lag ({unit})", ylabel="autocorrelation of the target")

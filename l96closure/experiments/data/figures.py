@@ -59,7 +59,7 @@ def pictures(diagnostics: xr.Dataset, sites: xr.DataArray | None = None) -> Mapp
     sites : coordinate of the sites; None numbers them.
     """
     drawn: dict[str, style.Drawing] = {}
-    if "offline_autocorrelation" in diagnostics:
+    if "offline_autocorrelation" in diagnostics and not diagnostics.attrs.get("offline_told"):
         drawn["offline_autocorrelation"] = (
             partial(autocorrelation, diagnostics),
             "Autocorrelation in time of the target in the reference, and of the closure's draws along it. Bands: 95 % "

@@ -82,12 +82,14 @@ class Drawn(NamedTuple):
     target : (segment, time, Q, K).
     step : time between two values.
     time_unit : of the step.
+    told : whether the closure was told of every step before what happened, so that draws do not follow each other.
     """
 
     psi: F64
     target: F64
     step: float
     time_unit: str
+    told: bool = False
 
     def of(self, number: int) -> Drawn:
         """Return the same of one target, without the axis Q."""
@@ -106,6 +108,9 @@ def draw(
     closure: Any, reference: xr.Dataset, fields: Fields, *, dt: float | None, members: int, steps: int, seed: int
 ) -> Drawn:
     """Drive a closure by the predictors of a reference.
+
+    One that sees psi of steps before is told what that was in the reference: with its own, predictors and psi would
+    not belong together.
 
     Parameters
     ----------
@@ -133,12 +138,15 @@ def draw(
     state = first_state(closure, z[:, 0].copy(), np.random.default_rng(seed))
     out = np.empty((len(z), last, *fields.output_shape))
     take = partial(take_step, closure, shape=out.shape[2:])
+    known = target.reshape(*target.shape[:2], -1, series.shape[-1])
+    told = getattr(getattr(closure, "fields", None), "before", 0) > 0
     for time in range(last):
         out[:, time], state = (closure.step if time else take)(z[:, time].copy(), state)
+        if told:
+            state = closure.corrected(fields.placed(np.repeat(known[:, time], members, axis=0)), state)
     psi = fields.taken(out.reshape(len(series), members, last, -1, fields.size))[:, :, first:]
     step = record.steps.dt if remembers and record.steps.dt is not None else float(np.diff(reference["time"][:2])[0])
-    happened = target.reshape(*target.shape[:2], -1, series.shape[-1])[:, first:last]
-    return Drawn(psi, happened, step, time_unit(reference))
+    return Drawn(psi, known[:, first:last], step, time_unit(reference), told)
 
 
 def scores(drawn: Drawn, fields: Fields, max_lag: float) -> xr.Dataset:
@@ -157,7 +165,8 @@ def scores(drawn: Drawn, fields: Fields, max_lag: float) -> xr.Dataset:
     ``offline_spread_skill``; by ``offline_source`` mean and standard deviation of the target, their autocorrelation at
     ``offline_lag`` and, on few sites, ``offline_covariance`` with ``offline_covariance_error`` and its floor, the same
     between the halves of the reference. Where sites are unlike, mean, deviation and autocorrelation are of anomalies
-    from the reference's mean at each place (attribute ``offline_anomalies_along``), and each has a climatology.
+    from the reference's mean at each place (attribute ``offline_anomalies_along``), and each has a climatology. Draws
+    that do not follow each other (``offline_told``) have no autocorrelation.
     """
     units = dict(zip(fields.targets, fields.units[len(fields.predictors) :], strict=True))
     sites = drawn.target.shape[-1]
@@ -198,12 +207,14 @@ def _scores(drawn: Drawn, units: str, max_lag: float, groups: Index) -> xr.Datas
     every = -(-lags // _MAX_LAGS)
     values, errors = zip(*(climate.autocorrelation(run, lags) for run in runs), strict=True)
     alone = climate.autocorrelation(drawn.psi[:, 0], lags)[1]  # the members share their predictors
+    if drawn.told:
+        values, alone = (values[0], np.full_like(values[0], np.nan)), np.full_like(errors[0], np.nan)
     for ending, each in (("", values), (ERROR, (errors[0], alone))):
         data[f"offline_autocorrelation{ending}"] = ("offline_source", "offline_lag"), np.array(each)[:, ::every]
     data = data.assign_coords(offline_source=_SOURCES, offline_lag=drawn.step * np.arange(lags)[::every])
     if drawn.target.shape[2] <= _MAX_SITES:
         data = data.assign(_covariances(*runs))
-    attributes = {"offline_values": drawn.target.size, "offline_members": members}
+    attributes = {"offline_values": drawn.target.size, "offline_members": members, "offline_told": np.int8(drawn.told)}
     return in_time_unit(labelled(data, _NAMES), drawn.time_unit).assign_attrs(attributes)
 
 

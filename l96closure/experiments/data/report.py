@@ -28,10 +28,15 @@ def headline(diagnostics: xr.Dataset) -> str:
     crps, climatology = scalars(diagnostics, "offline_crps", ("", "_climatology"))
     units, relative = in_units(diagnostics["offline_crps"]), number(crps / climatology, 3)
     return (
-        f"Given the predictors of the reference, which the closure was not fitted to, its draws have a CRPS of "
-        f"{_form(diagnostics)(crps)}{units}, {relative} times that of climatology; their spread is "
+        f"Given the predictors of the reference{_told(diagnostics)}, which the closure was not fitted to, its draws "
+        f"have a CRPS of {_form(diagnostics)(crps)}{units}, {relative} times that of climatology; their spread is "
         f"{float(diagnostics['offline_spread_skill']):.2f} times what their errors ask for."
     )
+
+
+def _told(diagnostics: xr.Dataset) -> str:
+    """Say that the closure was told more than the predictors, if so."""
+    return " and ψ of the steps before" if diagnostics.attrs.get("offline_told") else ""
 
 
 def tables(diagnostics: xr.Dataset) -> list[Table]:
@@ -84,7 +89,7 @@ def _skill(diagnostics: xr.Dataset) -> Table:
     values, members = (int(diagnostics.attrs[f"offline_{name}"]) for name in ("values", "members"))
     note = (
         f"The target of the reference, {values:,} values, {known}, and {members} draws of each given the recorded "
-        "predictors. "
+        f"predictors{_told(diagnostics)}. "
         "CRPS: fair continuous ranked probability score, the lower the better; interval: 95 %, by batch means, not "
         "given where it would not cover. Spread over error is 1 where the draws are as wide as their errors ask for."
     )
@@ -103,7 +108,8 @@ def _same(diagnostics: xr.Dataset) -> Table:
         values = diagnostics[name].values[::-1].tolist()
         rows.append(Row(label, tuple(with_error(value, math.nan, beside=finest(values)) for value in values)))
     step, unit = float(diagnostics["offline_lag"][1]), unit_of(diagnostics["offline_lag"])
-    for lag in (lag for lag in _LAGS if lag < diagnostics.sizes["offline_lag"]):
+    lags = () if diagnostics.attrs.get("offline_told") else _LAGS
+    for lag in (lag for lag in lags if lag < diagnostics.sizes["offline_lag"]):
         at = diagnostics.isel(offline_lag=lag)
         value, error = (at[f"offline_autocorrelation{part}"].values.tolist() for part in ("", "_se"))
         cells = (with_error(value[source], error[source], beside=finest(value, error)) for source in (1, 0))
@@ -112,7 +118,7 @@ def _same(diagnostics: xr.Dataset) -> Table:
         rows,
         "After ± stands the standard error, by batches of time (of the closure that of one draw alone), not given "
         f"where it would not cover; {intervals.SIDE:.1f} of them may be chance.",
-        _NO_ERRORS,
+        "" if diagnostics.attrs.get("offline_told") else _NO_ERRORS,
     )
     if (along := diagnostics.attrs.get("offline_anomalies_along")) is not None:
         note += f" All are of anomalies from the reference's mean at each place along {along}."
@@ -123,7 +129,7 @@ def _same(diagnostics: xr.Dataset) -> Table:
             " Distance: Frobenius norm of the difference over that of the reference's matrix; in the column of the "
             "reference the same between its two halves."
         )
-    return Table("Offline: climate of the draws", ("statistic", "closure", "reference"), tuple(rows), note)
+    return Table("Offline: climate of the draws", ("statistic", "closure", "reference"), tuple(rows), note.lstrip())
 
 
 def _skill_of_draws(diagnostics: xr.Dataset) -> Judged:
@@ -138,7 +144,7 @@ def _skill_of_draws(diagnostics: xr.Dataset) -> Judged:
 
 def _memory_of_draws(diagnostics: xr.Dataset) -> Judged:
     name = "offline_autocorrelation"
-    if name not in diagnostics:
+    if name not in diagnostics or diagnostics.attrs.get("offline_told"):
         return
     value, error = diagnostics[name], diagnostics[name + ERROR]
     (given, drawn), (given_error, drawn_error) = (
