@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import xarray as xr
 
@@ -11,6 +13,7 @@ from l96closure.plot.style import COLOURS, Panels
 
 _NUMBERS = {
     "left": "std of the residual on held-out data / std of $\\psi$",
+    "next": "error one step ahead / std of $\\psi$",
     "score": "CRPS of coupled runs / climatology",
 }
 
@@ -29,12 +32,23 @@ def candidate_names(selection: xr.Dataset, unit: str = MODEL_TIME) -> list[str]:
 
 def _before(steps: int) -> str:
     """Return what is added where psi of so many steps before is seen."""
-    return "" if steps == 0 else ", psi of the step before" if steps == 1 else f", psi of {steps} steps before"
+    return "" if steps == 0 else ", ψ of the step before" if steps == 1 else f", ψ of {steps} steps before"
 
 
 def _durations(lags: str, unit: str) -> str:
     """Return lags as they are shown; where there are none, a word says so."""
     return lags if lags == "none" else ", ".join(duration(float(lag), unit, ".4g") for lag in lags.split(", "))
+
+
+def numbers_of(selection: xr.Dataset, names: Iterable[str]) -> list[str]:
+    """Return the names of numbers by which candidates were compared, errors one step ahead where two have them.
+
+    Parameters
+    ----------
+    selection : of a closure.
+    names : of its numbers.
+    """
+    return [name for name in names if np.isfinite(selection[name]).sum() > (name == "next")]
 
 
 @style.settings()
@@ -49,9 +63,9 @@ def choice(selection: xr.Dataset, unit: str = MODEL_TIME, ax: Panels | None = No
 
     Returns
     -------
-    Axes (number,), one for each number by which candidates were compared, at most two.
+    Axes (number,), one for each number by which candidates were compared, at most three.
     """
-    drawn = [name for name in _NUMBERS if np.isfinite(selection[name]).any()]
+    drawn = numbers_of(selection, _NUMBERS)
     at, chosen = np.arange(selection.sizes["candidate"]), selection["chosen"].to_numpy().astype(bool)
     figure, panels = style.row(
         len(drawn), ax=ax, width=3.4 + 3.6 * len(drawn), height=1.4 + 0.32 * at.size, sharey=True

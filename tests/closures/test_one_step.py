@@ -13,6 +13,7 @@ from oracles import standard_error
 
 import l96closure as lc
 from l96closure.closures import Moments, Noise, SchrodingerBridge
+from l96closure.experiments.climate import closure_tables
 from l96closure.experiments.data import offline, report
 
 F64 = npt.NDArray[np.float64]
@@ -128,6 +129,12 @@ def test_the_choice_is_that_of_other_units_and_other_laws() -> None:
     assert found.fields.previous == again.fields.previous == 1
     assert found.features.lags.tolist() == [0]
     assert found.law.pattern.order == 0
+    assert len(lc.plot.choice(found.selection)) == 2
+    (names,) = (table for table in closure_tables.tables(found) if table.heading == "What the closure may see")
+    assert [(row.label, row.cells[-1]) for row in names.rows][-2:] == [
+        ("radius 0, lags none, ψ of the step before", "yes"),
+        ("radius 0, lags none, ψ of 2 steps before", "no"),
+    ]
     assert SchrodingerBridge.fit(data, lc.Fields(radius=0), law=Moments(80, None)).fields.previous == 1
 
 

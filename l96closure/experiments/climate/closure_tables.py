@@ -17,7 +17,7 @@ from l96closure.closures.fitted_laws import ChainLaw, DrivenLaw, FittedLaw, Grou
 from l96closure.closures.patterns import AnyPattern, Pattern
 from l96closure.closures.trend import RegressorTrend
 from l96closure.durations import MODEL_TIME, duration, unit_of
-from l96closure.plot.selection import candidate_names
+from l96closure.plot.selection import candidate_names, numbers_of
 from l96closure.report import NONE, Row, Table, finest, with_error
 from l96closure.trends import PolynomialTrend
 
@@ -31,7 +31,7 @@ _COMPARED = {
 _CHOICE = (
     "Neighbours on either side and times before now that a site may see. Without coupled runs the simplest is taken "
     "beyond which the residual of the trend, on blocks of time that it was not fitted to, falls by little; coupled "
-    "runs score forecasts from held-out states, as CRPS over that of climatology. Psi of steps before is seen, in the "
+    "runs score forecasts from held-out states, as CRPS over that of climatology. ψ of steps before is seen, in the "
     "place of noise that remembers, where past noise drives the predictors and nothing more of the past is needed one "
     "step ahead."
 )
@@ -64,8 +64,7 @@ def tables(closure: Any, unit: str = MODEL_TIME) -> tuple[Table, ...]:
 
 def _candidates(selection: xr.Dataset, unit: str) -> Table:
     """Return what a closure chose its features among, and by what numbers."""
-    finite = {name: int(np.isfinite(selection[name]).sum()) for name in _COMPARED}
-    known = {name: head for name, head in _COMPARED.items() if finite[name] > (name == "next")}  # of two at least
+    known = {name: _COMPARED[name] for name in numbers_of(selection, _COMPARED)}
     beside = {name: finest(selection[name].to_numpy()) for name in known}
     rows = []
     for n, label in enumerate(candidate_names(selection, unit)):

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from l96closure import plot
 from l96closure.durations import MODEL_TIME, duration, unit_of
+from l96closure.plot.selection import numbers_of
 from l96closure.plot.style import Draw, Drawing
 
 _CAPTIONS = {
@@ -64,6 +64,10 @@ _MARK = (
     "recorded z before the start: a mark for what can be had."
 )
 _BY_RESIDUAL = ". The simplest is chosen beyond which little is left to win."
+_BY_NEXT = (
+    ". The simplest was taken beyond which little is left to win, and compared with candidates that see ψ of steps "
+    "before by the error one step ahead."
+)
 _BY_FORECASTS = (
     "; right, the error of forecasts with it from held-out states, by which was chosen. A candidate without a point "
     "there blew up."
@@ -107,7 +111,8 @@ def pictures(
     if (selection := getattr(closure, "selection", None)) is not None:
         drawn["choice"] = partial(plot.choice, selection, unit=unit)
         told["lags"] = " Lags are in model time units." if unit == MODEL_TIME else ""
-        told["chosen"] = _BY_FORECASTS if np.isfinite(selection["score"]).any() else _BY_RESIDUAL
+        shown = numbers_of(selection, ("next", "score"))
+        told["chosen"] = _BY_FORECASTS if "score" in shown else _BY_NEXT if shown else _BY_RESIDUAL
     return {name: (draw, _CAPTIONS[name].format(**told)) for name, draw in drawn.items()}
 
 
