@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Self
 
-import numba
 import numpy as np
 
 from l96closure import checks
@@ -21,7 +20,7 @@ from l96closure.bridge.look_up import (
     lattice_of,
     read,
 )
-from l96closure.compiled import cached
+from l96closure.compiled import cached, part
 from l96closure.vector import LANES, load, store
 
 _At = tuple[Any, Any, float, float]
@@ -210,7 +209,7 @@ def _invert(x: F64, values: F64, of: LookUp, dictionary: Index, out: F64) -> Non
                 out[first + i, k] = _noise_of(of.table, at, wanted) if known else np.nan
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+@part
 def _noise_of(table: F64, at: _At, wanted: float) -> float:
     """Return the noise that makes a value.
 
@@ -226,7 +225,7 @@ def _noise_of(table: F64, at: _At, wanted: float) -> float:
     return 0.5 * (below + above) * (2.0 * FARTHEST / (L - 1)) - FARTHEST
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+@part
 def _between(table: F64, at: _At, c: int) -> float:
     """Return the quantile in a column: at two levels the rows, and how far on from a row and from a level."""
     g, h, down, on = at
@@ -236,7 +235,7 @@ def _between(table: F64, at: _At, c: int) -> float:
     return value
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+@part
 def _crossing(table: F64, at: _At, wanted: float) -> float:
     """Return where among the columns the quantiles at a place pass a value."""
     first, last = 0, table.shape[1] - 1

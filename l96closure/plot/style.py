@@ -250,12 +250,18 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
     ValueError
         The folder of ``path`` does not exist.
     """
-    kind = Path(path).suffix.removeprefix(".")
-    undated: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})
-    salted = matplotlib.rc_context({"svg.hashsalt": "l96closure"})
-    with atomic_path(path) as temporary, settings(), salted, _laid_out(figure):
-        figure.savefig(temporary, format=kind, dpi=_DPI, metadata=undated)
+    _save_as(figure, [Path(path)])
     return Path(path)
+
+
+def _save_as(figure: Figure, paths: Iterable[Path]) -> None:
+    """Write a figure to several files, arranged once for all of them."""
+    with settings(), matplotlib.rc_context({"svg.hashsalt": "l96closure"}), _laid_out(figure):
+        for path in paths:
+            kind = path.suffix.removeprefix(".")
+            undated: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})
+            with atomic_path(path) as temporary:
+                figure.savefig(temporary, format=kind, dpi=_DPI, metadata=undated)
 
 
 @contextmanager
@@ -301,9 +307,7 @@ def _save_each(figures: Sequence[tuple[Draw, Sequence[Path]]]) -> None:
 
     def draw_and_save(number: int) -> None:
         draw, paths = figures[number]
-        figure = figure_of(draw())
-        for path in paths:
-            save(figure, path)
+        _save_as(figure_of(draw()), paths)
         state[number] = saved
 
     def save_those(numbers: Iterable[int]) -> None:
