@@ -20,20 +20,25 @@ what that leaves, so that nothing more of its past is needed.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from threadpoolctl import threadpool_limits
 
 from l96closure.arrays import F64
+from l96closure.bridge import AccuracyWarning
 from l96closure.closures.choice import Candidate
 from l96closure.closures.noise_fit import USUAL_ORDER, burg
 from l96closure.closures.patterns import coefficients_of
 from l96closure.closures.regression import blocks, fit_trend, highest_order
 from l96closure.closures.trend import Regressor, Trend
 from l96closure.record import Group, Record
+
+_CALLER = 4  # whoever called fit of a closure, counted from a function that it calls
 
 STEPS = 1, 2
 """Steps before now whose psi is tried."""
@@ -47,7 +52,7 @@ _BETTER = 0.97  # and relative to that with fewer steps, below which more are wo
 _FORGETS = 0.95  # squared error of an autoregression, relative to that of the trend, above which there is no memory
 _DRIVEN = 0.15  # part of a predictor's variance that noise of so many steps explains, where there is a loop
 _STEPS_OF_NOISE = 64
-_SHORTEST = 200  # times that tell one from the other
+_SHORTEST, _TIMES = 40, 200  # times of the longest segment, and of all together, that tell one from the other
 
 
 class Way(NamedTuple):
@@ -69,7 +74,22 @@ class Way(NamedTuple):
         return self._replace(candidate=self.candidate._replace(next=math.sqrt(error)))
 
 
-def compared(remembering: Way, others: Iterable[Way]) -> tuple[list[Way], int]:
+class Compared(NamedTuple):
+    """Result of :func:`compared`.
+
+    Attributes
+    ----------
+    ways : all that were compared, with their errors one step ahead.
+    taken : number of the one to take.
+    driven : part of a predictor's variance that past noise explains where it drives one way all the same, else 0.
+    """
+
+    ways: list[Way]
+    taken: int = 0
+    driven: float = 0.0
+
+
+def compared(remembering: Way, others: Iterable[Way]) -> Compared:
     """Compare noise that remembers with psi of the steps before.
 
     Parameters
@@ -79,19 +99,40 @@ def compared(remembering: Way, others: Iterable[Way]) -> tuple[list[Way], int]:
 
     Returns
     -------
-    All that were compared, with their errors one step ahead, and the number of the one to take.
+    Compared
     """
-    if max(map(len, remembering.record.series)) - remembering.candidate.features.longest < _SHORTEST:
-        return [remembering], 0
-    trend, ahead, driven = _errors(remembering, USUAL_ORDER)
-    found = [remembering.with_error(ahead)]
-    best, number = _NEARLY * ahead, 0
-    for other in others if driven > _DRIVEN and ahead < _FORGETS * trend else ():
-        error = _errors(other, 0)[1]
-        found.append(other.with_error(error))
-        if error < best:
-            best, number = _BETTER * error, len(found) - 1
-    return found, number
+    times = [max(len(one) - remembering.candidate.features.longest, 0) for one in remembering.record.series]
+    if max(times) < _SHORTEST or sum(times) < _TIMES:
+        return Compared([remembering])
+    with threadpool_limits(1, "blas"):  # lest the sums depend on the number of threads
+        trend, ahead, driven = _errors(remembering, USUAL_ORDER)
+        found = [remembering.with_error(ahead)]
+        if not (driven > _DRIVEN and ahead < _FORGETS * trend):
+            return Compared(found)
+        best, number = _NEARLY * ahead, 0
+        for other in others:
+            error = _errors(other, 0)[1]
+            found.append(other.with_error(error))
+            if error < best:
+                best, number = _BETTER * error, len(found) - 1
+    return Compared(found, number, 0.0 if number else driven)
+
+
+def warn_of_loop(driven: float) -> None:
+    """Warn where noise remembers although it drives the predictors: by how much of their variance, 0 where it does not.
+
+    Parameters
+    ----------
+    driven : of :class:`Compared`.
+    """
+    if driven:
+        warnings.warn(
+            f"past noise explains {driven:.0%} of the variance of a predictor, and psi is not foreseen by what it was "
+            f"up to {STEPS[-1]} steps before: noise that remembers may drive a coarse model twice, which then varies "
+            "too much. Compare coarse runs with those of larger Fields(previous=)",
+            AccuracyWarning,
+            stacklevel=_CALLER,
+        )
 
 
 def _errors(way: Way, order: int) -> tuple[float, float, float]:

@@ -96,8 +96,9 @@ class SchrodingerBridge(Composed):
         Warns
         -----
         AccuracyWarning
-            Fewer than 30 effective samples stand behind the median conditional mean, as with many coordinates (sites
-            that are seen, predictors) or a small bandwidth: variance and quantiles are then far too narrow.
+            Past noise drives the predictors, and noise that remembers is taken all the same; or fewer than 30 effective
+            samples stand behind the median conditional mean, as with many coordinates (sites that are seen, predictors)
+            or a small bandwidth: variance and quantiles are then far too narrow.
 
         Examples
         --------
@@ -115,7 +116,8 @@ class SchrodingerBridge(Composed):
         grouped = isinstance(law, Quantiles)
         most = fitting.MOST_VALUES if grouped else None
         record = read(truth, several[0], dt, ordered=ordered, grouped=grouped, most=most)
-        found, number, trends = _choices(record, several, trend, noise.order is None and remembers, grouped)
+        found, number, trends, driven = _choices(record, several, trend, noise.order is None and remembers, grouped)
+        one_step.warn_of_loop(driven)
         choice.warn_of_degree(_seeing(record, found[number].previous, grouped), trend)
         kernel = bridge.Kernel(epsilon=law.epsilon) if kernel is None else kernel
 
@@ -149,14 +151,17 @@ def _seeing(record: Record, steps: int, grouped: bool) -> Record:
 
 def _choices(
     record: Record, several: list[Fields], trend: Trend | Regressor | None, memory_is_open: bool, grouped: bool
-) -> tuple[list[choice.Candidate], int, dict[int, Any]]:
-    """Return what a site may see, the number of the best, and the options of the trend by the steps before seen."""
+) -> tuple[list[choice.Candidate], int, dict[int, Any], float]:
+    """Return what a site may see, the number of the best, options of the trend by the steps before, and what is driven.
+
+    The last is what :func:`l96closure.closures.one_step.warn_of_loop` takes.
+    """
     asked = several[0].before
     seen = _seeing(record, asked, grouped)
     trends: dict[int, Any] = {asked: choice.with_degree(seen, trend)}
     compared = len(several) > 1
     found = [one for these in several for one in choice.candidates(seen, these, trends[asked], compared)]
-    number = choice.simplest(found)
+    number, driven = choice.simplest(found), 0.0
     if trend is not None and memory_is_open and all(one.previous is None for one in several):
 
         def others() -> Iterator[one_step.Way]:
@@ -169,9 +174,9 @@ def _choices(
                 ask = replace(ask, radius=best.radius)
                 yield one_step.Way(other, options, best)
 
-        ways, taken = one_step.compared(one_step.Way(seen, trend, found[number]), others())
+        ways, taken, driven = one_step.compared(one_step.Way(seen, trend, found[number]), others())
         found[number : number + 1], number = [way.candidate for way in ways], number + taken
-    return found, number, trends
+    return found, number, trends, driven
 
 
 def _several(fields: Any) -> list[Fields]:

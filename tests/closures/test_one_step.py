@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -143,6 +144,28 @@ def test_lorenz_96_is_not_driven_by_its_noise() -> None:
     closure: Any = SchrodingerBridge.fit(data)
     assert closure.fields.previous == 0
     assert closure.law.pattern.order == 8
+
+
+def test_a_loop_that_a_few_steps_do_not_describe_is_told() -> None:
+    past = deque([np.zeros(K)] * 4, 4)
+
+    def four_steps_ago(psi: F64, _: F64, z: F64, noise: F64) -> F64:
+        past.appendleft(psi)
+        return 0.7 * past[-1] - 0.1 * z + 0.5 * noise
+
+    data = truth(four_steps_ago, 3_000, 1)
+    with pytest.warns(lc.bridge.AccuracyWarning, match=r"^past noise explains \d\d% of the variance of a") as told:
+        closure = SchrodingerBridge.fit(data, lc.Fields(radius=0, lags=()))
+    assert told[0].filename == __file__
+    assert closure.fields.previous == 0
+
+
+def test_short_pieces_of_a_record_tell_as_much_as_one_run() -> None:
+    data = truth(RULES["damped by z"][1], 4_000, 1)
+    pieces = [data.isel(time=slice(n, n + 80)).assign_coords(time=data["time"][:80]) for n in range(0, 4_000, 80)]
+    ensemble = xr.concat(pieces, "member")
+    closure: Any = SchrodingerBridge.fit(ensemble, lc.Fields(radius=0))
+    assert closure.fields.previous == 1
 
 
 def test_few_times_and_constant_stretches_are_no_reason_to_fail() -> None:

@@ -30,6 +30,7 @@ from l96closure.experiments.climate.stages import BLOW_UP
 from l96closure.experiments.comparison import columns, figures, finished, labels
 from l96closure.experiments.comparison import tables as report
 from l96closure.experiments.comparison.dataset import compare as lay_side_by_side
+from l96closure.experiments.comparison.dataset import told_apart
 from l96closure.plot import style
 
 pytestmark = pytest.mark.slow  # whole runs, or many of them
@@ -664,3 +665,11 @@ def test_no_text_of_a_figure_lies_upon_another(runs, tmp_path: Path) -> None:
 
 def test_curves_of_eighteen_runs_look_different() -> None:
     assert len({str(style.line_style(number)) for number in range(18)}) == 18
+
+
+def test_draws_that_were_told_more_are_not_ranked_beside_others() -> None:
+    scores = xr.Dataset({"offline_crps": 1.0})
+    told, not_told = scores.assign_attrs(offline_told=1), scores.assign_attrs(offline_told=0)
+    assert told_apart([told, not_told])
+    assert not told_apart([told, told])
+    assert not told_apart([not_told, xr.Dataset()])

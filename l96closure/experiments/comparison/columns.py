@@ -84,7 +84,8 @@ def offline_scores(comparison: xr.Dataset) -> list[Column]:
             digits = min(4, max(0, 3 - int(np.floor(np.log10(np.nanmin(value))))))
             level = comparison[f"{name}_climatology"].to_numpy()
             truth = _between(level, digits), number(float(np.nanmean(level)), digits)
-            columns.append(_bounded(comparison, name, heads, digits, truth))
+            column = _bounded(comparison, name, heads, digits, truth)
+            columns.append(column if ranked(comparison, name) else replace(column, best=np.zeros_like(column.best)))
             continue
         shown, none = (
             _each(partial(with_error, error=np.nan, beside=finest(value)), value),

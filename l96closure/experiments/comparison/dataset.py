@@ -160,15 +160,17 @@ def _common(runs: Sequence[Run]) -> tuple[list[float], list[str], list[str], lis
         notes.append(
             "Correlations in space and time are left out: not all runs have them at the same distances and lags."
         )
-    if len({bool(data.attrs.get("offline_told")) for data in scores if "offline_crps" in data}) > 1:
+    if told_apart(scores):
         unranked += offline.SCORES
-        notes.append(
-            "Draws along the reference are not ranked: closures that see psi of the steps before are told it, and the "
-            "others are not."
-        )
+        notes.append("Draws along the reference are not ranked: closures that see earlier ψ are told it, others not.")
     left_out += _OFFLINE[-2:] if not _same(scores, "offline_lag") else []
     leads, said = _leads(scores)
     return leads, left_out, unranked, notes + said
+
+
+def told_apart(scores: Sequence[xr.Dataset]) -> bool:
+    """Tell whether some closures were told psi of the steps before along the reference, and others were not."""
+    return len({bool(data.attrs.get("offline_told")) for data in scores if "offline_crps" in data}) > 1
 
 
 def _leads(scores: Sequence[xr.Dataset]) -> tuple[list[float], list[str]]:

@@ -110,7 +110,7 @@ def headline(comparison: xr.Dataset) -> str:
     lost = int((~columns.scored(comparison)).sum())
     count = f"{runs} run{'s' if runs > 1 else ''}" + (f", {lost} of which did not finish" if lost else "")
     sentences = [f"{count}, judged by the truth."]
-    if "offline_crps" in comparison:
+    if "offline_crps" in comparison and columns.ranked(comparison, "offline_crps"):
         column = columns.offline_scores(comparison)[0]
         why = "the reference is too short against its memory"
         sentences.append(_verdict(comparison, column, "the CRPS of draws along the reference", "", why))
