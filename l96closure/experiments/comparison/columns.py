@@ -195,10 +195,15 @@ def law(comparison: xr.Dataset) -> list[Column]:
     return [_bounded(comparison, LAW.name, ("largest error of a decile", LAW.symbol), 4, ("0", "0"))]
 
 
+def _of_a_step(seconds: float) -> str:
+    """Show the wall time of a step."""
+    return f"{1e6 * seconds:.1f} µs" if seconds < 1e-3 else f"{1e3 * seconds:.1f} ms"
+
+
 def cost(comparison: xr.Dataset) -> list[Column]:
     """Return the wall times of the fit and of a step."""
     fit = _each(lambda seconds: f"{seconds:.1f} s", comparison["fit_time"].to_numpy())
-    step = _each(lambda seconds: f"{1e6 * seconds:.1f} µs", comparison["step_time"].to_numpy())
+    step = _each(_of_a_step, comparison["step_time"].to_numpy())
     none = np.zeros(comparison.sizes["run"], dtype=bool)  # a wall time has no interval
     return [Column("fit", "fit", fit, fit, "", "", none), Column("step of a member", "step", step, step, "", "", none)]
 
