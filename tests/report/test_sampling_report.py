@@ -18,6 +18,7 @@ from l96closure.experiments.gaussian import report as gaussian_words
 from l96closure.experiments.gaussian import stages as gaussian
 from l96closure.experiments.sampling import figures as chain_figures
 from l96closure.experiments.sampling import report as chain_words
+from l96closure.plot import style
 
 # Words
 
@@ -66,6 +67,9 @@ def test_what_has_no_standard_error_is_not_judged_by_one(gaussian_data: Any) -> 
     assert "of unknown error (fewer than 5 chains or training sets)" in text
     assert "Standard errors of fewer than 5 are not given." in text
     assert "±" not in text
+    known = data.assign(covariance_se=xr.full_like(data["covariance_se"], 0.01))
+    assert "Standard errors of fewer" not in gaussian.PAGE.text(known)
+    assert "After ± stands the standard error" in gaussian.PAGE.text(known)
     (sentence,) = chain_words.warnings(
         data.assign(convergence_se=data["convergence_se"].where(data["scheme"] != "split")), ""
     )
@@ -135,3 +139,18 @@ def test_convergence_and_bandwidth_show_the_diagnostics(gaussian_data: Any) -> N
 def test_no_text_of_a_figure_lies_upon_another(gaussian_data: Any, bistable_data: xr.Dataset) -> None:
     for drawn in (gaussian_figures.pictures(gaussian_data[2]), bistable_figures.pictures(bistable_data)):
         assert overlapping_in(drawn) == {}
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [([100, 150, 700], ["100", "200", "500"]), ([1, 10, 100, 1000], ["$\\mathdefault{10^{0}}$"])],
+)
+def test_logarithmic_axes_have_plain_numbers_over_few_decades(values: list[int], labels: list[str]) -> None:
+    _, (axes,) = style.row(1, width=4.0, height=3.0)
+    axes.plot(values, values)
+    axes.set_xscale("log")
+    style.log_axis(axes.xaxis, values)
+    axes.figure.canvas.draw()
+    shown = [tick.get_text() for tick in axes.get_xticklabels()]
+    assert set(labels) <= set(shown)
+    assert not any(tick.get_text() for tick in axes.get_xticklabels(minor=True))

@@ -43,8 +43,10 @@ def table(diagnostics: xr.Dataset) -> Table:
         cells = [with_error(float(diagnostics[name].sel(source=s)), float(diagnostics[f"{name}_se"].sel(source=s)))
                  for s in sources]  # fmt: skip
         rows.append(Row(label, tuple(cells), meaning))
-    said = (
-        "After ± stands the standard error, over the trajectories of the training set and over the chains of a scheme. "
+    note = where_errors(
+        rows,
+        "After ± stands the standard error, over the trajectories of the training set or the chains of a scheme. ",
     )
-    note = where_errors(rows, said) + f"Standard errors of fewer than {intervals.MIN_REPLICATES} are not given."
-    return Table("Trajectories", ("statistic", *sources), tuple(rows), note)
+    if any(diagnostics[f"{name}_se"].isnull().any() for name in _SCORES):
+        note += f"Standard errors of fewer than {intervals.MIN_REPLICATES} are not given."
+    return Table("Trajectories", ("statistic", *sources), tuple(rows), note.rstrip())

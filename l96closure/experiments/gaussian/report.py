@@ -48,13 +48,11 @@ def table(diagnostics: xr.Dataset) -> Table:
         factors.append(f"{float(predicted.sel(offset=0)) / exact:.4g}")
     rows.append(Row("variance over exact variance", tuple(factors)))
     columns = ("covariance", *sources, *(["split, M → ∞"] if predicted is not None else []))
-    note = (
-        "Averages over the sites and the training sets. "
-        + where_errors(
-            rows, "After ± stands the standard error over training sets, or over chains if there is but one. "
-        )
-        + f"Standard errors of fewer than {intervals.MIN_REPLICATES} are not given."
+    note = "Averages over the sites and the training sets. " + where_errors(
+        rows, "After ± stands the standard error over training sets, or over chains if there is but one. "
     )
+    if diagnostics["covariance_se"].sel(source=[source for source in sources if source != "exact"]).isnull().any():
+        note += f"Standard errors of fewer than {intervals.MIN_REPLICATES} are not given. "
     if predicted is not None:
-        note += " M → ∞: what the split scheme would give after infinitely many training samples, in closed form."
-    return Table("Covariance along the ring", columns, tuple(rows), note)
+        note += "M → ∞: what the split scheme would give after infinitely many training samples, in closed form."
+    return Table("Covariance along the ring", columns, tuple(rows), note.rstrip())
