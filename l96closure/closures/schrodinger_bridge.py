@@ -96,7 +96,7 @@ class SchrodingerBridge(Composed):
         Warns
         -----
         AccuracyWarning
-            Past noise drives the predictors, and noise that remembers is taken all the same; or fewer than 30 effective
+            Lags are left open, and past noise drives what is seen with those that are taken; or fewer than 30 effective
             samples stand behind the median conditional mean, as with many coordinates (sites that are seen, predictors)
             or a small bandwidth: variance and quantiles are then far too narrow.
 
@@ -117,7 +117,7 @@ class SchrodingerBridge(Composed):
         most = fitting.MOST_VALUES if grouped else None
         record = read(truth, several[0], dt, ordered=ordered, grouped=grouped, most=most)
         found, number, trends, driven = _choices(record, several, trend, noise.order is None and remembers, grouped)
-        one_step.warn_of_loop(driven)
+        one_step.warn_of_loop(driven if several[0].lags is None else 0.0)  # what lags leave out is no noise
         choice.warn_of_degree(_seeing(record, found[number].previous, grouped), trend)
         kernel = bridge.Kernel(epsilon=law.epsilon) if kernel is None else kernel
 

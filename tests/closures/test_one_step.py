@@ -155,9 +155,12 @@ def test_a_loop_that_a_few_steps_do_not_describe_is_told() -> None:
 
     data = truth(four_steps_ago, 3_000, 1)
     with pytest.warns(lc.bridge.AccuracyWarning, match=r"^past noise explains \d\d% of the variance of a") as told:
-        closure = SchrodingerBridge.fit(data, lc.Fields(radius=0, lags=()))
+        closure = SchrodingerBridge.fit(data, lc.Fields(radius=0))
     assert told[0].filename == __file__
     assert closure.fields.previous == 0
+    assert (
+        SchrodingerBridge.fit(data, lc.Fields(radius=0, lags=())).fields.previous == 0
+    )  # as asked for, without a word
 
 
 def test_short_pieces_of_a_record_tell_as_much_as_one_run() -> None:

@@ -640,6 +640,8 @@ def test_correlations_in_space_and_time_are_drawn_for_every_run_that_has_them(ru
     np.testing.assert_array_equal([values.filled(0.0) for values in right], off)
     every, _ = lay_side_by_side(runs, tmp_path)  # with that of a closure whose psi is zero
     assert sum(axes.get_title("left").startswith("less truth") for axes in figures.space_time(every).axes) == 2
+    captions = [figures.pictures(some)["space_time"][1] for some in (data, every)]
+    assert ["as where it is zero, are left out" in one for one in captions] == [False, True]
     assert "space_time" not in figures.pictures(data.drop_vars(name))
 
 

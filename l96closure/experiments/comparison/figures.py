@@ -227,12 +227,14 @@ def pictures(comparison: xr.Dataset) -> Mapping[str, style.Drawing]:
             "Distributions of z and ψ of every run over the truth's. A peak that leaves its panel is higher than the "
             "truth's by more than a third.",
         )
-    if _with_memory(comparison).sizes["run"]:
+    if shown := _with_memory(comparison).sizes["run"]:
+        left_out = " Runs whose ψ has no correlation, as where it is zero, are left out."
         found["space_time"] = (
             partial(space_time, comparison),
             "Left: correlation of ψ at a site with itself at another site (distance along the ring) and a later time "
             "(lag), up to the last above 0.1. Right: the run's less the truth's, white where that "
-            "may be chance, by 95 % intervals where the runs are long enough for them.",
+            "may be chance, by 95 % intervals where the runs are long enough for them."
+            + (left_out if shown < comparison.sizes["run"] else ""),
         )
     if "crps" in comparison:
         found["forecasts"] = (
