@@ -111,7 +111,7 @@ class RunFolder:
         started : when its stage was begun, by ``time.perf_counter``.
         """
         earlier = manifest.read(self.path).get(self.file(name).name)
-        record = manifest.Record(self._settings(name), self._inputs(self.files[name].made_by), 0.0, None)
+        record = manifest.Record(self._settings(name), self._inputs(self.files[name].made_by), 0.0, None, self.command)
         self._put_down(name, record)  # who kills us now leaves a file that is not trusted
         spent = time.perf_counter() - started
         with self._or_as_before(name, earlier):
@@ -330,13 +330,17 @@ class RunFolder:
         )
 
     def _provenance(self) -> dict[str, str]:
-        """Where the run came from, and the wall time of each stage, whenever it ran."""
+        """Where the run came from, and by which command each stage ran and how long it took, whenever it ran."""
         records = manifest.read(self.path)
-        seconds = {file.made_by: records.get(self.file(name).name) for name, file in self.files.items()}
+        known = {file.made_by: records.get(self.file(name).name) for name, file in self.files.items()}
+        ran = {stage: record for stage, record in known.items() if record is not None}
+        earlier = dict.fromkeys(record.command for record in ran.values() if record.command != self.command)
+        stages = {command: [stage for stage, record in ran.items() if record.command == command] for command in earlier}
         return {
+            **{f"command of {', '.join(made)}": command for command, made in stages.items()},
             **provenance.origin(self.command),
             **{f"seed of the {use}": str(seed) for use, seed in self.seeds.items()},
-            **{f"wall time of {stage}": f"{each.seconds:.1f} s" for stage, each in seconds.items() if each is not None},
+            **{f"wall time of {stage}": f"{record.seconds:.1f} s" for stage, record in ran.items()},
         }
 
 

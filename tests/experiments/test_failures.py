@@ -233,6 +233,18 @@ def test_what_has_intervals_in_part_is_judged_in_part(perfect: xr.Dataset) -> No
     assert part == "No failure found, as far as there are intervals, in correlations of neighbours."
 
 
+def test_a_target_that_does_not_vary_is_named_once(perfect: xr.Dataset) -> None:
+    perfect["psi_std"].loc["coarse"] = 0.0
+    perfect["neighbour_correlation_psi"].loc["coarse"] = np.nan
+    for name in ("psi", "joint"):
+        perfect[f"hellinger_{name}_low"] += 0.8
+    for part in ("", "_low", "_high"):
+        perfect[f"spectrum_ratio_psi{part}"] *= 0.0
+    first, *others = failures.failures(perfect)
+    assert first == "In the coarse run ψ does not vary."
+    assert others == [_ALL]
+
+
 def test_of_many_wavenumbers_the_clearest_are_named(perfect: xr.Dataset) -> None:
     many = perfect.isel(wavenumber=np.zeros(30, dtype=int)).assign_coords(wavenumber=np.arange(30))
     ratio = np.where(np.isin(np.arange(30), (3, 9, 21, 28)), 2.0, 1.5)

@@ -24,7 +24,7 @@ from command_line import FILES, FINISHED, TINY, Call, content
 from l96closure import beside, store
 from l96closure.atomic import atomic_path
 from l96closure.experiments.climate.stages import WORKFLOW
-from l96closure.experiments.run_folder import LOCK, RunFolder, locked
+from l96closure.experiments.run_folder import LOCK, File, RunFolder, locked
 from l96closure.restart import Restart
 
 pytestmark = pytest.mark.slow  # whole runs, or many of them
@@ -441,6 +441,19 @@ def test_commands_of_the_same_second_have_folders_of_their_own(
         f"{prefix}2026-01-02_03-04-05{number}" for number in ("", "_2", "_3")
     }
     assert all((Path(folder) / "truth.nc").is_file() for folder in folders)
+
+
+def test_the_page_says_which_command_ran_each_stage(tmp_path: Path) -> None:
+    files = {each: File("kind", f"make_{each}", (), "a file") for each in ("a", "b", "c")}
+    needs: dict[str, tuple[str, ...]] = {file.made_by: () for file in files.values()}
+    first = RunFolder(tmp_path, files, needs, {"experiment_name": "x"}, "l96closure seed=1", {})
+    again = replace(first, command="l96closure resume=true")
+    for each, folder in (("a", first), ("b", first), ("c", again)):
+        folder.write(each, xr.Dataset(), 0.0)
+    again.write_page("a run", {}, headline="", tables=[], notes=[])
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    for row in ("command of make_a, make_b</th><td>l96closure seed=1", "command</th><td>l96closure resume=true"):
+        assert f'<th scope="row">{row}</td>' in page
 
 
 def test_an_override_that_refers_to_another_is_resumed_with_its_value(call: Call) -> None:

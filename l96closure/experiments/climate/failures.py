@@ -134,8 +134,21 @@ def outside(coarse: xr.Dataset) -> list[str]:
     ]
 
 
+def _varying(diagnostics: xr.Dataset, fields: Mapping[str, str]) -> dict[str, str]:
+    """Return the fields that vary in the coarse run: of a constant psi, that is said once."""
+    spread = next((diagnostics[each] for each in ("profile_std_psi", "psi_std") if each in diagnostics), None)
+    constant = spread is not None and bool((spread.sel(source="coarse") == 0).all())
+    return {name: symbol for name, symbol in fields.items() if name == "z" or not constant}
+
+
+def _constant(diagnostics: xr.Dataset) -> Judged:
+    for name in FIELDS.keys() - _varying(diagnostics, FIELDS).keys():
+        yield Failure(f"in the coarse run {FIELDS[name]} does not vary")
+
+
 def _moments(diagnostics: xr.Dataset) -> Judged:
-    for prefix, symbol in (("", "z"), ("psi_", "ψ")) if "std" in diagnostics else ():
+    for name, symbol in _varying(diagnostics, FIELDS).items() if "std" in diagnostics else ():
+        prefix = "" if name == "z" else "psi_"
         scale = float(diagnostics[f"{prefix}std"].sel(source="truth"))
         difference, error = _difference(diagnostics, f"{prefix}mean")
         yield _judge(f"mean of {symbol} is", difference, intervals.SIDE * error, _MATTERS.moment * scale)
@@ -151,7 +164,7 @@ def _profiles(diagnostics: xr.Dataset) -> Judged:
     if "profile_mean_z" not in diagnostics:  # no levels
         return
     side = intervals.together(diagnostics["profile_mean_z"].sel(source="truth").size)
-    for name, symbol in FIELDS.items():
+    for name, symbol in _varying(diagnostics, FIELDS).items():
         scale = diagnostics[f"profile_std_{name}"].sel(source="truth")
         for what, word in (("mean", "mean"), ("std", "standard deviation")):
             off, error = (each / scale for each in difference(diagnostics, f"profile_{what}_{name}"))
@@ -169,7 +182,7 @@ def _profiles(diagnostics: xr.Dataset) -> Judged:
 def _distributions(diagnostics: xr.Dataset) -> Judged:
     if "hellinger_z" not in diagnostics:  # no coarse run
         return
-    for name, symbol in (*FIELDS.items(), ("joint", "z and ψ together")):
+    for name, symbol in _varying(diagnostics, FIELDS | {"joint": "z and ψ together"}).items():
         score, floor, spread, low, high = scalars(diagnostics, f"hellinger_{name}", DISTANCES["hellinger_z"].parts)
         if not floor > 0:
             yield False
@@ -198,7 +211,7 @@ class _OfWave(NamedTuple):
 def _spectra(diagnostics: xr.Dataset) -> Judged:
     if "spectrum_z" not in diagnostics:  # no ring
         return
-    for name, symbol in FIELDS.items():
+    for name, symbol in _varying(diagnostics, FIELDS).items():
         off: list[_OfWave] = []
         for m, ratio, low, high in _carrying(diagnostics, name):
             percent = 100 * abs(ratio - 1)
@@ -237,7 +250,8 @@ def _carrying(diagnostics: xr.Dataset, name: str) -> Iterator[tuple[int, float, 
 
 
 def _neighbours(diagnostics: xr.Dataset) -> Judged:
-    for score in NEIGHBOURS.values():
+    for name in _varying(diagnostics, FIELDS | RESIDUAL):
+        score = NEIGHBOURS[f"neighbour_correlation_{name}"]
         if score.name not in diagnostics or diagnostics[score.name].isnull().all():  # a lone site has none
             continue
         off, error = _difference(diagnostics, score.name)
@@ -245,7 +259,7 @@ def _neighbours(diagnostics: xr.Dataset) -> Judged:
 
 
 def _memory(diagnostics: xr.Dataset) -> Judged:
-    for name, symbol in (FIELDS | RESIDUAL).items() if MEMORY.name in diagnostics else ():
+    for name, symbol in _varying(diagnostics, FIELDS | RESIDUAL).items() if MEMORY.name in diagnostics else ():
         yield from at_lags(symbol, *difference(diagnostics, f"autocorrelation_{name}"))
 
 
@@ -362,6 +376,7 @@ def _law(diagnostics: xr.Dataset) -> Judged:
 
 
 _CHECKS: dict[str, Check] = {
+    "variation of ψ": _constant,
     "means and standard deviations": _moments,
     "profiles": _profiles,
     "distributions": _distributions,
