@@ -306,7 +306,7 @@ def _method(starts: int, units: int) -> str:
     """Say how the intervals are made, or why there are none."""
     what = "starts" if units == starts else "groups of starts"
     if units >= intervals.MIN_VALUES:
-        return f"bootstrap-t over {units} {what}, Korn & Graubard (1998) for the rank histogram, 95 %"
+        return f"bootstrap-t over {units} {what}, 95 %; of the rank histogram Korn & Graubard (1998)"
     alike = "" if units == starts else f", since consecutive ones of the {starts} starts are alike"
     return f"none: fewer than {intervals.MIN_VALUES} independent {what} ({units}){alike}"
 

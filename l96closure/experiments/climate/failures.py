@@ -355,9 +355,9 @@ def _law(diagnostics: xr.Dataset) -> Judged:
     if "pit_error" not in diagnostics:
         return
     largest, low, high = scalars(diagnostics, "pit_largest_error")
-    words = f"the share of ψ below one of its deciles is off by up to {largest:.3f}"
+    words = "the share of ψ below one of its deciles is off by up to"
     if not intervals.known(low):
-        yield _unless_far(f"law of ψ is wrong: {words} ({_NO_INTERVAL})", largest, _MATTERS.decile)
+        yield _unless_far(f"law of ψ is wrong: {words} {largest:.3f} ({_NO_INTERVAL})", largest, _MATTERS.decile)
         return
     if low <= 0:
         yield True
@@ -369,7 +369,7 @@ def _law(diagnostics: xr.Dataset) -> Judged:
     )  # fmt: skip
     tails = 100 * (0.2 + width)
     yield Failure(
-        f"law of ψ is {shape}: {words} (interval {low:.3f} to {high:.3f}), and {tails:.1f} % lie below the first or "
+        f"law of ψ is {shape}: {words} {largest:.4f} (interval {low:.4f} to {high:.4f}), and {tails:.1f} % lie below the first or "
         "above the last, not 20 %",
         largest > _MATTERS.decile,
     )

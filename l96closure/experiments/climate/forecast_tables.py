@@ -110,7 +110,7 @@ def _interval_note(scores: xr.Dataset) -> str:
     method = str(scores.attrs["forecast_interval_method"])
     if method.startswith("none"):
         return f"Intervals are not given, for they would not cover: {method.removeprefix('none: ')}."
-    return f"In brackets 95 % intervals: {method.removesuffix(', 95 %')}."
+    return f"In brackets 95 % intervals: {method.partition(', 95 %')[0]}."
 
 
 def score_table(scores: xr.Dataset) -> str:

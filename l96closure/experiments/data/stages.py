@@ -281,7 +281,7 @@ def _notes(settings: Settings, folder: RunFolder, diagnostics: xr.Dataset, coars
     fields = settings.of(truth).of(truth)
     found = fields.no_tendencies if coarse else []
     found += [_NO_RING] if coarse and "spectrum_z" not in diagnostics else []
-    there = f"{fields.sites} of {fields.size} sites are there; the others are neither read nor drawn nor scored"
+    there = f"{fields.sites} of {fields.size} sites are there; the others are neither read nor drawn nor scored."
     return found if fields.mask is None else [*found, there]
 
 
