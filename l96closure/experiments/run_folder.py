@@ -339,7 +339,7 @@ class RunFolder:
         return {
             **{f"command of {', '.join(made)}": command for command, made in stages.items()},
             **provenance.origin(self.command),
-            **{f"seed of the {use}": str(seed) for use, seed in self.seeds.items()},
+            **{f"seed ({use})": str(seed) for use, seed in self.seeds.items()},
             **{f"wall time of {stage}": f"{record.seconds:.1f} s" for stage, record in ran.items()},
         }
 

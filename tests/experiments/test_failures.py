@@ -95,7 +95,7 @@ FAILURES = [
         "spectrum_ratio_psi",
         0.2,
         {},
-        "Variance of ψ is off at 2 wavenumbers: at 0 20 % too large (interval 19 to 2",
+        "Variance of ψ is off at 2 wavenumbers: at 0: 20 % too large (interval 19 to 2",
     ),
     ("spectrum_ratio_psi", -0.98, {"wavenumber": 0}, "Variance of ψ at wavenumber 0 is 98 % too small"),
     (
@@ -251,7 +251,7 @@ def test_of_many_wavenumbers_the_clearest_are_named(perfect: xr.Dataset) -> None
     for part, side in (("", 0.0), ("_low", -0.01), ("_high", 0.01)):
         many[f"spectrum_ratio_z{part}"] = "wavenumber", ratio + side
     found, *_ = failures.failures(many)
-    assert found.startswith("Variance of z is off at 30 wavenumbers, most clearly: at 3 100 % too large")
+    assert found.startswith("Variance of z is off at 30 wavenumbers, most clearly: at 3: 100 % too large")
     assert re.findall(r"at (\d+) \d", found) == ["3", "9", "21", "28"]
 
 

@@ -23,6 +23,7 @@ from l96closure.diagnostics.scorecard import (
     scalars,
 )
 from l96closure.durations import duration, unit_of
+from l96closure.experiments.climate.tables import in_units
 
 HEADING = "Where the closure fails"
 
@@ -173,10 +174,17 @@ def _profiles(diagnostics: xr.Dataset) -> Judged:
             clear = np.abs(off.to_numpy())
             clear[clear <= side * error.to_numpy()] = 0.0
             worst = off.isel({dim: int(clear.argmax()) for dim in off.dims}).coords
-            at = ", ".join(f"{dim} {worst[dim].item() if dim in worst else clear.argmax()}" for dim in off.dims)
+            at = ", ".join(f"{dim} {_place(worst[dim]) if dim in worst else clear.argmax()}" for dim in off.dims)
             size, half = (100 * float(each[int(clear.argmax())]) for each in (off, side * error))
             said = f"{word} of {symbol} at {at}, in standard deviations there, is"
             yield _judge(said, size, half, 100 * _MATTERS.moment, " %")
+
+
+def _place(coordinate: xr.DataArray) -> str:
+    """Return a value of a coordinate with its unit."""
+    value = coordinate.item()
+    said = f"{value:g}" if isinstance(value, int | float) else str(value)
+    return said + in_units(coordinate)
 
 
 def _distributions(diagnostics: xr.Dataset) -> Judged:
@@ -234,7 +242,7 @@ def _spectra(diagnostics: xr.Dataset) -> Judged:
             yield Failure(f"variance of {symbol} at wavenumber {named[0].number} is {named[0].said}", matters)
         elif named:
             most = "" if len(named) == len(shown) else ", most clearly"
-            every = "; ".join(f"at {each.number} {each.said}" for each in shown)
+            every = "; ".join(f"at {each.number}: {each.said}" for each in shown)
             yield Failure(f"variance of {symbol} is off at {len(named)} wavenumbers{most}: {every}", matters)
 
 
@@ -369,8 +377,8 @@ def _law(diagnostics: xr.Dataset) -> Judged:
     )  # fmt: skip
     tails = 100 * (0.2 + width)
     yield Failure(
-        f"law of ψ is {shape}: {words} {largest:.4f} (interval {low:.4f} to {high:.4f}), and {tails:.1f} % lie below the first or "
-        "above the last, not 20 %",
+        f"law of ψ is {shape}: {words} {largest:.4f} (interval {low:.4f} to {high:.4f}), and {tails:.1f} % lie below "
+        "the first or above the last, not 20 %",
         largest > _MATTERS.decile,
     )
 

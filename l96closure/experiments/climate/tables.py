@@ -54,7 +54,10 @@ def headline(diagnostics: xr.Dataset) -> str:
     if abs(coarse - truth) <= intervals.SIDE * error:
         spread = "The coarse run varies as much as the truth, within sampling error"
     else:
-        spread = f"The coarse run varies {abs(percent):.1f} % {'more' if percent > 0 else 'less'} than the truth"
+        much = (
+            f"{abs(percent):.1f} % {'more' if percent > 0 else 'less'} than" if abs(percent) >= 0.05 else "as much as"
+        )
+        spread = f"The coarse run varies {much} the truth"
         spread += ", by chance or not: the runs are too short against their memory" if math.isnan(error) else ""
     units = in_units(diagnostics["std"])
     score, floor, floor_std, *_ = scalars(diagnostics, "hellinger_z", DISTANCES["hellinger_z"].parts)
