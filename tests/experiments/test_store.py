@@ -15,7 +15,7 @@ import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
-from cf_checker import cf_check
+from cf_checker import cf_complaints
 
 import l96closure as lc
 from l96closure import provenance, store
@@ -192,7 +192,7 @@ def test_bins_have_bounds_in_files_alone(tmp_path: Path) -> None:
     _write(dataset, tmp_path / "diagnostics.nc", kind="diagnostics")
     with xr.open_dataset(tmp_path / "diagnostics.nc") as file:
         np.testing.assert_array_equal(file[file["z_bin"].attrs["bounds"]], [[0.0, 1.0], [1.0, 2.0]])
-    assert cf_check(tmp_path / "diagnostics.nc").returncode == 0
+    assert not cf_complaints(tmp_path / "diagnostics.nc")
     again = store.read(tmp_path / "diagnostics.nc", kind="diagnostics")
     xr.testing.assert_equal(again, dataset)
     assert again["z_bin"].attrs == attributes
@@ -513,9 +513,7 @@ def test_every_kind_of_file_passes_the_cf_checker(tmp_path: Path) -> None:
     for closure in (lc.closures.NoClosure, lc.closures.Polynomial, lc.closures.PolynomialAR1, lc.closures.Analog):
         closure.fit(truth).save(tmp_path / f"{closure.name}.nc")
     for path in sorted(tmp_path.glob("*.nc")):
-        done = cf_check(path)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "exceptions occurred" not in done.stdout + done.stderr
+        assert not cf_complaints(path)
 
 
 _SAMPLING = {
@@ -543,9 +541,7 @@ def test_every_file_of_a_sampling_experiment_passes_the_cf_checker(tmp_path: Pat
     paths = sorted(tmp_path.glob("*.nc"))
     assert [path.stem for path in paths] == ["diagnostics", "generated", "training"]
     for path in paths:
-        done = cf_check(path)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "exceptions occurred" not in done.stdout + done.stderr
+        assert not cf_complaints(path)
         with netCDF4.Dataset(path) as file:
             named = {name for name, variable in file.variables.items() if "long_name" in variable.ncattrs()}
             bounds = {variable.bounds for variable in file.variables.values() if "bounds" in variable.ncattrs()}
@@ -557,6 +553,4 @@ def test_cf_checker_would_notice(tmp_path: Path) -> None:
     dataset["time"].attrs = {"units": "parsecs"}
     dataset["z"].attrs = {"standard_name": "no_such_name"}
     _write(dataset, tmp_path / "wrong.nc")
-    done = cf_check(tmp_path / "wrong.nc")
-    assert done.returncode != 0
-    assert "no_such_name" in done.stdout
+    assert "no_such_name" in cf_complaints(tmp_path / "wrong.nc")
