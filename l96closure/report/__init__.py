@@ -175,9 +175,9 @@ def _anchor(heading: str) -> str:
 
 
 def _typeset(text: str) -> str:
-    """Return a text with the sign of numbers below zero that printers have, and with no line's end beside a sign."""
+    """Return a text with the sign of numbers below zero that printers have, and with no line's end beside a sign or inside a unit."""
     minus = re.sub(r"(?<!\w)-(?=\d)|(?<=\de)-(?=\d)", "−", text)
-    return re.sub(r" (?=[%±])|(?<=[±/†*]) ", "\u00a0", minus)
+    return re.sub(r" (?=[%±])|(?<=[±/†*]) |(?<=\w) (?=[A-Za-z]+-\d)", "\u00a0", minus)
 
 
 def _size(path: Path) -> str:
