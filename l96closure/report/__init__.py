@@ -175,7 +175,7 @@ def _anchor(heading: str) -> str:
 
 
 def _typeset(text: str) -> str:
-    """Return a text with the sign of numbers below zero that printers have, and with no line's end beside a sign or inside a unit."""
+    """Return a text with the minus sign of numbers below zero, where no line ends beside a sign or inside a unit."""
     minus = re.sub(r"(?<!\w)-(?=\d)|(?<=\de)-(?=\d)", "−", text)
     return re.sub(r" (?=[%±])|(?<=[±/†*]) |(?<=\w) (?=[A-Za-z]+-\d)", "\u00a0", minus)
 
