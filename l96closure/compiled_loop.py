@@ -72,8 +72,9 @@ class _Ensemble(NamedTuple):
 
     Attributes
     ----------
-    z : slow variables (n, K).
-    memory, history, before : of the closure (n, p, K) and (n, H, P, K), and where the next history goes.
+    z : slow variables and, after them, psi of the steps before that the closure sees (n, P, K).
+    memory, history, before : of the closure (n, p, K), the same of steps before (n, H, P, K), and where that of the
+        steps before the next one goes.
     outside : features outside of their ranges (n,).
     key, number, member : key, number of the first step and numbers of the members, for the noise.
     """
@@ -107,6 +108,7 @@ class CompiledLoop:
 
     tables: Tables
     model: _Model
+    previous: int  # steps before now whose psi the closure sees
     call: Any = None  # keeps the machine code alive that the model's address points to
 
     @classmethod
@@ -130,13 +132,14 @@ class CompiledLoop:
         if tables is None:
             return None
         number = _SCHEMES.index(scheme)
+        previous = closure.fields.before if isinstance(closure, Composed) else 0
         method, system = getattr(tendency, "__func__", None), getattr(tendency, "__self__", None)
         if method is TwoScaleLorenz96.resolved_tendency and isinstance(system, TwoScaleLorenz96):
-            return cls(tables, _Model(number, dt, forcing=float(system.F)))
+            return cls(tables, _Model(number, dt, forcing=float(system.F)), previous)
         if method is KuramotoSivashinsky.resolved_tendency and isinstance(system, KuramotoSivashinsky):
-            return cls(tables, _Model(number, dt, 0.0, *system.differences))
+            return cls(tables, _Model(number, dt, 0.0, *system.differences), previous)
         call = _callable(tendency)
-        return None if call is None else cls(tables, _Model(number, dt, tendency=call.address), call)
+        return None if call is None else cls(tables, _Model(number, dt, tendency=call.address), previous, call)
 
     @staticmethod
     def prepare() -> None:
@@ -164,10 +167,11 @@ class CompiledLoop:
         await_ahead(_advance)
         members, K = z.shape
         memory = state.memory.copy() if state.memory.ndim == 3 else np.empty((members, 0, K))
-        history = np.ascontiguousarray(state.history) if state.history.ndim == 4 else np.empty((members, 0, 1, K))
+        history = state.history if state.history.ndim == 4 else np.empty((members, 0, 1, K))
+        z, before = _with_psi_before(z, history, self.previous)
         noise.check_step(state.step + steps)
         ensemble = _Ensemble(
-            z.copy(), memory, history, np.empty_like(history), state.outside.copy(),
+            z, memory, before, np.empty_like(before), state.outside.copy(),
             np.uint64(state.key), np.uint64(state.step + 1), state.member,
         )  # fmt: skip
         where = _Records(*records[:2], every, step, records[2])
@@ -180,7 +184,9 @@ class CompiledLoop:
         state = state._replace(step=state.step + steps, outside=ensemble.outside)
         if memory.size:
             state = state._replace(memory=memory)
-        return ensemble.z, state._replace(history=ensemble.before) if history.size else state
+        if history.size:
+            state = state._replace(history=_with_psi(ensemble.z, ensemble.before))
+        return ensemble.z[:, 0].copy(), state
 
     def _shares(self, members: int, sites: int) -> list[tuple[int, int, int]]:
         """Return the first member of each thread, the first after them, and how many make a block."""
@@ -190,6 +196,25 @@ class CompiledLoop:
         ends = np.linspace(0, members, number + 1).astype(int).tolist()
         at_once = blocks.members_at_once(sites, -(-members // number))
         return [(begin, end, at_once) for begin, end in pairwise(ends)]
+
+
+def _with_psi_before(z: F64, history: F64, steps: int) -> tuple[F64, F64]:
+    """Put psi of so many steps before beside z (n, K) and beside z of steps before, with which psi of its own time is.
+
+    Psi of steps before all that are known is 0, and nobody looks at it.
+    """
+    H, psi = history.shape[1], history[:, :, -1]
+    psi = np.concatenate([psi, np.zeros((len(z), steps, z.shape[1]))], axis=1)
+    earlier = [psi[:, ago : ago + H] for ago in range(1, steps + 1)]
+    return np.concatenate([z[:, None], psi[:, :steps]], axis=1), np.stack([history[:, :, 0], *earlier], axis=2)
+
+
+def _with_psi(z: F64, before: F64) -> F64:
+    """Return the history that :func:`_with_psi_before` would make these of."""
+    if z.shape[1] == 1:
+        return before
+    psi = np.concatenate([z[:, 1:2], before[:, :-1, 1]], axis=1)
+    return np.stack([before[:, :, 0], psi], axis=2)
 
 
 def _tables(closure: Any, sites: int) -> Tables | None:
@@ -378,6 +403,16 @@ def _keep(block: Block, kept: F64, number: int) -> None:
         store(load(block.psi, e), kept, first + block.stride + e)
 
 
+@part
+def _pass_on(block: Block) -> None:
+    """Let psi be that of the step before, where the closure sees that, and that of steps before one step older."""
+    values, first, stride = block.z.values, block.z.first, block.z.stride
+    for p in range(block.predictors - 1, 0, -1):
+        for e in range(0, block.sites * block.members, LANES):
+            psi = load(block.psi, e) if p == 1 else load(values, (p - 1) * stride + first + e)
+            store(psi, values, p * stride + first + e)
+
+
 @cached
 def _advance(
     tables: Tables, model: _Model, ensemble: _Ensemble, records: _Records, first: int, last: int, at_once: int,
@@ -385,17 +420,18 @@ def _advance(
 ) -> None:  # fmt: skip
     """Advance members from number ``first`` to before ``last`` by so many steps, in blocks."""
     aligned_stack()
-    K, rest, every = ensemble.z.shape[1], last - (last - first) % at_once, records.z.shape[1] * ensemble.z.shape[1]
-    outputs, z = (records.z.reshape(-1), records.psi.reshape(-1)), ensemble.z.reshape((-1, 1, K))
+    (_, P, K), H = ensemble.z.shape, ensemble.history.shape[1]
+    rest, every = last - (last - first) % at_once, records.z.shape[1] * K
+    outputs, z = (records.z.reshape(-1), records.psi.reshape(-1)), ensemble.z.reshape(-1)
     for start, end, M in ((first, rest, at_once), (rest, last, last - rest)):
         if start == end:
             continue
-        block = blocks.block_of(tables, 1, ensemble.member[start : start + M], steps)
+        block = blocks.block_of(tables, P, H, ensemble.member[start : start + M], steps)
         stage, work, slope, kept = _memory(block)
         for begin in range(start, end, M):
             blocks.number(block, ensemble.member[begin : begin + M])
             outside = ensemble.outside[begin : begin + M]
-            blocks.load_state(tables, block, steps, begin, z, ensemble.memory, ensemble.history, outside)
+            blocks.load_state(tables, block, steps, begin, ensemble.z, ensemble.memory, ensemble.history, outside)
             number, record, to_go = 0, records.record, -records.step % records.every
             for step in range(steps):
                 draw(tables, block, steps, step, ensemble.key, ensemble.number, outside)
@@ -410,5 +446,8 @@ def _advance(
                             blocks.turn(kept, first_of, M, K, M, out, place, every)
                     number, record = 0, record + number
                 _model_step(model, block, stage, work, slope)
-            blocks.turn(block.z.values, block.z.first, M, K, M, z.reshape(-1), begin * K, K)
+                _pass_on(block)
+            for p in range(P):
+                place = p * block.z.stride + block.z.first
+                blocks.turn(block.z.values, place, M, K, M, z, (begin * P + p) * K, P * K)
             blocks.save_state(tables, block, steps, begin, ensemble.memory, ensemble.history, ensemble.before)

@@ -120,7 +120,7 @@ def fine_step(K: int, J: int) -> None:
 
 
 def coarse_steps(tables: Any) -> None:
-    block = blocks.block_of(tables, 1, np.arange(MEMBERS, dtype=np.uint64), 1000)
+    block = blocks.block_of(tables, 1, int(tables.lag[-1]), np.arange(MEMBERS, dtype=np.uint64), 1000)
     stage, work, slope, _ = compiled_loop._memory(block)
     for step in range(STEPS):
         stepping.draw(tables, block, 1000, step, np.uint64(0), np.uint64(1), np.zeros(MEMBERS, np.intp))

@@ -31,7 +31,7 @@ class Noise(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What is carried from step to step: the last noise (member, p, K), and predictors (member, H, P, K)."""
+    """What is carried from step to step: noise (member, p, K), predictors and targets (member, H, P, K)."""
 
     memory: F64
     history: F64
@@ -80,8 +80,12 @@ def step(tables: Tables, z: F64, kept: Kept, source: Noise) -> tuple[F64, Kept]:
         )
         return np.where(tables["mask"], psi[..., np.cumsum(tables["mask"]) - 1], np.nan), kept
     K, history = z.shape[-1], kept.history
-    if "scaling_spread" in tables:
-        z = (z - tables["scaling_centre"]) / tables["scaling_spread"]
+    scaling = [
+        tables.get(f"scaling_{name}", neutral) for name, neutral in (("centre", np.zeros(K)), ("spread", np.ones(K)))
+    ]
+    z = scaled(z, scaling, slice(z.shape[1]))
+    before = int(tables["previous"])
+    now_seen, earlier = with_targets(z, history, before)
     groups = [of_group(tables, g) for g in range(sum(name.endswith("_cells") for name in tables))]
     groups = groups or [tables | {"cells": np.arange(K)}]
     psi, outside = np.zeros((len(z), sum(group["cells"].size for group in groups))), 0
@@ -89,9 +93,9 @@ def step(tables: Tables, z: F64, kept: Kept, source: Noise) -> tuple[F64, Kept]:
     xi, memory = noise_of(tables, kept.memory, source, psi.shape[1])
     for group in groups:
         cells = group["cells"]
-        now, mean = z[..., cells % K], psi[:, cells]
+        now, mean = now_seen[..., cells % K], psi[:, cells]
         if "linear" in group:
-            f, beyond = features(group, z, history)
+            f, beyond = features(group, now_seen, earlier)
             mean, outside = trend(group, f), outside + beyond
             trends[:, cells] = mean
         if "coordinates" in group:
@@ -108,8 +112,29 @@ def step(tables: Tables, z: F64, kept: Kept, source: Noise) -> tuple[F64, Kept]:
     if tables["conserve"]:
         psi = psi - psi.mean(axis=2, keepdims=True)
     if history.size:
-        history = np.concatenate([z[:, None], history[:, :-1]], axis=1)
+        last = (
+            np.concatenate([z, scaled(psi, scaling, slice(z.shape[1], z.shape[1] + psi.shape[1]))], axis=1)
+            if before
+            else z
+        )
+        history = np.concatenate([last[:, None], history[:, :-1]], axis=1)
     return psi[:, 0] if psi.shape[1] == 1 else psi, Kept(memory, history, kept.outside + outside)
+
+
+def scaled(values: F64, scaling: list[F64], rows: slice) -> F64:
+    """Return fields less a centre, over a spread, which each of these rows has."""
+    centre, spread_of = (one if one.ndim == 1 else one[rows] for one in scaling)
+    return (values - centre) / spread_of
+
+
+def with_targets(z: F64, history: F64, before: int) -> tuple[F64, F64]:
+    """Put targets of so many steps before after predictors now, and after those of steps before."""
+    P, rows = z.shape[1], history.shape[1] - before
+    if not before:
+        return z, history
+    now = np.concatenate([z, *(history[:, ago, P:] for ago in range(before))], axis=1)
+    targets = [history[:, ago : ago + rows, P:] for ago in range(1, before + 1)]
+    return now, np.concatenate([history[:, :rows, :P], *targets], axis=2)
 
 
 def of_group(tables: Tables, number: int) -> Tables:

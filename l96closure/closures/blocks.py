@@ -52,13 +52,14 @@ class Block(NamedTuple):
 
     Attributes
     ----------
-    sites, members, predictors : K, M and P.
+    sites, members, predictors, kept : K, M, P, and H, of how many steps before now the predictors are kept.
     z : predictors, with what two neighbours on either side have.
-    seen : scaled predictors of the steps up to the longest lag H.
+    seen : scaled predictors of the steps up to the longest lag.
     before : predictors of the last H steps, rows without halos.
     stride : of rows without halos.
     gathered : features of all sites, rows, where they are not those of a ring.
-    place : where each feature begins, for each place of the step's among the rows (H + 1, F); (1, F) if gathered.
+    place : where each feature begins, for each place of the step's among the rows (longest lag + 1, F); (1, F) if
+        gathered.
     trend : before it is filtered.
     filter_place : where each weight of the filter begins.
     white : standard normals of some steps.
@@ -79,6 +80,7 @@ class Block(NamedTuple):
     sites: int
     members: int
     predictors: int
+    kept: int
     z: Rings
     seen: Rings
     before: F64
@@ -187,9 +189,17 @@ def stretch(values: F64, first: int, pieces: Index) -> Any:
 
 
 @called
-def block_of(tables: Tables, predictors: int, member: U64, steps: int) -> Block:
-    """Make the memory of a block of members of some numbers that is to make so many steps."""
-    K, P, M, H = tables.neighbour.shape[0], predictors, member.size, tables.lag[-1]
+def block_of(tables: Tables, predictors: int, kept: int, member: U64, steps: int) -> Block:
+    """Make the memory of a block of members of some numbers that is to make so many steps.
+
+    Parameters
+    ----------
+    tables : of the closure.
+    predictors, kept : see :class:`Block`.
+    member : numbers of the members.
+    steps : to be made.
+    """
+    K, P, M = tables.neighbour.shape[0], predictors, member.size
     N, features, rows, taps = K * M, tables.terms.linear.size, tables.order + 1, tables.earlier.size
     stride, normal_stride = -(-N // LANES) * LANES, -(-K // 4) * 4 * M
     at_once = max(1, min(steps, _NORMALS // N)) if tables.fresh.size else 0
@@ -210,14 +220,14 @@ def block_of(tables: Tables, predictors: int, member: U64, steps: int) -> Block:
             lattice[at], lattice[stride + at] = of.lowest[d], of.per_unit[d]
             lattice[2 * stride + at], lattice[3 * stride + at] = of.cells[d], of.first[d]
             lattice[4 * stride + at], lattice[5 * stride + at] = of.second_lowest[d], of.second_per_unit[d]
-    seen = _rings_around((H + 1) * P, N, tables.shift, M)
+    seen = _rings_around((tables.lag[-1] + 1) * P, N, tables.shift, M)
     evaluations = at_once * normal_stride // 4
     counter = np.zeros((4, evaluated(evaluations)), np.uint64)
     gathered = 0 if tables.shift.size else features * stride
     block = Block(
-        K, M, P,
+        K, M, P, kept,
         rings(P, N, 2 * M, 2 * M), seen,
-        lines(min(H, steps) * P * stride), stride,
+        lines(min(kept, steps) * P * stride), stride,
         lines(gathered), _places(tables, P, M, seen, stride),
         trend, _places_around(trend, 1, tables.filter_offset, M),
         white, _places_around(white, at_once, tables.fresh_offset, M),
@@ -305,7 +315,7 @@ def load_state(
     tables: Tables, block: Block, steps: int, begin: int, z: F64, memory: F64, history: F64, outside: Index
 ) -> None:  # fmt: skip
     """Put members from number ``begin`` on of arrays (member, ...) into a block that is to make so many steps."""
-    K, M, P, H = block.sites, block.members, block.predictors, tables.lag[-1]
+    K, M, P, H = block.sites, block.members, block.predictors, block.kept
     z, memory, history = z.reshape(-1), memory.reshape(-1), history.reshape(-1)
     for p in range(P):
         turn(z, (begin * P + p) * K, P * K, M, K, block.z.values, p * block.z.stride + block.z.first, M)
@@ -313,7 +323,7 @@ def load_state(
         first = noise_row(tables, block, -1 - lag)
         turn(memory, (begin * tables.order + lag) * K, tables.order * K, M, K, block.noise.values, first, M)
         close(block.noise, first, K * M)
-    for ago in range(1, H + 1 if tables.trend else 1):  # the trend alone sees them
+    for ago in range(1, tables.lag[-1] + 1 if tables.trend else 1):  # the trend alone sees them
         for lag in tables.lag:
             if lag - steps < ago <= lag:  # a step looks at it
                 for p in range(P):
@@ -325,7 +335,7 @@ def load_state(
 @part
 def save_state(tables: Tables, block: Block, steps: int, begin: int, memory: F64, history: F64, following: F64) -> None:
     """Put the memory after so many steps into arrays (member, ...), the history before them being known."""
-    K, M, P, H = block.sites, block.members, block.predictors, tables.lag[-1]
+    K, M, P, H = block.sites, block.members, block.predictors, block.kept
     memory_of_all, following_of_all = memory.reshape(-1), following.reshape(-1)
     for lag in range(tables.order):
         first, place = noise_row(tables, block, steps - 1 - lag), (begin * tables.order + lag) * K

@@ -202,10 +202,13 @@ class Composed:
         state = following(state, len(z), *remembers, history=(H, *shape) if H else (0,))
         now = self._now(z)
         history = state.history if H else np.empty((len(z), 0, *shape))
+        seen, earlier = self._seen(now, history)
         if self.compiled is not None:
-            psi, state = stepping.take(self.compiled, now, state, history)
+            psi, state = stepping.take(self.compiled, seen, state, earlier)
+            if self.fields.before:
+                state = state._replace(history=self._remembered(now, psi, history))
             return self.fields.placed(psi), state
-        mean, x, outside = self.mean(*self._seen(now, history))
+        mean, x, outside = self.mean(seen, earlier)
         psi = mean
         if self.law is not None:
             residual, memory = self.law(x, state)
@@ -217,10 +220,13 @@ class Composed:
         psi = psi.reshape(len(z), -1, self.fields.sites)
         psi = psi - psi.mean(axis=-1, keepdims=True) if self.fields.conserve else psi
         if H:
-            last = self._beside(now, psi)
-            state = state._replace(history=np.concatenate([last[:, None], history[:, :-1]], axis=1))
+            state = state._replace(history=self._remembered(now, psi, history))
         psi = self.fields.placed(psi).reshape(len(z), *self.fields.output_shape)
         return psi, state._replace(outside=state.outside + outside)
+
+    def _remembered(self, now: F64, psi: F64, history: F64) -> F64:
+        """Return the history of the next step, given predictors and psi of this one."""
+        return np.concatenate([self._beside(now, psi)[:, None], history[:, :-1]], axis=1)
 
     def corrected(self, psi: F64, state: State) -> State:
         """Return the state that a step would have left, had psi been what is known of it rather than what was drawn.
@@ -260,7 +266,9 @@ class Composed:
     def compiled(self) -> Tables | None:
         """The tables of a step for compiled code; None where it has none."""
         pattern = self.law.pattern if isinstance(self.law, DrivenLaw) else None
-        if self.grouped or self.fields.previous or self.conserved is not None:
+        if self.grouped or self.conserved is not None:
+            return None
+        if self.fields.before and (self.scaling is not None or len(self.fields.targets) > 1):
             return None
         if isinstance(pattern, VectorPattern):
             return None

@@ -246,7 +246,7 @@ def draw(tables: Tables, block: Block, steps: int, step: int, key: Any, number: 
     key, number : key and number of the first step, for the noise.
     outside : grows by how many features of each member are outside of their range.
     """
-    M, N, P, H = block.members, block.sites * block.members, block.predictors, tables.lag[-1]
+    M, N, P, H = block.members, block.sites * block.members, block.predictors, block.kept
     if step >= steps - H:
         for p in range(P):
             row = (remainder(step, min(H, steps)) * P + p) * block.stride
@@ -296,7 +296,7 @@ def step(
     """
     for begin in range(0, len(z), at_once):
         end = min(begin + at_once, len(z))
-        block = block_of(tables, z.shape[1], member[begin:end], 1)
+        block = block_of(tables, z.shape[1], history.shape[1], member[begin:end], 1)
         if fours.size:
             for q in range(block.counter.shape[1]):
                 block.counter[0, q] = np.uint64(4) * fours[block.counter[0, q] >> np.uint64(2)]

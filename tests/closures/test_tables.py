@@ -67,6 +67,15 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "schrodinger_bridge",
         {"fields": lc.Fields(targets=TARGETS, radius=1, lags=()), "law": Quantiles(("trend", "z")), "noise": Noise(2)},
     ),
+    "psi of the step before": ("schrodinger_bridge", {"fields": lc.Fields(radius=0, lags=(), previous=1)}),
+    "psi of steps before, in the past": (
+        "polynomial_ar1",
+        {"fields": lc.Fields(radius=1, lags=(DT, 3 * DT), previous=2), "trend": Trend(3, 2, ridge=RIDGE)},
+    ),
+    "psi of steps before, of levels": (
+        "schrodinger_bridge",
+        {"fields": lc.Fields(radius=1, lags=(DT,), periodic=False, previous=2), "trend": Trend(2, 1, ridge=RIDGE)},
+    ),
     **{
         f"space and time, {name}": (
             "schrodinger_bridge",

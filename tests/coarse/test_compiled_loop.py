@@ -40,6 +40,11 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "schrodinger_bridge",
         {"fields": AROUND, "trend": Trend(5, 3, ridge=RIDGE), "law": Quantiles("z"), "noise": Noise(3)},
     ),
+    "psi of the step before": ("schrodinger_bridge", {"fields": lc.Fields(radius=0, lags=(), previous=1)}),
+    "psi of steps before, in the past": (
+        "polynomial_ar1",
+        {"fields": lc.Fields(radius=1, lags=(DT, 3 * DT), previous=2), "trend": Trend(3, 2, ridge=RIDGE)},
+    ),
     "many features": ("polynomial_ar1", {"fields": FAR, "trend": Trend(4, 3, ridge=RIDGE)}),
     "smooth steps": ("polynomial_ar1", {"fields": FAR, "trend": Trend(2, 1, ridge=RIDGE, hidden=9)}),
 }
@@ -182,7 +187,7 @@ def test_bits_do_not_depend_on_threads(fitted: Callable[[str], Any], model: Any)
 
 
 def test_bits_do_not_depend_on_calls(fitted: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    for case in ("space and time", "edges"):
+    for case in ("space and time", "edges", "psi of steps before, in the past"):
         expected = both(fitted(case), 2, save_every=4)[0]
         for steps in (1, 3, 7):
             monkeypatch.setattr(coarse, "_MEMBER_STEPS_PER_CALL", 2 * steps)
