@@ -27,6 +27,7 @@ from l96closure.subgrid import FITTING_SCHEME
 _MOST_VALUES = 2_000_000  # that are kept
 _MOST_STATES = 100_000  # rotations counted, that a state is compared with
 _AT_ONCE = 2**25  # distances held in memory
+_GROUPS = 16  # of distances, so that few are sorted
 _NEAREST = 20  # analogs that a member's is drawn from
 _REACH = 3  # neighbours on either side that the regression sees
 _MOST_TERMS = 200  # of the regression
@@ -137,25 +138,23 @@ class Past:
         turns = np.arange(wanted.shape[2] if self.rotations else 1)
         times = times[:: -(-times.size * turns.size // _MOST_STATES)]
         states = self.fields[times, : self.known].reshape(times.size, -1)
-        squares, most = (states**2).sum(axis=1), min(2 * _NEAREST, times.size)
-        found_times, found_turns = [], []
-        for some in np.array_split(wanted, -(-len(wanted) * times.size // _AT_ONCE)):
-            distance = np.empty((len(some), 0), np.float32)
-            time: Index = np.empty((len(some), 0), np.intp)
-            turn = time
-            for shift in turns:  # the wanted ones are turned back in place of turning all states
+        squares, most, N = (states**2).sum(axis=1), min(2 * _NEAREST, times.size), turns.size * times.size
+        groups = max(1, min(_GROUPS, N // most))
+        found = []
+        for some in np.array_split(wanted, -(-len(wanted) * N // _AT_ONCE)):
+            distance = np.full((len(some), -(-N // groups) * groups), np.inf, np.float32)
+            for i, shift in enumerate(turns):  # the wanted ones are turned back in place of turning all states
                 turned = np.roll(some, shift, axis=2).reshape(len(some), -1)
-                here = squares - 2.0 * (turned[:, None] @ states.T)[:, 0]  # one by one, as in _before
-                near = np.argpartition(here, most - 1, axis=1)[:, :most]
-                distance = np.concatenate([distance, np.take_along_axis(here, near, axis=1)], axis=1)
-                time = np.concatenate([time, times[near]], axis=1)
-                turn = np.concatenate([turn, np.full_like(near, shift)], axis=1)
-                best = np.argsort(distance, axis=1, kind="stable")[:, :most]
-                distance = np.take_along_axis(distance, best, axis=1)
-                time, turn = (np.take_along_axis(one, best, axis=1) for one in (time, turn))
-            found_times.append(time)
-            found_turns.append(turn)
-        return self._ordered(wanted, np.concatenate(found_times), np.concatenate(found_turns))
+                here = (turned[:, None] @ states.T)[:, 0]  # one by one, as in _before
+                distance[:, i * times.size : (i + 1) * times.size] = squares - 2.0 * here
+            # The nearest are where the nearest one of each place of all groups is among the nearest.
+            grouped = distance.reshape(len(some), groups, -1)
+            place = np.argpartition(grouped.min(axis=1), most - 1, axis=1)[:, :most]
+            near = (np.arange(groups)[:, None] * grouped.shape[2] + place[:, None]).reshape(len(some), -1)
+            best = np.argsort(np.take_along_axis(distance, near, axis=1), axis=1, kind="stable")[:, :most]
+            found.append(np.take_along_axis(near, best, axis=1))
+        one = np.concatenate(found)
+        return self._ordered(wanted, times[one % times.size], turns[one // times.size])
 
     def _ordered(self, wanted: F32, time: Index, turn: Index) -> tuple[Index, Index]:
         """Take the nearest of twice as many found, by distances whose rounding does not depend on who else asks."""
