@@ -26,7 +26,7 @@ from l96closure.subgrid import FITTING_SCHEME
 
 _MOST_VALUES = 2_000_000  # that are kept
 _MOST_STATES = 100_000  # rotations counted, that a state is compared with
-_AT_ONCE = 2**25  # distances held in memory
+_AT_ONCE = 2**22  # distances held in memory
 _GROUPS = 16  # of distances, so that few are sorted
 _NEAREST = 20  # analogs that a member's is drawn from
 _REACH = 3  # neighbours on either side that the regression sees
@@ -140,9 +140,10 @@ class Past:
         states = self.fields[times, : self.known].reshape(times.size, -1)
         squares, most, N = (states**2).sum(axis=1), min(2 * _NEAREST, times.size), turns.size * times.size
         groups = max(1, min(_GROUPS, N // most))
-        found = []
-        for some in np.array_split(wanted, -(-len(wanted) * N // _AT_ONCE)):
-            distance = np.full((len(some), -(-N // groups) * groups), np.inf, np.float32)
+        parts = np.array_split(wanted, -(-len(wanted) * N // _AT_ONCE))
+        room, found = np.full((len(parts[0]), -(-N // groups) * groups), np.inf, np.float32), []
+        for some in parts:
+            distance = room[: len(some)]
             for i, shift in enumerate(turns):  # the wanted ones are turned back in place of turning all states
                 turned = np.roll(some, shift, axis=2).reshape(len(some), -1)
                 here = (turned[:, None] @ states.T)[:, 0]  # one by one, as in _before
