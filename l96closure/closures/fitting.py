@@ -44,6 +44,7 @@ _CHECKED = 200_000  # values of the residual that are looked at for joints
 _LARGEST_ERROR = 0.1  # of a compressed bridge's conditional mean, in standard deviations
 _CALLER = 8  # whoever called SchrodingerBridge.fit, counted from a warning of the bridge
 _ROWS_OF_A_GROUP = 10_000  # that its trend is fitted to, at least
+_FEW_GROUPS = 6  # evenly spread, that tell whether smooth steps are worth their price
 _MOST_GROUPS = 400  # each with a trend and a law of its own
 _WORSE = 1.05  # residual over target, beyond which a trend is broken
 
@@ -254,7 +255,7 @@ def composed(
     groups, ordered = record.whole if isinstance(laws, Whole) else record.groups, noise is not None and noise.order != 0
     _check_groups(record.fields, groups)
     parts = [record] if len(groups) == 1 else [record.of(group) for group in groups]
-    learned = [without_trend(part, features.of_sites(part.sites), trend, ordered) for part in parts]
+    learned = _without_trends(parts, features, trend, ordered)
     law: FittedLaw | None = None
     names: list[tuple[str, ...]] = []
     if isinstance(laws, Whole):
@@ -274,6 +275,22 @@ def composed(
     ends = [np.repeat([_ends(part)], part.sites.size, axis=0).T for part in parts]
     trends = tuple(residual.trend for residual in learned if residual.trend is not None)
     return made | {"trend": GroupedTrend(trends, cells), "bounds": put(ends, cells)}
+
+
+def _without_trends(
+    parts: Sequence[Record], features: Features, options: Trend | Regressor | None, ordered: bool
+) -> list[Residual]:
+    """Take the trends of groups off; of many, all have smooth steps tried where one of a few is better with them."""
+
+    def left(part: Record, options: Trend | Regressor | None) -> Residual:
+        return without_trend(part, features.of_sites(part.sites), options, ordered)
+
+    if len(parts) <= 2 * _FEW_GROUPS or not isinstance(options, Trend) or options.hidden is not None:
+        return [left(part, options) for part in parts]
+    few = {int(group): left(parts[group], options) for group in np.linspace(0, len(parts) - 1, _FEW_GROUPS).astype(int)}
+    stepped = any(getattr(one.trend, "output", np.empty(0)).size for one in few.values())
+    options = options if stepped else replace(options, hidden=0)
+    return [few[group] if group in few else left(part, options) for group, part in enumerate(parts)]
 
 
 def _driven(

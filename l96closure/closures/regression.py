@@ -295,14 +295,15 @@ def _chosen(tried: Iterable[_Tried], features: Features, options: Trend, level: 
     ridges = _RIDGES if options.ridge is None else (options.ridge,)
     best: tuple[float, list[tuple[Columns, F64]]] | None = None
     for columns, learned_from, held_out in tried:
-        paths = [_path(one, ridges) for one in learned_from]
+        paths = [_path(one, ridges) for one in learned_from[1:]]
         errors = [
-            sum(one.squares(path[i]) for one, path in zip(held_out, paths[1:], strict=True)) for i in range(len(ridges))
+            sum(one.squares(path[i]) for one, path in zip(held_out, paths, strict=True)) for i in range(len(ridges))
         ]
         at = int(np.argmin(errors))
         error = errors[at] / sum(one.n for one in held_out)
         if best is None or error < _BETTER * best[0]:
-            best = error, [(of, path[at]) for of, path in zip(columns, paths, strict=True)]
+            coefficients = [*_path(learned_from[0], ridges[at : at + 1]), *(path[at] for path in paths)]
+            best = error, list(zip(columns, coefficients, strict=True))
     assert best is not None
     made = [FittedTrend(features, *of.coefficients(features, b, level)) for of, b in best[1]]
     return Fit(made[0], made[1:], best[0])

@@ -22,6 +22,7 @@ from l96closure.closures import (
     Quantiles,
     SchrodingerBridge,
     Trend,
+    smooth_steps,
 )
 
 F64 = npt.NDArray[np.float64]
@@ -311,3 +312,24 @@ def test_what_cannot_be_is_refused(data: xr.Dataset, closure: Any) -> None:
     )
     with pytest.raises(ValueError, match=r"^pool = \(\) .* 500 groups are more than"):
         Polynomial.fit(wide, lc.Fields(dim="x", radius=0, lags=(), pool=()))
+
+
+@pytest.mark.parametrize("stepped", [False, True])
+def test_of_many_levels_a_few_tell_whether_smooth_steps_are_worth_it(
+    monkeypatch: pytest.MonkeyPatch, stepped: bool
+) -> None:
+    rng, levels, tried = np.random.default_rng(0), 13, []
+    z, error = rng.standard_normal((2, 2000, levels))
+    seen = z + np.roll(z, -1, axis=1)
+    psi = (np.tanh(4.0 * seen) if stepped else seen) + 0.1 * error
+    improved = smooth_steps.improved
+    monkeypatch.setattr(smooth_steps, "improved", lambda *given: tried.append(1) or improved(*given))
+    closure = lc.closures.Polynomial.fit(
+        xr.Dataset({"z": (("time", "k"), z), "psi": (("time", "k"), psi)}),
+        lc.Fields(radius=1, lags=(), periodic=False),
+        Trend(degree=1),
+    )
+    steps = [trend.output.size for trend in closure.trend.of]
+    assert len(tried) == 6 * (levels if stepped else 6)  # of each group the whole, and all but each of five blocks
+    assert all(steps[:-1]) == stepped  # at the end two are seen, of which one does nothing
+    assert any(steps) == stepped
