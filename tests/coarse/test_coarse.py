@@ -350,12 +350,15 @@ def test_one_and_two_threads_give_the_same_bits() -> None:
 
 RECOMMENDED = """
 import hashlib
+import numpy as np
+import xarray as xr
 import l96closure as lc
 
-model = lc.TwoScaleLorenz96(K=8, J=4)
-truth = model.simulate(samples=1500, spinup=1.0)
-closure = lc.closures.SchrodingerBridge.fit(truth, lc.Fields(radius=1, lags=(0.03,)))
-run = lc.integrate(model, closure, truth["z"].values[::100], steps=10, rng=5)
+z, noise = np.random.default_rng(0).standard_normal((2, 1500, 8))
+data = xr.Dataset({"z": (("time", "k"), z), "psi": (("time", "k"), np.tanh(z) * (1.0 + noise))})
+data = data.assign_coords(time=0.1 * np.arange(1500))
+closure = lc.closures.SchrodingerBridge.fit(data, lc.Fields(radius=1, lags=(0.1,), previous=0))
+run = lc.integrate(lambda z: -z, closure, z[::100], steps=10, rng=5)
 print(hashlib.sha256(run["z"].values.tobytes() + run["psi"].values.tobytes()).hexdigest())
 """
 WARM_UP = """
