@@ -148,55 +148,59 @@ def test_psi_of_every_closure(
         assert (difference[:, :4] if name.startswith("split") else difference).max() < 1e-6
 
 
-@pytest.mark.parametrize("law", [Quantiles("w", 1000), Moments(FEW, None)], ids=["quantiles", "moments"])
-@pytest.mark.parametrize("unit", UNITS)
-def test_psi_of_several_predictors(truth: xr.Dataset, spread: dict[str, float], unit: str, law: Any) -> None:
-    how: dict[str, Any] = {
-        "fields": lc.Fields(["z", "w"], radius=1, lags=(2 * INTERVAL,)),
-        "trend": Trend(4, 2),
-        "law": law,
-        "noise": Noise(1),
-    }
-    second = truth["z"].values * np.roll(truth["z"].values, 2, axis=1)
-    expected, found = (
-        drawn(
-            SchrodingerBridge.fit(data.assign(w=(("time", "k"), w)), **how),
-            np.stack([data["z"].values[::500], w[::500]], axis=1),
-        )
-        for data, w in ((truth, second), (UNITS[unit].change(truth, spread), 1e4 * spread["z"] - 1e-3 * second))
+def given_two(truth: xr.Dataset, second: F64, law: Any) -> F64:
+    """Draw given two predictors."""
+    closure = SchrodingerBridge.fit(
+        truth.assign(w=(("time", "k"), second)),
+        lc.Fields(["z", "w"], radius=1, lags=(2 * INTERVAL,)),
+        Trend(4, 2),
+        law,
+        Noise(1),
     )
-    scale, shift = UNITS[unit].of_psi
-    # The past is drawn, from fields in single precision, and the range of the second is wide.
-    assert np.abs(found / scale - shift * spread["psi"] - expected).max() < 3e-6 * spread["psi"]
+    return drawn(closure, np.stack([truth["z"].values[::500], second[::500]], axis=1))
 
 
-@pytest.mark.parametrize("unit", UNITS)
-def test_probabilities(truth: xr.Dataset, spread: dict[str, float], unit: str) -> None:
-    for how in ({"law": Quantiles(centres=1500)}, {"law": Quantiles("z", 1500)}, {"law": Moments(FEW, None)}):
-        plain, found = (
-            SchrodingerBridge.fit(data, fields=SEEN, **how).probability(data)
-            for data in (truth, UNITS[unit].change(truth, spread))
-        )
-        assert np.isnan(plain).sum() == 3 * 6
+@pytest.mark.parametrize("law", [Quantiles("w", 1000), Moments(FEW, None)], ids=["quantiles", "moments"])
+def test_psi_of_several_predictors(truth: xr.Dataset, spread: dict[str, float], law: Any) -> None:
+    second = truth["z"].values * np.roll(truth["z"].values, 2, axis=1)
+    expected = given_two(truth, second, law)
+    for unit in UNITS.values():
+        found = given_two(unit.change(truth, spread), 1e4 * spread["z"] - 1e-3 * second, law)
+        scale, shift = unit.of_psi
+        # The past is drawn, from fields in single precision, and the range of the second is wide.
+        assert np.abs(found / scale - shift * spread["psi"] - expected).max() < 3e-6 * spread["psi"]
+
+
+@pytest.mark.parametrize("law", [Quantiles(centres=1500), Quantiles("z", 1500), Moments(FEW, None)], ids=repr)
+def test_probabilities(truth: xr.Dataset, spread: dict[str, float], law: Any) -> None:
+    plain = SchrodingerBridge.fit(truth, SEEN, law=law).probability(truth)
+    assert np.isnan(plain).sum() == 3 * 6
+    for unit in UNITS.values():
+        changed = unit.change(truth, spread)
+        found = SchrodingerBridge.fit(changed, SEEN, law=law).probability(changed)
         np.testing.assert_allclose(found, plain, rtol=0, atol=1e-5)
 
 
+def scored(truth: xr.Dataset, run: xr.Dataset, ensemble: xr.Dataset) -> xr.Dataset:
+    """Score a coarse run and a forecast."""
+    with np.errstate(all="raise"):
+        return xr.merge([lc.diagnose(truth, run, max_lag=1.0), lc.verify(ensemble, truth)], combine_attrs="drop")
+
+
 @pytest.fixture(scope="module")
-def runs(truth: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
-    """A coarse run of a closure and a forecast."""
+def runs(truth: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
+    """A coarse run of a closure, a forecast, and their scores."""
     closure = Polynomial.fit(truth)
     run = lc.integrate(MODEL, closure, truth["z"].values[:3], steps=1500)
-    return run, lc.forecast(MODEL, closure, truth, starts=5, members=4, leads=np.linspace(0.0, 0.2, 5))
+    ensemble = lc.forecast(MODEL, closure, truth, starts=5, members=4, leads=np.linspace(0.0, 0.2, 5))
+    return run, ensemble, scored(truth, run, ensemble)
 
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_every_score(truth: xr.Dataset, spread: dict[str, float], runs: Any, unit: str) -> None:
-    run, ensemble = runs
+    *made, plain = runs
     (z_scale, z_shift), (psi_scale, psi_shift) = UNITS[unit]
-    moved = [UNITS[unit].change(data, spread) for data in (truth, run, ensemble)]
-    with np.errstate(all="raise"):
-        plain = xr.merge([lc.diagnose(truth, run, max_lag=1.0), lc.verify(ensemble, truth)], combine_attrs="drop")
-        found = xr.merge([lc.diagnose(*moved[:2], max_lag=1.0), lc.verify(moved[2], moved[0])], combine_attrs="drop")
+    found = scored(*(UNITS[unit].change(data, spread) for data in (truth, *made)))
     units = {"z": (z_scale, z_shift * spread["z"]), "psi": (psi_scale, psi_shift * spread["psi"])}
     free = ("hellinger", "autocorrelation", "ks", "rank", "spread_skill", "return_period")
     for name in plain.data_vars:
