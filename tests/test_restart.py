@@ -67,25 +67,25 @@ FITS: dict[str, Callable[[xr.Dataset], Any]] = {
 
 
 @pytest.mark.parametrize(("of", "past"), [(of, "drawn") for of in FITS] + [("SchrodingerBridge", "known")])
-@pytest.mark.parametrize(("steps", "save_every"), [(20, 3), (37, 1)])
+@pytest.mark.parametrize(("steps", "save_every"), [(8, 3), (14, 1)])
 def test_a_run_killed_again_and_again_is_the_uninterrupted_one(
     truth: xr.Dataset, tmp_path: Path, of: str, past: str, steps: int, save_every: int
 ) -> None:
     closure, z0 = FITS[of](truth), start()
     if past == "known":
         z0 = lc.history(tendency, truth.isel(time=slice(100))).isel(member=[0, 0, 0])
-    whole = lc.integrate(tendency, closure, z0, 80, dt=5e-3, save_every=save_every, rng=5)
+    whole = lc.integrate(tendency, closure, z0, 30, dt=5e-3, save_every=save_every, rng=5)
     deaths = 0
     while True:
         try:
             mortal: Any = Mortal(closure, steps)
             restart = Restart(tmp_path / "run", 0.0)
-            run = lc.integrate(tendency, mortal, z0, 80, dt=5e-3, save_every=save_every, rng=5, restart=restart)
+            run = lc.integrate(tendency, mortal, z0, 30, dt=5e-3, save_every=save_every, rng=5, restart=restart)
             break
         except Killed:
             deaths += 1
     assert run.identical(whole)
-    assert deaths >= 79 // steps
+    assert deaths >= 29 // steps
 
 
 class Mixed(NamedTuple):
@@ -147,19 +147,19 @@ def test_forecasts_go_on(
 ) -> None:
     monkeypatch.setattr(coarse, "_MEMBER_STEPS_PER_CALL", 1)  # a part is written after every step
     closure = FITS[of](truth)
-    how: dict[str, Any] = {"starts": 3, "members": 2, "leads": np.linspace(0.0, 0.5, 11), "rng": 3, "past": past}
+    how: dict[str, Any] = {"starts": 3, "members": 2, "leads": np.linspace(0.0, 0.2, 5), "rng": 3, "past": past}
     whole = lc.forecast(tendency, closure, truth, **how)
     with pytest.raises(Killed):
-        lc.forecast(tendency, closure, truth, **how, restart=MortalRestart(tmp_path, 60))
+        lc.forecast(tendency, closure, truth, **how, restart=MortalRestart(tmp_path, 25))
     assert lc.forecast(tendency, closure, truth, **how, restart=Restart(tmp_path, 0.0)).identical(whole)
 
 
 @pytest.mark.parametrize("estimator", ["bridge", "dot_product", "variable"])
 def test_a_fit_goes_on_evaluation_by_evaluation(tmp_path: Path, estimator: str) -> None:
-    samples, kernel = np.random.default_rng(1).standard_normal((300, 4)), lc.bridge.Kernel(estimator, 0.5)
+    samples, kernel = np.random.default_rng(1).standard_normal((200, 3)), lc.bridge.Kernel(estimator, 0.5)
 
     def fitted(restart: Restart | None) -> lc.bridge.Bridge:
-        return lc.bridge.fit(samples, kernel, lc.bridge.periodic(4, 1), restart=restart)
+        return lc.bridge.fit(samples, kernel, lc.bridge.periodic(3, 1), restart=restart)
 
     whole, deaths = fitted(None), 0
     while True:
