@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 # Before NumPy and numba are loaded. The threads of several workers outnumber the cores, and those of BLAS and OpenMP
@@ -31,6 +32,7 @@ from l96closure.experiments import WORKFLOWS
 from l96closure.experiments.bistable import diagnostics as bistable
 from l96closure.experiments.gaussian import diagnostics as gaussian
 from l96closure.experiments.sampling import diagnostics as chains
+from l96closure.plot import style
 
 POINT = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJRU5ErkJggg==")
 
@@ -53,8 +55,12 @@ def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture
 def sketched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Save a point in the place of every figure, made as ever; only a test marked ``pictures`` has them rendered."""
+    """Save a point in the place of every figure that is drawn; only a test marked ``pictures`` has them arranged too.
+
+    To arrange the panels of a figure takes longer than to draw it, and nearly as long as to render it.
+    """
     if request.node.get_closest_marker("pictures") is None:
+        monkeypatch.setattr(style, "_laid_out", nullcontext)
         monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: Path(path).write_bytes(POINT))
 
 

@@ -92,7 +92,7 @@ class Table:
     @property
     def wordy(self) -> bool:
         """Whether there are words in it that want lines, not numbers alone that stay on one."""
-        return any(len(cell) > _MOST_OF_A_NUMBER for row in self.rows for cell in row.cells)
+        return any(", " in cell or len(cell) > _MOST_OF_A_NUMBER for row in self.rows for cell in row.cells)
 
 
 class Origin(NamedTuple):

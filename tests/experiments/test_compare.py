@@ -370,6 +370,7 @@ def test_forecasts_are_compared_at_the_leads_all_runs_have(runs, tmp_path: Path,
         assert list(figures.pictures(data)) == ["scores", "densities", "space_time"]
 
 
+@pytest.mark.pictures
 @pytest.mark.parametrize("name", ["cost $5 and $6", "$x_{$", "_hidden", "a^b & c%", "µψ"])
 def test_runs_are_shown_by_any_name_a_folder_can_have(call, sweep: Path, name: str) -> None:
     """In the legend, where a formula would be set in letters of its own, too."""
