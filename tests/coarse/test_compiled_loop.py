@@ -118,6 +118,23 @@ def test_bits_of_kuramoto_and_sivashinsky_are_those_of_the_loop_in_python(K: int
     assert compiled.identical(lc.integrate(lambda z: model.resolved_tendency(z), closure, **how))
 
 
+def test_bits_of_a_plane_are_those_of_the_loop_in_python() -> None:
+    z, psi = np.random.default_rng(0).standard_normal((2, 400, 3, 4))
+    truth = xr.Dataset(
+        {n: (("time", "y", "x"), one) for n, one in (("z", z), ("psi", psi - z))}, {"time": np.arange(400)}
+    )
+    fields = lc.Fields(dim=("y", "x"), periodic=True, radius=0, lags=(), previous=1)
+    closure = lc.closures.PolynomialAR1.fit(truth, fields, Trend(2, 2))
+
+    @numba.njit
+    def damped(z: Any) -> Any:
+        return -z
+
+    assert CompiledLoop.of(damped, closure, "rk4", 1.0, 12) is not None
+    runs = [lc.integrate(one, closure, z[:3].reshape(3, 12), 30, rng=1, dt=1.0) for one in (damped, lambda z: -z)]
+    assert runs[0].identical(runs[1])
+
+
 @pytest.mark.parametrize("members", range(2, 10))
 def test_bits_do_not_depend_on_the_other_members(fitted: Callable[[str], Any], members: int) -> None:
     closure = fitted("space and time")
