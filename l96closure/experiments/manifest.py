@@ -22,14 +22,14 @@ class Record(NamedTuple):
     inputs : checksums of the files it was made from, by name.
     seconds : wall time of its stage.
     sha256 : its checksum; None while it is being written, and for good where that was killed.
-    command : the command that made it.
+    command : the command that made it; empty where it was not put down.
     """
 
     settings: Mapping[str, Any]
     inputs: Mapping[str, str]
     seconds: float
     sha256: str | None
-    command: str
+    command: str = ""
 
 
 def read(folder: Path) -> dict[str, Record]:

@@ -334,7 +334,7 @@ class RunFolder:
         records = manifest.read(self.path)
         known = {file.made_by: records.get(self.file(name).name) for name, file in self.files.items()}
         ran = {stage: record for stage, record in known.items() if record is not None}
-        earlier = dict.fromkeys(record.command for record in ran.values() if record.command != self.command)
+        earlier = dict.fromkeys(record.command for record in ran.values() if record.command not in ("", self.command))
         stages = {command: [stage for stage, record in ran.items() if record.command == command] for command in earlier}
         return {
             **{f"command of {', '.join(made)}": command for command, made in stages.items()},
