@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -128,20 +130,26 @@ def drawn_twice(of: Any, how: dict[str, Any], data: xr.Dataset) -> F64:
 
 
 @pytest.fixture(scope="module")
-def plain(truth: xr.Dataset) -> dict[str, F64]:
-    """What every closure draws in the units of the model."""
-    return {name: drawn_twice(of, how, truth) for name, (of, how) in CLOSURES.items()}
+def plain(truth: xr.Dataset) -> Callable[[str], F64]:
+    """What a closure draws in the units of the model."""
+    return cache(lambda name: drawn_twice(*CLOSURES[name], truth))
 
 
-@pytest.mark.parametrize("unit", UNITS)
-@pytest.mark.parametrize("name", CLOSURES)
+# Those units of which the numbers are largest and smallest do for every closure what the others do for one of a kind.
+SOME = ("polynomial_ar1 of all that is seen", "analog of neighbourhoods", "quantile of all that is seen", "moments",
+        "split", "sequential")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"), [(name, unit) for name in CLOSURES for unit in (UNITS if name in SOME else ("small", "large"))]
+)
 def test_psi_of_every_closure(
-    truth: xr.Dataset, spread: dict[str, float], plain: dict[str, F64], name: str, unit: str
+    truth: xr.Dataset, spread: dict[str, float], plain: Callable[[str], F64], name: str, unit: str
 ) -> None:
     (of, how), change = CLOSURES[name], UNITS[unit]
     psi = drawn_twice(of, how, change.change(truth, spread))
     scale, shift = change.of_psi
-    difference = np.abs(psi / scale - shift * spread["psi"] - plain[name]) / spread["psi"]
+    difference = np.abs(psi / scale - shift * spread["psi"] - plain(name)) / spread["psi"]
     if name == DRAWN:
         assert (difference[:, 0] < 1e-6).mean() > 0.9  # what it draws next starts from there
     else:  # a draw of a chain starts from the one before: what rounding makes of each grows from step to step

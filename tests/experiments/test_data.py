@@ -33,6 +33,7 @@ F64 = npt.NDArray[np.float64]
 
 HALF_DAY = 43_200.0  # in seconds
 DATA = ("experiment=data", "truth=truth.nc", "reference=reference.nc", "closure=polynomial_ar1", "run_dir=mine")
+NO_REPORT = "stages=[read,fit,integrate,forecast,diagnose]"
 SLOPE, MEMORY, SPREAD = 0.5, 0.8, 0.7  # of psi = SLOPE z + r, and the memory and standard deviation of r
 
 
@@ -225,15 +226,15 @@ def test_a_zarr_folder_is_as_good_as_a_file(call: Call, files: Path) -> None:
     pytest.importorskip("zarr", reason='needs pip install "l96closure[zarr]"')
     for name in ("truth", "reference"):
         xr.load_dataset(f"{name}.nc").to_zarr(f"{name}.zarr", consolidated=False)
-    ours = scores(call(*DATA).folder)
-    theirs = scores(call(*DATA, "truth=truth.zarr", "reference=reference.zarr", "run_dir=other").folder)
+    ours = scores(call(*DATA, NO_REPORT).folder)
+    theirs = scores(call(*DATA, "truth=truth.zarr", "reference=reference.zarr", "run_dir=other", NO_REPORT).folder)
     assert ours["offline_crps"] == theirs["offline_crps"]
 
 
 def test_runs_of_an_ensemble_are_independent_samples(call: Call, files: Path) -> None:
     xr.concat([record(500, seed) for seed in (3, 4, 5)], "run").to_netcdf("truth.nc")
     xr.concat([record(300, seed) for seed in (6, 7)], "run").to_netcdf("reference.nc")
-    outcome = call(*DATA, "fields.sample_dim=run")
+    outcome = call(*DATA, "fields.sample_dim=run", NO_REPORT)
     assert outcome.status == 0, outcome.err
     assert scores(outcome.folder).attrs["offline_values"] == pytest.approx(2 * 300 * 6, abs=2 * 6 * 5)
     assert scores(outcome.folder)["pit_largest_error"] < 0.08
@@ -241,13 +242,13 @@ def test_runs_of_an_ensemble_are_independent_samples(call: Call, files: Path) ->
 
 def test_a_coarser_reference_serves_for_what_it_can(call: Call, files: Path) -> None:
     record(1000, 2).isel(time=slice(None, None, 2)).to_netcdf("reference.nc")
-    outcome = call(*DATA, f"tendency._target_={HERE}.relaxation")
+    outcome = call(*DATA, f"tendency._target_={HERE}.relaxation", NO_REPORT)
     assert outcome.status == 0, outcome.err
     assert "note: the closure is not driven by the reference" in outcome.err
     data = scores(outcome.folder)
     assert "offline_crps" not in data
     assert data.attrs["common_time_step"] == 1.0
-    memoryless = call(*DATA, "closure=polynomial", "run_dir=other")
+    memoryless = call(*DATA, "closure=polynomial", "run_dir=other", NO_REPORT)
     assert "offline_crps" in scores(memoryless.folder), memoryless.err
 
 
@@ -255,7 +256,7 @@ def test_a_coarser_reference_serves_for_what_it_can(call: Call, files: Path) -> 
 def test_a_model_of_ones_own_is_run_with_the_closure(call: Call, files: Path, model: str) -> None:
     section = model.partition(".")[0]
     brief = ("coarse.steps=400", "forecast.lead=20", "forecast.every=5")
-    outcome = call(*DATA, model.format(HERE), f"{section}.rate=2.0", *brief)
+    outcome = call(*DATA, model.format(HERE), f"{section}.rate=2.0", *brief, NO_REPORT)
     assert outcome.status == 0, outcome.err
     data = scores(outcome.folder)
     assert {"hellinger_joint", "crps", "offline_crps", "spectrum_z"} <= set(data)
@@ -263,7 +264,7 @@ def test_a_model_of_ones_own_is_run_with_the_closure(call: Call, files: Path, mo
         z, psi = (run[name].transpose("member", "time", "k").values for name in ("z", "psi"))
     step = 1 - 1.0 + 0.5 - 1 / 6 + 1 / 24  # RK4 of dz/dt = -2 z + psi over half a time unit, psi held
     np.testing.assert_allclose(z[:, 1:], step * z[:, :-1] + (1 - step) / 2 * psi[:, :-1], atol=1e-12)
-    without = call(*DATA, "force=true")
+    without = call(*DATA, "force=true", NO_REPORT)
     assert without.status == 0, without.err
     assert not (outcome.folder / "coarse.nc").exists()
     assert "hellinger_joint" not in scores(outcome.folder)
@@ -375,7 +376,7 @@ def test_several_predictors_and_targets_go_all_the_way(
         assert shown in page
     assert list(data["target"].values) == ["heating", "moistening"]
     other = call(*DATA[:-1], *SEVERAL, f"tendency._target_={HERE}.towards", "run_dir=other", "closure.trend.degree=1",
-                 "stages=[read,fit,integrate,forecast,diagnose]")  # fmt: skip
+                 NO_REPORT)  # fmt: skip
     assert other.status == 0, other.err
     capsys.readouterr()
     compare.main([str(outcome.folder), str(other.folder)])
@@ -399,7 +400,7 @@ def test_the_draws_of_each_target_are_scored_as_alone(columns: Path) -> None:
 
 
 def test_an_objective_of_several_variables_is_a_mean_without_units(call: Call, columns: Path) -> None:
-    outcome = call(*DATA, *SEVERAL[:-2])
+    outcome = call(*DATA, *SEVERAL[:-2], NO_REPORT)
     assert outcome.status == 0, outcome.err
     data = scores(outcome.folder)
     wanted = (data["offline_crps"] / data["offline_crps_climatology"]).mean()
@@ -413,6 +414,7 @@ def test_an_objective_of_several_variables_is_a_mean_without_units(call: Call, c
 def test_a_closure_of_ones_own_is_fitted_kept_and_run(call: Call, files: Path, kind: str) -> None:
     line = [each for each in DATA if not each.startswith("closure=")]
     own = (f"closure._target_={HERE}.{kind}", f"tendency._target_={HERE}.relaxation", "coarse.steps=400")
+    own += ("forecast.lead=20", "forecast.every=5", NO_REPORT)
     first = call(*line, *own)
     assert first.status == 0, first.err
     data = scores(first.folder)
@@ -464,7 +466,7 @@ def test_runs_on_the_same_data_are_laid_side_by_side(
     chosen = {"theirs": own, "ours": (), "run": (*own, *coupled), "another": coupled}
     for name, words in chosen.items():
         line = [each for each in DATA if not (words[:1] == own and each.startswith("closure="))]
-        outcome = call(*line, *words, f"run_dir={name}")
+        outcome = call(*line, *words, f"run_dir={name}", NO_REPORT)
         assert outcome.status == 0, outcome.err
     compare.main(["theirs", "ours"])
     out = capsys.readouterr().out
@@ -503,12 +505,13 @@ def test_a_run_that_was_stopped_never_names_the_code_to_be_run(call: Call, files
 
 
 def test_a_file_that_has_changed_is_read_again(call: Call, files: Path) -> None:
-    assert call(*DATA).status == 0
+    run = (*DATA, NO_REPORT)
+    assert call(*run).status == 0
     before = scores(files / "mine")
-    for again in (DATA, ("run_dir=mine", "resume=true")):
+    for again in (run, ("run_dir=mine", "resume=true", NO_REPORT)):
         assert "read      is up to date" in call(*again).err
     record(1000, 8).to_netcdf("reference.nc")
-    assert call(*DATA).status == 0
+    assert call(*run).status == 0
     assert scores(files / "mine")["offline_crps"] != before["offline_crps"]
     inputs = json.loads((files / "mine" / "manifest.json").read_text())["reference.nc"]["inputs"]
     assert set(inputs) == {str(files / "truth.nc"), str(files / "reference.nc")}
