@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,26 +66,34 @@ FITS: dict[str, Callable[[xr.Dataset], Any]] = {
 }
 
 
+Fitted = Callable[[str], Any]
+
+
+@pytest.fixture(scope="module")
+def fitted(truth: xr.Dataset) -> Fitted:
+    return cache(lambda of: FITS[of](truth))
+
+
 @pytest.mark.parametrize(("of", "past"), [(of, "drawn") for of in FITS] + [("SchrodingerBridge", "known")])
-@pytest.mark.parametrize(("steps", "save_every"), [(8, 3), (14, 1)])
+@pytest.mark.parametrize(("steps", "save_every"), [(10, 3), (19, 1)])
 def test_a_run_killed_again_and_again_is_the_uninterrupted_one(
-    truth: xr.Dataset, tmp_path: Path, of: str, past: str, steps: int, save_every: int
+    truth: xr.Dataset, fitted: Fitted, tmp_path: Path, of: str, past: str, steps: int, save_every: int
 ) -> None:
-    closure, z0 = FITS[of](truth), start()
+    closure, z0 = fitted(of), start()
     if past == "known":
         z0 = lc.history(tendency, truth.isel(time=slice(100))).isel(member=[0, 0, 0])
-    whole = lc.integrate(tendency, closure, z0, 30, dt=5e-3, save_every=save_every, rng=5)
+    whole = lc.integrate(tendency, closure, z0, 40, dt=5e-3, save_every=save_every, rng=5)
     deaths = 0
     while True:
         try:
             mortal: Any = Mortal(closure, steps)
             restart = Restart(tmp_path / "run", 0.0)
-            run = lc.integrate(tendency, mortal, z0, 30, dt=5e-3, save_every=save_every, rng=5, restart=restart)
+            run = lc.integrate(tendency, mortal, z0, 40, dt=5e-3, save_every=save_every, rng=5, restart=restart)
             break
         except Killed:
             deaths += 1
     assert run.identical(whole)
-    assert deaths >= 29 // steps
+    assert deaths >= 39 // steps
 
 
 class Mixed(NamedTuple):
@@ -143,23 +151,23 @@ def test_a_users_own_closure_goes_on_from_its_state(tmp_path: Path, named: bool)
 @pytest.mark.parametrize("past", [True, False])
 @pytest.mark.parametrize("of", FITS)
 def test_forecasts_go_on(
-    truth: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of: str, past: bool
+    truth: xr.Dataset, fitted: Fitted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of: str, past: bool
 ) -> None:
     monkeypatch.setattr(coarse, "_MEMBER_STEPS_PER_CALL", 1)  # a part is written after every step
-    closure = FITS[of](truth)
-    how: dict[str, Any] = {"starts": 3, "members": 2, "leads": np.linspace(0.0, 0.2, 5), "rng": 3, "past": past}
+    closure = fitted(of)
+    how: dict[str, Any] = {"starts": 3, "members": 2, "leads": np.linspace(0.0, 0.25, 11), "rng": 3, "past": past}
     whole = lc.forecast(tendency, closure, truth, **how)
     with pytest.raises(Killed):
-        lc.forecast(tendency, closure, truth, **how, restart=MortalRestart(tmp_path, 25))
+        lc.forecast(tendency, closure, truth, **how, restart=MortalRestart(tmp_path, 30))
     assert lc.forecast(tendency, closure, truth, **how, restart=Restart(tmp_path, 0.0)).identical(whole)
 
 
 @pytest.mark.parametrize("estimator", ["bridge", "dot_product", "variable"])
 def test_a_fit_goes_on_evaluation_by_evaluation(tmp_path: Path, estimator: str) -> None:
-    samples, kernel = np.random.default_rng(1).standard_normal((200, 3)), lc.bridge.Kernel(estimator, 0.5)
+    samples, kernel = np.random.default_rng(1).standard_normal((300, 3)), lc.bridge.Kernel(estimator, 0.5)
 
     def fitted(restart: Restart | None) -> lc.bridge.Bridge:
-        return lc.bridge.fit(samples, kernel, lc.bridge.periodic(3, 1), restart=restart)
+        return lc.bridge.fit(samples, kernel, lc.bridge.markov(3), restart=restart)
 
     whole, deaths = fitted(None), 0
     while True:
