@@ -100,7 +100,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.fixture(scope="module")
 def truth() -> xr.Dataset:
-    data = lc.TwoScaleLorenz96(K, 3, 10.0).simulate(samples=3000, dt=1e-3, every=5, spinup=3.0, subgrid="step")
+    data = lc.TwoScaleLorenz96(K, 3, 10.0).simulate(samples=1200, dt=1e-3, every=5, spinup=3.0, subgrid="step")
     other = np.sin(data["z"].roll(k=2, roll_coords=False)) + 0.5 * data["z"]
     return data.assign(other=other, second=3.0 - data["psi"].roll(k=1, roll_coords=False) * (1.0 + 0.1 * data["z"]))
 
@@ -118,7 +118,7 @@ def test_a_slow_step_made_of_them_alone_is_the_step(truth: xr.Dataset, case: str
     names = getattr(closure, "fields", HERE).predictors
     tables = closure.tables()
     # beyond the training range, too
-    z = 1.3 * np.stack([truth[one].values[:: 3000 // MEMBERS] for one in names], axis=1)
+    z = 1.3 * np.stack([truth[one].values[:: 1200 // MEMBERS] for one in names], axis=1)
     assert all(isinstance(table, np.ndarray) and table.dtype.kind in "fib" for table in tables.values())
     shape = z.shape if len(names) > 1 else (MEMBERS, sites)
     state = closure.init(z.reshape(shape), 7, member=2**32 - MEMBERS)

@@ -148,9 +148,9 @@ def test_the_defaults_in_code_can_all_be_overridden(composed: Any, group: str, o
     """Without a plus, those of the values that an argument is made of too."""
     section = schema.packages.get(group, group)
     node = {key: value for key, value in schema.options()[group][option].items() if key != "defaults"}
-    for path, _ in leaves(node):
-        name = ".".join((section, *path))
-        assert at(composed(f"{group}={option}", f"{name}=7"), name) == 7
+    names = [".".join((section, *path)) for path, _ in leaves(node)]
+    config = composed(f"{group}={option}", *(f"{name}=7" for name in names))
+    assert [name for name in names if at(config, name) != 7] == []
 
 
 def test_the_default_experiment_is_l96(composed: Any) -> None:
