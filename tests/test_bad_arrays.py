@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import l96closure as lc
 from l96closure import training
+from l96closure.closures import stepping
 
 F64 = npt.NDArray[np.float64]
 K = 6
@@ -450,6 +451,7 @@ def test_a_closure_takes_any_real_numbers(closure: Any, short: xr.Dataset, kind:
     z = np.round(short["z"].values[::80])  # numbers that every kind holds
     state = closure.init(z, 0)
     expected = closure.step(z, state)
+    compiled = len(stepping.step.signatures)
     np.testing.assert_array_equal(closure.init(LIKE[kind](z), 0).memory, state.memory)
     exact = kind not in ("integers", "single precision") and state.memory.size > 0
     like = state._replace(memory=LIKE[kind](state.memory)) if exact else state
@@ -458,6 +460,7 @@ def test_a_closure_takes_any_real_numbers(closure: Any, short: xr.Dataset, kind:
         assert type(one) is np.ndarray
         assert one.dtype == np.float64
         np.testing.assert_array_equal(one, other)
+    assert len(stepping.step.signatures) == compiled
 
 
 @pytest.mark.parametrize("bad", ["None", "a text", "ragged", "complex", "texts", "objects", "masked", "of one member"])

@@ -322,8 +322,9 @@ def take(tables: Tables, z: F64, state: State, history: F64, fours: U64 = _WHOLE
     psi (n, K), and the state with what it remembers next.
     """
     members, _, K = z.shape
-    z, history = np.ascontiguousarray(z), np.ascontiguousarray(history)
-    memory = np.ascontiguousarray(state.memory) if state.memory.ndim == 3 else np.empty((members, 0, K))
+    memory = state.memory if state.memory.ndim == 3 else np.empty((members, 0, K))
+    # Of arrays that are read-only the step would be compiled once more.
+    z, memory, history = (np.require(one, requirements=["C", "W"]) for one in (z, memory, history))
     following, before, psi = np.empty_like(memory), np.empty_like(history), np.empty((members, K))
     outside = state.outside.copy()
     source = np.uint64(state.key), np.uint64(state.step), state.member
