@@ -93,7 +93,7 @@ def kernel_evaluation(coordinates: int) -> Work:
 
 
 def coarse_step(tables: Tables, K: int) -> Work:
-    """Count a coarse step of Lorenz-96 by RK4 (:mod:`l96closure.compiled_loop`), with a closure on a ring.
+    """Count a coarse step of Lorenz-96 by RK4 (:mod:`l96closure.compiled_model`), with a closure on a ring.
 
     Bytes are those of blocks of several members; one member alone keeps more in registers. Left out is what our
     recommended closures do not have: a matrix that correlates the noise, and a mean that is taken off.

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from l96closure import compiled_loop, noise
+from l96closure import compiled_model, noise
 from l96closure.bridge import look_up
 from l96closure.closures import blocks, stepping, trend
-from l96closure.compiled_loop import _Model
+from l96closure.compiled_model import Model, memory_of, model_step
 from l96closure.kernel import _group_sums
+from l96closure.schemes import SCHEMES
 from l96closure.systems import lorenz96_columns, lorenz96_core
 from l96closure.vector import LANES
 
@@ -121,10 +122,11 @@ def fine_step(K: int, J: int) -> None:
 
 def coarse_steps(tables: Any) -> None:
     block = blocks.block_of(tables, 1, int(tables.lag[-1]), np.arange(MEMBERS, dtype=np.uint64), 1000)
-    stage, work, slope, _ = compiled_loop._memory(block)
+    stage, work, slope = memory_of(block)
+    model = Model(tuple(SCHEMES).index("rk4"), 5e-3, 20.0)
     for step in range(STEPS):
         stepping.draw(tables, block, 1000, step, np.uint64(0), np.uint64(1), np.zeros(MEMBERS, np.intp))
-        compiled_loop._model_step(_Model(compiled_loop._SCHEMES.index("rk4"), 5e-3, 20.0), block, stage, work, slope)
+        model_step(model, block, stage, work, slope)
 
 
 def kernel_evaluations() -> None:
@@ -137,7 +139,7 @@ def kernel_evaluations() -> None:
 
 def main() -> None:
     closures = pickle.load(sys.stdin.buffer)
-    for module in (lorenz96_core, blocks, trend, look_up, stepping, compiled_loop, noise, _group_sums):
+    for module in (lorenz96_core, blocks, trend, look_up, stepping, compiled_model, noise, _group_sums):
         for name in STAND_INS.keys() & vars(module).keys():
             setattr(module, name, STAND_INS[name])
     _group_sums.exp2 = lambda x: operation("exp2", 3 + 2 * 5, x)  # in single precision

@@ -112,12 +112,8 @@ def step(tables: Tables, z: F64, kept: Kept, source: Noise) -> tuple[F64, Kept]:
     if tables["conserve"]:
         psi = psi - psi.mean(axis=2, keepdims=True)
     if history.size:
-        last = (
-            np.concatenate([z, scaled(psi, scaling, slice(z.shape[1], z.shape[1] + psi.shape[1]))], axis=1)
-            if before
-            else z
-        )
-        history = np.concatenate([last[:, None], history[:, :-1]], axis=1)
+        beside = [scaled(psi, scaling, slice(z.shape[1], z.shape[1] + psi.shape[1]))] if before else []
+        history = np.concatenate([np.concatenate([z, *beside], axis=1)[:, None], history[:, :-1]], axis=1)
     return psi[:, 0] if psi.shape[1] == 1 else psi, Kept(memory, history, kept.outside + outside)
 
 

@@ -47,7 +47,7 @@ def test_notebook_is_stripped(name: str) -> None:
 def test_notebook_runs(name: str, tmp_path: Path) -> None:
     """It raises nothing, says nothing on standard error (so no warnings), draws, and writes no files.
 
-    Runs and records are a fifth as long, which gives more reason to warn, not less; ``make notebooks`` runs them whole.
+    Runs and records are a fifth as long; ``make notebooks`` runs them whole.
     """
     notebook = jupytext.read(FOLDER / f"{name}.py")
     for cell in notebook.cells:

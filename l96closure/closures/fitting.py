@@ -30,7 +30,7 @@ from l96closure.closures.noise_fit import Noise, arrangement, fit_pattern
 from l96closure.closures.past import Past
 from l96closure.closures.patterns import LARGEST_RING, AnyPattern
 from l96closure.closures.regression import MOST_ROWS, blocks, fit_trend
-from l96closure.closures.trend import Regressor, Trend
+from l96closure.closures.trend import FittedTrend, Regressor, Trend
 from l96closure.fields import Fields
 from l96closure.record import Group, Record
 from l96closure.restart import Restart
@@ -288,7 +288,8 @@ def _without_trends(
     if len(parts) <= 2 * _FEW_GROUPS or not isinstance(options, Trend) or options.hidden is not None:
         return [left(part, options) for part in parts]
     few = {int(group): left(parts[group], options) for group in np.linspace(0, len(parts) - 1, _FEW_GROUPS).astype(int)}
-    stepped = any(getattr(one.trend, "output", np.empty(0)).size for one in few.values())
+    trends = [one.trend.of if isinstance(one.trend, FilteredTrend) else one.trend for one in few.values()]
+    stepped = any(isinstance(trend, FittedTrend) and trend.output.size for trend in trends)
     options = options if stepped else replace(options, hidden=0)
     return [few[group] if group in few else left(part, options) for group, part in enumerate(parts)]
 

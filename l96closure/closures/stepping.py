@@ -324,7 +324,7 @@ def take(tables: Tables, z: F64, state: State, history: F64, fours: U64 = _WHOLE
     members, _, K = z.shape
     memory = state.memory if state.memory.ndim == 3 else np.empty((members, 0, K))
     # Of arrays that are read-only the step would be compiled once more.
-    z, memory, history = (np.require(one, requirements=["C", "W"]) for one in (z, memory, history))
+    z, memory, history = (one if one.flags.carray else np.array(one, order="C") for one in (z, memory, history))
     following, before, psi = np.empty_like(memory), np.empty_like(history), np.empty((members, K))
     outside = state.outside.copy()
     source = np.uint64(state.key), np.uint64(state.step), state.member
