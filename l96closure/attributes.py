@@ -5,6 +5,7 @@ What many files share stands here; what one function alone makes is named beside
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,6 +37,10 @@ _OF_TIME = {
     "frequency": -1,
 }
 """Power of the unit of time in the units of a variable."""
+
+
+_EXPONENT = re.compile(r"(?<=[^\W\d_]|[°)])(?:\^|\*\*)?([+-]?\d+)(?![\w.])")
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "+")
 
 
 def _quantity(long_name: str, **more: str) -> dict[str, str]:
@@ -139,6 +144,25 @@ def _power(unit: str, power: int) -> str:
     if power == 1:
         return unit
     return f"{unit}{power}" if unit.isalpha() else f"({unit})^{power}"
+
+
+def printed(units: str) -> str:
+    """Return units, as UDUNITS reads them, as print has them.
+
+    Parameters
+    ----------
+    units : of a variable.
+
+    Returns
+    -------
+    Units with their exponents raised.
+
+    Examples
+    --------
+    >>> printed("kg m-2 s-1"), printed("(m s-1)^2"), printed("degrees_north")
+    ('kg m⁻² s⁻¹', '(m s⁻¹)²', 'degrees_north')
+    """
+    return _EXPONENT.sub(lambda found: found[1].translate(_RAISED), units)
 
 
 def bin_edges(centre: F64) -> F64:

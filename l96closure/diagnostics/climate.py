@@ -157,8 +157,12 @@ def mean(x: F64) -> float:
     -------
     The mean.
     """
-    found = float(x.mean())
-    return found if abs(found) > _ROUNDING * float(np.abs(x).max()) else 0.0
+    return _unrounded(float(x.mean()), x)
+
+
+def _unrounded(number: float, x: F64) -> float:
+    """Return a number in units of ``x``, 0 where it is no more than the rounding of these values."""
+    return number if abs(number) > _ROUNDING * float(np.abs(x).max()) else 0.0
 
 
 def batch_standard_errors(x: F64) -> tuple[float, float]:
@@ -174,14 +178,15 @@ def batch_standard_errors(x: F64) -> tuple[float, float]:
 
     Returns
     -------
-    The two standard errors, in units of ``x``; NaN unless :func:`long_enough`.
+    The two standard errors, in units of ``x``, 0 for a mean that is the same in every batch but for rounding; NaN
+    unless :func:`long_enough`.
     """
     anomaly = x - x.mean()
     if not long_enough(anomaly):
         return np.nan, np.nan
     mean_se, variance_se = map(float, intervals.standard_error(intervals.batch_means(_first_two_moments(anomaly))))
     std = float(np.sqrt((anomaly**2).mean()))
-    return mean_se, variance_se / (2 * std) if std > 0 else variance_se
+    return _unrounded(mean_se, x), variance_se / (2 * std) if std > 0 else variance_se
 
 
 def long_enough(x: F64) -> bool:

@@ -20,6 +20,7 @@ from l96closure.series import elapsed, time_unit
 _MAX_POINTS = 200_000  # of a run in the density of psi against z
 _MAX_ROWS = 500  # of a run in the Hovmöller picture
 _DURATION = 10.0  # of model time in it
+_HIGHEST = 3.0  # peaks of the truth's density that a panel has room for, where the coarse run's is higher
 _APART = 3.0  # standard deviations in time, by which the means of sites differ where these are unlike
 
 
@@ -74,10 +75,21 @@ def histograms(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
         axes.stairs(truth, edges, fill=True, color=COLOURS["truth"], alpha=0.35, label=LABELS["truth"])
         axes.stairs(truth, edges, color=COLOURS["truth"], linewidth=0.8)
         axes.stairs(coarse, edges, color=COLOURS["coarse"], linewidth=1.6, label=LABELS["coarse"])
-        axes.set(xlim=(edges[0], edges[-1]), ylim=(0.0, None), xlabel=style.label(name, diagnostics[f"{name}_bin"]))
+        top = _HIGHEST * truth.max() if peaked(density) else None
+        axes.set(xlim=(edges[0], edges[-1]), ylim=(0.0, top), xlabel=style.label(name, diagnostics[f"{name}_bin"]))
     panels[0].set_ylabel("probability density")
     style.legend_above(figure, panels[0])
     return np.array(panels)
+
+
+def peaked(density: xr.DataArray) -> bool:
+    """Tell whether a density of the coarse run has a peak beside which little could be seen of the truth's.
+
+    Parameters
+    ----------
+    density : of one variable, of the dimension ``source`` too.
+    """
+    return bool(density.sel(source="coarse").max() > _HIGHEST * density.sel(source="truth").max())
 
 
 @style.settings()

@@ -7,6 +7,7 @@ from collections.abc import Hashable
 import numpy as np
 import xarray as xr
 
+from l96closure.attributes import printed
 from l96closure.diagnostics import intervals
 from l96closure.plot import style
 from l96closure.plot.style import COLOURS, LABELS, Panels
@@ -60,7 +61,7 @@ def _at(stacked: xr.Dataset, dim: Hashable, number: int) -> str:
     """Say which one of a stack of planes it is: by the coordinate with its units, or the number along the dimension."""
     where = stacked[dim].isel(_layer=number)
     value = f"{where.item():.5g}" if where.dtype.kind in "iuf" else str(where.item())
-    units = f" {where.attrs['units']}" if where.attrs.get("units", "1") != "1" else ""
+    units = f" {printed(str(where.attrs['units']))}" if where.attrs.get("units", "1") != "1" else ""
     return style.literal(f"{dim} {value}{units}")
 
 

@@ -22,6 +22,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from l96closure import checks
 from l96closure.arrays import F64
 from l96closure.atomic import atomic_path
+from l96closure.attributes import printed
 from l96closure.beside import Beside
 from l96closure.durations import scaled
 
@@ -85,7 +86,7 @@ def settings() -> Iterator[None]:
 def in_brackets(variable: xr.DataArray) -> str:
     """Return the units of a variable, to stand behind its name."""
     units = str(variable.attrs.get("units", "1"))
-    return "(dimensionless)" if units == "1" else f"({literal(units)})"
+    return "(dimensionless)" if units == "1" else f"({literal(printed(units))})"
 
 
 def label(name: str, variable: xr.DataArray) -> str:

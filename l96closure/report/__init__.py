@@ -82,12 +82,14 @@ class Table:
     columns : head of the column of labels, then of each column of numbers.
     rows : the lines.
     note : what the numbers mean, below the table.
+    group : what the contents of the page name once for all tables of it, in place of their headings.
     """
 
     heading: str
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     note: str
+    group: str = ""
 
     @property
     def wordy(self) -> bool:
@@ -143,15 +145,15 @@ def write_page(
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"anchor": _anchor, "typeset": _typeset}
     tables, notes = list(tables), list(notes)
-    headings = [
-        *([findings[0]] if findings else []),
-        *(table.heading for table in tables),
-        *(["Notes"] if notes else []),
-    ]
+    contents = {findings[0]: findings[0]} if findings else {}
+    for table in tables:
+        contents.setdefault(table.group or table.heading, table.heading)
+    further = [*(["Notes"] if notes else []), "Figures", "Files", *(["Settings"] if origin.settings else []), "Origin"]
+    contents |= {heading: heading for heading in further}
     page = environment.from_string(template).render(
         style=Markup(style),
         script=Markup(script),
-        headings=[*headings, "Figures", "Files", *(["Settings"] if origin.settings else []), "Origin"],
+        contents=contents,
         title=title,
         headline=headline,
         warnings=list(warnings),
@@ -177,7 +179,7 @@ def _anchor(heading: str) -> str:
 def _typeset(text: str) -> str:
     """Return a text with the minus sign of numbers below zero, where no line ends beside a sign or inside a unit."""
     minus = re.sub(r"(?<!\w)-(?=\d)|(?<=\de)-(?=\d)", "−", text)
-    return re.sub(r" (?=[%±])|(?<=[±/†*]) |(?<=\w) (?=[A-Za-z]+-\d)", "\u00a0", minus)
+    return re.sub(r" (?=[%±])|(?<=[±/†*]) |(?<=\w) (?=[^\W\d_]+[⁻²³])", "\u00a0", minus)
 
 
 def _size(path: Path) -> str:
@@ -219,6 +221,8 @@ def with_error(value: float, error: float, *, signed: bool = False, beside: floa
     beside : what :func:`finest` says of numbers that are to have the same form: a value without an error has decimals
         by it, and where it is too small for decimals all have powers of ten.
     """
+    if math.isnan(value):
+        return NONE
     known, sign = math.isfinite(error) and error > 0, "+" if signed else ""
     own = error if known else beside
     if not own > 0:

@@ -77,20 +77,23 @@ for (const head of document.querySelectorAll("thead th")) {
 }
 
 // The contents show which section is being read.
-const links = new Map(
+const named = new Map(
   [...document.querySelectorAll("nav li a")].map((link) => [decodeURIComponent(link.hash.slice(1)), link]),
 );
+const links = new Map(); // of a section that they do not name they show the last before it that they do
+let last;
+for (const heading of document.querySelectorAll("h2[id]")) links.set(heading, (last = named.get(heading.id) ?? last));
 const seen = new IntersectionObserver(
   (entries) => {
     for (const entry of entries) {
       if (!entry.isIntersecting) continue;
-      for (const link of links.values()) link.removeAttribute("aria-current");
-      links.get(entry.target.id)?.setAttribute("aria-current", "true");
+      for (const link of named.values()) link.removeAttribute("aria-current");
+      links.get(entry.target)?.setAttribute("aria-current", "true");
     }
   },
   { rootMargin: "0px 0px -75% 0px" },
 );
-for (const id of links.keys()) seen.observe(document.getElementById(id));
+for (const heading of links.keys()) seen.observe(heading);
 
 document.getElementById("copy")?.addEventListener("click", async (event) => {
   const yaml = document.getElementById("yaml");

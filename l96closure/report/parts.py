@@ -45,7 +45,10 @@ class Part(NamedTuple):
         file = re.sub(r"\W+", "_", label)
         return Part(
             f"{label}: {self.headline}" if self.headline else "",
-            [replace(table, heading=f"{table.heading}: {label}", note=f"{of} {table.note}") for table in self.tables],
+            [
+                replace(table, heading=f"{table.heading}: {label}", note=f"{of} {table.note}", group=label)
+                for table in self.tables
+            ],
             {f"{name}_{file}": (drawn, f"{of} {caption}") for name, (drawn, caption) in self.figures.items()},
             [f"{label}: {finding}" for finding in self.findings],
         )

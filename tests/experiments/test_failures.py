@@ -82,7 +82,7 @@ def test_a_perfect_run_has_no_failure(perfect: xr.Dataset) -> None:
 _NARROW = np.array([0.06, 0.04, 0.03, 0.02, 0.0, -0.02, -0.03, -0.04, -0.05])
 _LAW = "the share of ψ below one of its deciles is off by up to"
 FAILURES = [
-    ("mean", -0.2, {"source": "coarse"}, "Mean of z is 0.200 too small (interval 0.170 to 0.230)."),
+    ("mean", -0.2, {"source": "coarse"}, "Mean of z is 0.0400 std too small (interval 0.0341 to 0.0459 std)."),
     ("psi_std", 0.5, {"source": "coarse"}, "Standard deviation of ψ is 10.00 % too large (interval 9.41 to 10.59 %)."),
     ("hellinger_psi", 0.06, {}, "Hellinger distance of ψ is 4.0 times its floor (interval 3.5 to 4.5)."),
     (
@@ -158,8 +158,8 @@ def test_what_is_small_but_no_chance_is_named_apart(perfect: xr.Dataset) -> None
     off = moved(moved(perfect, "mean", 0.05, source="coarse"), "crps_above_mark", 0.05, lead=1.0)
     assert failures.failures(off) == [
         _ALL,
-        f"{failures.SMALL}: mean of z is 0.050 too large (interval 0.020 to 0.080); CRPS at lead 1 exceeds that of the "
-        "full model by 0.05 (interval 0.04 to 0.06), 5.0 %.",
+        f"{failures.SMALL}: mean of z is 0.0100 std too large (interval 0.0041 to 0.0159 std); CRPS at lead 1 exceeds "
+        "that of the full model by 0.05 (interval 0.04 to 0.06), 5.0 %.",
     ]
 
 

@@ -651,9 +651,9 @@ def test_page_holds_everything_and_needs_no_other_file(runs, tmp_path: Path) -> 
 
 
 def test_no_line_ends_beside_a_sign_or_inside_a_unit(tmp_path: Path) -> None:
-    said = "-2.0 ± 0.1 g kg-1 s-1, 5 % of 1.2e-05 K s-1 in 3 to 9 rows"
+    said = "-2.0 ± 0.1 g kg⁻¹ s⁻¹, 5 % of 1.2e-05 K s⁻¹ in 3 to 9 rows"
     page = _written(tmp_path, _known(0.02, 0.018, 0.003, 1.0, 0.02), headline=said, notes=[])
-    assert "−2.0~±~0.1 g~kg-1~s-1, 5~% of 1.2e−05 K~s-1 in 3 to 9 rows".replace("~", "\N{NO-BREAK SPACE}") in page
+    assert "−2.0~±~0.1 g~kg⁻¹~s⁻¹, 5~% of 1.2e−05 K~s⁻¹ in 3 to 9 rows".replace("~", "\N{NO-BREAK SPACE}") in page
 
 
 def test_page_escapes_every_text(tmp_path: Path) -> None:

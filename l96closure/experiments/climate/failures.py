@@ -48,6 +48,7 @@ _OUTSIDE = 0.01  # values that a site sees at a step
 _LAGS = 10  # at which autocorrelations are judged, closer together where they are short
 _OF_TABLES = (1, 2, 5, 10, 20, 50)  # and those, in records, that tables show
 _NO_INTERVAL = "no interval is known"
+_MOMENTS = {"mean": ("mean", 1, " std"), "std": ("standard deviation", 100, " %")}  # as parts of the truth's deviation
 _SKILL = ("crps", "energy_score", "variogram_score")
 
 CRITERIA = (
@@ -151,14 +152,11 @@ def _moments(diagnostics: xr.Dataset) -> Judged:
     for name, symbol in _varying(diagnostics, FIELDS).items() if "std" in diagnostics else ():
         prefix = "" if name == "z" else "psi_"
         scale = float(diagnostics[f"{prefix}std"].sel(source="truth"))
-        difference, error = _difference(diagnostics, f"{prefix}mean")
-        yield _judge(f"mean of {symbol} is", difference, intervals.SIDE * error, _MATTERS.moment * scale)
-        difference, error = (
-            100 * each / scale if scale > 0 else np.nan for each in _difference(diagnostics, f"{prefix}std")
-        )
-        yield _judge(
-            f"standard deviation of {symbol} is", difference, intervals.SIDE * error, 100 * _MATTERS.moment, " %"
-        )
+        for what, (word, factor, unit) in _MOMENTS.items():
+            off, error = (
+                factor * each / scale if scale > 0 else np.nan for each in _difference(diagnostics, f"{prefix}{what}")
+            )
+            yield _judge(f"{word} of {symbol} is", off, intervals.SIDE * error, factor * _MATTERS.moment, unit)
 
 
 def _profiles(diagnostics: xr.Dataset) -> Judged:
@@ -167,7 +165,7 @@ def _profiles(diagnostics: xr.Dataset) -> Judged:
     side = intervals.together(diagnostics["profile_mean_z"].sel(source="truth").size)
     for name, symbol in _varying(diagnostics, FIELDS).items():
         scale = diagnostics[f"profile_std_{name}"].sel(source="truth")
-        for what, word in (("mean", "mean"), ("std", "standard deviation")):
+        for what, (word, factor, unit) in _MOMENTS.items():
             off, error = (each / scale for each in difference(diagnostics, f"profile_{what}_{name}"))
             if error.isnull().any():
                 error = xr.full_like(error, np.nan)
@@ -175,9 +173,8 @@ def _profiles(diagnostics: xr.Dataset) -> Judged:
             clear[clear <= side * error.to_numpy()] = 0.0
             worst = off.isel({dim: int(clear.argmax()) for dim in off.dims}).coords
             at = ", ".join(f"{dim} {_place(worst[dim]) if dim in worst else clear.argmax()}" for dim in off.dims)
-            size, half = (100 * float(each[int(clear.argmax())]) for each in (off, side * error))
-            said = f"{word} of {symbol} at {at}, in standard deviations there, is"
-            yield _judge(said, size, half, 100 * _MATTERS.moment, " %")
+            size, half = (factor * float(each[int(clear.argmax())]) for each in (off, side * error))
+            yield _judge(f"{word} of {symbol} at {at} is", size, half, factor * _MATTERS.moment, unit)
 
 
 def _place(coordinate: xr.DataArray) -> str:

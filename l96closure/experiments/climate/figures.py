@@ -10,13 +10,14 @@ import xarray as xr
 
 from l96closure import plot
 from l96closure.durations import MODEL_TIME, duration, unit_of
+from l96closure.plot.climate import peaked
 from l96closure.plot.selection import numbers_of
 from l96closure.plot.style import Draw, Drawing
 
 _CAPTIONS = {
     "covariance": "Rows of the covariance matrix of z, each centred at its own site. Thin lines: every row of the "
     "coarse run; thick line: their mean; markers: the truth, averaged over its rows.",
-    "histograms": "Distribution of the resolved variable z and of the subgrid tendency ψ.",
+    "histograms": "Distribution of the resolved variable z and of the subgrid tendency ψ.{cut}",
     "autocorrelations": "Autocorrelation of z and of ψ, averaged over sites and members. Bands: 95 % intervals, by "
     "batches of time, where the runs are long enough for them.",
     "psi_against_z": "Subgrid tendency against resolved variable. Grey: density of the pairs, on a logarithmic scale; "
@@ -63,6 +64,7 @@ _MARK = (
     " Full model is what ensembles of the model that made the truth score, whose fast variables were spun up along the "
     "recorded z before the start: a mark for what can be had."
 )
+_CUT = " A peak that leaves its panel is more than three times as high as the truth's."
 _BY_RESIDUAL = ". The simplest is chosen beyond which little is left to win."
 _BY_NEXT = (
     ". The simplest was taken beyond which little is left to win, and compared with candidates that see ψ of steps "
@@ -96,9 +98,10 @@ def pictures(
     sites : coordinate of the sites of the runs; None numbers them.
     """
     drawn: dict[str, Draw] = {}
-    told = {"step": "", "mark": _MARK if "crps_mark" in diagnostics else "", "chosen": "", "lags": ""}
+    told = {"step": "", "mark": _MARK if "crps_mark" in diagnostics else "", "chosen": "", "lags": "", "cut": ""}
     if truth is not None and coarse is not None:
         told["step"] = duration(diagnostics.attrs["common_time_step"], unit_of(diagnostics["lag"]), model="time units")
+        told["cut"] = _CUT if any(peaked(diagnostics[f"density_{name}"]) for name in ("z", "psi")) else ""
         drawn |= _of_climate(diagnostics, truth, coarse, sites)
     if ensemble is not None:
         drawn |= {

@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import xarray as xr
 
+from l96closure.attributes import printed
 from l96closure.diagnostics import intervals, ring
 from l96closure.diagnostics.scorecard import (
     DISTANCES,
@@ -160,7 +161,7 @@ def _floor(floor: float, spread: float, beside: float = 0.0) -> str:
 def in_units(variable: xr.DataArray) -> str:
     """Return what stands behind a number of a variable in a sentence: its units, if it has any."""
     units = str(variable.attrs.get("units", "1"))
-    return "" if units == "1" else f" {units}"
+    return "" if units == "1" else f" {printed(units)}"
 
 
 def compared(diagnostics: xr.Dataset, name: str) -> tuple[str, str, str, str]:
@@ -189,7 +190,7 @@ def _units_note(diagnostics: xr.Dataset) -> str:
     units = [str(diagnostics[name].attrs.get("units", "1")) for name in ("mean", "psi_mean")]
     if units == ["1", "1"]:
         return "All quantities are dimensionless."
-    return f"Units: {units[0]} of z, {units[1]} of ψ.{_pooled_note(diagnostics)}"
+    return f"Units: {printed(units[0])} of z, {printed(units[1])} of ψ.{_pooled_note(diagnostics)}"
 
 
 def _pooled_note(diagnostics: xr.Dataset) -> str:

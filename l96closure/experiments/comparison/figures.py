@@ -54,11 +54,12 @@ def _memories(axes: Axes, comparison: xr.Dataset) -> None:
     finished = np.flatnonzero(scored(comparison))
     truth = values.sel(offline_source="reference").isel(run=finished[0])
     axes.plot(lag, truth, color=style.INK, linewidth=2.4, alpha=0.5, label="reference")
+    plain = style.line_style(comparison.sizes["run"] - 1)["linestyle"] == "-"  # colours alone tell the runs apart
     for number in finished:
         one, look = values.sel(offline_source="closure").isel(run=number), style.line_style(int(number))
         if one.isnull().all():  # told what happened at every step, it has no memory of its own to show
             continue
-        axes.plot(lag, one, linewidth=1.6, label=style.literal(str(one["run"].item())), **look)
+        axes.plot(lag, one, linewidth=1.6, label=None if plain else style.literal(str(one["run"].item())), **look)
     axes.axhline(0.0, color=style.INK, linewidth=0.8, linestyle=(0, (1, 2)))
     axes.set(xlim=(0.0, float(lag[-1]) or 1.0), xlabel=f"lag ({unit})", ylabel="autocorrelation of the target")
 
@@ -210,7 +211,7 @@ def pictures(comparison: xr.Dataset) -> Mapping[str, style.Drawing]:
             partial(offline, comparison),
             "Left: CRPS of the target in the reference given the recorded predictors, the lower the better; whiskers: "
             "95 % intervals, by batch means, where these would cover. Right: autocorrelation in time of the target in "
-            "the reference and in the draws of each run along it.",
+            "the reference and in the draws of each run along it, in the colour that the run has on the left.",
         )
     if "hellinger_z" in comparison:
         found["scores"] = (

@@ -9,7 +9,7 @@ from itertools import combinations_with_replacement
 
 import xarray as xr
 
-from l96closure.attributes import ERROR
+from l96closure.attributes import ERROR, printed
 from l96closure.diagnostics import intervals
 from l96closure.diagnostics.scorecard import of_both, scalars
 from l96closure.durations import duration, unit_of
@@ -85,7 +85,7 @@ def _skill(diagnostics: xr.Dataset) -> Table:
         Row("spread over error", (f"{ratio:.3f}", ""), short="offline_spread_skill"),
     )
     units = diagnostics["offline_crps"].attrs.get("units", "1")
-    known = "dimensionless" if units == "1" else f"in the units of the data ({units})"
+    known = "dimensionless" if units == "1" else f"in the units of the data ({printed(units)})"
     values, members = (int(diagnostics.attrs[f"offline_{name}"]) for name in ("values", "members"))
     note = (
         f"The target of the reference, {values:,} values, {known}, and {members} draws of each given the recorded "

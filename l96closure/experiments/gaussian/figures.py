@@ -28,11 +28,11 @@ def rows_and_histograms(diagnostics: xr.Dataset) -> Figure:
         axes = top[column]
         for number, values in enumerate(shown["covariance_rows"].sel(source=scheme).values):
             axes.plot(offset, values, color=style.GENERATED, alpha=0.25, linewidth=0.5,
-                      label="generated, each row" if number == 0 else None)  # fmt: skip
+                      label="generated: rows" if number == 0 else None)  # fmt: skip
         axes.plot(offset, shown["covariance"].sel(source=scheme), color=style.GENERATED, linewidth=2.2,
-                  label="generated, mean over rows")  # fmt: skip
+                  label="generated: mean")  # fmt: skip
         axes.plot(offset, shown["covariance"].sel(source="training"), "o", color=style.GIVEN, markersize=6,
-                  markeredgecolor="white", label="training, mean over rows")  # fmt: skip
+                  markeredgecolor="white", label="training: mean")  # fmt: skip
         axes.plot(offset, shown["covariance"].sel(source="exact"), "+", color=style.INK, markersize=9, label="exact")
         axes.axhline(0.0, color=style.INK, linewidth=0.6, zorder=0)
         axes.set(title=f"{scheme} scheme", xlabel="distance along the ring")
