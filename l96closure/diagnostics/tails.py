@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
 from l96closure.arrays import F64
@@ -84,6 +87,32 @@ def return_periods(x: F64, levels: F64, step: float) -> tuple[F64, F64, F64]:
     with np.errstate(divide="ignore"):
         period, high, low = observed / np.array(counts, dtype=np.float64).T
     return period, low, high
+
+
+def period_ratio(period: Sequence[float], other: Sequence[float], wider: float = 1.0) -> tuple[float, float, float]:
+    """Return a return period over another one, independent of it, and the interval of that.
+
+    On a logarithmic scale, by the distance of each period from its own bounds: Zou & Donner (2008, Statistics in
+    Medicine 27, 1693-1702).
+
+    Parameters
+    ----------
+    period, other : value and bounds of either, from :func:`return_periods`; ``other`` is finite.
+    wider : factor of the distances from the bounds, such as holds several intervals at once.
+
+    Returns
+    -------
+    Ratio and bounds; bounds are NaN where those of one of the periods are. Of a level that is never crossed the ratio
+    is infinite, and the lower bound the lower one of ``period`` over the upper one of ``other``.
+    """
+    value, low, high = period
+    if math.isinf(value):
+        return math.inf, low / other[2], math.inf
+    up, down, up_of_other, down_of_other = (
+        wider * math.log(each) for each in (high / value, value / low, other[2] / other[0], other[0] / other[1])
+    )
+    ratio = value / other[0]
+    return ratio, ratio * math.exp(-math.hypot(down, up_of_other)), ratio * math.exp(math.hypot(up, down_of_other))
 
 
 def _share_below(x: F64, level: float) -> F64:

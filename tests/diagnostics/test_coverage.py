@@ -111,6 +111,24 @@ def test_what_is_said_of_a_run_holds_as_often_as_it_says(members: int, memories:
         assert count.share_given("quantile 0.001") < 0.2
 
 
+@pytest.mark.parametrize("wider", [1.0, 1.3])
+def test_the_ratio_of_return_periods_holds_as_often_as_it_says(wider: float) -> None:
+    """Of counts, clustered or not, from few to many; wider bounds hold more often."""
+    count, rng = _Count(), np.random.default_rng(8)
+    for expected, other, cluster in ((8.0, 40.0, 1), (100.0, 60.0, 1), (300.0, 300.0, 3)):
+        for _ in range(400):
+            both = []
+            for mean in (expected, other):
+                number = cluster * int(rng.poisson(mean / cluster))
+                most, fewest = intervals.count_bounds(number, float(cluster))[::-1]
+                with np.errstate(divide="ignore"):
+                    both.append(1.0 / np.array([number, most, fewest], dtype=np.float64))
+            if np.isfinite(both[1][0]):
+                _, low, high = tails.period_ratio(both[0].tolist(), both[1].tolist(), wider)
+                count.add(f"{expected} {cluster}", low, other / expected, high)
+    count.check()
+
+
 @pytest.mark.parametrize(("memories", "given"), [(60, 0.1), (400, 0.8)])
 def test_the_comparison_of_spectra_holds_as_often_as_it_says(memories: int, given: float) -> None:
     count, rng, sites = _Count(), np.random.default_rng([5, memories]), 6

@@ -16,7 +16,7 @@ from l96closure.experiments.data.report import CHECKS
 _FIELDS = ("z", "psi", "residual")
 _ALL = (
     "No failure found in means and standard deviations, distributions, variances by wavenumber, correlations of "
-    "neighbours, memory, spread of the ensembles, skill beside climatology, skill beside the full model and the law on "
+    "neighbours, memory, extremes, spread of the ensembles, skill beside climatology, skill beside the full model and the law on "
     "held-out data."
 )
 
@@ -53,6 +53,10 @@ def perfect() -> xr.Dataset:
                 f"spectrum_{name}": (("source", "wavenumber"), np.array([[1.0, 4.0, 0.01]] * 2))
                 for name in ("z", "psi")
             },
+            **{
+                f"return_period_z{part}": (("source", "threshold"), np.array([[5.0, 40.0]] * 2) * factor)
+                for part, factor in (("", 1.0), ("_low", 0.99), ("_high", 1.01))
+            },
             **{f"{name}_climatology": 3.0 for name in ("crps", "energy_score", "variogram_score")},
             "crps_mark": ("lead", np.ones(4)),
         },
@@ -62,6 +66,7 @@ def perfect() -> xr.Dataset:
             "wavenumber": np.arange(3),
             "lead": [0.0, 0.5, 1.0, 2.0],
             "decile": np.arange(1, 10) / 10,
+            "threshold": [10.0, 12.0],
         },
     )
 
@@ -119,6 +124,12 @@ FAILURES = [
         {"lead": 1.0},
         "CRPS at lead 1 exceeds that of the full model by 0.4 (interval 0.39 to 0.",
     ),
+    (
+        "return_period_z",
+        80.0,
+        {"source": "coarse", "threshold": 12.0},
+        "Return period of z above 12 is 3.0 times the truth's (interval 3.0 to 3.0).",
+    ),
     ("pit_error", _NARROW, {}, f"Law of ψ is too narrow: {_LAW} 0.0600 (interval 0.0550 to 0.0650), and 31.0 %"),
     ("pit_error", -_NARROW, {}, f"Law of ψ is too wide: {_LAW} 0.060"),
     ("pit_error", 0.05 + 0 * _NARROW, {}, f"Law of ψ is too high: {_LAW} 0.050"),
@@ -136,7 +147,7 @@ def test_each_failure_is_named_and_nothing_else(perfect: xr.Dataset, name: str, 
     found, rest = failures.failures(wrong)
     assert found.startswith(said)
     assert rest.startswith("No failure found in ")
-    assert len(re.split(", | and ", rest.replace("means and", "means &"))) == 8
+    assert len(re.split(", | and ", rest.replace("means and", "means &"))) == 9
 
 
 @pytest.mark.parametrize(("name", "by", "where", "said"), FAILURES)
@@ -145,7 +156,7 @@ def test_what_may_be_chance_or_does_not_matter_is_not_named(perfect: xr.Dataset,
     uncertain = moved(perfect, name, by, **where)
     for part, side in (("_se", 1.0), ("_low", -3.0), ("_high", 3.0)):
         if name + part in uncertain:
-            uncertain[name + part][...] = 10.0**side if "ratio" in name else side
+            uncertain[name + part][...] = 10.0**side if "ratio" in name or "period" in name else side
     if name == "pit_error":
         uncertain["pit_largest_error"][()] = np.abs(by).max()
     assert failures.failures(uncertain) == [_ALL]
@@ -210,6 +221,7 @@ def test_what_has_no_interval_is_not_judged(perfect: xr.Dataset) -> None:
         ("spectrum_ratio_z", -0.4, -0.9, "90 % too small (no interval is known)"),
         ("neighbour_correlation_z", 0.1, 0.4, "is 0.40 too large (no interval is known)."),
         ("autocorrelation_z", -0.2, -0.5, "is 0.50 too small (no interval is known)."),
+        ("return_period_z", 5.0, 200.0, "above 10 is 41 times the truth's (no interval is known)."),
         ("spread_skill", 0.2, 2.0, "too wide at lead 0.5 (spread over error 3.00; no interval is known)."),
         ("crps", 4.0, 8.0, "score worse than climatology: CRPS by 200 % (no interval is known)."),
         ("crps_above_mark", 0.5, 2.0, "exceeds that of the full model by 2 (no interval is known), 200 %."),
@@ -241,7 +253,7 @@ def test_a_target_that_does_not_vary_is_named_once(perfect: xr.Dataset) -> None:
     for part in ("", "_low", "_high"):
         perfect[f"spectrum_ratio_psi{part}"] *= 0.0
     first, *others = failures.failures(perfect)
-    assert first == "In the coarse run ψ does not vary."
+    assert first == "In the coarse run ψ does not vary; what follows is not said of it."
     assert others == [_ALL]
 
 
@@ -253,6 +265,36 @@ def test_of_many_wavenumbers_the_clearest_are_named(perfect: xr.Dataset) -> None
     found, *_ = failures.failures(many)
     assert found.startswith("Variance of z is off at 30 wavenumbers, most clearly: at 3: 100 % too large")
     assert re.findall(r"at (\d+): \d", found) == ["3", "9", "21", "28"]
+
+
+def test_a_level_that_is_never_exceeded_is_named_where_the_run_is_long_enough(perfect: xr.Dataset) -> None:
+    perfect["return_period_z"].loc["coarse", 10.0] = perfect["return_period_z_high"].loc["coarse", 10.0] = np.inf
+    assert failures.failures(perfect) == [_ALL]  # its lower bound is below the truth's period
+    perfect["return_period_z_low"].loc["coarse", 10.0] = 6.0
+    first, _ = failures.failures(perfect)
+    assert first == "In the coarse run z never exceeds 10, for which it is long enough."
+
+
+@pytest.mark.parametrize(("by", "se"), [(0.0, 0.02), (0.3, 0.02), (0.3, np.nan), (1.2, np.nan)])
+def test_of_planes_the_clearest_error_of_their_spectra_is_named(by: float, se: float) -> None:
+    power = np.array([[[9.0, 4.0, 2.0, 1e-3]] * 2] * 2)
+    planes = xr.Dataset(
+        {
+            f"isotropic_spectrum_{name}{part}": (("source", "lev", "total_wavenumber"), factor * power)
+            for name in ("z", "psi")
+            for part, factor in (("", 1.0), ("_se", se))
+        },
+        {"source": ["truth", "coarse"], "lev": ("lev", [200, 500], {"units": "hPa"}), "total_wavenumber": np.arange(4)},
+    )
+    planes["isotropic_spectrum_z"][1] *= 1.0 - by * np.array([[0.0, 0.2, 0.1, 2.0], [1.0, 0.1, 0.5, 0.1]])
+    first, *_ = failures.failures(planes)
+    of_all = "in variances by total wavenumber."
+    if by == 0.0:
+        assert first == f"No failure found {of_all}"
+    elif np.isnan(se) and by < 1.0:
+        assert first == f"Not told, for want of intervals: {of_all.removeprefix('in ')}"
+    else:
+        assert first.startswith(f"Variance of z at lev 500 hPa, total wavenumber 2 is {50 * by:.0f}")
 
 
 @pytest.mark.slow
@@ -284,7 +326,7 @@ def test_of_a_run_without_forecasts_law_or_neighbours_the_rest_is_judged(perfect
     alone = perfect.drop_vars([*gone, "lead", "decile"])
     alone = alone.assign({name: alone[name] * np.nan for name in alone if "neighbour" in str(name)})
     assert failures.failures(alone) == [
-        "No failure found in means and standard deviations, distributions, variances by wavenumber and memory."
+        "No failure found in means and standard deviations, distributions, variances by wavenumber, memory and extremes."
     ]
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 
-from l96closure.diagnostics import intervals, ring
+from l96closure.diagnostics import intervals, ring, tails
 from l96closure.diagnostics.forecast import headline_leads
 from l96closure.diagnostics.scorecard import (
     BOUNDED,
@@ -22,66 +22,29 @@ from l96closure.diagnostics.scorecard import (
     difference,
     scalars,
 )
-from l96closure.durations import duration, unit_of
+from l96closure.durations import duration, plain, unit_of
 from l96closure.experiments.climate.tables import in_units
+from l96closure.experiments.climate.verdicts import (
+    MATTERS,
+    NO_INTERVAL,
+    Failure,
+    Judged,
+    in_percent,
+    judge,
+    judge_clearest,
+    unless_far,
+)
 
 HEADING = "Where the closure fails"
+SMALL = "Small, but more than chance by its 95 % interval, which one in twenty is by chance all the same"
+"""Said of what is wrong by less than what is counted as a failure."""
 
-
-class Limits(NamedTuple):
-    """What differs by more matters, where it is no chance. A moment is measured in standard deviations of the truth."""
-
-    moment: float = 0.02
-    ratio: float = 1.5
-    spectrum: float = 0.05
-    neighbour: float = 0.02
-    memory: float = 0.03
-    spread: float = 0.05
-    mark: float = 0.1
-    decile: float = 0.02
-
-
-_MATTERS = Limits()
-_FAR = 10.0  # times that, what differs by more is named without an interval too
 _MAX_NAMED = 4  # wavenumbers that are named
 _OUTSIDE = 0.01  # values that a site sees at a step
 _LAGS = 10  # at which autocorrelations are judged, closer together where they are short
 _OF_TABLES = (1, 2, 5, 10, 20, 50)  # and those, in records, that tables show
-_NO_INTERVAL = "no interval is known"
 _MOMENTS = {"mean": ("mean", 1, " std"), "std": ("standard deviation", 100, " %")}  # as parts of the truth's deviation
 _SKILL = ("crps", "energy_score", "variogram_score")
-
-CRITERIA = (
-    "Named is what differs from the truth by more than chance, by 95 % intervals (of several levels, wavenumbers or "
-    f"lags taken together), and by more than {100 * _MATTERS.moment:g} % of the standard deviation (means and standard "
-    f"deviations), {_MATTERS.ratio:g} times the floor (Hellinger distances), {100 * _MATTERS.spectrum:g} % (variance "
-    f"at a wavenumber, where that carries variance), {_MATTERS.neighbour:g} (correlation of neighbours), "
-    f"{_MATTERS.memory:g} (autocorrelation), {100 * _MATTERS.spread:g} % (ratio of spread to error), "
-    f"{100 * _MATTERS.mark:g} % (CRPS above the full model's) or {_MATTERS.decile:g} (share of ψ below a decile of the "
-    f"law). Where no interval is known, named is what differs by more than {_FAR:g} times as much, and a score of "
-    f"forecasts above {1 + _FAR * _MATTERS.mark:g} times climatology's."
-)
-"""What is counted as a failure."""
-
-SMALL = "Small, but more than chance by its 95 % interval, which one in twenty is by chance all the same"
-"""Said of what is wrong by less than what is counted as a failure."""
-
-
-class Failure(NamedTuple):
-    """A number that is wrong.
-
-    Attributes
-    ----------
-    said : what is wrong with it.
-    matters : whether by enough to be counted as a failure.
-    """
-
-    said: str
-    matters: bool = True
-
-
-Judged = Iterator[Failure | bool]
-"""For each number that is judged: its failure, True where there is none, False where that cannot be told."""
 
 Check = Callable[[xr.Dataset], Judged]
 """Judges what a dataset has of its subject, nothing where it has none."""
@@ -110,10 +73,10 @@ def failures(diagnostics: xr.Dataset, further: Mapping[str, Check] | None = None
             (right if all(judged) else partly if any(judged) else untold).append(what)
     if right:
         wrong.append(f"No failure found in {_listed(right)}.")
-    if small:
-        wrong.append(f"{SMALL}: {'; '.join(small)}.")
     if partly:
         wrong.append(f"No failure found, as far as there are intervals, in {_listed(partly)}.")
+    if small:
+        wrong.append(f"{SMALL}: {'; '.join(small)}.")
     if untold:
         wrong.append(f"Not told, for want of intervals: {_listed(untold)}.")
     return wrong
@@ -145,7 +108,7 @@ def _varying(diagnostics: xr.Dataset, fields: Mapping[str, str]) -> dict[str, st
 
 def _constant(diagnostics: xr.Dataset) -> Judged:
     if "psi" not in _varying(diagnostics, FIELDS):
-        yield Failure(f"in the coarse run {FIELDS['psi']} does not vary")
+        yield Failure(f"in the coarse run {FIELDS['psi']} does not vary; what follows is not said of it")
 
 
 def _moments(diagnostics: xr.Dataset) -> Judged:
@@ -156,32 +119,29 @@ def _moments(diagnostics: xr.Dataset) -> Judged:
             off, error = (
                 factor * each / scale if scale > 0 else np.nan for each in _difference(diagnostics, f"{prefix}{what}")
             )
-            yield _judge(f"{word} of {symbol} is", off, intervals.SIDE * error, factor * _MATTERS.moment, unit)
+            yield judge(f"{word} of {symbol} is", off, intervals.SIDE * error, factor * MATTERS.moment, unit)
 
 
 def _profiles(diagnostics: xr.Dataset) -> Judged:
     if "profile_mean_z" not in diagnostics:  # no levels
         return
-    side = intervals.together(diagnostics["profile_mean_z"].sel(source="truth").size)
     for name, symbol in _varying(diagnostics, FIELDS).items():
         scale = diagnostics[f"profile_std_{name}"].sel(source="truth")
         for what, (word, factor, unit) in _MOMENTS.items():
-            off, error = (each / scale for each in difference(diagnostics, f"profile_{what}_{name}"))
-            if error.isnull().any():
-                error = xr.full_like(error, np.nan)
-            clear = np.abs(off.to_numpy())
-            clear[clear <= side * error.to_numpy()] = 0.0
-            worst = off.isel({dim: int(clear.argmax()) for dim in off.dims}).coords
-            at = ", ".join(f"{dim} {_place(worst[dim]) if dim in worst else clear.argmax()}" for dim in off.dims)
-            size, half = (factor * float(each[int(clear.argmax())]) for each in (off, side * error))
-            yield _judge(f"{word} of {symbol} at {at} is", size, half, factor * _MATTERS.moment, unit)
+            off, error = (factor * each / scale for each in difference(diagnostics, f"profile_{what}_{name}"))
+            yield judge_clearest(f"{word} of {symbol}", off, error, factor * MATTERS.moment, unit)
 
 
-def _place(coordinate: xr.DataArray) -> str:
-    """Return a value of a coordinate with its unit."""
-    value = coordinate.item()
-    said = f"{value:g}" if isinstance(value, int | float) else str(value)
-    return said + in_units(coordinate)
+def _planes(diagnostics: xr.Dataset) -> Judged:
+    if "isotropic_spectrum_z" not in diagnostics:  # no plane
+        return
+    for name, symbol in _varying(diagnostics, FIELDS).items():
+        waves = diagnostics.isel(total_wavenumber=slice(1, None))
+        spectrum = waves[f"isotropic_spectrum_{name}"].sel(source="truth")
+        carries = spectrum >= ring.CARRIES * spectrum.mean("total_wavenumber")
+        both = difference(waves, f"isotropic_spectrum_{name}")
+        off, error = ((100 * each / spectrum).where(carries, 0.0) for each in both)
+        yield judge_clearest(f"variance of {symbol}", off, error, 100 * MATTERS.spectrum, " %")
 
 
 def _distributions(diagnostics: xr.Dataset) -> Judged:
@@ -192,13 +152,13 @@ def _distributions(diagnostics: xr.Dataset) -> Judged:
         if not floor > 0:
             yield False
         elif not intervals.known(low):
-            said = f"Hellinger distance of {symbol} is {score / floor:.1f} times its floor ({_NO_INTERVAL})"
-            yield _unless_far(said, score / floor - 1, _MATTERS.ratio - 1)
+            said = f"Hellinger distance of {symbol} is {score / floor:.1f} times its floor ({NO_INTERVAL})"
+            yield unless_far(said, score / floor - 1, MATTERS.ratio - 1)
         elif low > floor + np.nan_to_num(spread):
             yield Failure(
                 f"Hellinger distance of {symbol} is {score / floor:.1f} times its floor "
                 f"(interval {low / floor:.1f} to {high / floor:.1f})",
-                score > _MATTERS.ratio * floor,
+                score > MATTERS.ratio * floor,
             )
         else:
             yield True
@@ -220,9 +180,9 @@ def _spectra(diagnostics: xr.Dataset) -> Judged:
         off: list[_OfWave] = []
         for m, ratio, low, high in _carrying(diagnostics, name):
             percent = 100 * abs(ratio - 1)
-            words = f"{_percent(percent)} % too {'small' if ratio < 1 else 'large'}"
+            words = f"{in_percent(percent)} % too {'small' if ratio < 1 else 'large'}"
             if not intervals.known(low):
-                if far := _unless_far(f"{words} ({_NO_INTERVAL})", percent, 100 * _MATTERS.spectrum):
+                if far := unless_far(f"{words} ({NO_INTERVAL})", percent, 100 * MATTERS.spectrum):
                     off.append(_OfWave(m, percent, far.said, far.matters))
                 else:
                     yield False
@@ -230,17 +190,19 @@ def _spectra(diagnostics: xr.Dataset) -> Judged:
                 yield True
             else:
                 near, furthest = sorted(100 * abs(each - 1) for each in (low, high))
-                said = f"{words} (interval {_percent(near)} to {_percent(furthest)} %)"
-                off.append(_OfWave(m, near, said, percent > 100 * _MATTERS.spectrum))
+                said = f"{words} (interval {in_percent(near)} to {in_percent(furthest)} %)"
+                off.append(_OfWave(m, near, said, percent > 100 * MATTERS.spectrum))
         matters = any(each.matters for each in off)
         named = [each for each in off if each.matters or not matters]
         shown = sorted(sorted(named, key=lambda each: -each.near)[:_MAX_NAMED])
+        said, last = [f"at {each.number}: {each.said}" for each in shown], f" ({NO_INTERVAL})"
+        if all(each.endswith(last) for each in said):
+            said = [*(each.removesuffix(last) for each in said[:-1]), *said[-1:]]
         if len(named) == 1:
             yield Failure(f"variance of {symbol} at wavenumber {named[0].number} is {named[0].said}", matters)
         elif named:
             most = "" if len(named) == len(shown) else ", most clearly"
-            every = "; ".join(f"at {each.number}: {each.said}" for each in shown)
-            yield Failure(f"variance of {symbol} is off at {len(named)} wavenumbers{most}: {every}", matters)
+            yield Failure(f"variance of {symbol} is off at {len(named)} wavenumbers{most}: {'; '.join(said)}", matters)
 
 
 def _carrying(diagnostics: xr.Dataset, name: str) -> Iterator[tuple[int, float, float, float]]:
@@ -260,7 +222,7 @@ def _neighbours(diagnostics: xr.Dataset) -> Judged:
         if score.name not in diagnostics or diagnostics[score.name].isnull().all():  # a lone site has none
             continue
         off, error = _difference(diagnostics, score.name)
-        yield _judge(f"{score.label} is", off, intervals.SIDE * error, _MATTERS.neighbour)
+        yield judge(f"{score.label} is", off, intervals.SIDE * error, MATTERS.neighbour)
 
 
 def _memory(diagnostics: xr.Dataset) -> Judged:
@@ -291,7 +253,34 @@ def at_lags(symbol: str, off: xr.DataArray, error: xr.DataArray) -> Judged:
     worst = int(clear.argmax())
     lag = duration(float(lags[chosen[worst]]), unit_of(lags), ".3g")
     said = f"autocorrelation of {symbol} at lag {lag} is"
-    yield _judge(said, float(differences[worst]), float(half[worst]), _MATTERS.memory)
+    yield judge(said, float(differences[worst]), float(half[worst]), MATTERS.memory)
+
+
+def _extremes(diagnostics: xr.Dataset) -> Judged:
+    if "return_period_z" not in diagnostics:  # no coarse run
+        return
+    levels, wrong = diagnostics["threshold"], []
+    for level in levels:
+        at = diagnostics.sel(threshold=level)
+        coarse, truth = (scalars(at.sel(source=source), "return_period_z") for source in ("coarse", "truth"))
+        if math.isinf(truth[0]):
+            yield False
+            continue
+        ratio, low, high = tails.period_ratio(coarse, truth, intervals.together(levels.size) / intervals.SIDE)
+        above, factor = f"{float(level):.3g}{in_units(level)}", max(ratio, 1 / ratio)
+        words = f"return period of z above {above} is {_two_digits(ratio)} times the truth's"
+        if not intervals.known(low):
+            far = unless_far(f"{words} ({NO_INTERVAL})", factor - 1, MATTERS.period - 1)
+            yield far if not far or math.isfinite(ratio) else False
+        elif low <= 1 <= high:
+            yield True
+        elif math.isinf(ratio):
+            wrong.append((low, Failure(f"in the coarse run z never exceeds {above}, for which it is long enough")))
+        else:
+            failure = Failure(f"{words} (interval {_two_digits(low)} to {_two_digits(high)})", factor > MATTERS.period)
+            wrong.append((low if low > 1 else 1 / high, failure))
+    if wrong:
+        yield max(wrong)[1]
 
 
 def _spread(diagnostics: xr.Dataset) -> Judged:
@@ -299,11 +288,11 @@ def _spread(diagnostics: xr.Dataset) -> Judged:
         ratio, low, high = scalars(at, "spread_skill")
         words = f"ensembles are too {'narrow' if ratio < 1 else 'wide'} at lead {lead} (spread over error {ratio:.2f}"
         if not intervals.known(low):
-            yield _unless_far(f"{words}; {_NO_INTERVAL})", abs(ratio - 1), _MATTERS.spread)
+            yield unless_far(f"{words}; {NO_INTERVAL})", abs(ratio - 1), MATTERS.spread)
         elif low <= 1 <= high:
             yield True
         else:
-            yield Failure(f"{words}, interval {low:.2f} to {high:.2f})", abs(ratio - 1) > _MATTERS.spread)
+            yield Failure(f"{words}, interval {low:.2f} to {high:.2f})", abs(ratio - 1) > MATTERS.spread)
 
 
 def _skill(diagnostics: xr.Dataset) -> Judged:
@@ -333,11 +322,11 @@ def beside_climatology(scores: xr.Dataset, name: str, symbol: str) -> str | bool
         return None
     if not intervals.known(low):
         above = value / climatology - 1 if climatology > 0 else 0.0
-        far = _unless_far(f"{symbol} by {_percent(100 * above)} % ({_NO_INTERVAL})", above, _MATTERS.mark)
+        far = unless_far(f"{symbol} by {in_percent(100 * above)} % ({NO_INTERVAL})", above, MATTERS.mark)
         return far.said if far else False
     if low <= climatology:
         return True
-    percent = (_percent(100 * (each / climatology - 1)) for each in (value, low, high))
+    percent = (in_percent(100 * (each / climatology - 1)) for each in (value, low, high))
     return "{} by {} % (interval {} to {} %)".format(symbol, *percent)
 
 
@@ -347,13 +336,13 @@ def _mark(diagnostics: xr.Dataset) -> Judged:
     for lead, at in _at_leads(diagnostics):
         (above, low, high), mark = scalars(at, "crps_above_mark"), float(at["crps_mark"])
         words = f"CRPS at lead {lead} exceeds that of the full model by {above:.2g}"
-        percent = f"{_percent(100 * above / mark)} %"
+        percent = f"{in_percent(100 * above / mark)} %"
         if not intervals.known(low):
-            yield _unless_far(f"{words} ({_NO_INTERVAL}), {percent}", above, _MATTERS.mark * mark)
+            yield unless_far(f"{words} ({NO_INTERVAL}), {percent}", above, MATTERS.mark * mark)
         elif low <= 0:
             yield True
         else:
-            yield Failure(f"{words} (interval {low:.2g} to {high:.2g}), {percent}", above > _MATTERS.mark * mark)
+            yield Failure(f"{words} (interval {low:.2g} to {high:.2g}), {percent}", above > MATTERS.mark * mark)
 
 
 def _law(diagnostics: xr.Dataset) -> Judged:
@@ -362,7 +351,7 @@ def _law(diagnostics: xr.Dataset) -> Judged:
     largest, low, high = scalars(diagnostics, "pit_largest_error")
     words = "the share of ψ below one of its deciles is off by up to"
     if not intervals.known(low):
-        yield _unless_far(f"law of ψ is wrong: {words} {largest:.3f} ({_NO_INTERVAL})", largest, _MATTERS.decile)
+        yield unless_far(f"law of ψ is wrong: {words} {largest:.3f} ({NO_INTERVAL})", largest, MATTERS.decile)
         return
     if low <= 0:
         yield True
@@ -376,7 +365,7 @@ def _law(diagnostics: xr.Dataset) -> Judged:
     yield Failure(
         f"law of ψ is {shape}: {words} {largest:.4f} (interval {low:.4f} to {high:.4f}), and {tails:.1f} % lie below "
         "the first or above the last, not 20 %",
-        largest > _MATTERS.decile,
+        largest > MATTERS.decile,
     )
 
 
@@ -386,47 +375,15 @@ _CHECKS: dict[str, Check] = {
     "profiles": _profiles,
     "distributions": _distributions,
     "variances by wavenumber": _spectra,
+    "variances by total wavenumber": _planes,
     "correlations of neighbours": _neighbours,
     "memory": _memory,
+    "extremes": _extremes,
     "spread of the ensembles": _spread,
     "skill beside climatology": _skill,
     "skill beside the full model": _mark,
     "the law on held-out data": _law,
 }
-
-
-def _judge(what: str, difference: float, half: float, matters: float, unit: str = "") -> Failure | bool:
-    """Return a difference as a failure with its interval, True where it may be chance, False where that is unknown.
-
-    What is off by far is a failure without an interval too.
-
-    Parameters
-    ----------
-    what : beginning of the sentence.
-    difference : coarse run less truth.
-    half : half of the width of its interval.
-    matters : what differs by more is counted as a failure.
-    unit : what stands behind the numbers.
-    """
-    if not math.isfinite(difference):
-        return False
-    size, side = abs(difference), "small" if difference < 0 else "large"
-    if not math.isfinite(half):
-        digits = max(0, 1 - math.floor(math.log10(size))) if size else 0
-        return _unless_far(f"{what} {size:.{digits}f}{unit} too {side} ({_NO_INTERVAL})", size, matters)
-    if size <= half:
-        return True
-    digits = max(0, 1 - math.floor(math.log10(max(half, 1e-3 * size))))
-    return Failure(
-        f"{what} {size:.{digits}f}{unit} too {side} "
-        f"(interval {size - half:.{digits}f} to {size + half:.{digits}f}{unit})",
-        size > matters,
-    )
-
-
-def _unless_far(said: str, size: float, matters: float) -> Failure | Literal[False]:
-    """Return as a failure what is wrong by far, False where it is not: of no interval, it may be chance."""
-    return Failure(said) if size > _FAR * matters else False
 
 
 def _difference(diagnostics: xr.Dataset, name: str) -> tuple[float, float]:
@@ -443,8 +400,8 @@ def _at_leads(diagnostics: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
                 yield duration(lead, unit_of(diagnostics["lead"])), diagnostics.sel(lead=lead)
 
 
-def _percent(value: float) -> str:
-    return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
+def _two_digits(value: float) -> str:
+    return plain(float(f"{value:.2g}"), "#.2g").rstrip(".") if math.isfinite(value) else str(value)
 
 
 def _listed(words: list[str]) -> str:
