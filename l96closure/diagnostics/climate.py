@@ -66,9 +66,9 @@ def autocorrelation(x: F64, lags: int) -> tuple[F64, F64]:
 
     Returns
     -------
-    Two arrays (lags,); NaN throughout when ``x`` is constant, the errors also unless :func:`long_enough`.
+    Two arrays (lags,); NaN throughout when ``x`` is constant in time, the errors also unless :func:`long_enough`.
     """
-    if np.ptp(x) == 0:
+    if not np.ptp(x, axis=1).any():
         return np.full(lags, np.nan), np.full(lags, np.nan)
     anomaly = x - x.mean()
     sums, pairs = [], []

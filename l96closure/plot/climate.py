@@ -155,6 +155,7 @@ def psi_against_z(truth: xr.Dataset, coarse: xr.Dataset, diagnostics: xr.Dataset
             for bound, label in ((mean - std, f"{LABELS[shown]}: mean ± std"), (mean + std, None)):
                 axes.plot(z, bound, color=COLOURS[shown], linewidth=1.1, linestyle=(0, (1, 1.5)), label=label)
         axes.set(title=LABELS[source], xlabel=style.label("z", diagnostics["z_bin"]))
+        axes.locator_params(axis="x", nbins=7)
     panels[0].set_ylabel(style.label("psi", diagnostics["psi_bin"]))
     if norm is not None:
         top = ceil(log10(met.max()))

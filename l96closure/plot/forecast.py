@@ -120,23 +120,24 @@ def plumes(forecast: xr.Dataset, ax: Panels | None = None) -> Panels:
         axes.plot(lead, one["observation"], color=COLOURS["truth"], linewidth=2.2, label=LABELS["truth"])
         axes.set_xlim(0.0, lead[-1])
         axes.locator_params(axis="x", nbins=5)
-        axes.set(title=_begun(one["start"]), xlabel=f"lead ({unit})")
+        axes.set(title=_begun(one["start"], unit_of(forecast["lead"])), xlabel=f"lead ({unit})")
     panels[0].set_ylabel(style.label("z", forecast["z"]))
     style.legend_above(figure, panels[0])
     return np.array(panels)
 
 
-def _begun(start: xr.DataArray) -> str:
-    """Say when a forecast starts: a date, or the time in the reference."""
+def _begun(start: xr.DataArray, unit: str) -> str:
+    """Say when a forecast starts: a date, or the time in the reference, in the unit of the leads."""
     if " since " in str(start.attrs.get("units")):
         start = xr.decode_cf(xr.Dataset({"date": ((), start.item(), start.attrs)}))["date"]
     if start.dtype.kind in "MO":
         date = start.to_numpy().astype("M8[m]") if start.dtype.kind == "M" else start.item()
         return f"from {str(date)[:16].replace('T', ' ')}"
-    return f"from time {float(start):.0f} of the reference"
+    return f"from {duration(float(start), unit, '.4g', model='time units')} of the reference"
 
 
 def _curve(axes: Axes, scores: xr.Dataset, name: str, colour: str, label: str | None = None, **look: Any) -> None:
     """Draw a score against lead with the band of its interval."""
     bounded = (scores[f"{name}{part}"] for part in BOUNDED)
-    style.curve(axes, style.times(scores["lead"])[0], *bounded, color=colour, label=label, **look)
+    lead = style.times(scores["lead"])[0]
+    style.curve(axes, lead, *bounded, color=colour, label=label, clip_on=False, **look)  # zero is on the axis

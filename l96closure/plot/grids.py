@@ -13,6 +13,7 @@ from l96closure.plot import style
 from l96closure.plot.style import COLOURS, LABELS, Panels
 
 _MAX_LAYERS = 3  # of a stack of planes that are drawn
+_PRESSURE = ("Pa", "hPa", "kPa", "mbar", "millibar", "bar", "dbar", "decibar", "atm")  # downwards: CF, section 4.3.1
 _SYMBOLS = {"z": "z", "psi": r"\psi"}
 _DASHES = {"truth": "-", "coarse": (0, (5, 2))}
 
@@ -51,7 +52,8 @@ def profiles(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
     panels[0].set_ylabel(style.coordinate(diagnostics[dim]))
     if not numbers:
         panels[0].set_yticks(at, [style.literal(str(each)) for each in level])
-    if str(diagnostics[dim].attrs.get("positive")) == "down":
+    known = diagnostics[dim].attrs
+    if known.get("positive") == "down" or ("positive" not in known and known.get("units") in _PRESSURE):
         panels[0].invert_yaxis()
     style.legend_above(figure, panels[0])
     return np.array(panels)

@@ -55,6 +55,7 @@ def joint_density(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
     figure.colorbar(picture, ax=panels[2], location="bottom", fraction=0.05, ticks=ticks).set_label("difference")
     for axes in panels:
         axes.set_xlabel(style.label("z", diagnostics["joint_z_bin"]))
+        axes.locator_params(axis="x", nbins=5)
     panels[0].set_ylabel(style.label("psi", diagnostics["joint_psi_bin"]))
     return np.array(panels)
 
@@ -86,7 +87,7 @@ def residual_autocorrelation(diagnostics: xr.Dataset, ax: Panels | None = None) 
         axes.set(xlim=(0.0, end or 1.0), xlabel=f"lag ({unit})")
     panels[0].set_title(f"first {min(_ZOOM, len(lag) - 1)} records")
     panels[1].set_title("all lags")
-    panels[0].set_ylabel(r"autocorrelation of $\psi$ about its trend")
+    panels[0].set_ylabel(r"autocorrelation of $\psi$ less its mean given $z$")
     style.legend_above(figure, panels[0])
     return np.array(panels)
 
@@ -110,7 +111,9 @@ def space_time(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
     offset = bin_edges(diagnostics["offset"].values.astype(np.float64))
     lags, unit = style.times(diagnostics["time_lag"])
     lag = bin_edges(lags)
-    for row, (name, label) in zip(rows, {"psi": r"$\psi$", "residual": r"$\psi$ about its trend"}.items(), strict=True):
+    for row, (name, label) in zip(
+        rows, {"psi": r"$\psi$", "residual": r"$\psi$ less its mean given $z$"}.items(), strict=True
+    ):
         both, errors = (
             [diagnostics[f"space_time_correlation_{name}{part}"].sel(source=source).transpose("time_lag", ...).values
              for source in COLOURS] for part in ("", "_se")
@@ -123,7 +126,10 @@ def space_time(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
         difference = np.where(np.abs(off) <= chance, np.nan, off)
         limit = float(np.abs(np.nan_to_num(difference)).max()) or 1.0
         picture = row[2].pcolormesh(offset, lag, difference, cmap="PuOr_r", vmin=-limit, vmax=limit, rasterized=True)
-        row[2].set_title("coarse run less truth" + (", by chance or not" if np.isnan(chance).all() else ""))
+        row[2].set_title("difference, not tested" if np.isnan(chance).all() else "coarse run less truth")
+        if np.isnan(both[1]).all():
+            style.note(row[1], f"{label} does not vary")
+            style.note(row[2], "no difference")
         figure.colorbar(picture, ax=row[2], fraction=0.08).set_label("difference")
         left = np.flatnonzero((np.abs(np.nan_to_num(both)) > _LEFT).any(axis=(0, 2)))
         row[0].set_ylim(lag[0], lag[min(lag.size - 1, max(_MIN_LAGS, 1 + int(left.max(initial=0))))])

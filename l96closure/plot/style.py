@@ -16,6 +16,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -57,6 +58,7 @@ _LETTERS = 11  # of the legend in an inch
 _LABEL = 38  # of a label, beside which a power of ten has room
 _MAX_SITES = 6  # that an axis names, or few more
 _HANDLE = 6  # letters that the handle of a name takes
+_APART = 0.05  # of the width, between panels with one scale, whose first and last numbers would touch
 _FEW_DECADES = 60.0  # largest value over the smallest, up to which 1, 2, 5, ... are labelled
 
 
@@ -182,7 +184,8 @@ def grid(
         ``ax`` is not that many Axes.
     """
     if ax is None:
-        sheet = _Sheet(figsize=(width, height), layout="constrained", facecolor="white")
+        layout = ConstrainedLayoutEngine(wspace=_APART if sharey else None)
+        sheet = _Sheet(figsize=(width, height), layout=layout, facecolor="white")
         ax = np.asarray(sheet.subplots(rows, columns, squeeze=False, sharey=sharey))
     given = np.asarray(ax, dtype=object).ravel()
     if given.size != rows * columns or not all(isinstance(one, Axes) for one in given):
@@ -231,6 +234,11 @@ def curve(axes: Axes, x: npt.ArrayLike, y: npt.ArrayLike, low: npt.ArrayLike, hi
     """Draw a curve with the band of its intervals; ``look`` is for matplotlib's ``plot`` and has a ``color``."""
     axes.fill_between(x, low, high, color=look["color"], alpha=0.2, linewidth=0)
     axes.plot(x, y, **{"linewidth": 1.6, **look})
+
+
+def note(axes: Axes, text: str) -> None:
+    """Say in the middle of a panel why nothing is drawn there."""
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=INK)
 
 
 def line_style(number: int) -> dict[str, Any]:

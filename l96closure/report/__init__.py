@@ -34,6 +34,7 @@ __all__ = [
     "bracketed",
     "finest",
     "interval",
+    "listed",
     "number",
     "paragraph",
     "where_errors",
@@ -51,6 +52,7 @@ WIDTH = 120
 _DIGITS = 3  # of a small number, at least
 _DECIMALS = 6  # of a value and its error
 _SMALLEST = 1e-3  # number that is shown without a power of ten
+_MEGABYTE_FROM = 100_000  # bytes
 _MOST_OF_A_NUMBER = 40  # letters, with its error or interval
 
 
@@ -179,12 +181,16 @@ def _anchor(heading: str) -> str:
 def _typeset(text: str) -> str:
     """Return a text with the minus sign of numbers below zero, where no line ends beside a sign or inside a unit."""
     minus = re.sub(r"(?<!\w)-(?=\d)|(?<=\de)-(?=\d)", "−", text)
-    return re.sub(r" (?=[%±])|(?<=[±/†*]) |(?<=\w) (?=[^\W\d_]+[⁻²³])", "\u00a0", minus)
+    return re.sub(
+        r" (?=[%±→])|(?<=[±/†*→]) |(?<=\d) (?=(?:s|min|h|d|days)\b)|(?<=\w) (?=[^\W\d_]+[⁻²³])", "\u00a0", minus
+    )
 
 
 def _size(path: Path) -> str:
     """Show the size of a file, nothing where there is none."""
-    return f"{path.stat().st_size / 1e6:.1f} MB" if path.is_file() else ""
+    size = path.stat().st_size if path.is_file() else 0
+    amount = f"{size / 1e6:.1f} MB" if size >= _MEGABYTE_FROM else f"{size / 1e3:.1f} kB"
+    return amount.replace(" ", "\N{NO-BREAK SPACE}") if size else ""
 
 
 def as_text(tables: Sequence[Table]) -> str:
@@ -211,6 +217,11 @@ def paragraph(text: str) -> str:
     return textwrap.fill(text.replace(" %", "\N{NO-BREAK SPACE}%"), WIDTH).replace("\N{NO-BREAK SPACE}", " ")
 
 
+def listed(words: Sequence[str]) -> str:
+    """Return words as a sentence has them: with commas, and "and" before the last."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
 def with_error(value: float, error: float, *, signed: bool = False, beside: float = math.nan) -> str:
     """Show a value with its standard error, both to the error's second significant digit.
 
@@ -224,6 +235,8 @@ def with_error(value: float, error: float, *, signed: bool = False, beside: floa
     if math.isnan(value):
         return NONE
     known, sign = math.isfinite(error) and error > 0, "+" if signed else ""
+    if value == 0 and not known:
+        return "0"
     own = error if known else beside
     if not own > 0:
         return f"{value:{sign}#.4g}".rstrip(".")

@@ -44,7 +44,7 @@ class Part(NamedTuple):
         label, of = " and ".join(names.values()), said(names)
         file = re.sub(r"\W+", "_", label)
         return Part(
-            f"{label}: {self.headline}" if self.headline else "",
+            f"{of} {self.headline}" if self.headline else "",
             [
                 replace(table, heading=f"{table.heading}: {label}", note=f"{of} {table.note}", group=label)
                 for table in self.tables

@@ -15,9 +15,9 @@ from l96closure.experiments.data.report import CHECKS
 
 _FIELDS = ("z", "psi", "residual")
 _ALL = (
-    "No failure found in means and standard deviations, distributions, variances by wavenumber, correlations of "
-    "neighbours, memory, extremes, spread of the ensembles, skill beside climatology, skill beside the full model and the law on "
-    "held-out data."
+    "No failure found in overall means and standard deviations, distributions, variances by wavenumber, correlations "
+    "of neighbours, memory, extremes, spread of the ensembles, skill beside climatology, skill beside the full model "
+    "and the law on held-out data."
 )
 
 
@@ -209,7 +209,7 @@ def test_what_has_no_interval_is_not_judged(perfect: xr.Dataset) -> None:
         if re.search("_(se|low|high)$", str(name)):
             perfect[name] = perfect[name] * np.nan
     (sentence,) = failures.failures(perfect)
-    assert sentence.startswith("Not told, for want of intervals: means and standard deviations, distributions,")
+    assert sentence.startswith("Not told, for want of intervals: overall means and standard deviations, distributions,")
     assert sentence.endswith("skill beside the full model and the law on held-out data.")
 
 
@@ -326,7 +326,8 @@ def test_of_a_run_without_forecasts_law_or_neighbours_the_rest_is_judged(perfect
     alone = perfect.drop_vars([*gone, "lead", "decile"])
     alone = alone.assign({name: alone[name] * np.nan for name in alone if "neighbour" in str(name)})
     assert failures.failures(alone) == [
-        "No failure found in means and standard deviations, distributions, variances by wavenumber, memory and extremes."
+        "No failure found in overall means and standard deviations, distributions, variances by wavenumber, memory and "
+        "extremes."
     ]
 
 
@@ -335,4 +336,4 @@ def test_a_coarse_run_that_leaves_the_training_data_is_named() -> None:
     assert failures.outside(run.drop_vars("features_outside")) == []
     assert failures.outside(run) == []
     (sentence,) = failures.outside(run.assign(features_outside=("member", [1.0, 2.0])))
-    assert "of the values that a site sees at a step, 0.38 lie outside" in sentence
+    assert "of the values that a site sees at a step, 0.38 on average lie outside" in sentence

@@ -433,7 +433,7 @@ def test_figures_do_without_pyplot() -> None:
 @pytest.mark.parametrize(
     ("numbers", "phrases"),
     [
-        ((0.020, 0.018, 0.003, 1.001, 0.02), ["as much as the truth", "as small as chance allows"]),
+        ((0.020, 0.018, 0.003, 1.001, 0.02), ["as much as the truth", "1.11 times its floor, no more than chance"]),
         ((0.060, 0.018, 0.003, 1.10, 0.02), ["10.0 % more", "3.33 times its floor"]),
         ((0.060, 0.018, 0.003, 0.90, 0.02), ["10.0 % less"]),
         ((0.020, 0.018, np.nan, 1.001, 0.02), ["one pair of stretches", "uncertain"]),
@@ -486,7 +486,7 @@ def test_no_number_is_shown_as_zero_that_is_none(value: float, digits: int, show
         ((3.6451, -0.13942), (np.nan, 0.027), ("3.645", "-0.139 ± 0.027")),
         ((5.0253, -0.041412), (np.nan, np.nan), ("5.025", "-0.041")),
         ((3.1e-5, 2e-9), (2.2e-6, 1.4e-10), ("3.10e-05 ± 2.2e-06", "2.00e-09 ± 1.4e-10")),
-        ((0.0, 0.0), (np.nan, np.nan), ("0.000", "0.000")),
+        ((0.0, 0.0), (np.nan, np.nan), ("0", "0")),
     ],
 )
 def test_numbers_of_a_row_have_one_form(
@@ -532,7 +532,7 @@ def test_runs_too_short_for_standard_errors_have_numbers_without_and_say_why() -
     numbers = _known(0.02, 0.016, 0.0031, 1.1, np.nan)
     for name in ("autocorrelation_residual_se", "return_period_z_low", "return_period_z_high"):
         numbers[name] = numbers[name] * np.nan
-    assert "by chance or not: the runs are too short against their memory" in climate.headline(numbers)
+    assert "as far as runs this short against their memory can tell" in climate.headline(numbers)
     for name in [name for name in numbers if "spectrum" in str(name) and str(name).endswith(("_low", "_high"))]:
         numbers[name] = numbers[name] * np.nan
     _, moments, waves, neighbours, memory, extremes = climate.tables(numbers)

@@ -24,16 +24,21 @@ from l96closure.trends import PolynomialTrend
 _NOTE = "What the settings leave open (null) was chosen by the fit, on data that it was not fitted to."
 
 _COMPARED = {
-    "left": "held-out residual, std / std of ψ",
-    "next": "one step ahead, error / std of ψ",
+    "left": "held-out residual, std / std of\N{NO-BREAK SPACE}ψ",
+    "next": "one step ahead, error / std of\N{NO-BREAK SPACE}ψ",
     "score": "score of coupled runs",
 }
 _CHOICE = (
-    "Neighbours on either side and times before now that a site may see. Without coupled runs the simplest is taken "
-    "beyond which the residual of the trend, on blocks of time that it was not fitted to, falls by little; coupled "
-    "runs score forecasts from held-out states, as CRPS over that of climatology. ψ of steps before is seen, in the "
-    "place of noise that remembers, where past noise drives the predictors and nothing more of the past is needed one "
-    "step ahead."
+    "Neighbours on either side and times before now that a site may see. The simplest is taken beyond which the "
+    "residual of the trend, on blocks of time that it was not fitted to, falls by little."
+)
+_CHOICE_BY_RUNS = (
+    "Neighbours on either side and times before now that a site may see, compared by coupled runs: their score is that "
+    "of forecasts from held-out states, as CRPS over that of climatology."
+)
+_CHOICE_OF_PSI = (
+    " ψ of steps before is seen, in the place of noise that remembers, where past noise drives the predictors and "
+    "nothing more of the past is needed one step ahead."
 )
 
 
@@ -49,7 +54,7 @@ def note(unit: str = MODEL_TIME) -> str:
 
 
 def tables(closure: Any, unit: str = MODEL_TIME) -> tuple[Table, ...]:
-    """Return the parts of a closure as a table; nothing for one that has none, or is not ours.
+    """Return the kind and the parts of a closure as a table, and what it chose its features among, if it did.
 
     Parameters
     ----------
@@ -57,7 +62,7 @@ def tables(closure: Any, unit: str = MODEL_TIME) -> tuple[Table, ...]:
     unit : of the times of its data.
     """
     rows = tuple(Row(name, (value,)) for name, value in _parts(closure, unit).items())
-    found = (Table("The closure", ("part", "fitted"), rows, note(unit)),) if rows else ()
+    found = (Table("The closure", ("part", "fitted"), rows, note(unit) if len(rows) > 1 else ""),)
     selection = getattr(closure, "selection", None)
     return found if selection is None else (*found, _candidates(selection, unit))
 
@@ -74,7 +79,8 @@ def _candidates(selection: xr.Dataset, unit: str) -> Table:
             for name in known
         )
         rows.append(Row(label, (*scores, "yes" if bool(one["chosen"]) else "no")))
-    return Table("What the closure may see", ("candidate", *known.values(), "chosen"), tuple(rows), _CHOICE)
+    said = (_CHOICE_BY_RUNS if "score" in known else _CHOICE) + (_CHOICE_OF_PSI if "next" in known else "")
+    return Table("What the closure may see", ("candidate", *known.values(), "chosen"), tuple(rows), said)
 
 
 def text(closure: Any, unit: str = MODEL_TIME) -> str:
@@ -83,9 +89,10 @@ def text(closure: Any, unit: str = MODEL_TIME) -> str:
 
 
 def _parts(closure: Any, unit: str) -> dict[str, str]:
+    kind = {"kind": str(getattr(closure, "title", type(closure).__name__))}
     if isinstance(closure, Composed):
-        return _composed(closure, unit)
-    return _analog(closure) if isinstance(closure, Analog) else {}
+        return kind | _composed(closure, unit)
+    return kind | _analog(closure) if isinstance(closure, Analog) else kind
 
 
 def _composed(closure: Composed, unit: str) -> dict[str, str]:
@@ -108,7 +115,7 @@ def _trend(trend: AnyTrend) -> str:
     if isinstance(trend, RegressorTrend):
         return type(trend.model).__name__
     if isinstance(trend, GroupedTrend):
-        return f"{_trend(trend.of[0])}; of {len(trend.of)} groups"
+        return f"{_trend(trend.of[0])}, for each of {len(trend.of)} groups"
     order = 3 if trend.cubic.size else 2 if trend.quadratic.any() else 1
     hidden = f", {trend.output.size} smooth steps" if trend.output.size else ""
     return f"degree {trend.chebyshev.shape[1] - 1} at the site, products of order {order}{hidden}"
@@ -123,7 +130,7 @@ def _law(law: FittedLaw, coordinates: tuple[Any, ...]) -> str:
     if isinstance(of, ConditionalQuantiles):
         return f"quantiles given {' and '.join(coordinates)}"
     if isinstance(of, Grouped):
-        return f"{_law(replace(law, of=of.of[0]), coordinates[0])}; of {len(of.of)} groups"
+        return f"{_law(replace(law, of=of.of[0]), coordinates[0])}, for each of {len(of.of)} groups"
     return f"Gaussian given {coordinates[0]}" if isinstance(of, PolynomialTrend) else "moments given all that is seen"
 
 

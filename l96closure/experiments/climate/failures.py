@@ -34,6 +34,7 @@ from l96closure.experiments.climate.verdicts import (
     judge_clearest,
     unless_far,
 )
+from l96closure.report import listed
 
 HEADING = "Where the closure fails"
 SMALL = "Small, but more than chance by its 95 % interval, which one in twenty is by chance all the same"
@@ -72,13 +73,13 @@ def failures(diagnostics: xr.Dataset, further: Mapping[str, Check] | None = None
         if judged and not found:
             (right if all(judged) else partly if any(judged) else untold).append(what)
     if right:
-        wrong.append(f"No failure found in {_listed(right)}.")
+        wrong.append(f"No failure found in {listed(right)}.")
     if partly:
-        wrong.append(f"No failure found, as far as there are intervals, in {_listed(partly)}.")
+        wrong.append(f"No failure found, as far as there are intervals, in {listed(partly)}.")
     if small:
         wrong.append(f"{SMALL}: {'; '.join(small)}.")
     if untold:
-        wrong.append(f"Not told, for want of intervals: {_listed(untold)}.")
+        wrong.append(f"Not told, for want of intervals: {listed(untold)}.")
     return wrong
 
 
@@ -95,7 +96,7 @@ def outside(coarse: xr.Dataset) -> list[str]:
         return []
     return [
         "The coarse run leaves the range of the training data, and the closure extrapolates: of the values that a site "
-        f"sees at a step, {number:.2g} lie outside on average."
+        f"sees at a step, {number:.2g} on average lie outside."
     ]
 
 
@@ -195,14 +196,14 @@ def _spectra(diagnostics: xr.Dataset) -> Judged:
         matters = any(each.matters for each in off)
         named = [each for each in off if each.matters or not matters]
         shown = sorted(sorted(named, key=lambda each: -each.near)[:_MAX_NAMED])
-        said, last = [f"at {each.number}: {each.said}" for each in shown], f" ({NO_INTERVAL})"
-        if all(each.endswith(last) for each in said):
-            said = [*(each.removesuffix(last) for each in said[:-1]), *said[-1:]]
+        every, last = [f"at {each.number}: {each.said}" for each in shown], f" ({NO_INTERVAL})"
+        if all(each.endswith(last) for each in every):
+            every = [*(each.removesuffix(last) for each in every[:-1]), *every[-1:]]
         if len(named) == 1:
             yield Failure(f"variance of {symbol} at wavenumber {named[0].number} is {named[0].said}", matters)
         elif named:
             most = "" if len(named) == len(shown) else ", most clearly"
-            yield Failure(f"variance of {symbol} is off at {len(named)} wavenumbers{most}: {'; '.join(said)}", matters)
+            yield Failure(f"variance of {symbol} is off at {len(named)} wavenumbers{most}: {'; '.join(every)}", matters)
 
 
 def _carrying(diagnostics: xr.Dataset, name: str) -> Iterator[tuple[int, float, float, float]]:
@@ -300,7 +301,7 @@ def _skill(diagnostics: xr.Dataset) -> Judged:
         each = [beside_climatology(at, name, FORECASTS[name].symbol) for name in _SKILL]
         yield from (judged for judged in each if isinstance(judged, bool))
         if worse := [judged for judged in each if isinstance(judged, str)]:
-            yield Failure(f"forecasts of lead {lead} score worse than climatology: {_listed(worse)}")
+            yield Failure(f"forecasts of lead {lead} score worse than climatology: {listed(worse)}")
 
 
 def beside_climatology(scores: xr.Dataset, name: str, symbol: str) -> str | bool | None:
@@ -371,7 +372,7 @@ def _law(diagnostics: xr.Dataset) -> Judged:
 
 _CHECKS: dict[str, Check] = {
     "variation of ψ": _constant,
-    "means and standard deviations": _moments,
+    "overall means and standard deviations": _moments,
     "profiles": _profiles,
     "distributions": _distributions,
     "variances by wavenumber": _spectra,
@@ -402,7 +403,3 @@ def _at_leads(diagnostics: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
 
 def _two_digits(value: float) -> str:
     return plain(float(f"{value:.2g}"), "#.2g").rstrip(".") if math.isfinite(value) else str(value)
-
-
-def _listed(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

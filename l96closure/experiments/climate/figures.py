@@ -32,8 +32,8 @@ _CAPTIONS = {
     "long enough for them. Below: power spectral density in time, by Welch's method.",
     "space_time": "Correlation of ψ at a site with itself at another site (distance along the ring) and a later time "
     "(lag), above; the same of ψ less its mean given z, below. Waves that travel lean to one side. The lags end where "
-    "both correlations are below 0.1 for good. The difference has a colour scale of its own, and is white where it may "
-    "be chance, by 95 % intervals.",
+    "both correlations are below 0.1 for good, if they are at all. The difference has a colour scale of its own, "
+    "and is white where it may be chance, by 95 % intervals, if the runs are long enough for these.",
     "tails": "Quantiles of z and ψ less the truth's, and the mean time between up-crossings of a high level of z at "
     "one site; the levels are quantiles of the truth. All bars are 95 % intervals; none is given that would not cover."
     "",

@@ -9,6 +9,7 @@ from l96closure.diagnostics.intervals import known
 from l96closure.diagnostics.scorecard import FORECASTS, scalars
 from l96closure.durations import MODEL_TIME, duration, unit_of
 from l96closure.experiments.climate.tables import in_units
+from l96closure.experiments.climate.verdicts import MATTERS, far
 from l96closure.report import NONE, Row, Table, as_text, number, paragraph, with_interval
 
 _RIGHT = "as wide as their errors ask for"
@@ -26,11 +27,13 @@ def headline(scores: xr.Dataset) -> str:
     """
     leads = headline_leads(scores)
     at = scores.sel(lead=leads[len(leads) // 2])
-    _, low, high = scalars(at, "spread_skill")
-    if not known(low):
-        verdict = "whether the ensembles are as wide as their errors ask for is not told"
-    else:
+    ratio, low, high = scalars(at, "spread_skill")
+    if known(low):
         verdict = f"the ensembles are {'too narrow' if high < 1 else 'too wide' if low > 1 else _RIGHT}"
+    elif far(abs(ratio - 1), MATTERS.spread):
+        verdict = f"the ensembles are too {'narrow' if ratio < 1 else 'wide'} by far"
+    else:
+        verdict = "whether the ensembles are as wide as their errors ask for is not told"
     score = _with_interval(at, "crps") + in_units(at["crps"])
     return (
         f"Forecasts of {_label(scores, float(at['lead']))} have a CRPS of {score}, "
@@ -88,10 +91,15 @@ def _mark_note(scores: xr.Dataset) -> str:
 
 def tables(scores: xr.Dataset) -> tuple[Table, Table]:
     """Return the table of scores by site, and that of scores of whole fields."""
-    rows = []
-    for lead in headline_leads(scores):
+    leads, rows = headline_leads(scores), []
+    shown = scores.sel(lead=leads)
+    for lead in leads:
         at = scores.sel(lead=lead)
-        cells = (cell for name in _OF_FIELDS for cell in (_with_interval(at, name), _relative(at, name)))
+        cells = (
+            cell
+            for name in _OF_FIELDS
+            for cell in (_with_interval(at, name, float(shown[name].max())), _relative(at, name))
+        )
         rows.append(Row(_label(scores, lead), tuple(cells)))
     of_fields = Table(
         "Forecasts of whole fields",

@@ -29,6 +29,7 @@ from l96closure.experiments.climate import closure_tables, failures, forecast_ta
 from l96closure.experiments.climate.batches import chosen_scheme, run_batches
 from l96closure.experiments.climate.figures import pictures
 from l96closure.experiments.climate.settings import Settings
+from l96closure.experiments.climate.verdicts import CRITERIA
 from l96closure.experiments.own import Stepped, code_of
 from l96closure.experiments.run_folder import File, Product, RunFolder
 from l96closure.experiments.workflow import Objective, Stage, Workflow
@@ -293,16 +294,18 @@ def write_report(folder: RunFolder) -> None:
     reference = _as_often(folder.read("reference"), coarse)
     folder.write_page(
         title="the coarse model beside the truth",
-        headline=f"{tables.headline(diagnostics)} {forecast_tables.headline(diagnostics)}",
+        headline=" ".join(
+            [*judged_elsewhere(settings), tables.headline(diagnostics), forecast_tables.headline(diagnostics)]
+        ),
         tables=[
             *tables.tables(diagnostics),
             *forecast_tables.tables(diagnostics),
             *tables.law(diagnostics),
             *closure_tables.tables(closure),
         ],
-        findings=(failures.HEADING, [*failures.outside(coarse), *failures.failures(diagnostics)], failures.CRITERIA),
+        findings=(failures.HEADING, [*failures.outside(coarse), *failures.failures(diagnostics)], CRITERIA),
         figures=pictures(diagnostics, truth=reference, coarse=coarse, ensemble=ensemble, closure=closure),
-        notes=[*judged_elsewhere(settings), *_blow_up_notes(coarse)],
+        notes=_blow_up_notes(coarse),
     )
 
 

@@ -11,6 +11,7 @@ import xarray as xr
 
 from l96closure.attributes import printed
 from l96closure.diagnostics import intervals, ring
+from l96closure.diagnostics.intervals import known
 from l96closure.diagnostics.scorecard import (
     DISTANCES,
     FIELDS,
@@ -59,15 +60,16 @@ def headline(diagnostics: xr.Dataset) -> str:
             f"{abs(percent):.1f} % {'more' if percent > 0 else 'less'} than" if abs(percent) >= 0.05 else "as much as"
         )
         spread = f"The coarse run varies {much} the truth"
-        spread += ", by chance or not: the runs are too short against their memory" if math.isnan(error) else ""
+        spread += ", as far as runs this short against their memory can tell" if math.isnan(error) else ""
     units = in_units(diagnostics["std"])
-    score, floor, floor_std, *_ = scalars(diagnostics, "hellinger_z", DISTANCES["hellinger_z"].parts)
+    score, floor, floor_std, low, _ = scalars(diagnostics, "hellinger_z", DISTANCES["hellinger_z"].parts)
+    verdict = f"{_ratio(score, floor)} times its floor"
     if math.isnan(floor_std):
-        verdict = f"{_ratio(score, floor)} times its floor, which rests on one pair of stretches and is uncertain"
-    elif score <= floor + floor_std:
-        verdict = "as small as chance allows"
-    else:
-        verdict = f"{_ratio(score, floor)} times its floor"
+        verdict += ", which rests on one pair of stretches and is uncertain"
+    elif low <= floor + floor_std:
+        verdict += ", no more than chance"
+    elif not known(low) and score <= floor + floor_std:
+        verdict += ", within the spread of the floor"
     return (
         f"{spread} (standard deviation of z {number(coarse, 2)} against {number(truth, 2)}{units}). "
         f"The Hellinger distance between the two distributions of z is {verdict} "
@@ -102,7 +104,7 @@ def law(diagnostics: xr.Dataset) -> list[Table]:
         bounds = interval(low, high, "{:+.4f}".format)
         rows.append(Row(f"{decile:g}", (f"{error + decile:.4f}", f"{error:+.4f}", bounds)))
     largest, low, high = scalars(diagnostics, LAW.name)
-    rows.append(Row("largest", ("", f"{largest:.4f}", interval(low, high, "{:.4f}".format))))
+    rows.append(Row("largest", (NONE, f"{largest:.4f}", interval(low, high, "{:.4f}".format))))
     note = (
         f"Share of ψ in the reference that lies below the deciles of the law the closure states for it, "
         f"{int(diagnostics.attrs['pit_values']):,} values in {_said(diagnostics, 'pit_duration', 'pit_lag', '.4g')}. "
@@ -181,7 +183,7 @@ def compared(diagnostics: xr.Dataset, name: str) -> tuple[str, str, str, str]:
         with_error(coarse, coarse_se, beside=beside),
         with_error(truth, truth_se, beside=beside),
         with_error(off, error, signed=True, beside=beside),
-        f"{off / error:+z.1f}" if error > 0 else NONE,
+        f"{off / error:+.1f}".replace("+0.0", "0.0").replace("-0.0", "0.0") if error > 0 else NONE,
     )
 
 
@@ -330,10 +332,11 @@ def _floor_note(diagnostics: xr.Dataset) -> str:
     a = diagnostics.attrs
     pairs = int(a["floor_pairs"])
     spread = "one pair only: the floor itself is uncertain" if pairs == 1 else f"{pairs} pairs"
+    of = "" if pairs == 1 else ", ± its standard deviation"
     return (
         f"Floor: the same distance between two stretches of truth ({a['floor_stretches']} stretches of "
-        f"{_said(diagnostics, 'floor_stretch_duration')}, {spread}), ± its standard deviation; a perfect "
-        f"closure has ratio 1. Here {a['floor_method']}.{_pooled_note(diagnostics)} {_interval_note(diagnostics)}"
+        f"{_said(diagnostics, 'floor_stretch_duration')}, {spread}){of}; a perfect closure has ratio "
+        f"1. Here {a['floor_method']}.{_pooled_note(diagnostics)} {_interval_note(diagnostics)}"
     )
 
 
@@ -347,6 +350,6 @@ def _interval_note(diagnostics: xr.Dataset) -> str:
         )
     return (
         f"Interval: for what runs as long as these score on average, by resampling {blocks} blocks of "
-        f"{_said(diagnostics, 'interval_block_duration', form='.3g')} in each; a floor inside it means that the "
-        "closure may be perfect by this distance."
+        f"{_said(diagnostics, 'interval_block_duration', form='.3g')} in each; where it reaches down to the "
+        "floor, or to its standard deviation above it, the closure may be perfect by this distance."
     )

@@ -71,7 +71,7 @@ def judge_clearest(what: str, off: xr.DataArray, error: xr.DataArray, matters: f
     matters, unit : as for :func:`judge`.
     """
     half = intervals.together(off.size) * (xr.full_like(error, np.nan) if error.isnull().any() else error)
-    clear = np.abs(off).where(~(np.abs(off) <= half), 0.0)
+    clear = abs(off).where(~(abs(off) <= half), 0.0)
     worst = {dim: int(index) for dim, index in clear.argmax(...).items()}
     at = ", ".join(
         f"{str(dim).replace('_', ' ')} {_place(off[dim][index]) if dim in off.coords else index}"
@@ -118,7 +118,18 @@ def judge(what: str, difference: float, half: float, matters: float, unit: str =
 
 def unless_far(said: str, size: float, matters: float) -> Failure | Literal[False]:
     """Return as a failure what is wrong by far, False where it is not: of no interval, it may be chance."""
-    return Failure(said) if size > _FAR * matters else False
+    return Failure(said) if far(size, matters) else False
+
+
+def far(size: float, matters: float) -> bool:
+    """Tell whether something is wrong by so much that it counts without an interval.
+
+    Parameters
+    ----------
+    size : what it is wrong by.
+    matters : what differs by more matters.
+    """
+    return size > _FAR * matters
 
 
 def in_percent(value: float) -> str:

@@ -170,7 +170,7 @@ def space_time(comparison: xr.Dataset) -> Figure:
         left.pcolormesh(*at, values, rasterized=True, cmap="RdBu_r", vmin=-_FULL, vmax=_FULL)
         less = right.pcolormesh(*at, off, rasterized=True, cmap="PuOr_r", vmin=-limit, vmax=limit)
         left.set_title(style.literal(str(run)), loc="left", fontsize="medium", color=style.INK)
-        said = "less truth, by chance or not" if np.isnan(error).all() else "less truth"
+        said = "less truth, not tested" if np.isnan(error).all() else "less truth"
         right.set_title(said, loc="left", fontsize="medium", color=style.INK)
     left_over = np.flatnonzero((np.abs(np.nan_to_num([truth, coarse])) > _LEFT).any(axis=(0, 1, 3)))
     panels[0][0].set_ylim(at[1][0], at[1][min(at[1].size - 1, 1 + int(left_over.max(initial=0)))])
@@ -211,13 +211,14 @@ def pictures(comparison: xr.Dataset) -> Mapping[str, style.Drawing]:
             partial(offline, comparison),
             "Left: CRPS of the target in the reference given the recorded predictors, the lower the better; whiskers: "
             "95 % intervals, by batch means, where these would cover. Right: autocorrelation in time of the target in "
-            "the reference and in the draws of each run along it, in the colour that the run has on the left.",
+            "the reference and in the draws of each run along it, in the colour that the run has on the left; draws "
+            "that do not vary, or are told ψ of steps before, have none.",
         )
     if "hellinger_z" in comparison:
         found["scores"] = (
             partial(scores, comparison),
             "Distances from the truth: the further left, the better, down to the floor; on a logarithmic scale where "
-            "they span more than a decade. "
+            "they span more than a decade and no interval reaches zero. "
             "Whiskers: 95 % intervals, by resampling blocks of time, where runs are long enough. Line and "
             "band: the same distance between two stretches of truth, and its standard deviation; what a perfect "
             "closure would score.",

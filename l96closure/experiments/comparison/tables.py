@@ -16,12 +16,13 @@ from l96closure.durations import duration, unit_of
 from l96closure.experiments.climate import closure_tables as closure
 from l96closure.experiments.comparison import columns
 from l96closure.experiments.comparison.columns import MARK, UNTOLD, Column
-from l96closure.report import NONE, Row, Table, as_text, paragraph
+from l96closure.report import NONE, Row, Table, as_text, listed, paragraph
 
 _MIDDLE = 1  # of the leads and of the lags, for the terminal
 _MARKS = (
     f"{MARK} best, or not told from the best: the 95 % interval overlaps with that of the best, while those of runs "
-    f"without {MARK} do not. No {MARK} in a column: the intervals do not tell who is best, or are missing."
+    f"without {MARK} do not. No {MARK} in a column: the intervals do not tell who is best or are missing, or "
+    "runs are not ranked by it."
 )
 _AS_ABOVE = f"{MARK} as above."
 _FLOOR = (
@@ -38,7 +39,8 @@ _TABLES: tuple[tuple[str, Callable[[xr.Dataset], Sequence[Column]], str, str | N
         columns.offline_scores,
         "The target given the recorded predictors, in the units of the data. CRPS: fair continuous ranked probability "
         "score, the lower the better, in the first row that of climatology. Spread over error is 1 where the draws are "
-        "as wide as their errors ask for. Covariance matrix: distance over the size of the reference's, in the first "
+        "as wide as their errors ask for. In the first row a range is that of the references, where runs have "
+        "several. Covariance matrix: distance over the size of the reference's, in the first "
         f"row that between the halves of the reference. In brackets 95 % intervals, by batch means, {intervals.REASON}"
         f". {_MARKS}",
         "climatology, or to be met",
@@ -59,7 +61,7 @@ _TABLES: tuple[tuple[str, Callable[[xr.Dataset], Sequence[Column]], str, str | N
         "Climate: moments",
         columns.moments,
         "Coarse run less truth, over the standard error of that difference: what lies within "
-        f"{intervals.SIDE:.1f} may be chance. In brackets the difference itself, where standard errors are "
+        f"{intervals.SIDE:.1f} may be chance. In brackets the difference itself: standard errors are "
         f"{intervals.REASON}. {_AS_ABOVE}",
         "truth",
     ),
@@ -113,7 +115,8 @@ def headline(comparison: xr.Dataset) -> str:
     if "offline_crps" in comparison and columns.ranked(comparison, "offline_crps"):
         column = columns.offline_scores(comparison)[0]
         why = "the reference is too short against its memory"
-        sentences.append(_verdict(comparison, column, "the CRPS of draws along the reference", "", why))
+        of = "the CRPS of draws along the reference"
+        sentences.append(_verdict(comparison, column, of, f"; climatology {column.truth}", why))
     name, of = ("hellinger_joint", "z and ψ together") if "hellinger_joint" in comparison else ("hellinger_z", "z")
     if name in comparison and columns.ranked(comparison, name):
         column = columns.distance(comparison, name)
@@ -123,7 +126,8 @@ def headline(comparison: xr.Dataset) -> str:
     if "crps" in comparison:
         lead = _middle(headline_leads(comparison))
         column, after = columns.forecast(comparison, "crps", lead), duration(lead, unit_of(comparison["lead"]))
-        sentences.append(_verdict(comparison, column, f"the CRPS of forecasts of lead {after}", "", _FEW))
+        of = f"the CRPS of forecasts of lead {after}"
+        sentences.append(_verdict(comparison, column, of, f"; climatology {column.truth}", _FEW))
     return " ".join(sentences)
 
 
@@ -203,12 +207,13 @@ def _verdict(comparison: xr.Dataset, column: Column, what: str, more: str, why: 
     runs = comparison["run"].to_numpy()
     names = [str(run) for run in runs[column.best]]
     if not column.told and column.least is not None and comparison.sizes["run"] > 1:
-        return (
-            f"By {what} {runs[column.least]} comes first with {column.cells[column.least]}, but not all runs have "
-            f"intervals, which would tell whether by chance: {why}."
-        )
+        first = column.cells[column.least]
+        equal = [str(run) for run, cell in zip(runs, column.cells, strict=True) if cell == first]
+        come = f"{listed(equal)} come first, alike," if len(equal) > 1 else f"{equal[0]} comes first"
+        have = "not all runs have" if any("(" in cell for cell in column.cells) else "no run has"
+        return f"By {what} {come} with {first}{more}; {have} intervals, which would tell whether by chance: {why}."
     if not names:
         return f"By {what} the intervals tell no run from the best."
     if len(names) > 1:
-        return f"By {what} {', '.join(names[:-1])} and {names[-1]} are best, not told apart."
+        return f"By {what} {listed(names)} are best, not told apart."
     return f"By {what} {names[0]} is best: {column.cells[int(np.argmax(column.best))]}{more}."

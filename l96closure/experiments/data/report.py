@@ -13,8 +13,9 @@ from l96closure.attributes import ERROR, printed
 from l96closure.diagnostics import intervals
 from l96closure.diagnostics.scorecard import of_both, scalars
 from l96closure.durations import duration, unit_of
-from l96closure.experiments.climate.failures import Check, Failure, Judged, at_lags, beside_climatology
+from l96closure.experiments.climate.failures import Check, at_lags, beside_climatology
 from l96closure.experiments.climate.tables import compared, in_units
+from l96closure.experiments.climate.verdicts import Failure, Judged
 from l96closure.report import Row, Table, as_text, finest, interval, number, paragraph, where_errors, with_error
 
 _NO_ERRORS = f"Standard errors are {intervals.REASON}."
@@ -91,7 +92,8 @@ def _skill(diagnostics: xr.Dataset) -> Table:
         f"The target of the reference, {values:,} values, {known}, and {members} draws of each given the recorded "
         f"predictors{_told(diagnostics)}. "
         "CRPS: fair continuous ranked probability score, the lower the better; interval: 95 %, by batch means, not "
-        "given where it would not cover. Spread over error is 1 where the draws are as wide as their errors ask for."
+        "given where it would not cover. Spread over error, corrected for the number of draws, is 1 where these are as "
+        "wide as their errors ask for."
     )
     return Table("Offline: draws along the reference", ("score", "closure", "95 % interval"), rows, note)
 

@@ -29,6 +29,7 @@ from l96closure.experiments.climate import closure_tables, failures, forecast_ta
 from l96closure.experiments.climate.batches import chosen_scheme
 from l96closure.experiments.climate.figures import pictures
 from l96closure.experiments.climate.stages import OBJECTIVES
+from l96closure.experiments.climate.verdicts import CRITERIA
 from l96closure.experiments.data import figures, offline, report, sources
 from l96closure.experiments.data.settings import Settings
 from l96closure.experiments.own import Stepped, code_of
@@ -46,8 +47,8 @@ from l96closure.series import time_step, time_unit
 _log = logging.getLogger(__name__)
 
 _NO_RING = (
-    "The sites are not a ring, so covariances, correlations and spectra along one are left out. Sites are numbered in "
-    "the order of the dimensions of the grid, the last of them fastest."
+    "The sites are not a ring, so covariances, correlations and spectra along one are not compared. Sites are "
+    "numbered in the order of the dimensions of the grid, the last of them fastest."
 )
 _PARTS, _LAGS = 5, 50  # of the reference, as long as the coarse run and as the longest lag
 _MIN_LAGS = 20
@@ -256,14 +257,14 @@ def write_report(folder: RunFolder) -> None:
     found: dict[str, Any] = {}
     extrapolates = [] if coarse is None else failures.outside(coarse)
     if findings := [*extrapolates, *(finding for part in parts for finding in part.findings)]:
-        found["findings"] = (failures.HEADING, findings, failures.CRITERIA)
+        found["findings"] = (failures.HEADING, findings, CRITERIA)
     drawn = {name: figure for part in parts for name, figure in part.figures.items()}
     theirs = dict(zip(FIELDS, settings.fields.names, strict=False))
     several = len(settings.fields.names) > len(theirs)  # each part of the page says what is what
     what = f"{said(theirs)} " if not several and theirs.keys() - theirs.values() else ""
     folder.write_page(
         title="a closure for data of your own",
-        headline=what + "\n".join(part.headline for part in parts if part.headline),
+        headline=what + "\n\n".join(part.headline for part in parts if part.headline),
         tables=[
             *(table for part in parts for table in part.tables),
             *report.covariances(diagnostics),
