@@ -117,7 +117,7 @@ def plumes(forecast: xr.Dataset, ax: Panels | None = None) -> Panels:
             lead, one["z"].transpose("lead", "member"), color=COLOURS["coarse"], alpha=0.35, linewidth=0.8
         )
         lines[0].set_label("members")
-        axes.plot(lead, one["observation"], color=COLOURS["truth"], linewidth=2.2, label=LABELS["truth"])
+        axes.plot(lead, one["observation"], color=COLOURS["truth"], linewidth=2.2, zorder=1.5, label=LABELS["truth"])
         axes.set_xlim(0.0, lead[-1])
         axes.locator_params(axis="x", nbins=5)
         axes.set(title=_begun(one["start"], unit_of(forecast["lead"])), xlabel=f"lead ({unit})")
@@ -133,7 +133,7 @@ def _begun(start: xr.DataArray, unit: str) -> str:
     if start.dtype.kind in "MO":
         date = start.to_numpy().astype("M8[m]") if start.dtype.kind == "M" else start.item()
         return f"from {str(date)[:16].replace('T', ' ')}"
-    return f"from {duration(float(start), unit, '.4g', model='time units')} of the reference"
+    return f"from time {duration(float(start), unit, '.4g')} of the reference"
 
 
 def _curve(axes: Axes, scores: xr.Dataset, name: str, colour: str, label: str | None = None, **look: Any) -> None:

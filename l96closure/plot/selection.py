@@ -30,6 +30,19 @@ def candidate_names(selection: xr.Dataset, unit: str = MODEL_TIME) -> list[str]:
     return [f"radius {radius}, lags {_durations(str(lags), unit)}{_before(before)}" for radius, lags, before in triples]
 
 
+def in_order(selection: xr.Dataset) -> xr.Dataset:
+    """Return the candidates by what they see: by radius, number of lags and steps of psi before.
+
+    Parameters
+    ----------
+    selection : of a closure, which has them as they were tried.
+    """
+    lags = np.array([0 if each == "none" else str(each).count(",") + 1 for each in selection["lags"].to_numpy()])
+    return selection.isel(
+        candidate=np.lexsort((selection["previous"].to_numpy(), lags, selection["radius"].to_numpy()))
+    )
+
+
 def _before(steps: int) -> str:
     """Return what is added where psi of so many steps before is seen."""
     return "" if steps == 0 else ", ψ of the step before" if steps == 1 else f", ψ of {steps} steps before"
@@ -65,6 +78,7 @@ def choice(selection: xr.Dataset, unit: str = MODEL_TIME, ax: Panels | None = No
     -------
     Axes (number,), one for each number by which candidates were compared, at most three.
     """
+    selection = in_order(selection)
     drawn = numbers_of(selection, _NUMBERS)
     at, chosen = np.arange(selection.sizes["candidate"]), selection["chosen"].to_numpy().astype(bool)
     figure, panels = style.row(

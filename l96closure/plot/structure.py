@@ -87,7 +87,7 @@ def residual_autocorrelation(diagnostics: xr.Dataset, ax: Panels | None = None) 
         axes.set(xlim=(0.0, end or 1.0), xlabel=f"lag ({unit})")
     panels[0].set_title(f"first {min(_ZOOM, len(lag) - 1)} records")
     panels[1].set_title("all lags")
-    panels[0].set_ylabel(r"autocorrelation of $\psi$ less its mean given $z$")
+    panels[0].set_ylabel("autocorrelation of\n$\\psi$ less its mean given $z$")
     style.legend_above(figure, panels[0])
     return np.array(panels)
 
@@ -111,16 +111,15 @@ def space_time(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
     offset = bin_edges(diagnostics["offset"].values.astype(np.float64))
     lags, unit = style.times(diagnostics["time_lag"])
     lag = bin_edges(lags)
-    for row, (name, label) in zip(
-        rows, {"psi": r"$\psi$", "residual": r"$\psi$ less its mean given $z$"}.items(), strict=True
-    ):
+    shown = (("psi", r"$\psi$", " "), ("residual", r"$\psi$ less its mean given $z$", "\n"))
+    for row, (name, label, between) in zip(rows, shown, strict=True):
         both, errors = (
             [diagnostics[f"space_time_correlation_{name}{part}"].sel(source=source).transpose("time_lag", ...).values
              for source in COLOURS] for part in ("", "_se")
         )  # fmt: skip
         for axes, values, source in zip(row, both, COLOURS, strict=False):
             picture = axes.pcolormesh(offset, lag, values, cmap="RdBu_r", vmin=-_FULL, vmax=_FULL, rasterized=True)
-            axes.set_title(f"{label}, {LABELS[source]}")
+            axes.set_title(f"{label},{between}{LABELS[source]}")
         figure.colorbar(picture, ax=row[1], fraction=0.08, extend="both").set_label("correlation")
         off, chance = both[1] - both[0], intervals.SIDE * np.hypot(*errors)
         difference = np.where(np.abs(off) <= chance, np.nan, off)
@@ -129,7 +128,7 @@ def space_time(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
         row[2].set_title("difference, not tested" if np.isnan(chance).all() else "coarse run less truth")
         if np.isnan(both[1]).all():
             style.note(row[1], f"{label} does not vary")
-            style.note(row[2], "no difference")
+            style.note(row[2], "not defined")
         figure.colorbar(picture, ax=row[2], fraction=0.08).set_label("difference")
         left = np.flatnonzero((np.abs(np.nan_to_num(both)) > _LEFT).any(axis=(0, 2)))
         row[0].set_ylim(lag[0], lag[min(lag.size - 1, max(_MIN_LAGS, 1 + int(left.max(initial=0))))])

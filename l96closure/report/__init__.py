@@ -96,7 +96,9 @@ class Table:
     @property
     def wordy(self) -> bool:
         """Whether there are words in it that want lines, not numbers alone that stay on one."""
-        return any(", " in cell or len(cell) > _MOST_OF_A_NUMBER for row in self.rows for cell in row.cells)
+        cells = [cell for row in self.rows for cell in row.cells]
+        sentences = any(", " in cell or len(cell) > _MOST_OF_A_NUMBER for cell in cells)
+        return sentences or (any(map(str.isalpha, "".join(cells))) and not any(map(str.isdigit, "".join(cells))))
 
 
 class Origin(NamedTuple):

@@ -86,7 +86,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         figures=pictures,
         downloads={"coarse run.nc": "the coarse run"},
         origin=report.Origin(
-            "model:\n  K: 12\n" + "long: " + "x" * 300 + "\n", {"command": "l96closure " + "override=1 " * 40}
+            "model:\n  K: 12\n" + "long: " + "x" * 300 + "\n",
+            {"command of simulate, fit, integrate, forecast, diagnose": "l96closure " + "override=1 " * 40 + "x" * 80},
         ),
     )
     return folder / "page.html"

@@ -17,7 +17,7 @@ from l96closure.closures.fitted_laws import ChainLaw, DrivenLaw, FittedLaw, Grou
 from l96closure.closures.patterns import AnyPattern, Pattern
 from l96closure.closures.trend import RegressorTrend
 from l96closure.durations import MODEL_TIME, duration, unit_of
-from l96closure.plot.selection import candidate_names, numbers_of
+from l96closure.plot.selection import candidate_names, in_order, numbers_of
 from l96closure.report import NONE, Row, Table, finest, with_error
 from l96closure.trends import PolynomialTrend
 
@@ -69,6 +69,7 @@ def tables(closure: Any, unit: str = MODEL_TIME) -> tuple[Table, ...]:
 
 def _candidates(selection: xr.Dataset, unit: str) -> Table:
     """Return what a closure chose its features among, and by what numbers."""
+    selection = in_order(selection)
     known = {name: _COMPARED[name] for name in numbers_of(selection, _COMPARED)}
     beside = {name: finest(selection[name].to_numpy()) for name in known}
     rows = []

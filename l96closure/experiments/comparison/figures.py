@@ -86,7 +86,7 @@ def scores(comparison: xr.Dataset) -> Figure:
         # The basic bootstrap may put an interval beside the estimate.
         bars = np.maximum([value - low, high - value], 0.0)
         axes.errorbar(value, at, xerr=bars, fmt="o", color=COLOURS["coarse"], markersize=4.5, capsize=3, linewidth=1.2,
-                      label="run, with its 95 % interval")  # fmt: skip
+                      label="run" if np.isnan(low).all() else "run, with its 95 % interval")  # fmt: skip
         ends = np.concatenate([value, low, high, floor])
         if np.nanmax(ends) > _DECADE * np.nanmin(ends) > 0:
             axes.set_xscale("log")
@@ -178,9 +178,12 @@ def space_time(comparison: xr.Dataset) -> Figure:
         left.set_ylabel(f"lag ({unit})")
     for axes in panels[-1]:
         axes.set_xlabel("distance along the ring (sites)")
-    for picture, column, label in ((whole, 0, r"correlation of $\psi$"), (less, 1, "difference")):
+    bars = ((whole, 0, r"correlation of $\psi$", "both"), (less, 1, "difference", "neither"))
+    for picture, column, label, ends in bars:
         where = [line[column] for line in panels]
-        bar = figure.colorbar(picture, ax=where, location="top", aspect=40, ticks=MaxNLocator(4, symmetric=True))
+        bar = figure.colorbar(
+            picture, ax=where, location="top", aspect=40, ticks=MaxNLocator(4, symmetric=True), extend=ends
+        )
         bar.set_label(label)
     return figure
 

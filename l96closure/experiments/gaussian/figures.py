@@ -35,7 +35,7 @@ def rows_and_histograms(diagnostics: xr.Dataset) -> Figure:
                   markeredgecolor="white", label="training: mean")  # fmt: skip
         axes.plot(offset, shown["covariance"].sel(source="exact"), "+", color=style.INK, markersize=9, label="exact")
         axes.axhline(0.0, color=style.INK, linewidth=0.6, zorder=0)
-        axes.set(title=f"{scheme} scheme", xlabel="distance along the ring")
+        axes.set(title=f"{scheme} scheme", xlabel="distance along the ring (sites)")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes = bottom[column]
         density = diagnostics["density_x"]

@@ -38,7 +38,7 @@ def table(diagnostics: xr.Dataset) -> Table:
         cells = [with_error(float(here["covariance"].sel(source=s)), float(here["covariance_se"].sel(source=s)))
                  for s in sources]  # fmt: skip
         if predicted is not None:
-            cells.append(f"{float(predicted.sel(offset=offset)):.4g}")
+            cells.append(f"{float(predicted.sel(offset=offset)):#.4g}")
         rows.append(Row("variance" if offset == 0 else f"covariance at distance {offset}", tuple(cells)))
     variance = diagnostics.sel(offset=0)
     exact = float(variance["covariance"].sel(source="exact"))

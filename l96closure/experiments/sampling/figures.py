@@ -45,6 +45,8 @@ def convergence(diagnostics: xr.Dataset, label: str, references: Mapping[str, Ma
             axes.axhline(value, color=style.GIVEN, linestyle=line, linewidth=1.4, label=name)
         axes.set(xscale="log", title=f"{scheme} scheme", xlabel="chain length (steps)")
         style.log_axis(axes.xaxis, length)
+        if length.size == 1:
+            axes.set_xticks(length)
     panels[0].set_ylabel(label)
     style.legend_above(figure, *panels)
     return figure
@@ -64,6 +66,8 @@ def bandwidth(diagnostics: xr.Dataset) -> Figure:
     best = float(diagnostics["bandwidth_criterion"].max())
     depth = min(_DEPTH, best - float(diagnostics["bandwidth_criterion"].min()))
     axes.set_ylim(best - 1.05 * depth, best + 0.1 * depth)
+    near = diagnostics["bandwidth"].where(diagnostics["bandwidth_criterion"] >= best - 2 * depth, drop=True).to_numpy()
+    axes.set_xlim(min(near[0], used) / 1.5, max(near[-1], used) * 1.5)
     axes.axvline(chosen, color=style.GIVEN, label=f"best, {chosen:.3g}")
     axes.axvline(used, color=style.GENERATED, linestyle="--", label=f"used, {used:.3g}")
     axes.set(xscale="log", xlabel=r"bandwidth $\epsilon$", ylabel="leave-one-out log-likelihood")

@@ -30,7 +30,8 @@ def chain_table(diagnostics: xr.Dataset) -> Table:
                 f"{m['effective_sample_size']:.0f} ({float(s['effective_sample_size'].min()):.0f})"
                 for m, s in zip(median, schemes, strict=True)
             ),
-            "independent states that would be worth as much: median over the components (smallest)",
+            "independent states worth as much, more than were kept where these alternate: median over the components "
+            "(smallest)",
         ),
         Row(
             "autocorrelation time",
