@@ -20,6 +20,7 @@ import xarray as xr
 from command_line import TINY, Call
 from matplotlib.figure import Figure
 from overlaps import overlapping_in
+from scipy import signal
 
 from l96closure import cli, compare, noise
 from l96closure.experiments.comparison import figures as side_by_side
@@ -634,3 +635,13 @@ def test_the_example_to_copy_runs(tmp_path: Path) -> None:
     folder = Path(done.stdout.splitlines()[-1])
     assert (folder / "report.html").is_file()
     assert {"crps", "hellinger_joint", "offline_crps"} <= set(scores(folder))
+
+
+@pytest.mark.parametrize(("memory", "spacing"), [(1.0, 1), (100.0, 5), (1000.0, 10)])
+def test_leads_end_where_there_is_little_to_foresee(memory: float, spacing: int) -> None:
+    phi = (memory - 1) / (memory + 1)
+    noise = np.random.default_rng(1).standard_normal((60_000, 5))
+    reference = xr.Dataset({"z": (("time", "k"), signal.lfilter([1.0], [1.0, -phi], noise, axis=0))})
+    found = stages._between_leads(reference, object(), records=1.0, steps=1)
+    assert abs(found - spacing) <= 0.2 * spacing
+    assert stages._between_leads(reference, object(), records=1.0, steps=5) <= 2

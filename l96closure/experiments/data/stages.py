@@ -20,7 +20,7 @@ import xarray as xr
 
 from l96closure import checks
 from l96closure.coarse import integrate
-from l96closure.diagnostics import diagnose
+from l96closure.diagnostics import diagnose, intervals
 from l96closure.diagnostics.forecast import verify
 from l96closure.diagnostics.scorecard import FIELDS
 from l96closure.diagnostics.several import each
@@ -37,7 +37,7 @@ from l96closure.experiments.run_folder import File, RunFolder
 from l96closure.experiments.workflow import Objective, Stage, Workflow
 from l96closure.fields import Fields
 from l96closure.forecasts import forecast
-from l96closure.layout import named, observation_of
+from l96closure.layout import Layout, named, observation_of
 from l96closure.pairing import mismatch, scheme_of, step_of, tendency_of
 from l96closure.report.parts import Part, said
 from l96closure.restart import Restart
@@ -53,7 +53,8 @@ _NO_RING = (
 _PARTS, _LAGS = 5, 50  # of the reference, as long as the coarse run and as the longest lag
 _MIN_LAGS = 20
 _SHOWN_WITH = {"truth": "hellinger_z", "coarse": "hellinger_z", "ensemble": "crps"}  # runs that figures show, by score
-_LEADS, _STEPS, _STARTS = 40, 10, 100  # leads, coarse steps between two of them at least, starts at most
+_LEADS, _STEPS, _STARTS = 40, 10, 100  # leads, coarse steps between two of them at most, starts at most
+_MEMORIES, _SITES = 2, 64  # that the longest lead is; whose memory is measured, or few more
 
 
 def _read_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
@@ -178,7 +179,7 @@ def _forecast_stage(settings: Settings, folder: RunFolder, restart: Restart) -> 
     interval = time_step("reference", reference)
     ratio = Fraction(interval / dt).limit_denominator(1000)
     shortest = ratio.denominator * interval
-    every = given.every or shortest * max(1, math.ceil(_STEPS / max(1, ratio.numerator)))
+    every = given.every or shortest * _between_leads(reference, closure, shortest / interval, ratio.numerator)
     records = _LEADS if given.lead is None else checks.multiple("forecast.lead", given.lead, "forecast.every", every)
     most = (reference.sizes["time"] - 1) // max(1, round(records * every / interval)) - 1
     if given.starts is None and most < 2:
@@ -190,6 +191,23 @@ def _forecast_stage(settings: Settings, folder: RunFolder, restart: Restart) -> 
     with chosen_scheme():
         made = forecast(settings.model, closure, reference, leads=every * np.arange(records + 1), **how)
     return {"forecast": _described(made.astype(np.float32), reference, {"z": "z", "observation": "z"})}
+
+
+def _between_leads(reference: xr.Dataset, closure: Any, records: float, steps: int) -> int:
+    """Return the spacing of leads, of which there are :data:`_LEADS`, in units of the shortest that there can be.
+
+    The longest lead is two autocorrelation times of the predictors, beyond which there is little to foresee, or
+    :data:`_STEPS` coarse steps for each, if that is less.
+
+    Parameters
+    ----------
+    reference, closure : what the forecasts are from, and with.
+    records, steps : of the reference and of the coarse model in the shortest spacing.
+    """
+    states = Layout.of(closure).states("reference", reference, "time").reshape(reference.sizes["time"], -1)
+    some = states[np.newaxis, :, :: -(-states.shape[1] // _SITES)]
+    memory = float(np.median(intervals.memory(some - some.mean(axis=1, keepdims=True)))) / records
+    return max(1, min(math.ceil(_STEPS / steps), round(_MEMORIES * memory / _LEADS)))
 
 
 def _diagnose_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
