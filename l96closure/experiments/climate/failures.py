@@ -272,7 +272,10 @@ def _extremes(diagnostics: xr.Dataset) -> Judged:
         words = f"return period of z above {above} is {_two_digits(ratio)} times the truth's"
         if not intervals.known(low):
             far = unless_far(f"{words} ({NO_INTERVAL})", factor - 1, MATTERS.period - 1)
-            yield far if not far or math.isfinite(ratio) else False
+            if far and math.isfinite(ratio):
+                wrong.append((factor, far))
+            else:
+                yield False
         elif low <= 1 <= high:
             yield True
         elif math.isinf(ratio):

@@ -98,7 +98,10 @@ def tables(scores: xr.Dataset) -> tuple[Table, Table]:
         cells = (
             cell
             for name in _OF_FIELDS
-            for cell in (_with_interval(at, name, float(shown[name].max())), _relative(at, name))
+            for cell in (
+                _with_interval(at, name, float(shown[name].max())),
+                _relative(at, name, float(shown[name].max())),
+            )
         )
         rows.append(Row(_label(scores, lead), tuple(cells)))
     of_fields = Table(
@@ -131,6 +134,6 @@ def _with_interval(at: xr.Dataset, name: str, beside: float = 0.0) -> str:
     return with_interval(scalars(at, name), 3, beside=beside)
 
 
-def _relative(at: xr.Dataset, name: str) -> str:
+def _relative(at: xr.Dataset, name: str, beside: float = 0.0) -> str:
     climatology = float(at[f"{name}_climatology"])
-    return number(float(at[name]) / climatology, 3) if climatology > 0 else NONE
+    return number(float(at[name]) / climatology, 3, beside=beside / climatology) if climatology > 0 else NONE
