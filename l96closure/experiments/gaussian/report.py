@@ -22,7 +22,7 @@ def headline(diagnostics: xr.Dataset) -> str:
         sentence = f"The {scheme} scheme gives {judged(value, error, exact, 0.0, sides)}"
         if scheme == "split" and "predicted_covariance" in diagnostics:
             predicted = float(diagnostics["predicted_covariance"].sel(offset=0))
-            sentence += f"; with infinitely many training samples it would give {predicted:.4g}"
+            sentence += f"; with infinitely many training samples it would give {predicted:#.4g}"
         sentences.append(sentence + ".")
     return " ".join(sentences)
 
