@@ -39,7 +39,7 @@ _OF_TIME = {
 """Power of the unit of time in the units of a variable."""
 
 
-_EXPONENT = re.compile(r"(?<=[^\W\d_]|[°)])(?:\^|\*\*)?([+-]?\d+)(?![\w.])")
+_EXPONENT = re.compile(r"(?<=[^\W\d_]|[°)])(?<!\de)(?:\^|\*\*)?([+-]?\d+)(?![\w.])")
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "+")
 
 
@@ -159,8 +159,8 @@ def printed(units: str) -> str:
 
     Examples
     --------
-    >>> printed("kg m-2 s-1"), printed("(m s-1)^2"), printed("degrees_north")
-    ('kg m⁻² s⁻¹', '(m s⁻¹)²', 'degrees_north')
+    >>> printed("kg m-2 s-1"), printed("(m s-1)^2"), printed("1e-3 degrees_north")
+    ('kg m⁻² s⁻¹', '(m s⁻¹)²', '1e-3 degrees_north')
     """
     return _EXPONENT.sub(lambda found: found[1].translate(_RAISED), units)
 
