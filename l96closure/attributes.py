@@ -39,7 +39,9 @@ _OF_TIME = {
 """Power of the unit of time in the units of a variable."""
 
 
-_EXPONENT = re.compile(r"(?<=[^\W\d_]|[°)])(?<!\de)(?:\^|\*\*)?([+-]?\d+)(?![\w.])")
+_EXPONENT = re.compile(  # not that of a number, nor what belongs to a date or to a formula such as CO2
+    r"(?<=[^\W\d_]|[°)])(?<![\d.][eE])(?:(?:\^|\*\*)([+-]?\d+)|(-\d+)|(?<![A-Z]{2})(\d+))(?![\w:]|\.\d)"
+)
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "+")
 
 
@@ -159,10 +161,10 @@ def printed(units: str) -> str:
 
     Examples
     --------
-    >>> printed("kg m-2 s-1"), printed("(m s-1)^2"), printed("1e-3 degrees_north")
-    ('kg m⁻² s⁻¹', '(m s⁻¹)²', '1e-3 degrees_north')
+    >>> printed("kg m-2 s-1"), printed("(m.s-1)^2"), printed("1e-3 mol CO2")
+    ('kg m⁻² s⁻¹', '(m.s⁻¹)²', '1e-3 mol CO2')
     """
-    return _EXPONENT.sub(lambda found: found[1].translate(_RAISED), units)
+    return _EXPONENT.sub(lambda found: found[found.lastindex or 0].translate(_RAISED), units)
 
 
 def bin_edges(centre: F64) -> F64:

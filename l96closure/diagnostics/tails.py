@@ -108,11 +108,15 @@ def period_ratio(period: Sequence[float], other: Sequence[float], wider: float =
     value, low, high = period
     if math.isinf(value):
         return math.inf, low / other[2], math.inf
-    up, down, up_of_other, down_of_other = (
-        wider * math.log(each) for each in (high / value, value / low, other[2] / other[0], other[0] / other[1])
-    )
     ratio = value / other[0]
-    return ratio, ratio * math.exp(-math.hypot(down, up_of_other)), ratio * math.exp(math.hypot(up, down_of_other))
+    if any(math.isnan(each) for each in (low, high, *other)):
+        return ratio, math.nan, math.nan
+    with np.errstate(over="ignore"):  # of one cluster, say
+        up, down, up_of_other, down_of_other = wider * np.log(
+            [high / value, value / low, other[2] / other[0], other[0] / other[1]]
+        )
+        low, high = ratio * np.exp([-np.hypot(down, up_of_other), np.hypot(up, down_of_other)])
+    return ratio, float(low), float(high)
 
 
 def _share_below(x: F64, level: float) -> F64:

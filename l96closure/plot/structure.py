@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import MaxNLocator
 
-from l96closure.attributes import bin_edges
+from l96closure.attributes import bin_edges, printed
 from l96closure.diagnostics import intervals
 from l96closure.durations import scaled
 from l96closure.plot import style
@@ -171,7 +171,7 @@ def spectra(diagnostics: xr.Dataset, ax: Panels | None = None) -> Panels:
     units = [str(diagnostics[f"spectrum_{name}"].attrs.get("units", "1")) for name in _SYMBOLS]
     for ring, time, own, name in list(zip(rings, times, units, _SYMBOLS, strict=True))[: len(set(units))]:
         ring.set_ylabel(f"variance {style.in_brackets(diagnostics[f'spectrum_{name}'])}")
-        time.set_ylabel(f"power spectral density ({unit if own == '1' else f'{style.literal(own)} × {unit}'})")
+        time.set_ylabel(f"power spectral density ({unit if own == '1' else f'{style.literal(printed(own))} × {unit}'})")
     style.legend_above(figure, rings[0])
     return np.array([rings, times])
 

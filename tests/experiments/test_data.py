@@ -642,6 +642,8 @@ def test_leads_end_where_there_is_little_to_foresee(memory: float, spacing: int)
     phi = (memory - 1) / (memory + 1)
     noise = np.random.default_rng(1).standard_normal((60_000, 5))
     reference = xr.Dataset({"z": (("time", "k"), signal.lfilter([1.0], [1.0, -phi], noise, axis=0))})
-    found = stages._between_leads(reference, object(), records=1.0, steps=1)
+    found = stages._between_leads(reference, object(), records=1.0, most=10)
     assert abs(found - spacing) <= 0.2 * spacing
-    assert stages._between_leads(reference, object(), records=1.0, steps=5) <= 2
+    assert stages._between_leads(reference, object(), records=1.0, most=2) <= 2
+    wave = xr.Dataset({"z": (("time", "k"), np.sin(np.arange(60_000)[:, np.newaxis] / 50 + np.arange(5)))})
+    assert stages._between_leads(wave, object(), records=1.0, most=10) == 10  # it is to be foreseen for ever

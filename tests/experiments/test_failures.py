@@ -267,6 +267,35 @@ def test_of_many_wavenumbers_the_clearest_are_named(perfect: xr.Dataset) -> None
     assert re.findall(r"at (\d+): \d", found) == ["3", "9", "21", "28"]
 
 
+def test_of_return_periods_one_that_matters_goes_before_one_that_is_surer(perfect: xr.Dataset) -> None:
+    for part, both in (("", (1.4, 3.0)), ("_low", (1.39, 1.2)), ("_high", (1.41, 7.0))):
+        perfect[f"return_period_z{part}"].loc["coarse"] *= np.array(both)
+    first, _ = failures.failures(perfect)
+    assert first.startswith("Return period of z above 12 is 3.0 times the truth's (interval 1.")
+    twice = perfect.isel(threshold=[1, 1])
+    assert failures.failures(twice)[0] == first
+
+
+def test_of_a_truth_that_does_not_vary_any_difference_is_named(perfect: xr.Dataset) -> None:
+    perfect["std"][:] = 0.0
+    perfect["mean"].attrs["units"] = "K"
+    first, _ = failures.failures(moved(perfect, "mean", 5.0, source="coarse"))
+    assert first == "Mean of z is 5.000 K too large (interval 4.970 to 5.030 K)."
+
+
+def test_levels_without_variance_are_left_out_and_their_coordinates_said_as_they_are() -> None:
+    levels = {"source": ["truth", "coarse"], "lev": ["top", "floor"]}
+    both = xr.Dataset(coords=levels)
+    for name in ("z", "psi"):
+        both[f"profile_std_{name}"] = ("source", "lev"), np.array([[0.0, 2.0]] * 2)
+        both[f"profile_mean_{name}"] = ("source", "lev"), np.array([[1.0, 1.0], [9.0, 2.0 if name == "z" else 1.0]])
+        for what in ("mean", "std"):
+            both[f"profile_{what}_{name}_se"] = ("source", "lev"), np.full((2, 2), 0.01)
+    (sentence,) = failures.failures(both)
+    assert sentence.startswith("Mean of z at lev floor is 0.500 std too large (interval 0.4")
+    assert failures.failures(both * np.nan) == ["Not told, for want of intervals: profiles."]
+
+
 def test_a_level_that_is_never_exceeded_is_named_where_the_run_is_long_enough(perfect: xr.Dataset) -> None:
     perfect["return_period_z"].loc["coarse", 10.0] = perfect["return_period_z_high"].loc["coarse", 10.0] = np.inf
     assert failures.failures(perfect) == [_ALL]  # its lower bound is below the truth's period

@@ -90,7 +90,8 @@ def text(closure: Any, unit: str = MODEL_TIME) -> str:
 
 
 def _parts(closure: Any, unit: str) -> dict[str, str]:
-    kind = {"kind": str(getattr(closure, "title", type(closure).__name__))}
+    title = getattr(closure, "title", None)
+    kind = {"kind": title if isinstance(title, str) else type(closure).__name__}
     if isinstance(closure, Composed):
         return kind | _composed(closure, unit)
     return kind | _analog(closure) if isinstance(closure, Analog) else kind

@@ -117,10 +117,12 @@ def _moments(diagnostics: xr.Dataset) -> Judged:
         prefix = "" if name == "z" else "psi_"
         scale = float(diagnostics[f"{prefix}std"].sel(source="truth"))
         for what, (word, factor, unit) in _MOMENTS.items():
-            off, error = (
-                factor * each / scale if scale > 0 else np.nan for each in _difference(diagnostics, f"{prefix}{what}")
-            )
-            yield judge(f"{word} of {symbol} is", off, intervals.SIDE * error, factor * MATTERS.moment, unit)
+            (off, error), matters = _difference(diagnostics, f"{prefix}{what}"), factor * MATTERS.moment
+            if scale > 0:
+                off, error = (factor * each / scale for each in (off, error))
+            else:  # any difference matters, and is told as it is
+                unit, matters = in_units(diagnostics[f"{prefix}{what}"]), 0.0
+            yield judge(f"{word} of {symbol} is", off, intervals.SIDE * error, matters, unit)
 
 
 def _profiles(diagnostics: xr.Dataset) -> Judged:
@@ -129,7 +131,8 @@ def _profiles(diagnostics: xr.Dataset) -> Judged:
     for name, symbol in _varying(diagnostics, FIELDS).items():
         scale = diagnostics[f"profile_std_{name}"].sel(source="truth")
         for what, (word, factor, unit) in _MOMENTS.items():
-            off, error = (factor * each / scale for each in difference(diagnostics, f"profile_{what}_{name}"))
+            both = difference(diagnostics, f"profile_{what}_{name}")
+            off, error = ((factor * each / scale).where(scale != 0, 0.0) for each in both)
             yield judge_clearest(f"{word} of {symbol}", off, error, factor * MATTERS.moment, unit)
 
 
@@ -139,7 +142,7 @@ def _planes(diagnostics: xr.Dataset) -> Judged:
     for name, symbol in _varying(diagnostics, FIELDS).items():
         waves = diagnostics.isel(total_wavenumber=slice(1, None))
         spectrum = waves[f"isotropic_spectrum_{name}"].sel(source="truth")
-        carries = spectrum >= ring.CARRIES * spectrum.mean("total_wavenumber")
+        carries = (spectrum > 0) & (spectrum >= ring.CARRIES * spectrum.mean("total_wavenumber"))
         both = difference(waves, f"isotropic_spectrum_{name}")
         off, error = ((100 * each / spectrum).where(carries, 0.0) for each in both)
         yield judge_clearest(f"variance of {symbol}", off, error, 100 * MATTERS.spectrum, " %")
@@ -261,8 +264,8 @@ def _extremes(diagnostics: xr.Dataset) -> Judged:
     if "return_period_z" not in diagnostics:  # no coarse run
         return
     levels, wrong = diagnostics["threshold"], []
-    for level in levels:
-        at = diagnostics.sel(threshold=level)
+    for number, level in enumerate(levels):
+        at = diagnostics.isel(threshold=number)
         coarse, truth = (scalars(at.sel(source=source), "return_period_z") for source in ("coarse", "truth"))
         if math.isinf(truth[0]):
             yield False
@@ -284,7 +287,7 @@ def _extremes(diagnostics: xr.Dataset) -> Judged:
             failure = Failure(f"{words} (interval {_two_digits(low)} to {_two_digits(high)})", factor > MATTERS.period)
             wrong.append((low if low > 1 else 1 / high, failure))
     if wrong:
-        yield max(wrong)[1]
+        yield max(wrong, key=lambda each: (each[1].matters, each[0]))[1]
 
 
 def _spread(diagnostics: xr.Dataset) -> Judged:

@@ -186,8 +186,7 @@ def _fit_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[
         kept = restart if settings.compute.engine == "local" else None  # a cluster does a piece again that it has lost
         closure = fit(settings, folder.read("truth"), kept)
     fitted = settings.chosen.to_dataset(closure)
-    if chosen := closure_tables.text(closure):
-        _log.info("closure: %s", chosen)
+    _log.info("closure: %s", closure_tables.text(closure))
     if "sinkhorn_residual" in fitted:
         _log.info(
             "Sinkhorn: residual at most %.1e after at most %d iterations, %d samples",

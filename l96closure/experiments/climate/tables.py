@@ -295,9 +295,11 @@ def _extremes_table(diagnostics: xr.Dataset) -> Table:
     rows = tuple(
         Row(
             f"z above {level:.{digits}f}{in_units(diagnostics['threshold'])}",
-            tuple(_period(diagnostics.sel(threshold=level, source=source), factor) for source in ("coarse", "truth")),
+            tuple(
+                _period(diagnostics.isel(threshold=number).sel(source=source), factor) for source in ("coarse", "truth")
+            ),
         )
-        for level in levels
+        for number, level in enumerate(levels)
     )
     note = (
         f"Mean time, in {unit}, from one up-crossing of the level to the next at one site, with a 95 % "

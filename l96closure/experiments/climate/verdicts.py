@@ -70,8 +70,10 @@ def judge_clearest(what: str, off: xr.DataArray, error: xr.DataArray, matters: f
     off, error : the differences and their standard errors, any of which counts for none where one is not known.
     matters, unit : as for :func:`judge`.
     """
+    if not np.isfinite(off).any():
+        return False
     half = intervals.together(off.size) * (xr.full_like(error, np.nan) if error.isnull().any() else error)
-    clear = abs(off).where(~(abs(off) <= half), 0.0)
+    clear = abs(off).where(~(abs(off) <= half), 0.0).fillna(0.0)
     worst = {dim: int(index) for dim, index in clear.argmax(...).items()}
     at = ", ".join(
         f"{str(dim).replace('_', ' ')} {_place(off[dim][index]) if dim in off.coords else index}"
@@ -82,8 +84,7 @@ def judge_clearest(what: str, off: xr.DataArray, error: xr.DataArray, matters: f
 
 def _place(coordinate: xr.DataArray) -> str:
     """Return a value of a coordinate with its unit."""
-    value = coordinate.item()
-    said = f"{value:g}" if isinstance(value, int | float) else str(value)
+    said = f"{coordinate.item():.6g}" if coordinate.dtype.kind == "f" else str(coordinate.to_numpy())
     return said + in_units(coordinate)
 
 

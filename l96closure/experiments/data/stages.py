@@ -20,7 +20,7 @@ import xarray as xr
 
 from l96closure import checks
 from l96closure.coarse import integrate
-from l96closure.diagnostics import diagnose, intervals
+from l96closure.diagnostics import climate, diagnose, resampling
 from l96closure.diagnostics.forecast import verify
 from l96closure.diagnostics.scorecard import FIELDS
 from l96closure.diagnostics.several import each
@@ -54,7 +54,7 @@ _PARTS, _LAGS = 5, 50  # of the reference, as long as the coarse run and as the 
 _MIN_LAGS = 20
 _SHOWN_WITH = {"truth": "hellinger_z", "coarse": "hellinger_z", "ensemble": "crps"}  # runs that figures show, by score
 _LEADS, _STEPS, _STARTS = 40, 10, 100  # leads, coarse steps between two of them at most, starts at most
-_MEMORIES, _SITES = 2, 64  # that the longest lead is; whose memory is measured, or few more
+_MEMORIES, _SITES = 4, 64  # that the longest lead is; whose memory is measured, or few more
 
 
 def _read_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
@@ -70,8 +70,7 @@ def _fitted(settings: Settings, folder: RunFolder, restart: Restart | None = Non
 
 def _fit_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
     closure = _fitted(settings, folder, restart)
-    if chosen := closure_tables.text(closure, time_unit(folder.read("truth"))):
-        _log.info("closure: %s", chosen)
+    _log.info("closure: %s", closure_tables.text(closure, time_unit(folder.read("truth"))))
     return {"closure": settings.closure.to_dataset(closure)}
 
 
@@ -179,7 +178,13 @@ def _forecast_stage(settings: Settings, folder: RunFolder, restart: Restart) -> 
     interval = time_step("reference", reference)
     ratio = Fraction(interval / dt).limit_denominator(1000)
     shortest = ratio.denominator * interval
-    every = given.every or shortest * _between_leads(reference, closure, shortest / interval, ratio.numerator)
+    if given.every is not None:
+        every = given.every
+    elif given.lead is not None:
+        longest = checks.multiple("forecast.lead", given.lead, "the shortest between two leads", shortest)
+        every = shortest * max(n for n in range(1, _most_between(ratio) + 1) if longest % n == 0)
+    else:
+        every = shortest * _between_leads(reference, closure, shortest / interval, _most_between(ratio))
     records = _LEADS if given.lead is None else checks.multiple("forecast.lead", given.lead, "forecast.every", every)
     most = (reference.sizes["time"] - 1) // max(1, round(records * every / interval)) - 1
     if given.starts is None and most < 2:
@@ -193,21 +198,28 @@ def _forecast_stage(settings: Settings, folder: RunFolder, restart: Restart) -> 
     return {"forecast": _described(made.astype(np.float32), reference, {"z": "z", "observation": "z"})}
 
 
-def _between_leads(reference: xr.Dataset, closure: Any, records: float, steps: int) -> int:
+def _most_between(steps: Fraction) -> int:
+    """Return the widest spacing of leads, in units of the shortest, which is so many coarse steps over an integer."""
+    return math.ceil(_STEPS / max(1, steps.numerator))
+
+
+def _between_leads(reference: xr.Dataset, closure: Any, records: float, most: int) -> int:
     """Return the spacing of leads, of which there are :data:`_LEADS`, in units of the shortest that there can be.
 
-    The longest lead is two autocorrelation times of the predictors, beyond which there is little to foresee, or
-    :data:`_STEPS` coarse steps for each, if that is less.
+    The longest lead is four decorrelation times of the predictors, beyond which there is little to foresee.
 
     Parameters
     ----------
     reference, closure : what the forecasts are from, and with.
-    records, steps : of the reference and of the coarse model in the shortest spacing.
+    records : of the reference in the shortest spacing.
+    most : that the spacing may be.
     """
     states = Layout.of(closure).states("reference", reference, "time").reshape(reference.sizes["time"], -1)
     some = states[np.newaxis, :, :: -(-states.shape[1] // _SITES)]
-    memory = float(np.median(intervals.memory(some - some.mean(axis=1, keepdims=True)))) / records
-    return max(1, min(math.ceil(_STEPS / steps), round(_MEMORIES * memory / _LEADS)))
+    lags = max(1, min(states.shape[0] // 4, math.ceil(_LEADS * most * records)))
+    correlation, _ = climate.autocorrelation(some - some.mean(axis=1, keepdims=True), lags)
+    longest = _MEMORIES * resampling.decorrelation_time(correlation) / records
+    return max(1, round(min(most, longest / _LEADS)))
 
 
 def _diagnose_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
