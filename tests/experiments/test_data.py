@@ -172,7 +172,7 @@ def test_names_units_dates_and_packing_are_read_as_they_are_meant(
     for name, seed, times in (("truth", 1, 2000), ("reference", 2, 1000)):
         given = record(times, seed, z="T", psi="Q", k="x")
         given = given.assign_coords(time=np.datetime64("2001-01-01") + 6 * np.arange(times).astype("m8[h]"))
-        given = given.expand_dims(height=[2.0], axis=1)
+        given = given.expand_dims(height=[2.0], axis=1).copy(deep=True)
         given["Q"] /= HALF_DAY  # psi of half a time unit for one of six hours
         given["T"].attrs["units"], given["Q"].attrs["units"] = "K", "K s-1"
         packed = {
