@@ -184,7 +184,7 @@ def _typeset(text: str) -> str:
     """Return a text with the minus sign of numbers below zero, where no line ends beside a sign or inside a unit."""
     minus = re.sub(r"(?<!\w)-(?=\d)|(?<=\de)-(?=\d)", "−", text)
     return re.sub(
-        r" (?=[%±→])|(?<=[±/†*→]) |(?<=\d) (?=(?:s|min|h|d|days)\b)|(?<=\w) (?=[^\W\d_]+[⁻²³])", "\u00a0", minus
+        r" (?=[%±→=])|(?<=[±/†*→=]) |(?<=\d) (?=(?:s|min|h|d|days)\b)|(?<=\w) (?=[^\W\d_]+[⁻²³])", "\u00a0", minus
     )
 
 
