@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +26,8 @@ from scipy import signal
 from l96closure import cli, compare, noise
 from l96closure.experiments.comparison import figures as side_by_side
 from l96closure.experiments.comparison import finished
-from l96closure.experiments.data import figures, offline, stages
+from l96closure.experiments.data import figures, leads, offline, stages
+from l96closure.experiments.data.settings import Forecast
 from l96closure.fields import Fields
 
 pytestmark = pytest.mark.slow  # whole runs
@@ -642,8 +644,19 @@ def test_leads_end_where_there_is_little_to_foresee(memory: float, spacing: int)
     phi = (memory - 1) / (memory + 1)
     noise = np.random.default_rng(1).standard_normal((60_000, 5))
     reference = xr.Dataset({"z": (("time", "k"), signal.lfilter([1.0], [1.0, -phi], noise, axis=0))})
-    found = stages._between_leads(reference, object(), records=1.0, most=10)
+    found = leads.between(reference, object(), records=1.0, most=10)
     assert abs(found - spacing) <= 0.2 * spacing
-    assert stages._between_leads(reference, object(), records=1.0, most=2) <= 2
+    assert leads.between(reference, object(), records=1.0, most=2) <= 2
     wave = xr.Dataset({"z": (("time", "k"), np.sin(np.arange(60_000)[:, np.newaxis] / 50 + np.arange(5)))})
-    assert stages._between_leads(wave, object(), records=1.0, most=10) == 10  # it is to be foreseen for ever
+    assert leads.between(wave, object(), records=1.0, most=10) == 10  # it is to be foreseen for ever
+
+
+@pytest.mark.parametrize(
+    ("lead", "every", "found"), [(12.0, None, (6.0, 2)), (20.0, None, (10.0, 2)), (12.0, 4.0, (4.0, 3))]
+)
+def test_a_lead_that_is_given_is_kept_to(lead: float, every: float | None, found: tuple[float, int]) -> None:
+    reference = xr.Dataset(coords={"time": np.arange(100.0)})
+    given = Forecast(starts=None, members=2, lead=lead, every=every)
+    assert leads.spacing_and_number(given, reference, object(), dt=1.0) == found
+    with pytest.raises(ValueError, match=r"forecast\.lead = 0\.5"):
+        leads.spacing_and_number(replace(given, lead=0.5, every=None), reference, object(), dt=1.0)

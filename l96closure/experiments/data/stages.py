@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 from collections.abc import Callable, Mapping
-from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ import xarray as xr
 
 from l96closure import checks
 from l96closure.coarse import integrate
-from l96closure.diagnostics import climate, diagnose, resampling
+from l96closure.diagnostics import diagnose
 from l96closure.diagnostics.forecast import verify
 from l96closure.diagnostics.scorecard import FIELDS
 from l96closure.diagnostics.several import each
@@ -30,14 +28,14 @@ from l96closure.experiments.climate.batches import chosen_scheme
 from l96closure.experiments.climate.figures import pictures
 from l96closure.experiments.climate.stages import OBJECTIVES
 from l96closure.experiments.climate.verdicts import CRITERIA
-from l96closure.experiments.data import figures, offline, report, sources
+from l96closure.experiments.data import figures, leads, offline, report, sources
 from l96closure.experiments.data.settings import Settings
 from l96closure.experiments.own import Stepped, code_of
 from l96closure.experiments.run_folder import File, RunFolder
 from l96closure.experiments.workflow import Objective, Stage, Workflow
 from l96closure.fields import Fields
 from l96closure.forecasts import forecast
-from l96closure.layout import Layout, named, observation_of
+from l96closure.layout import named, observation_of
 from l96closure.pairing import mismatch, scheme_of, step_of, tendency_of
 from l96closure.report.parts import Part, said
 from l96closure.restart import Restart
@@ -53,8 +51,7 @@ _NO_RING = (
 _PARTS, _LAGS = 5, 50  # of the reference, as long as the coarse run and as the longest lag
 _MIN_LAGS = 20
 _SHOWN_WITH = {"truth": "hellinger_z", "coarse": "hellinger_z", "ensemble": "crps"}  # runs that figures show, by score
-_LEADS, _STEPS, _STARTS = 40, 10, 100  # leads, coarse steps between two of them at most, starts at most
-_MEMORIES, _SITES = 4, 64  # that the longest lead is; whose memory is measured, or few more
+_STARTS = 100  # of forecasts, at most
 
 
 def _read_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
@@ -176,16 +173,7 @@ def _forecast_stage(settings: Settings, folder: RunFolder, restart: Restart) -> 
     (closure, dt), given = _stepped(settings, folder), settings.forecast
     reference = _reference(settings, folder)
     interval = time_step("reference", reference)
-    ratio = Fraction(interval / dt).limit_denominator(1000)
-    shortest = ratio.denominator * interval
-    if given.every is not None:
-        every = given.every
-    elif given.lead is not None:
-        longest = checks.multiple("forecast.lead", given.lead, "the shortest between two leads", shortest)
-        every = shortest * max(n for n in range(1, _most_between(ratio) + 1) if longest % n == 0)
-    else:
-        every = shortest * _between_leads(reference, closure, shortest / interval, _most_between(ratio))
-    records = _LEADS if given.lead is None else checks.multiple("forecast.lead", given.lead, "forecast.every", every)
+    every, records = leads.spacing_and_number(given, reference, closure, dt)
     most = (reference.sizes["time"] - 1) // max(1, round(records * every / interval)) - 1
     if given.starts is None and most < 2:
         lead = duration(records * every, time_unit(reference))
@@ -196,30 +184,6 @@ def _forecast_stage(settings: Settings, folder: RunFolder, restart: Restart) -> 
     with chosen_scheme():
         made = forecast(settings.model, closure, reference, leads=every * np.arange(records + 1), **how)
     return {"forecast": _described(made.astype(np.float32), reference, {"z": "z", "observation": "z"})}
-
-
-def _most_between(steps: Fraction) -> int:
-    """Return the widest spacing of leads, in units of the shortest, which is so many coarse steps over an integer."""
-    return math.ceil(_STEPS / max(1, steps.numerator))
-
-
-def _between_leads(reference: xr.Dataset, closure: Any, records: float, most: int) -> int:
-    """Return the spacing of leads, of which there are :data:`_LEADS`, in units of the shortest that there can be.
-
-    The longest lead is four decorrelation times of the predictors, beyond which there is little to foresee.
-
-    Parameters
-    ----------
-    reference, closure : what the forecasts are from, and with.
-    records : of the reference in the shortest spacing.
-    most : that the spacing may be.
-    """
-    states = Layout.of(closure).states("reference", reference, "time").reshape(reference.sizes["time"], -1)
-    some = states[np.newaxis, :, :: -(-states.shape[1] // _SITES)]
-    lags = max(1, min(states.shape[0] // 4, math.ceil(_LEADS * most * records)))
-    correlation, _ = climate.autocorrelation(some - some.mean(axis=1, keepdims=True), lags)
-    longest = _MEMORIES * resampling.decorrelation_time(correlation) / records
-    return max(1, round(min(most, longest / _LEADS)))
 
 
 def _diagnose_stage(settings: Settings, folder: RunFolder, restart: Restart) -> dict[str, xr.Dataset]:
