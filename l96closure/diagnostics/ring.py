@@ -11,7 +11,7 @@ from l96closure.arrays import F64, I64, Bools
 from l96closure.diagnostics import intervals, ranking
 from l96closure.diagnostics.climate import long_enough, pairs_by_batch, ratio_of_sums
 
-CARRIES = 0.1  # of the mean variance of a wavenumber: what has less says little, and its ratio is uncertain
+_CARRIES = 0.1  # of the mean variance of a wavenumber: what has less says little, and its ratio is uncertain
 
 RATIO_METHOD = (
     f"of the logarithm, {intervals.SIDE:.2f} standard errors on either side, by batch means of {intervals.MIN_VALUES} "
@@ -75,13 +75,13 @@ def carrying(spectrum: F64) -> Bools:
 
     Parameters
     ----------
-    spectrum : variance of each wavenumber (wavenumber,).
+    spectrum : variance of each wavenumber (..., wavenumber).
 
     Returns
     -------
-    (wavenumber,)
+    (..., wavenumber)
     """
-    return (spectrum > 0) & (spectrum >= CARRIES * spectrum.mean())
+    return (spectrum > 0) & (spectrum >= _CARRIES * spectrum.mean(axis=-1, keepdims=True))
 
 
 def spectrum(x: F64) -> tuple[F64, F64]:

@@ -140,9 +140,9 @@ def _planes(diagnostics: xr.Dataset) -> Judged:
     if "isotropic_spectrum_z" not in diagnostics:  # no plane
         return
     for name, symbol in _varying(diagnostics, FIELDS).items():
-        waves = diagnostics.isel(total_wavenumber=slice(1, None))
+        waves = diagnostics.isel(total_wavenumber=slice(1, None)).transpose(..., "total_wavenumber")
         spectrum = waves[f"isotropic_spectrum_{name}"].sel(source="truth")
-        carries = (spectrum > 0) & (spectrum >= ring.CARRIES * spectrum.mean("total_wavenumber"))
+        carries = spectrum.copy(data=ring.carrying(spectrum.to_numpy()))
         both = difference(waves, f"isotropic_spectrum_{name}")
         off, error = ((100 * each / spectrum).where(carries, 0.0) for each in both)
         yield judge_clearest(f"variance of {symbol}", off, error, 100 * MATTERS.spectrum, " %")

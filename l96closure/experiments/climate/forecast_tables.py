@@ -92,16 +92,13 @@ def _mark_note(scores: xr.Dataset) -> str:
 def tables(scores: xr.Dataset) -> tuple[Table, Table]:
     """Return the table of scores by site, and that of scores of whole fields."""
     leads, rows = headline_leads(scores), []
-    shown = scores.sel(lead=leads)
+    largest = {name: float(scores[name].sel(lead=leads).max()) for name in _OF_FIELDS}
     for lead in leads:
         at = scores.sel(lead=lead)
         cells = (
             cell
-            for name in _OF_FIELDS
-            for cell in (
-                _with_interval(at, name, float(shown[name].max())),
-                _relative(at, name, float(shown[name].max())),
-            )
+            for name, beside in largest.items()
+            for cell in (_with_interval(at, name, beside), _relative(at, name, beside))
         )
         rows.append(Row(_label(scores, lead), tuple(cells)))
     of_fields = Table(
